@@ -1,0 +1,21 @@
+//! emaj: undo, explain, pass on and carry away the data of PostgreSQL tables.
+//!
+//! The floors, from the top: a module uses the floors below it, never its neighbours, never above.
+//!
+//! ```text
+//! skins      main · cli · ui · commands/ (one verb a file)
+//! works      install/
+//! knowledge  catalog/ (what the database is) · journal/ (what emaj wrote)
+//! pg/        the only module that opens PostgreSQL connections
+//! render/    the only module that makes SQL text: templates in, statements out; pure
+//! words      names · manifest/ · errors
+//! ```
+
+pub mod cli;
+pub mod cluster;
+pub mod commands;
+pub mod errors;
+pub mod manifest;
+pub mod names;
+pub mod pg;
+pub mod ui;
