@@ -18,4 +18,5 @@ pub mod errors;
 pub mod manifest;
 pub mod names;
 pub mod pg;
+pub mod render;
 pub mod ui;

@@ -1,0 +1,140 @@
+//! What the database is: tables, sequences, rights. Read in a few bulk queries, whatever the number of tables.
+//!
+//! Only facts, no opinion: what they mean for a manifest is decided in `install`. What emaj wrote itself is read by `journal`.
+
+mod read;
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::names::QualifiedName;
+
+pub use read::read;
+
+/// The facts a plan is made from.
+#[derive(Debug, Clone, Default)]
+pub struct Catalog {
+    pub server: Server,
+    pub tables: BTreeMap<QualifiedName, Table>,
+    pub sequences: BTreeMap<QualifiedName, Sequence>,
+    /// Roles of the cluster that were asked for and exist.
+    pub roles: Vec<String>,
+}
+
+/// The server, the database and what the connected role may do there.
+#[derive(Debug, Clone, Default)]
+pub struct Server {
+    /// `server_version_num`, for example 150018.
+    pub version: i32,
+    pub database: String,
+    pub database_oid: u32,
+    pub system: i64,
+    pub role: String,
+    pub superuser: bool,
+    pub may_create_role: bool,
+    pub may_create_schema: bool,
+    pub bypasses_rls: bool,
+    /// May set `session_replication_role`.
+    pub may_be_replica: bool,
+    pub max_prepared_transactions: i32,
+    /// Who owns the installation schema, when it exists.
+    pub schema_owner: Option<String>,
+    /// The connected role is, or may act as, the owner of the installation schema.
+    pub owns_schema: bool,
+    /// The schema belongs to an extension of this name.
+    pub schema_extension: Option<String>,
+    /// The estimated bytes of the database.
+    pub now: String,
+}
+
+/// A table or partitioned table.
+#[derive(Debug, Clone, Default)]
+pub struct Table {
+    pub oid: u32,
+    pub partitioned: bool,
+    pub persistence: Persistence,
+    /// The partitioned tables above it, the topmost first.
+    pub ancestors: Vec<u32>,
+    /// Takes part in inheritance that is not partitioning.
+    pub inherits: bool,
+    pub owned: bool,
+    pub owner: String,
+    pub rls_forced: bool,
+    pub replicated: bool,
+    pub extension: Option<String>,
+    pub rows: f64,
+    /// The highest column number ever used.
+    pub natts: i16,
+    /// The columns there are, by number.
+    pub columns: Vec<Column>,
+    /// The column numbers of the primary key, in key order.
+    pub key: Vec<i16>,
+    pub key_deferrable: bool,
+    pub triggers: Vec<Trigger>,
+    /// Partitions below it, leaves and others.
+    pub partitions: Vec<Partition>,
+    pub sequences: Vec<u32>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Persistence {
+    #[default]
+    Permanent,
+    Unlogged,
+}
+
+/// A column as it is now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Column {
+    pub attnum: i16,
+    pub name: String,
+    /// The type as the log keeps it (a domain's base type).
+    pub r#type: String,
+    pub generated: Generated,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub enum Generated {
+    #[default]
+    No,
+    Stored,
+    Virtual,
+}
+
+/// A trigger that is not internal to PostgreSQL.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Trigger {
+    pub name: String,
+    /// `pg_trigger.tgenabled`: O, D, R or A.
+    pub state: char,
+    pub function: u32,
+    /// Copied from a partitioned parent.
+    pub cloned: bool,
+}
+
+/// A partition of a captured table.
+#[derive(Debug, Clone, Default)]
+pub struct Partition {
+    pub oid: u32,
+    pub name: String,
+    pub leaf: bool,
+    /// Its columns have the order of its topmost parent.
+    pub uniform: bool,
+    pub triggers: Vec<Trigger>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Sequence {
+    pub oid: u32,
+    pub owned: bool,
+    pub owner: String,
+    pub extension: Option<String>,
+}
+
+impl Catalog {
+    /// Finds a table by its oid.
+    pub fn table(&self, oid: u32) -> Option<(&QualifiedName, &Table)> {
+        self.tables.iter().find(|(_, table)| table.oid == oid)
+    }
+}

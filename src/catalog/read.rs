@@ -1,0 +1,286 @@
+//! Reads the catalogue: one query per kind of fact, joined here by oid.
+
+use std::collections::{BTreeMap, HashMap};
+
+use postgres::{GenericClient, Row};
+
+use super::{Catalog, Column, Generated, Partition, Persistence, Sequence, Server, Table, Trigger};
+use crate::errors::Result;
+use crate::names::QualifiedName;
+
+/// Reads what a plan needs to know about the database, besides what emaj itself wrote. `schema` is the installation schema,
+/// `roles` the cluster roles whose existence matters.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn read(client: &mut impl GenericClient, schema: &str, roles: &[&str]) -> Result<Catalog> {
+    let mut tables = tables(client, schema)?;
+    add_columns(client, &mut tables)?;
+    add_keys(client, &mut tables)?;
+    add_triggers(client, &mut tables)?;
+    add_sequences(client, &mut tables)?;
+    nest_partitions(&mut tables);
+    Ok(Catalog {
+        server: server(client, schema)?,
+        tables: tables.into_values().map(|found| (found.name, found.table)).collect(),
+        sequences: sequences(client, schema)?,
+        roles: client
+            .query("select rolname::text from pg_catalog.pg_roles where rolname = any ($1::text[])", &[&roles])?
+            .iter()
+            .map(|row| row.get(0))
+            .collect(),
+    })
+}
+
+struct Found {
+    name: QualifiedName,
+    table: Table,
+    parent: Option<u32>,
+}
+
+fn server(client: &mut impl GenericClient, schema: &str) -> Result<Server> {
+    let row = client.query_one(
+        "select current_setting('server_version_num')::int, current_database()::text, d.oid,
+                (select system_identifier from pg_catalog.pg_control_system()),
+                current_user::text, r.rolsuper, r.rolsuper or r.rolcreaterole, has_database_privilege(d.oid, 'create'),
+                r.rolsuper or r.rolbypassrls, current_setting('max_prepared_transactions')::int,
+                n.nspowner::regrole::text, coalesce(pg_has_role(n.nspowner, 'member'), false), e.extname::text, now()::text
+           from pg_catalog.pg_database d
+           join pg_catalog.pg_roles r on r.rolname = current_user
+           left join pg_catalog.pg_namespace n on n.nspname = $1
+           left join pg_catalog.pg_extension e on e.extnamespace = n.oid and e.extname = 'emaj'
+          where d.datname = current_database()",
+        &[&schema],
+    )?;
+    let version: i32 = row.get(0);
+    let superuser: bool = row.get(5);
+    let may_be_replica = superuser
+        || version >= 150_000
+            && client
+                .query_one(
+                    "select has_parameter_privilege(current_user, 'session_replication_role', 'set')",
+                    &[],
+                )?
+                .get::<_, bool>(0);
+    Ok(Server {
+        version,
+        database: row.get(1),
+        database_oid: row.get(2),
+        system: row.get(3),
+        role: row.get(4),
+        superuser,
+        may_create_role: row.get(6),
+        may_create_schema: row.get(7),
+        bypasses_rls: row.get(8),
+        may_be_replica,
+        max_prepared_transactions: row.get(9),
+        schema_owner: row.get(10),
+        owns_schema: row.get(11),
+        schema_extension: row.get(12),
+        now: row.get(13),
+    })
+}
+
+fn tables(client: &mut impl GenericClient, schema: &str) -> Result<BTreeMap<u32, Found>> {
+    let rows = client.query(
+        "select c.oid, n.nspname::text, c.relname::text, c.relkind = 'p', c.relpersistence = 'u',
+                case when c.relispartition then i.inhparent end,
+                not c.relispartition and i.inhparent is not null
+                  or exists (select from pg_catalog.pg_inherits k join pg_catalog.pg_class kc on kc.oid = k.inhrelid
+                              where k.inhparent = c.oid and not kc.relispartition),
+                pg_has_role(c.relowner, 'usage'), c.relowner::regrole::text, c.relrowsecurity and c.relforcerowsecurity,
+                exists (select from pg_catalog.pg_subscription_rel s where s.srrelid = c.oid),
+                (select e.extname::text from pg_catalog.pg_depend d join pg_catalog.pg_extension e on e.oid = d.refobjid
+                  where d.classid = 'pg_catalog.pg_class'::regclass and d.objid = c.oid and d.deptype = 'e'
+                    and d.refclassid = 'pg_catalog.pg_extension'::regclass),
+                greatest(c.reltuples, 0)::float8, c.relnatts
+           from pg_catalog.pg_class c
+           join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+           left join pg_catalog.pg_inherits i on i.inhrelid = c.oid and i.inhseqno = 1
+          where c.relkind in ('r', 'p')
+            and c.relpersistence <> 't'
+            and n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast', $1)
+            and n.nspname !~ '^pg_(toast_)?temp_'",
+        &[&schema],
+    )?;
+    Ok(rows
+        .iter()
+        .map(|row| {
+            let oid = row.get(0);
+            let table = Table {
+                oid,
+                partitioned: row.get(3),
+                persistence: if row.get(4) { Persistence::Unlogged } else { Persistence::Permanent },
+                inherits: row.get(6),
+                owned: row.get(7),
+                owner: row.get(8),
+                rls_forced: row.get(9),
+                replicated: row.get(10),
+                extension: row.get(11),
+                rows: row.get(12),
+                natts: row.get(13),
+                ..Table::default()
+            };
+            (oid, Found { name: name(row, 1), table, parent: row.get(5) })
+        })
+        .collect())
+}
+
+fn name(row: &Row, at: usize) -> QualifiedName {
+    QualifiedName { schema: row.get(at), name: row.get(at + 1) }
+}
+
+fn add_columns(client: &mut impl GenericClient, tables: &mut BTreeMap<u32, Found>) -> Result<()> {
+    let oids: Vec<u32> = tables.keys().copied().collect();
+    let rows = client.query(
+        "with recursive base as (
+           select oid as type, oid, typtype, typbasetype, typtypmod from pg_catalog.pg_type where typtype = 'd'
+           union all
+           select base.type, t.oid, t.typtype, t.typbasetype,
+                  case when t.typtype = 'd' then t.typtypmod else base.typtypmod end
+             from base join pg_catalog.pg_type t on t.oid = base.typbasetype
+            where base.typtype = 'd'
+         )
+         select a.attrelid, a.attnum, a.attname::text,
+                pg_catalog.format_type(coalesce(b.oid, a.atttypid), coalesce(b.typtypmod, a.atttypmod)), a.attgenerated
+           from pg_catalog.pg_attribute a
+           left join base b on b.type = a.atttypid and b.typtype <> 'd'
+          where a.attrelid = any ($1)
+            and a.attnum > 0
+            and not a.attisdropped
+          order by a.attrelid, a.attnum",
+        &[&oids],
+    )?;
+    for row in &rows {
+        if let Some(found) = tables.get_mut(&row.get(0)) {
+            let generated = match row.get::<_, i8>(4) as u8 {
+                b's' => Generated::Stored,
+                b'v' => Generated::Virtual,
+                _ => Generated::No,
+            };
+            found.table.columns.push(Column { attnum: row.get(1), name: row.get(2), r#type: row.get(3), generated });
+        }
+    }
+    Ok(())
+}
+
+fn add_keys(client: &mut impl GenericClient, tables: &mut BTreeMap<u32, Found>) -> Result<()> {
+    for row in &client.query(
+        "select i.indrelid,
+                array(select k from unnest(i.indkey::int2[]) with ordinality as x(k, place)
+                       where place <= i.indnkeyatts order by place),
+                not i.indimmediate
+           from pg_catalog.pg_index i
+          where i.indisprimary",
+        &[],
+    )? {
+        if let Some(found) = tables.get_mut(&row.get(0)) {
+            found.table.key = row.get(1);
+            found.table.key_deferrable = row.get(2);
+        }
+    }
+    Ok(())
+}
+
+fn add_triggers(client: &mut impl GenericClient, tables: &mut BTreeMap<u32, Found>) -> Result<()> {
+    for row in &client.query(
+        "select tgrelid, tgname::text, tgenabled, tgfoid, tgparentid <> 0
+           from pg_catalog.pg_trigger where not tgisinternal order by tgrelid, tgname",
+        &[],
+    )? {
+        if let Some(found) = tables.get_mut(&row.get(0)) {
+            found.table.triggers.push(Trigger {
+                name: row.get(1),
+                state: char::from(row.get::<_, i8>(2) as u8),
+                function: row.get(3),
+                cloned: row.get(4),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn add_sequences(client: &mut impl GenericClient, tables: &mut BTreeMap<u32, Found>) -> Result<()> {
+    for row in &client.query(
+        "select distinct d.refobjid, d.objid
+           from pg_catalog.pg_depend d
+           join pg_catalog.pg_class c on c.oid = d.objid and c.relkind = 'S'
+          where d.classid = 'pg_catalog.pg_class'::regclass
+            and d.refclassid = 'pg_catalog.pg_class'::regclass
+            and d.deptype in ('a', 'i')
+            and d.refobjsubid > 0",
+        &[],
+    )? {
+        if let Some(found) = tables.get_mut(&row.get(0)) {
+            found.table.sequences.push(row.get(1));
+        }
+    }
+    Ok(())
+}
+
+/// Gives every table its ancestors, and every partitioned table the partitions below it.
+fn nest_partitions(tables: &mut BTreeMap<u32, Found>) {
+    let parents: HashMap<u32, u32> = tables.iter().filter_map(|(oid, found)| Some((*oid, found.parent?))).collect();
+    let ancestry: Vec<(u32, Vec<u32>)> = parents
+        .keys()
+        .map(|oid| {
+            let mut above = Vec::new();
+            let mut at = *oid;
+            while let Some(parent) = parents.get(&at) {
+                above.insert(0, *parent);
+                at = *parent;
+            }
+            (*oid, above)
+        })
+        .collect();
+    for (oid, above) in ancestry {
+        for ancestor in &above {
+            let Some(uniform) = same_order(tables, *ancestor, oid) else { continue };
+            let found = &tables[&oid];
+            let partition = Partition {
+                oid,
+                name: found.name.to_string(),
+                leaf: !found.table.partitioned,
+                uniform,
+                triggers: found.table.triggers.clone(),
+            };
+            if let Some(parent) = tables.get_mut(ancestor) {
+                parent.table.partitions.push(partition);
+            }
+        }
+        if let Some(found) = tables.get_mut(&oid) {
+            found.table.ancestors = above;
+        }
+    }
+    for found in tables.values_mut() {
+        found.table.partitions.sort_by_key(|partition| partition.oid);
+    }
+}
+
+fn same_order(tables: &BTreeMap<u32, Found>, a: u32, b: u32) -> Option<bool> {
+    let (a, b) = (&tables.get(&a)?.table.columns, &tables.get(&b)?.table.columns);
+    Some(a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.name == b.name))
+}
+
+fn sequences(client: &mut impl GenericClient, schema: &str) -> Result<BTreeMap<QualifiedName, Sequence>> {
+    let rows = client.query(
+        "select n.nspname::text, c.relname::text, c.oid, pg_has_role(c.relowner, 'usage'), c.relowner::regrole::text,
+                (select e.extname::text from pg_catalog.pg_depend d join pg_catalog.pg_extension e on e.oid = d.refobjid
+                  where d.classid = 'pg_catalog.pg_class'::regclass and d.objid = c.oid and d.deptype = 'e'
+                    and d.refclassid = 'pg_catalog.pg_extension'::regclass)
+           from pg_catalog.pg_class c
+           join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+          where c.relkind = 'S'
+            and c.relpersistence <> 't'
+            and n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast', $1)",
+        &[&schema],
+    )?;
+    Ok(rows
+        .iter()
+        .map(|row| {
+            let sequence =
+                Sequence { oid: row.get(2), owned: row.get(3), owner: row.get(4), extension: row.get(5) };
+            (name(row, 0), sequence)
+        })
+        .collect())
+}

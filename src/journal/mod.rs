@@ -1,0 +1,79 @@
+//! What emaj wrote: the registry of groups, relations and marks, and the objects it made in its schema.
+//!
+//! Read whole for a plan; the commands that only show something ask for that alone (`groups`, `marks`, `history`).
+
+mod read;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::names::QualifiedName;
+
+pub use read::read;
+
+/// The registry of one installation.
+#[derive(Debug, Clone, Default)]
+pub struct Journal {
+    pub version: String,
+    pub system: i64,
+    pub database_oid: u32,
+    /// Cluster roles that emaj created.
+    pub roles: Vec<String>,
+    /// `history_retention` as text of an interval.
+    pub history_retention: Option<String>,
+    pub groups: BTreeMap<String, Group>,
+    pub relations: Vec<Relation>,
+    /// Functions in the schema: name and body.
+    pub functions: BTreeMap<String, Function>,
+    /// Tables and views in the schema: name and columns.
+    pub tables: BTreeMap<String, Vec<String>>,
+    pub views: BTreeSet<String>,
+    /// Roles that may use the schema.
+    pub grantees: BTreeSet<String>,
+}
+
+/// A function in the installation's schema.
+#[derive(Debug, Clone, Default)]
+pub struct Function {
+    pub oid: u32,
+    pub body: String,
+    pub arguments: String,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Group {
+    pub manifest: String,
+    pub logging: bool,
+    pub rollback: bool,
+    pub comment: Option<String>,
+    /// Text of an interval.
+    pub retention: Option<String>,
+    pub active_marks: i64,
+}
+
+/// A table or sequence that is in a group now.
+#[derive(Debug, Clone, Default)]
+pub struct Relation {
+    pub id: i64,
+    pub group: String,
+    pub oid: u32,
+    pub kind: char,
+    pub name: QualifiedName,
+    pub priority: i32,
+    pub mode: Option<String>,
+    pub log: Option<String>,
+    pub key: Vec<i16>,
+    pub key_deferrable: bool,
+    pub natts: Option<i16>,
+    pub keep_triggers: Vec<String>,
+    pub context: Vec<String>,
+    pub guard: bool,
+    pub columns: Vec<Column>,
+}
+
+/// A captured column: its number in the table, its name and type in the log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Column {
+    pub attnum: i16,
+    pub log: String,
+    pub r#type: String,
+}

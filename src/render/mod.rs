@@ -1,0 +1,159 @@
+//! The only module that makes SQL text: templates and values in, statements out. Pure: no connection, no clock.
+//!
+//! Templates live in `templates/<noun>/<verb>.sql.j2` and are embedded when the program is built; [`templates`] lists them.
+//! Nothing reaches SQL bare: a string that no filter has made safe is an error, and so is an undefined value. The filters are
+//! `ident`, `literal`, `sql` (for text this module's callers have already quoted), `texts`, `attnums` and `oids` (arrays).
+
+mod filters;
+mod templates;
+
+use minijinja::value::{Serde, Value};
+use minijinja::{Environment, UndefinedBehavior};
+use serde::Serialize;
+
+pub use templates::FUNCTIONS;
+
+/// A template that could not be rendered: a fault of the program, or of a template directory given on the command line.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to render template {template}")]
+pub struct RenderError {
+    template: String,
+    source: minijinja::Error,
+}
+
+impl From<RenderError> for crate::errors::Error {
+    fn from(error: RenderError) -> Self {
+        crate::errors::Error::new(crate::errors::Kind::Failed, error)
+            .hint("this is a fault of emaj, not of your database: please report it")
+    }
+}
+
+/// The names of emaj's triggers on a captured table; they sort before every other name an application is likely to choose.
+#[derive(Debug, Clone, Serialize)]
+pub struct TriggerNames {
+    pub insert: String,
+    pub update: String,
+    pub delete: String,
+    pub row: String,
+    pub truncate: String,
+}
+
+impl TriggerNames {
+    /// Returns the names used by an installation in `schema`, so that two installations never share one.
+    pub fn of(schema: &str) -> Self {
+        let name = |verb: &str| format!("!{schema}_{verb}");
+        TriggerNames {
+            insert: name("ins"),
+            update: name("upd"),
+            delete: name("del"),
+            row: name("row"),
+            truncate: name("tru"),
+        }
+    }
+
+    /// Returns whether `name` is one of them.
+    pub fn contains(&self, name: &str) -> bool {
+        [&self.insert, &self.update, &self.delete, &self.row, &self.truncate].into_iter().any(|own| own == name)
+    }
+}
+
+/// One function of the framework: its name, its rendered definition, and its body as `pg_proc.prosrc` keeps it.
+#[derive(Debug, Clone)]
+pub struct Function {
+    pub name: String,
+    pub sql: String,
+    pub body: String,
+}
+
+/// Renders templates for one installation schema.
+#[derive(Debug)]
+pub struct Renderer {
+    environment: Environment<'static>,
+    schema: String,
+    triggers: TriggerNames,
+}
+
+impl Renderer {
+    /// Makes a renderer for an installation in `schema`.
+    ///
+    /// # Errors
+    /// A template that does not compile.
+    pub fn new(schema: &str) -> Result<Self, RenderError> {
+        let mut environment = Environment::new();
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        filters::register(&mut environment);
+        for (name, source) in templates::TEMPLATES {
+            environment
+                .add_template(name, source)
+                .map_err(|source| RenderError { template: (*name).to_owned(), source })?;
+        }
+        Ok(Renderer { environment, schema: schema.to_owned(), triggers: TriggerNames::of(schema) })
+    }
+
+    pub fn schema(&self) -> &str {
+        &self.schema
+    }
+
+    pub fn triggers(&self) -> &TriggerNames {
+        &self.triggers
+    }
+
+    /// Renders the template `name` (`noun/verb`) with `values`; `schema` and `trigger` are there in every template.
+    pub fn render(&self, name: &str, values: impl Serialize) -> Result<String, RenderError> {
+        let failed = |source| RenderError { template: name.to_owned(), source };
+        let template = self.environment.get_template(name).map_err(failed)?;
+        let base = minijinja::context! { schema => &self.schema, trigger => Value::from(Serde(&self.triggers)) };
+        let values = minijinja::context! { ..Value::from(Serde(values)), ..base };
+        template.render(values).map_err(failed)
+    }
+
+    /// Renders every function of the framework, in a fixed order.
+    pub fn functions(&self) -> Result<Vec<Function>, RenderError> {
+        FUNCTIONS.iter().map(|name| Ok(function(self.render(name, ())?))).collect()
+    }
+}
+
+/// Reads name and body off a rendered `create function` statement.
+pub fn function(sql: String) -> Function {
+    let head = sql.split('(').next().unwrap_or_default();
+    let name = head.rsplit('.').next().unwrap_or_default().trim().trim_matches('"').to_owned();
+    let body = sql.split("$emaj$").nth(1).unwrap_or_default().to_owned();
+    Function { name, sql, body }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_template_compiles_and_every_function_renders() {
+        let renderer = Renderer::new("emaj").unwrap();
+        for function in renderer.functions().unwrap() {
+            assert!(function.sql.starts_with("create or replace function \"emaj\"."), "{}", function.sql);
+            assert!(function.body.trim().len() > 10, "{} has no body", function.name);
+        }
+    }
+
+    #[test]
+    fn a_bare_string_is_an_error() {
+        let mut renderer = Renderer::new("emaj").unwrap();
+        renderer.environment.add_template("bad/bare.sql.j2", "drop table {{ schema }}").unwrap();
+        let error = renderer.render("bad/bare.sql.j2", ()).unwrap_err();
+        assert!(format!("{:#}", anyhow::Error::new(error)).contains("bare string"));
+    }
+
+    #[test]
+    fn an_undefined_value_is_an_error() {
+        let mut renderer = Renderer::new("emaj").unwrap();
+        renderer.environment.add_template("bad/undefined.sql.j2", "{{ nothing | ident }}").unwrap();
+        assert!(renderer.render("bad/undefined.sql.j2", ()).is_err());
+    }
+
+    #[test]
+    fn odd_schema_names_stay_quoted() {
+        let renderer = Renderer::new("O'dd \"x\"").unwrap();
+        for function in renderer.functions().unwrap() {
+            assert!(function.sql.contains("\"O'dd \"\"x\"\"\""), "{}", function.name);
+        }
+    }
+}
