@@ -21,6 +21,9 @@ const SETTINGS: &[(&str, &str)] = &[
     ("max_connections", "100"),
     ("max_prepared_transactions", "64"),
     ("shared_buffers", "128MB"),
+    // In files of the data directory, not in /dev/shm: what a killed server leaves goes with the directory, and the 64 MB
+    // that a container has there are no limit.
+    ("dynamic_shared_memory_type", "mmap"),
     ("logging_collector", "off"),
     ("log_line_prefix", "%m [%p] %q%u@%d "),
     ("timezone", "UTC"),

@@ -242,10 +242,10 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         // The watchdog does all of it, so that there is one way to go. What follows is for when somebody killed it.
-        if !self.watchdog.finish() {
-            if let Some(postmaster) = &self.postmaster {
-                let _ = kill_process(Pid::from_child(postmaster), Signal::QUIT);
-            }
+        if !self.watchdog.finish()
+            && let Some(postmaster) = &self.postmaster
+        {
+            let _ = kill_process(Pid::from_child(postmaster), Signal::QUIT);
         }
         if let Some(mut postmaster) = self.postmaster.take() {
             let _ = wait::for_exit(&mut postmaster, Duration::from_secs(10));
