@@ -94,8 +94,13 @@ install_packages() {
     if ! may_be_root; then
         say "error: missing: ${missing[*]}; installing them needs root"
         say "hint: have an administrator run these lines, then run this again:"
-        say "    sudo mkdir -p /etc/postgresql-common"
-        say "    echo 'create_main_cluster = false' | sudo tee -a /etc/postgresql-common/createcluster.conf"
+        case " ${missing[*]} " in
+            *" postgresql "*)
+                # Before the server, so that its package does not start one on port 5432.
+                say "    sudo mkdir -p /etc/postgresql-common"
+                say "    echo 'create_main_cluster = false' | sudo tee -a /etc/postgresql-common/createcluster.conf"
+                ;;
+        esac
         say "    sudo apt-get update && sudo apt-get install -y --no-install-recommends ${missing[*]}"
         exit 1
     fi
@@ -130,8 +135,7 @@ install_rust() {
     use_rust && return 0
     say "error: no Rust $(rust_wanted) or newer, and rustup could not install one"
     say "hint: where https://sh.rustup.rs can be reached: curl -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal"
-    say "hint: where another user has a toolchain: copy it, for example"
-    say "    sudo cp -r /root/.rustup/toolchains/stable-$(uname -m)-unknown-linux-gnu /opt/rust"
+    say "hint: where root has a toolchain already: sudo cp -rL \"\$(sudo -i rustc --print sysroot)\" /opt/rust"
     say "hint: then run this again; looked for cargo in PATH, ${CARGO_HOME:-$HOME/.cargo}/bin, /usr/local/cargo/bin," \
         "/usr/lib/rust-*/bin, /opt/rust*/bin"
     exit 1
