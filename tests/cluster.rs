@@ -169,6 +169,24 @@ fn a_cluster_whose_postmaster_was_killed_leaves_nothing() {
 }
 
 #[test]
+fn a_cluster_whose_watchdog_was_killed_leaves_nothing() {
+    let cluster = Cluster::builder().start().unwrap();
+    let directory = cluster.socket_dir().parent().unwrap().to_path_buf();
+    let is_watchdog = |process: &PathBuf| {
+        let line = std::fs::read(process.join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains("emaj-watchdog")
+    };
+    let watchdogs: Vec<_> = processes_of(&directory).into_iter().filter(is_watchdog).collect();
+    let [watchdog] = watchdogs.as_slice() else {
+        panic!("one watchdog, not {watchdogs:?}")
+    };
+    let id = watchdog.file_name().unwrap();
+    assert!(Command::new("kill").arg("-KILL").arg(id).status().unwrap().success());
+    drop(cluster);
+    assert_nothing_left(&directory);
+}
+
+#[test]
 fn a_server_that_cannot_start_says_why_and_leaves_nothing() {
     let before = Instant::now();
     let error = Cluster::builder()
