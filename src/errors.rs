@@ -65,7 +65,11 @@ pub struct Error {
 impl Error {
     /// Makes an error of `kind`; `source` is a message or another error.
     pub fn new(kind: Kind, source: impl Into<anyhow::Error>) -> Self {
-        Error { kind, source: source.into(), hints: Vec::new() }
+        Error {
+            kind,
+            source: source.into(),
+            hints: Vec::new(),
+        }
     }
 
     /// Makes an error of `kind` from a sentence fragment.

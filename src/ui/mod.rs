@@ -1,11 +1,20 @@
 //! The only module that prints: data to stdout, talk to stderr.
+//!
+//! Commands get an [`Output`] and hand it values: rows that can show themselves in several formats ([`Tabular`]),
+//! sentences, warnings, questions, progress. What is decided here: formats, colours (never the only carrier of a
+//! meaning), widths, what `--quiet` leaves out, and that a reader who went away (`emaj … | head`) is no error.
+//! Text is made by pure functions; the few that write are at the bottom of their files.
 
-use crate::errors::Error;
+mod confirm;
+mod error;
+mod format;
+mod output;
+mod progress;
+mod table;
+pub mod words;
 
-/// Prints an error once, its causes and its hints, to stderr.
-pub fn print_error(error: &Error) {
-    anstream::eprintln!("error: {error}");
-    for hint in error.hints() {
-        anstream::eprintln!("hint: {hint}");
-    }
-}
+pub use self::error::print_error;
+pub use self::format::{Color, Format, OutputArgs};
+pub use self::output::{Output, out};
+pub use self::progress::Progress;
+pub use self::table::{Align, Column, Tabular};

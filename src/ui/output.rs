@@ -1,0 +1,176 @@
+//! What a command prints through: one value, made from the options of the command line, handed down.
+
+use std::io::{self, IsTerminal as _, Write};
+
+use anstream::{AutoStream, ColorChoice};
+
+use super::confirm;
+use super::error::{HINT, WARNING, line};
+use super::table::{self, Tabular};
+use super::{Color, Format, Progress};
+use crate::errors::{Error, Kind, Result};
+
+/// Where and how a command prints.
+#[derive(Debug, Clone)]
+pub struct Output {
+    format: Format,
+    quiet: bool,
+    color: ColorChoice,
+    /// The width of the terminal; none when stdout is no terminal.
+    width: Option<u16>,
+    /// Whether the talk goes to a terminal.
+    talks_to_terminal: bool,
+    /// Whether somebody can be asked.
+    can_ask: bool,
+}
+
+impl Output {
+    /// Makes an output; looks at the terminal and at `COLUMNS`.
+    pub fn new(format: Format, quiet: bool, color: Color) -> Output {
+        let columns = std::env::var("COLUMNS").ok();
+        let talks_to_terminal = io::stderr().is_terminal();
+        Output {
+            format,
+            quiet,
+            color: color.choice(),
+            width: io::stdout()
+                .is_terminal()
+                .then(|| width(columns.as_deref(), comfy_table::Table::new().width())),
+            talks_to_terminal,
+            can_ask: talks_to_terminal && io::stdin().is_terminal(),
+        }
+    }
+
+    /// Returns the format that was asked for.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Refuses the format that was asked for, unless it is one of these. Commands call it before they do anything.
+    pub fn accept(&self, supported: &[Format]) -> Result<()> {
+        self.format.one_of(supported)
+    }
+
+    /// Prints data to stdout, in the format that was asked for.
+    pub fn data(&self, data: &impl Tabular) -> Result<()> {
+        out(&table::render(data, self.format, self.width)?)
+    }
+
+    /// Prints text that is data (rendered SQL, a diff) to stdout; colours in it go where they are not wanted.
+    pub fn text(&self, text: &str) -> Result<()> {
+        let mut stream = AutoStream::new(io::stdout(), self.color).lock();
+        finish(stream.write_all(text.as_bytes()).and_then(|()| stream.flush()))
+    }
+
+    /// Says a sentence, on stderr; `--quiet` leaves it out.
+    pub fn say(&self, sentence: impl AsRef<str>) {
+        if !self.quiet {
+            self.talk(&format!("{}\n", sentence.as_ref()));
+        }
+    }
+
+    /// Warns, on stderr, always.
+    pub fn warn(&self, sentence: impl AsRef<str>) {
+        self.talk(&line("warning", WARNING, sentence.as_ref()));
+    }
+
+    /// Says what could be done next, on stderr; `--quiet` leaves it out.
+    pub fn hint(&self, sentence: impl AsRef<str>) {
+        if !self.quiet {
+            self.talk(&line("hint", HINT, sentence.as_ref()));
+        }
+    }
+
+    /// Asks before something that cannot be taken back; `yes` is the answer that was given on the command line.
+    ///
+    /// # Errors
+    /// [`Kind::Refused`] when the answer is no, or when there is nobody to ask.
+    pub fn confirm(&self, question: &str, yes: bool) -> Result<()> {
+        match (yes, self.can_ask) {
+            (true, _) => Ok(()),
+            (false, false) => Err(confirm::nobody_to_ask(question)),
+            (false, true) => confirm::ask(question, &mut io::stdin().lock(), &mut io::stderr().lock()),
+        }
+    }
+
+    /// Begins to show the progress of long work on `total` things, when the total is known.
+    pub fn progress(&self, what: &str, total: Option<u64>) -> Progress {
+        Progress::begin(what, total, self.quiet, self.talks_to_terminal)
+    }
+
+    fn talk(&self, text: &str) {
+        // When stderr is gone there is nobody left to tell; the work goes on.
+        let _ = AutoStream::new(io::stderr(), self.color)
+            .lock()
+            .write_all(text.as_bytes());
+    }
+}
+
+/// Prints text to stdout as it is.
+///
+/// When the reader went away (`emaj … | head`), the program ends here, quietly and well: everything that reads what
+/// is printed has what it wanted. Print when the work is done.
+pub fn out(text: &str) -> Result<()> {
+    let mut stream = io::stdout().lock();
+    finish(stream.write_all(text.as_bytes()).and_then(|()| stream.flush()))
+}
+
+fn finish(written: io::Result<()>) -> Result<()> {
+    match written {
+        Ok(()) => Ok(()),
+        // Rust ignores SIGPIPE, so it arrives as an error. `println!` would panic.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) => Err(Error::new(Kind::Failed, error).context("failed to write to standard output")),
+    }
+}
+
+/// Returns the width to use: what `COLUMNS` says, else the terminal, else 80; never too narrow for anything.
+fn width(columns: Option<&str>, terminal: Option<u16>) -> u16 {
+    columns
+        .and_then(|text| text.trim().parse().ok())
+        .filter(|width| *width > 0)
+        .or(terminal)
+        .unwrap_or(80)
+        .max(20)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_wins_over_the_terminal_over_80() {
+        assert_eq!(width(Some("132"), Some(100)), 132);
+        assert_eq!(width(Some("wide"), Some(100)), 100);
+        assert_eq!(width(Some("0"), None), 80);
+        assert_eq!(width(None, None), 80);
+        assert_eq!(width(Some("3"), None), 20);
+    }
+
+    #[test]
+    fn a_full_disk_is_an_error() {
+        let error = finish(Err(io::ErrorKind::StorageFull.into())).unwrap_err();
+        assert_eq!(error.kind(), Kind::Failed);
+        assert!(
+            error.to_string().starts_with("failed to write to standard output: "),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn nobody_to_ask_is_a_refusal_unless_yes_was_said() {
+        let output = Output {
+            format: Format::Table,
+            quiet: true,
+            color: ColorChoice::Never,
+            width: None,
+            talks_to_terminal: false,
+            can_ask: false,
+        };
+        assert!(output.confirm("drop everything?", true).is_ok());
+        assert_eq!(
+            output.confirm("drop everything?", false).unwrap_err().kind(),
+            Kind::Refused
+        );
+    }
+}

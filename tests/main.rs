@@ -1,0 +1,7 @@
+//! The integration tests, as one binary: each module tells a part of the story, `support` is what they stand on.
+
+mod support;
+
+mod cluster;
+mod harness;
+mod ui;

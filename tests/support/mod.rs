@@ -1,0 +1,12 @@
+//! What the integration tests stand on: a fresh database for each test, and a way to run `emaj` against it.
+//!
+//! One throw-away cluster serves the whole test binary. It is started when the first test asks for it; a server that
+//! cannot be started fails the tests, nothing is skipped. Its watchdog removes it when the binary ends.
+
+mod database;
+mod program;
+mod redact;
+
+pub use self::database::{Database, database, owner, shared_cluster};
+pub use self::program::{Run, emaj, emaj_alone};
+pub use self::redact::redact;

@@ -1,0 +1,203 @@
+//! Running `emaj` as a person would: arguments, files, standard input; then looking at what it said and how it ended.
+
+use std::ffi::OsStr;
+use std::io::{Read, Write as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::{Database, redact};
+
+/// No single run of a test takes so long; a program that waits for ever fails its test instead of stopping all.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// Prepares a run of `emaj` in the directory of `db`; the environment leads to `db` as superuser.
+pub fn emaj(db: &Database) -> Emaj {
+    emaj_alone(db.dir()).envs(db.env())
+}
+
+/// Prepares a run of `emaj` in `directory`, with no database in the environment.
+pub fn emaj_alone(directory: &Path) -> Emaj {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_emaj"));
+    command.current_dir(directory);
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        let ours = text.starts_with("PG") || text.starts_with("EMAJ_") || text.starts_with("CARGO");
+        if ours
+            || [
+                "NO_COLOR",
+                "CLICOLOR",
+                "CLICOLOR_FORCE",
+                "COLUMNS",
+                "RUST_LOG",
+                "RUST_BACKTRACE",
+            ]
+            .contains(&&*text)
+        {
+            command.env_remove(&name);
+        }
+    }
+    // Nothing of the person who runs the tests may lead a run elsewhere.
+    command.env("HOME", directory).env("TZ", "UTC").env("LC_ALL", "C.UTF-8");
+    command
+        .env("PGSERVICEFILE", "/dev/null")
+        .env("PGPASSFILE", "/dev/null")
+        .env("PGSYSCONFDIR", directory);
+    Emaj {
+        command,
+        input: Vec::new(),
+    }
+}
+
+/// A run of `emaj` that is being prepared.
+#[derive(Debug)]
+pub struct Emaj {
+    command: Command,
+    input: Vec<u8>,
+}
+
+impl Emaj {
+    /// Adds arguments.
+    pub fn args(mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        self.command.args(args);
+        self
+    }
+
+    /// Sets a variable of the environment.
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Sets several variables of the environment.
+    pub fn envs(mut self, variables: impl IntoIterator<Item = (impl AsRef<OsStr>, impl AsRef<OsStr>)>) -> Self {
+        self.command.envs(variables);
+        self
+    }
+
+    /// Connects as `role` instead of the superuser.
+    pub fn user(self, role: &str) -> Self {
+        self.env("PGUSER", role)
+    }
+
+    /// Gives `text` on standard input, which is empty otherwise (and never a terminal).
+    pub fn stdin(mut self, text: impl Into<Vec<u8>>) -> Self {
+        self.input = text.into();
+        self
+    }
+
+    /// Returns the variables that are set for the run (those that are removed are not among them).
+    pub fn variables(&self) -> Vec<(String, String)> {
+        let set = self.command.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        set.map(|(name, value)| {
+            (
+                name.to_string_lossy().into_owned(),
+                value.to_string_lossy().into_owned(),
+            )
+        })
+        .collect()
+    }
+
+    /// Runs it to its end.
+    pub fn run(mut self) -> Run {
+        self.command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = self.command.spawn().expect("emaj runs");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        let input = self.input;
+        // A program that does not read its input closes the pipe; that is its right.
+        let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
+        let stdout = read_all(child.stdout.take().expect("a pipe"));
+        let stderr = read_all(child.stderr.take().expect("a pipe"));
+        let end = Instant::now() + LIMIT;
+        let status = loop {
+            match child.try_wait().expect("emaj can be waited for") {
+                Some(status) => break Some(status),
+                None if Instant::now() > end => break None,
+                None => std::thread::sleep(Duration::from_millis(5)),
+            }
+        };
+        if status.is_none() {
+            child.kill().expect("emaj can be killed");
+            child.wait().expect("emaj can be waited for");
+        }
+        writer.join().expect("the writer ends");
+        let text =
+            |thread: JoinHandle<Vec<u8>>| String::from_utf8(thread.join().expect("the reader ends")).expect("UTF-8");
+        let words: Vec<_> = self
+            .command
+            .get_args()
+            .map(|arg| arg.to_string_lossy().into_owned())
+            .collect();
+        let run = Run {
+            command: words.iter().fold("emaj".to_owned(), |line, word| line + " " + word),
+            stdout: text(stdout),
+            stderr: text(stderr),
+            status: status.and_then(|status| status.code()),
+        };
+        assert!(status.is_some(), "not done after {LIMIT:?}:\n{run}");
+        run
+    }
+}
+
+fn read_all(mut pipe: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        pipe.read_to_end(&mut bytes).expect("emaj's output can be read");
+        bytes
+    })
+}
+
+/// What a run said, and how it ended.
+#[derive(Debug)]
+pub struct Run {
+    pub command: String,
+    pub stdout: String,
+    pub stderr: String,
+    /// The exit code; none when a signal ended it.
+    pub status: Option<i32>,
+}
+
+impl Run {
+    /// Asserts that it is done well.
+    #[track_caller]
+    pub fn ok(self) -> Self {
+        self.code(0)
+    }
+
+    /// Asserts its exit code.
+    #[track_caller]
+    pub fn code(self, expected: i32) -> Self {
+        assert!(self.status == Some(expected), "expected exit code {expected}:\n{self}");
+        self
+    }
+
+    /// Returns standard output as JSON.
+    #[track_caller]
+    pub fn stdout_json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("not JSON ({error}):\n{self}"))
+    }
+
+    /// Returns the whole run for a snapshot, without what differs from run to run.
+    pub fn snapshot(&self) -> String {
+        redact(&self.to_string())
+    }
+}
+
+impl std::fmt::Display for Run {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "$ {}", self.command)?;
+        for (name, text) in [("stdout", &self.stdout), ("stderr", &self.stderr)] {
+            if !text.is_empty() {
+                writeln!(f, "--- {name}\n{}", text.trim_end_matches('\n'))?;
+            }
+        }
+        match self.status {
+            Some(code) => write!(f, "--- exit code {code}"),
+            None => write!(f, "--- ended by a signal"),
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Printing: a reader that goes away (`emaj … | head`) is no error.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::process::{Command, Stdio};
+
+/// Set for a run of this binary that is to print until its reader is gone.
+const AS_PRINTER: &str = "EMAJ_TEST_AS_PRINTER";
+
+#[test]
+fn a_reader_that_went_away_ends_the_program_quietly() {
+    if std::env::var_os(AS_PRINTER).is_some() {
+        emaj::ui::out("\nfirst line\n").unwrap();
+        // The reader is gone when standard input ends.
+        std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+        emaj::ui::out("second line\n").unwrap();
+        panic!("printing went on without a reader");
+    }
+    let mut printer = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "ui::a_reader_that_went_away_ends_the_program_quietly",
+            "--nocapture",
+        ])
+        .env(AS_PRINTER, "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(printer.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap() == "first line"));
+    drop(lines);
+    printer.stdin.take().unwrap().flush().unwrap();
+    let output = printer.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    assert_eq!(stderr, "");
+}
