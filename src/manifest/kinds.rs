@@ -39,8 +39,15 @@ kinds! {
     HTTP_URL:   "`https://HOST/PATH` or `http://HOST/PATH`", |text| check_scheme(text, &["https", "http"]), Some(r"\S"), false;
     NATS_URL:   "`nats://HOST:PORT` or `tls://HOST:PORT`", |text| check_scheme(text, &["nats", "tls"]), Some(r"\S"), false;
     POSTGRES_URI: "`postgresql://…`", |text| check_scheme(text, &["postgresql", "postgres"]), Some(r"\S"), false;
+    PORT:       "a port from 1 to 65535", |text| check_number(text, 1, 65535), Some(r"^([0-9]+|.*\$\{.*)$"), false;
+    SECONDS:    "a number of seconds", |text| check_number(text, 0, 86400), Some(r"^([0-9]+|.*\$\{.*)$"), false;
+    SSLMODE:    "a mode of TLS", |text| check_word(text, &SSL_MODES), Some(r"\S"), false;
+    SESSION_ATTRS: "a kind of server", |text| check_word(text, &SESSIONS), Some(r"\S"), false;
     BROKER:     "`host:port`", check_broker, Some(r"\S"), false;
 }
+
+const SSL_MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
+const SESSIONS: [&str; 6] = ["any", "read-write", "read-only", "primary", "standby", "prefer-standby"];
 
 impl From<NameError> for Wrong {
     fn from(error: NameError) -> Self {
@@ -59,6 +66,29 @@ fn check_filled(text: &str) -> Result<(), Wrong> {
 fn check_references(text: &str) -> Result<(), Wrong> {
     check_filled(text)?;
     Text::check(text)
+}
+
+/// Takes one of `words`, or a text with a reference, whose value is not known yet.
+fn check_word(text: &str, words: &[&str]) -> Result<(), Wrong> {
+    check_references(text)?;
+    if text.contains("${") || words.contains(&text) {
+        return Ok(());
+    }
+    Err(Wrong {
+        nearest: nearest(text, words.iter().copied()).map(str::to_owned),
+        ..Wrong::new(format!("`{text}` is not known here")).next(format!("write {}", super::shape::one_of(words)))
+    })
+}
+
+/// Takes a whole number, or a text with a reference, whose value is not known yet.
+fn check_number(text: &str, min: u32, max: u32) -> Result<(), Wrong> {
+    check_references(text)?;
+    match text.parse::<u32>() {
+        _ if text.contains("${") => Ok(()),
+        Ok(number) if (min..=max).contains(&number) => Ok(()),
+        Ok(_) => Err(Wrong::new("the number is out of range").next(format!("write a number from {min} to {max}"))),
+        Err(_) => Err(Wrong::new("this is no whole number")),
+    }
 }
 
 fn check_name(text: &str) -> Result<(), Wrong> {

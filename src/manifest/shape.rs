@@ -7,7 +7,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::diagnostic::{Diagnostic, nearest};
-use super::source::{Place, Source};
+use super::source::{Place, Source, literal_password};
+use super::text::literal_secret;
 use super::yaml::{Node, Value};
 
 /// What may stand at one place.
@@ -87,12 +88,18 @@ pub(super) fn check(node: &Node, shape: &Shape, source: &Arc<Source>, out: &mut 
         (Shape::Bool, Value::Bool(_)) | (Shape::Null, Value::Null) => {}
         (Shape::Integer { min, max }, Value::Integer(found)) => {
             if *found < i128::from(*min) || *found > i128::from(*max) {
-                let expected = format!("a whole number from {min} to {max}");
-                out.push(Diagnostic::error(&place, "the number is out of range").expected(expected).found(format!("`{found}`")));
+                let (message, expected) = match min == max {
+                    true => ("the value is not known here", format!("`{min}`")),
+                    false => ("the number is out of range", format!("a whole number from {min} to {max}")),
+                };
+                out.push(Diagnostic::error(&place, message).expected(expected).found(format!("`{found}`")));
             }
         }
         (Shape::Word(words), Value::Text(found)) => check_word(words, found, &place, out),
-        (Shape::Text(kind), Value::Text(text)) => out.extend(check_text(kind, text, node, source)),
+        (Shape::Text(kind), Value::Text(text)) => {
+            out.extend(check_text(kind, text, node, source));
+            out.extend(lint_secret(kind, text, &place));
+        }
         (Shape::List { of, least }, Value::List(items)) => {
             if items.len() < *least {
                 out.push(Diagnostic::error(&place, "the list is empty").expected("at least one entry"));
@@ -183,6 +190,16 @@ fn check_text(kind: &TextKind, text: &str, node: &Node, source: &Arc<Source>) ->
     Some(diagnostic)
 }
 
+/// Warns of a secret that is spelt out.
+fn lint_secret(kind: &TextKind, text: &str, place: &Place) -> Option<Diagnostic> {
+    let message = match (kind.secret && literal_secret(text), literal_password(text).is_some()) {
+        (true, _) => "the secret is spelt out in the manifest",
+        (_, true) => "the password in the URL is spelt out in the manifest",
+        _ => return None,
+    };
+    Some(Diagnostic::warning(place, message).expected("a reference").next("write `${env:NAME}` or `${file:PATH}`"))
+}
+
 fn check_record(record: &Record, entries: &[(Node, Node)], place: &Place, source: &Arc<Source>, out: &mut Vec<Diagnostic>) {
     let known = || record.keys.iter().map(|key| key.name);
     let mut given: Vec<&str> = Vec::new();
@@ -262,6 +279,7 @@ fn wrong_type(node: &Node, shape: &Shape, place: &Place) -> Diagnostic {
         Value::Text(text) if shape.takes(&Value::List(Vec::new())) && !text.is_empty() => {
             error.next(format!("write `[{text}]` for a list with one entry"))
         }
+        Value::Text(text) if matches!(shape, Shape::Integer { .. }) && text.parse::<i64>().is_ok() => error.next("write it without quotes"),
         Value::Text(text) if matches!(shape, Shape::Bool) && matches!(text.as_str(), "yes" | "on" | "y") => error.next("write `true`"),
         Value::Text(text) if matches!(shape, Shape::Bool) && matches!(text.as_str(), "no" | "off" | "n") => error.next("write `false`"),
         _ => error,
@@ -322,7 +340,7 @@ pub(super) fn secrets(node: &Node, shape: &Shape, out: &mut Vec<Range<usize>>) {
         }
         (Shape::Either(shapes), _) => shapes.iter().for_each(|shape| secrets(node, shape, out)),
         (Shape::Text(kind), value) if kind.secret => match value {
-            Value::Text(text) => out.extend(super::text::literal_secret(text).then(|| node.span.clone())),
+            Value::Text(text) => out.extend(literal_secret(text).then(|| node.span.clone())),
             Value::Integer(_) | Value::Float(_) | Value::Bool(_) => out.push(node.span.clone()),
             _ => {}
         },
@@ -355,7 +373,9 @@ pub(super) fn inside(file: &str, node: &Node, text: &str, at: Range<usize>) -> R
             end = Some(raw_byte);
         }
         match (quote, raw_char) {
-            (Some('\''), '\'') => drop(rest.next()),
+            (Some('\''), '\'') => {
+                rest.next();
+            }
             (Some('"'), '\\') => {
                 let digits = match rest.next() {
                     Some((_, 'x')) => 2,
@@ -363,7 +383,9 @@ pub(super) fn inside(file: &str, node: &Node, text: &str, at: Range<usize>) -> R
                     Some((_, 'U')) => 8,
                     _ => 0,
                 };
-                (0..digits).for_each(|_| drop(rest.next()));
+                (0..digits).for_each(|_| {
+                    rest.next();
+                });
             }
             _ => {}
         }

@@ -150,19 +150,21 @@ fn suspicious(text: &str) -> Vec<Range<usize>> {
                 found.extend(value_after(line, at + word.len()).map(|r| start + r.start..start + r.end));
             }
         }
-        for (at, _) in line.match_indices("://") {
-            let rest = &line[at + 3..];
-            let authority = &rest[..rest.find(['/', '?', ' ', '"', '\'']).unwrap_or(rest.len())];
-            if let (Some(colon), Some(end)) = (authority.find(':'), authority.rfind('@'))
-                && colon < end
-                && !authority[colon + 1..end].starts_with("${")
-            {
-                found.push(start + at + 3 + colon + 1..start + at + 3 + end);
-            }
-        }
+        found.extend(literal_password(line).map(|r| start + r.start..start + r.end));
         start += line.len();
     }
     found
+}
+
+/// Returns where in `text` a URL spells its password out (`://user:password@`).
+pub(super) fn literal_password(text: &str) -> Option<Range<usize>> {
+    let start = text.find("://")? + 3;
+    let authority = &text[start..];
+    let authority = &authority[..authority.find(['?', ' ', '"', '\'', '#']).unwrap_or(authority.len())];
+    // The last `@` ends the password, which may hold others when someone forgot to escape them.
+    let end = authority.rfind('@')?;
+    let colon = authority[..end].find(':')? + 1;
+    (colon < end && !authority[colon..end].starts_with("${")).then(|| start + colon..start + end)
 }
 
 /// Returns what follows `:` or `=` behind a key that ends at `at`, to the end of the line or of a quoted text.
