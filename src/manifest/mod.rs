@@ -1,1 +1,111 @@
-//! (see the helper's branch)
+//! The YAML manifest, version 1: read, checked, merged, with a place for everything that can be wrong.
+//!
+//! The road: `files` finds them → `yaml` makes trees → `shape` holds them against `keys` → `merge` makes one
+//! `RawManifest` → `checks` tie the places together → `build` makes the [`Manifest`]. All problems of all files come
+//! back at once as [`Diagnostic`]s. `schema` prints the same `keys` as JSON Schema. `commands` call [`load`].
+
+mod build;
+mod build_delivery;
+mod check_delivery;
+mod checks;
+mod delivery;
+mod diagnostic;
+mod files;
+mod in_database;
+mod keys;
+mod kinds;
+mod merge;
+mod model;
+mod schema;
+mod shape;
+mod source;
+mod text;
+mod yaml;
+
+use std::path::{Path, PathBuf};
+
+pub use delivery::*;
+pub use diagnostic::{Diagnostic, Diagnostics, Related, Severity};
+pub use in_database::{InDatabasePart, InDatabaseText};
+pub use model::*;
+pub use schema::{key_paths, schema};
+pub use source::{Located, Place, Source};
+pub use text::{Env, SecretText, Text};
+
+/// Reads the manifest that `paths` (files and folders) make up together.
+///
+/// References (`${env:…}`, `${file:…}`) are read but not looked up; see [`Text::resolve`]. Errors with all problems of
+/// all files, warnings among them, in the order of files and lines.
+pub fn load(paths: &[PathBuf]) -> Result<Loaded, Diagnostics> {
+    let mut problems = Vec::new();
+    if paths.is_empty() {
+        problems.push(Diagnostic::of_file(Path::new("emaj.yaml"), "no manifest was given").next("name a file or a folder"));
+    }
+    let found = files::find(paths, &mut problems);
+    let files: Vec<merge::File> = found.iter().filter_map(|path| read(path, &mut problems)).collect();
+    let raw = merge::merge(&files, &mut problems);
+    if files.len() == found.len() {
+        // With a file missing, much would seem to be missing that is not.
+        check_delivery::check(&raw, &mut problems);
+        check_whole(&raw, paths, &mut problems);
+    }
+    checks::check(&raw, &mut problems);
+    let problems = Diagnostics(problems).sorted();
+    if problems.has_errors() {
+        return Err(problems);
+    }
+    match build::build(&raw, files::default_name(paths).unwrap_or_default()) {
+        Some(manifest) => Ok(Loaded { manifest, warnings: problems.0 }),
+        None => Err(Diagnostics(vec![Diagnostic::of_file(
+            Path::new("manifest"),
+            "bug: the manifest passed every check and still cannot be read; please report it",
+        )])),
+    }
+}
+
+/// Reads one file and holds it against its shape.
+fn read(path: &Path, problems: &mut Vec<Diagnostic>) -> Option<merge::File> {
+    let text = files::read(path).map_err(|problem| problems.push(problem)).ok()?;
+    let root = match yaml::parse(&text) {
+        Ok(root) => root,
+        Err(error) => {
+            let source = Source::new(path, &text, &[]);
+            let mut problem = Diagnostic::error(&Place::new(&source, error.at..error.at + 1), error.message);
+            problem.next = error.next.map(str::to_owned);
+            problems.push(problem);
+            return None;
+        }
+    };
+    let mut secrets = Vec::new();
+    shape::secrets(&root, &keys::MANIFEST, &mut secrets);
+    let source = Source::new(path, &text, &secrets);
+    if matches!(root.value, yaml::Value::Null) {
+        problems.push(Diagnostic::of_file(path, "the manifest is empty").expected("`version: 1` and at least one group"));
+        return None;
+    }
+    shape::check(&root, &keys::MANIFEST, &source, problems);
+    Some(merge::File { source, root })
+}
+
+/// Checks what the files must say together.
+fn check_whole(raw: &merge::RawManifest<'_>, paths: &[PathBuf], problems: &mut Vec<Diagnostic>) {
+    let Some(path) = paths.first() else { return };
+    if raw.groups.is_empty() && raw.bindings.is_empty() && problems.is_empty() {
+        problems.push(
+            Diagnostic::of_file(path, "the manifest declares no group and no binding").next("write what is to be captured under `groups`"),
+        );
+    }
+    if raw.setting("name").is_some() {
+        return;
+    }
+    match files::default_name(paths) {
+        Some(name) if (kinds::NAME.check)(&name).is_ok() => {}
+        Some(name) => problems.push(
+            Diagnostic::of_file(path, format!("`{name}` cannot be the manifest's name")).next("give it one with `name: …`"),
+        ),
+        None => problems.push(
+            Diagnostic::of_file(path, "several files were given and none says the manifest's name")
+                .next("write `name: …` into one of them; it tells whose groups they are"),
+        ),
+    }
+}

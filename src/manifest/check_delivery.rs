@@ -1,0 +1,177 @@
+//! What ties bindings to sinks, and the settings of a sink to each other.
+//!
+//! One table says which kinds of binding a kind of sink can deliver ([`KINDS_OF_SINK`]).
+
+use std::collections::HashSet;
+
+use super::checks::{check_database, check_twice};
+use super::diagnostic::{Diagnostic, nearest};
+use super::merge::{Item, Named, RawManifest};
+use super::shape::one_of;
+
+/// Which kinds of binding each kind of sink delivers.
+const KINDS_OF_SINK: [(&str, &[&str]); 6] = [
+    ("ldap", &["entry", "value", "flag", "query"]),
+    ("postgres", &["row"]),
+    ("webhook", &["message"]),
+    ("nats", &["message"]),
+    ("kafka", &["message"]),
+    ("file", &["message", "row"]),
+];
+
+/// The kinds that are done inside the transaction.
+const IN_DATABASE: [&str; 3] = ["warn", "notify", "sql"];
+
+/// Adds to `out` what is wrong between bindings and sinks.
+pub(super) fn check(raw: &RawManifest<'_>, out: &mut Vec<Diagnostic>) {
+    raw.sinks.iter().for_each(|sink| check_sink(sink.item, out));
+    for binding in &raw.bindings {
+        check_binding(binding, raw, out);
+    }
+    let used: HashSet<&str> = raw.bindings.iter().filter_map(|binding| binding.item.get("to")?.text()).collect();
+    for sink in raw.sinks.iter().filter(|sink| !used.contains(sink.name.as_str())) {
+        out.push(
+            Diagnostic::warning(&sink.name.place, format!("no binding goes to the sink `{}`", sink.name.value))
+                .next("bind a table to it with `to`, or take it out"),
+        );
+    }
+}
+
+fn check_sink(sink: Item<'_>, out: &mut Vec<Diagnostic>) {
+    if let Some(database) = sink.get("postgres") {
+        check_database(database, out);
+    }
+    for kind in ["nats", "kafka"] {
+        let Some(settings) = sink.get(kind) else { continue };
+        needs(settings, "password", "user", out);
+        needs(settings, "user", "password", out);
+        excludes(settings, "token", &["user", "password", "credentials_file"], out);
+        excludes(settings, "credentials_file", &["user", "password"], out);
+    }
+    let Some(ldap) = sink.get("ldap") else { return };
+    needs(ldap, "password", "bind_dn", out);
+    needs(ldap, "bind_dn", "password", out);
+    needs(ldap, "key_file", "cert_file", out);
+    needs(ldap, "cert_file", "key_file", out);
+    excludes(ldap, "sasl", &["bind_dn", "password"], out);
+    let url = ldap.get("url").and_then(|url| url.text()).unwrap_or_default();
+    if let Some(starttls) = ldap.get("starttls").filter(|item| item.bool() == Some(true) && !url.starts_with("ldap://")) {
+        // A reference may turn out to be `ldap://`.
+        if !url.is_empty() && !url.starts_with("${") {
+            out.push(
+                Diagnostic::error(&starttls.place(), "`starttls` is for `ldap://` only")
+                    .found(format!("the scheme `{}`", url.split("://").next().unwrap_or_default())),
+            );
+        }
+    }
+}
+
+fn needs(settings: Item<'_>, key: &str, other: &str, out: &mut Vec<Diagnostic>) {
+    if let Some(item) = settings.get(key)
+        && settings.get(other).is_none()
+    {
+        out.push(Diagnostic::error(&item.place(), format!("`{key}` stands without `{other}`")).expected(format!("both or none")));
+    }
+}
+
+fn excludes(settings: Item<'_>, key: &str, others: &[&str], out: &mut Vec<Diagnostic>) {
+    let Some(item) = settings.get(key) else { return };
+    for other in others {
+        if let Some(beside) = settings.get(other) {
+            out.push(
+                Diagnostic::error(&beside.place(), format!("`{other}` stands beside `{key}`"))
+                    .expected("one way to log in")
+                    .related(&item.place(), "the other way"),
+            );
+        }
+    }
+}
+
+fn check_binding(binding: &Named<'_>, raw: &RawManifest<'_>, out: &mut Vec<Diagnostic>) {
+    check_twice(binding.item.get("events"), out);
+    check_twice(binding.item.get("columns"), out);
+    let kinds = || KINDS_OF_SINK.iter().flat_map(|(_, kinds)| *kinds).chain(&IN_DATABASE).copied();
+    // None or more than one: the shape has said so.
+    let Some(kind) = kinds().find(|kind| binding.item.get(kind).is_some()) else { return };
+    if let Some(entry) = binding.item.get("entry") {
+        check_entry(entry, out);
+    }
+    let name = &binding.name;
+    let to = binding.item.text_at("to");
+    if IN_DATABASE.contains(&kind) {
+        for key in ["to", "when", "max_deletes"] {
+            if let Some(item) = binding.item.get(key) {
+                out.push(
+                    Diagnostic::error(&item.place(), format!("`{key}` has no meaning for `{kind}`"))
+                        .next("it is done inside the transaction, for each changed row; `sql` calls a function that may decide more"),
+                );
+            }
+        }
+        return;
+    }
+    let Some(to) = to else {
+        if binding.item.get("to").is_none() {
+            out.push(
+                Diagnostic::error(&name.place, format!("the binding `{}` has no `to`", name.value)).expected("`to`: the name of a sink"),
+            );
+        }
+        return;
+    };
+    let Some(sink) = raw.sinks.iter().find(|sink| sink.name.as_str() == to.value) else {
+        let names: Vec<&str> = raw.sinks.iter().map(|sink| sink.name.as_str()).collect();
+        let error = Diagnostic::error(&to.place, format!("there is no sink `{}`", to.value)).nearest(nearest(to.value, names.iter().copied()));
+        out.push(match names.as_slice() {
+            [] => error.next("declare it under `sinks`"),
+            names => error.expected(one_of(names)),
+        });
+        return;
+    };
+    let Some((word, takes)) = KINDS_OF_SINK.iter().find(|(word, _)| sink.item.get(word).is_some()) else { return };
+    if !takes.contains(&kind) {
+        let place = binding.item.get(kind).map_or(name.place.clone(), |item| item.place());
+        out.push(
+            Diagnostic::error(&place, format!("the sink `{}` cannot take `{kind}`", to.value))
+                .expected(format!("{} for a sink of the kind `{word}`", one_of(takes)))
+                .related(&sink.name.place, "the sink"),
+        );
+    }
+    if let Some(message) = binding.item.get("message") {
+        check_message(message, word, name, out);
+    }
+}
+
+/// A broker needs an address, and each broker calls it differently.
+fn check_message(message: Item<'_>, sink: &str, name: &super::Located<String>, out: &mut Vec<Diagnostic>) {
+    for (key, of) in [("subject", "nats"), ("topic", "kafka")] {
+        match message.get(key) {
+            None if sink == of => out.push(
+                Diagnostic::error(&name.place, format!("the message of `{}` has no `{key}`", name.value))
+                    .expected(format!("`{key}`: a template, for a sink of the kind `{of}`")),
+            ),
+            Some(item) if sink != of => out.push(
+                Diagnostic::error(&item.place(), format!("`{key}` has no meaning for a sink of the kind `{sink}`")).next("take it out"),
+            ),
+            _ => {}
+        }
+    }
+}
+
+/// Attributes are the same whatever the case of their names, and `objectClass` has a key of its own.
+fn check_entry(entry: Item<'_>, out: &mut Vec<Diagnostic>) {
+    check_twice(entry.get("object_classes"), out);
+    let attributes = entry.get("attributes").map(|map| map.entries()).unwrap_or_default();
+    for (at, attribute) in attributes.iter().enumerate() {
+        let place = &attribute.name.place;
+        if attribute.name.eq_ignore_ascii_case("objectclass") {
+            out.push(Diagnostic::error(place, "`objectClass` is no attribute here").next("write the classes in `object_classes`"));
+        }
+        let before = attributes[..at].iter().find(|before| before.name.eq_ignore_ascii_case(&attribute.name));
+        if let Some(before) = before.filter(|before| before.name != attribute.name) {
+            out.push(
+                Diagnostic::error(place, format!("`{}` stands here a second time", attribute.name.value))
+                    .related(&before.name.place, "first here")
+                    .next("upper and lower case make no difference to a directory"),
+            );
+        }
+    }
+}
