@@ -20,6 +20,8 @@ pub struct Catalog {
     pub sequences: BTreeMap<QualifiedName, Sequence>,
     /// Roles of the cluster that were asked for and exist.
     pub roles: Vec<String>,
+    /// Intervals of the manifest: as written, and as PostgreSQL writes them.
+    pub intervals: BTreeMap<String, String>,
 }
 
 /// The server, the database and what the connected role may do there.
@@ -44,8 +46,6 @@ pub struct Server {
     pub owns_schema: bool,
     /// The schema belongs to an extension of this name.
     pub schema_extension: Option<String>,
-    /// The estimated bytes of the database.
-    pub now: String,
 }
 
 /// A table or partitioned table.

@@ -29,6 +29,7 @@ pub fn read(client: &mut impl GenericClient, schema: &str, roles: &[&str]) -> Re
             .iter()
             .map(|row| row.get(0))
             .collect(),
+        intervals: BTreeMap::new(),
     })
 }
 
@@ -44,7 +45,7 @@ fn server(client: &mut impl GenericClient, schema: &str) -> Result<Server> {
                 (select system_identifier from pg_catalog.pg_control_system()),
                 current_user::text, r.rolsuper, r.rolsuper or r.rolcreaterole, has_database_privilege(d.oid, 'create'),
                 r.rolsuper or r.rolbypassrls, current_setting('max_prepared_transactions')::int,
-                n.nspowner::regrole::text, coalesce(pg_has_role(n.nspowner, 'member'), false), e.extname::text, now()::text
+                n.nspowner::regrole::text, coalesce(pg_has_role(n.nspowner, 'member'), false), e.extname::text
            from pg_catalog.pg_database d
            join pg_catalog.pg_roles r on r.rolname = current_user
            left join pg_catalog.pg_namespace n on n.nspname = $1
@@ -77,7 +78,6 @@ fn server(client: &mut impl GenericClient, schema: &str) -> Result<Server> {
         schema_owner: row.get(10),
         owns_schema: row.get(11),
         schema_extension: row.get(12),
-        now: row.get(13),
     })
 }
 

@@ -27,6 +27,8 @@ pub struct Journal {
     /// Tables and views in the schema: name and columns.
     pub tables: BTreeMap<String, Vec<String>>,
     pub views: BTreeSet<String>,
+    /// Log tables, also of relations that have left their group; a log's capture function has its name.
+    pub logs: BTreeSet<String>,
     /// Roles that may use the schema.
     pub grantees: BTreeSet<String>,
 }
@@ -66,7 +68,7 @@ pub struct Relation {
     pub natts: Option<i16>,
     pub keep_triggers: Vec<String>,
     pub context: Vec<String>,
-    pub guard: bool,
+    pub guard: Option<String>,
     pub columns: Vec<Column>,
 }
 

@@ -64,6 +64,8 @@ pub fn read(client: &mut impl GenericClient, schema: &str) -> Result<Option<Jour
             journal.tables.insert(row.get(0), row.get(2));
         }
     }
+    let logs = client.query(&format!("select rel_log from {s}.emaj_relation where rel_log is not null"), &[])?;
+    journal.logs = logs.iter().map(|row| row.get(0)).collect();
     for row in &client.query(
         "select r.rolname::text
            from pg_catalog.pg_namespace n

@@ -100,10 +100,15 @@ impl Renderer {
 
     /// Renders the template `name` (`noun/verb`) with `values`; `schema` and `trigger` are there in every template.
     pub fn render(&self, name: &str, values: impl Serialize) -> Result<String, RenderError> {
+        self.render_value(name, Value::from(Serde(values)))
+    }
+
+    /// Renders the template `name` with a context that is a template value already.
+    pub fn render_value(&self, name: &str, values: Value) -> Result<String, RenderError> {
         let failed = |source| RenderError { template: name.to_owned(), source };
         let template = self.environment.get_template(name).map_err(failed)?;
         let base = minijinja::context! { schema => &self.schema, trigger => Value::from(Serde(&self.triggers)) };
-        let values = minijinja::context! { ..Value::from(Serde(values)), ..base };
+        let values = minijinja::context! { ..values, ..base };
         template.render(values).map_err(failed)
     }
 

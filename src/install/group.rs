@@ -1,0 +1,88 @@
+//! The steps for one group: its entry, its relations, its start.
+
+use minijinja::context;
+
+use super::plan::{Action, Phase, Plan, Step};
+use super::wanted::{WantedGroup, wants_logging};
+use super::{framework, table};
+use crate::catalog::Catalog;
+use crate::journal::Journal;
+use crate::manifest::Manifest;
+use crate::render::{RenderError, Renderer};
+use crate::ui::words::count;
+
+pub(super) fn plan(
+    plan: &mut Plan,
+    manifest: &Manifest,
+    wanted: &WantedGroup<'_>,
+    catalog: &Catalog,
+    journal: Option<&Journal>,
+    renderer: &Renderer,
+) -> Result<(), RenderError> {
+    let name = &wanted.group.name.value;
+    let known = journal.and_then(|journal| journal.groups.get(name));
+    let object = format!("group {name}");
+    let retention = wanted.group.retention.as_ref().and_then(|text| catalog.intervals.get(&text.value).cloned());
+    let values = |because: &str| {
+        context! {
+            group => name, manifest => wanted.manifest, rollback => wanted.group.rollback,
+            comment => wanted.group.comment, retention => retention, because => because,
+        }
+    };
+    match known {
+        None => plan.push(Step::new(
+            Phase::Groups,
+            Action::Create,
+            &object,
+            "the manifest declares it",
+            renderer.render("group/create", values(""))?,
+        )),
+        Some(known) => {
+            let mut reasons = Vec::new();
+            if known.rollback != wanted.group.rollback {
+                reasons.push(if wanted.group.rollback { "it is to be rolled back" } else { "it is audit-only now" });
+            }
+            if known.comment != wanted.group.comment {
+                reasons.push("its comment");
+            }
+            if known.retention != retention {
+                reasons.push("its retention");
+            }
+            if !reasons.is_empty() {
+                let because = reasons.join(", ");
+                let sql = renderer.render("group/change", values(&because))?;
+                plan.push(Step::new(Phase::Groups, Action::Change, &object, because, sql));
+            }
+        }
+    }
+    let logging = known.is_some_and(|known| known.logging);
+    let starts = !logging && wants_logging(wanted.group);
+    let before = plan.steps.len();
+    let setting = table::Setting {
+        group: wanted.group,
+        enabled: logging || starts,
+        readers: framework::roles(manifest, catalog),
+        active_marks: known.map_or(0, |known| known.active_marks),
+    };
+    for wanted in &wanted.tables {
+        table::plan(plan, &setting, wanted, journal, renderer)?;
+    }
+    for (sequence, oid) in &wanted.sequences {
+        table::plan_sequence(plan, &setting, sequence, *oid, journal, renderer)?;
+    }
+    let relations = count(wanted.tables.len() + wanted.sequences.len(), "relation");
+    if starts {
+        let sql = renderer.render("group/begin", context! { group => name })?;
+        let because = if known.is_some() { "its state is to be logging, and it is idle" } else { "its state is to be logging" };
+        plan.push(
+            Step::new(Phase::Start, Action::Start, object, because, sql).effect(format!("sets the first mark on {relations}")),
+        );
+    } else if logging && plan.steps[before..].iter().any(|step| step.phase >= Phase::Capture) {
+        let sql = renderer.render("mark/install", context! { group => name })?;
+        plan.push(
+            Step::new(Phase::Start, Action::Create, format!("mark of group {name}"), "its content changes while it logs", sql)
+                .effect("a moment to roll back to from now on"),
+        );
+    }
+    Ok(())
+}

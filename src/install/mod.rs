@@ -1,0 +1,59 @@
+//! From a manifest to a database: what is wanted, what is there, and the steps between. Pure: values in, a plan out.
+//!
+//! `wanted` resolves the manifest against the catalogue, `framework`, `table`, `group` and `removal` turn differences into
+//! [`Step`]s, each with its reason, and `plan` holds the plan and its script. `apply` is the one part that touches the database:
+//! it carries a plan out in one transaction. Called by `commands/` (plan, install, uninstall, drift).
+
+mod apply;
+mod framework;
+mod group;
+mod plan;
+mod removal;
+mod table;
+mod wanted;
+
+use crate::catalog::Catalog;
+use crate::errors::Error;
+use crate::journal::Journal;
+use crate::manifest::Manifest;
+use crate::render::{RenderError, Renderer};
+
+pub use apply::{Locking, apply, look};
+pub use plan::{Action, Phase, Plan, Step};
+pub use removal::uninstall;
+pub use wanted::{Mode, Problem, Problems};
+
+/// What a plan cannot be made for.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    #[error(transparent)]
+    Problems(#[from] Problems),
+    #[error(transparent)]
+    Render(#[from] RenderError),
+}
+
+impl From<PlanError> for Error {
+    fn from(error: PlanError) -> Self {
+        match error {
+            PlanError::Problems(problems) => problems.into(),
+            PlanError::Render(error) => error.into(),
+        }
+    }
+}
+
+/// Plans the steps that make the database as `manifest` says. No step: it is so already.
+///
+/// # Errors
+/// Every problem between manifest and database at once, each with its place in the manifest.
+pub fn plan(manifest: &Manifest, catalog: &Catalog, journal: Option<&Journal>, renderer: &Renderer) -> Result<Plan, PlanError> {
+    wanted::check_server(manifest, catalog, journal)?;
+    let wanted = wanted::resolve(manifest, catalog, journal)?;
+    let mut plan = Plan::new(manifest, wanted.notes);
+    framework::plan(&mut plan, manifest, catalog, journal, renderer)?;
+    for group in &wanted.groups {
+        group::plan(&mut plan, manifest, group, catalog, journal, renderer)?;
+    }
+    removal::plan(&mut plan, manifest, &wanted.groups, catalog, journal, renderer)?;
+    framework::plan_grants(&mut plan, manifest, catalog, journal, renderer)?;
+    Ok(plan.finish(renderer))
+}

@@ -1,0 +1,468 @@
+//! The steps for one table or sequence of a group: capture it, or let its capture follow what has changed.
+
+use minijinja::{Value, context};
+use serde::Serialize;
+
+use super::plan::{Action, Lock, Phase, Plan, Step};
+use super::wanted::{Mode, WantedTable};
+use crate::catalog::{self, Generated};
+use crate::journal::{self, Journal, Relation};
+use crate::manifest::{ContextColumn, Group};
+use crate::names::{QualifiedName, derived_name, quote_literal};
+use crate::render::{RenderError, Renderer, TriggerNames, function};
+use crate::ui::words::count;
+
+/// emaj's own columns of every log table.
+const OWN_COLUMNS: &[&str] = &["emaj_gid", "emaj_txid", "emaj_changed", "emaj_ord", "emaj_verb", "emaj_tuple", "emaj_user"];
+
+/// What the tables of one group have in common.
+pub(super) struct Setting<'a> {
+    pub group: &'a Group,
+    /// The triggers are to fire.
+    pub enabled: bool,
+    /// Roles that may read the logs.
+    pub readers: Vec<&'a str>,
+    pub active_marks: i64,
+}
+
+/// Everything the templates of one table are rendered with.
+#[derive(Debug, Serialize)]
+struct Capture<'a> {
+    group: &'a str,
+    oid: u32,
+    kind: &'static str,
+    name: &'a QualifiedName,
+    table: String,
+    mode: &'static str,
+    partitioned: bool,
+    log: String,
+    guard: Option<String>,
+    columns: Vec<Column>,
+    attnums: Vec<i16>,
+    context: Vec<Extra>,
+    context_declared: Vec<String>,
+    key: &'a [i16],
+    key_deferrable: bool,
+    natts: i16,
+    priority: i32,
+    triggered: bool,
+    keep_triggers: &'a [String],
+    uniform: Vec<u32>,
+    partitions: Vec<&'a str>,
+    enabled: bool,
+    readers: &'a [&'a str],
+}
+
+/// A column of the table, at its place; `captured` is false for one that has no bytes of its own (virtual).
+#[derive(Debug, Clone, Serialize)]
+struct Column {
+    attnum: i16,
+    name: String,
+    alias: String,
+    log: String,
+    r#type: String,
+    captured: bool,
+}
+
+/// A context column.
+#[derive(Debug, Clone, Serialize)]
+struct Extra {
+    column: String,
+    r#type: &'static str,
+    value: String,
+}
+
+/// Plans one table.
+pub(super) fn plan(
+    plan: &mut Plan,
+    setting: &Setting<'_>,
+    wanted: &WantedTable<'_>,
+    journal: Option<&Journal>,
+    renderer: &Renderer,
+) -> Result<(), RenderError> {
+    let known = journal.and_then(|journal| Some((journal, journal.relations.iter().find(|relation| relation.oid == wanted.table.oid)?)));
+    let Some((journal, known)) = known else {
+        let taken = Taken { journal, plan };
+        let capture = capture(setting, wanted, &taken, None, renderer);
+        return create(plan, &capture, wanted, "in the group, and not captured yet", renderer);
+    };
+    if let Some(reason) = must_begin_anew(setting, wanted, journal, known) {
+        end(plan, known, &reason, setting.active_marks, renderer);
+        let capture = capture(setting, wanted, &Taken { journal: Some(journal), plan }, None, renderer);
+        return create(plan, &capture, wanted, &reason, renderer);
+    }
+    let capture = capture(setting, wanted, &Taken { journal: Some(journal), plan }, Some(known), renderer);
+    follow(plan, setting, wanted, &capture, journal, known, renderer)
+}
+
+/// Plans one sequence: it only has to be known.
+pub(super) fn plan_sequence(
+    plan: &mut Plan,
+    setting: &Setting<'_>,
+    name: &QualifiedName,
+    oid: u32,
+    journal: Option<&Journal>,
+    renderer: &Renderer,
+) -> Result<(), RenderError> {
+    let group = &setting.group.name.value;
+    let known = journal.and_then(|journal| journal.relations.iter().find(|relation| relation.oid == oid));
+    match known {
+        Some(known) if known.group == *group && known.name == *name => plan.unchanged += 1,
+        Some(known) if known.group == *group => {
+            let sql = renderer.render("sequence/rename", context! { id => known.id, name => Value::from(minijinja::value::Serde(name)) })?;
+            plan.push(Step::new(Phase::Groups, Action::Change, format!("sequence {name}"), format!("it was {}", known.name), sql));
+        }
+        _ => {
+            if let Some(known) = known {
+                end(plan, known, "it moves to another group", setting.active_marks, renderer);
+            }
+            let sql = renderer.render("sequence/register", context! { group, oid, name => Value::from(minijinja::value::Serde(name)) })?;
+            plan.push(
+                Step::new(Phase::Capture, Action::Create, format!("sequence {name}"), "in the group, and not noted yet", sql)
+                    .effect("its state is noted at every mark"),
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Ends what is captured now; the marks set before can no longer be rolled back to.
+pub(super) fn end(plan: &mut Plan, known: &Relation, because: &str, marks: i64, renderer: &Renderer) {
+    let schema = postgres_protocol::escape::escape_identifier(renderer.schema());
+    let sql = format!("select {schema}._end_relation({});", known.id);
+    let noun = if known.kind == 'S' { "sequence" } else { "table" };
+    let mut step = Step::new(Phase::Capture, Action::Remove, format!("{noun} {}", known.name), because, sql);
+    if known.kind != 'S' {
+        step = step.locking(Lock::AccessExclusive, known.oid);
+    }
+    let effect = match marks {
+        0 => "its log stays readable until the group is reset".to_owned(),
+        marks => format!("{} can no longer be rolled back to; its log stays readable until the group is reset", count(marks.unsigned_abs(), "mark")),
+    };
+    step = step.effect(effect);
+    plan.push(if marks > 0 { step.destroying() } else { step });
+}
+
+/// Names that are taken in the schema, by what is there and by what this plan makes.
+struct Taken<'a> {
+    journal: Option<&'a Journal>,
+    plan: &'a Plan,
+}
+
+impl Taken<'_> {
+    fn contains(&self, name: &str) -> bool {
+        let there = self.journal.is_some_and(|journal| {
+            journal.tables.contains_key(name) || journal.views.contains(name) || journal.functions.contains_key(name)
+        });
+        there || self.plan.names.contains(name)
+    }
+}
+
+/// Why the capture of a known table cannot simply go on.
+fn must_begin_anew(setting: &Setting<'_>, wanted: &WantedTable<'_>, journal: &Journal, known: &Relation) -> Option<String> {
+    if known.group != setting.group.name.value {
+        return Some(format!("it moves from group {} to group {}", known.group, setting.group.name.value));
+    }
+    let Some(there) = known.log.as_ref().and_then(|log| journal.tables.get(log)) else {
+        return Some("its log table is gone".to_owned());
+    };
+    for captured in &known.columns {
+        match wanted.table.columns.iter().find(|column| column.attnum == captured.attnum) {
+            None => return Some(format!("column {} is gone", captured.log)),
+            Some(column) if column.r#type != captured.r#type => {
+                return Some(format!("column {} is {} now and was {}", column.name, column.r#type, captured.r#type));
+            }
+            Some(_) => {}
+        }
+        if !there.contains(&captured.log) {
+            return Some(format!("its log has lost column {}", captured.log));
+        }
+    }
+    None
+}
+
+fn capture<'a>(
+    setting: &'a Setting<'a>,
+    wanted: &'a WantedTable<'a>,
+    taken: &Taken<'_>,
+    known: Option<&Relation>,
+    renderer: &Renderer,
+) -> Capture<'a> {
+    let table = wanted.table;
+    let context: Vec<Extra> = setting.group.context.iter().map(|column| extra(&column.value)).collect();
+    let name_parts = [sanitized(&wanted.name.schema), sanitized(&wanted.name.name)];
+    let derive = |suffix: &str| {
+        derived_name(&[&name_parts[0], &name_parts[1]], suffix, &|name| taken.contains(name))
+    };
+    let log = known.and_then(|known| known.log.clone()).unwrap_or_else(|| derive("_log"));
+    let guard = wanted.guard.then(|| known.and_then(|known| known.guard.clone()).unwrap_or_else(|| derive("_guard")));
+    let columns = columns(table, &context);
+    let triggers = renderer.triggers();
+    let of_application = |trigger: &catalog::Trigger| !triggers.contains(&trigger.name);
+    Capture {
+        group: &setting.group.name.value,
+        oid: table.oid,
+        kind: if table.partitioned { "p" } else { "r" },
+        name: wanted.name,
+        table: wanted.name.to_string(),
+        mode: wanted.mode.name(),
+        partitioned: table.partitioned,
+        log,
+        guard,
+        attnums: columns.iter().filter(|column| column.captured).map(|column| column.attnum).collect(),
+        columns,
+        context,
+        context_declared: setting.group.context.iter().map(|column| declared(&column.value)).collect(),
+        key: &table.key,
+        key_deferrable: table.key_deferrable,
+        natts: table.natts,
+        priority: wanted.priority,
+        triggered: table.triggers.iter().any(of_application)
+            || table.partitions.iter().any(|partition| partition.triggers.iter().any(of_application)),
+        keep_triggers: &wanted.keep_triggers,
+        uniform: table.partitions.iter().filter(|partition| partition.leaf && partition.uniform).map(|partition| partition.oid).collect(),
+        partitions: table.partitions.iter().filter(|partition| partition.leaf).map(|partition| partition.name.as_str()).collect(),
+        enabled: setting.enabled,
+        readers: &setting.readers,
+    }
+}
+
+/// A function body is quoted with `$emaj$`: that must not occur in a name inside it.
+fn sanitized(name: &str) -> String {
+    name.replace("$emaj$", "_emaj_")
+}
+
+fn columns(table: &catalog::Table, context: &[Extra]) -> Vec<Column> {
+    let mut used: Vec<String> = OWN_COLUMNS.iter().map(|name| (*name).to_owned()).chain(context.iter().map(|extra| extra.column.clone())).collect();
+    let columns = table.columns.iter().enumerate().map(|(at, column)| {
+        let log = derived_name(&[&sanitized(&column.name)], "", &|name| used.iter().any(|taken| taken == name));
+        used.push(log.clone());
+        Column {
+            attnum: column.attnum,
+            name: column.name.clone(),
+            alias: format!("emaj${}", at + 1),
+            log,
+            r#type: column.r#type.clone(),
+            captured: column.generated != Generated::Virtual,
+        }
+    });
+    columns.collect()
+}
+
+fn extra(column: &ContextColumn) -> Extra {
+    match column {
+        ContextColumn::ApplicationName => {
+            Extra { column: "emaj_application_name".to_owned(), r#type: "text", value: "current_setting('application_name')".to_owned() }
+        }
+        ContextColumn::ClientAddr => {
+            Extra { column: "emaj_client_addr".to_owned(), r#type: "inet", value: "inet_client_addr()".to_owned() }
+        }
+        ContextColumn::Setting(name) => Extra {
+            column: derived_name(&["emaj", &name.replace('.', "_")], "", &|_| false),
+            r#type: "text",
+            value: format!("current_setting({}, true)", quote_literal(name)),
+        },
+    }
+}
+
+fn declared(column: &ContextColumn) -> String {
+    match column {
+        ContextColumn::ApplicationName => "application_name".to_owned(),
+        ContextColumn::ClientAddr => "client_addr".to_owned(),
+        ContextColumn::Setting(name) => format!("setting:{name}"),
+    }
+}
+
+fn create(plan: &mut Plan, capture: &Capture<'_>, wanted: &WantedTable<'_>, because: &str, renderer: &Renderer) -> Result<(), RenderError> {
+    let serde = minijinja::value::Serde(capture);
+    let values = || Value::from(minijinja::value::Serde(&serde.0));
+    let mut sql = renderer.render_value("log/table", values())?;
+    sql.push('\n');
+    sql.push_str(&renderer.render_value("log/function", values())?);
+    if capture.guard.is_some() {
+        sql.push('\n');
+        sql.push_str(&renderer.render_value("log/guard", values())?);
+    }
+    plan.names.insert(capture.log.clone());
+    plan.names.extend(capture.guard.clone());
+    plan.push(
+        Step::new(Phase::Logs, Action::Create, format!("log of {}", wanted.name), because, sql)
+            .locking(Lock::AccessShare, capture.oid)
+            .effect(if capture.guard.is_some() { "captured columns cannot be dropped" } else { "no guard: a dropped column stops writes" }),
+    );
+    let mut sql = renderer.render_value("log/triggers", values())?;
+    sql.push('\n');
+    sql.push_str(&renderer.render_value("log/register", values())?);
+    plan.push(
+        Step::new(
+            Phase::Capture,
+            Action::Create,
+            format!("capture of {}", wanted.name),
+            format!("by {}: {}", capture.mode, wanted.because),
+            sql,
+        )
+        .locking(Lock::ShareRowExclusive, capture.oid)
+        .effect(format!("writers wait; no row is read (about {})", count(wanted.table.rows as u64, "row"))),
+    );
+    Ok(())
+}
+
+/// Compares what is captured with what is wanted, and plans the difference, if any.
+fn follow(
+    plan: &mut Plan,
+    setting: &Setting<'_>,
+    wanted: &WantedTable<'_>,
+    capture: &Capture<'_>,
+    journal: &Journal,
+    known: &Relation,
+    renderer: &Renderer,
+) -> Result<(), RenderError> {
+    let values = || Value::from(minijinja::value::Serde(capture));
+    let mut reasons: Vec<String> = Vec::new();
+    let renamed: Vec<&Column> = capture.columns.iter().filter(|column| known_column(known, column).is_some_and(|old| old.log != column.log)).collect();
+    let added: Vec<&Column> = capture.columns.iter().filter(|column| column.captured && known_column(known, column).is_none()).collect();
+    let there = &journal.tables[&capture.log];
+    let added_context: Vec<&Extra> = capture.context.iter().filter(|extra| !there.contains(&extra.column)).collect();
+    let mut note = |condition: bool, reason: &dyn Fn() -> String| {
+        if condition {
+            reasons.push(reason());
+        }
+    };
+    note(known.name != *wanted.name, &|| format!("it was {}", known.name));
+    for column in &renamed {
+        let old = known_column(known, column).map_or("", |old| old.log.as_str());
+        note(true, &|| format!("column {old} is {} now", column.log));
+    }
+    for column in &added {
+        note(true, &|| format!("column {} is new", column.name));
+    }
+    note(known.context != capture.context_declared, &|| "its context columns".to_owned());
+    note(known.key != capture.key || known.key_deferrable != capture.key_deferrable, &|| "its primary key is another".to_owned());
+    note(known.mode.as_deref() != Some(capture.mode), &|| format!("by {} now: {}", capture.mode, wanted.because));
+    note(known.priority != capture.priority, &|| "its priority".to_owned());
+    note(known.keep_triggers != capture.keep_triggers, &|| "the triggers it keeps".to_owned());
+    note(known.guard.is_some() != capture.guard.is_some(), &|| if capture.guard.is_some() { "it is to be guarded" } else { "it is no longer guarded" }.to_owned());
+    note(capture.guard.as_ref().is_some_and(|guard| known.guard.is_some() && !journal.views.contains(guard)), &|| "its guard is gone".to_owned());
+
+    let rendered = function(renderer.render_value("log/function", values())?);
+    let body = journal.functions.get(&capture.log).map(|function| function.body.as_str());
+    let triggers = triggers_differ(capture, wanted, journal, renderer.triggers());
+    let mode_changes = known.mode.as_deref() != Some(capture.mode);
+    note(body.is_none(), &|| "its capture function is gone".to_owned());
+    note(body.is_some_and(|body| body != rendered.body) && added.is_empty() && !mode_changes && known.context == capture.context_declared, &|| {
+        "its capture function is not the one that belongs there".to_owned()
+    });
+    // Missing or switched off while the group logs: changes may have been lost, so earlier marks are no targets any more.
+    let gap = setting.enabled && triggers == Triggers::Broken && !mode_changes;
+    note(gap, &|| "its capture was missing or switched off: changes made meanwhile are not in the log".to_owned());
+    note(triggers == Triggers::Partitions, &|| "partitions have come".to_owned());
+    let quiet = known.natts != Some(capture.natts);
+    if reasons.is_empty() && !quiet {
+        plan.unchanged += 1;
+        return Ok(());
+    }
+    let because = if reasons.is_empty() { "an uncaptured column came and went".to_owned() } else { reasons.join("; ") };
+    let mut sql = renderer.render_value(
+        "log/follow",
+        context! {
+            id => known.id, gap, added => serde_value(&added), added_context => serde_value(&added_context),
+            renamed => renamed.iter().map(|column| {
+                let from = known_column(known, column).map_or("", |old| old.log.as_str());
+                context! { from, to => column.log, attnum => column.attnum }
+            }).collect::<Vec<_>>(),
+            ..values()
+        },
+    )?;
+    if body != Some(rendered.body.as_str()) {
+        sql.push('\n');
+        sql.push_str(&rendered.sql);
+    }
+    let shape_changes = !added.is_empty() || known.guard != capture.guard || capture.guard.as_ref().is_some_and(|guard| !journal.views.contains(guard));
+    if shape_changes {
+        if let Some(old) = known.guard.as_ref().filter(|_| capture.guard.is_none()) {
+            sql.push_str(&format!("\ndrop view if exists {}.{};", quoted(renderer.schema()), quoted(old)));
+        } else if capture.guard.is_some() {
+            sql.push('\n');
+            sql.push_str(&renderer.render_value("log/guard", values())?);
+        }
+    }
+    let mut lock = Lock::ShareRowExclusive;
+    if triggers != Triggers::Right {
+        lock = Lock::AccessExclusive;
+        sql.push('\n');
+        sql.push_str(&renderer.render("log/untrigger", context! { drop_triggers => own_triggers(wanted, renderer.triggers()) })?);
+        sql.push('\n');
+        sql.push_str(&renderer.render_value("log/triggers", values())?);
+    }
+    let mut step = Step::new(Phase::Capture, Action::Change, format!("capture of {}", wanted.name), because, sql)
+        .locking(lock, capture.oid)
+        .effect("writers wait; the log goes on without a gap");
+    if gap {
+        step = step.effect(format!("{} can no longer be rolled back to", count(setting.active_marks.unsigned_abs(), "mark")));
+        if setting.active_marks > 0 {
+            step = step.destroying();
+        }
+    }
+    plan.push(step);
+    Ok(())
+}
+
+fn known_column<'k>(known: &'k Relation, column: &Column) -> Option<&'k journal::Column> {
+    known.columns.iter().find(|old| old.attnum == column.attnum)
+}
+
+fn serde_value<T: Serialize>(value: T) -> Value {
+    Value::from(minijinja::value::Serde(value))
+}
+
+fn quoted(name: &str) -> String {
+    postgres_protocol::escape::escape_identifier(name)
+}
+
+/// What the triggers of a captured table are like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Triggers {
+    Right,
+    /// Only partitions lack the one that catches TRUNCATE.
+    Partitions,
+    Broken,
+}
+
+fn triggers_differ(capture: &Capture<'_>, wanted: &WantedTable<'_>, journal: &Journal, names: &TriggerNames) -> Triggers {
+    let Some(function) = journal.functions.get(&capture.log).map(|function| function.oid) else { return Triggers::Broken };
+    let right = |triggers: &[catalog::Trigger], name: &str| {
+        let fires = |state| (state == 'A') == capture.enabled;
+        triggers.iter().any(|trigger| trigger.name == name && trigger.function == function && fires(trigger.state))
+    };
+    let expected: &[&str] = match wanted.mode {
+        Mode::Statement => &[&names.insert, &names.update, &names.delete, &names.truncate],
+        Mode::Row => &[&names.row, &names.truncate],
+    };
+    let own = wanted.table.triggers.iter().filter(|trigger| names.contains(&trigger.name)).count();
+    if own != expected.len() || !expected.iter().all(|name| right(&wanted.table.triggers, name)) {
+        return Triggers::Broken;
+    }
+    let leaves = wanted.table.partitions.iter().filter(|partition| partition.leaf);
+    for leaf in leaves {
+        if !right(&leaf.triggers, &names.row) {
+            return Triggers::Broken;
+        }
+        if !right(&leaf.triggers, &names.truncate) {
+            return Triggers::Partitions;
+        }
+    }
+    Triggers::Right
+}
+
+/// emaj's triggers of a table and its partitions, clones left out: they go with their parent's.
+fn own_triggers(wanted: &WantedTable<'_>, names: &TriggerNames) -> Vec<Value> {
+    let of = |table: String, triggers: &[catalog::Trigger]| {
+        let own = triggers.iter().filter(|trigger| names.contains(&trigger.name) && !trigger.cloned);
+        own.map(|trigger| context! { name => trigger.name, table => table }).collect::<Vec<_>>()
+    };
+    let mut all = of(wanted.name.to_string(), &wanted.table.triggers);
+    for partition in &wanted.table.partitions {
+        all.extend(of(partition.name.clone(), &partition.triggers));
+    }
+    all
+}

@@ -1,0 +1,430 @@
+//! What a manifest asks of this database: its patterns resolved to tables and sequences, with everything that stands in the way.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use crate::catalog::{Catalog, Persistence, Table};
+use crate::errors::{Error, Kind};
+use crate::journal::Journal;
+use crate::manifest::{Capture, Diagnostic, Diagnostics, Group, Located, Manifest, Place, Sequences, State};
+use crate::names::{Pattern, QualifiedName, quote_ident};
+
+/// How a table's changes are caught.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    Statement,
+    Row,
+}
+
+impl Mode {
+    pub fn name(self) -> &'static str {
+        match self {
+            Mode::Statement => "statement",
+            Mode::Row => "row",
+        }
+    }
+}
+
+pub(super) struct Wanted<'a> {
+    pub groups: Vec<WantedGroup<'a>>,
+    pub notes: Vec<String>,
+}
+
+pub(super) struct WantedGroup<'a> {
+    pub group: &'a Group,
+    pub manifest: &'a str,
+    pub tables: Vec<WantedTable<'a>>,
+    pub sequences: Vec<(&'a QualifiedName, u32)>,
+}
+
+pub(super) struct WantedTable<'a> {
+    pub name: &'a QualifiedName,
+    pub table: &'a Table,
+    pub mode: Mode,
+    /// Why this mode.
+    pub because: String,
+    pub priority: i32,
+    pub keep_triggers: Vec<String>,
+    pub guard: bool,
+}
+
+/// One thing that stands between a manifest and a database.
+#[derive(Debug)]
+pub struct Problem {
+    pub kind: Kind,
+    pub what: Diagnostic,
+}
+
+/// All that stands in the way, at once.
+#[derive(Debug)]
+pub struct Problems(pub Vec<Problem>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = Diagnostics(self.0.iter().map(|problem| problem.what.clone()).collect());
+        write!(f, "{all}")
+    }
+}
+
+impl std::error::Error for Problems {}
+
+impl From<Problems> for Error {
+    fn from(problems: Problems) -> Self {
+        let kind = problems.0.first().map_or(Kind::Failed, |problem| problem.kind);
+        Error::message(kind, problems)
+    }
+}
+
+/// The oldest and the newest server that is known to work.
+const VERSIONS: std::ops::RangeInclusive<i32> = 140_000..=189_999;
+
+/// Checks what has to be right before any table is looked at.
+pub(super) fn check_server(manifest: &Manifest, catalog: &Catalog, journal: Option<&Journal>) -> Result<(), Problems> {
+    let server = &catalog.server;
+    let mut problems = Vec::new();
+    let mut problem = |kind, message: String, next: String| {
+        let place = manifest.groups.first().map(Group::place);
+        let what = match place {
+            Some(place) => Diagnostic::of_file(place.file(), message).next(next),
+            None => Diagnostic::of_file(std::path::Path::new("manifest"), message).next(next),
+        };
+        problems.push(Problem { kind, what });
+    };
+    let schema = quote_ident(&manifest.schema);
+    if !VERSIONS.contains(&server.version) {
+        problem(
+            Kind::Refused,
+            format!("the server is PostgreSQL {}", server.version / 10_000),
+            "emaj works with PostgreSQL 14 to 18".to_owned(),
+        );
+    }
+    if let Some(extension) = &server.schema_extension {
+        problem(
+            Kind::Refused,
+            format!("schema {schema} belongs to the extension `{extension}`"),
+            "choose another one in the manifest, for example `schema: emaj2`".to_owned(),
+        );
+    } else if server.schema_owner.is_some() && journal.is_none() {
+        problem(
+            Kind::Refused,
+            format!("schema {schema} is there and holds no installation of emaj"),
+            "choose another one in the manifest with `schema: …`, or drop it when it is empty".to_owned(),
+        );
+    } else if server.schema_owner.is_none() && !server.may_create_schema {
+        problem(
+            Kind::Denied,
+            format!("role {} may not create a schema in database {}", quote_ident(&server.role), quote_ident(&server.database)),
+            format!("grant create on database {} to {}", quote_ident(&server.database), quote_ident(&server.role)),
+        );
+    } else if journal.is_some() && !server.owns_schema {
+        let owner = server.schema_owner.clone().unwrap_or_default();
+        problem(
+            Kind::Denied,
+            format!("schema {schema} belongs to role {owner}, and {} is not a member of it", quote_ident(&server.role)),
+            format!("connect as {owner}, or: grant {owner} to {}", quote_ident(&server.role)),
+        );
+    }
+    if let Some(journal) = journal
+        && (journal.system, journal.database_oid) != (server.system, server.database_oid)
+    {
+        problem(
+            Kind::Refused,
+            "this database is a restored copy: its marks and logs were written in another cluster or database".to_owned(),
+            "history and logs stay readable; `emaj uninstall --all --allow-destroy`, then install, starts afresh".to_owned(),
+        );
+    }
+    if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
+}
+
+/// Resolves every group of the manifest.
+pub(super) fn resolve<'a>(manifest: &'a Manifest, catalog: &'a Catalog, journal: Option<&Journal>) -> Result<Wanted<'a>, Problems> {
+    let mut resolver = Resolver { manifest, catalog, journal, problems: Vec::new(), notes: Vec::new(), taken: BTreeMap::new() };
+    let groups = manifest.groups.iter().map(|group| resolver.group(group)).collect();
+    if resolver.problems.is_empty() { Ok(Wanted { groups, notes: resolver.notes }) } else { Err(Problems(resolver.problems)) }
+}
+
+struct Resolver<'a, 'j> {
+    manifest: &'a Manifest,
+    catalog: &'a Catalog,
+    journal: Option<&'j Journal>,
+    problems: Vec<Problem>,
+    notes: Vec<String>,
+    /// Relations by oid, and the group of this manifest that has taken them.
+    taken: BTreeMap<u32, &'a str>,
+}
+
+impl<'a> Resolver<'a, '_> {
+    fn problem(&mut self, kind: Kind, place: &Place, message: String, next: impl Into<String>) {
+        self.problems.push(Problem { kind, what: Diagnostic::error(place, message).next(next) });
+    }
+
+    fn group(&mut self, group: &'a Group) -> WantedGroup<'a> {
+        self.check_owner(group);
+        let selection = group.select(self.catalog.tables.keys());
+        let chosen: BTreeSet<&QualifiedName> = selection.chosen.iter().copied().collect();
+        let oids: BTreeSet<u32> = chosen.iter().map(|name| self.catalog.tables[*name].oid).collect();
+        self.check_patterns(group, &selection.idle, &chosen);
+        let mut tables = Vec::new();
+        for name in selection.chosen {
+            let table = &self.catalog.tables[name];
+            if table.ancestors.iter().any(|ancestor| oids.contains(ancestor)) {
+                continue;
+            }
+            if let Some(extension) = &table.extension {
+                self.notes.push(format!("table {name} is left out: it belongs to the extension `{extension}`"));
+                continue;
+            }
+            if let Some(wanted) = self.table(group, name, table) {
+                tables.push(wanted);
+            }
+        }
+        if tables.is_empty() && self.problems.is_empty() {
+            self.notes.push(format!("group `{}` holds no table", group.name.value));
+        }
+        let sequences = self.sequences(group, &tables);
+        WantedGroup { group, manifest: &self.manifest.name, tables, sequences }
+    }
+
+    fn check_owner(&mut self, group: &Group) {
+        let owner = self.journal.and_then(|journal| journal.groups.get(&group.name.value)).map(|known| known.manifest.clone());
+        if let Some(owner) = owner.filter(|owner| *owner != self.manifest.name) {
+            self.problem(
+                Kind::Refused,
+                &group.name.place,
+                format!("group `{}` is there already and belongs to manifest `{owner}`", group.name.value),
+                format!("choose another name for the group; or, if this is that manifest, write `name: {owner}` at its top"),
+            );
+        }
+    }
+
+    /// A name that leads nowhere is an error; a glob that matches nothing is worth a word.
+    fn check_patterns(&mut self, group: &'a Group, idle: &[usize], chosen: &BTreeSet<&QualifiedName>) {
+        for &at in idle {
+            let Located { value: pattern, place } = &group.tables[at];
+            match pattern.is_exact() {
+                Some(name) if !chosen.contains(&name) => {
+                    let nearest = nearest(&name, self.catalog.tables.keys());
+                    let what = Diagnostic::error(place, format!("there is no table {name} in database {}", self.catalog.server.database))
+                        .nearest(nearest)
+                        .next("only tables and partitioned tables can be in a group");
+                    self.problems.push(Problem { kind: Kind::Manifest, what });
+                }
+                Some(_) => {}
+                None => self.notes.push(format!("{}: pattern `{pattern}` of group `{}` matches nothing", place_text(place), group.name.value)),
+            }
+        }
+        for options in &group.table_options {
+            if !chosen.contains(&options.table.value) {
+                self.problem(
+                    Kind::Manifest,
+                    &options.table.place,
+                    format!("table {} has options and is not in group `{}`", options.table.value, group.name.value),
+                    "add it to the group's `tables`, or take the options out",
+                );
+            }
+        }
+    }
+
+    fn table(&mut self, group: &'a Group, name: &'a QualifiedName, table: &'a Table) -> Option<WantedTable<'a>> {
+        let before = self.problems.len();
+        let options = group.options(name);
+        let place = options.map_or_else(|| pattern_place(group, name), |options| &options.table.place);
+        self.check_taken(group, name, table.oid, table, place);
+        let role = quote_ident(&self.catalog.server.role);
+        if !table.owned {
+            self.problem(
+                Kind::Denied,
+                place,
+                format!("table {name} belongs to role {}, and {role} may not act for it", table.owner),
+                format!("grant {} to {role}, or run this as the owner", table.owner),
+            );
+        }
+        if table.columns.is_empty() {
+            self.problem(Kind::Manifest, place, format!("table {name} has no column"), "take it out of the group");
+        }
+        if table.rls_forced && !self.catalog.server.bypasses_rls {
+            self.problem(
+                Kind::Denied,
+                place,
+                format!("table {name} forces row level security on its owner: a rollback would not see every row"),
+                format!("alter role {role} bypassrls, or take the table out of the group"),
+            );
+        }
+        if group.rollback && table.key.is_empty() {
+            self.problem(
+                Kind::Manifest,
+                place,
+                format!("table {name} has no primary key, and group `{}` is to be rolled back", group.name.value),
+                format!("add a primary key, take the table out (`\"!{name}\"`), or write `rollback: false` for an audit-only group"),
+            );
+        }
+        if group.rollback && table.persistence == Persistence::Unlogged {
+            self.problem(
+                Kind::Manifest,
+                place,
+                format!("table {name} is unlogged: a crash empties it without a trace in the log"),
+                "alter table … set logged, or take it out of the group",
+            );
+        }
+        let (mode, because) = self.mode(options.map_or(Capture::Auto, |options| options.capture), name, table, place);
+        let keep_triggers: Vec<String> =
+            options.map(|options| options.keep_triggers.iter().map(|kept| kept.value.clone()).collect()).unwrap_or_default();
+        for kept in options.iter().flat_map(|options| &options.keep_triggers) {
+            if !table.triggers.iter().any(|trigger| trigger.name == kept.value) {
+                let known: Vec<&str> = table.triggers.iter().map(|trigger| trigger.name.as_str()).collect();
+                self.problem(
+                    Kind::Manifest,
+                    &kept.place,
+                    format!("table {name} has no trigger `{}`", kept.value),
+                    if known.is_empty() { "it has no trigger at all".to_owned() } else { format!("it has: {}", known.join(", ")) },
+                );
+            }
+        }
+        (self.problems.len() == before).then(|| WantedTable {
+            name,
+            table,
+            mode,
+            because,
+            priority: options.and_then(|options| options.priority).unwrap_or(i32::MAX),
+            keep_triggers,
+            guard: options.is_none_or(|options| options.guard),
+        })
+    }
+
+    fn check_taken(&mut self, group: &'a Group, name: &QualifiedName, oid: u32, table: &Table, place: &Place) {
+        if let Some(other) = self.taken.insert(oid, &group.name.value) {
+            self.problem(
+                Kind::Manifest,
+                place,
+                format!("{name} is in group `{other}` and in group `{}`", group.name.value),
+                format!("a relation is in one group only: take it out of one of them (`\"!{name}\"`)"),
+            );
+        }
+        let related: Vec<u32> = std::iter::once(oid)
+            .chain(table.ancestors.iter().copied())
+            .chain(table.partitions.iter().map(|partition| partition.oid))
+            .collect();
+        let Some(journal) = self.journal else { return };
+        let holder = journal.relations.iter().find(|relation| {
+            related.contains(&relation.oid)
+                && journal.groups.get(&relation.group).is_some_and(|group| group.manifest != self.manifest.name)
+        });
+        if let Some(holder) = holder {
+            let owner = &journal.groups[&holder.group].manifest;
+            let (holder_name, holder_group) = (&holder.name, &holder.group);
+            self.problem(
+                Kind::Refused,
+                place,
+                format!("{holder_name} is in group `{holder_group}` of manifest `{owner}`: what one manifest owns another cannot take"),
+                format!("take it out here (`\"!{name}\"`), or there first"),
+            );
+        }
+    }
+
+    fn mode(&mut self, asked: Capture, name: &QualifiedName, table: &Table, place: &Place) -> (Mode, String) {
+        let needs_row = if table.partitioned {
+            Some("partitioned: statement triggers fire only on the table that a statement names")
+        } else if !table.ancestors.is_empty() {
+            Some("a partition: a statement on its parent fires no statement trigger here")
+        } else if table.inherits {
+            Some("takes part in inheritance: a statement on a parent fires no statement trigger of its children")
+        } else if table.replicated {
+            Some("a target of logical replication, which fires row triggers only")
+        } else {
+            None
+        };
+        match (asked, needs_row) {
+            (Capture::Statement, Some(reason)) => {
+                self.problem(
+                    Kind::Manifest,
+                    place,
+                    format!("table {name} cannot be captured by statement: it is {}", reason.trim_start_matches("takes part in ")),
+                    "leave `capture` out, or write `capture: row`",
+                );
+                (Mode::Row, reason.to_owned())
+            }
+            (_, Some(reason)) => (Mode::Row, reason.to_owned()),
+            (Capture::Row, None) => (Mode::Row, "the manifest asks for it".to_owned()),
+            (Capture::Auto | Capture::Statement, None) => (Mode::Statement, "the cheapest that is right".to_owned()),
+        }
+    }
+
+    fn sequences(&mut self, group: &'a Group, tables: &[WantedTable<'a>]) -> Vec<(&'a QualifiedName, u32)> {
+        let owned: BTreeSet<u32> = tables
+            .iter()
+            .flat_map(|wanted| {
+                let below = wanted.table.partitions.iter().filter_map(|partition| self.catalog.table(partition.oid));
+                wanted.table.sequences.iter().chain(below.flat_map(|(_, table)| &table.sequences)).copied()
+            })
+            .collect();
+        let schemas: BTreeSet<&str> = tables.iter().map(|wanted| wanted.name.schema.as_str()).collect();
+        let all = self.catalog.sequences.iter();
+        let chosen: Vec<(&QualifiedName, u32)> = match &group.sequences {
+            Sequences::None => Vec::new(),
+            Sequences::Owned => all.filter(|(_, sequence)| owned.contains(&sequence.oid)).map(|(name, sequence)| (name, sequence.oid)).collect(),
+            Sequences::All => all
+                .filter(|(name, sequence)| owned.contains(&sequence.oid) || schemas.contains(name.schema.as_str()))
+                .map(|(name, sequence)| (name, sequence.oid))
+                .collect(),
+            Sequences::Listed(patterns) => self.listed(patterns),
+        };
+        let empty = Table::default();
+        let mut kept = Vec::new();
+        for (name, oid) in chosen {
+            let sequence = &self.catalog.sequences[name];
+            if sequence.extension.is_some() {
+                continue;
+            }
+            if !sequence.owned {
+                let role = quote_ident(&self.catalog.server.role);
+                self.problem(
+                    Kind::Denied,
+                    &group.name.place,
+                    format!("sequence {name} belongs to role {}, and {role} may not act for it", sequence.owner),
+                    format!("grant {} to {role}, or leave it out with `sequences: …`", sequence.owner),
+                );
+            }
+            self.check_taken(group, name, oid, &empty, &group.name.place);
+            kept.push((name, oid));
+        }
+        kept
+    }
+
+    fn listed(&mut self, patterns: &'a [Located<Pattern>]) -> Vec<(&'a QualifiedName, u32)> {
+        let selection = crate::names::select(patterns.iter().map(|pattern| &pattern.value), self.catalog.sequences.keys());
+        for at in selection.idle {
+            let Located { value: pattern, place } = &patterns[at];
+            if let Some(name) = pattern.is_exact() {
+                let what = Diagnostic::error(place, format!("there is no sequence {name}"))
+                    .nearest(nearest(&name, self.catalog.sequences.keys()))
+                    .next("name a sequence of this database");
+                self.problems.push(Problem { kind: Kind::Manifest, what });
+            }
+        }
+        selection.chosen.into_iter().map(|name| (name, self.catalog.sequences[name].oid)).collect()
+    }
+}
+
+/// Whether the group is to be started when it is not logging. `idle` leaves that to whoever runs the group.
+pub(super) fn wants_logging(group: &Group) -> bool {
+    group.state == State::Logging
+}
+
+fn pattern_place<'g>(group: &'g Group, name: &QualifiedName) -> &'g Place {
+    let adding = |pattern: &&Located<Pattern>| !pattern.value.excludes() && pattern.value.matches(name);
+    group.tables.iter().rev().find(adding).map_or(&group.name.place, |pattern| &pattern.place)
+}
+
+fn place_text(place: &Place) -> String {
+    format!("{}:{}:{}", place.file().display(), place.line(), place.column())
+}
+
+fn nearest<'n>(name: &QualifiedName, known: impl Iterator<Item = &'n QualifiedName>) -> Option<String> {
+    let name = name.to_string();
+    known
+        .map(ToString::to_string)
+        .map(|candidate| (strsim::jaro_winkler(&name, &candidate), candidate))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}
