@@ -215,12 +215,14 @@ fn ends_without_a_trace(test: &str, signal: Signal) {
         let cluster = Cluster::builder().start().unwrap();
         let _session = connect(&cluster);
         println!("\ncluster {}", cluster.socket_dir().parent().unwrap().display());
-        std::thread::sleep(Duration::from_secs(300));
+        // Standard input ends when the test ends without having ended this process: then it has failed.
+        std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
         panic!("nobody ended the owner");
     }
     let mut owner = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture"])
         .env(AS_OWNER, "1")
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
