@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use emaj::cluster::Cluster;
 use postgres::{Client, NoTls};
+use rustix::process::{Pid, Signal, kill_process};
 use secrecy::ExposeSecret as _;
 
 /// Set for a run of this binary that is to own a cluster until it is killed.
@@ -180,8 +181,8 @@ fn a_cluster_whose_watchdog_was_killed_leaves_nothing() {
     let [watchdog] = watchdogs.as_slice() else {
         panic!("one watchdog, not {watchdogs:?}")
     };
-    let id = watchdog.file_name().unwrap();
-    assert!(Command::new("kill").arg("-KILL").arg(id).status().unwrap().success());
+    let id = watchdog.file_name().unwrap().to_str().unwrap().parse().unwrap();
+    kill_process(Pid::from_raw(id).unwrap(), Signal::KILL).unwrap();
     drop(cluster);
     assert_nothing_left(&directory);
 }
@@ -200,26 +201,28 @@ fn a_server_that_cannot_start_says_why_and_leaves_nothing() {
 
 #[test]
 fn a_killed_owner_leaves_nothing() {
-    ends_without_a_trace("cluster::a_killed_owner_leaves_nothing", "-KILL");
+    ends_without_a_trace("cluster::a_killed_owner_leaves_nothing", Signal::KILL);
 }
 
 #[test]
 fn an_interrupted_owner_leaves_nothing() {
-    ends_without_a_trace("cluster::an_interrupted_owner_leaves_nothing", "-INT");
+    ends_without_a_trace("cluster::an_interrupted_owner_leaves_nothing", Signal::INT);
 }
 
 /// Runs the calling test once more, in a process that owns a cluster, and ends that process by `signal`.
-fn ends_without_a_trace(test: &str, signal: &str) {
+fn ends_without_a_trace(test: &str, signal: Signal) {
     if std::env::var_os(AS_OWNER).is_some() {
         let cluster = Cluster::builder().start().unwrap();
         let _session = connect(&cluster);
         println!("\ncluster {}", cluster.socket_dir().parent().unwrap().display());
-        std::thread::sleep(Duration::from_secs(300));
+        // Standard input ends when the test ends without having ended this process: then it has failed.
+        std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
         panic!("nobody ended the owner");
     }
     let mut owner = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture"])
         .env(AS_OWNER, "1")
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -235,13 +238,7 @@ fn ends_without_a_trace(test: &str, signal: &str) {
         !processes_of(&directory).is_empty(),
         "the test can see the processes that must go"
     );
-    assert!(
-        Command::new("kill")
-            .args([signal, &owner.id().to_string()])
-            .status()
-            .unwrap()
-            .success()
-    );
+    kill_process(Pid::from_child(&owner), signal).unwrap();
     assert!(!owner.wait().unwrap().success());
     // Nothing of the cluster holds the owner's output open: a pipeline behind it would never end.
     let mut rest = String::new();

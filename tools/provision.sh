@@ -63,8 +63,12 @@ no_services() {
     trap 'as_root rm -f /usr/sbin/policy-rc.d' EXIT
 }
 
-# Debian makes a cluster on port 5432 when it installs a server, unless it is told not to, before. This is about the
-# packages of the first server only: where one was installed by somebody, its settings are theirs.
+# Says whether somebody has clusters here, or had: then Debian's settings are theirs.
+any_cluster() {
+    compgen -G '/etc/postgresql/*/*' >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null
+}
+
+# Debian makes a cluster on port 5432 when it installs the first server, unless it is told not to, before.
 no_cluster() {
     local settings=/etc/postgresql-common/createcluster.conf
     apt install postgresql-common
@@ -107,7 +111,7 @@ install_packages() {
     say "installing ${missing[*]}"
     no_services
     apt update
-    case " ${missing[*]} " in *" postgresql "*) [ -d /usr/lib/postgresql ] || no_cluster ;; esac
+    case " ${missing[*]} " in *" postgresql "*) any_cluster || no_cluster ;; esac
     apt install "${missing[@]}"
     case " ${missing[*]} " in *" slapd "*) no_slapd_service ;; esac
     look
@@ -141,6 +145,11 @@ install_rust() {
     exit 1
 }
 
+if [ -n "${EMAJ_PG_BINDIR:-}" ] && ! have_server; then
+    say "error: no \`postgres\` and \`initdb\` in \`$EMAJ_PG_BINDIR\` (EMAJ_PG_BINDIR)"
+    say "hint: name the directory that holds them, or unset it to have PostgreSQL found or installed"
+    exit 1
+fi
 look
 [ ${#missing[@]} -eq 0 ] || install_packages
 use_rust || install_rust

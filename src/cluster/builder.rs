@@ -11,7 +11,7 @@ use secrecy::SecretString;
 
 use super::account::Account;
 use super::watchdog::Watchdog;
-use super::{Attempt, Cluster, SUPERUSER, find_bindir, log_end, log_length, port, private_file, said_since};
+use super::{Attempt, Cluster, SUPERUSER, find_bindir, log, port, private_file};
 use crate::errors::{Error, Kind, Result};
 
 /// What every cluster gets; what the caller sets comes later in the file, and wins.
@@ -150,7 +150,8 @@ fn init(cluster: &Cluster) -> Result<()> {
     let secret = cluster.directory.join("password");
     private_file(&secret)?.write_all(cluster.password.expose_secret().as_bytes())?;
     cluster.account.give(&secret)?;
-    let log = private_file(&cluster.directory.join("initdb.log"))?;
+    let log_file = cluster.directory.join("initdb.log");
+    let file = private_file(&log_file)?;
     let mut command = cluster.program("initdb");
     command
         .arg("--pgdata")
@@ -166,8 +167,8 @@ fn init(cluster: &Cluster) -> Result<()> {
     ]);
     command
         .args(["--no-sync", "--no-instructions"])
-        .stdout(log.try_clone()?)
-        .stderr(log);
+        .stdout(file.try_clone()?)
+        .stderr(file);
     let status = command
         .status()
         .map_err(|error| Error::from(error).context("failed to run PostgreSQL's `initdb`"))?;
@@ -175,7 +176,7 @@ fn init(cluster: &Cluster) -> Result<()> {
     if status.success() {
         return Ok(());
     }
-    let end = log_end(&cluster.directory.join("initdb.log"));
+    let end = log::end(&log_file);
     Err(Error::message(
         Kind::Failed,
         format!("`initdb` failed ({status}); {end}"),
@@ -187,10 +188,10 @@ fn first_start(cluster: &mut Cluster, seed: u16) -> Result<()> {
     for attempt in 0..PORT_ATTEMPTS {
         let port = port::find_free(seed.wrapping_add(attempt.wrapping_mul(7919)))
             .ok_or_else(|| Error::message(Kind::Failed, "no free port on 127.0.0.1"))?;
-        let before = log_length(&cluster.log_file());
+        let before = log::length(&cluster.log_file());
         match cluster.try_start(port)? {
             Attempt::Ready => return Ok(()),
-            Attempt::Ended(_) if said_since(&cluster.log_file(), before, "Address already in use") => {}
+            Attempt::Ended(_) if log::said_since(&cluster.log_file(), before, "Address already in use") => {}
             Attempt::Ended(status) => return Err(cluster.log_error(&format!("PostgreSQL did not start ({status})"))),
         }
     }

@@ -11,6 +11,7 @@
 mod account;
 mod binaries;
 mod builder;
+mod log;
 mod port;
 mod wait;
 mod watchdog;
@@ -145,12 +146,12 @@ impl Cluster {
         }
         let patience = Instant::now() + Duration::from_secs(10);
         loop {
-            let before = log_length(&self.log_file());
+            let before = log::length(&self.log_file());
             let Attempt::Ended(status) = self.try_start(self.port)? else {
                 return Ok(());
             };
             // The backends of a killed postmaster may need a moment to notice, and the new one will not start before.
-            let too_early = said_since(&self.log_file(), before, "is still in use");
+            let too_early = log::said_since(&self.log_file(), before, "is still in use");
             if !too_early || Instant::now() > patience {
                 return Err(self.log_error(&format!("PostgreSQL did not start again ({status})")));
             }
@@ -235,7 +236,7 @@ impl Cluster {
     }
 
     fn log_error(&self, message: &str) -> Error {
-        Error::message(Kind::Failed, format!("{message}; {}", log_end(&self.log_file())))
+        Error::message(Kind::Failed, format!("{message}; {}", log::end(&self.log_file())))
     }
 }
 
@@ -272,28 +273,6 @@ fn is_ready(data: &Path, pid: u32) -> bool {
     };
     let mut lines = text.lines();
     lines.next().is_some_and(|line| line.trim() == pid.to_string()) && lines.nth(6).is_some_and(|l| l.trim() == "ready")
-}
-
-/// Returns the last lines of the file, as the end of an error message.
-fn log_end(file: &Path) -> String {
-    let text = fs::read(file)
-        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-        .unwrap_or_default();
-    let lines: Vec<&str> = text.lines().collect();
-    match &lines[lines.len().saturating_sub(15)..] {
-        [] => "it wrote nothing to its log".to_owned(),
-        last => format!("its log ends with:\n  {}", last.join("\n  ")),
-    }
-}
-
-fn log_length(file: &Path) -> usize {
-    fs::metadata(file).map_or(0, |found| usize::try_from(found.len()).unwrap_or(usize::MAX))
-}
-
-/// Says whether `words` stand in the log after `position`.
-fn said_since(log: &Path, position: usize, words: &str) -> bool {
-    let text = fs::read(log).unwrap_or_default();
-    String::from_utf8_lossy(&text[position.min(text.len())..]).contains(words)
 }
 
 /// Quotes a value of a libpq connection string, where needed.
@@ -333,15 +312,5 @@ mod tests {
         .unwrap();
         assert!(is_ready(data.path(), 41));
         assert!(!is_ready(data.path(), 42));
-    }
-
-    #[test]
-    fn only_what_was_said_since_counts() {
-        let directory = tempfile::tempdir().unwrap();
-        let log = directory.path().join("log");
-        fs::write(&log, "Address already in use\nready\n").unwrap();
-        assert!(said_since(&log, 0, "already in use"));
-        assert!(!said_since(&log, 23, "already in use"));
-        assert!(!said_since(&log, 1000, "already in use"));
     }
 }

@@ -1,5 +1,6 @@
 //! The progress of long work, on stderr: a bar on a terminal; elsewhere (a log of CI) a plain line now and then.
 
+use std::io::Write as _;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -46,7 +47,12 @@ impl Progress {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .is_due(now);
         if due {
-            anstream::eprintln!("{}", sentence(&self.what, self.bar.position(), self.bar.length()));
+            // When stderr is gone there is nobody left to tell; the work goes on.
+            let _ = writeln!(
+                std::io::stderr(),
+                "{}",
+                sentence(&self.what, self.bar.position(), self.bar.length())
+            );
         }
     }
 
