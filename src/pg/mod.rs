@@ -1,1 +1,33 @@
-//! (see the helper's branch)
+//! Opens PostgreSQL connections, by libpq's rules: the only module that does.
+//!
+//! [`resolve`] turns what was given (flags, `EMAJ_*`, the manifest, libpq's own environment and files) into [`Settings`];
+//! it opens no connection and reads only the files that are named. [`Settings::connect`] opens a [`Session`], which is a
+//! `postgres::Client` that remembers how it was opened. Server errors become [`crate::errors::Error`] in [`error`].
+//! No SQL of the product lives here. `docs/connection.md` is the page for people.
+
+mod attempt;
+mod conninfo;
+mod environment;
+mod error;
+mod given;
+mod keywords;
+mod passfile;
+mod peer_name;
+mod prompt;
+mod resolve;
+mod service;
+mod session;
+mod settings;
+mod signature;
+mod target;
+mod tls;
+mod uri;
+mod values;
+
+pub use environment::Environment;
+pub use error::{ServerError, classify, classify_in};
+pub use given::Given;
+pub use prompt::Prompt;
+pub use resolve::resolve;
+pub use session::{Canceller, Notice, Session};
+pub use settings::Settings;

@@ -1,0 +1,203 @@
+//! Turns what the server or the connection says into [`Error`]: the SQLSTATE decides the kind.
+//!
+//! Called wherever a statement may fail: `classify(error, "set the mark")`, or `?` on a `postgres::Error`. The server's
+//! own hint becomes ours. The errors of opening a connection are put together in `session`.
+
+use std::fmt;
+
+use postgres::error::{DbError, ErrorPosition, SqlState};
+
+use crate::errors::{Error, Kind};
+
+/// What the server said, as data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerError {
+    pub severity: String,
+    /// The five characters of the SQLSTATE.
+    pub code: String,
+    pub message: String,
+    pub detail: Option<String>,
+    pub hint: Option<String>,
+    /// The call stack of PL/pgSQL, innermost first.
+    pub context: Option<String>,
+    /// The character of the statement the error is about, counted from 1.
+    pub position: Option<u32>,
+    /// The statement a function ran, and the character in it, when the error is there.
+    pub inner_statement: Option<(u32, String)>,
+    pub schema: Option<String>,
+    pub table: Option<String>,
+    pub column: Option<String>,
+    pub constraint: Option<String>,
+}
+
+impl ServerError {
+    /// Returns what the server said, if it was the server that failed.
+    pub fn of(error: &postgres::Error) -> Option<ServerError> {
+        error.as_db_error().map(ServerError::from)
+    }
+}
+
+impl From<&DbError> for ServerError {
+    fn from(error: &DbError) -> Self {
+        let (position, inner_statement) = match error.position() {
+            Some(ErrorPosition::Original(at)) => (Some(*at), None),
+            Some(ErrorPosition::Internal { position, query }) => (None, Some((*position, query.clone()))),
+            None => (None, None),
+        };
+        let own = |text: Option<&str>| text.map(str::to_owned);
+        ServerError {
+            severity: error.severity().to_owned(),
+            code: error.code().code().to_owned(),
+            message: error.message().to_owned(),
+            detail: own(error.detail()),
+            hint: own(error.hint()),
+            context: own(error.where_()),
+            position,
+            inner_statement,
+            schema: own(error.schema()),
+            table: own(error.table()),
+            column: own(error.column()),
+            constraint: own(error.constraint()),
+        }
+    }
+}
+
+impl fmt::Display for ServerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        if let Some(detail) = &self.detail {
+            write!(f, " ({detail})")?;
+        }
+        if let Some(at) = self.position {
+            write!(f, " at character {at}")?;
+        }
+        if let Some((at, statement)) = &self.inner_statement {
+            write!(f, " {}", place(statement, *at))?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ServerError {}
+
+/// Makes an [`Error`] out of a failed call; `doing` completes "failed to …".
+pub fn classify(error: postgres::Error, doing: &str) -> Error {
+    Error::from(error).context(format!("failed to {doing}"))
+}
+
+/// Like [`classify`], and points into the statement `sql` that failed.
+pub fn classify_in(error: postgres::Error, doing: &str, sql: &str) -> Error {
+    let Some((mut server, at)) = ServerError::of(&error).and_then(|server| server.position.map(|at| (server, at)))
+    else {
+        return classify(error, doing);
+    };
+    // The place replaces the bare number.
+    server.position = None;
+    let problem = format!("{server} {}", place(sql, at));
+    let made = Error::message(kind(&error), problem).context(format!("failed to {doing}"));
+    with_hint(made, server.hint)
+}
+
+/// Returns where a character of a statement is: "at line 2, column 8: `from nowhere`".
+fn place(sql: &str, at: u32) -> String {
+    let at = usize::try_from(at).unwrap_or(usize::MAX).saturating_sub(1);
+    let before: String = sql.chars().take(at).collect();
+    let line = before.matches('\n').count();
+    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+    let text = sql.lines().nth(line).unwrap_or_default().trim();
+    format!("at line {}, column {column}: `{text}`", line + 1)
+}
+
+impl From<postgres::Error> for Error {
+    fn from(error: postgres::Error) -> Self {
+        let kind = kind(&error);
+        match ServerError::of(&error) {
+            Some(server) => {
+                let hint = server.hint.clone();
+                with_hint(Error::new(kind, server), hint)
+            }
+            None => Error::new(kind, error),
+        }
+    }
+}
+
+fn with_hint(error: Error, hint: Option<String>) -> Error {
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
+/// Returns the kind of a failure.
+pub(super) fn kind(error: &postgres::Error) -> Kind {
+    match error.as_db_error() {
+        Some(server) => kind_of_state(server.code(), server.message()),
+        None if error.is_closed() => Kind::Unreachable,
+        // The crate keeps its own kinds private; its texts are all there is to tell them apart.
+        None => match error.to_string().as_str() {
+            "error communicating with the server" | "error connecting to server" => Kind::Unreachable,
+            "error performing TLS handshake" | "timeout waiting for server" => Kind::Unreachable,
+            "authentication error" => Kind::Denied,
+            _ if lacks_password(error) => Kind::Denied,
+            _ => Kind::Failed,
+        },
+    }
+}
+
+/// Returns whether the server wanted a password and there was none.
+pub(super) fn lacks_password(error: &postgres::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.to_string() == "password missing")
+}
+
+fn kind_of_state(state: &SqlState, message: &str) -> Kind {
+    match state.code() {
+        code if code.starts_with("28") => Kind::Denied,
+        "42501" => Kind::Denied,
+        // Lock not available, deadlock.
+        "55P03" | "40P01" => Kind::Locked,
+        // The same state stands for a statement timeout and for a user's cancel.
+        "57014" if message.contains("user request") => Kind::Interrupted,
+        code if code.starts_with("08") => Kind::Unreachable,
+        // The server stops, starts, crashed; the database is gone; the session was idle for too long.
+        "57P01" | "57P02" | "57P03" | "57P04" | "57P05" => Kind::Unreachable,
+        // No such database, too many connections.
+        "3D000" | "53300" => Kind::Unreachable,
+        _ => Kind::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_state_decides_the_kind() {
+        for (state, message, expected) in [
+            ("28P01", "password authentication failed", Kind::Denied),
+            ("28000", "no pg_hba.conf entry", Kind::Denied),
+            ("42501", "permission denied", Kind::Denied),
+            ("55P03", "canceling statement due to lock timeout", Kind::Locked),
+            ("40P01", "deadlock detected", Kind::Locked),
+            ("57014", "canceling statement due to user request", Kind::Interrupted),
+            ("57014", "canceling statement due to statement timeout", Kind::Failed),
+            ("57P01", "terminating connection", Kind::Unreachable),
+            ("57P03", "starting up", Kind::Unreachable),
+            ("08006", "connection failure", Kind::Unreachable),
+            ("3D000", "database does not exist", Kind::Unreachable),
+            ("53300", "too many clients", Kind::Unreachable),
+            ("P0001", "raised", Kind::Failed),
+            ("23505", "duplicate key", Kind::Failed),
+        ] {
+            assert_eq!(kind_of_state(&SqlState::from_code(state), message), expected, "{state}");
+        }
+    }
+
+    #[test]
+    fn a_place_is_a_line_and_a_column() {
+        let sql = "select é,\n       x\nfrom nowhere;";
+        assert_eq!(place(sql, 8), "at line 1, column 8: `select é,`");
+        assert_eq!(place(sql, 18), "at line 2, column 8: `x`");
+        assert_eq!(place(sql, 25), "at line 3, column 6: `from nowhere;`");
+        assert_eq!(place(sql, 4000), "at line 3, column 14: `from nowhere;`");
+    }
+}
