@@ -3,10 +3,55 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use clap::{Parser, Subcommand};
+
+use crate::commands::{self, ConnectionArgs, Context};
 use crate::errors::{Error, Kind, Result};
+use crate::ui::OutputArgs;
+
+/// Undo, explain, pass on and carry away the data of PostgreSQL tables, declared in a manifest.
+#[derive(Debug, Parser)]
+#[command(name = "emaj", version, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// One verb, one file in `commands/`.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Shows what `install` would change in the database
+    Plan(commands::plan::Args),
+    /// Makes the database as the manifest says; again: only the difference
+    Install(commands::install::Args),
+    /// Takes everything that emaj made out of the database; the tables stay
+    Uninstall(commands::uninstall::Args),
+}
 
 /// Runs the program with `args` (the first is the program's own name) and returns its exit code.
+///
+/// # Errors
+/// What the command failed with; `main` prints it.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
-    let _ = args.into_iter();
-    Err(Error::message(Kind::Usage, "no command given"))
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() => {
+            // clap's own text has the place, the usage and a suggestion.
+            let _ = error.print();
+            return Ok(ExitCode::from(Kind::Usage.exit_code()));
+        }
+        Err(help) => {
+            return help.print().map(|()| ExitCode::SUCCESS).map_err(Error::from);
+        }
+    };
+    let context = Context::new(cli.connection, cli.output.output())?;
+    match cli.command {
+        Command::Plan(args) => commands::plan::run(args, &context),
+        Command::Install(args) => commands::install::run(args, &context),
+        Command::Uninstall(args) => commands::uninstall::run(args, &context),
+    }
 }

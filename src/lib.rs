@@ -10,11 +10,16 @@
 //! render/    the only module that makes SQL text: templates in, statements out; pure
 //! words      names · manifest/ · errors
 //! ```
+//!
+//! `cluster/` stands beside: a throw-away PostgreSQL for the demo, the tests and the benchmarks.
 
+pub mod catalog;
 pub mod cli;
 pub mod cluster;
 pub mod commands;
 pub mod errors;
+pub mod install;
+pub mod journal;
 pub mod manifest;
 pub mod names;
 pub mod pg;

@@ -1,0 +1,95 @@
+//! `emaj plan`: what `install` would change, for review and for CI.
+
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use super::{Context, ManifestArgs};
+use crate::errors::Result;
+use crate::install::{self, Plan, Step};
+use crate::render::Renderer;
+use crate::ui::words::count;
+use crate::ui::{Column, Format, Tabular};
+
+/// Shows what `install` would change in the database, and why; changes nothing.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    manifest: ManifestArgs,
+    /// Exit with 2 when there are changes to make
+    #[arg(long)]
+    detailed_exitcode: bool,
+}
+
+pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
+    context.output.accept(&[Format::Table, Format::Json, Format::Sql, Format::Markdown])?;
+    let manifest = context.load(&args.manifest.manifest)?;
+    let mut session = context.connect(Some(&manifest))?;
+    let (catalog, journal) = install::look(&mut session, &manifest)?;
+    let renderer = Renderer::new(&manifest.schema)?;
+    let plan = install::plan(&manifest, &catalog, journal.as_ref(), &renderer)?;
+    show(&plan, context)?;
+    Ok(ExitCode::from(if args.detailed_exitcode && !plan.is_empty() { 2 } else { 0 }))
+}
+
+/// Shows a plan: its steps as data, its notes and its sum as talk.
+pub(super) fn show(plan: &Plan, context: &Context) -> Result<()> {
+    for note in &plan.notes {
+        context.output.warn(note);
+    }
+    if plan.is_empty() && matches!(context.output.format(), Format::Table) {
+        context.output.say(format!("nothing to do: {} as the manifest says", are(plan.unchanged)));
+        return Ok(());
+    }
+    context.output.data(&Shown { plan })?;
+    if matches!(context.output.format(), Format::Table | Format::Markdown) {
+        context.output.say(sum(plan));
+    }
+    Ok(())
+}
+
+/// Returns the sum of a plan in one sentence.
+pub(super) fn sum(plan: &Plan) -> String {
+    let destroyed = plan.steps.iter().filter(|step| step.destroys).count();
+    let mut text = format!("{} to take, {}", count(plan.steps.len(), "step"), are(plan.unchanged) + " unchanged");
+    if destroyed > 0 {
+        text.push_str(&format!("; {} something that cannot be made again (`--allow-destroy`)", if destroyed == 1 { "1 destroys".to_owned() } else { format!("{destroyed} destroy") }));
+    }
+    text
+}
+
+fn are(relations: usize) -> String {
+    format!("{} {}", count(relations, "relation"), if relations == 1 { "is" } else { "are" })
+}
+
+/// A plan as rows; as JSON it is the plan itself, which `install --plan` reads back.
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Shown<'a> {
+    plan: &'a Plan,
+}
+
+impl Tabular for Shown<'_> {
+    fn columns(&self) -> Vec<Column> {
+        ["", "what", "because", "lock", "effect"].into_iter().map(Column::left).collect()
+    }
+
+    fn rows(&self) -> Vec<Vec<String>> {
+        self.plan.steps.iter().map(row).collect()
+    }
+
+    fn sql(&self) -> Option<String> {
+        Some(self.plan.script())
+    }
+}
+
+fn row(step: &Step) -> Vec<String> {
+    let effect = if step.destroys { format!("DESTROYS: {}", step.effect) } else { step.effect.clone() };
+    vec![
+        step.action.sign().to_owned(),
+        step.object.clone(),
+        step.because.clone(),
+        step.lock.map(|lock| lock.name().to_owned()).unwrap_or_default(),
+        effect,
+    ]
+}

@@ -1,0 +1,59 @@
+//! `emaj uninstall`: leaves no trace.
+
+use std::process::ExitCode;
+
+use super::{Context, LockArgs, ManifestArgs, install as install_command, not_installed, plan};
+use crate::errors::Result;
+use crate::install;
+use crate::render::Renderer;
+use crate::ui::Format;
+use crate::ui::words::count;
+
+/// Takes the manifest's groups out of the database and, when no other manifest has any left, everything that emaj made. Tables,
+/// rows and sequences stay as they are; logs and marks are lost.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    manifest: ManifestArgs,
+    /// Also take out the groups of every other manifest
+    #[arg(long)]
+    all: bool,
+    /// Do not ask: logs and marks may be lost
+    #[arg(long, short = 'y', alias = "allow-destroy")]
+    yes: bool,
+    /// Show the plan and stop before the first step
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    lock: LockArgs,
+}
+
+pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
+    context.output.accept(&[Format::Table, Format::Json, Format::Sql, Format::Markdown])?;
+    let manifest = context.load(&args.manifest.manifest)?;
+    let mut session = context.connect(Some(&manifest))?;
+    let renderer = Renderer::new(&manifest.schema)?;
+    let make = |catalog: &_, journal: Option<&_>| {
+        let journal = journal.ok_or_else(|| not_installed(&manifest.schema))?;
+        Ok(install::uninstall(&manifest, args.all, catalog, journal, &renderer)?)
+    };
+    let (catalog, journal) = install::look(&mut session, &manifest)?;
+    let first = make(&catalog, journal.as_ref())?;
+    plan::show(&first, context)?;
+    if args.dry_run || first.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    context.output.confirm("Take all of this out of the database?", args.yes)?;
+    let progress = context.output.progress("uninstalling", None);
+    let plan = install::apply(
+        &mut session,
+        &manifest,
+        args.lock.locking(),
+        &make,
+        &mut |plan| if plan.fingerprint == first.fingerprint { Ok(()) } else { install_command::allowed(plan, args.yes) },
+        &|_, _| progress.advance(1),
+    )?;
+    drop(progress);
+    context.output.say(format!("uninstalled: {} taken", count(plan.steps.len(), "step")));
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,202 @@
+//! Looks at the database and carries a plan out: the one part of `install` that is not pure.
+//!
+//! All of it happens in one transaction under an advisory lock. Locks on the application's tables are taken together, late, and
+//! within the lock time-out; when they cannot be had, everything is taken back and tried again until the wait is over.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use postgres::{GenericClient, IsolationLevel, Transaction};
+use postgres_protocol::escape::escape_identifier;
+
+use super::Plan;
+use crate::catalog::{self, Catalog};
+use crate::errors::{Error, Kind, Result};
+use crate::journal::{self, Journal};
+use crate::manifest::Manifest;
+use crate::pg::{self, Session};
+
+/// How long to wait for locks.
+#[derive(Debug, Clone, Copy)]
+pub struct Locking {
+    /// How long one try may keep the application waiting.
+    pub timeout: Duration,
+    /// How long to go on trying.
+    pub wait: Duration,
+}
+
+/// The pause between two tries.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Reads catalogue and registry in one snapshot.
+///
+/// # Errors
+/// Whatever the server answers; an interval of the manifest that PostgreSQL does not understand.
+pub fn look(session: &mut Session, manifest: &Manifest) -> Result<(Catalog, Option<Journal>)> {
+    let mut transaction =
+        session.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start()?;
+    let found = read(&mut transaction, manifest)?;
+    transaction.rollback()?;
+    Ok(found)
+}
+
+fn read(client: &mut Transaction<'_>, manifest: &Manifest) -> Result<(Catalog, Option<Journal>)> {
+    act_as_owner(client, &manifest.schema)?;
+    let roles: Vec<&str> = [&manifest.roles.admin, &manifest.roles.viewer].into_iter().flatten().map(String::as_str).collect();
+    let mut catalog = catalog::read(client, &manifest.schema, &roles)?;
+    let journal = if catalog.server.schema_extension.is_some() { None } else { journal::read(client, &manifest.schema)? };
+    let written = manifest.groups.iter().filter_map(|group| group.retention.as_ref()).chain(&manifest.history.retention);
+    for text in written {
+        let interval = client.query_one("select $1::text::interval::text", &[&text.value]).map_err(|error| {
+            let place = &text.place;
+            Error::from(error).context(format!("{}:{}:{}: this is no interval", place.file().display(), place.line(), place.column()))
+        })?;
+        catalog.intervals.insert(text.value.clone(), interval.get(0));
+    }
+    Ok((catalog, journal))
+}
+
+/// Goes on as the owner of the installation, where the connected role may: what is made then belongs to one role.
+fn act_as_owner(client: &mut impl GenericClient, schema: &str) -> Result<()> {
+    let owner = client.query_opt(
+        "select nspowner::regrole::text from pg_catalog.pg_namespace
+          where nspname = $1 and nspowner <> current_user::regrole and pg_has_role(nspowner, 'member')",
+        &[&schema],
+    )?;
+    if let Some(owner) = owner {
+        // regrole prints a quoted name.
+        client.batch_execute(&format!("set local role {}", owner.get::<_, String>(0)))?;
+    }
+    Ok(())
+}
+
+/// Makes a plan under the advisory lock, lets the caller agree to it, and carries it out; tries again while locks are missing.
+///
+/// `make` is called anew for each try; `agree` once for each plan that differs from the one before, and may refuse. `told` is called
+/// with the number of statements done and their total.
+///
+/// # Errors
+/// [`Kind::Locked`] with the blocker's name when the wait is over; whatever `make` and `agree` refuse; whatever the server answers.
+/// Nothing was changed then.
+pub fn apply(
+    session: &mut Session,
+    manifest: &Manifest,
+    locking: Locking,
+    make: &dyn Fn(&Catalog, Option<&Journal>) -> Result<Plan>,
+    agree: &mut dyn FnMut(&Plan) -> Result<()>,
+    told: &dyn Fn(usize, usize),
+) -> Result<Plan> {
+    let deadline = Instant::now() + locking.wait;
+    let mut agreed = String::new();
+    loop {
+        let watch = Watch::begin(session);
+        let tried = attempt(session, manifest, locking, make, agree, &mut agreed, told);
+        let blocker = watch.end();
+        match tried {
+            Err(error) if error.kind() == Kind::Locked => {
+                if Instant::now() + PAUSE > deadline {
+                    let error = error.hint("wait longer with `--wait`, or end the transaction that is in the way; nothing was changed");
+                    return Err(match blocker {
+                        Some(blocker) => error.hint(format!("in the way: {blocker}")),
+                        None => error,
+                    });
+                }
+                std::thread::sleep(PAUSE);
+            }
+            other => return other,
+        }
+    }
+}
+
+fn attempt(
+    session: &mut Session,
+    manifest: &Manifest,
+    locking: Locking,
+    make: &dyn Fn(&Catalog, Option<&Journal>) -> Result<Plan>,
+    agree: &mut dyn FnMut(&Plan) -> Result<()>,
+    agreed: &mut String,
+    told: &dyn Fn(usize, usize),
+) -> Result<Plan> {
+    let mut transaction = session.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start()?;
+    transaction.batch_execute(&format!(
+        "set local lock_timeout = '{}ms'; set local check_function_bodies = off; set local client_min_messages = warning",
+        locking.timeout.as_millis().max(1)
+    ))?;
+    // One installation at a time in a database, whatever its schema: they may meet on a table.
+    transaction
+        .execute("select pg_advisory_xact_lock(hashtextextended('emaj install', 0))", &[])
+        .map_err(|error| pg::classify(error, "wait for another `emaj install` in this database"))?;
+    let (catalog, journal) = read(&mut transaction, manifest)?;
+    let plan = make(&catalog, journal.as_ref())?;
+    if plan.fingerprint != *agreed {
+        agree(&plan)?;
+        agreed.clone_from(&plan.fingerprint);
+    }
+    let statements = plan.statements();
+    let total = statements.len();
+    for (at, (step, sql)) in statements.into_iter().enumerate() {
+        let doing = match step {
+            Some(step) => format!("{} {}", verb(step.action), step.object),
+            None => "lock the tables".to_owned(),
+        };
+        transaction.batch_execute(sql).map_err(|error| pg::classify_in(error, &doing, sql))?;
+        told(at + 1, total);
+    }
+    if !plan.is_empty() && plan.steps.iter().all(|step| step.object != format!("schema {}", crate::names::quote_ident(&plan.schema)) || step.action != super::Action::Remove) {
+        transaction.execute(
+            &format!("select {}._hist('INSTALL', '', $1, $2)", escape_identifier(&manifest.schema)),
+            &[&plan.manifest, &crate::ui::words::count(plan.steps.len(), "step")],
+        )?;
+    }
+    transaction.commit().map_err(|error| pg::classify(error, "commit"))?;
+    Ok(plan)
+}
+
+fn verb(action: super::Action) -> &'static str {
+    match action {
+        super::Action::Create => "create",
+        super::Action::Change => "change",
+        super::Action::Start => "start",
+        super::Action::Remove => "remove",
+    }
+}
+
+/// Watches, over a connection of its own, who blocks a session: once the lock time-out strikes it is too late to ask.
+struct Watch {
+    stop: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<Option<String>>>,
+}
+
+impl Watch {
+    fn begin(session: &mut Session) -> Watch {
+        let stop = Arc::new(AtomicBool::new(false));
+        let pid = session.query_one("select pg_backend_pid()", &[]).ok().map(|row| row.get::<_, i32>(0));
+        let thread = pid.zip(session.sibling().ok()).map(|(pid, mut sibling)| {
+            let stop = Arc::clone(&stop);
+            std::thread::spawn(move || {
+                let mut seen = None;
+                while !stop.load(Ordering::Relaxed) {
+                    std::thread::sleep(Duration::from_millis(50));
+                    let blocker = sibling.query_opt(
+                        "select format('process %s of role %s%s, %s, its transaction %s old', a.pid, a.usename,
+                                       case when a.application_name <> '' then format(' (%s)', a.application_name) else '' end,
+                                       a.state, date_trunc('second', clock_timestamp() - a.xact_start))
+                           from unnest(pg_blocking_pids($1)) as b(pid) join pg_stat_activity a on a.pid = b.pid limit 1",
+                        &[&pid],
+                    );
+                    if let Ok(Some(row)) = blocker {
+                        seen = row.get(0);
+                    }
+                }
+                seen
+            })
+        });
+        Watch { stop, thread }
+    }
+
+    fn end(self) -> Option<String> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread?.join().ok().flatten()
+    }
+}
