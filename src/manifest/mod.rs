@@ -39,7 +39,8 @@ pub use text::{Env, SecretText, Text};
 pub fn load(paths: &[PathBuf]) -> Result<Loaded, Diagnostics> {
     let mut problems = Vec::new();
     if paths.is_empty() {
-        problems.push(Diagnostic::of_file(Path::new("emaj.yaml"), "no manifest was given").next("name a file or a folder"));
+        problems
+            .push(Diagnostic::of_file(Path::new("emaj.yaml"), "no manifest was given").next("name a file or a folder"));
     }
     let found = files::find(paths, &mut problems);
     let files: Vec<merge::File> = found.iter().filter_map(|path| read(path, &mut problems)).collect();
@@ -50,12 +51,16 @@ pub fn load(paths: &[PathBuf]) -> Result<Loaded, Diagnostics> {
         check_whole(&raw, paths, &mut problems);
     }
     checks::check(&raw, &mut problems);
-    let problems = Diagnostics(problems).sorted();
+    let mut problems = Diagnostics(problems).sorted();
+    problems.0.truncate(shape::MAX_PROBLEMS);
     if problems.has_errors() {
         return Err(problems);
     }
     match build::build(&raw, files::default_name(paths).unwrap_or_default()) {
-        Some(manifest) => Ok(Loaded { manifest, warnings: problems.0 }),
+        Some(manifest) => Ok(Loaded {
+            manifest,
+            warnings: problems.0,
+        }),
         None => Err(Diagnostics(vec![Diagnostic::of_file(
             Path::new("manifest"),
             "bug: the manifest passed every check and still cannot be read; please report it",
@@ -65,7 +70,7 @@ pub fn load(paths: &[PathBuf]) -> Result<Loaded, Diagnostics> {
 
 /// Reads one file and holds it against its shape.
 fn read(path: &Path, problems: &mut Vec<Diagnostic>) -> Option<merge::File> {
-    let text = files::read(path).map_err(|problem| problems.push(problem)).ok()?;
+    let text = files::read(path).map_err(|found| problems.extend(found.0)).ok()?;
     let root = match yaml::parse(&text) {
         Ok(root) => root,
         Err(error) => {
@@ -80,7 +85,8 @@ fn read(path: &Path, problems: &mut Vec<Diagnostic>) -> Option<merge::File> {
     shape::secrets(&root, &keys::MANIFEST, &mut secrets);
     let source = Source::new(path, &text, &secrets);
     if matches!(root.value, yaml::Value::Null) {
-        problems.push(Diagnostic::of_file(path, "the manifest is empty").expected("`version: 1` and at least one group"));
+        problems
+            .push(Diagnostic::of_file(path, "the manifest is empty").expected("`version: 1` and at least one group"));
         return None;
     }
     shape::check(&root, &keys::MANIFEST, &source, problems);
@@ -92,7 +98,8 @@ fn check_whole(raw: &merge::RawManifest<'_>, paths: &[PathBuf], problems: &mut V
     let Some(path) = paths.first() else { return };
     if raw.groups.is_empty() && raw.bindings.is_empty() && problems.is_empty() {
         problems.push(
-            Diagnostic::of_file(path, "the manifest declares no group and no binding").next("write what is to be captured under `groups`"),
+            Diagnostic::of_file(path, "the manifest declares no group and no binding")
+                .next("write what is to be captured under `groups`"),
         );
     }
     if raw.setting("name").is_some() {
@@ -101,7 +108,8 @@ fn check_whole(raw: &merge::RawManifest<'_>, paths: &[PathBuf], problems: &mut V
     match files::default_name(paths) {
         Some(name) if (kinds::NAME.check)(&name).is_ok() => {}
         Some(name) => problems.push(
-            Diagnostic::of_file(path, format!("`{name}` cannot be the manifest's name")).next("give it one with `name: …`"),
+            Diagnostic::of_file(path, format!("`{name}` cannot be the manifest's name"))
+                .next("give it one with `name: …`"),
         ),
         None => problems.push(
             Diagnostic::of_file(path, "several files were given and none says the manifest's name")

@@ -8,20 +8,30 @@ use std::sync::Arc;
 
 use super::diagnostic::{Diagnostic, nearest};
 use super::source::{Place, Source, literal_password};
-use super::text::literal_secret;
+use super::text::{Text, literal_secret};
 use super::yaml::{Node, Value};
 
 /// What may stand at one place.
 pub(super) enum Shape {
     Bool,
-    Integer { min: i64, max: i64 },
+    Integer {
+        min: i64,
+        max: i64,
+    },
     /// One of a few words.
     Word(&'static [&'static str]),
     Text(&'static TextKind),
     Null,
-    List { of: &'static Shape, least: usize },
+    List {
+        of: &'static Shape,
+        least: usize,
+    },
     /// Names of the user's choice, each with the same kind of value.
-    Map { name: &'static TextKind, of: &'static Shape, least: usize },
+    Map {
+        name: &'static TextKind,
+        of: &'static Shape,
+        least: usize,
+    },
     Record(&'static Record),
     /// The first that takes the node's YAML type.
     Either(&'static [Shape]),
@@ -67,7 +77,10 @@ pub(super) struct Wrong {
 
 impl Wrong {
     pub fn new(message: impl Into<String>) -> Self {
-        Wrong { message: message.into(), ..Wrong::default() }
+        Wrong {
+            message: message.into(),
+            ..Wrong::default()
+        }
     }
 
     pub fn at(mut self, start: usize, end: usize) -> Self {
@@ -81,18 +94,35 @@ impl Wrong {
     }
 }
 
+/// More problems than this nobody reads, and a hostile file could make millions.
+pub(super) const MAX_PROBLEMS: usize = 200;
+
 /// Holds `node` against `shape`; every problem goes to `out`.
 pub(super) fn check(node: &Node, shape: &Shape, source: &Arc<Source>, out: &mut Vec<Diagnostic>) {
+    if out.len() >= MAX_PROBLEMS {
+        return;
+    }
     let place = Place::new(source, node.span.clone());
+    if is_bare_template(&node.value) && shape.takes(&Value::Text(String::new())) {
+        out.push(wrong_type(node, shape, &place));
+        return;
+    }
     match (shape, &node.value) {
         (Shape::Bool, Value::Bool(_)) | (Shape::Null, Value::Null) => {}
         (Shape::Integer { min, max }, Value::Integer(found)) => {
             if *found < i128::from(*min) || *found > i128::from(*max) {
                 let (message, expected) = match min == max {
                     true => ("the value is not known here", format!("`{min}`")),
-                    false => ("the number is out of range", format!("a whole number from {min} to {max}")),
+                    false => (
+                        "the number is out of range",
+                        format!("a whole number from {min} to {max}"),
+                    ),
                 };
-                out.push(Diagnostic::error(&place, message).expected(expected).found(format!("`{found}`")));
+                out.push(
+                    Diagnostic::error(&place, message)
+                        .expected(expected)
+                        .found(format!("`{found}`")),
+                );
             }
         }
         (Shape::Word(words), Value::Text(found)) => check_word(words, found, &place, out),
@@ -124,7 +154,11 @@ pub(super) fn check(node: &Node, shape: &Shape, source: &Arc<Source>, out: &mut 
                 (Shape::Word(words), Value::Text(text)) => words.contains(&text.as_str()),
                 _ => shape.takes(&node.value),
             };
-            if let Some(shape) = shapes.iter().find(fits).or(shapes.iter().find(|shape| shape.takes(&node.value))) {
+            if let Some(shape) = shapes
+                .iter()
+                .find(fits)
+                .or(shapes.iter().find(|shape| shape.takes(&node.value)))
+            {
                 check(node, shape, source, out);
             }
         }
@@ -183,7 +217,9 @@ fn check_word(words: &[&str], found: &str, place: &Place, out: &mut Vec<Diagnost
 
 fn check_text(kind: &TextKind, text: &str, node: &Node, source: &Arc<Source>) -> Option<Diagnostic> {
     let wrong = (kind.check)(text).err()?;
-    let span = wrong.at.map_or(node.span.clone(), |at| inside(source.shown(), node, text, at));
+    let span = wrong
+        .at
+        .map_or(node.span.clone(), |at| inside(source.shown(), node, text, at));
     let mut diagnostic = Diagnostic::error(&Place::new(source, span), wrong.message).expected(kind.what);
     diagnostic.nearest = wrong.nearest;
     diagnostic.next = wrong.next;
@@ -192,15 +228,26 @@ fn check_text(kind: &TextKind, text: &str, node: &Node, source: &Arc<Source>) ->
 
 /// Warns of a secret that is spelt out.
 fn lint_secret(kind: &TextKind, text: &str, place: &Place) -> Option<Diagnostic> {
-    let message = match (kind.secret && literal_secret(text), literal_password(text).is_some()) {
+    let spelt_out = kind.secret && Text::check(text).is_ok() && literal_secret(text);
+    let message = match (spelt_out, literal_password(text).is_some()) {
         (true, _) => "the secret is spelt out in the manifest",
         (_, true) => "the password in the URL is spelt out in the manifest",
         _ => return None,
     };
-    Some(Diagnostic::warning(place, message).expected("a reference").next("write `${env:NAME}` or `${file:PATH}`"))
+    Some(
+        Diagnostic::warning(place, message)
+            .expected("a reference")
+            .next("write `${env:NAME}` or `${file:PATH}`"),
+    )
 }
 
-fn check_record(record: &Record, entries: &[(Node, Node)], place: &Place, source: &Arc<Source>, out: &mut Vec<Diagnostic>) {
+fn check_record(
+    record: &Record,
+    entries: &[(Node, Node)],
+    place: &Place,
+    source: &Arc<Source>,
+    out: &mut Vec<Diagnostic>,
+) {
     let known = || record.keys.iter().map(|key| key.name);
     let mut given: Vec<&str> = Vec::new();
     for (key, value) in checked_keys(entries, "a known key", source, out) {
@@ -220,7 +267,11 @@ fn check_record(record: &Record, entries: &[(Node, Node)], place: &Place, source
             }
         }
     }
-    for key in record.keys.iter().filter(|key| key.required && !given.contains(&key.name)) {
+    for key in record
+        .keys
+        .iter()
+        .filter(|key| key.required && !given.contains(&key.name))
+    {
         out.push(
             Diagnostic::error(place, format!("{} has no `{}`", record.what, key.name))
                 .expected(format!("`{}`: {}", key.name, key.shape.what()))
@@ -230,10 +281,14 @@ fn check_record(record: &Record, entries: &[(Node, Node)], place: &Place, source
     let chosen = given.iter().filter(|name| record.one_of.contains(name)).count();
     if !record.one_of.is_empty() && chosen != 1 {
         let message = match chosen {
-            0 => format!("{} does not say which kind it is", record.what),
-            _ => format!("{} is of more than one kind", record.what),
+            0 => format!("{} has none of the keys {}", record.what, one_of(record.one_of)),
+            _ => format!(
+                "{} has more than one of the keys {}",
+                record.what,
+                one_of(record.one_of)
+            ),
         };
-        out.push(Diagnostic::error(place, message).expected(format!("exactly one key of {}", one_of(record.one_of))));
+        out.push(Diagnostic::error(place, message).expected("exactly one of them"));
     }
 }
 
@@ -260,8 +315,10 @@ fn checked_keys<'a>(
                 }
             },
             other => {
-                let error = Diagnostic::error(&place, "the key is not a text").expected(expected).found(found(other, false));
-                out.push(error.next(template_hint(other).unwrap_or("put it in quotes")));
+                let error = Diagnostic::error(&place, "the key is not a text")
+                    .expected(expected)
+                    .found(found(other, false));
+                out.push(error.next("put it in quotes"));
             }
         }
     }
@@ -274,32 +331,39 @@ fn wrong_type(node: &Node, shape: &Shape, place: &Place) -> Diagnostic {
         .found(found(&node.value, shape.is_secret()));
     let text_is_fine = shape.takes(&Value::Text(String::new()));
     match &node.value {
-        value if template_hint(value).is_some() => error.next(template_hint(value).unwrap_or_default()),
-        Value::Bool(_) | Value::Integer(_) | Value::Float(_) if text_is_fine => error.next("put it in quotes to make it a text"),
+        value if is_bare_template(value) => error.next("put the template in quotes: bare, YAML takes `{{` for a map"),
+        Value::Bool(_) | Value::Integer(_) | Value::Float(_) if text_is_fine => {
+            error.next("put it in quotes to make it a text")
+        }
         Value::Text(text) if shape.takes(&Value::List(Vec::new())) && !text.is_empty() => {
             error.next(format!("write `[{text}]` for a list with one entry"))
         }
-        Value::Text(text) if matches!(shape, Shape::Integer { .. }) && text.parse::<i64>().is_ok() => error.next("write it without quotes"),
-        Value::Text(text) if matches!(shape, Shape::Bool) && matches!(text.as_str(), "yes" | "on" | "y") => error.next("write `true`"),
-        Value::Text(text) if matches!(shape, Shape::Bool) && matches!(text.as_str(), "no" | "off" | "n") => error.next("write `false`"),
+        Value::Text(text) if matches!(shape, Shape::Integer { .. }) && text.parse::<i64>().is_ok() => {
+            error.next("write it without quotes")
+        }
+        Value::Text(text) if matches!(shape, Shape::Bool) && matches!(text.as_str(), "yes" | "on" | "y") => {
+            error.next("write `true`")
+        }
+        Value::Text(text) if matches!(shape, Shape::Bool) && matches!(text.as_str(), "no" | "off" | "n") => {
+            error.next("write `false`")
+        }
         _ => error,
     }
 }
 
 /// A bare `{{ … }}` is a map in a map to YAML.
-fn template_hint(value: &Value) -> Option<&'static str> {
-    match value {
-        Value::Map(entries) => match entries.as_slice() {
-            [(Node { value: Value::Map(_), .. }, Node { value: Value::Null, .. })] => {
-                Some("put the template in quotes: bare, YAML takes `{{` for a map")
-            }
-            [(Node { value: Value::Text(_), .. }, Node { value: Value::Null, .. })] => {
-                Some("put it in quotes when it is a text: bare, YAML takes `{` for a map")
-            }
-            _ => None,
-        },
-        _ => None,
-    }
+fn is_bare_template(value: &Value) -> bool {
+    let Value::Map(entries) = value else { return false };
+    matches!(
+        entries.as_slice(),
+        [(
+            Node {
+                value: Value::Map(_),
+                ..
+            },
+            Node { value: Value::Null, .. }
+        )]
+    )
 }
 
 fn found(value: &Value, secret: bool) -> String {
@@ -352,8 +416,13 @@ pub(super) fn secrets(node: &Node, shape: &Shape, out: &mut Vec<Range<usize>>) {
 ///
 /// Exact for texts on one line, as near as the walk gets for folded ones; never outside of the node.
 pub(super) fn inside(file: &str, node: &Node, text: &str, at: Range<usize>) -> Range<usize> {
-    let Some(raw) = file.get(node.span.clone()) else { return node.span.clone() };
-    let quote = raw.chars().next().filter(|c| matches!(c, '"' | '\'') && raw.len() > 1 && raw.ends_with(*c));
+    let Some(raw) = file.get(node.span.clone()) else {
+        return node.span.clone();
+    };
+    let quote = raw
+        .chars()
+        .next()
+        .filter(|c| matches!(c, '"' | '\'') && raw.len() > 1 && raw.ends_with(*c));
     let mut rest = raw.char_indices().peekable();
     if quote.is_some() {
         rest.next();
@@ -362,7 +431,10 @@ pub(super) fn inside(file: &str, node: &Node, text: &str, at: Range<usize>) -> R
     let mut end = None;
     for (byte, c) in text.char_indices() {
         // Indentation and line breaks that the text does not hold.
-        while rest.peek().is_some_and(|(_, raw)| raw.is_whitespace() && *raw != c && !(c == ' ' && *raw == '\n')) {
+        while rest
+            .peek()
+            .is_some_and(|(_, raw)| raw.is_whitespace() && *raw != c && !(c == ' ' && *raw == '\n'))
+        {
             rest.next();
         }
         let Some((raw_byte, raw_char)) = rest.next() else { break };
