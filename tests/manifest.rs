@@ -108,7 +108,8 @@ fn yaml_files(path: &Path) -> Vec<PathBuf> {
 
 /// Reads a file as JSON; `None` when it is no YAML or says a key twice.
 fn as_json(path: &Path) -> Option<serde_json::Value> {
-    serde_yaml::from_slice(&std::fs::read(path).unwrap()).ok()
+    let options = serde_yaml::options! { strict_booleans: true };
+    serde_yaml::from_slice_with_options(&std::fs::read(path).unwrap(), options).ok()
 }
 
 #[test]
@@ -226,6 +227,58 @@ fn last_two(path: &str) -> &str {
     path.rsplit('.').next().unwrap_or(path)
 }
 
+#[test]
+fn a_flood_of_problems_is_cut() {
+    let mut text = "version: 1\nsinks:\n".to_owned();
+    (0..300).for_each(|i| text += &format!("  s{i}: {{ file: {{ path: x }} }}\n"));
+    text += "groups:\n  late: { tables: [x] }\n";
+    let problems = emaj::manifest::parse(Path::new("m.yaml"), &text).unwrap_err();
+    assert!(problems.has_errors(), "the error is among those that are kept");
+    assert_eq!(problems.0.len(), 201);
+    assert_eq!(
+        problems.0.last().unwrap().message,
+        "there are more problems than the 200 shown"
+    );
+}
+
+#[test]
+fn names_come_from_the_file_or_the_folder() {
+    let name =
+        |paths: &[&str]| load(&paths.iter().map(PathBuf::from).collect::<Vec<_>>()).map(|loaded| loaded.manifest.name);
+    assert_eq!(name(&["manifests/01-first-group.yaml"]).unwrap(), "01-first-group");
+    assert_eq!(
+        name(&["manifests/01-first-group.yaml", "./manifests/01-first-group.yaml"]).unwrap(),
+        "01-first-group"
+    );
+    assert_eq!(name(&["manifests/05-two-teams-one-database/a.yaml"]).unwrap(), "sales");
+    assert_eq!(name(&["manifests/08-several-files"]).unwrap(), "shop");
+    let problems = name(&["manifests/01-first-group.yaml", "manifests/03-audit-only.yaml"]).unwrap_err();
+    assert!(
+        problems.to_string().contains("none says the manifest's name"),
+        "{problems}"
+    );
+    assert!(name(&[]).unwrap_err().to_string().contains("no manifest was given"));
+    assert!(
+        name(&["no/such.yaml"])
+            .unwrap_err()
+            .to_string()
+            .contains("there is no such file")
+    );
+}
+
+#[test]
+fn problems_become_an_error_of_the_manifest_kind() {
+    let problems =
+        emaj::manifest::parse(Path::new("m.yaml"), "version: 2\ngroups: { a: { tables: [a] } }\n").unwrap_err();
+    let error = emaj::errors::Error::from(problems);
+    assert_eq!(error.exit_code(), 65);
+    let text = error.to_string();
+    assert!(
+        text.contains("2 errors") && text.contains("m.yaml:1:10") && text.contains("m.yaml:2:25"),
+        "{text}"
+    );
+}
+
 mod properties {
     use proptest::prelude::*;
 
@@ -251,6 +304,10 @@ mod properties {
         text
     }
 
+    thread_local! {
+        static SCHEMA: jsonschema::Validator = jsonschema::validator_for(&schema()).unwrap();
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(400))]
 
@@ -261,8 +318,11 @@ mod properties {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("m.yaml");
             std::fs::write(&path, mutate(GOOD, &edits)).unwrap();
-            let problems = match load(&[path]) {
+            let problems = match load(std::slice::from_ref(&path)) {
                 Ok(loaded) => {
+                    // What the parser takes, the schema takes too.
+                    let json = as_json(&path).unwrap();
+                    prop_assert!(SCHEMA.with(|schema| schema.is_valid(&json)), "{json}");
                     let _ = format!("{:?}", loaded.manifest);
                     Diagnostics(loaded.warnings)
                 }

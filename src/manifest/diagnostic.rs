@@ -243,6 +243,21 @@ impl Diagnostics {
         self
     }
 
+    /// Keeps `most` of them, errors before warnings, and says when there are more.
+    pub(super) fn cut(mut self, most: usize) -> Self {
+        let Some(more) = self.0.get(most).map(|first| Diagnostic {
+            severity: Severity::Warning,
+            ..Diagnostic::of_file(&first.file, format!("there are more problems than the {most} shown"))
+        }) else {
+            return self;
+        };
+        self.0.sort_by_key(|diagnostic| diagnostic.severity);
+        self.0.truncate(most);
+        let mut kept = self.sorted();
+        kept.0.push(more);
+        kept
+    }
+
     pub fn has_errors(&self) -> bool {
         self.0.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
     }

@@ -100,13 +100,17 @@ fn unreadable(file: &Path, error: &std::io::Error) -> Diagnostic {
     }
 }
 
-/// Returns the manifest's name when it does not give itself one: the file's or the folder's.
-pub(super) fn default_name(paths: &[PathBuf]) -> Option<String> {
-    let [path] = paths else { return None };
-    let named = if path.is_dir() {
-        path.canonicalize().ok()?
-    } else {
-        path.with_extension("")
-    };
-    named.file_name().and_then(|name| name.to_str()).map(str::to_owned)
+/// Returns the manifest's name when it does not give itself one: the file's, or the folder's.
+///
+/// `paths` are the arguments, `found` the files they mean; several of each make no name.
+pub(super) fn default_name(paths: &[PathBuf], found: &[PathBuf]) -> Option<String> {
+    match (paths, found) {
+        ([folder], _) if folder.is_dir() => file_name(&folder.canonicalize().ok()?),
+        (_, [file]) => file_name(&file.with_extension("")),
+        _ => None,
+    }
+}
+
+fn file_name(path: &Path) -> Option<String> {
+    Some(path.file_name()?.to_str()?.to_owned())
 }

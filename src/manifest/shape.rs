@@ -403,12 +403,22 @@ pub(super) fn secrets(node: &Node, shape: &Shape, out: &mut Vec<Range<usize>>) {
             }
         }
         (Shape::Either(shapes), _) => shapes.iter().for_each(|shape| secrets(node, shape, out)),
-        (Shape::Text(kind), value) if kind.secret => match value {
-            Value::Text(text) => out.extend(literal_secret(text).then(|| node.span.clone())),
-            Value::Integer(_) | Value::Float(_) | Value::Bool(_) => out.push(node.span.clone()),
-            _ => {}
-        },
+        (Shape::Text(kind), _) if kind.secret => mask_all(node, out),
         _ => {}
+    }
+}
+
+/// Whatever stands in the place of a secret is taken for one, lists and maps included.
+fn mask_all(node: &Node, out: &mut Vec<Range<usize>>) {
+    match &node.value {
+        Value::Text(text) => out.extend(literal_secret(text).then(|| node.span.clone())),
+        Value::Integer(_) | Value::Float(_) | Value::Bool(_) => out.push(node.span.clone()),
+        Value::List(items) => items.iter().for_each(|item| mask_all(item, out)),
+        Value::Map(entries) => entries.iter().for_each(|(key, value)| {
+            mask_all(key, out);
+            mask_all(value, out);
+        }),
+        Value::Null => {}
     }
 }
 

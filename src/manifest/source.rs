@@ -175,7 +175,9 @@ fn suspicious(text: &str) -> Vec<Range<usize>> {
                 found.extend(value_after(line, at + word.len()).map(|r| start + r.start..start + r.end));
             }
         }
-        found.extend(literal_password(line).map(|r| start + r.start..start + r.end));
+        for (at, _) in line.match_indices("://") {
+            found.extend(literal_password(&line[at..]).map(|r| start + at + r.start..start + at + r.end));
+        }
         start += line.len();
     }
     found
@@ -228,6 +230,7 @@ mod tests {
             ("uri: postgres://u:${env:X}@h/db", "uri: postgres://u:${env:X}@h/db"),
             ("uri: host=h password=abc", "uri: host=h password=***"),
             ("token: \"abc", "token: \"***"),
+            ("[a://u:p1@h, b://h, c://u:p2@h]", "[a://u:**@h, b://h, c://u:**@h]"),
         ];
         for (text, expected) in cases {
             assert_eq!(shown(text), expected);
