@@ -112,7 +112,7 @@ fn check_binding(binding: &Named<'_>, raw: &RawManifest<'_>, out: &mut Vec<Diagn
             .copied()
     };
     let given: HashSet<&str> = kinds().filter(|kind| binding.item.get(kind).is_some()).collect();
-    // None or more than one: the shape has said so.
+    // None or more than one: `fit` has said so.
     let (Some(kind), 1) = (given.iter().next().copied(), given.len()) else {
         return;
     };

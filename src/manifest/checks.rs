@@ -2,7 +2,7 @@
 //! database and the roles.
 //!
 //! Works on the raw manifest, so that these problems are reported beside those of single values; what is malformed is
-//! passed over here, `shape` has said it. Bindings and sinks are in `check_delivery`.
+//! passed over here, `fit` has said it. Bindings and sinks are in `check_delivery`.
 
 use std::collections::HashMap;
 
@@ -157,7 +157,7 @@ fn check_options(group: Item<'_>, patterns: &[Located<Pattern>], out: &mut Vec<D
             );
         }
         if let Some(first) = seen.insert(table.clone(), place.clone()) {
-            // The same text twice is a duplicate key, which the shape has reported.
+            // The same text twice is a duplicate key, which `fit` has reported.
             if first.source().shown()[first.span()] != place.source().shown()[place.span()] {
                 out.push(
                     Diagnostic::error(place, format!("options for `{table}` stand here a second time"))

@@ -157,7 +157,7 @@ pub(super) fn merge<'a>(files: &'a [File], out: &mut Vec<Diagnostic>) -> RawMani
 fn add_all<'a>(all: &mut Vec<Named<'a>>, what: &str, map: Item<'a>, out: &mut Vec<Diagnostic>) {
     for entry in map.entries() {
         match all.iter().find(|before| before.name == entry.name) {
-            // Within one file the shape has reported it.
+            // Within one file `fit` has reported it.
             Some(before) if Arc::ptr_eq(before.item.source, entry.item.source) => {}
             Some(before) => out.push(
                 Diagnostic::error(

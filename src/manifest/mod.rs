@@ -1,6 +1,6 @@
 //! The YAML manifest, version 1: read, checked, merged, with a place for everything that can be wrong.
 //!
-//! The road: `files` finds them → `yaml` makes trees → `shape` holds them against `keys` → `merge` makes one
+//! The road: `files` finds them → `yaml` makes trees → `fit` holds them against `keys` → `merge` makes one
 //! `RawManifest` → `checks` tie the places together → `build` makes the [`Manifest`]. All problems of all files come
 //! back at once as [`Diagnostic`]s. `schema` prints the same `keys` as JSON Schema. `commands` call [`load`].
 
@@ -11,9 +11,11 @@ mod checks;
 mod delivery;
 mod diagnostic;
 mod files;
+mod fit;
 mod in_database;
 mod keys;
 mod kinds;
+mod mask;
 mod merge;
 mod model;
 mod schema;
@@ -77,14 +79,14 @@ fn read(path: &Path, text: &str, problems: &mut Vec<Diagnostic>) -> Option<merge
         }
     };
     let mut secrets = Vec::new();
-    shape::secrets(&root, &keys::MANIFEST, &mut secrets);
+    mask::secrets(&root, &keys::MANIFEST, &mut secrets);
     let source = Source::new(path, text, &secrets);
     if matches!(root.value, yaml::Value::Null) {
         problems
             .push(Diagnostic::of_file(path, "the manifest is empty").expected("`version: 1` and at least one group"));
         return None;
     }
-    shape::check(&root, &keys::MANIFEST, &source, problems);
+    fit::check(&root, &keys::MANIFEST, &source, problems);
     Some(merge::File { source, root })
 }
 
@@ -103,7 +105,7 @@ fn finish(
         check_delivery::check(&raw, &mut problems);
         check_whole(&raw, default_name.as_deref(), first.source.path(), &mut problems);
     }
-    let problems = Diagnostics(problems).sorted().cut(shape::MAX_PROBLEMS);
+    let problems = Diagnostics(problems).sorted().cut(fit::MAX_PROBLEMS);
     if problems.has_errors() {
         return Err(problems);
     }

@@ -9,8 +9,9 @@ use std::path::PathBuf;
 use secrecy::SecretString;
 
 use super::diagnostic::{Diagnostic, Diagnostics, nearest};
+use super::mask::literal_password;
 use super::shape::Wrong;
-use super::source::{Place, literal_password};
+use super::source::Place;
 
 /// Looks a variable of the environment up.
 pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;

@@ -1,6 +1,6 @@
 //! YAML text to a tree in which every node knows its place.
 //!
-//! The only module that calls `serde_yaml`. A serde type would stop at its first error; this tree lets `shape` find
+//! The only module that calls `serde_yaml`. A serde type would stop at its first error; this tree lets `fit` find
 //! them all. Duplicate keys stay in the tree for the same reason. Depth, aliases and size are bounded by the parser's
 //! budget, so a hostile file costs little.
 

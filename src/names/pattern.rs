@@ -9,7 +9,7 @@ use super::scan::{Part, Piece, scan};
 use super::{NameError, Problem, QualifiedName, check_length};
 
 /// One entry of a group's `tables`: the names it matches, and whether it adds them or takes them away.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone)]
 pub struct Pattern {
     excludes: bool,
     schema: Vec<Piece>,
@@ -72,6 +72,15 @@ impl Pattern {
         }
     }
 }
+
+/// Two spellings of one pattern are equal.
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        (self.excludes, &self.schema, &self.name) == (other.excludes, &other.schema, &other.name)
+    }
+}
+
+impl Eq for Pattern {}
 
 impl fmt::Debug for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

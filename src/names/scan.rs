@@ -6,7 +6,7 @@
 use super::{NameError, Problem};
 
 /// One unit of a part: a character that must be there, or a wildcard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Piece {
     Char(char),
     /// `?`: exactly one character.
