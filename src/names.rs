@@ -29,7 +29,10 @@ pub struct QualifiedName {
 
 impl QualifiedName {
     pub fn new(schema: impl Into<String>, name: impl Into<String>) -> Self {
-        QualifiedName { schema: schema.into(), name: name.into() }
+        QualifiedName {
+            schema: schema.into(),
+            name: name.into(),
+        }
     }
 
     /// Reads `schema.name` the way PostgreSQL does: unquoted parts fold to lower case, quoted parts are verbatim.
@@ -50,7 +53,10 @@ impl QualifiedName {
             Ok(name)
         });
         match (parts.next(), parts.next(), parts.next()) {
-            (Some(schema), Some(name), None) => Ok(QualifiedName { schema: schema?, name: name? }),
+            (Some(schema), Some(name), None) => Ok(QualifiedName {
+                schema: schema?,
+                name: name?,
+            }),
             (Some(name), None, _) => Err(NameError::new(0, Problem::NoSchema { name: name? })),
             _ => Err(NameError::new(0, Problem::TooManyParts)),
         }
@@ -117,7 +123,7 @@ pub enum Problem {
     Empty,
     #[error("`{name}` has no schema")]
     NoSchema { name: String },
-    #[error("more than the expected parts between dots")]
+    #[error("a name has at most a schema and a name, with one dot between")]
     TooManyParts,
     #[error("a part of the name is empty")]
     EmptyPart,
@@ -170,7 +176,10 @@ mod tests {
         assert_eq!(QualifiedName::parse(r#""Odd"."Na.me""#), Ok(name("Odd", "Na.me")));
         assert_eq!(QualifiedName::parse(r#"a."say ""hi""""#), Ok(name("a", r#"say "hi""#)));
         assert_eq!(QualifiedName::parse(" a . b "), Ok(name("a", "b")));
-        assert_eq!(QualifiedName::parse("été.Über$1"), Ok(name("été", "Über$1".to_ascii_lowercase().as_str())));
+        assert_eq!(
+            QualifiedName::parse("été.Über$1"),
+            Ok(name("été", "Über$1".to_ascii_lowercase().as_str()))
+        );
     }
 
     #[test]
@@ -180,7 +189,15 @@ mod tests {
         assert_eq!(error("a."), NameError::new(2, Problem::EmptyPart));
         assert_eq!(error("a..b"), NameError::new(2, Problem::EmptyPart));
         assert_eq!(error(r#"a."""#), NameError::new(2, Problem::EmptyPart));
-        assert_eq!(error("customer"), NameError::new(0, Problem::NoSchema { name: "customer".into() }));
+        assert_eq!(
+            error("customer"),
+            NameError::new(
+                0,
+                Problem::NoSchema {
+                    name: "customer".into()
+                }
+            )
+        );
         assert_eq!(error("a.b.c"), NameError::new(0, Problem::TooManyParts));
         assert_eq!(error(r#"a."b"#), NameError::new(2, Problem::OpenQuote));
         assert_eq!(error("a.b-c"), NameError::new(3, Problem::NeedsQuotes { found: '-' }));
@@ -213,8 +230,12 @@ mod tests {
 
         fn any_name() -> impl Strategy<Value = String> {
             let plain = "[a-z_\"'\\\\.*?! A-Zé$0-9-]{1,30}";
-            prop_oneof![plain, "\\PC{1,15}".prop_filter("fits", |s| s.len() <= MAX_NAME_BYTES), Just("order".into())]
-                .prop_filter("fits", |s| !s.is_empty() && s.len() <= MAX_NAME_BYTES)
+            prop_oneof![
+                plain,
+                "\\PC{1,15}".prop_filter("fits", |s| s.len() <= MAX_NAME_BYTES),
+                Just("order".into())
+            ]
+            .prop_filter("fits", |s| !s.is_empty() && s.len() <= MAX_NAME_BYTES)
         }
 
         proptest! {

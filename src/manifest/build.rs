@@ -20,10 +20,22 @@ pub(super) fn build(raw: &RawManifest<'_>, default_name: String) -> Option<Manif
         database: raw.setting("database").map_or(Some(Database::default()), database)?,
         schema: raw.setting("schema").map_or(Some("emaj".to_owned()), ident)?,
         roles: roles(raw.setting("roles"))?,
-        history: History { retention: raw.setting("history").and_then(|history| interval(history, "retention")) },
+        history: History {
+            retention: raw
+                .setting("history")
+                .and_then(|history| interval(history, "retention")),
+        },
         groups: raw.groups.iter().map(group).collect::<Option<_>>()?,
-        sinks: raw.sinks.iter().map(super::build_delivery::sink).collect::<Option<_>>()?,
-        bindings: raw.bindings.iter().map(super::build_delivery::binding).collect::<Option<_>>()?,
+        sinks: raw
+            .sinks
+            .iter()
+            .map(super::build_delivery::sink)
+            .collect::<Option<_>>()?,
+        bindings: raw
+            .bindings
+            .iter()
+            .map(super::build_delivery::binding)
+            .collect::<Option<_>>()?,
     })
 }
 
@@ -50,10 +62,18 @@ fn group(group: &Named<'_>) -> Option<Group> {
         sequences,
         state,
         rollback: flag(item, "rollback", true),
-        comment: item.get("comment").and_then(|comment| comment.text()).map(str::to_owned),
-        context: list(item.get("context"), |context| ContextColumn::parse(context.text()?).ok())?,
+        comment: item
+            .get("comment")
+            .and_then(|comment| comment.text())
+            .map(str::to_owned),
+        context: list(item.get("context"), |context| {
+            ContextColumn::parse(context.text()?).ok()
+        })?,
         retention: interval(item, "retention"),
-        table_options: entries(item.get("table_options")).iter().map(table_options).collect::<Option<_>>()?,
+        table_options: entries(item.get("table_options"))
+            .iter()
+            .map(table_options)
+            .collect::<Option<_>>()?,
     })
 }
 
@@ -67,7 +87,10 @@ fn table_options(options: &Named<'_>) -> Option<TableOptions> {
             Some(Some("row")) => Capture::Row,
             _ => return None,
         },
-        priority: item.get("priority").and_then(|priority| priority.integer()).and_then(|number| number.try_into().ok()),
+        priority: item
+            .get("priority")
+            .and_then(|priority| priority.integer())
+            .and_then(|number| number.try_into().ok()),
         keep_triggers: list(item.get("keep_triggers"), ident)?,
         guard: flag(item, "guard", true),
     })
@@ -79,14 +102,20 @@ fn roles(item: Option<Item<'_>>) -> Option<Roles> {
         Some(role) if role.is_null() => Some(None),
         Some(role) => ident(role).map(Some),
     };
-    Some(Roles { admin: role("admin", "emaj_adm")?, viewer: role("viewer", "emaj_viewer")? })
+    Some(Roles {
+        admin: role("admin", "emaj_adm")?,
+        viewer: role("viewer", "emaj_viewer")?,
+    })
 }
 
 pub(super) fn database(item: Item<'_>) -> Option<Database> {
     let setting = |keyword: &&'static str| {
         let value = item.get(keyword)?;
         // A port may be written as a number.
-        let text = value.integer().map_or_else(|| value.text().unwrap_or_default().to_owned(), |number| number.to_string());
+        let text = value.integer().map_or_else(
+            || value.text().unwrap_or_default().to_owned(),
+            |number| number.to_string(),
+        );
         Some((*keyword, Text::parse(&text, value.place()).ok()?))
     };
     Some(Database {
@@ -98,7 +127,10 @@ pub(super) fn database(item: Item<'_>) -> Option<Database> {
 
 pub(super) fn list<T>(item: Option<Item<'_>>, read: impl Fn(Item<'_>) -> Option<T>) -> Option<Vec<Located<T>>> {
     let items = item.map(|list| list.items()).unwrap_or_default();
-    items.into_iter().map(|item| Some(Located::new(read(item)?, item.place()))).collect()
+    items
+        .into_iter()
+        .map(|item| Some(Located::new(read(item)?, item.place())))
+        .collect()
 }
 
 pub(super) fn entries(item: Option<Item<'_>>) -> Vec<Named<'_>> {

@@ -29,7 +29,10 @@ pub(super) fn sink(sink: &Named<'_>) -> Option<Sink> {
         SinkKind::Postgres(database(item)?)
     } else if let Some(item) = kind("webhook") {
         let header = |header: &Named<'_>| {
-            Some((header.name.value.clone(), SecretText::parse(header.item.text()?, header.item.place()).ok()?))
+            Some((
+                header.name.value.clone(),
+                SecretText::parse(header.item.text()?, header.item.place()).ok()?,
+            ))
         };
         SinkKind::Webhook(WebhookSink {
             url: text(item, "url")?,
@@ -54,7 +57,10 @@ pub(super) fn sink(sink: &Named<'_>) -> Option<Sink> {
     } else if let Some(item) = kind("kafka") {
         let broker = |item: Item<'_>| Text::parse(item.text()?, item.place()).ok();
         SinkKind::Kafka(KafkaSink {
-            brokers: list(item.get("brokers"), broker)?.into_iter().map(|broker| broker.value).collect(),
+            brokers: list(item.get("brokers"), broker)?
+                .into_iter()
+                .map(|broker| broker.value)
+                .collect(),
             user: text(item, "user"),
             password: secret(item, "password"),
             tls: flag(item, "tls", false),
@@ -70,7 +76,10 @@ pub(super) fn sink(sink: &Named<'_>) -> Option<Sink> {
             keep: number(item, "keep").unwrap_or(10),
         })
     };
-    Some(Sink { name: sink.name.clone(), kind })
+    Some(Sink {
+        name: sink.name.clone(),
+        kind,
+    })
 }
 
 pub(super) fn binding(binding: &Named<'_>) -> Option<Binding> {
@@ -82,7 +91,10 @@ pub(super) fn binding(binding: &Named<'_>) -> Option<Binding> {
         _ => None,
     };
     let events = match item.get("events") {
-        Some(events) => list(Some(events), event)?.into_iter().map(|event| event.value).collect(),
+        Some(events) => list(Some(events), event)?
+            .into_iter()
+            .map(|event| event.value)
+            .collect(),
         None => vec![Event::Insert, Event::Update, Event::Delete],
     };
     let max_deletes = match item.get("max_deletes") {
@@ -96,7 +108,9 @@ pub(super) fn binding(binding: &Named<'_>) -> Option<Binding> {
         name: binding.name.clone(),
         table: qualified(item, "table")?,
         to: item.text_at("to").map(|to| to.map(str::to_owned)),
-        when: item.text_at("when").map(|when| when.map(|when| Expression(when.to_owned()))),
+        when: item
+            .text_at("when")
+            .map(|when| when.map(|when| Expression(when.to_owned()))),
         events,
         columns: list(item.get("columns"), ident)?,
         max_deletes,
@@ -110,20 +124,36 @@ fn kind(binding: Item<'_>) -> Option<BindingKind> {
         return Some(BindingKind::Entry {
             dn: template(item, "dn")?,
             object_classes: list(item.get("object_classes"), |class| class.text().map(str::to_owned))?,
-            attributes: entries(item.get("attributes")).iter().map(attribute).collect::<Option<_>>()?,
+            attributes: entries(item.get("attributes"))
+                .iter()
+                .map(attribute)
+                .collect::<Option<_>>()?,
         });
     }
     if let Some(item) = get("value") {
         let (entry, attribute, value) = (entry_ref(item)?, attribute_name(item)?, template(item, "value")?);
-        return Some(BindingKind::Value { entry, attribute, value });
+        return Some(BindingKind::Value {
+            entry,
+            attribute,
+            value,
+        });
     }
     if let Some(item) = get("flag") {
         let (entry, attribute, value) = (entry_ref(item)?, attribute_name(item)?, template(item, "value")?);
-        return Some(BindingKind::Flag { entry, attribute, value });
+        return Some(BindingKind::Flag {
+            entry,
+            attribute,
+            value,
+        });
     }
     if let Some(item) = get("query") {
         let (entry, attribute, query) = (entry_ref(item)?, attribute_name(item)?, template(item, "query")?);
-        return Some(BindingKind::Query { entry, attribute, query, mode: mode(item)? });
+        return Some(BindingKind::Query {
+            entry,
+            attribute,
+            query,
+            mode: mode(item)?,
+        });
     }
     if let Some(item) = get("message") {
         let header = |header: &Named<'_>| Some((header.name.value.clone(), template_of(header.item)?));
@@ -139,7 +169,10 @@ fn kind(binding: Item<'_>) -> Option<BindingKind> {
     if let Some(item) = get("row") {
         let column = |column: &Named<'_>| {
             let name = Located::new(crate::names::parse_ident(&column.name).ok()?, column.name.place.clone());
-            Some((name, Located::new(Expression(column.item.text()?.to_owned()), column.item.place())))
+            Some((
+                name,
+                Located::new(Expression(column.item.text()?.to_owned()), column.item.place()),
+            ))
         };
         return Some(BindingKind::Row {
             table: qualified(item, "table"),
@@ -148,14 +181,19 @@ fn kind(binding: Item<'_>) -> Option<BindingKind> {
         });
     }
     if let Some(item) = get("warn") {
-        return Some(BindingKind::Warn { message: in_database(item.get("message")?)? });
+        return Some(BindingKind::Warn {
+            message: in_database(item.get("message")?)?,
+        });
     }
     if let Some(item) = get("notify") {
         let payload = match item.get("payload") {
             Some(payload) => Some(in_database(payload)?),
             None => None,
         };
-        return Some(BindingKind::Notify { channel: item.text_at("channel")?.map(str::to_owned), payload });
+        return Some(BindingKind::Notify {
+            channel: item.text_at("channel")?.map(str::to_owned),
+            payload,
+        });
     }
     let item = get("sql")?;
     let arguments = item.get("arguments").map(|list| list.items()).unwrap_or_default();
@@ -176,7 +214,11 @@ fn attribute(entry: &Named<'_>) -> Option<Attribute> {
         (None, Some(item)) => AttributeSource::Query(template_of(item)?),
         (None, None) => AttributeSource::Templates(templates(item)?),
     };
-    Some(Attribute { name: entry.name.clone(), source, mode: mode(item)? })
+    Some(Attribute {
+        name: entry.name.clone(),
+        source,
+        mode: mode(item)?,
+    })
 }
 
 fn mode(item: Item<'_>) -> Option<Mode> {
@@ -189,14 +231,20 @@ fn mode(item: Item<'_>) -> Option<Mode> {
 }
 
 fn entry_ref(item: Item<'_>) -> Option<EntryRef> {
-    let Some(search) = item.get("search") else { return template(item, "dn").map(EntryRef::Dn) };
+    let Some(search) = item.get("search") else {
+        return template(item, "dn").map(EntryRef::Dn);
+    };
     let scope = match search.get("scope").map(|scope| scope.text()) {
         None | Some(Some("sub")) => Scope::Sub,
         Some(Some("one")) => Scope::One,
         Some(Some("base")) => Scope::Base,
         _ => return None,
     };
-    Some(EntryRef::Search { base: template(search, "base")?, filter: template(search, "filter")?, scope })
+    Some(EntryRef::Search {
+        base: template(search, "base")?,
+        filter: template(search, "filter")?,
+        scope,
+    })
 }
 
 fn attribute_name(item: Item<'_>) -> Option<Located<String>> {

@@ -28,11 +28,20 @@ pub(super) fn check(raw: &RawManifest<'_>, out: &mut Vec<Diagnostic>) {
     for binding in &raw.bindings {
         check_binding(binding, raw, out);
     }
-    let used: HashSet<&str> = raw.bindings.iter().filter_map(|binding| binding.item.get("to")?.text()).collect();
+    // A misspelt `to` uses the sink that it means.
+    let names = || raw.sinks.iter().map(|sink| sink.name.as_str());
+    let used: HashSet<&str> = raw
+        .bindings
+        .iter()
+        .filter_map(|binding| nearest(binding.item.get("to")?.text()?, names()))
+        .collect();
     for sink in raw.sinks.iter().filter(|sink| !used.contains(sink.name.as_str())) {
         out.push(
-            Diagnostic::warning(&sink.name.place, format!("no binding goes to the sink `{}`", sink.name.value))
-                .next("bind a table to it with `to`, or take it out"),
+            Diagnostic::warning(
+                &sink.name.place,
+                format!("no binding goes to the sink `{}`", sink.name.value),
+            )
+            .next("bind a table to it with `to`, or take it out"),
         );
     }
 }
@@ -55,7 +64,10 @@ fn check_sink(sink: Item<'_>, out: &mut Vec<Diagnostic>) {
     needs(ldap, "cert_file", "key_file", out);
     excludes(ldap, "sasl", &["bind_dn", "password"], out);
     let url = ldap.get("url").and_then(|url| url.text()).unwrap_or_default();
-    if let Some(starttls) = ldap.get("starttls").filter(|item| item.bool() == Some(true) && !url.starts_with("ldap://")) {
+    if let Some(starttls) = ldap
+        .get("starttls")
+        .filter(|item| item.bool() == Some(true) && !url.starts_with("ldap://"))
+    {
         // A reference may turn out to be `ldap://`.
         if !url.is_empty() && !url.starts_with("${") {
             out.push(
@@ -70,7 +82,9 @@ fn needs(settings: Item<'_>, key: &str, other: &str, out: &mut Vec<Diagnostic>) 
     if let Some(item) = settings.get(key)
         && settings.get(other).is_none()
     {
-        out.push(Diagnostic::error(&item.place(), format!("`{key}` stands without `{other}`")).expected(format!("both or none")));
+        out.push(
+            Diagnostic::error(&item.place(), format!("`{key}` stands without `{other}`")).expected("both or none"),
+        );
     }
 }
 
@@ -90,9 +104,18 @@ fn excludes(settings: Item<'_>, key: &str, others: &[&str], out: &mut Vec<Diagno
 fn check_binding(binding: &Named<'_>, raw: &RawManifest<'_>, out: &mut Vec<Diagnostic>) {
     check_twice(binding.item.get("events"), out);
     check_twice(binding.item.get("columns"), out);
-    let kinds = || KINDS_OF_SINK.iter().flat_map(|(_, kinds)| *kinds).chain(&IN_DATABASE).copied();
-    // None or more than one: the shape has said so.
-    let Some(kind) = kinds().find(|kind| binding.item.get(kind).is_some()) else { return };
+    let kinds = || {
+        KINDS_OF_SINK
+            .iter()
+            .flat_map(|(_, kinds)| *kinds)
+            .chain(&IN_DATABASE)
+            .copied()
+    };
+    let given: HashSet<&str> = kinds().filter(|kind| binding.item.get(kind).is_some()).collect();
+    // None or more than one: `fit` has said so.
+    let (Some(kind), 1) = (given.iter().next().copied(), given.len()) else {
+        return;
+    };
     if let Some(entry) = binding.item.get("entry") {
         check_entry(entry, out);
     }
@@ -112,21 +135,25 @@ fn check_binding(binding: &Named<'_>, raw: &RawManifest<'_>, out: &mut Vec<Diagn
     let Some(to) = to else {
         if binding.item.get("to").is_none() {
             out.push(
-                Diagnostic::error(&name.place, format!("the binding `{}` has no `to`", name.value)).expected("`to`: the name of a sink"),
+                Diagnostic::error(&name.place, format!("the binding `{}` has no `to`", name.value))
+                    .expected("`to`: the name of a sink"),
             );
         }
         return;
     };
     let Some(sink) = raw.sinks.iter().find(|sink| sink.name.as_str() == to.value) else {
         let names: Vec<&str> = raw.sinks.iter().map(|sink| sink.name.as_str()).collect();
-        let error = Diagnostic::error(&to.place, format!("there is no sink `{}`", to.value)).nearest(nearest(to.value, names.iter().copied()));
+        let error = Diagnostic::error(&to.place, format!("there is no sink `{}`", to.value))
+            .nearest(nearest(to.value, names.iter().copied()));
         out.push(match names.as_slice() {
             [] => error.next("declare it under `sinks`"),
             names => error.expected(one_of(names)),
         });
         return;
     };
-    let Some((word, takes)) = KINDS_OF_SINK.iter().find(|(word, _)| sink.item.get(word).is_some()) else { return };
+    let Some((word, takes)) = KINDS_OF_SINK.iter().find(|(word, _)| sink.item.get(word).is_some()) else {
+        return;
+    };
     if !takes.contains(&kind) {
         let place = binding.item.get(kind).map_or(name.place.clone(), |item| item.place());
         out.push(
@@ -149,7 +176,11 @@ fn check_message(message: Item<'_>, sink: &str, name: &super::Located<String>, o
                     .expected(format!("`{key}`: a template, for a sink of the kind `{of}`")),
             ),
             Some(item) if sink != of => out.push(
-                Diagnostic::error(&item.place(), format!("`{key}` has no meaning for a sink of the kind `{sink}`")).next("take it out"),
+                Diagnostic::error(
+                    &item.place(),
+                    format!("`{key}` has no meaning for a sink of the kind `{sink}`"),
+                )
+                .next("take it out"),
             ),
             _ => {}
         }
@@ -163,9 +194,14 @@ fn check_entry(entry: Item<'_>, out: &mut Vec<Diagnostic>) {
     for (at, attribute) in attributes.iter().enumerate() {
         let place = &attribute.name.place;
         if attribute.name.eq_ignore_ascii_case("objectclass") {
-            out.push(Diagnostic::error(place, "`objectClass` is no attribute here").next("write the classes in `object_classes`"));
+            out.push(
+                Diagnostic::error(place, "`objectClass` is no attribute here")
+                    .next("write the classes in `object_classes`"),
+            );
         }
-        let before = attributes[..at].iter().find(|before| before.name.eq_ignore_ascii_case(&attribute.name));
+        let before = attributes[..at]
+            .iter()
+            .find(|before| before.name.eq_ignore_ascii_case(&attribute.name));
         if let Some(before) = before.filter(|before| before.name != attribute.name) {
             out.push(
                 Diagnostic::error(place, format!("`{}` stands here a second time", attribute.name.value))

@@ -2,7 +2,7 @@
 //! database and the roles.
 //!
 //! Works on the raw manifest, so that these problems are reported beside those of single values; what is malformed is
-//! passed over here, `shape` has said it. Bindings and sinks are in `check_delivery`.
+//! passed over here, `fit` has said it. Bindings and sinks are in `check_delivery`.
 
 use std::collections::HashMap;
 
@@ -23,7 +23,11 @@ pub(super) fn check(raw: &RawManifest<'_>, out: &mut Vec<Diagnostic>) {
 
 fn check_schema(raw: &RawManifest<'_>, out: &mut Vec<Diagnostic>) {
     let Some(item) = raw.setting("schema") else { return };
-    if item.text().and_then(|text| parse_ident(text).ok()).is_some_and(|schema| schema.starts_with("pg_")) {
+    if item
+        .text()
+        .and_then(|text| parse_ident(text).ok())
+        .is_some_and(|schema| schema.starts_with("pg_"))
+    {
         out.push(
             Diagnostic::error(&item.place(), "PostgreSQL keeps names that begin with `pg_` for itself")
                 .expected("another name for emaj's schema"),
@@ -33,7 +37,11 @@ fn check_schema(raw: &RawManifest<'_>, out: &mut Vec<Diagnostic>) {
 
 fn check_roles(raw: &RawManifest<'_>, out: &mut Vec<Diagnostic>) {
     let Some(roles) = raw.setting("roles") else { return };
-    let role = |key| roles.text_at(key).and_then(|text| Some(Located::new(parse_ident(text.value).ok()?, text.place)));
+    let role = |key| {
+        roles
+            .text_at(key)
+            .and_then(|text| Some(Located::new(parse_ident(text.value).ok()?, text.place)))
+    };
     if let (Some(admin), Some(viewer)) = (role("admin"), role("viewer"))
         && admin == viewer
     {
@@ -53,15 +61,21 @@ pub(super) fn check_database(database: Item<'_>, out: &mut Vec<Diagnostic>) {
     for key in ["service", "host", "hostaddr", "port", "dbname", "user"] {
         if let Some(item) = database.get(key) {
             out.push(
-                Diagnostic::error(&item.place(), format!("`{key}` stands beside `uri`, which says it already"))
-                    .next("put it into the URI, or take the URI apart"),
+                Diagnostic::error(
+                    &item.place(),
+                    format!("`{key}` stands beside `uri`, which says it already"),
+                )
+                .next("put it into the URI, or take the URI apart"),
             );
         }
     }
 }
 
 fn check_groups(raw: &RawManifest<'_>, out: &mut Vec<Diagnostic>) {
-    let own = raw.setting("schema").and_then(|item| parse_ident(item.text()?).ok()).unwrap_or_else(|| "emaj".to_owned());
+    let own = raw
+        .setting("schema")
+        .and_then(|item| parse_ident(item.text()?).ok())
+        .unwrap_or_else(|| "emaj".to_owned());
     let mut owner: HashMap<QualifiedName, (String, Place)> = HashMap::new();
     for group in &raw.groups {
         let patterns = patterns(group.item.get("tables"));
@@ -72,11 +86,15 @@ fn check_groups(raw: &RawManifest<'_>, out: &mut Vec<Diagnostic>) {
         for pattern in &patterns {
             let Some(table) = pattern.is_exact() else { continue };
             if table.schema == own {
-                out.push(Diagnostic::error(&pattern.place, format!("`{table}` stands in emaj's own schema")));
+                out.push(Diagnostic::error(
+                    &pattern.place,
+                    format!("`{table}` stands in emaj's own schema"),
+                ));
             }
             match owner.get(&table) {
                 Some((other, first)) if *other == group.name.value => out.push(
-                    Diagnostic::warning(&pattern.place, format!("`{table}` is listed twice")).related(first, "first here"),
+                    Diagnostic::warning(&pattern.place, format!("`{table}` is listed twice"))
+                        .related(first, "first here"),
                 ),
                 Some((other, first)) => out.push(
                     Diagnostic::error(&pattern.place, format!("`{table}` is in the group `{other}` already"))
@@ -94,7 +112,8 @@ fn check_groups(raw: &RawManifest<'_>, out: &mut Vec<Diagnostic>) {
 /// Returns the patterns that can be read.
 fn patterns(list: Option<Item<'_>>) -> Vec<Located<Pattern>> {
     let pattern = |item: Item<'_>| Some(Located::new(Pattern::parse(item.text()?).ok()?, item.place()));
-    list.map(|list| list.items().into_iter().filter_map(pattern).collect()).unwrap_or_default()
+    list.map(|list| list.items().into_iter().filter_map(pattern).collect())
+        .unwrap_or_default()
 }
 
 fn check_patterns(patterns: &[Located<Pattern>], out: &mut Vec<Diagnostic>) {
@@ -114,18 +133,31 @@ fn check_patterns(patterns: &[Located<Pattern>], out: &mut Vec<Diagnostic>) {
 fn check_options(group: Item<'_>, patterns: &[Located<Pattern>], out: &mut Vec<Diagnostic>) {
     let mut seen: HashMap<QualifiedName, Place> = HashMap::new();
     for options in group.get("table_options").map(|map| map.entries()).unwrap_or_default() {
-        let Ok(table) = QualifiedName::parse(&options.name) else { continue };
+        let Ok(table) = QualifiedName::parse(&options.name) else {
+            continue;
+        };
         let place = &options.name.place;
-        if !patterns.is_empty() && select(patterns.iter().map(|pattern| &pattern.value), [&table]).chosen.is_empty() {
-            let near = patterns.iter().filter_map(|pattern| pattern.is_exact()).map(|table| table.to_string()).collect::<Vec<_>>();
+        if !patterns.is_empty()
+            && select(patterns.iter().map(|pattern| &pattern.value), [&table])
+                .chosen
+                .is_empty()
+        {
+            let near = patterns
+                .iter()
+                .filter_map(|pattern| pattern.is_exact())
+                .map(|table| table.to_string())
+                .collect::<Vec<_>>();
             out.push(
                 Diagnostic::error(place, format!("options for `{table}`, which is not in the group"))
                     .expected("a table that `tables` names or matches")
-                    .nearest(super::diagnostic::nearest(&table.to_string(), near.iter().map(String::as_str))),
+                    .nearest(super::diagnostic::nearest(
+                        &table.to_string(),
+                        near.iter().map(String::as_str),
+                    )),
             );
         }
         if let Some(first) = seen.insert(table.clone(), place.clone()) {
-            // The same text twice is a duplicate key, which the shape has reported.
+            // The same text twice is a duplicate key, which `fit` has reported.
             if first.source().shown()[first.span()] != place.source().shown()[place.span()] {
                 out.push(
                     Diagnostic::error(place, format!("options for `{table}` stand here a second time"))
@@ -143,7 +175,8 @@ pub(super) fn check_twice(list: Option<Item<'_>>, out: &mut Vec<Diagnostic>) {
         let Some(text) = item.text() else { continue };
         match seen.get(text) {
             Some(first) => out.push(
-                Diagnostic::error(&item.place(), format!("`{text}` stands here a second time")).related(first, "first here"),
+                Diagnostic::error(&item.place(), format!("`{text}` stands here a second time"))
+                    .related(first, "first here"),
             ),
             None => drop(seen.insert(text, item.place())),
         }

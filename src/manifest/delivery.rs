@@ -135,22 +135,51 @@ pub enum Event {
 #[derive(Debug, Clone)]
 pub enum BindingKind {
     /// The row is an entry of a directory.
-    Entry { dn: Located<Template>, object_classes: Vec<Located<String>>, attributes: Vec<Attribute> },
+    Entry {
+        dn: Located<Template>,
+        object_classes: Vec<Located<String>>,
+        attributes: Vec<Attribute>,
+    },
     /// The row is one value of an attribute of an entry.
-    Value { entry: EntryRef, attribute: Located<String>, value: Located<Template> },
+    Value {
+        entry: EntryRef,
+        attribute: Located<String>,
+        value: Located<Template>,
+    },
     /// A value that stands while at least one row refers to the entry.
-    Flag { entry: EntryRef, attribute: Located<String>, value: Located<Template> },
+    Flag {
+        entry: EntryRef,
+        attribute: Located<String>,
+        value: Located<Template>,
+    },
     /// The attribute is the result of a query.
-    Query { entry: EntryRef, attribute: Located<String>, query: Located<Template>, mode: Mode },
+    Query {
+        entry: EntryRef,
+        attribute: Located<String>,
+        query: Located<Template>,
+        mode: Mode,
+    },
     Message(Message),
     /// A row of another table.
-    Row { table: Option<Located<QualifiedName>>, key: Vec<Located<String>>, columns: Vec<(Located<String>, Located<Expression>)> },
+    Row {
+        table: Option<Located<QualifiedName>>,
+        key: Vec<Located<String>>,
+        columns: Vec<(Located<String>, Located<Expression>)>,
+    },
     /// A warning to the client and the server's log, inside the transaction.
-    Warn { message: Located<InDatabaseText> },
+    Warn {
+        message: Located<InDatabaseText>,
+    },
     /// `pg_notify`, inside the transaction.
-    Notify { channel: Located<String>, payload: Option<Located<InDatabaseText>> },
+    Notify {
+        channel: Located<String>,
+        payload: Option<Located<InDatabaseText>>,
+    },
     /// A call of a function, inside the transaction; an error there refuses the statement.
-    Sql { function: Located<QualifiedName>, arguments: Vec<Located<InDatabaseText>> },
+    Sql {
+        function: Located<QualifiedName>,
+        arguments: Vec<Located<InDatabaseText>>,
+    },
 }
 
 impl BindingKind {
@@ -171,7 +200,10 @@ impl BindingKind {
 
     /// Tells whether it is done inside the transaction, without a sink.
     pub fn is_in_database(&self) -> bool {
-        matches!(self, BindingKind::Warn { .. } | BindingKind::Notify { .. } | BindingKind::Sql { .. })
+        matches!(
+            self,
+            BindingKind::Warn { .. } | BindingKind::Notify { .. } | BindingKind::Sql { .. }
+        )
     }
 }
 
@@ -208,7 +240,11 @@ pub enum Mode {
 #[derive(Debug, Clone)]
 pub enum EntryRef {
     Dn(Located<Template>),
-    Search { base: Located<Template>, filter: Located<Template>, scope: Scope },
+    Search {
+        base: Located<Template>,
+        filter: Located<Template>,
+        scope: Scope,
+    },
 }
 
 /// How deep a search goes.

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use serde::Serialize;
 
 use super::source::Place;
@@ -68,7 +68,10 @@ impl Diagnostic {
 
     /// Makes a warning at `place`.
     pub fn warning(place: &Place, message: impl Into<String>) -> Self {
-        Diagnostic { severity: Severity::Warning, ..Diagnostic::error(place, message) }
+        Diagnostic {
+            severity: Severity::Warning,
+            ..Diagnostic::error(place, message)
+        }
     }
 
     /// Makes an error that is about the file as a whole.
@@ -128,25 +131,45 @@ impl Diagnostic {
         };
         let mut main = Group::with_title(level.primary_title(self.message.as_str()));
         let label = self.label();
-        let paths = (self.file.display().to_string(), self.related.as_ref().map(|r| r.file.display().to_string()));
+        let paths = (
+            self.file.display().to_string(),
+            self.related.as_ref().map(|r| r.file.display().to_string()),
+        );
         match &self.place {
             Some(place) => {
                 let snippet = Snippet::source(place.source().shown())
                     .path(paths.0.as_str())
                     .annotation(AnnotationKind::Primary.span(place.span()).label(label.as_str()));
                 main = match &self.related {
-                    Some(related) if related.file == self.file => main.element(snippet.annotation(
-                        AnnotationKind::Context.span(related.place.span()).label(related.message.as_str()),
-                    )),
-                    Some(related) => main.element(snippet).element(
-                        Snippet::source(related.place.source().shown()).path(paths.1.as_deref().unwrap_or_default()).annotation(
-                            AnnotationKind::Context.span(related.place.span()).label(related.message.as_str()),
+                    Some(related) if related.file == self.file => main.element(
+                        snippet.annotation(
+                            AnnotationKind::Context
+                                .span(related.place.span())
+                                .label(related.message.as_str()),
                         ),
+                    ),
+                    Some(related) => main.element(snippet).element(
+                        Snippet::source(related.place.source().shown())
+                            .path(paths.1.as_deref().unwrap_or_default())
+                            .annotation(
+                                AnnotationKind::Context
+                                    .span(related.place.span())
+                                    .label(related.message.as_str()),
+                            ),
                     ),
                     None => main.element(snippet),
                 };
             }
-            None => main = main.element(annotate_snippets::Origin::path(paths.0.as_str())),
+            None => {
+                let origin = Origin::path(paths.0.as_str());
+                main = main.element(match self.line {
+                    0 => origin,
+                    line => origin.line(line).char_column(self.column),
+                });
+                if !label.is_empty() {
+                    main = main.element(Level::NOTE.message(label.as_str()));
+                }
+            }
         }
         let hint = self.hint();
         if let Some(hint) = &hint {
@@ -191,7 +214,14 @@ impl fmt::Display for Diagnostic {
             write!(f, ": {label}")?;
         }
         if let Some(related) = &self.related {
-            write!(f, " ({}: {}:{}:{})", related.message, related.file.display(), related.line, related.column)?;
+            write!(
+                f,
+                " ({}: {}:{}:{})",
+                related.message,
+                related.file.display(),
+                related.line,
+                related.column
+            )?;
         }
         if let Some(hint) = self.hint() {
             write!(f, " (hint: {hint})")?;
@@ -208,8 +238,24 @@ pub struct Diagnostics(pub Vec<Diagnostic>);
 impl Diagnostics {
     /// Puts them in the order of files and lines, errors before warnings of the same place.
     pub fn sorted(mut self) -> Self {
-        self.0.sort_by(|a, b| (&a.file, a.span, a.severity).cmp(&(&b.file, b.span, b.severity)));
+        self.0
+            .sort_by(|a, b| (&a.file, a.span, a.severity).cmp(&(&b.file, b.span, b.severity)));
         self
+    }
+
+    /// Keeps `most` of them, errors before warnings, and says when there are more.
+    pub(super) fn cut(mut self, most: usize) -> Self {
+        let Some(more) = self.0.get(most).map(|first| Diagnostic {
+            severity: Severity::Warning,
+            ..Diagnostic::of_file(&first.file, format!("there are more problems than the {most} shown"))
+        }) else {
+            return self;
+        };
+        self.0.sort_by_key(|diagnostic| diagnostic.severity);
+        self.0.truncate(most);
+        let mut kept = self.sorted();
+        kept.0.push(more);
+        kept
     }
 
     pub fn has_errors(&self) -> bool {
@@ -218,13 +264,21 @@ impl Diagnostics {
 
     /// Returns all pictures, a blank line between them.
     pub fn render(&self, colour: bool) -> String {
-        self.0.iter().map(|diagnostic| diagnostic.render(colour)).collect::<Vec<_>>().join("\n\n")
+        self.0
+            .iter()
+            .map(|diagnostic| diagnostic.render(colour))
+            .collect::<Vec<_>>()
+            .join("\n\n")
     }
 }
 
 impl fmt::Display for Diagnostics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let errors = self.0.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count();
+        let errors = self
+            .0
+            .iter()
+            .filter(|diagnostic| diagnostic.severity == Severity::Error)
+            .count();
         let plural = if errors == 1 { "" } else { "s" };
         write!(f, "the manifest has {errors} error{plural}\n\n{}", self.render(false))
     }
@@ -235,6 +289,12 @@ impl std::error::Error for Diagnostics {}
 impl From<Vec<Diagnostic>> for Diagnostics {
     fn from(list: Vec<Diagnostic>) -> Self {
         Diagnostics(list)
+    }
+}
+
+impl From<Diagnostic> for Diagnostics {
+    fn from(diagnostic: Diagnostic) -> Self {
+        Diagnostics(vec![diagnostic])
     }
 }
 

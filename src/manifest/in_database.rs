@@ -82,7 +82,14 @@ mod tests {
         let literal = |text: &str| Literal(text.to_owned());
         assert_eq!(
             text.parts,
-            [Event, literal(" of "), Row("Odd Name".into()), literal(" ("), Old("id".into()), literal(")")]
+            [
+                Event,
+                literal(" of "),
+                Row("Odd Name".into()),
+                literal(" ("),
+                Old("id".into()),
+                literal(")")
+            ]
         );
         for bad in ["", "{{ row.a", "{{ row.a | upper }}", "{% if x %}", "{{ x }}"] {
             assert!(InDatabaseText::parse(bad).is_err(), "{bad}");

@@ -5,7 +5,7 @@
 
 use super::diagnostic::nearest;
 use super::in_database::InDatabaseText;
-use super::model::{ContextColumn, Limit};
+use super::model::{ContextColumn, Limit, digits};
 use super::shape::{TextKind, Wrong};
 use super::text::Text;
 use crate::names::{MAX_NAME_BYTES, NameError, Pattern, QualifiedName, parse_ident};
@@ -51,8 +51,13 @@ const SESSIONS: [&str; 6] = ["any", "read-write", "read-only", "primary", "stand
 
 impl From<NameError> for Wrong {
     fn from(error: NameError) -> Self {
-        let start = error.at;
-        Wrong::new(error.problem.to_string()).at(start, start + 1).next(error.hint())
+        use crate::names::Problem::{EmptyPart, NeedsQuotes, Nul, OpenQuote};
+        let (hint, at) = (error.hint(), error.at);
+        let wrong = Wrong::new(error.problem.to_string()).next(hint);
+        match error.problem {
+            NeedsQuotes { .. } | Nul | OpenQuote | EmptyPart => wrong.at(at, at + 1),
+            _ => wrong,
+        }
     }
 }
 
@@ -81,13 +86,13 @@ fn check_word(text: &str, words: &[&str]) -> Result<(), Wrong> {
 }
 
 /// Takes a whole number, or a text with a reference, whose value is not known yet.
-fn check_number(text: &str, min: u32, max: u32) -> Result<(), Wrong> {
+fn check_number(text: &str, min: u64, max: u64) -> Result<(), Wrong> {
     check_references(text)?;
-    match text.parse::<u32>() {
+    match digits(text) {
         _ if text.contains("${") => Ok(()),
-        Ok(number) if (min..=max).contains(&number) => Ok(()),
-        Ok(_) => Err(Wrong::new("the number is out of range").next(format!("write a number from {min} to {max}"))),
-        Err(_) => Err(Wrong::new("this is no whole number")),
+        Some(number) if (min..=max).contains(&number) => Ok(()),
+        Some(_) => Err(Wrong::new("the number is out of range").next(format!("write a number from {min} to {max}"))),
+        None => Err(Wrong::new("this is no whole number")),
     }
 }
 
@@ -102,8 +107,8 @@ fn check_name(text: &str) -> Result<(), Wrong> {
 }
 
 const UNITS: [&str; 18] = [
-    "second", "seconds", "sec", "secs", "minute", "minutes", "min", "mins", "hour", "hours", "day", "days", "week", "weeks",
-    "month", "months", "year", "years",
+    "second", "seconds", "sec", "secs", "minute", "minutes", "min", "mins", "hour", "hours", "day", "days", "week",
+    "weeks", "month", "months", "year", "years",
 ];
 
 /// Takes whole numbers with units, all of which PostgreSQL's `interval` takes too.
@@ -127,7 +132,11 @@ fn check_interval(text: &str) -> Result<(), Wrong> {
         }
         let word = text[unit..unit_end].to_ascii_lowercase();
         if !UNITS.contains(&word.as_str()) {
-            let message = if word.is_empty() { "the unit is missing".to_owned() } else { format!("`{word}` is no unit of time") };
+            let message = if word.is_empty() {
+                "the unit is missing".to_owned()
+            } else {
+                format!("`{word}` is no unit of time")
+            };
             let mut wrong = Wrong::new(message).at(unit.min(text.len()), unit_end.max(unit));
             wrong.nearest = nearest(&word, UNITS).map(str::to_owned);
             return Err(wrong.next("units are seconds, minutes, hours, days, weeks, months, years"));
@@ -146,7 +155,9 @@ fn check_template(text: &str) -> Result<(), Wrong> {
     check_filled(text)?;
     let mut env = minijinja::Environment::empty();
     env.set_debug(true);
-    let template = env.template_from_str(text).map_err(|error| template_error(&error, text))?;
+    let template = env
+        .template_from_str(text)
+        .map_err(|error| template_error(&error, text))?;
     check_variables(template.undeclared_variables(false), text)
 }
 
@@ -157,25 +168,36 @@ fn check_expression(text: &str) -> Result<(), Wrong> {
     }
     let mut env = minijinja::Environment::empty();
     env.set_debug(true);
-    let expression = env.compile_expression(text).map_err(|error| template_error(&error, text))?;
+    let expression = env
+        .compile_expression(text)
+        .map_err(|error| template_error(&error, text))?;
     check_variables(expression.undeclared_variables(false), text)
 }
 
 fn check_variables(used: std::collections::HashSet<String>, text: &str) -> Result<(), Wrong> {
-    let mut unknown: Vec<String> =
-        used.into_iter().filter(|name| !VARIABLES.contains(&name.as_str()) && !FUNCTIONS.contains(&name.as_str())).collect();
+    let mut unknown: Vec<String> = used
+        .into_iter()
+        .filter(|name| !VARIABLES.contains(&name.as_str()) && !FUNCTIONS.contains(&name.as_str()))
+        .collect();
     unknown.sort_by_key(|name| text.find(name.as_str()));
-    let Some(name) = unknown.into_iter().next() else { return Ok(()) };
+    let Some(name) = unknown.into_iter().next() else {
+        return Ok(());
+    };
     let mut wrong = Wrong::new(format!("`{name}` is not known here"));
     wrong.at = text.find(&name).map(|at| at..at + name.len());
     wrong.nearest = nearest(&name, VARIABLES).map(str::to_owned);
-    Err(wrong.next(format!("a column is `row.{name}`; there are {}", super::shape::one_of(&VARIABLES))))
+    Err(wrong.next(format!(
+        "a column is `row.{name}`; there are {}",
+        super::shape::one_of(&VARIABLES)
+    )))
 }
 
 fn template_error(error: &minijinja::Error, text: &str) -> Wrong {
     let message = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
     let mut wrong = Wrong::new(message);
-    wrong.at = error.range().filter(|range| range.start <= range.end && range.end <= text.len());
+    wrong.at = error
+        .range()
+        .filter(|range| range.start <= range.end && range.end <= text.len());
     wrong
 }
 
@@ -183,7 +205,13 @@ fn check_attribute(text: &str) -> Result<(), Wrong> {
     let mut bytes = text.bytes();
     let fine = bytes.next().is_some_and(|b| b.is_ascii_alphanumeric())
         && bytes.all(|b| b.is_ascii_alphanumeric() || b".;_-".contains(&b));
-    if fine { Ok(()) } else { Err(Wrong::new("an attribute's name holds letters, digits, `-`, `.` and `;` only")) }
+    if fine {
+        Ok(())
+    } else {
+        Err(Wrong::new(
+            "an attribute's name holds letters, digits, `-`, `.` and `;` only",
+        ))
+    }
 }
 
 /// Checks the scheme of a URL, unless a reference stands where the scheme would be.
@@ -205,7 +233,9 @@ fn check_scheme(text: &str, schemes: &[&str]) -> Result<(), Wrong> {
 
 fn check_broker(text: &str) -> Result<(), Wrong> {
     check_references(text)?;
-    let port = text.rsplit_once(':').map(|(host, port)| (host.is_empty(), port.contains("${") || port.parse::<u16>().is_ok()));
+    let port = text
+        .rsplit_once(':')
+        .map(|(host, port)| (host.is_empty(), port.contains("${") || port.parse::<u16>().is_ok()));
     match port {
         Some((false, true)) => Ok(()),
         _ if text.starts_with("${") => Ok(()),
@@ -222,7 +252,17 @@ mod tests {
         for good in ["1 year", "30 days", "2 hours 30 minutes", "1week", " 5  Min "] {
             assert_eq!(check_interval(good), Ok(()), "{good}");
         }
-        for bad in ["", " ", "days", "30", "1 fortnight", "-1 day", "1.5 days", "1 day,2 hours", "99999999999 days"] {
+        for bad in [
+            "",
+            " ",
+            "days",
+            "30",
+            "1 fortnight",
+            "-1 day",
+            "1.5 days",
+            "1 day,2 hours",
+            "99999999999 days",
+        ] {
             assert!(check_interval(bad).is_err(), "{bad}");
         }
         assert_eq!(check_interval("3 dyas").unwrap_err().nearest.as_deref(), Some("days"));
@@ -230,7 +270,10 @@ mod tests {
 
     #[test]
     fn templates_know_their_variables() {
-        assert_eq!(check_template("{{ row.a }}{% for x in row.list %}{{ x }}{{ loop.index }}{% endfor %}"), Ok(()));
+        assert_eq!(
+            check_template("{{ row.a }}{% for x in row.list %}{{ x }}{{ loop.index }}{% endfor %}"),
+            Ok(())
+        );
         assert_eq!(check_expression("row.active and not old.active"), Ok(()));
         let wrong = check_template("uid={{ rwo.login }}").unwrap_err();
         assert_eq!((wrong.at, wrong.nearest.as_deref()), (Some(7..10), Some("row")));

@@ -45,18 +45,33 @@ impl<'a> Item<'a> {
 
     /// Returns the value of `key` when this is a map that has it.
     pub fn get(&self, key: &str) -> Option<Item<'a>> {
-        let Value::Map(entries) = &self.node.value else { return None };
-        let (_, node) = entries.iter().find(|(name, _)| matches!(&name.value, Value::Text(name) if name == key))?;
-        Some(Item { node, source: self.source })
+        let Value::Map(entries) = &self.node.value else {
+            return None;
+        };
+        let (_, node) = entries
+            .iter()
+            .find(|(name, _)| matches!(&name.value, Value::Text(name) if name == key))?;
+        Some(Item {
+            node,
+            source: self.source,
+        })
     }
 
     /// Returns the entries with a text for a key when this is a map, else nothing.
     pub fn entries(&self) -> Vec<Named<'a>> {
-        let Value::Map(entries) = &self.node.value else { return Vec::new() };
+        let Value::Map(entries) = &self.node.value else {
+            return Vec::new();
+        };
         let named = |(key, node): &'a (Node, Node)| match &key.value {
             Value::Text(name) => {
                 let name = Located::new(name.clone(), Place::new(self.source, key.span.clone()));
-                Some(Named { name, item: Item { node, source: self.source } })
+                Some(Named {
+                    name,
+                    item: Item {
+                        node,
+                        source: self.source,
+                    },
+                })
             }
             _ => None,
         };
@@ -66,7 +81,13 @@ impl<'a> Item<'a> {
     /// Returns the items when this is a list, else nothing.
     pub fn items(&self) -> Vec<Item<'a>> {
         match &self.node.value {
-            Value::List(items) => items.iter().map(|node| Item { node, source: self.source }).collect(),
+            Value::List(items) => items
+                .iter()
+                .map(|node| Item {
+                    node,
+                    source: self.source,
+                })
+                .collect(),
             _ => Vec::new(),
         }
     }
@@ -105,7 +126,10 @@ impl<'a> Item<'a> {
 
 impl<'a> RawManifest<'a> {
     pub fn setting(&self, key: &str) -> Option<Item<'a>> {
-        self.settings.iter().find(|setting| *setting.name == key).map(|setting| setting.item)
+        self.settings
+            .iter()
+            .find(|setting| *setting.name == key)
+            .map(|setting| setting.item)
     }
 }
 
@@ -113,7 +137,12 @@ impl<'a> RawManifest<'a> {
 pub(super) fn merge<'a>(files: &'a [File], out: &mut Vec<Diagnostic>) -> RawManifest<'a> {
     let mut raw = RawManifest::default();
     for file in files {
-        for entry in (Item { node: &file.root, source: &file.source }).entries() {
+        for entry in (Item {
+            node: &file.root,
+            source: &file.source,
+        })
+        .entries()
+        {
             match entry.name.as_str() {
                 "groups" => add_all(&mut raw.groups, "group", entry.item, out),
                 "sinks" => add_all(&mut raw.sinks, "sink", entry.item, out),
@@ -128,12 +157,15 @@ pub(super) fn merge<'a>(files: &'a [File], out: &mut Vec<Diagnostic>) -> RawMani
 fn add_all<'a>(all: &mut Vec<Named<'a>>, what: &str, map: Item<'a>, out: &mut Vec<Diagnostic>) {
     for entry in map.entries() {
         match all.iter().find(|before| before.name == entry.name) {
-            // Within one file the shape has reported it.
+            // Within one file `fit` has reported it.
             Some(before) if Arc::ptr_eq(before.item.source, entry.item.source) => {}
             Some(before) => out.push(
-                Diagnostic::error(&entry.name.place, format!("the {what} `{}` is defined a second time", entry.name.value))
-                    .related(&before.name.place, "first here")
-                    .next("give one of them another name, or put them together"),
+                Diagnostic::error(
+                    &entry.name.place,
+                    format!("the {what} `{}` is defined a second time", entry.name.value),
+                )
+                .related(&before.name.place, "first here")
+                .next("give one of them another name, or put them together"),
             ),
             None => all.push(entry),
         }
@@ -145,9 +177,12 @@ fn add_setting<'a>(all: &mut Vec<Named<'a>>, entry: Named<'a>, out: &mut Vec<Dia
         Some(before) if Arc::ptr_eq(before.item.source, entry.item.source) => {}
         Some(before) if same(&before.item.node.value, &entry.item.node.value) => {}
         Some(before) => out.push(
-            Diagnostic::error(&entry.name.place, format!("`{}` differs from that of another file", entry.name.value))
-                .related(&before.name.place, "the other one")
-                .next("say it in one file only"),
+            Diagnostic::error(
+                &entry.name.place,
+                format!("`{}` differs from that of another file", entry.name.value),
+            )
+            .related(&before.name.place, "the other one")
+            .next("say it in one file only"),
         ),
         None => all.push(entry),
     }
@@ -166,7 +201,8 @@ fn same(a: &Value, b: &Value) -> bool {
         }
         (Value::Map(a), Value::Map(b)) => {
             let has = |key: &Node, value: &Node| {
-                b.iter().any(|(k, v)| same(&k.value, &key.value) && same(&v.value, &value.value))
+                b.iter()
+                    .any(|(k, v)| same(&k.value, &key.value) && same(&v.value, &value.value))
             };
             a.len() == b.len() && a.iter().all(|(key, value)| has(key, value))
         }

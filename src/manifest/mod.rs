@@ -1,6 +1,6 @@
 //! The YAML manifest, version 1: read, checked, merged, with a place for everything that can be wrong.
 //!
-//! The road: `files` finds them → `yaml` makes trees → `shape` holds them against `keys` → `merge` makes one
+//! The road: `files` finds them → `yaml` makes trees → `fit` holds them against `keys` → `merge` makes one
 //! `RawManifest` → `checks` tie the places together → `build` makes the [`Manifest`]. All problems of all files come
 //! back at once as [`Diagnostic`]s. `schema` prints the same `keys` as JSON Schema. `commands` call [`load`].
 
@@ -11,9 +11,11 @@ mod checks;
 mod delivery;
 mod diagnostic;
 mod files;
+mod fit;
 mod in_database;
 mod keys;
 mod kinds;
+mod mask;
 mod merge;
 mod model;
 mod schema;
@@ -39,37 +41,37 @@ pub use text::{Env, SecretText, Text};
 pub fn load(paths: &[PathBuf]) -> Result<Loaded, Diagnostics> {
     let mut problems = Vec::new();
     if paths.is_empty() {
-        problems.push(Diagnostic::of_file(Path::new("emaj.yaml"), "no manifest was given").next("name a file or a folder"));
+        problems
+            .push(Diagnostic::of_file(Path::new("emaj.yaml"), "no manifest was given").next("name a file or a folder"));
     }
     let found = files::find(paths, &mut problems);
-    let files: Vec<merge::File> = found.iter().filter_map(|path| read(path, &mut problems)).collect();
-    let raw = merge::merge(&files, &mut problems);
-    if files.len() == found.len() {
-        // With a file missing, much would seem to be missing that is not.
-        check_delivery::check(&raw, &mut problems);
-        check_whole(&raw, paths, &mut problems);
+    let mut files = Vec::new();
+    for path in &found {
+        match files::read(path) {
+            Ok(text) => files.extend(read(path, &text, &mut problems)),
+            Err(unreadable) => problems.extend(unreadable.0),
+        }
     }
-    checks::check(&raw, &mut problems);
-    let problems = Diagnostics(problems).sorted();
-    if problems.has_errors() {
-        return Err(problems);
-    }
-    match build::build(&raw, files::default_name(paths).unwrap_or_default()) {
-        Some(manifest) => Ok(Loaded { manifest, warnings: problems.0 }),
-        None => Err(Diagnostics(vec![Diagnostic::of_file(
-            Path::new("manifest"),
-            "bug: the manifest passed every check and still cannot be read; please report it",
-        )])),
-    }
+    let is_whole = files.len() == found.len();
+    finish(&files, is_whole, &files::default_name(paths, &found), problems)
 }
 
-/// Reads one file and holds it against its shape.
-fn read(path: &Path, problems: &mut Vec<Diagnostic>) -> Option<merge::File> {
-    let text = files::read(path).map_err(|problem| problems.push(problem)).ok()?;
-    let root = match yaml::parse(&text) {
+/// Reads a manifest of one file from its text; `path` is for messages, references and the default name.
+///
+/// Errors as [`load`] does.
+pub fn parse(path: &Path, text: &str) -> Result<Loaded, Diagnostics> {
+    let mut problems = Vec::new();
+    let files: Vec<merge::File> = read(path, text, &mut problems).into_iter().collect();
+    let default_name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    finish(&files, !files.is_empty(), &default_name, problems)
+}
+
+/// Makes a tree of one file and holds it against its shape.
+fn read(path: &Path, text: &str, problems: &mut Vec<Diagnostic>) -> Option<merge::File> {
+    let root = match yaml::parse(text) {
         Ok(root) => root,
         Err(error) => {
-            let source = Source::new(path, &text, &[]);
+            let source = Source::new(path, text, &[]);
             let mut problem = Diagnostic::error(&Place::new(&source, error.at..error.at + 1), error.message);
             problem.next = error.next.map(str::to_owned);
             problems.push(problem);
@@ -77,31 +79,63 @@ fn read(path: &Path, problems: &mut Vec<Diagnostic>) -> Option<merge::File> {
         }
     };
     let mut secrets = Vec::new();
-    shape::secrets(&root, &keys::MANIFEST, &mut secrets);
-    let source = Source::new(path, &text, &secrets);
+    mask::secrets(&root, &keys::MANIFEST, &mut secrets);
+    let source = Source::new(path, text, &secrets);
     if matches!(root.value, yaml::Value::Null) {
-        problems.push(Diagnostic::of_file(path, "the manifest is empty").expected("`version: 1` and at least one group"));
+        problems
+            .push(Diagnostic::of_file(path, "the manifest is empty").expected("`version: 1` and at least one group"));
         return None;
     }
-    shape::check(&root, &keys::MANIFEST, &source, problems);
+    fit::check(&root, &keys::MANIFEST, &source, problems);
     Some(merge::File { source, root })
 }
 
+/// Puts the files together, ties their places to each other, and builds the manifest when nothing is wrong.
+///
+/// With `is_whole` false, files are missing, and much would seem to be missing that is not.
+fn finish(
+    files: &[merge::File],
+    is_whole: bool,
+    default_name: &Option<String>,
+    mut problems: Vec<Diagnostic>,
+) -> Result<Loaded, Diagnostics> {
+    let raw = merge::merge(files, &mut problems);
+    checks::check(&raw, &mut problems);
+    if is_whole && let Some(first) = files.first() {
+        check_delivery::check(&raw, &mut problems);
+        check_whole(&raw, default_name.as_deref(), first.source.path(), &mut problems);
+    }
+    let problems = Diagnostics(problems).sorted().cut(fit::MAX_PROBLEMS);
+    if problems.has_errors() {
+        return Err(problems);
+    }
+    match build::build(&raw, default_name.clone().unwrap_or_default()) {
+        Some(manifest) => Ok(Loaded {
+            manifest,
+            warnings: problems.0,
+        }),
+        None => Err(Diagnostic::of_file(
+            Path::new("manifest"),
+            "bug: the manifest passed every check and still cannot be read; please report it",
+        )
+        .into()),
+    }
+}
+
 /// Checks what the files must say together.
-fn check_whole(raw: &merge::RawManifest<'_>, paths: &[PathBuf], problems: &mut Vec<Diagnostic>) {
-    let Some(path) = paths.first() else { return };
+fn check_whole(raw: &merge::RawManifest<'_>, default_name: Option<&str>, path: &Path, problems: &mut Vec<Diagnostic>) {
     if raw.groups.is_empty() && raw.bindings.is_empty() && problems.is_empty() {
-        problems.push(
-            Diagnostic::of_file(path, "the manifest declares no group and no binding").next("write what is to be captured under `groups`"),
-        );
+        let nothing = Diagnostic::of_file(path, "the manifest declares no group and no binding");
+        problems.push(nothing.next("write what is to be captured under `groups`"));
     }
     if raw.setting("name").is_some() {
         return;
     }
-    match files::default_name(paths) {
-        Some(name) if (kinds::NAME.check)(&name).is_ok() => {}
+    match default_name {
+        Some(name) if (kinds::NAME.check)(name).is_ok() => {}
         Some(name) => problems.push(
-            Diagnostic::of_file(path, format!("`{name}` cannot be the manifest's name")).next("give it one with `name: …`"),
+            Diagnostic::of_file(path, format!("`{name}` cannot be the manifest's name"))
+                .next("give it one with `name: …`"),
         ),
         None => problems.push(
             Diagnostic::of_file(path, "several files were given and none says the manifest's name")

@@ -53,7 +53,10 @@ pub struct Database {
 impl Database {
     /// Returns the setting of a libpq keyword other than `password`.
     pub fn setting(&self, keyword: &str) -> Option<&Text> {
-        self.settings.iter().find(|(name, _)| *name == keyword).map(|(_, text)| text)
+        self.settings
+            .iter()
+            .find(|(name, _)| *name == keyword)
+            .map(|(_, text)| text)
     }
 
     /// Returns all plain settings with their references looked up; `uri` and `password` have their own `resolve`.
@@ -64,10 +67,14 @@ impl Database {
         for (keyword, text) in &self.settings {
             match text.resolve(env) {
                 Ok(value) => settings.push((*keyword, value)),
-                Err(problem) => problems.push(problem),
+                Err(problem) => problems.extend(problem.0),
             }
         }
-        if problems.is_empty() { Ok(settings) } else { Err(Diagnostics(problems)) }
+        if problems.is_empty() {
+            Ok(settings)
+        } else {
+            Err(Diagnostics(problems))
+        }
     }
 }
 
@@ -158,7 +165,9 @@ impl ContextColumn {
             "client_addr" => Ok(ContextColumn::ClientAddr),
             _ => match text.strip_prefix("setting:") {
                 Some(name) if name.split('.').all(plain) => Ok(ContextColumn::Setting(name.to_owned())),
-                Some(_) => Err(Wrong::new("this is no setting's name").at(8, text.len()).next("write `setting:app.user_id`")),
+                Some(_) => Err(Wrong::new("this is no setting's name")
+                    .at(8, text.len())
+                    .next("write `setting:app.user_id`")),
                 None => Err(Wrong {
                     nearest: super::diagnostic::nearest(text, ["application_name", "client_addr"]).map(str::to_owned),
                     ..Wrong::new(format!("`{text}` is no context")).next("a setting is written `setting:app.user_id`")
@@ -202,11 +211,20 @@ pub enum Limit {
 impl Limit {
     pub(super) fn parse(text: &str) -> Result<Self, Wrong> {
         let parsed = match text.strip_suffix('%') {
-            Some(share) => share.trim().parse().ok().filter(|share| *share <= 100).map(Limit::Percent),
-            None => text.trim().parse().ok().map(Limit::Rows),
+            Some(share) => digits(share)
+                .filter(|share| *share <= 100)
+                .map(|share| Limit::Percent(share as u8)),
+            None => digits(text).map(Limit::Rows),
         };
         parsed.ok_or_else(|| Wrong::new("this is neither a number of rows nor a share"))
     }
+}
+
+/// Reads digits alone; `parse` would take a sign too.
+pub(super) fn digits(text: &str) -> Option<u64> {
+    text.bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then(|| text.parse().ok())?
 }
 
 /// A text for the template engine, which has read it once without complaint.

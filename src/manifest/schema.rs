@@ -10,9 +10,14 @@ use super::shape::{Record, Shape};
 
 /// Returns the JSON Schema (draft 2020-12) of manifest version 1.
 pub fn schema() -> Value {
-    let Value::Object(body) = of(&MANIFEST) else { return Value::Null };
+    let Value::Object(body) = of(&MANIFEST) else {
+        return Value::Null;
+    };
     let mut schema = Map::new();
-    schema.insert("$schema".to_owned(), json!("https://json-schema.org/draft/2020-12/schema"));
+    schema.insert(
+        "$schema".to_owned(),
+        json!("https://json-schema.org/draft/2020-12/schema"),
+    );
     schema.insert("title".to_owned(), json!("emaj manifest, version 1"));
     schema.extend(body);
     Value::Object(schema)
@@ -30,7 +35,11 @@ fn of(shape: &Shape) -> Value {
             None => json!({ "type": "string", "description": kind.what }),
         },
         Shape::List { of: items, least } => json!({ "type": "array", "items": of(items), "minItems": least }),
-        Shape::Map { name, of: values, least } => json!({
+        Shape::Map {
+            name,
+            of: values,
+            least,
+        } => json!({
             "type": "object",
             "propertyNames": { "pattern": name.regex.unwrap_or("") },
             "additionalProperties": of(values),
@@ -50,7 +59,12 @@ fn of_record(record: &Record) -> Value {
         }
         properties.insert(key.name.to_owned(), value);
     }
-    let required: Vec<&str> = record.keys.iter().filter(|key| key.required).map(|key| key.name).collect();
+    let required: Vec<&str> = record
+        .keys
+        .iter()
+        .filter(|key| key.required)
+        .map(|key| key.name)
+        .collect();
     let mut object = json!({ "type": "object", "properties": properties, "additionalProperties": false });
     if !required.is_empty() {
         object["required"] = json!(required);
@@ -72,7 +86,11 @@ fn collect(shape: &Shape, prefix: &str, paths: &mut Vec<String>) {
     match shape {
         Shape::Record(record) => {
             for key in record.keys {
-                let path = if prefix.is_empty() { key.name.to_owned() } else { format!("{prefix}.{}", key.name) };
+                let path = if prefix.is_empty() {
+                    key.name.to_owned()
+                } else {
+                    format!("{prefix}.{}", key.name)
+                };
                 collect(&key.shape, &path, paths);
                 paths.push(path);
             }

@@ -8,6 +8,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::mask::suspicious;
+
 /// One manifest file.
 pub struct Source {
     path: PathBuf,
@@ -20,11 +22,17 @@ impl Source {
         let mut shown = text.to_owned();
         for range in secrets.iter().chain(&suspicious(text)) {
             if let Some(secret) = text.get(range.clone()) {
-                let mask: String = secret.bytes().map(|b| if b == b'\n' || b == b'\r' { b as char } else { '*' }).collect();
+                let mask: String = secret
+                    .bytes()
+                    .map(|b| if b == b'\n' || b == b'\r' { b as char } else { '*' })
+                    .collect();
                 shown.replace_range(range.clone(), &mask);
             }
         }
-        Arc::new(Source { path: path.to_owned(), shown })
+        Arc::new(Source {
+            path: path.to_owned(),
+            shown,
+        })
     }
 
     pub fn path(&self) -> &Path {
@@ -55,7 +63,10 @@ impl Place {
         let text = source.shown();
         let start = text.floor_char_boundary(span.start.min(text.len()));
         let end = text.ceil_char_boundary(span.end.clamp(start, text.len()));
-        Place { source: source.clone(), span: start..end }
+        Place {
+            source: source.clone(),
+            span: start..end,
+        }
     }
 
     pub fn source(&self) -> &Source {
@@ -88,6 +99,13 @@ impl Place {
     }
 }
 
+impl PartialEq for Place {
+    /// Places never make two values differ: what is the same in two files is the same.
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}", self.file().display(), self.line(), self.column())
@@ -101,7 +119,7 @@ impl fmt::Debug for Place {
 }
 
 /// A value with the place it was read from; equality looks at the value alone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Located<T> {
     pub value: T,
     pub place: Place,
@@ -113,7 +131,10 @@ impl<T> Located<T> {
     }
 
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Located<U> {
-        Located { value: change(self.value), place: self.place }
+        Located {
+            value: change(self.value),
+            place: self.place,
+        }
     }
 }
 
@@ -131,84 +152,77 @@ impl<T: PartialEq> PartialEq for Located<T> {
     }
 }
 
+impl<T: fmt::Debug> fmt::Debug for Located<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} @ {}:{}", self.value, self.place.line(), self.place.column())
+    }
+}
+
 impl<T: fmt::Display> fmt::Display for Located<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.value.fmt(f)
     }
 }
 
-/// Finds what looks like a secret by its key alone (`password: x`, `token = …`, `://user:password@`).
+/// Returns where in the file the bytes `at` of `text`, which was read from `span`, stand, walking quotes, escapes and line breaks.
 ///
-/// For texts that are no YAML, of which nothing better is known. References (`${…}`) are no secrets.
-fn suspicious(text: &str) -> Vec<Range<usize>> {
-    let mut found = Vec::new();
-    let mut start = 0;
-    for line in text.split_inclusive('\n') {
-        let lower = line.to_ascii_lowercase();
-        for word in ["password", "secret", "token", "passwd", "authorization"] {
-            for (at, _) in lower.match_indices(word) {
-                found.extend(value_after(line, at + word.len()).map(|r| start + r.start..start + r.end));
-            }
-        }
-        found.extend(literal_password(line).map(|r| start + r.start..start + r.end));
-        start += line.len();
-    }
-    found
-}
-
-/// Returns where in `text` a URL spells its password out (`://user:password@`).
-pub(super) fn literal_password(text: &str) -> Option<Range<usize>> {
-    let start = text.find("://")? + 3;
-    let authority = &text[start..];
-    let authority = &authority[..authority.find(['?', ' ', '"', '\'', '#']).unwrap_or(authority.len())];
-    // The last `@` ends the password, which may hold others when someone forgot to escape them.
-    let end = authority.rfind('@')?;
-    let colon = authority[..end].find(':')? + 1;
-    (colon < end && !authority[colon..end].starts_with("${")).then(|| start + colon..start + end)
-}
-
-/// Returns what follows `:` or `=` behind a key that ends at `at`, to the end of the line or of a quoted text.
-fn value_after(line: &str, at: usize) -> Option<Range<usize>> {
-    let rest = &line[at..];
-    let trimmed = rest.trim_start_matches(['"', '\'', ' ']);
-    let value = trimmed.strip_prefix([':', '='])?.trim_start();
-    let begin = line.len() - value.len();
-    let (begin, end) = match value.chars().next()? {
-        quote @ ('"' | '\'') => {
-            let close = value[1..].find(quote).map_or(value.trim_end().len(), |end| end + 1);
-            (begin + 1, begin + close)
-        }
-        _ => (begin, begin + value.find([',', '}', '&']).unwrap_or(value.len())),
+/// Exact for texts on one line, as near as the walk gets for folded ones; never outside of `span`.
+pub(super) fn inside(file: &str, span: &Range<usize>, text: &str, at: Range<usize>) -> Range<usize> {
+    let Some(raw) = file.get(span.clone()) else {
+        return span.clone();
     };
-    let secret = line[begin..end].trim_end();
-    (!secret.is_empty() && !secret.starts_with("${") && !secret.starts_with(['{', '|', '>', '#', '*']))
-        .then(|| begin..begin + secret.len())
+    let quote = raw
+        .chars()
+        .next()
+        .filter(|c| matches!(c, '"' | '\'') && raw.len() > 1 && raw.ends_with(*c));
+    let mut rest = raw.char_indices().peekable();
+    if quote.is_some() {
+        rest.next();
+    }
+    let mut start = None;
+    let mut end = None;
+    for (byte, c) in text.char_indices() {
+        // Indentation and line breaks that the text does not hold.
+        while rest
+            .peek()
+            .is_some_and(|(_, raw)| raw.is_whitespace() && *raw != c && !(c == ' ' && *raw == '\n'))
+        {
+            rest.next();
+        }
+        let Some((raw_byte, raw_char)) = rest.next() else { break };
+        if byte == at.start {
+            start = Some(raw_byte);
+        }
+        if byte == at.end {
+            end = Some(raw_byte);
+        }
+        match (quote, raw_char) {
+            (Some('\''), '\'') => {
+                rest.next();
+            }
+            (Some('"'), '\\') => {
+                let digits = match rest.next() {
+                    Some((_, 'x')) => 2,
+                    Some((_, 'u')) => 4,
+                    Some((_, 'U')) => 8,
+                    _ => 0,
+                };
+                (0..digits).for_each(|_| {
+                    rest.next();
+                });
+            }
+            _ => {}
+        }
+    }
+    let last = raw.len() - usize::from(quote.is_some());
+    let start = start.unwrap_or(last);
+    let end = end.unwrap_or(last).max(start);
+    span.start + start..span.start + end
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn shown(text: &str) -> String {
-        Source::new(Path::new("x"), text, &[]).shown().to_owned()
-    }
-
-    #[test]
-    fn secrets_are_masked_byte_for_byte() {
-        let cases = [
-            ("password: abc # c\n", "password: *******\n"),
-            ("x: {password: \"ab é\", y: 1}", "x: {password: \"*****\", y: 1}"),
-            ("password: \"${env:X}\"", "password: \"${env:X}\""),
-            ("uri: postgres://u:pw@h/db", "uri: postgres://u:**@h/db"),
-            ("uri: postgres://u:${env:X}@h/db", "uri: postgres://u:${env:X}@h/db"),
-            ("uri: host=h password=abc", "uri: host=h password=***"),
-            ("token: \"abc", "token: \"***"),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(shown(text), expected);
-            assert_eq!(shown(text).len(), text.len());
-        }
-    }
 
     #[test]
     fn lines_and_columns_count_characters_from_one() {
@@ -216,5 +230,27 @@ mod tests {
         let place = Place::new(&source, 9..11);
         assert_eq!(place.to_string(), "m.yaml:2:4");
         assert_eq!(Place::new(&source, 99..200).to_string(), "m.yaml:3:1");
+    }
+
+    #[test]
+    fn a_place_inside_of_a_text_is_found_in_the_file() {
+        let cases = [
+            ("a: plain x\n", "plain x"),
+            ("a: 'it''s x'\n", "it's x"),
+            ("a: \"\\u00e9\\n\\x41 x\"\n", "é\nA x"),
+            ("a: |\n  one\n  two x\n", "one\ntwo x\n"),
+            ("a: >-\n  one\n  two x\n", "one two x"),
+        ];
+        for (file, text) in cases {
+            let start = file.find(|c: char| !"a: |>-\n".contains(c)).unwrap();
+            let span = start..file.trim_end().len();
+            let at = text.find('x').unwrap();
+            let found = inside(file, &span, text, at..at + 1);
+            assert_eq!(
+                (found.start, &file[found.clone()]),
+                (file.rfind('x').unwrap(), "x"),
+                "{file:?}"
+            );
+        }
     }
 }

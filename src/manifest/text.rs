@@ -8,7 +8,8 @@ use std::path::PathBuf;
 
 use secrecy::SecretString;
 
-use super::diagnostic::{Diagnostic, nearest};
+use super::diagnostic::{Diagnostic, Diagnostics, nearest};
+use super::mask::literal_password;
 use super::shape::Wrong;
 use super::source::Place;
 
@@ -22,24 +23,20 @@ pub struct Text {
     place: Place,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 enum Part {
     Literal(String),
     Env(String),
     File(String),
 }
 
-impl PartialEq for Place {
-    /// Places never make two values differ.
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
 impl Text {
     /// Reads the references out of `text`. Errors on an open `${` and on unknown words; `$${` stands for `${`.
     pub(super) fn parse(text: &str, place: Place) -> Result<Self, Wrong> {
-        Ok(Text { parts: parts(text)?, place })
+        Ok(Text {
+            parts: parts(text)?,
+            place,
+        })
     }
 
     /// Tells whether [`Text::parse`] would take `text`.
@@ -53,14 +50,23 @@ impl Text {
 
     /// Returns the text when it holds no reference.
     pub fn literal(&self) -> Option<String> {
-        self.parts.iter().map(|part| if let Part::Literal(text) = part { Some(text.as_str()) } else { None }).collect()
+        self.parts
+            .iter()
+            .map(|part| {
+                if let Part::Literal(text) = part {
+                    Some(text.as_str())
+                } else {
+                    None
+                }
+            })
+            .collect()
     }
 
     /// Puts the values of the references in.
     ///
     /// A file's path counts from the folder of the manifest, and one line break at its end is cut. Errors with the
     /// place when a variable is not set or a file cannot be read.
-    pub fn resolve(&self, env: Env<'_>) -> Result<String, Diagnostic> {
+    pub fn resolve(&self, env: Env<'_>) -> Result<String, Diagnostics> {
         let mut out = String::new();
         for part in &self.parts {
             match part {
@@ -75,20 +81,33 @@ impl Text {
         Ok(out)
     }
 
-    fn read(&self, path: &str) -> Result<String, Diagnostic> {
+    fn read(&self, path: &str) -> Result<String, Diagnostics> {
         let folder = self.place.file().parent().map(PathBuf::from).unwrap_or_default();
         let path = folder.join(path);
         let text = std::fs::read_to_string(&path).map_err(|error| {
             Diagnostic::error(&self.place, format!("failed to read `{}`: {error}", path.display()))
                 .next("a path counts from the folder of the manifest")
         })?;
-        Ok(text.strip_suffix("\r\n").or(text.strip_suffix('\n')).unwrap_or(&text).to_owned())
+        Ok(text
+            .strip_suffix("\r\n")
+            .or(text.strip_suffix('\n'))
+            .unwrap_or(&text)
+            .to_owned())
     }
 }
 
 impl fmt::Debug for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(&self.parts).finish()
+        let shown = self.parts.iter().map(|part| match part {
+            // A URL may hold a password all the same.
+            Part::Literal(text) => match literal_password(text) {
+                Some(range) => format!("{}***{}", &text[..range.start], &text[range.end..]),
+                None => text.clone(),
+            },
+            Part::Env(name) => format!("${{env:{name}}}"),
+            Part::File(path) => format!("${{file:{path}}}"),
+        });
+        write!(f, "{:?}", shown.collect::<String>())
     }
 }
 
@@ -106,7 +125,7 @@ impl SecretText {
     }
 
     /// Puts the values of the references in; see [`Text::resolve`].
-    pub fn resolve(&self, env: Env<'_>) -> Result<SecretString, Diagnostic> {
+    pub fn resolve(&self, env: Env<'_>) -> Result<SecretString, Diagnostics> {
         self.0.resolve(env).map(SecretString::from)
     }
 }
@@ -196,9 +215,13 @@ mod tests {
         assert_eq!(resolved("$${env:X} $5 {}").unwrap(), "${env:X} $5 {}");
         assert_eq!(resolved("").unwrap(), "");
         let error = resolved("${env:Y}").unwrap_err();
-        assert_eq!(error.message, "the environment variable `Y` is not set");
+        assert_eq!(error.0[0].message, "the environment variable `Y` is not set");
         let error = resolved("${file:/no/such/file}").unwrap_err();
-        assert!(error.message.starts_with("failed to read `/no/such/file`"), "{}", error.message);
+        assert!(
+            error.0[0].message.starts_with("failed to read `/no/such/file`"),
+            "{}",
+            error.0[0].message
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! YAML text to a tree in which every node knows its place.
 //!
-//! The only module that calls `serde_yaml`. A serde type would stop at its first error; this tree lets `shape` find
+//! The only module that calls `serde_yaml`. A serde type would stop at its first error; this tree lets `fit` find
 //! them all. Duplicate keys stay in the tree for the same reason. Depth, aliases and size are bounded by the parser's
 //! budget, so a hostile file costs little.
 
@@ -76,7 +76,9 @@ fn syntax_error(error: &Error, text: &str) -> SyntaxError {
         // The library points behind the tag.
         at = text[..at].rfind('!').unwrap_or(at);
     }
+    let breached = matches!(error, Error::Budget { .. }) || message.starts_with("budget breached");
     let next = match text.get(at..).and_then(|rest| rest.chars().next()) {
+        _ if breached => None,
         Some('*') => Some("quote a text that starts with `*`; bare, YAML takes it for an alias"),
         Some('!') => Some("quote a text that starts with `!`; bare, YAML takes it for a tag"),
         _ if message.starts_with("tabs") => Some("indent with blanks, not with tabs"),
@@ -85,7 +87,7 @@ fn syntax_error(error: &Error, text: &str) -> SyntaxError {
         _ => None,
     };
     let message = match error {
-        _ if matches!(error, Error::Budget { .. }) || message.starts_with("budget breached") => "the manifest is too large or too deep, or its aliases make it so".to_owned(),
+        _ if breached => "the manifest is too large or too deep, or its aliases make it so".to_owned(),
         _ if message.starts_with("multiple YAML documents") => "a second YAML document begins here".to_owned(),
         _ => without_position(&message),
     };
@@ -111,11 +113,18 @@ fn start_of(location: &Location, text: &str) -> usize {
 impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let spanned = Spanned::<Value>::deserialize(deserializer)?;
-        let place = if spanned.defined.line() > 0 { spanned.defined } else { spanned.referenced };
+        let place = if spanned.defined.line() > 0 {
+            spanned.defined
+        } else {
+            spanned.referenced
+        };
         let span = place.span();
         let start = span.byte_offset().unwrap_or(0) as usize;
         let end = start + span.byte_len().unwrap_or(0) as usize;
-        Ok(Node { span: start..end, value: spanned.value })
+        Ok(Node {
+            span: start..end,
+            value: spanned.value,
+        })
     }
 }
 
@@ -191,40 +200,86 @@ impl<'de> Visitor<'de> for ValueVisitor {
 mod tests {
     use super::*;
 
-    fn show(node: &Node, text: &str) -> String {
-        let at = text.get(node.span.clone()).unwrap_or("<outside>");
-        match &node.value {
-            Value::Null => format!("null@{at:?}"),
-            Value::Bool(b) => format!("{b}@{at:?}"),
-            Value::Integer(i) => format!("{i}@{at:?}"),
-            Value::Float(x) => format!("{x}@{at:?}"),
-            Value::Text(t) => format!("{t:?}@{at:?}"),
-            Value::List(l) => format!("@{at:?}[{}]", l.iter().map(|n| show(n, text)).collect::<Vec<_>>().join(", ")),
-            Value::Map(m) => format!(
-                "@{at:?}{{{}}}",
-                m.iter().map(|(k, v)| format!("{}: {}", show(k, text), show(v, text))).collect::<Vec<_>>().join(", ")
-            ),
+    /// Writes a tree as its values, each scalar with the text it stands on.
+    fn show(text: &str) -> String {
+        fn write(node: &Node, text: &str) -> String {
+            let at = &text[node.span.clone()];
+            match &node.value {
+                Value::Null => "null".to_owned(),
+                Value::Bool(value) => format!("{value}@{at}"),
+                Value::Integer(value) => format!("{value}@{at}"),
+                Value::Float(value) => format!("{value}@{at}"),
+                Value::Text(value) => format!("{value:?}@{at}"),
+                Value::List(items) => {
+                    format!(
+                        "[{}]",
+                        items
+                            .iter()
+                            .map(|item| write(item, text))
+                            .collect::<Vec<_>>()
+                            .join(", ")
+                    )
+                }
+                Value::Map(entries) => {
+                    let entry = |(key, value): &(Node, Node)| format!("{}: {}", write(key, text), write(value, text));
+                    format!("{{{}}}", entries.iter().map(entry).collect::<Vec<_>>().join(", "))
+                }
+            }
+        }
+        write(&parse(text).unwrap(), text)
+    }
+
+    #[test]
+    fn every_scalar_knows_where_it_stands() {
+        assert_eq!(show("é: 1\nb: 'it''s' # c\n"), r#"{"é"@é: 1@1, "b"@b: "it's"@'it''s'}"#);
+        assert_eq!(show("a: \"x\\ny\"\n"), r#"{"a"@a: "x\ny"@"x\ny"}"#);
+        assert_eq!(show("a: [1, { k: }]\n"), r#"{"a"@a: [1@1, {"k"@k: null}]}"#);
+        assert_eq!(show("a: |\n  x\n  y\n"), "{\"a\"@a: \"x\\ny\\n\"@x\n  y\n}");
+        assert_eq!(show("\u{feff}a: on\nb: no\n"), r#"{"a"@a: "on"@on, "b"@b: "no"@no}"#);
+        assert_eq!(show("# nothing\n"), "null");
+    }
+
+    #[test]
+    fn duplicate_keys_stay_and_merge_keys_merge() {
+        assert_eq!(show("a: 1\na: 2\n"), r#"{"a"@a: 1@1, "a"@a: 2@2}"#);
+        assert_eq!(
+            show("x: &x { k: 1, l: 2 }\ny: { <<: *x, k: 3 }\n"),
+            r#"{"x"@x: {"k"@k: 1@1, "l"@l: 2@2}, "y"@y: {"k"@k: 3@3, "l"@l: 2@2}}"#
+        );
+    }
+
+    #[test]
+    fn syntax_errors_have_a_place_and_a_hint() {
+        let cases = [
+            ("t: [*.x]\n", 4, Some("starts with `*`")),
+            ("t: [a, !x.y]\n", 7, Some("starts with `!`")),
+            ("a:\n\tb: 1\n", 4, Some("not with tabs")),
+            ("a: b: c\n", 4, Some("holds `: `")),
+            ("a: @b\n", 3, Some("quote")),
+            ("é: 'x\n", 7, None),
+            ("a: 1\n---\nb: 2\n", 9, None),
+        ];
+        for (text, at, hint) in cases {
+            let error = parse(text).err().unwrap_or_else(|| panic!("{text:?} is taken"));
+            assert_eq!(error.at, at, "{text:?}: {error:?}");
+            assert_eq!(error.next.is_some(), hint.is_some(), "{text:?}: {error:?}");
+            assert!(
+                error.next.unwrap_or_default().contains(hint.unwrap_or_default()),
+                "{text:?}: {error:?}"
+            );
         }
     }
 
     #[test]
-    fn probe() {
-        for text in [
-            "", "# c\n", "é: 1\nb: 'it''s'\nc: \"a\\nb\"\nd: |\n  one\n  two\ne: >-\n  one\n  two\nf: plain text # c\ng:\n  - 1\n  - x: y\nh: [1, {k: }]\n",
-            "a: 1\na: 2\n", "2: 1\n2: 3\n", "a: {{ row.x }}\n", "x: &a {k: 1, l: 2}\ny: *a\nz: {<<: *a, k: 3}\n",
-            "t: [*.x]\n", "t: [!x.y]\n", "t: !x.y\n", "a:\n\tb: 1\n", "a: 'x\n", "a: 1\n---\nb: 2\n", "a: [1,\n", "a: b: c\n", "on: no\nx: 1_0\ny: 007\nz: .inf\nw: 1e3\n",
-            "a: &x [*x]\n", "a: @b\n", "- a\nb: c\n", "a: *\n", "\u{feff}a: 1\n", "a: \u{1}\n", "a: %x\n",
-        ] {
-            match parse(text) {
-                Ok(node) => println!("{text:?}\n   {}", show(&node, text)),
-                Err(error) => println!("{text:?}\n   {error:?}"),
-            }
+    fn hostile_files_are_refused_early() {
+        let mut bomb = "a: &a [x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for pair in ["ab", "bc", "cd", "de", "ef", "fg", "gh", "hi"] {
+            let (from, to) = pair.split_at(1);
+            bomb += &format!("{to}: &{to} [{}]\n", vec![format!("*{from}"); 9].join(", "));
         }
-        let mut bomb = "a: &a [x,x,x,x,x,x,x,x,x]\n".to_owned();
-        for (b, a) in ["bcdefghi", "abcdefgh"].map(|s| s.chars().collect::<Vec<_>>()).iter().map(|v| v.iter()).next().unwrap().zip("abcdefgh".chars()) {
-            bomb += &format!("{b}: &{b} [*{a},*{a},*{a},*{a},*{a},*{a},*{a},*{a},*{a}]\n");
-        }
-        println!("{:?}", parse(&bomb).err());
-        println!("{:?}", parse(&"[".repeat(100000)).err());
+        assert!(parse(&bomb).err().unwrap().message.contains("aliases"));
+        assert!(parse(&"[".repeat(100_000)).is_err());
+        assert!(parse(&"- ".repeat(100_000)).is_err());
+        assert!(parse("a: &x [*x]\n").is_err());
     }
 }

@@ -47,7 +47,11 @@ fn short_hash(parts: &[&str], round: u32) -> String {
     if round > 0 {
         hash.update(round.to_be_bytes());
     }
-    hash.finalize().iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+    hash.finalize()
+        .iter()
+        .take(4)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 #[cfg(test)]
@@ -58,7 +62,10 @@ mod tests {
 
     #[test]
     fn short_names_stay_readable() {
-        assert_eq!(derived_name(&["public", "customer"], "_log", &|_| false), "public_customer_log");
+        assert_eq!(
+            derived_name(&["public", "customer"], "_log", &|_| false),
+            "public_customer_log"
+        );
     }
 
     #[test]

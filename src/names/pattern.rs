@@ -9,7 +9,7 @@ use super::scan::{Part, Piece, scan};
 use super::{NameError, Problem, QualifiedName, check_length};
 
 /// One entry of a group's `tables`: the names it matches, and whether it adds them or takes them away.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone)]
 pub struct Pattern {
     excludes: bool,
     schema: Vec<Piece>,
@@ -31,9 +31,12 @@ impl Pattern {
         let parts = scan(body, true).map_err(|error| NameError::new(error.at + shift, error.problem))?;
         let mut parts = parts.into_iter().map(|part| check_part(part, shift));
         match (parts.next(), parts.next(), parts.next()) {
-            (Some(schema), Some(name), None) => {
-                Ok(Pattern { excludes, schema: schema?, name: name?, text: text.trim().to_owned() })
-            }
+            (Some(schema), Some(name), None) => Ok(Pattern {
+                excludes,
+                schema: schema?,
+                name: name?,
+                text: text.trim().to_owned(),
+            }),
             (Some(name), None, _) => {
                 let name = name?.iter().map(Piece::as_char).collect();
                 Err(NameError::new(shift, Problem::NoSchema { name }))
@@ -55,12 +58,33 @@ impl Pattern {
     /// Returns the one name an adding pattern without wildcards stands for.
     pub fn is_exact(&self) -> Option<QualifiedName> {
         let plain = |pieces: &[Piece]| -> Option<String> {
-            pieces.iter().map(|piece| if let Piece::Char(c) = piece { Some(*c) } else { None }).collect()
+            pieces
+                .iter()
+                .map(|piece| if let Piece::Char(c) = piece { Some(*c) } else { None })
+                .collect()
         };
         match self.excludes {
             true => None,
-            false => Some(QualifiedName { schema: plain(&self.schema)?, name: plain(&self.name)? }),
+            false => Some(QualifiedName {
+                schema: plain(&self.schema)?,
+                name: plain(&self.name)?,
+            }),
         }
+    }
+}
+
+/// Two spellings of one pattern are equal.
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        (self.excludes, &self.schema, &self.name) == (other.excludes, &other.schema, &other.name)
+    }
+}
+
+impl Eq for Pattern {}
+
+impl fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pattern({})", self.text)
     }
 }
 
@@ -71,7 +95,12 @@ impl fmt::Display for Pattern {
 }
 
 fn check_part(part: Part, shift: usize) -> Result<Vec<Piece>, NameError> {
-    let literal: String = part.pieces.iter().filter(|piece| matches!(piece, Piece::Char(_))).map(Piece::as_char).collect();
+    let literal: String = part
+        .pieces
+        .iter()
+        .filter(|piece| matches!(piece, Piece::Char(_)))
+        .map(Piece::as_char)
+        .collect();
     check_length(&literal, part.start + shift)?;
     Ok(part.pieces)
 }
@@ -97,7 +126,9 @@ fn glob(pieces: &[Piece], text: &str) -> bool {
             }
             (None, None) => return true,
             _ => {
-                let Some((star, retry)) = &mut last_star else { return false };
+                let Some((star, retry)) = &mut last_star else {
+                    return false;
+                };
                 if retry.next().is_none() {
                     return false;
                 }
@@ -154,7 +185,9 @@ mod tests {
     use super::*;
 
     fn matches(pattern: &str, name: &str) -> bool {
-        Pattern::parse(pattern).unwrap().matches(&QualifiedName::parse(name).unwrap())
+        Pattern::parse(pattern)
+            .unwrap()
+            .matches(&QualifiedName::parse(name).unwrap())
     }
 
     #[test]
@@ -187,8 +220,14 @@ mod tests {
 
     #[test]
     fn errors_count_the_exclamation_mark() {
-        assert_eq!(Pattern::parse("!a").unwrap_err(), NameError::new(1, Problem::NoSchema { name: "a".into() }));
-        assert_eq!(Pattern::parse("!a.b-c").unwrap_err(), NameError::new(4, Problem::NeedsQuotes { found: '-' }));
+        assert_eq!(
+            Pattern::parse("!a").unwrap_err(),
+            NameError::new(1, Problem::NoSchema { name: "a".into() })
+        );
+        assert_eq!(
+            Pattern::parse("!a.b-c").unwrap_err(),
+            NameError::new(4, Problem::NeedsQuotes { found: '-' })
+        );
         assert_eq!(Pattern::parse("!").unwrap_err(), NameError::new(1, Problem::Empty));
     }
 
@@ -198,12 +237,18 @@ mod tests {
         let chosen = |patterns: &[&str]| -> (Vec<String>, Vec<usize>) {
             let patterns: Vec<Pattern> = patterns.iter().map(|text| Pattern::parse(text).unwrap()).collect();
             let selection = select(&patterns, &tables);
-            (selection.chosen.iter().map(ToString::to_string).collect(), selection.idle)
+            (
+                selection.chosen.iter().map(ToString::to_string).collect(),
+                selection.idle,
+            )
         };
         let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(chosen(&["a.*", "!a.x*"]), (names(&["a.y"]), vec![]));
         assert_eq!(chosen(&["a.*", "!a.x*", "a.x2"]), (names(&["a.x2", "a.y"]), vec![]));
-        assert_eq!(chosen(&["a.*", "!b.*", "c.*"]), (names(&["a.x1", "a.x2", "a.y"]), vec![1, 2]));
+        assert_eq!(
+            chosen(&["a.*", "!b.*", "c.*"]),
+            (names(&["a.x1", "a.x2", "a.y"]), vec![1, 2])
+        );
         assert_eq!(chosen(&[]), (vec![], vec![]));
     }
 }

@@ -6,7 +6,7 @@
 use super::{NameError, Problem};
 
 /// One unit of a part: a character that must be there, or a wildcard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Piece {
     Char(char),
     /// `?`: exactly one character.
@@ -54,7 +54,12 @@ pub(super) fn scan(text: &str, globs: bool) -> Result<Vec<Part>, NameError> {
             Some((at, found)) => {
                 // A blank was skipped before `found`; the blank is what needs the quotes.
                 let blank = text[..at].chars().next_back().filter(|c| c.is_whitespace());
-                return Err(NameError::new(at, Problem::NeedsQuotes { found: blank.unwrap_or(found) }));
+                return Err(NameError::new(
+                    at,
+                    Problem::NeedsQuotes {
+                        found: blank.unwrap_or(found),
+                    },
+                ));
             }
         }
     }

@@ -6,28 +6,76 @@ use super::{key, required};
 
 pub(super) static BINDING: Shape = Shape::Record(&Record {
     what: "a binding",
-    one_of: &["entry", "value", "flag", "query", "message", "row", "warn", "notify", "sql"],
+    one_of: &[
+        "entry", "value", "flag", "query", "message", "row", "warn", "notify", "sql",
+    ],
     keys: &[
-        required("table", Shape::Text(&TABLE), "the table whose changes are meant, `schema.table`"),
+        required(
+            "table",
+            Shape::Text(&TABLE),
+            "the table whose changes are meant, `schema.table`",
+        ),
         key("to", Shape::Text(&NAME), "the name of a sink"),
-        key("when", Shape::Text(&EXPRESSION), "rows for which it is false are treated as not there"),
-        key("events", Shape::List { of: &Shape::Word(&["insert", "update", "delete"]), least: 1 }, "which changes, all if not given"),
-        key("columns", Shape::List { of: &Shape::Text(&IDENT), least: 1 }, "only changes of these columns count"),
-        key("max_deletes", Shape::Either(&[Shape::Integer { min: 0, max: i64::MAX }, Shape::Text(&LIMIT)]), "stop when one run would delete more, `100` or `5%`"),
+        key(
+            "when",
+            Shape::Text(&EXPRESSION),
+            "rows for which it is false are treated as not there",
+        ),
+        key(
+            "events",
+            Shape::List {
+                of: &Shape::Word(&["insert", "update", "delete"]),
+                least: 1,
+            },
+            "which changes, all if not given",
+        ),
+        key(
+            "columns",
+            Shape::List {
+                of: &Shape::Text(&IDENT),
+                least: 1,
+            },
+            "only changes of these columns count",
+        ),
+        key(
+            "max_deletes",
+            Shape::Either(&[Shape::Integer { min: 0, max: i64::MAX }, Shape::Text(&LIMIT)]),
+            "stop when one run would delete more, `100` or `5%`",
+        ),
         key("entry", Shape::Record(&ENTRY), "the row is an entry of a directory"),
-        key("value", Shape::Record(&VALUE), "the row is one value of an attribute of an entry"),
-        key("flag", Shape::Record(&FLAG), "a value that stands while a row refers to the entry"),
+        key(
+            "value",
+            Shape::Record(&VALUE),
+            "the row is one value of an attribute of an entry",
+        ),
+        key(
+            "flag",
+            Shape::Record(&FLAG),
+            "a value that stands while a row refers to the entry",
+        ),
         key("query", Shape::Record(&QUERY), "an attribute is the result of a query"),
-        key("message", Shape::Record(&MESSAGE), "a message to a broker, a web service or a file"),
+        key(
+            "message",
+            Shape::Record(&MESSAGE),
+            "a message to a broker, a web service or a file",
+        ),
         key("row", Shape::Record(&ROW), "a row of another table"),
         key("warn", Shape::Record(&WARN), "a warning inside the transaction"),
         key("notify", Shape::Record(&NOTIFY), "`pg_notify` inside the transaction"),
-        key("sql", Shape::Record(&SQL), "a call of a function inside the transaction"),
+        key(
+            "sql",
+            Shape::Record(&SQL),
+            "a call of a function inside the transaction",
+        ),
     ],
 });
 
 const TEMPLATE_TEXT: Shape = Shape::Text(&TEMPLATE);
-const MODE: Key = key("mode", Shape::Word(&["force", "keep", "merge"]), "what happens to values that are there, `force` if not given");
+const MODE: Key = key(
+    "mode",
+    Shape::Word(&["force", "keep", "merge"]),
+    "what happens to values that are there, `force` if not given",
+);
 const DN: Key = key("dn", TEMPLATE_TEXT, "the entry's name");
 const SEARCH: Key = key("search", Shape::Record(&SEARCH_RECORD), "how to find the entry");
 const ATTRIBUTE_KEY: Key = required("attribute", Shape::Text(&ATTRIBUTE), "the attribute");
@@ -37,20 +85,46 @@ static ENTRY: Record = Record {
     what: "an entry",
     one_of: &[],
     keys: &[
-        required("dn", TEMPLATE_TEXT, "the entry's name, `uid={{ row.login }},ou=people,dc=example,dc=org`"),
-        required("object_classes", Shape::List { of: &Shape::Text(&ATTRIBUTE), least: 1 }, "the classes of the entry"),
-        required("attributes", Shape::Map { name: &ATTRIBUTE, of: &ATTRIBUTE_VALUE, least: 0 }, "the attributes and their templates"),
+        required(
+            "dn",
+            TEMPLATE_TEXT,
+            "the entry's name, `uid={{ row.login }},ou=people,dc=example,dc=org`",
+        ),
+        required(
+            "object_classes",
+            Shape::List {
+                of: &Shape::Text(&ATTRIBUTE),
+                least: 1,
+            },
+            "the classes of the entry",
+        ),
+        required(
+            "attributes",
+            Shape::Map {
+                name: &ATTRIBUTE,
+                of: &ATTRIBUTE_VALUE,
+                least: 0,
+            },
+            "the attributes and their templates",
+        ),
     ],
 };
 
 static ATTRIBUTE_VALUE: Shape = Shape::Either(&[TEMPLATE_TEXT, TEMPLATES, Shape::Record(&ATTRIBUTE_RECORD)]);
-const TEMPLATES: Shape = Shape::List { of: &TEMPLATE_TEXT, least: 1 };
+const TEMPLATES: Shape = Shape::List {
+    of: &TEMPLATE_TEXT,
+    least: 1,
+};
 
 static ATTRIBUTE_RECORD: Record = Record {
     what: "an attribute",
     one_of: &["template", "query"],
     keys: &[
-        key("template", Shape::Either(&[TEMPLATE_TEXT, TEMPLATES]), "one template, or a list with one for each value"),
+        key(
+            "template",
+            Shape::Either(&[TEMPLATE_TEXT, TEMPLATES]),
+            "one template, or a list with one for each value",
+        ),
         key("query", TEMPLATE_TEXT, "a query; one row a value"),
         MODE,
     ],
@@ -61,14 +135,30 @@ static SEARCH_RECORD: Record = Record {
     one_of: &[],
     keys: &[
         required("base", TEMPLATE_TEXT, "where to search"),
-        required("filter", TEMPLATE_TEXT, "what to search, `(employeeNumber={{ row.person_id }})`"),
-        key("scope", Shape::Word(&["base", "one", "sub"]), "how deep, `sub` if not given"),
+        required(
+            "filter",
+            TEMPLATE_TEXT,
+            "what to search, `(employeeNumber={{ row.person_id }})`",
+        ),
+        key(
+            "scope",
+            Shape::Word(&["base", "one", "sub"]),
+            "how deep, `sub` if not given",
+        ),
     ],
 };
 
-static VALUE: Record = Record { what: "a value", one_of: &["dn", "search"], keys: &[DN, SEARCH, ATTRIBUTE_KEY, VALUE_KEY] };
+static VALUE: Record = Record {
+    what: "a value",
+    one_of: &["dn", "search"],
+    keys: &[DN, SEARCH, ATTRIBUTE_KEY, VALUE_KEY],
+};
 
-static FLAG: Record = Record { what: "a flag", one_of: &["dn", "search"], keys: &[DN, SEARCH, ATTRIBUTE_KEY, VALUE_KEY] };
+static FLAG: Record = Record {
+    what: "a flag",
+    one_of: &["dn", "search"],
+    keys: &[DN, SEARCH, ATTRIBUTE_KEY, VALUE_KEY],
+};
 
 static QUERY: Record = Record {
     what: "an attribute from a query",
@@ -77,7 +167,11 @@ static QUERY: Record = Record {
         DN,
         SEARCH,
         ATTRIBUTE_KEY,
-        required("query", TEMPLATE_TEXT, "the query; one row a value, the values of its `{{ … }}` are parameters"),
+        required(
+            "query",
+            TEMPLATE_TEXT,
+            "the query; one row a value, the values of its `{{ … }}` are parameters",
+        ),
         MODE,
     ],
 };
@@ -88,10 +182,22 @@ static MESSAGE: Record = Record {
     keys: &[
         key("subject", TEMPLATE_TEXT, "the subject (NATS)"),
         key("topic", TEMPLATE_TEXT, "the topic (Kafka)"),
-        key("key", TEMPLATE_TEXT, "messages of one key keep their order; the primary key if not given"),
+        key(
+            "key",
+            TEMPLATE_TEXT,
+            "messages of one key keep their order; the primary key if not given",
+        ),
         key("type", TEMPLATE_TEXT, "the CloudEvents type"),
         key("body", TEMPLATE_TEXT, "the body; CloudEvents with the row if not given"),
-        key("headers", Shape::Map { name: &WORD, of: &TEMPLATE_TEXT, least: 1 }, "headers of the message"),
+        key(
+            "headers",
+            Shape::Map {
+                name: &WORD,
+                of: &TEMPLATE_TEXT,
+                least: 1,
+            },
+            "headers of the message",
+        ),
     ],
 };
 
@@ -99,16 +205,39 @@ static ROW: Record = Record {
     what: "a row",
     one_of: &[],
     keys: &[
-        key("table", Shape::Text(&TABLE), "the other table; the same name if not given"),
-        key("key", Shape::List { of: &Shape::Text(&IDENT), least: 1 }, "the other table's key columns; the same as here if not given"),
-        key("columns", Shape::Map { name: &IDENT, of: &Shape::Text(&EXPRESSION), least: 1 }, "the other table's columns, each with an expression; the same columns if not given"),
+        key(
+            "table",
+            Shape::Text(&TABLE),
+            "the other table; the same name if not given",
+        ),
+        key(
+            "key",
+            Shape::List {
+                of: &Shape::Text(&IDENT),
+                least: 1,
+            },
+            "the other table's key columns; the same as here if not given",
+        ),
+        key(
+            "columns",
+            Shape::Map {
+                name: &IDENT,
+                of: &Shape::Text(&EXPRESSION),
+                least: 1,
+            },
+            "the other table's columns, each with an expression; the same columns if not given",
+        ),
     ],
 };
 
 static WARN: Record = Record {
     what: "a warning",
     one_of: &[],
-    keys: &[required("message", Shape::Text(&IN_DATABASE), "the text of the warning")],
+    keys: &[required(
+        "message",
+        Shape::Text(&IN_DATABASE),
+        "the text of the warning",
+    )],
 };
 
 static NOTIFY: Record = Record {
@@ -125,6 +254,13 @@ static SQL: Record = Record {
     one_of: &[],
     keys: &[
         required("function", Shape::Text(&FUNCTION), "the function, `schema.function`"),
-        key("arguments", Shape::List { of: &Shape::Text(&IN_DATABASE), least: 0 }, "its arguments, each a text; none if not given"),
+        key(
+            "arguments",
+            Shape::List {
+                of: &Shape::Text(&IN_DATABASE),
+                least: 0,
+            },
+            "its arguments, each a text; none if not given",
+        ),
     ],
 };
