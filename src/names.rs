@@ -21,7 +21,7 @@ pub const MAX_NAME_BYTES: usize = 63;
 /// The name of a table, view, function or sequence together with its schema, as the catalogue spells them.
 ///
 /// `Display` and [`QualifiedName::parse`] are inverse to each other for every name the server can hold.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 pub struct QualifiedName {
     pub schema: String,
     pub name: String,

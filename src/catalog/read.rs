@@ -25,7 +25,10 @@ pub fn read(client: &mut impl GenericClient, schema: &str, roles: &[&str]) -> Re
         tables: tables.into_values().map(|found| (found.name, found.table)).collect(),
         sequences: sequences(client, schema)?,
         roles: client
-            .query("select rolname::text from pg_catalog.pg_roles where rolname = any ($1::text[])", &[&roles])?
+            .query(
+                "select rolname::text from pg_catalog.pg_roles where rolname = any ($1::text[])",
+                &[&roles],
+            )?
             .iter()
             .map(|row| row.get(0))
             .collect(),
@@ -110,7 +113,11 @@ fn tables(client: &mut impl GenericClient, schema: &str) -> Result<BTreeMap<u32,
             let table = Table {
                 oid,
                 partitioned: row.get(3),
-                persistence: if row.get(4) { Persistence::Unlogged } else { Persistence::Permanent },
+                persistence: if row.get(4) {
+                    Persistence::Unlogged
+                } else {
+                    Persistence::Permanent
+                },
                 inherits: row.get(6),
                 owned: row.get(7),
                 owner: row.get(8),
@@ -121,13 +128,23 @@ fn tables(client: &mut impl GenericClient, schema: &str) -> Result<BTreeMap<u32,
                 natts: row.get(13),
                 ..Table::default()
             };
-            (oid, Found { name: name(row, 1), table, parent: row.get(5) })
+            (
+                oid,
+                Found {
+                    name: name(row, 1),
+                    table,
+                    parent: row.get(5),
+                },
+            )
         })
         .collect())
 }
 
 fn name(row: &Row, at: usize) -> QualifiedName {
-    QualifiedName { schema: row.get(at), name: row.get(at + 1) }
+    QualifiedName {
+        schema: row.get(at),
+        name: row.get(at + 1),
+    }
 }
 
 fn add_columns(client: &mut impl GenericClient, tables: &mut BTreeMap<u32, Found>) -> Result<()> {
@@ -158,7 +175,12 @@ fn add_columns(client: &mut impl GenericClient, tables: &mut BTreeMap<u32, Found
                 b'v' => Generated::Virtual,
                 _ => Generated::No,
             };
-            found.table.columns.push(Column { attnum: row.get(1), name: row.get(2), r#type: row.get(3), generated });
+            found.table.columns.push(Column {
+                attnum: row.get(1),
+                name: row.get(2),
+                r#type: row.get(3),
+                generated,
+            });
         }
     }
     Ok(())
@@ -220,7 +242,10 @@ fn add_sequences(client: &mut impl GenericClient, tables: &mut BTreeMap<u32, Fou
 
 /// Gives every table its ancestors, and every partitioned table the partitions below it.
 fn nest_partitions(tables: &mut BTreeMap<u32, Found>) {
-    let parents: HashMap<u32, u32> = tables.iter().filter_map(|(oid, found)| Some((*oid, found.parent?))).collect();
+    let parents: HashMap<u32, u32> = tables
+        .iter()
+        .filter_map(|(oid, found)| Some((*oid, found.parent?)))
+        .collect();
     let ancestry: Vec<(u32, Vec<u32>)> = parents
         .keys()
         .map(|oid| {
@@ -235,7 +260,9 @@ fn nest_partitions(tables: &mut BTreeMap<u32, Found>) {
         .collect();
     for (oid, above) in ancestry {
         for ancestor in &above {
-            let Some(uniform) = same_order(tables, *ancestor, oid) else { continue };
+            let Some(uniform) = same_order(tables, *ancestor, oid) else {
+                continue;
+            };
             let found = &tables[&oid];
             let partition = Partition {
                 oid,
@@ -278,8 +305,12 @@ fn sequences(client: &mut impl GenericClient, schema: &str) -> Result<BTreeMap<Q
     Ok(rows
         .iter()
         .map(|row| {
-            let sequence =
-                Sequence { oid: row.get(2), owned: row.get(3), owner: row.get(4), extension: row.get(5) };
+            let sequence = Sequence {
+                oid: row.get(2),
+                owned: row.get(3),
+                owner: row.get(4),
+                extension: row.get(5),
+            };
             (name(row, 0), sequence)
         })
         .collect())

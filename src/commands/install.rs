@@ -29,7 +29,9 @@ pub struct Args {
 }
 
 pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
-    context.output.accept(&[Format::Table, Format::Json, Format::Sql, Format::Markdown])?;
+    context
+        .output
+        .accept(&[Format::Table, Format::Json, Format::Sql, Format::Markdown])?;
     let manifest = context.load(&args.manifest.manifest)?;
     let saved = args.plan.as_deref().map(fingerprint).transpose()?;
     let mut session = context.connect(Some(&manifest))?;
@@ -55,7 +57,9 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     )?;
     drop(progress);
     if !plan.is_empty() {
-        context.output.say(format!("installed: {} taken", count(plan.steps.len(), "step")));
+        context
+            .output
+            .say(format!("installed: {} taken", count(plan.steps.len(), "step")));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -63,20 +67,27 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
 /// Refuses a plan that loses something, unless that was allowed.
 pub(super) fn allowed(plan: &Plan, allow_destroy: bool) -> Result<()> {
     if plan.destroys() && !allow_destroy {
-        let losses: Vec<String> =
-            plan.steps.iter().filter(|step| step.destroys).map(|step| format!("{}: {}", step.object, step.effect)).collect();
-        return Err(Error::message(Kind::Refused, format!("this would destroy: {}", losses.join("; ")))
-            .hint("say `--allow-destroy` when that is what you want; nothing was changed"));
+        let losses: Vec<String> = plan
+            .steps
+            .iter()
+            .filter(|step| step.destroys)
+            .map(|step| format!("{}: {}", step.object, step.effect))
+            .collect();
+        return Err(
+            Error::message(Kind::Refused, format!("this would destroy: {}", losses.join("; ")))
+                .hint("say `--allow-destroy` when that is what you want; nothing was changed"),
+        );
     }
     Ok(())
 }
 
 fn fits(plan: &Plan, saved: Option<&str>) -> Result<()> {
     match saved {
-        Some(saved) if saved != plan.fingerprint => {
-            Err(Error::message(Kind::Refused, "the saved plan no longer fits: the manifest or the database has changed since")
-                .hint("make and review a new one with `emaj plan -o json`; nothing was changed"))
-        }
+        Some(saved) if saved != plan.fingerprint => Err(Error::message(
+            Kind::Refused,
+            "the saved plan no longer fits: the manifest or the database has changed since",
+        )
+        .hint("make and review a new one with `emaj plan -o json`; nothing was changed")),
         _ => Ok(()),
     }
 }
@@ -88,5 +99,8 @@ fn fingerprint(path: &Path) -> Result<String> {
     };
     let text = std::fs::read_to_string(path).map_err(|error| bad(error.to_string()))?;
     let saved: serde_json::Value = serde_json::from_str(&text).map_err(|error| bad(error.to_string()))?;
-    saved["fingerprint"].as_str().map(str::to_owned).ok_or_else(|| bad("it has no fingerprint".to_owned()))
+    saved["fingerprint"]
+        .as_str()
+        .map(str::to_owned)
+        .ok_or_else(|| bad("it has no fingerprint".to_owned()))
 }

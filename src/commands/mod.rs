@@ -79,14 +79,20 @@ pub struct LockArgs {
 
 impl LockArgs {
     pub fn locking(&self) -> Locking {
-        Locking { timeout: self.lock_timeout, wait: self.wait }
+        Locking {
+            timeout: self.lock_timeout,
+            wait: self.wait,
+        }
     }
 }
 
 /// Reads `500`, `500ms`, `5s`, `2min`, `1h`.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let number: u64 = digits.trim().parse().map_err(|_| format!("`{text}` is no time: write `500ms`, `5s` or `2min`"))?;
+    let number: u64 = digits
+        .trim()
+        .parse()
+        .map_err(|_| format!("`{text}` is no time: write `500ms`, `5s` or `2min`"))?;
     let factor = match text[digits.len()..].trim() {
         "" | "ms" => 1,
         "s" => 1_000,
@@ -94,7 +100,10 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         "h" => 3_600_000,
         unit => return Err(format!("`{unit}` is no unit of time: use ms, s, min or h")),
     };
-    number.checked_mul(factor).map(Duration::from_millis).ok_or_else(|| format!("`{text}` is too long"))
+    number
+        .checked_mul(factor)
+        .map(Duration::from_millis)
+        .ok_or_else(|| format!("`{text}` is too long"))
 }
 
 /// What every verb is handed.
@@ -111,7 +120,11 @@ impl Context {
     /// # Errors
     /// Environment variables that are not text.
     pub fn new(connection: ConnectionArgs, output: Output) -> Result<Self> {
-        Ok(Context { connection, environment: Environment::current()?, output })
+        Ok(Context {
+            connection,
+            environment: Environment::current()?,
+            output,
+        })
     }
 
     /// Reads and checks a manifest; says its warnings.
@@ -135,7 +148,11 @@ impl Context {
     }
 
     /// Like [`Context::connect`]; `handle` is called with each notice of the server.
-    pub fn connect_with_notices(&self, manifest: Option<&Manifest>, handle: impl Fn(Notice) + Send + Sync + 'static) -> Result<Session> {
+    pub fn connect_with_notices(
+        &self,
+        manifest: Option<&Manifest>,
+        handle: impl Fn(Notice) + Send + Sync + 'static,
+    ) -> Result<Session> {
         let flags = Given {
             uri: self.connection.url.clone().map(Into::into),
             service: self.connection.service.clone(),
@@ -161,8 +178,18 @@ impl Context {
     fn given(&self, manifest: &Manifest) -> Result<Given> {
         let env = |name: &str| self.environment.get(name).map(str::to_owned);
         let mut given = Given {
-            uri: manifest.database.uri.as_ref().map(|uri| uri.resolve(&env)).transpose().map_err(one)?,
-            password: manifest.database.password.as_ref().map(|password| password.resolve(&env)).transpose().map_err(one)?,
+            uri: manifest
+                .database
+                .uri
+                .as_ref()
+                .map(|uri| uri.resolve(&env))
+                .transpose()?,
+            password: manifest
+                .database
+                .password
+                .as_ref()
+                .map(|password| password.resolve(&env))
+                .transpose()?,
             ..Given::default()
         };
         for (keyword, value) in manifest.database.resolve_settings(&env)? {
@@ -176,14 +203,25 @@ impl Context {
     ///
     /// # Errors
     /// [`Kind::NotInstalled`] when there is none in that schema.
-    pub fn installation(&self, args: &InstallationArgs, handle: impl Fn(Notice) + Send + Sync + 'static) -> Result<(Session, String)> {
+    pub fn installation(
+        &self,
+        args: &InstallationArgs,
+        handle: impl Fn(Notice) + Send + Sync + 'static,
+    ) -> Result<(Session, String)> {
         let default = PathBuf::from("emaj.yaml");
         let paths = match args.manifest.as_slice() {
             [] if default.exists() => vec![default],
             named => named.to_vec(),
         };
-        let manifest = if paths.is_empty() { None } else { Some(self.load(&paths)?) };
-        let schema = args.schema.clone().or_else(|| manifest.as_ref().map(|manifest| manifest.schema.clone()));
+        let manifest = if paths.is_empty() {
+            None
+        } else {
+            Some(self.load(&paths)?)
+        };
+        let schema = args
+            .schema
+            .clone()
+            .or_else(|| manifest.as_ref().map(|manifest| manifest.schema.clone()));
         let schema = schema.unwrap_or_else(|| "emaj".to_owned());
         let mut session = self.connect_with_notices(manifest.as_ref(), handle)?;
         let there: bool = session
@@ -193,16 +231,19 @@ impl Context {
                 &[&schema],
             )?
             .get(0);
-        if there { Ok((session, schema)) } else { Err(not_installed(&schema)) }
+        if there {
+            Ok((session, schema))
+        } else {
+            Err(not_installed(&schema))
+        }
     }
 }
 
 /// The error of everything that needs an installation where there is none.
 pub fn not_installed(schema: &str) -> Error {
-    Error::message(Kind::NotInstalled, format!("emaj is not installed in schema `{schema}` of this database"))
-        .hint("`emaj install manifest.yaml` installs it; `--schema` names another schema")
-}
-
-fn one(problem: manifest::Diagnostic) -> Error {
-    manifest::Diagnostics(vec![problem]).into()
+    Error::message(
+        Kind::NotInstalled,
+        format!("emaj is not installed in schema `{schema}` of this database"),
+    )
+    .hint("`emaj install manifest.yaml` installs it; `--schema` names another schema")
 }

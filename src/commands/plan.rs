@@ -22,14 +22,20 @@ pub struct Args {
 }
 
 pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
-    context.output.accept(&[Format::Table, Format::Json, Format::Sql, Format::Markdown])?;
+    context
+        .output
+        .accept(&[Format::Table, Format::Json, Format::Sql, Format::Markdown])?;
     let manifest = context.load(&args.manifest.manifest)?;
     let mut session = context.connect(Some(&manifest))?;
     let (catalog, journal) = install::look(&mut session, &manifest)?;
     let renderer = Renderer::new(&manifest.schema)?;
     let plan = install::plan(&manifest, &catalog, journal.as_ref(), &renderer)?;
     show(&plan, context)?;
-    Ok(ExitCode::from(if args.detailed_exitcode && !plan.is_empty() { 2 } else { 0 }))
+    Ok(ExitCode::from(if args.detailed_exitcode && !plan.is_empty() {
+        2
+    } else {
+        0
+    }))
 }
 
 /// Shows a plan: its steps as data, its notes and its sum as talk.
@@ -38,7 +44,9 @@ pub(super) fn show(plan: &Plan, context: &Context) -> Result<()> {
         context.output.warn(note);
     }
     if plan.is_empty() && matches!(context.output.format(), Format::Table) {
-        context.output.say(format!("nothing to do: {} as the manifest says", are(plan.unchanged)));
+        context
+            .output
+            .say(format!("nothing to do: {} as the manifest says", are(plan.unchanged)));
         return Ok(());
     }
     context.output.data(&Shown { plan })?;
@@ -51,15 +59,30 @@ pub(super) fn show(plan: &Plan, context: &Context) -> Result<()> {
 /// Returns the sum of a plan in one sentence.
 pub(super) fn sum(plan: &Plan) -> String {
     let destroyed = plan.steps.iter().filter(|step| step.destroys).count();
-    let mut text = format!("{} to take, {}", count(plan.steps.len(), "step"), are(plan.unchanged) + " unchanged");
+    let mut text = format!(
+        "{} to take, {}",
+        count(plan.steps.len(), "step"),
+        are(plan.unchanged) + " unchanged"
+    );
     if destroyed > 0 {
-        text.push_str(&format!("; {} something that cannot be made again (`--allow-destroy`)", if destroyed == 1 { "1 destroys".to_owned() } else { format!("{destroyed} destroy") }));
+        text.push_str(&format!(
+            "; {} something that cannot be made again (`--allow-destroy`)",
+            if destroyed == 1 {
+                "1 destroys".to_owned()
+            } else {
+                format!("{destroyed} destroy")
+            }
+        ));
     }
     text
 }
 
 fn are(relations: usize) -> String {
-    format!("{} {}", count(relations, "relation"), if relations == 1 { "is" } else { "are" })
+    format!(
+        "{} {}",
+        count(relations, "relation"),
+        if relations == 1 { "is" } else { "are" }
+    )
 }
 
 /// A plan as rows; as JSON it is the plan itself, which `install --plan` reads back.
@@ -71,7 +94,10 @@ struct Shown<'a> {
 
 impl Tabular for Shown<'_> {
     fn columns(&self) -> Vec<Column> {
-        ["", "what", "because", "lock", "effect"].into_iter().map(Column::left).collect()
+        ["", "what", "because", "lock", "effect"]
+            .into_iter()
+            .map(Column::left)
+            .collect()
     }
 
     fn rows(&self) -> Vec<Vec<String>> {
@@ -84,7 +110,11 @@ impl Tabular for Shown<'_> {
 }
 
 fn row(step: &Step) -> Vec<String> {
-    let effect = if step.destroys { format!("DESTROYS: {}", step.effect) } else { step.effect.clone() };
+    let effect = if step.destroys {
+        format!("DESTROYS: {}", step.effect)
+    } else {
+        step.effect.clone()
+    };
     vec![
         step.action.sign().to_owned(),
         step.object.clone(),

@@ -29,7 +29,9 @@ pub struct Args {
 }
 
 pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
-    context.output.accept(&[Format::Table, Format::Json, Format::Sql, Format::Markdown])?;
+    context
+        .output
+        .accept(&[Format::Table, Format::Json, Format::Sql, Format::Markdown])?;
     let manifest = context.load(&args.manifest.manifest)?;
     let mut session = context.connect(Some(&manifest))?;
     let renderer = Renderer::new(&manifest.schema)?;
@@ -43,17 +45,27 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     if args.dry_run || first.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    context.output.confirm("Take all of this out of the database?", args.yes)?;
+    context
+        .output
+        .confirm("Take all of this out of the database?", args.yes)?;
     let progress = context.output.progress("uninstalling", None);
     let plan = install::apply(
         &mut session,
         &manifest,
         args.lock.locking(),
         &make,
-        &mut |plan| if plan.fingerprint == first.fingerprint { Ok(()) } else { install_command::allowed(plan, args.yes) },
+        &mut |plan| {
+            if plan.fingerprint == first.fingerprint {
+                Ok(())
+            } else {
+                install_command::allowed(plan, args.yes)
+            }
+        },
         &|_, _| progress.advance(1),
     )?;
     drop(progress);
-    context.output.say(format!("uninstalled: {} taken", count(plan.steps.len(), "step")));
+    context
+        .output
+        .say(format!("uninstalled: {} taken", count(plan.steps.len(), "step")));
     Ok(ExitCode::SUCCESS)
 }

@@ -34,8 +34,11 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// # Errors
 /// Whatever the server answers; an interval of the manifest that PostgreSQL does not understand.
 pub fn look(session: &mut Session, manifest: &Manifest) -> Result<(Catalog, Option<Journal>)> {
-    let mut transaction =
-        session.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start()?;
+    let mut transaction = session
+        .build_transaction()
+        .isolation_level(IsolationLevel::RepeatableRead)
+        .read_only(true)
+        .start()?;
     let found = read(&mut transaction, manifest)?;
     transaction.rollback()?;
     Ok(found)
@@ -43,15 +46,34 @@ pub fn look(session: &mut Session, manifest: &Manifest) -> Result<(Catalog, Opti
 
 fn read(client: &mut Transaction<'_>, manifest: &Manifest) -> Result<(Catalog, Option<Journal>)> {
     act_as_owner(client, &manifest.schema)?;
-    let roles: Vec<&str> = [&manifest.roles.admin, &manifest.roles.viewer].into_iter().flatten().map(String::as_str).collect();
+    let roles: Vec<&str> = [&manifest.roles.admin, &manifest.roles.viewer]
+        .into_iter()
+        .flatten()
+        .map(String::as_str)
+        .collect();
     let mut catalog = catalog::read(client, &manifest.schema, &roles)?;
-    let journal = if catalog.server.schema_extension.is_some() { None } else { journal::read(client, &manifest.schema)? };
-    let written = manifest.groups.iter().filter_map(|group| group.retention.as_ref()).chain(&manifest.history.retention);
+    let journal = if catalog.server.schema_extension.is_some() {
+        None
+    } else {
+        journal::read(client, &manifest.schema)?
+    };
+    let written = manifest
+        .groups
+        .iter()
+        .filter_map(|group| group.retention.as_ref())
+        .chain(&manifest.history.retention);
     for text in written {
-        let interval = client.query_one("select $1::text::interval::text", &[&text.value]).map_err(|error| {
-            let place = &text.place;
-            Error::from(error).context(format!("{}:{}:{}: this is no interval", place.file().display(), place.line(), place.column()))
-        })?;
+        let interval = client
+            .query_one("select $1::text::interval::text", &[&text.value])
+            .map_err(|error| {
+                let place = &text.place;
+                Error::from(error).context(format!(
+                    "{}:{}:{}: this is no interval",
+                    place.file().display(),
+                    place.line(),
+                    place.column()
+                ))
+            })?;
         catalog.intervals.insert(text.value.clone(), interval.get(0));
     }
     Ok((catalog, journal))
@@ -96,7 +118,9 @@ pub fn apply(
         match tried {
             Err(error) if error.kind() == Kind::Locked => {
                 if Instant::now() + PAUSE > deadline {
-                    let error = error.hint("wait longer with `--wait`, or end the transaction that is in the way; nothing was changed");
+                    let error = error.hint(
+                        "wait longer with `--wait`, or end the transaction that is in the way; nothing was changed",
+                    );
                     return Err(match blocker {
                         Some(blocker) => error.hint(format!("in the way: {blocker}")),
                         None => error,
@@ -118,7 +142,10 @@ fn attempt(
     agreed: &mut String,
     told: &dyn Fn(usize, usize),
 ) -> Result<Plan> {
-    let mut transaction = session.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start()?;
+    let mut transaction = session
+        .build_transaction()
+        .isolation_level(IsolationLevel::ReadCommitted)
+        .start()?;
     transaction.batch_execute(&format!(
         "set local lock_timeout = '{}ms'; set local check_function_bodies = off; set local client_min_messages = warning",
         locking.timeout.as_millis().max(1)
@@ -140,12 +167,22 @@ fn attempt(
             Some(step) => format!("{} {}", verb(step.action), step.object),
             None => "lock the tables".to_owned(),
         };
-        transaction.batch_execute(sql).map_err(|error| pg::classify_in(error, &doing, sql))?;
+        transaction
+            .batch_execute(sql)
+            .map_err(|error| pg::classify_in(error, &doing, sql))?;
         told(at + 1, total);
     }
-    if !plan.is_empty() && plan.steps.iter().all(|step| step.object != format!("schema {}", crate::names::quote_ident(&plan.schema)) || step.action != super::Action::Remove) {
+    if !plan.is_empty()
+        && plan.steps.iter().all(|step| {
+            step.object != format!("schema {}", crate::names::quote_ident(&plan.schema))
+                || step.action != super::Action::Remove
+        })
+    {
         transaction.execute(
-            &format!("select {}._hist('INSTALL', '', $1, $2)", escape_identifier(&manifest.schema)),
+            &format!(
+                "select {}._hist('INSTALL', '', $1, $2)",
+                escape_identifier(&manifest.schema)
+            ),
             &[&plan.manifest, &crate::ui::words::count(plan.steps.len(), "step")],
         )?;
     }
@@ -171,7 +208,10 @@ struct Watch {
 impl Watch {
     fn begin(session: &mut Session) -> Watch {
         let stop = Arc::new(AtomicBool::new(false));
-        let pid = session.query_one("select pg_backend_pid()", &[]).ok().map(|row| row.get::<_, i32>(0));
+        let pid = session
+            .query_one("select pg_backend_pid()", &[])
+            .ok()
+            .map(|row| row.get::<_, i32>(0));
         let thread = pid.zip(session.sibling().ok()).map(|(pid, mut sibling)| {
             let stop = Arc::clone(&stop);
             std::thread::spawn(move || {

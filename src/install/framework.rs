@@ -46,15 +46,33 @@ pub(super) fn plan(
             "nothing is installed yet",
             renderer.render("registry/tables", ())?,
         ));
-        let mut sql: String = functions.iter().map(|function| function.sql.as_str()).collect::<Vec<_>>().join("\n");
-        sql.push_str(&renderer.render("registry/install", context! { version, retention => wanted_retention.unwrap_or("1 year") })?);
+        let mut sql: String = functions
+            .iter()
+            .map(|function| function.sql.as_str())
+            .collect::<Vec<_>>()
+            .join("\n");
+        sql.push_str(&renderer.render(
+            "registry/install",
+            context! { version, retention => wanted_retention.unwrap_or("1 year") },
+        )?);
         let what = count(functions.len(), "function");
-        plan.push(Step::new(Phase::Functions, Action::Create, what, "marks, rollback and statistics in SQL", sql));
+        plan.push(Step::new(
+            Phase::Functions,
+            Action::Create,
+            what,
+            "marks, rollback and statistics in SQL",
+            sql,
+        ));
         return Ok(());
     };
     let changed: Vec<_> = functions
         .iter()
-        .filter(|function| journal.functions.get(&function.name).is_none_or(|there| there.body != function.body))
+        .filter(|function| {
+            journal
+                .functions
+                .get(&function.name)
+                .is_none_or(|there| there.body != function.body)
+        })
         .collect();
     if !changed.is_empty() {
         let mut sql = String::new();
@@ -71,7 +89,13 @@ pub(super) fn plan(
         } else {
             format!("version {} is installed, this is {version}", journal.version)
         };
-        plan.push(Step::new(Phase::Functions, Action::Change, count(changed.len(), "function"), because, sql));
+        plan.push(Step::new(
+            Phase::Functions,
+            Action::Change,
+            count(changed.len(), "function"),
+            because,
+            sql,
+        ));
     }
     let retention = match wanted_retention {
         Some(text) => catalog.intervals.get(text).cloned(),
@@ -82,7 +106,10 @@ pub(super) fn plan(
             Phase::Functions,
             Action::Change,
             "parameters",
-            format!("history is kept for {}, version {version}", retention.as_deref().unwrap_or("ever")),
+            format!(
+                "history is kept for {}, version {version}",
+                retention.as_deref().unwrap_or("ever")
+            ),
             renderer.render("registry/change", context! { version, retention })?,
         ));
     }
@@ -90,13 +117,22 @@ pub(super) fn plan(
 }
 
 fn drop_function(schema: &str, name: &str, arguments: &str) -> String {
-    format!("drop function if exists {}.{}({arguments});\n", quote_ident(schema), quote_ident(name))
+    format!(
+        "drop function if exists {}.{}({arguments});\n",
+        quote_ident(schema),
+        quote_ident(name)
+    )
 }
 
 /// The roles that are there, or will be after the plan.
 pub(super) fn roles<'m>(manifest: &'m Manifest, catalog: &Catalog) -> Vec<&'m str> {
     let there = |role: &&str| catalog.server.may_create_role || catalog.roles.iter().any(|known| known == role);
-    [&manifest.roles.admin, &manifest.roles.viewer].into_iter().flatten().map(String::as_str).filter(there).collect()
+    [&manifest.roles.admin, &manifest.roles.viewer]
+        .into_iter()
+        .flatten()
+        .map(String::as_str)
+        .filter(there)
+        .collect()
 }
 
 /// Plans the roles and what they may do; a role that is missing and may not be created is said, not insisted on.
@@ -128,28 +164,47 @@ pub(super) fn plan_grants(
             renderer.render("registry/role", context! { role })?,
         ));
     }
-    let new_role = there.iter().any(|role| journal.is_none_or(|journal| !journal.grantees.contains(*role)));
-    let new_function = plan.steps.iter().any(|step| step.phase == Phase::Functions && step.object.contains("function"));
+    let new_role = there
+        .iter()
+        .any(|role| journal.is_none_or(|journal| !journal.grantees.contains(*role)));
+    let new_function = plan
+        .steps
+        .iter()
+        .any(|step| step.phase == Phase::Functions && step.object.contains("function"));
     if !new_role && !new_function {
         return Ok(());
     }
     let functions = renderer.functions()?;
-    let admin_functions: Vec<&str> =
-        functions.iter().map(|function| function.name.as_str()).filter(|name| name.starts_with("emaj_") && *name != "emaj_snap_group").collect();
-    let logs = journal.iter().flat_map(|journal| journal.logs.iter().map(String::as_str));
-    let tables: Vec<&str> = REGISTRY.iter().copied().chain(logs).collect();
-    let granted = |role: &Option<String>| -> Vec<String> { role.iter().filter(|role| there.contains(&role.as_str())).cloned().collect() };
+    // A snap on the server writes files there: that right is not emaj's to give.
+    let for_admin = |name: &String| name.starts_with("emaj_") && name != "emaj_snap_group";
+    let admin_functions: Vec<String> = functions
+        .into_iter()
+        .map(|function| function.name)
+        .filter(for_admin)
+        .collect();
+    let logs = journal.iter().flat_map(|journal| journal.logs.iter().cloned());
+    let tables: Vec<String> = REGISTRY.iter().map(|table| (*table).to_owned()).chain(logs).collect();
+    let granted = |role: &Option<String>| -> Vec<String> {
+        role.iter()
+            .filter(|role| there.contains(&role.as_str()))
+            .cloned()
+            .collect()
+    };
     plan.push(Step::new(
         Phase::Functions,
         Action::Change,
         "privileges",
-        if there.is_empty() { "closed to everybody but the owner".to_owned() } else { format!("for {}; closed to everybody else", there.join(", ")) },
+        if there.is_empty() {
+            "closed to everybody but the owner".to_owned()
+        } else {
+            format!("for {}; closed to everybody else", there.join(", "))
+        },
         renderer.render(
             "registry/grant",
             context! {
                 admins => granted(&manifest.roles.admin),
                 viewers => granted(&manifest.roles.viewer),
-                tables, admin_functions, viewer_functions => VIEWER_FUNCTIONS,
+                tables, admin_functions, viewer_functions => VIEWER_FUNCTIONS.to_vec(),
             },
         )?,
     ));

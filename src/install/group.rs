@@ -22,11 +22,15 @@ pub(super) fn plan(
     let name = &wanted.group.name.value;
     let known = journal.and_then(|journal| journal.groups.get(name));
     let object = format!("group {name}");
-    let retention = wanted.group.retention.as_ref().and_then(|text| catalog.intervals.get(&text.value).cloned());
+    let retention = wanted
+        .group
+        .retention
+        .as_ref()
+        .and_then(|text| catalog.intervals.get(&text.value).cloned());
     let values = |because: &str| {
         context! {
             group => name, manifest => wanted.manifest, rollback => wanted.group.rollback,
-            comment => wanted.group.comment, retention => retention, because => because,
+            comment => wanted.group.comment.clone(), retention => retention.clone(), because => because,
         }
     };
     match known {
@@ -40,7 +44,11 @@ pub(super) fn plan(
         Some(known) => {
             let mut reasons = Vec::new();
             if known.rollback != wanted.group.rollback {
-                reasons.push(if wanted.group.rollback { "it is to be rolled back" } else { "it is audit-only now" });
+                reasons.push(if wanted.group.rollback {
+                    "it is to be rolled back"
+                } else {
+                    "it is audit-only now"
+                });
             }
             if known.comment != wanted.group.comment {
                 reasons.push("its comment");
@@ -73,15 +81,26 @@ pub(super) fn plan(
     let relations = count(wanted.tables.len() + wanted.sequences.len(), "relation");
     if starts {
         let sql = renderer.render("group/begin", context! { group => name })?;
-        let because = if known.is_some() { "its state is to be logging, and it is idle" } else { "its state is to be logging" };
+        let because = if known.is_some() {
+            "its state is to be logging, and it is idle"
+        } else {
+            "its state is to be logging"
+        };
         plan.push(
-            Step::new(Phase::Start, Action::Start, object, because, sql).effect(format!("sets the first mark on {relations}")),
+            Step::new(Phase::Start, Action::Start, object, because, sql)
+                .effect(format!("sets the first mark on {relations}")),
         );
     } else if logging && plan.steps[before..].iter().any(|step| step.phase >= Phase::Capture) {
         let sql = renderer.render("mark/install", context! { group => name })?;
         plan.push(
-            Step::new(Phase::Start, Action::Create, format!("mark of group {name}"), "its content changes while it logs", sql)
-                .effect("a moment to roll back to from now on"),
+            Step::new(
+                Phase::Start,
+                Action::Create,
+                format!("mark of group {name}"),
+                "its content changes while it logs",
+                sql,
+            )
+            .effect("a moment to roll back to from now on"),
         );
     }
     Ok(())

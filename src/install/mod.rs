@@ -45,7 +45,12 @@ impl From<PlanError> for Error {
 ///
 /// # Errors
 /// Every problem between manifest and database at once, each with its place in the manifest.
-pub fn plan(manifest: &Manifest, catalog: &Catalog, journal: Option<&Journal>, renderer: &Renderer) -> Result<Plan, PlanError> {
+pub fn plan(
+    manifest: &Manifest,
+    catalog: &Catalog,
+    journal: Option<&Journal>,
+    renderer: &Renderer,
+) -> Result<Plan, PlanError> {
     wanted::check_server(manifest, catalog, journal)?;
     let wanted = wanted::resolve(manifest, catalog, journal)?;
     let mut plan = Plan::new(manifest, wanted.notes);

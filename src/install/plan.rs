@@ -86,7 +86,13 @@ pub struct Step {
 }
 
 impl Step {
-    pub fn new(phase: Phase, action: Action, object: impl Into<String>, because: impl Into<String>, sql: String) -> Self {
+    pub fn new(
+        phase: Phase,
+        action: Action,
+        object: impl Into<String>,
+        because: impl Into<String>,
+        sql: String,
+    ) -> Self {
         Step {
             phase,
             action,
@@ -213,7 +219,12 @@ impl Plan {
         );
         for (step, sql) in self.statements() {
             if let Some(step) = step {
-                script.push_str(&format!("\n-- {} {}: {}\n", step.action.sign(), one_line(&step.object), one_line(&step.because)));
+                script.push_str(&format!(
+                    "\n-- {} {}: {}\n",
+                    step.action.sign(),
+                    one_line(&step.object),
+                    one_line(&step.because)
+                ));
             } else {
                 script.push_str("\n-- from here on writers of these tables wait\n");
             }

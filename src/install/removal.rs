@@ -26,39 +26,85 @@ pub(super) fn plan(
     let Some(journal) = journal else { return Ok(()) };
     let kept = |oid: u32| {
         wanted.iter().any(|group| {
-            group.tables.iter().any(|table| table.table.oid == oid) || group.sequences.iter().any(|(_, sequence)| *sequence == oid)
+            group.tables.iter().any(|table| table.table.oid == oid)
+                || group.sequences.iter().any(|(_, sequence)| *sequence == oid)
         })
     };
-    for (name, group) in journal.groups.iter().filter(|(_, group)| group.manifest == manifest.name) {
-        let relations: Vec<&Relation> = journal.relations.iter().filter(|relation| relation.group == *name).collect();
+    for (name, group) in journal
+        .groups
+        .iter()
+        .filter(|(_, group)| group.manifest == manifest.name)
+    {
+        let relations: Vec<&Relation> = journal
+            .relations
+            .iter()
+            .filter(|relation| relation.group == *name)
+            .collect();
         if wanted.iter().all(|wanted| wanted.group.name.value != *name) {
             let moved = relations.iter().filter(|relation| kept(relation.oid)).count();
-            drop_group(plan, name, "the manifest does not declare it any more", &relations[..], moved, renderer)?;
+            drop_group(
+                plan,
+                name,
+                "the manifest does not declare it any more",
+                &relations[..],
+                moved,
+                renderer,
+            )?;
             continue;
         }
         for relation in relations.iter().filter(|relation| !kept(relation.oid)) {
             let there = catalog.table(relation.oid).is_some() || relation.kind == 'S';
-            let because = if there { "the manifest does not name it any more" } else { "it is gone from the database" };
+            let because = if there {
+                "the manifest does not name it any more"
+            } else {
+                "it is gone from the database"
+            };
             table::end(plan, relation, because, group.active_marks, renderer);
         }
-        if group.logging && relations.iter().any(|relation| !kept(relation.oid)) && !plan.steps.iter().any(|step| step.object == format!("mark of group {name}")) {
+        if group.logging
+            && relations.iter().any(|relation| !kept(relation.oid))
+            && !plan
+                .steps
+                .iter()
+                .any(|step| step.object == format!("mark of group {name}"))
+        {
             let sql = renderer.render("mark/install", context! { group => name })?;
             plan.push(
-                Step::new(Phase::Start, Action::Create, format!("mark of group {name}"), "its content changes while it logs", sql)
-                    .effect("a moment to roll back to from now on"),
+                Step::new(
+                    Phase::Start,
+                    Action::Create,
+                    format!("mark of group {name}"),
+                    "its content changes while it logs",
+                    sql,
+                )
+                .effect("a moment to roll back to from now on"),
             );
         }
     }
     Ok(())
 }
 
-fn drop_group(plan: &mut Plan, name: &str, because: &str, relations: &[&Relation], moved: usize, renderer: &Renderer) -> Result<(), RenderError> {
+fn drop_group(
+    plan: &mut Plan,
+    name: &str,
+    because: &str,
+    relations: &[&Relation],
+    moved: usize,
+    renderer: &Renderer,
+) -> Result<(), RenderError> {
     let sql = renderer.render("group/remove", context! { group => name })?;
     let mut step = Step::new(Phase::Removal, Action::Remove, format!("group {name}"), because, sql)
-        .effect(format!("the logs and marks of {} are lost; the tables stay", count(relations.len() - moved, "relation")))
+        .effect(format!(
+            "the logs and marks of {} are lost; the tables stay",
+            count(relations.len() - moved, "relation")
+        ))
         .destroying();
     step.lock = Some(Lock::AccessExclusive);
-    step.tables = relations.iter().filter(|relation| relation.kind != 'S').map(|relation| relation.oid).collect();
+    step.tables = relations
+        .iter()
+        .filter(|relation| relation.kind != 'S')
+        .map(|relation| relation.oid)
+        .collect();
     plan.push(step);
     Ok(())
 }
@@ -67,56 +113,112 @@ fn drop_group(plan: &mut Plan, name: &str, because: &str, relations: &[&Relation
 ///
 /// # Errors
 /// Objects of somebody else in the schema; rights that are missing.
-pub fn uninstall(manifest: &Manifest, all: bool, catalog: &Catalog, journal: &Journal, renderer: &Renderer) -> Result<Plan, PlanError> {
+pub fn uninstall(
+    manifest: &Manifest,
+    all: bool,
+    catalog: &Catalog,
+    journal: &Journal,
+    renderer: &Renderer,
+) -> Result<Plan, PlanError> {
     let mut plan = Plan::new(manifest, Vec::new());
     let refuse = |kind, message: String, next: String| {
-        Err(Problems(vec![Problem { kind, what: Diagnostic::of_file(std::path::Path::new("database"), message).next(next) }]).into())
+        Err(Problems(vec![Problem {
+            kind,
+            what: Diagnostic::of_file(std::path::Path::new("database"), message).next(next),
+        }])
+        .into())
     };
     if !catalog.server.owns_schema {
         let owner = catalog.server.schema_owner.clone().unwrap_or_default();
         return refuse(
             Kind::Denied,
             format!("schema {} belongs to role {owner}", quote_ident(&manifest.schema)),
-            format!("connect as {owner}, or: grant {owner} to {}", quote_ident(&catalog.server.role)),
+            format!(
+                "connect as {owner}, or: grant {owner} to {}",
+                quote_ident(&catalog.server.role)
+            ),
         );
     }
-    let (ours, others): (Vec<_>, Vec<_>) = journal.groups.iter().partition(|(_, group)| all || group.manifest == manifest.name);
+    let (ours, others): (Vec<_>, Vec<_>) = journal
+        .groups
+        .iter()
+        .partition(|(_, group)| all || group.manifest == manifest.name);
     for (name, group) in &ours {
-        let relations: Vec<&Relation> = journal.relations.iter().filter(|relation| relation.group == **name).collect();
-        drop_group(&mut plan, name, &format!("uninstall of manifest `{}`", group.manifest), &relations, 0, renderer)?;
+        let relations: Vec<&Relation> = journal
+            .relations
+            .iter()
+            .filter(|relation| relation.group == **name)
+            .collect();
+        drop_group(
+            &mut plan,
+            name,
+            &format!("uninstall of manifest `{}`", group.manifest),
+            &relations,
+            0,
+            renderer,
+        )?;
     }
     if !others.is_empty() {
         let names: Vec<&str> = others.iter().map(|(name, _)| name.as_str()).collect();
-        plan.notes.push(format!("schema {} stays: it holds the groups of other manifests ({})", quote_ident(&manifest.schema), names.join(", ")));
+        plan.notes.push(format!(
+            "schema {} stays: it holds the groups of other manifests ({})",
+            quote_ident(&manifest.schema),
+            names.join(", ")
+        ));
         return Ok(plan.finish(renderer));
     }
     let functions = renderer.functions()?;
-    let own_function = |name: &str| functions.iter().any(|function| function.name == name) || journal.logs.contains(name);
+    let own_function =
+        |name: &str| functions.iter().any(|function| function.name == name) || journal.logs.contains(name);
     let foreign: Vec<&str> = journal
         .tables
         .keys()
         .filter(|name| !REGISTRY.contains(&name.as_str()) && !journal.logs.contains(*name))
-        .chain(journal.views.iter().filter(|view| !journal.relations.iter().any(|relation| relation.guard.as_ref() == Some(view))))
+        .chain(journal.views.iter().filter(|view| {
+            !journal
+                .relations
+                .iter()
+                .any(|relation| relation.guard.as_ref() == Some(view))
+        }))
         .chain(journal.functions.keys().filter(|name| !own_function(name)))
         .map(String::as_str)
         .collect();
     if !foreign.is_empty() {
         return refuse(
             Kind::Refused,
-            format!("schema {} holds objects that emaj did not make: {}", quote_ident(&manifest.schema), foreign.join(", ")),
+            format!(
+                "schema {} holds objects that emaj did not make: {}",
+                quote_ident(&manifest.schema),
+                foreign.join(", ")
+            ),
             "move them to another schema, or drop them".to_owned(),
         );
     }
     let dropped: Vec<_> = functions
         .iter()
-        .filter_map(|function| Some(context! { name => function.name, arguments => journal.functions.get(&function.name)?.arguments }))
+        .filter_map(|function| {
+            Some(context! { name => &function.name, arguments => &journal.functions.get(&function.name)?.arguments })
+        })
         .collect();
-    let tables: Vec<&str> = REGISTRY.iter().copied().filter(|table| journal.tables.contains_key(*table)).collect();
-    let sql = renderer.render("registry/drop", context! { functions => dropped, tables, roles => journal.roles })?;
+    let tables: Vec<&str> = REGISTRY
+        .iter()
+        .copied()
+        .filter(|table| journal.tables.contains_key(*table))
+        .collect();
+    let sql = renderer.render(
+        "registry/drop",
+        context! { functions => dropped, tables, roles => journal.roles.clone() },
+    )?;
     plan.push(
-        Step::new(Phase::Removal, Action::Remove, format!("schema {}", quote_ident(&manifest.schema)), "no group is left", sql)
-            .effect("nothing of emaj remains")
-            .destroying(),
+        Step::new(
+            Phase::Removal,
+            Action::Remove,
+            format!("schema {}", quote_ident(&manifest.schema)),
+            "no group is left",
+            sql,
+        )
+        .effect("nothing of emaj remains")
+        .destroying(),
     );
     Ok(plan.finish(renderer))
 }

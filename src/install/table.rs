@@ -1,6 +1,7 @@
 //! The steps for one table or sequence of a group: capture it, or let its capture follow what has changed.
 
-use minijinja::{Value, context};
+use minijinja::context;
+use minijinja::value::{Serde, Value};
 use serde::Serialize;
 
 use super::plan::{Action, Lock, Phase, Plan, Step};
@@ -13,7 +14,15 @@ use crate::render::{RenderError, Renderer, TriggerNames, function};
 use crate::ui::words::count;
 
 /// emaj's own columns of every log table.
-const OWN_COLUMNS: &[&str] = &["emaj_gid", "emaj_txid", "emaj_changed", "emaj_ord", "emaj_verb", "emaj_tuple", "emaj_user"];
+const OWN_COLUMNS: &[&str] = &[
+    "emaj_gid",
+    "emaj_txid",
+    "emaj_changed",
+    "emaj_ord",
+    "emaj_verb",
+    "emaj_tuple",
+    "emaj_user",
+];
 
 /// What the tables of one group have in common.
 pub(super) struct Setting<'a> {
@@ -80,7 +89,15 @@ pub(super) fn plan(
     journal: Option<&Journal>,
     renderer: &Renderer,
 ) -> Result<(), RenderError> {
-    let known = journal.and_then(|journal| Some((journal, journal.relations.iter().find(|relation| relation.oid == wanted.table.oid)?)));
+    let known = journal.and_then(|journal| {
+        Some((
+            journal,
+            journal
+                .relations
+                .iter()
+                .find(|relation| relation.oid == wanted.table.oid)?,
+        ))
+    });
     let Some((journal, known)) = known else {
         let taken = Taken { journal, plan };
         let capture = capture(setting, wanted, &taken, None, renderer);
@@ -88,10 +105,28 @@ pub(super) fn plan(
     };
     if let Some(reason) = must_begin_anew(setting, wanted, journal, known) {
         end(plan, known, &reason, setting.active_marks, renderer);
-        let capture = capture(setting, wanted, &Taken { journal: Some(journal), plan }, None, renderer);
+        let capture = capture(
+            setting,
+            wanted,
+            &Taken {
+                journal: Some(journal),
+                plan,
+            },
+            None,
+            renderer,
+        );
         return create(plan, &capture, wanted, &reason, renderer);
     }
-    let capture = capture(setting, wanted, &Taken { journal: Some(journal), plan }, Some(known), renderer);
+    let capture = capture(
+        setting,
+        wanted,
+        &Taken {
+            journal: Some(journal),
+            plan,
+        },
+        Some(known),
+        renderer,
+    );
     follow(plan, setting, wanted, &capture, journal, known, renderer)
 }
 
@@ -109,17 +144,32 @@ pub(super) fn plan_sequence(
     match known {
         Some(known) if known.group == *group && known.name == *name => plan.unchanged += 1,
         Some(known) if known.group == *group => {
-            let sql = renderer.render("sequence/rename", context! { id => known.id, name => Value::from(minijinja::value::Serde(name)) })?;
-            plan.push(Step::new(Phase::Groups, Action::Change, format!("sequence {name}"), format!("it was {}", known.name), sql));
+            let sql = renderer.render(
+                "sequence/rename",
+                context! { id => known.id, name => serde_value(name) },
+            )?;
+            plan.push(Step::new(
+                Phase::Groups,
+                Action::Change,
+                format!("sequence {name}"),
+                format!("it was {}", known.name),
+                sql,
+            ));
         }
         _ => {
             if let Some(known) = known {
                 end(plan, known, "it moves to another group", setting.active_marks, renderer);
             }
-            let sql = renderer.render("sequence/register", context! { group, oid, name => Value::from(minijinja::value::Serde(name)) })?;
+            let sql = renderer.render("sequence/register", context! { group, oid, name => serde_value(name) })?;
             plan.push(
-                Step::new(Phase::Capture, Action::Create, format!("sequence {name}"), "in the group, and not noted yet", sql)
-                    .effect("its state is noted at every mark"),
+                Step::new(
+                    Phase::Capture,
+                    Action::Create,
+                    format!("sequence {name}"),
+                    "in the group, and not noted yet",
+                    sql,
+                )
+                .effect("its state is noted at every mark"),
             );
         }
     }
@@ -131,13 +181,22 @@ pub(super) fn end(plan: &mut Plan, known: &Relation, because: &str, marks: i64, 
     let schema = postgres_protocol::escape::escape_identifier(renderer.schema());
     let sql = format!("select {schema}._end_relation({});", known.id);
     let noun = if known.kind == 'S' { "sequence" } else { "table" };
-    let mut step = Step::new(Phase::Capture, Action::Remove, format!("{noun} {}", known.name), because, sql);
+    let mut step = Step::new(
+        Phase::Capture,
+        Action::Remove,
+        format!("{noun} {}", known.name),
+        because,
+        sql,
+    );
     if known.kind != 'S' {
         step = step.locking(Lock::AccessExclusive, known.oid);
     }
     let effect = match marks {
         0 => "its log stays readable until the group is reset".to_owned(),
-        marks => format!("{} can no longer be rolled back to; its log stays readable until the group is reset", count(marks.unsigned_abs(), "mark")),
+        marks => format!(
+            "{} can no longer be rolled back to; its log stays readable until the group is reset",
+            count(marks.unsigned_abs(), "mark")
+        ),
     };
     step = step.effect(effect);
     plan.push(if marks > 0 { step.destroying() } else { step });
@@ -159,18 +218,34 @@ impl Taken<'_> {
 }
 
 /// Why the capture of a known table cannot simply go on.
-fn must_begin_anew(setting: &Setting<'_>, wanted: &WantedTable<'_>, journal: &Journal, known: &Relation) -> Option<String> {
+fn must_begin_anew(
+    setting: &Setting<'_>,
+    wanted: &WantedTable<'_>,
+    journal: &Journal,
+    known: &Relation,
+) -> Option<String> {
     if known.group != setting.group.name.value {
-        return Some(format!("it moves from group {} to group {}", known.group, setting.group.name.value));
+        return Some(format!(
+            "it moves from group {} to group {}",
+            known.group, setting.group.name.value
+        ));
     }
     let Some(there) = known.log.as_ref().and_then(|log| journal.tables.get(log)) else {
         return Some("its log table is gone".to_owned());
     };
     for captured in &known.columns {
-        match wanted.table.columns.iter().find(|column| column.attnum == captured.attnum) {
+        match wanted
+            .table
+            .columns
+            .iter()
+            .find(|column| column.attnum == captured.attnum)
+        {
             None => return Some(format!("column {} is gone", captured.log)),
             Some(column) if column.r#type != captured.r#type => {
-                return Some(format!("column {} is {} now and was {}", column.name, column.r#type, captured.r#type));
+                return Some(format!(
+                    "column {} is {} now and was {}",
+                    column.name, column.r#type, captured.r#type
+                ));
             }
             Some(_) => {}
         }
@@ -189,13 +264,22 @@ fn capture<'a>(
     renderer: &Renderer,
 ) -> Capture<'a> {
     let table = wanted.table;
-    let context: Vec<Extra> = setting.group.context.iter().map(|column| extra(&column.value)).collect();
+    let context: Vec<Extra> = setting
+        .group
+        .context
+        .iter()
+        .map(|column| extra(&column.value))
+        .collect();
     let name_parts = [sanitized(&wanted.name.schema), sanitized(&wanted.name.name)];
-    let derive = |suffix: &str| {
-        derived_name(&[&name_parts[0], &name_parts[1]], suffix, &|name| taken.contains(name))
-    };
-    let log = known.and_then(|known| known.log.clone()).unwrap_or_else(|| derive("_log"));
-    let guard = wanted.guard.then(|| known.and_then(|known| known.guard.clone()).unwrap_or_else(|| derive("_guard")));
+    let derive = |suffix: &str| derived_name(&[&name_parts[0], &name_parts[1]], suffix, &|name| taken.contains(name));
+    let log = known
+        .and_then(|known| known.log.clone())
+        .unwrap_or_else(|| derive("_log"));
+    let guard = wanted.guard.then(|| {
+        known
+            .and_then(|known| known.guard.clone())
+            .unwrap_or_else(|| derive("_guard"))
+    });
     let columns = columns(table, &context);
     let triggers = renderer.triggers();
     let of_application = |trigger: &catalog::Trigger| !triggers.contains(&trigger.name);
@@ -209,19 +293,41 @@ fn capture<'a>(
         partitioned: table.partitioned,
         log,
         guard,
-        attnums: columns.iter().filter(|column| column.captured).map(|column| column.attnum).collect(),
+        attnums: columns
+            .iter()
+            .filter(|column| column.captured)
+            .map(|column| column.attnum)
+            .collect(),
         columns,
         context,
-        context_declared: setting.group.context.iter().map(|column| declared(&column.value)).collect(),
+        context_declared: setting
+            .group
+            .context
+            .iter()
+            .map(|column| declared(&column.value))
+            .collect(),
         key: &table.key,
         key_deferrable: table.key_deferrable,
         natts: table.natts,
         priority: wanted.priority,
         triggered: table.triggers.iter().any(of_application)
-            || table.partitions.iter().any(|partition| partition.triggers.iter().any(of_application)),
+            || table
+                .partitions
+                .iter()
+                .any(|partition| partition.triggers.iter().any(of_application)),
         keep_triggers: &wanted.keep_triggers,
-        uniform: table.partitions.iter().filter(|partition| partition.leaf && partition.uniform).map(|partition| partition.oid).collect(),
-        partitions: table.partitions.iter().filter(|partition| partition.leaf).map(|partition| partition.name.as_str()).collect(),
+        uniform: table
+            .partitions
+            .iter()
+            .filter(|partition| partition.leaf && partition.uniform)
+            .map(|partition| partition.oid)
+            .collect(),
+        partitions: table
+            .partitions
+            .iter()
+            .filter(|partition| partition.leaf)
+            .map(|partition| partition.name.as_str())
+            .collect(),
         enabled: setting.enabled,
         readers: &setting.readers,
     }
@@ -233,9 +339,15 @@ fn sanitized(name: &str) -> String {
 }
 
 fn columns(table: &catalog::Table, context: &[Extra]) -> Vec<Column> {
-    let mut used: Vec<String> = OWN_COLUMNS.iter().map(|name| (*name).to_owned()).chain(context.iter().map(|extra| extra.column.clone())).collect();
+    let mut used: Vec<String> = OWN_COLUMNS
+        .iter()
+        .map(|name| (*name).to_owned())
+        .chain(context.iter().map(|extra| extra.column.clone()))
+        .collect();
     let columns = table.columns.iter().enumerate().map(|(at, column)| {
-        let log = derived_name(&[&sanitized(&column.name)], "", &|name| used.iter().any(|taken| taken == name));
+        let log = derived_name(&[&sanitized(&column.name)], "", &|name| {
+            used.iter().any(|taken| taken == name)
+        });
         used.push(log.clone());
         Column {
             attnum: column.attnum,
@@ -251,12 +363,16 @@ fn columns(table: &catalog::Table, context: &[Extra]) -> Vec<Column> {
 
 fn extra(column: &ContextColumn) -> Extra {
     match column {
-        ContextColumn::ApplicationName => {
-            Extra { column: "emaj_application_name".to_owned(), r#type: "text", value: "current_setting('application_name')".to_owned() }
-        }
-        ContextColumn::ClientAddr => {
-            Extra { column: "emaj_client_addr".to_owned(), r#type: "inet", value: "inet_client_addr()".to_owned() }
-        }
+        ContextColumn::ApplicationName => Extra {
+            column: "emaj_application_name".to_owned(),
+            r#type: "text",
+            value: "current_setting('application_name')".to_owned(),
+        },
+        ContextColumn::ClientAddr => Extra {
+            column: "emaj_client_addr".to_owned(),
+            r#type: "inet",
+            value: "inet_client_addr()".to_owned(),
+        },
         ContextColumn::Setting(name) => Extra {
             column: derived_name(&["emaj", &name.replace('.', "_")], "", &|_| false),
             r#type: "text",
@@ -273,9 +389,14 @@ fn declared(column: &ContextColumn) -> String {
     }
 }
 
-fn create(plan: &mut Plan, capture: &Capture<'_>, wanted: &WantedTable<'_>, because: &str, renderer: &Renderer) -> Result<(), RenderError> {
-    let serde = minijinja::value::Serde(capture);
-    let values = || Value::from(minijinja::value::Serde(&serde.0));
+fn create(
+    plan: &mut Plan,
+    capture: &Capture<'_>,
+    wanted: &WantedTable<'_>,
+    because: &str,
+    renderer: &Renderer,
+) -> Result<(), RenderError> {
+    let values = || serde_value(capture);
     let mut sql = renderer.render_value("log/table", values())?;
     sql.push('\n');
     sql.push_str(&renderer.render_value("log/function", values())?);
@@ -286,9 +407,19 @@ fn create(plan: &mut Plan, capture: &Capture<'_>, wanted: &WantedTable<'_>, beca
     plan.names.insert(capture.log.clone());
     plan.names.extend(capture.guard.clone());
     plan.push(
-        Step::new(Phase::Logs, Action::Create, format!("log of {}", wanted.name), because, sql)
-            .locking(Lock::AccessShare, capture.oid)
-            .effect(if capture.guard.is_some() { "captured columns cannot be dropped" } else { "no guard: a dropped column stops writes" }),
+        Step::new(
+            Phase::Logs,
+            Action::Create,
+            format!("log of {}", wanted.name),
+            because,
+            sql,
+        )
+        .locking(Lock::AccessShare, capture.oid)
+        .effect(if capture.guard.is_some() {
+            "captured columns cannot be dropped"
+        } else {
+            "no guard: a dropped column stops writes"
+        }),
     );
     let mut sql = renderer.render_value("log/triggers", values())?;
     sql.push('\n');
@@ -302,7 +433,10 @@ fn create(plan: &mut Plan, capture: &Capture<'_>, wanted: &WantedTable<'_>, beca
             sql,
         )
         .locking(Lock::ShareRowExclusive, capture.oid)
-        .effect(format!("writers wait; no row is read (about {})", count(wanted.table.rows as u64, "row"))),
+        .effect(format!(
+            "writers wait; no row is read (about {})",
+            count(wanted.table.rows as u64, "row")
+        )),
     );
     Ok(())
 }
@@ -317,12 +451,24 @@ fn follow(
     known: &Relation,
     renderer: &Renderer,
 ) -> Result<(), RenderError> {
-    let values = || Value::from(minijinja::value::Serde(capture));
+    let values = || serde_value(capture);
     let mut reasons: Vec<String> = Vec::new();
-    let renamed: Vec<&Column> = capture.columns.iter().filter(|column| known_column(known, column).is_some_and(|old| old.log != column.log)).collect();
-    let added: Vec<&Column> = capture.columns.iter().filter(|column| column.captured && known_column(known, column).is_none()).collect();
+    let renamed: Vec<&Column> = capture
+        .columns
+        .iter()
+        .filter(|column| known_column(known, column).is_some_and(|old| old.log != column.log))
+        .collect();
+    let added: Vec<&Column> = capture
+        .columns
+        .iter()
+        .filter(|column| column.captured && known_column(known, column).is_none())
+        .collect();
     let there = &journal.tables[&capture.log];
-    let added_context: Vec<&Extra> = capture.context.iter().filter(|extra| !there.contains(&extra.column)).collect();
+    let added_context: Vec<&Extra> = capture
+        .context
+        .iter()
+        .filter(|extra| !there.contains(&extra.column))
+        .collect();
     let mut note = |condition: bool, reason: &dyn Fn() -> String| {
         if condition {
             reasons.push(reason());
@@ -336,39 +482,74 @@ fn follow(
     for column in &added {
         note(true, &|| format!("column {} is new", column.name));
     }
-    note(known.context != capture.context_declared, &|| "its context columns".to_owned());
-    note(known.key != capture.key || known.key_deferrable != capture.key_deferrable, &|| "its primary key is another".to_owned());
-    note(known.mode.as_deref() != Some(capture.mode), &|| format!("by {} now: {}", capture.mode, wanted.because));
+    note(known.context != capture.context_declared, &|| {
+        "its context columns".to_owned()
+    });
+    note(
+        known.key != capture.key || known.key_deferrable != capture.key_deferrable,
+        &|| "its primary key is another".to_owned(),
+    );
+    note(known.mode.as_deref() != Some(capture.mode), &|| {
+        format!("by {} now: {}", capture.mode, wanted.because)
+    });
     note(known.priority != capture.priority, &|| "its priority".to_owned());
-    note(known.keep_triggers != capture.keep_triggers, &|| "the triggers it keeps".to_owned());
-    note(known.guard.is_some() != capture.guard.is_some(), &|| if capture.guard.is_some() { "it is to be guarded" } else { "it is no longer guarded" }.to_owned());
-    note(capture.guard.as_ref().is_some_and(|guard| known.guard.is_some() && !journal.views.contains(guard)), &|| "its guard is gone".to_owned());
+    note(known.keep_triggers != capture.keep_triggers, &|| {
+        "the triggers it keeps".to_owned()
+    });
+    note(known.guard.is_some() != capture.guard.is_some(), &|| {
+        if capture.guard.is_some() {
+            "it is to be guarded"
+        } else {
+            "it is no longer guarded"
+        }
+        .to_owned()
+    });
+    note(
+        capture
+            .guard
+            .as_ref()
+            .is_some_and(|guard| known.guard.is_some() && !journal.views.contains(guard)),
+        &|| "its guard is gone".to_owned(),
+    );
 
     let rendered = function(renderer.render_value("log/function", values())?);
-    let body = journal.functions.get(&capture.log).map(|function| function.body.as_str());
+    let body = journal
+        .functions
+        .get(&capture.log)
+        .map(|function| function.body.as_str());
     let triggers = triggers_differ(capture, wanted, journal, renderer.triggers());
     let mode_changes = known.mode.as_deref() != Some(capture.mode);
     note(body.is_none(), &|| "its capture function is gone".to_owned());
-    note(body.is_some_and(|body| body != rendered.body) && added.is_empty() && !mode_changes && known.context == capture.context_declared, &|| {
-        "its capture function is not the one that belongs there".to_owned()
-    });
+    note(
+        body.is_some_and(|body| body != rendered.body)
+            && added.is_empty()
+            && !mode_changes
+            && known.context == capture.context_declared,
+        &|| "its capture function is not the one that belongs there".to_owned(),
+    );
     // Missing or switched off while the group logs: changes may have been lost, so earlier marks are no targets any more.
     let gap = setting.enabled && triggers == Triggers::Broken && !mode_changes;
-    note(gap, &|| "its capture was missing or switched off: changes made meanwhile are not in the log".to_owned());
+    note(gap, &|| {
+        "its capture was missing or switched off: changes made meanwhile are not in the log".to_owned()
+    });
     note(triggers == Triggers::Partitions, &|| "partitions have come".to_owned());
     let quiet = known.natts != Some(capture.natts);
     if reasons.is_empty() && !quiet {
         plan.unchanged += 1;
         return Ok(());
     }
-    let because = if reasons.is_empty() { "an uncaptured column came and went".to_owned() } else { reasons.join("; ") };
+    let because = if reasons.is_empty() {
+        "an uncaptured column came and went".to_owned()
+    } else {
+        reasons.join("; ")
+    };
     let mut sql = renderer.render_value(
         "log/follow",
         context! {
             id => known.id, gap, added => serde_value(&added), added_context => serde_value(&added_context),
             renamed => renamed.iter().map(|column| {
                 let from = known_column(known, column).map_or("", |old| old.log.as_str());
-                context! { from, to => column.log, attnum => column.attnum }
+                context! { from, to => &column.log, attnum => column.attnum }
             }).collect::<Vec<_>>(),
             ..values()
         },
@@ -377,10 +558,19 @@ fn follow(
         sql.push('\n');
         sql.push_str(&rendered.sql);
     }
-    let shape_changes = !added.is_empty() || known.guard != capture.guard || capture.guard.as_ref().is_some_and(|guard| !journal.views.contains(guard));
+    let shape_changes = !added.is_empty()
+        || known.guard != capture.guard
+        || capture
+            .guard
+            .as_ref()
+            .is_some_and(|guard| !journal.views.contains(guard));
     if shape_changes {
         if let Some(old) = known.guard.as_ref().filter(|_| capture.guard.is_none()) {
-            sql.push_str(&format!("\ndrop view if exists {}.{};", quoted(renderer.schema()), quoted(old)));
+            sql.push_str(&format!(
+                "\ndrop view if exists {}.{};",
+                quoted(renderer.schema()),
+                quoted(old)
+            ));
         } else if capture.guard.is_some() {
             sql.push('\n');
             sql.push_str(&renderer.render_value("log/guard", values())?);
@@ -390,15 +580,27 @@ fn follow(
     if triggers != Triggers::Right {
         lock = Lock::AccessExclusive;
         sql.push('\n');
-        sql.push_str(&renderer.render("log/untrigger", context! { drop_triggers => own_triggers(wanted, renderer.triggers()) })?);
+        sql.push_str(&renderer.render(
+            "log/untrigger",
+            context! { drop_triggers => own_triggers(wanted, renderer.triggers()) },
+        )?);
         sql.push('\n');
         sql.push_str(&renderer.render_value("log/triggers", values())?);
     }
-    let mut step = Step::new(Phase::Capture, Action::Change, format!("capture of {}", wanted.name), because, sql)
-        .locking(lock, capture.oid)
-        .effect("writers wait; the log goes on without a gap");
+    let mut step = Step::new(
+        Phase::Capture,
+        Action::Change,
+        format!("capture of {}", wanted.name),
+        because,
+        sql,
+    )
+    .locking(lock, capture.oid)
+    .effect("writers wait; the log goes on without a gap");
     if gap {
-        step = step.effect(format!("{} can no longer be rolled back to", count(setting.active_marks.unsigned_abs(), "mark")));
+        step = step.effect(format!(
+            "{} can no longer be rolled back to",
+            count(setting.active_marks.unsigned_abs(), "mark")
+        ));
         if setting.active_marks > 0 {
             step = step.destroying();
         }
@@ -412,7 +614,7 @@ fn known_column<'k>(known: &'k Relation, column: &Column) -> Option<&'k journal:
 }
 
 fn serde_value<T: Serialize>(value: T) -> Value {
-    Value::from(minijinja::value::Serde(value))
+    Value::from(Serde(value))
 }
 
 fn quoted(name: &str) -> String {
@@ -428,17 +630,31 @@ enum Triggers {
     Broken,
 }
 
-fn triggers_differ(capture: &Capture<'_>, wanted: &WantedTable<'_>, journal: &Journal, names: &TriggerNames) -> Triggers {
-    let Some(function) = journal.functions.get(&capture.log).map(|function| function.oid) else { return Triggers::Broken };
+fn triggers_differ(
+    capture: &Capture<'_>,
+    wanted: &WantedTable<'_>,
+    journal: &Journal,
+    names: &TriggerNames,
+) -> Triggers {
+    let Some(function) = journal.functions.get(&capture.log).map(|function| function.oid) else {
+        return Triggers::Broken;
+    };
     let right = |triggers: &[catalog::Trigger], name: &str| {
         let fires = |state| (state == 'A') == capture.enabled;
-        triggers.iter().any(|trigger| trigger.name == name && trigger.function == function && fires(trigger.state))
+        triggers
+            .iter()
+            .any(|trigger| trigger.name == name && trigger.function == function && fires(trigger.state))
     };
     let expected: &[&str] = match wanted.mode {
         Mode::Statement => &[&names.insert, &names.update, &names.delete, &names.truncate],
         Mode::Row => &[&names.row, &names.truncate],
     };
-    let own = wanted.table.triggers.iter().filter(|trigger| names.contains(&trigger.name)).count();
+    let own = wanted
+        .table
+        .triggers
+        .iter()
+        .filter(|trigger| names.contains(&trigger.name))
+        .count();
     if own != expected.len() || !expected.iter().all(|name| right(&wanted.table.triggers, name)) {
         return Triggers::Broken;
     }
@@ -457,8 +673,11 @@ fn triggers_differ(capture: &Capture<'_>, wanted: &WantedTable<'_>, journal: &Jo
 /// emaj's triggers of a table and its partitions, clones left out: they go with their parent's.
 fn own_triggers(wanted: &WantedTable<'_>, names: &TriggerNames) -> Vec<Value> {
     let of = |table: String, triggers: &[catalog::Trigger]| {
-        let own = triggers.iter().filter(|trigger| names.contains(&trigger.name) && !trigger.cloned);
-        own.map(|trigger| context! { name => trigger.name, table => table }).collect::<Vec<_>>()
+        let own = triggers
+            .iter()
+            .filter(|trigger| names.contains(&trigger.name) && !trigger.cloned);
+        own.map(|trigger| context! { name => &trigger.name, table => &table })
+            .collect::<Vec<_>>()
     };
     let mut all = of(wanted.name.to_string(), &wanted.table.triggers);
     for partition in &wanted.table.partitions {

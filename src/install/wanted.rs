@@ -113,14 +113,25 @@ pub(super) fn check_server(manifest: &Manifest, catalog: &Catalog, journal: Opti
     } else if server.schema_owner.is_none() && !server.may_create_schema {
         problem(
             Kind::Denied,
-            format!("role {} may not create a schema in database {}", quote_ident(&server.role), quote_ident(&server.database)),
-            format!("grant create on database {} to {}", quote_ident(&server.database), quote_ident(&server.role)),
+            format!(
+                "role {} may not create a schema in database {}",
+                quote_ident(&server.role),
+                quote_ident(&server.database)
+            ),
+            format!(
+                "grant create on database {} to {}",
+                quote_ident(&server.database),
+                quote_ident(&server.role)
+            ),
         );
     } else if journal.is_some() && !server.owns_schema {
         let owner = server.schema_owner.clone().unwrap_or_default();
         problem(
             Kind::Denied,
-            format!("schema {schema} belongs to role {owner}, and {} is not a member of it", quote_ident(&server.role)),
+            format!(
+                "schema {schema} belongs to role {owner}, and {} is not a member of it",
+                quote_ident(&server.role)
+            ),
             format!("connect as {owner}, or: grant {owner} to {}", quote_ident(&server.role)),
         );
     }
@@ -129,18 +140,42 @@ pub(super) fn check_server(manifest: &Manifest, catalog: &Catalog, journal: Opti
     {
         problem(
             Kind::Refused,
-            "this database is a restored copy: its marks and logs were written in another cluster or database".to_owned(),
-            "history and logs stay readable; `emaj uninstall --all --allow-destroy`, then install, starts afresh".to_owned(),
+            "this database is a restored copy: its marks and logs were written in another cluster or database"
+                .to_owned(),
+            "history and logs stay readable; `emaj uninstall --all --allow-destroy`, then install, starts afresh"
+                .to_owned(),
         );
     }
-    if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(Problems(problems))
+    }
 }
 
 /// Resolves every group of the manifest.
-pub(super) fn resolve<'a>(manifest: &'a Manifest, catalog: &'a Catalog, journal: Option<&Journal>) -> Result<Wanted<'a>, Problems> {
-    let mut resolver = Resolver { manifest, catalog, journal, problems: Vec::new(), notes: Vec::new(), taken: BTreeMap::new() };
+pub(super) fn resolve<'a>(
+    manifest: &'a Manifest,
+    catalog: &'a Catalog,
+    journal: Option<&Journal>,
+) -> Result<Wanted<'a>, Problems> {
+    let mut resolver = Resolver {
+        manifest,
+        catalog,
+        journal,
+        problems: Vec::new(),
+        notes: Vec::new(),
+        taken: BTreeMap::new(),
+    };
     let groups = manifest.groups.iter().map(|group| resolver.group(group)).collect();
-    if resolver.problems.is_empty() { Ok(Wanted { groups, notes: resolver.notes }) } else { Err(Problems(resolver.problems)) }
+    if resolver.problems.is_empty() {
+        Ok(Wanted {
+            groups,
+            notes: resolver.notes,
+        })
+    } else {
+        Err(Problems(resolver.problems))
+    }
 }
 
 struct Resolver<'a, 'j> {
@@ -155,7 +190,10 @@ struct Resolver<'a, 'j> {
 
 impl<'a> Resolver<'a, '_> {
     fn problem(&mut self, kind: Kind, place: &Place, message: String, next: impl Into<String>) {
-        self.problems.push(Problem { kind, what: Diagnostic::error(place, message).next(next) });
+        self.problems.push(Problem {
+            kind,
+            what: Diagnostic::error(place, message).next(next),
+        });
     }
 
     fn group(&mut self, group: &'a Group) -> WantedGroup<'a> {
@@ -171,7 +209,9 @@ impl<'a> Resolver<'a, '_> {
                 continue;
             }
             if let Some(extension) = &table.extension {
-                self.notes.push(format!("table {name} is left out: it belongs to the extension `{extension}`"));
+                self.notes.push(format!(
+                    "table {name} is left out: it belongs to the extension `{extension}`"
+                ));
                 continue;
             }
             if let Some(wanted) = self.table(group, name, table) {
@@ -182,17 +222,30 @@ impl<'a> Resolver<'a, '_> {
             self.notes.push(format!("group `{}` holds no table", group.name.value));
         }
         let sequences = self.sequences(group, &tables);
-        WantedGroup { group, manifest: &self.manifest.name, tables, sequences }
+        WantedGroup {
+            group,
+            manifest: &self.manifest.name,
+            tables,
+            sequences,
+        }
     }
 
     fn check_owner(&mut self, group: &Group) {
-        let owner = self.journal.and_then(|journal| journal.groups.get(&group.name.value)).map(|known| known.manifest.clone());
+        let owner = self
+            .journal
+            .and_then(|journal| journal.groups.get(&group.name.value))
+            .map(|known| known.manifest.clone());
         if let Some(owner) = owner.filter(|owner| *owner != self.manifest.name) {
             self.problem(
                 Kind::Refused,
                 &group.name.place,
-                format!("group `{}` is there already and belongs to manifest `{owner}`", group.name.value),
-                format!("choose another name for the group; or, if this is that manifest, write `name: {owner}` at its top"),
+                format!(
+                    "group `{}` is there already and belongs to manifest `{owner}`",
+                    group.name.value
+                ),
+                format!(
+                    "choose another name for the group; or, if this is that manifest, write `name: {owner}` at its top"
+                ),
             );
         }
     }
@@ -204,13 +257,23 @@ impl<'a> Resolver<'a, '_> {
             match pattern.is_exact() {
                 Some(name) if !chosen.contains(&name) => {
                     let nearest = nearest(&name, self.catalog.tables.keys());
-                    let what = Diagnostic::error(place, format!("there is no table {name} in database {}", self.catalog.server.database))
-                        .nearest(nearest)
-                        .next("only tables and partitioned tables can be in a group");
-                    self.problems.push(Problem { kind: Kind::Manifest, what });
+                    let what = Diagnostic::error(
+                        place,
+                        format!("there is no table {name} in database {}", self.catalog.server.database),
+                    )
+                    .nearest(nearest)
+                    .next("only tables and partitioned tables can be in a group");
+                    self.problems.push(Problem {
+                        kind: Kind::Manifest,
+                        what,
+                    });
                 }
                 Some(_) => {}
-                None => self.notes.push(format!("{}: pattern `{pattern}` of group `{}` matches nothing", place_text(place), group.name.value)),
+                None => self.notes.push(format!(
+                    "{}: pattern `{pattern}` of group `{}` matches nothing",
+                    place_text(place),
+                    group.name.value
+                )),
             }
         }
         for options in &group.table_options {
@@ -218,7 +281,10 @@ impl<'a> Resolver<'a, '_> {
                 self.problem(
                     Kind::Manifest,
                     &options.table.place,
-                    format!("table {} has options and is not in group `{}`", options.table.value, group.name.value),
+                    format!(
+                        "table {} has options and is not in group `{}`",
+                        options.table.value, group.name.value
+                    ),
                     "add it to the group's `tables`, or take the options out",
                 );
             }
@@ -235,12 +301,20 @@ impl<'a> Resolver<'a, '_> {
             self.problem(
                 Kind::Denied,
                 place,
-                format!("table {name} belongs to role {}, and {role} may not act for it", table.owner),
+                format!(
+                    "table {name} belongs to role {}, and {role} may not act for it",
+                    table.owner
+                ),
                 format!("grant {} to {role}, or run this as the owner", table.owner),
             );
         }
         if table.columns.is_empty() {
-            self.problem(Kind::Manifest, place, format!("table {name} has no column"), "take it out of the group");
+            self.problem(
+                Kind::Manifest,
+                place,
+                format!("table {name} has no column"),
+                "take it out of the group",
+            );
         }
         if table.rls_forced && !self.catalog.server.bypasses_rls {
             self.problem(
@@ -266,9 +340,15 @@ impl<'a> Resolver<'a, '_> {
                 "alter table … set logged, or take it out of the group",
             );
         }
-        let (mode, because) = self.mode(options.map_or(Capture::Auto, |options| options.capture), name, table, place);
-        let keep_triggers: Vec<String> =
-            options.map(|options| options.keep_triggers.iter().map(|kept| kept.value.clone()).collect()).unwrap_or_default();
+        let (mode, because) = self.mode(
+            options.map_or(Capture::Auto, |options| options.capture),
+            name,
+            table,
+            place,
+        );
+        let keep_triggers: Vec<String> = options
+            .map(|options| options.keep_triggers.iter().map(|kept| kept.value.clone()).collect())
+            .unwrap_or_default();
         for kept in options.iter().flat_map(|options| &options.keep_triggers) {
             if !table.triggers.iter().any(|trigger| trigger.name == kept.value) {
                 let known: Vec<&str> = table.triggers.iter().map(|trigger| trigger.name.as_str()).collect();
@@ -276,7 +356,11 @@ impl<'a> Resolver<'a, '_> {
                     Kind::Manifest,
                     &kept.place,
                     format!("table {name} has no trigger `{}`", kept.value),
-                    if known.is_empty() { "it has no trigger at all".to_owned() } else { format!("it has: {}", known.join(", ")) },
+                    if known.is_empty() {
+                        "it has no trigger at all".to_owned()
+                    } else {
+                        format!("it has: {}", known.join(", "))
+                    },
                 );
             }
         }
@@ -307,7 +391,10 @@ impl<'a> Resolver<'a, '_> {
         let Some(journal) = self.journal else { return };
         let holder = journal.relations.iter().find(|relation| {
             related.contains(&relation.oid)
-                && journal.groups.get(&relation.group).is_some_and(|group| group.manifest != self.manifest.name)
+                && journal
+                    .groups
+                    .get(&relation.group)
+                    .is_some_and(|group| group.manifest != self.manifest.name)
         });
         if let Some(holder) = holder {
             let owner = &journal.groups[&holder.group].manifest;
@@ -338,7 +425,10 @@ impl<'a> Resolver<'a, '_> {
                 self.problem(
                     Kind::Manifest,
                     place,
-                    format!("table {name} cannot be captured by statement: it is {}", reason.trim_start_matches("takes part in ")),
+                    format!(
+                        "table {name} cannot be captured by statement: it is {}",
+                        reason.trim_start_matches("takes part in ")
+                    ),
                     "leave `capture` out, or write `capture: row`",
                 );
                 (Mode::Row, reason.to_owned())
@@ -353,15 +443,27 @@ impl<'a> Resolver<'a, '_> {
         let owned: BTreeSet<u32> = tables
             .iter()
             .flat_map(|wanted| {
-                let below = wanted.table.partitions.iter().filter_map(|partition| self.catalog.table(partition.oid));
-                wanted.table.sequences.iter().chain(below.flat_map(|(_, table)| &table.sequences)).copied()
+                let below = wanted
+                    .table
+                    .partitions
+                    .iter()
+                    .filter_map(|partition| self.catalog.table(partition.oid));
+                wanted
+                    .table
+                    .sequences
+                    .iter()
+                    .chain(below.flat_map(|(_, table)| &table.sequences))
+                    .copied()
             })
             .collect();
         let schemas: BTreeSet<&str> = tables.iter().map(|wanted| wanted.name.schema.as_str()).collect();
         let all = self.catalog.sequences.iter();
         let chosen: Vec<(&QualifiedName, u32)> = match &group.sequences {
             Sequences::None => Vec::new(),
-            Sequences::Owned => all.filter(|(_, sequence)| owned.contains(&sequence.oid)).map(|(name, sequence)| (name, sequence.oid)).collect(),
+            Sequences::Owned => all
+                .filter(|(_, sequence)| owned.contains(&sequence.oid))
+                .map(|(name, sequence)| (name, sequence.oid))
+                .collect(),
             Sequences::All => all
                 .filter(|(name, sequence)| owned.contains(&sequence.oid) || schemas.contains(name.schema.as_str()))
                 .map(|(name, sequence)| (name, sequence.oid))
@@ -380,8 +482,14 @@ impl<'a> Resolver<'a, '_> {
                 self.problem(
                     Kind::Denied,
                     &group.name.place,
-                    format!("sequence {name} belongs to role {}, and {role} may not act for it", sequence.owner),
-                    format!("grant {} to {role}, or leave it out with `sequences: …`", sequence.owner),
+                    format!(
+                        "sequence {name} belongs to role {}, and {role} may not act for it",
+                        sequence.owner
+                    ),
+                    format!(
+                        "grant {} to {role}, or leave it out with `sequences: …`",
+                        sequence.owner
+                    ),
                 );
             }
             self.check_taken(group, name, oid, &empty, &group.name.place);
@@ -391,17 +499,27 @@ impl<'a> Resolver<'a, '_> {
     }
 
     fn listed(&mut self, patterns: &'a [Located<Pattern>]) -> Vec<(&'a QualifiedName, u32)> {
-        let selection = crate::names::select(patterns.iter().map(|pattern| &pattern.value), self.catalog.sequences.keys());
+        let selection = crate::names::select(
+            patterns.iter().map(|pattern| &pattern.value),
+            self.catalog.sequences.keys(),
+        );
         for at in selection.idle {
             let Located { value: pattern, place } = &patterns[at];
             if let Some(name) = pattern.is_exact() {
                 let what = Diagnostic::error(place, format!("there is no sequence {name}"))
                     .nearest(nearest(&name, self.catalog.sequences.keys()))
                     .next("name a sequence of this database");
-                self.problems.push(Problem { kind: Kind::Manifest, what });
+                self.problems.push(Problem {
+                    kind: Kind::Manifest,
+                    what,
+                });
             }
         }
-        selection.chosen.into_iter().map(|name| (name, self.catalog.sequences[name].oid)).collect()
+        selection
+            .chosen
+            .into_iter()
+            .map(|name| (name, self.catalog.sequences[name].oid))
+            .collect()
     }
 }
 
@@ -412,7 +530,12 @@ pub(super) fn wants_logging(group: &Group) -> bool {
 
 fn pattern_place<'g>(group: &'g Group, name: &QualifiedName) -> &'g Place {
     let adding = |pattern: &&Located<Pattern>| !pattern.value.excludes() && pattern.value.matches(name);
-    group.tables.iter().rev().find(adding).map_or(&group.name.place, |pattern| &pattern.place)
+    group
+        .tables
+        .iter()
+        .rev()
+        .find(adding)
+        .map_or(&group.name.place, |pattern| &pattern.place)
 }
 
 fn place_text(place: &Place) -> String {

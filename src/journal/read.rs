@@ -48,7 +48,11 @@ pub fn read(client: &mut impl GenericClient, schema: &str) -> Result<Option<Jour
            from pg_catalog.pg_proc p where pronamespace = $1::text::regnamespace",
         &[&s],
     )? {
-        let function = Function { oid: row.get(1), body: row.get(2), arguments: row.get(3) };
+        let function = Function {
+            oid: row.get(1),
+            body: row.get(2),
+            arguments: row.get(3),
+        };
         journal.functions.insert(row.get(0), function);
     }
     for row in &client.query(
@@ -64,7 +68,10 @@ pub fn read(client: &mut impl GenericClient, schema: &str) -> Result<Option<Jour
             journal.tables.insert(row.get(0), row.get(2));
         }
     }
-    let logs = client.query(&format!("select rel_log from {s}.emaj_relation where rel_log is not null"), &[])?;
+    let logs = client.query(
+        &format!("select rel_log from {s}.emaj_relation where rel_log is not null"),
+        &[],
+    )?;
     journal.logs = logs.iter().map(|row| row.get(0)).collect();
     for row in &client.query(
         "select r.rolname::text
@@ -110,7 +117,11 @@ fn relations(client: &mut impl GenericClient, s: &str) -> Result<Vec<Relation>> 
         &format!("select col_rel, col_attnum, col_name, col_type from {s}.emaj_column order by col_rel, col_attnum"),
         &[],
     )? {
-        let column = Column { attnum: row.get(1), log: row.get(2), r#type: row.get(3) };
+        let column = Column {
+            attnum: row.get(1),
+            log: row.get(2),
+            r#type: row.get(3),
+        };
         columns.entry(row.get(0)).or_default().push(column);
     }
     let rows = client.query(
@@ -128,7 +139,10 @@ fn relations(client: &mut impl GenericClient, s: &str) -> Result<Vec<Relation>> 
             group: row.get(1),
             oid: row.get(2),
             kind: char::from(row.get::<_, i8>(3) as u8),
-            name: QualifiedName { schema: row.get(4), name: row.get(5) },
+            name: QualifiedName {
+                schema: row.get(4),
+                name: row.get(5),
+            },
             priority: row.get(6),
             mode: row.get(7),
             log: row.get(8),

@@ -153,6 +153,8 @@ fn kind_of_state(state: &SqlState, message: &str) -> Kind {
     match state.code() {
         code if code.starts_with("28") => Kind::Denied,
         "42501" => Kind::Denied,
+        // Raised by emaj's own functions when they refuse; nothing was changed.
+        "EJ001" => Kind::Refused,
         // Lock not available, deadlock.
         "55P03" | "40P01" => Kind::Locked,
         // The same state stands for a statement timeout and for a user's cancel.

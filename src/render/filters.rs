@@ -12,7 +12,11 @@ pub(super) fn register(environment: &mut Environment<'static>) {
             ValueKind::Number | ValueKind::Bool => write!(out, "{value}")?,
             ValueKind::String if value.is_safe() => out.write_str(value.as_str().unwrap_or_default())?,
             kind => {
-                let what = if kind == ValueKind::String { "a bare string".to_owned() } else { format!("a bare {kind}") };
+                let what = if kind == ValueKind::String {
+                    "a bare string".to_owned()
+                } else {
+                    format!("a bare {kind}")
+                };
                 return Err(Error::new(
                     ErrorKind::BadEscape,
                     format!("{what} in SQL: pass it through `ident`, `literal` or `sql`"),
@@ -24,17 +28,28 @@ pub(super) fn register(environment: &mut Environment<'static>) {
     environment.add_filter("ident", |value: &str| Value::from_safe_string(escape_identifier(value)));
     environment.add_filter("literal", literal);
     environment.add_filter("sql", sql);
-    environment.add_filter("texts", |values: Vec<String>| array(values.iter().map(|v| literal_text(v)), "text"));
-    environment.add_filter("attnums", |values: Vec<i64>| array(values.iter().map(ToString::to_string), "smallint"));
-    environment.add_filter("oids", |values: Vec<u32>| array(values.iter().map(ToString::to_string), "oid"));
+    environment.add_filter("texts", |values: Vec<String>| {
+        array(values.iter().map(|v| literal_text(v)), "text")
+    });
+    environment.add_filter("attnums", |values: Vec<i64>| {
+        array(values.iter().map(ToString::to_string), "smallint")
+    });
+    environment.add_filter("oids", |values: Vec<u32>| {
+        array(values.iter().map(ToString::to_string), "oid")
+    });
 }
 
 /// `'text'`, or `null` for none.
 fn literal(value: &Value) -> Result<Value, Error> {
     match value.kind() {
         ValueKind::None => Ok(Value::from_safe_string("null".to_owned())),
-        ValueKind::String => Ok(Value::from_safe_string(literal_text(value.as_str().unwrap_or_default()))),
-        kind => Err(Error::new(ErrorKind::InvalidOperation, format!("`literal` takes a string, not a {kind}"))),
+        ValueKind::String => Ok(Value::from_safe_string(literal_text(
+            value.as_str().unwrap_or_default(),
+        ))),
+        kind => Err(Error::new(
+            ErrorKind::InvalidOperation,
+            format!("`literal` takes a string, not a {kind}"),
+        )),
     }
 }
 
@@ -43,7 +58,10 @@ fn sql(value: &Value) -> Result<Value, Error> {
     match value.kind() {
         ValueKind::String => Ok(Value::from_safe_string(value.as_str().unwrap_or_default().to_owned())),
         ValueKind::Number | ValueKind::Bool => Ok(Value::from_safe_string(value.to_string())),
-        kind => Err(Error::new(ErrorKind::InvalidOperation, format!("`sql` takes a string or a number, not a {kind}"))),
+        kind => Err(Error::new(
+            ErrorKind::InvalidOperation,
+            format!("`sql` takes a string or a number, not a {kind}"),
+        )),
     }
 }
 

@@ -53,7 +53,9 @@ impl TriggerNames {
 
     /// Returns whether `name` is one of them.
     pub fn contains(&self, name: &str) -> bool {
-        [&self.insert, &self.update, &self.delete, &self.row, &self.truncate].into_iter().any(|own| own == name)
+        [&self.insert, &self.update, &self.delete, &self.row, &self.truncate]
+            .into_iter()
+            .any(|own| own == name)
     }
 }
 
@@ -83,11 +85,16 @@ impl Renderer {
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         filters::register(&mut environment);
         for (name, source) in templates::TEMPLATES {
-            environment
-                .add_template(name, source)
-                .map_err(|source| RenderError { template: (*name).to_owned(), source })?;
+            environment.add_template(name, source).map_err(|source| RenderError {
+                template: (*name).to_owned(),
+                source,
+            })?;
         }
-        Ok(Renderer { environment, schema: schema.to_owned(), triggers: TriggerNames::of(schema) })
+        Ok(Renderer {
+            environment,
+            schema: schema.to_owned(),
+            triggers: TriggerNames::of(schema),
+        })
     }
 
     pub fn schema(&self) -> &str {
@@ -105,7 +112,10 @@ impl Renderer {
 
     /// Renders the template `name` with a context that is a template value already.
     pub fn render_value(&self, name: &str, values: Value) -> Result<String, RenderError> {
-        let failed = |source| RenderError { template: name.to_owned(), source };
+        let failed = |source| RenderError {
+            template: name.to_owned(),
+            source,
+        };
         let template = self.environment.get_template(name).map_err(failed)?;
         let base = minijinja::context! { schema => &self.schema, trigger => Value::from(Serde(&self.triggers)) };
         let values = minijinja::context! { ..values, ..base };
@@ -114,14 +124,23 @@ impl Renderer {
 
     /// Renders every function of the framework, in a fixed order.
     pub fn functions(&self) -> Result<Vec<Function>, RenderError> {
-        FUNCTIONS.iter().map(|name| Ok(function(self.render(name, ())?))).collect()
+        FUNCTIONS
+            .iter()
+            .map(|name| Ok(function(self.render(name, ())?)))
+            .collect()
     }
 }
 
 /// Reads name and body off a rendered `create function` statement.
 pub fn function(sql: String) -> Function {
     let head = sql.split('(').next().unwrap_or_default();
-    let name = head.rsplit('.').next().unwrap_or_default().trim().trim_matches('"').to_owned();
+    let name = head
+        .rsplit('.')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .trim_matches('"')
+        .to_owned();
     let body = sql.split("$emaj$").nth(1).unwrap_or_default().to_owned();
     Function { name, sql, body }
 }
@@ -134,7 +153,11 @@ mod tests {
     fn every_template_compiles_and_every_function_renders() {
         let renderer = Renderer::new("emaj").unwrap();
         for function in renderer.functions().unwrap() {
-            assert!(function.sql.starts_with("create or replace function \"emaj\"."), "{}", function.sql);
+            assert!(
+                function.sql.starts_with("create or replace function \"emaj\"."),
+                "{}",
+                function.sql
+            );
             assert!(function.body.trim().len() > 10, "{} has no body", function.name);
         }
     }
@@ -142,7 +165,10 @@ mod tests {
     #[test]
     fn a_bare_string_is_an_error() {
         let mut renderer = Renderer::new("emaj").unwrap();
-        renderer.environment.add_template("bad/bare.sql.j2", "drop table {{ schema }}").unwrap();
+        renderer
+            .environment
+            .add_template("bad/bare.sql.j2", "drop table {{ schema }}")
+            .unwrap();
         let error = renderer.render("bad/bare.sql.j2", ()).unwrap_err();
         assert!(format!("{:#}", anyhow::Error::new(error)).contains("bare string"));
     }
@@ -150,7 +176,10 @@ mod tests {
     #[test]
     fn an_undefined_value_is_an_error() {
         let mut renderer = Renderer::new("emaj").unwrap();
-        renderer.environment.add_template("bad/undefined.sql.j2", "{{ nothing | ident }}").unwrap();
+        renderer
+            .environment
+            .add_template("bad/undefined.sql.j2", "{{ nothing | ident }}")
+            .unwrap();
         assert!(renderer.render("bad/undefined.sql.j2", ()).is_err());
     }
 

@@ -1,4 +1,4 @@
-//! The list of embedded templates; one line each.
+//! The list of embedded templates; one line each. A test holds it against the folder.
 
 macro_rules! templates {
     ($($name:literal),* $(,)?) => {
@@ -9,9 +9,12 @@ macro_rules! templates {
 }
 
 templates! {
+    "group/begin",
     "group/capture_on",
+    "group/change",
     "group/check",
     "group/column_type",
+    "group/create",
     "group/drift",
     "group/drop",
     "group/drop_api",
@@ -22,6 +25,7 @@ templates! {
     "group/protect_api",
     "group/refuse_drift",
     "group/relations",
+    "group/remove",
     "group/reset",
     "group/reset_api",
     "group/start",
@@ -33,6 +37,7 @@ templates! {
     "history/write",
     "log/current_names",
     "log/end",
+    "log/follow",
     "log/function",
     "log/guard",
     "log/purge",
@@ -41,7 +46,9 @@ templates! {
     "log/table",
     "log/triggers",
     "log/uncapture",
+    "log/untrigger",
     "mark/delete",
+    "mark/install",
     "mark/name",
     "mark/protect",
     "mark/protect_api",
@@ -53,8 +60,13 @@ templates! {
     "position/after",
     "position/now",
     "position/precedes",
+    "registry/change",
     "registry/check_origin",
+    "registry/drop",
+    "registry/grant",
+    "registry/install",
     "registry/refuse",
+    "registry/role",
     "registry/tables",
     "rollback/check",
     "rollback/columns",
@@ -76,6 +88,7 @@ templates! {
     "rollback/unlogged_api",
     "sequence/note",
     "sequence/register",
+    "sequence/rename",
     "sequence/restore",
     "sequence/state",
     "snap/group",
