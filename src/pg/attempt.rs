@@ -23,7 +23,7 @@ use crate::errors::Kind;
 use super::error::{self, ServerError};
 use super::settings::Settings;
 use super::target::{Place, Target};
-use super::tls::BadTls;
+use super::tls::{self, BadTls};
 use super::values::SslMode;
 
 pub(super) type NoticeHandler = Arc<dyn Fn(DbError) + Send + Sync>;
@@ -105,12 +105,20 @@ impl fmt::Display for Cause {
             }
             Cause::Server(error) => match (ServerError::of(error), std::error::Error::source(error)) {
                 (Some(server), _) => write!(f, "{server}"),
+                (None, Some(source)) if handshake_error(source).is_some() => {
+                    write!(f, "{}", handshake_error(source).map(tls::explain).unwrap_or_default())
+                }
                 (None, Some(source)) if error.to_string() == "error connecting to server" => write!(f, "{source}"),
                 (None, Some(source)) => write!(f, "{error}: {source}"),
                 (None, None) => write!(f, "{error}"),
             },
         }
     }
+}
+
+/// Returns what rustls said, out of the wrappings that the crates put around it.
+fn handshake_error<'a>(source: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    source.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref()
 }
 
 /// Tries the addresses of a target in turn. The failures of all tries are handed back, the last one decides.

@@ -83,12 +83,10 @@ fn variables_of_emaj(env: &Environment) -> Result<Words> {
 
 /// Adds what libpq finds by itself: the service `PGSERVICE` names, then the `PG*` variables.
 fn add_libpqs_own(words: &mut Words, env: &Environment) -> Result<()> {
-    if !words.has("service") {
-        if let Some(name) = env.get("PGSERVICE") {
-            let origin = Origin::Variable("PGSERVICE".to_owned());
-            words.set("service", name, &origin).map_err(|bad| wrong(&origin, bad))?;
-            read_service(words, env)?;
-        }
+    if let Some(name) = env.get("PGSERVICE").filter(|_| !words.has("service")) {
+        let origin = Origin::Variable("PGSERVICE".to_owned());
+        words.set("service", name, &origin).map_err(|bad| wrong(&origin, bad))?;
+        read_service(words, env)?;
     }
     let mut lower = Words::default();
     let mut add = |keyword: &str, variable: &str, value: &str| {

@@ -214,11 +214,14 @@ fn hint(settings: &Settings, cause: &Cause) -> Option<String> {
     }
     match error.as_db_error() {
         Some(server) if server.code().code() == "28P01" => {
-            let file = settings
-                .targets
-                .iter()
-                .find_map(|target| settings.password_for(target).1);
-            file.map(|file| format!("the password is from `{}`", file.display()))
+            // With several targets it is not known here which one's password was refused.
+            let [target] = settings.targets.as_slice() else {
+                return None;
+            };
+            settings
+                .password_for(target)
+                .1
+                .map(|file| format!("the password is from `{}`", file.display()))
         }
         Some(server) => server.hint().map(str::to_owned),
         None if error.to_string() == "error connecting to server" => {

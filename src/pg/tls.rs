@@ -238,7 +238,6 @@ impl TlsSettings {
     }
 
     /// Returns the client's certificate and key. Like libpq, a certificate file that is not there means none.
-    #[expect(clippy::type_complexity, reason = "the pair is what rustls takes")]
     fn own_certificate(&self) -> Result<Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>, BadTls> {
         let Some(file) = self.certificate.as_ref().filter(|file| file.exists()) else {
             return Ok(None);
@@ -376,6 +375,27 @@ impl Verifier {
             _ => Err(error),
         }
     }
+}
+
+/// Says in words why a handshake failed, where rustls only shows its data.
+pub(super) fn explain(error: &rustls::Error) -> String {
+    let rustls::Error::InvalidCertificate(problem) = error else {
+        return error.to_string();
+    };
+    let because = match problem {
+        CertificateError::Other(other) => match other.0.downcast_ref::<peer_name::Misfit>() {
+            Some(misfit) => return misfit.to_string(),
+            None if is_a_root_itself(error) => "it is an authority's own, and none of the root certificates",
+            None => return format!("the server's certificate is not accepted: {}", other.0),
+        },
+        CertificateError::UnknownIssuer => "no root certificate stands behind it",
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has expired",
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "it is not valid yet",
+        CertificateError::Revoked => "it is revoked",
+        CertificateError::UnknownRevocationStatus => "no revocation list of its authority is there",
+        _ => return error.to_string(),
+    };
+    format!("the server's certificate is not accepted: {because}")
 }
 
 /// A self-signed certificate that calls itself an authority, as `openssl req -x509` makes it, is refused by webpki in the
