@@ -1,8 +1,9 @@
 //! What an open session can do beyond a plain client: notices, siblings, cancelling, and errors with their kind.
 
 use std::collections::HashMap;
+use std::io::{Read, Write};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -120,7 +121,9 @@ fn a_running_statement_is_cancelled_with_and_without_tls() {
 fn what_the_server_says_becomes_an_error_with_its_kind() {
     let servers = Servers::shared();
     let mut holder = session(&servers, "postgres://postgres@localhost:{MAIN}/shop");
-    holder.batch_execute("create table if not exists held (id int)").unwrap();
+    holder
+        .batch_execute("create table if not exists held (id int)")
+        .unwrap();
     holder.batch_execute("begin; lock table held").unwrap();
     let mut session = session(&servers, "postgres://postgres@localhost:{MAIN}/shop");
     session.batch_execute("set lock_timeout = '50ms'").unwrap();
@@ -256,4 +259,102 @@ fn a_child_process_reaches_the_same_server() {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
+}
+
+/// Runs on the terminal that the test below makes; says on it what came of the connection.
+#[test]
+#[ignore = "is run by `a_password_is_asked_for_on_a_terminal`"]
+fn connects_on_a_terminal() {
+    let uri = std::env::var("CONNECT_TO").unwrap();
+    let prompt = match std::env::var("CONNECT_PROMPT").unwrap().as_str() {
+        "always" => Prompt::Always,
+        "never" => Prompt::Never,
+        _ => Prompt::WhenWanted,
+    };
+    let given = Given {
+        uri: Some(uri.into()),
+        ..Given::default()
+    };
+    let environment = Environment {
+        variables: HashMap::new(),
+        home: None,
+        ..Environment::current().unwrap()
+    };
+    let connected = resolve(&given, None, &environment).unwrap().connect(prompt);
+    // A sibling needs the password too, and must not ask again.
+    let said = connected
+        .and_then(|session| session.sibling())
+        .map_or_else(|error| error.to_string(), |_| "is in".to_owned());
+    println!("OUTCOME: {said}");
+}
+
+#[test]
+fn a_password_is_asked_for_on_a_terminal() {
+    let servers = Servers::shared();
+    let wants = "postgres://scram_user@localhost:{MAIN}/shop";
+    let knows = "postgres://scram_user:scram%20secret@localhost:{MAIN}/shop";
+    for (uri, prompt, typed, asked, outcome) in [
+        (wants, "when wanted", "scram secret", true, "is in"),
+        (wants, "when wanted", "wrong", true, "password authentication failed"),
+        (
+            wants,
+            "never",
+            "",
+            false,
+            "the server wants a password, and none is given",
+        ),
+        (wants, "always", "scram secret", true, "is in"),
+        (knows, "when wanted", "", false, "is in"),
+        (knows, "always", "wrong", true, "password authentication failed"),
+    ] {
+        let seen = on_a_terminal(&servers.fill(uri), prompt, typed);
+        assert_eq!(
+            seen.contains("Password for user scram_user: "),
+            asked,
+            "{prompt}: {seen}"
+        );
+        let said = seen
+            .split("OUTCOME: ")
+            .nth(1)
+            .unwrap_or_else(|| panic!("{prompt}: {seen}"));
+        assert!(said.contains(outcome), "{prompt}: {seen}");
+        assert!(
+            typed.is_empty() || !seen.contains(typed),
+            "the password is echoed: {seen}"
+        );
+    }
+}
+
+/// Runs the test above on a terminal of its own, types when it is asked, and returns what the terminal showed.
+fn on_a_terminal(uri: &str, prompt: &str, typed: &str) -> String {
+    let this = std::env::current_exe().unwrap();
+    // As a module of a larger test binary, the path before `sessions` is longer.
+    let module = module_path!().split_once("::").map_or("", |(_, inner)| inner);
+    let command = format!(
+        "{} --exact {module}::connects_on_a_terminal --ignored --nocapture",
+        this.display()
+    );
+    let mut script = Command::new("script");
+    script
+        .args(["-q", "-e", "-c", &command, "/dev/null"])
+        .env("CONNECT_TO", uri)
+        .env("CONNECT_PROMPT", prompt);
+    let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut terminal = child.stdin.take().unwrap();
+    let (mut screen, mut seen, mut answered) = (child.stdout.take().unwrap(), Vec::new(), false);
+    let mut block = [0; 1024];
+    loop {
+        match screen.read(&mut block).unwrap() {
+            0 => break,
+            count => seen.extend_from_slice(&block[..count]),
+        }
+        if !answered && String::from_utf8_lossy(&seen).contains("Password for user") {
+            // The echo goes off just after the prompt is shown; nobody types as fast as a test.
+            thread::sleep(Duration::from_millis(300));
+            terminal.write_all(format!("{typed}\n").as_bytes()).unwrap();
+            answered = true;
+        }
+    }
+    child.wait().unwrap();
+    String::from_utf8_lossy(&seen).into_owned()
 }
