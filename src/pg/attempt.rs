@@ -23,8 +23,9 @@ use crate::errors::Kind;
 use super::error::{self, ServerError};
 use super::settings::Settings;
 use super::target::{Place, Target};
-use super::tls::{self, BadTls};
+use super::tls::BadTls;
 use super::values::SslMode;
+use super::verifier;
 
 pub(super) type NoticeHandler = Arc<dyn Fn(DbError) + Send + Sync>;
 
@@ -106,7 +107,11 @@ impl fmt::Display for Cause {
             Cause::Server(error) => match (ServerError::of(error), std::error::Error::source(error)) {
                 (Some(server), _) => write!(f, "{server}"),
                 (None, Some(source)) if handshake_error(source).is_some() => {
-                    write!(f, "{}", handshake_error(source).map(tls::explain).unwrap_or_default())
+                    write!(
+                        f,
+                        "{}",
+                        handshake_error(source).map(verifier::explain).unwrap_or_default()
+                    )
                 }
                 (None, Some(source)) if error.to_string() == "error connecting to server" => write!(f, "{source}"),
                 (None, Some(source)) => write!(f, "{error}: {source}"),

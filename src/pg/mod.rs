@@ -23,6 +23,7 @@ mod target;
 mod tls;
 mod uri;
 mod values;
+mod verifier;
 
 pub use environment::Environment;
 pub use error::{ServerError, classify, classify_in};

@@ -229,6 +229,13 @@ fn a_failed_connection_says_what_was_tried_and_what_to_do() {
         "{error}"
     );
 
+    // A known difference: psql believes a root of X.509 version 1 in the server's place.
+    let error = fails("postgres://trusted@localhost:{OLD}/shop?sslmode=verify-ca&sslrootcert={DIR}/old.crt");
+    assert!(
+        error.to_string().contains("the server's certificate is not accepted"),
+        "{error}"
+    );
+
     // A prompt that is forced has nobody to ask in a test without a terminal.
     if !std::io::IsTerminal::is_terminal(&std::io::stdin()) {
         let error = settings(&servers, "postgres://trusted@localhost:{MAIN}/shop")
