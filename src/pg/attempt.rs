@@ -1,6 +1,6 @@
 //! One try to reach one server: its addresses, and on each address what `sslmode` allows.
 //!
-//! Called by `session`, target after target. It follows libpq's state machine: what fails before the server has
+//! Called by `search`, target after target. It follows libpq's state machine: what fails before the server has
 //! answered leads to the next address; what the server refuses ends the search.
 
 use std::fmt;
@@ -181,7 +181,7 @@ fn places(settings: &Settings, target: &Target) -> std::io::Result<Vec<Place>> {
         .map(|found| found.ip())
         .collect();
     if settings.shuffle {
-        super::session::shuffle(&mut addresses);
+        super::search::shuffle(&mut addresses);
     }
     Ok(addresses
         .into_iter()

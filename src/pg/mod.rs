@@ -15,6 +15,7 @@ mod passfile;
 mod peer_name;
 mod prompt;
 mod resolve;
+mod search;
 mod service;
 mod session;
 mod settings;

@@ -236,6 +236,11 @@ fn a_failed_connection_says_what_was_tried_and_what_to_do() {
         "{error}"
     );
 
+    let mut psql = Command::new(bin_dir().join("psql"));
+    psql.args(["-X", "-w", "-c", "select 1"])
+        .arg(servers.fill("postgres://trusted@localhost:{OLD}/shop?sslmode=verify-ca&sslrootcert={DIR}/old.crt"));
+    assert!(psql.env("HOME", "/nowhere").output().unwrap().status.success());
+
     // A prompt that is forced has nobody to ask in a test without a terminal.
     if !std::io::IsTerminal::is_terminal(&std::io::stdin()) {
         let error = settings(&servers, "postgres://trusted@localhost:{MAIN}/shop")
