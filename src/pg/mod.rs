@@ -2,7 +2,7 @@
 //!
 //! [`resolve`] turns what was given (flags, `EMAJ_*`, the manifest, libpq's own environment and files) into [`Settings`];
 //! it opens no connection and reads only the files that are named. [`Settings::connect`] opens a [`Session`], which is a
-//! `postgres::Client` that remembers how it was opened. Server errors become [`crate::errors::Error`] in [`error`].
+//! `postgres::Client` that remembers how it was opened. Server errors become [`crate::errors::Error`] in `error`.
 //! No SQL of the product lives here. `docs/connection.md` is the page for people.
 
 mod attempt;
