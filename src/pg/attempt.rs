@@ -1,6 +1,6 @@
 //! One try to reach one server: its addresses, and on each address what `sslmode` allows.
 //!
-//! Called by `session`, target after target. It follows libpq's state machine: what fails before the server has
+//! Called by `search`, target after target. It follows libpq's state machine: what fails before the server has
 //! answered leads to the next address; what the server refuses ends the search.
 
 use std::fmt;
@@ -25,6 +25,7 @@ use super::settings::Settings;
 use super::target::{Place, Target};
 use super::tls::BadTls;
 use super::values::SslMode;
+use super::verifier;
 
 pub(super) type NoticeHandler = Arc<dyn Fn(DbError) + Send + Sync>;
 
@@ -105,12 +106,24 @@ impl fmt::Display for Cause {
             }
             Cause::Server(error) => match (ServerError::of(error), std::error::Error::source(error)) {
                 (Some(server), _) => write!(f, "{server}"),
+                (None, Some(source)) if handshake_error(source).is_some() => {
+                    write!(
+                        f,
+                        "{}",
+                        handshake_error(source).map(verifier::explain).unwrap_or_default()
+                    )
+                }
                 (None, Some(source)) if error.to_string() == "error connecting to server" => write!(f, "{source}"),
                 (None, Some(source)) => write!(f, "{error}: {source}"),
                 (None, None) => write!(f, "{error}"),
             },
         }
     }
+}
+
+/// Returns what rustls said, out of the wrappings that the crates put around it.
+fn handshake_error<'a>(source: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    source.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref()
 }
 
 /// Tries the addresses of a target in turn. The failures of all tries are handed back, the last one decides.
@@ -139,10 +152,15 @@ pub(super) fn open(settings: &Settings, target: &Target, notices: &NoticeHandler
                     }
                     _ => at.to_string(),
                 };
-                let leads_on = causes.last().is_none_or(Cause::leads_on);
-                failures.extend(causes.into_iter().map(|cause| Failure {
-                    at: shown.clone(),
-                    cause,
+                let leads_on = causes.last().is_none_or(|(_, cause)| cause.leads_on());
+                let both_ways = causes.len() > 1;
+                failures.extend(causes.into_iter().map(|(way, cause)| {
+                    let at = if both_ways {
+                        format!("{shown} {way}")
+                    } else {
+                        shown.clone()
+                    };
+                    Failure { at, cause }
                 }));
                 if !leads_on {
                     break;
@@ -163,7 +181,7 @@ fn places(settings: &Settings, target: &Target) -> std::io::Result<Vec<Place>> {
         .map(|found| found.ip())
         .collect();
     if settings.shuffle {
-        super::session::shuffle(&mut addresses);
+        super::search::shuffle(&mut addresses);
     }
     Ok(addresses
         .into_iter()
@@ -174,25 +192,31 @@ fn places(settings: &Settings, target: &Target) -> std::io::Result<Vec<Place>> {
         .collect())
 }
 
-/// Tries one address, in the ways and the order that `sslmode` says.
-fn open_at(settings: &Settings, at: &Target, notices: &NoticeHandler) -> Result<Opened, Vec<Cause>> {
-    let open = |encrypted| open_once(settings, at, encrypted, notices);
+const WITH_TLS: &str = "with TLS";
+const WITHOUT_TLS: &str = "without TLS";
+
+/// Tries one address, in the ways and the order that `sslmode` says. Each cause comes with the way.
+fn open_at(settings: &Settings, at: &Target, notices: &NoticeHandler) -> Result<Opened, Vec<(&'static str, Cause)>> {
+    let plain = || open_once(settings, at, false, notices).map_err(|(cause, _)| cause);
+    let encrypted = || open_once(settings, at, true, notices);
     let mode = if matches!(at.place, Place::Socket(_)) {
         SslMode::Disable
     } else {
         settings.tls.mode
     };
     match mode {
-        SslMode::Disable => open(false).map_err(|(cause, _)| vec![cause]),
-        SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => open(true).map_err(|(cause, _)| vec![cause]),
-        SslMode::Allow => open(false).or_else(|(first, _)| match first.is_refusal() {
-            true => open(true).map_err(|(second, _)| vec![first, second]),
-            false => Err(vec![first]),
+        SslMode::Disable => plain().map_err(|cause| vec![(WITHOUT_TLS, cause)]),
+        SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => {
+            encrypted().map_err(|(cause, _)| vec![(WITH_TLS, cause)])
+        }
+        SslMode::Allow => plain().or_else(|first| match first.is_refusal() {
+            true => encrypted().map_err(|(second, _)| vec![(WITHOUT_TLS, first), (WITH_TLS, second)]),
+            false => Err(vec![(WITHOUT_TLS, first)]),
         }),
-        SslMode::Prefer => open(true).or_else(|(first, was_encrypted)| {
+        SslMode::Prefer => encrypted().or_else(|(first, was_encrypted)| {
             match first.is_failed_handshake() || (was_encrypted && first.is_refusal()) {
-                true => open(false).map_err(|(second, _)| vec![first, second]),
-                false => Err(vec![first]),
+                true => plain().map_err(|second| vec![(WITH_TLS, first), (WITHOUT_TLS, second)]),
+                false => Err(vec![(WITH_TLS, first)]),
             }
         }),
     }

@@ -1,7 +1,7 @@
 //! Turns what the server or the connection says into [`Error`]: the SQLSTATE decides the kind.
 //!
 //! Called wherever a statement may fail: `classify(error, "set the mark")`, or `?` on a `postgres::Error`. The server's
-//! own hint becomes ours. The errors of opening a connection are put together in `session`.
+//! own hint becomes ours. The errors of opening a connection are put together in `search`.
 
 use std::fmt;
 

@@ -2,7 +2,7 @@
 //!
 //! [`resolve`] turns what was given (flags, `EMAJ_*`, the manifest, libpq's own environment and files) into [`Settings`];
 //! it opens no connection and reads only the files that are named. [`Settings::connect`] opens a [`Session`], which is a
-//! `postgres::Client` that remembers how it was opened. Server errors become [`crate::errors::Error`] in [`error`].
+//! `postgres::Client` that remembers how it was opened. Server errors become [`crate::errors::Error`] in `error`.
 //! No SQL of the product lives here. `docs/connection.md` is the page for people.
 
 mod attempt;
@@ -15,6 +15,7 @@ mod passfile;
 mod peer_name;
 mod prompt;
 mod resolve;
+mod search;
 mod service;
 mod session;
 mod settings;
@@ -23,6 +24,7 @@ mod target;
 mod tls;
 mod uri;
 mod values;
+mod verifier;
 
 pub use environment::Environment;
 pub use error::{ServerError, classify, classify_in};

@@ -56,13 +56,11 @@ pub(super) fn check(certificate: &[u8], host: &str) -> Result<(), Misfit> {
             _ => {}
         }
     }
-    if !of_the_hosts_kind {
-        if let Some(name) = common_name(&certificate) {
-            if name_fits(&name, host) {
-                return Ok(());
-            }
-            names.push(name);
+    if let Some(name) = common_name(&certificate).filter(|_| !of_the_hosts_kind) {
+        if name_fits(&name, host) {
+            return Ok(());
         }
+        names.push(name);
     }
     match names.is_empty() {
         true => Err(Misfit::Nameless),
@@ -94,13 +92,13 @@ fn to_address(bytes: &[u8]) -> Option<IpAddr> {
 
 /// Returns the last common name of the subject, as OpenSSL does for libpq.
 fn common_name(certificate: &Certificate) -> Option<String> {
-    let parts = certificate
+    let mut parts = certificate
         .tbs_certificate
         .subject
         .0
         .iter()
         .flat_map(|part| part.0.iter());
-    let value = &parts.filter(|part| part.oid == CN).last()?.value;
+    let value = &parts.rfind(|part| part.oid == CN)?.value;
     match value.tag() {
         Tag::PrintableString => value
             .decode_as::<PrintableStringRef<'_>>()

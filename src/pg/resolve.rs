@@ -17,7 +17,7 @@ use super::settings::Settings;
 /// error says which place said what. A password that nobody gave is no error here.
 pub fn resolve(flags: &Given, manifest: Option<&Given>, env: &Environment) -> Result<Settings> {
     let mut words = given_words(flags, &Origin::CommandLine)?;
-    read_service(&mut words, env)?;
+    read_service(&mut words, None, env)?;
     for lower in [
         variables_of_emaj(env)?,
         manifest.map_or(Ok(Words::default()), |given| given_words(given, &Origin::Manifest))?,
@@ -39,7 +39,7 @@ fn add_layer(words: &mut Words, mut lower: Words, env: &Environment) -> Result<(
     // The address belongs to the host it was written beside: another host must not be looked for there.
     let other_host = words.has("host") && !words.has("hostaddr");
     if !service_is_known {
-        read_service(&mut lower, env)?;
+        read_service(&mut lower, words.get("servicefile"), env)?;
     }
     if other_host {
         lower.remove("hostaddr");
@@ -83,12 +83,10 @@ fn variables_of_emaj(env: &Environment) -> Result<Words> {
 
 /// Adds what libpq finds by itself: the service `PGSERVICE` names, then the `PG*` variables.
 fn add_libpqs_own(words: &mut Words, env: &Environment) -> Result<()> {
-    if !words.has("service") {
-        if let Some(name) = env.get("PGSERVICE") {
-            let origin = Origin::Variable("PGSERVICE".to_owned());
-            words.set("service", name, &origin).map_err(|bad| wrong(&origin, bad))?;
-            read_service(words, env)?;
-        }
+    if let Some(name) = env.get("PGSERVICE").filter(|_| !words.has("service")) {
+        let origin = Origin::Variable("PGSERVICE".to_owned());
+        words.set("service", name, &origin).map_err(|bad| wrong(&origin, bad))?;
+        read_service(words, None, env)?;
     }
     let mut lower = Words::default();
     let mut add = |keyword: &str, variable: &str, value: &str| {
@@ -112,12 +110,14 @@ fn add_libpqs_own(words: &mut Words, env: &Environment) -> Result<()> {
     Ok(())
 }
 
-/// Reads the service that `words` names, below the settings that are in it.
-fn read_service(words: &mut Words, env: &Environment) -> Result<()> {
+/// Reads the service that `words` names, below the settings that are in it; `file` is one that a higher place names.
+fn read_service(words: &mut Words, file: Option<&str>, env: &Environment) -> Result<()> {
     let Some(name) = words.get("service") else {
         return Ok(());
     };
-    let file = words.get("servicefile").or_else(|| env.get("PGSERVICEFILE"));
+    let file = file
+        .or_else(|| words.get("servicefile"))
+        .or_else(|| env.get("PGSERVICEFILE"));
     let found = service::find(name, file, env).map_err(|bad| {
         let origin = words.origin("service").cloned().unwrap_or(Origin::CommandLine);
         Error::new(

@@ -8,16 +8,13 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring};
+use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme, SupportedProtocolVersion,
-};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::errors::Result;
@@ -26,7 +23,7 @@ use super::environment::Environment;
 use super::keywords::Words;
 use super::settings::{bad_value, parsed};
 use super::values::{self, BadValue, SslMode};
-use super::{peer_name, signature};
+use super::verifier::{Chain, Verifier};
 
 /// What was asked for about TLS.
 #[derive(Debug, Clone)]
@@ -238,7 +235,6 @@ impl TlsSettings {
     }
 
     /// Returns the client's certificate and key. Like libpq, a certificate file that is not there means none.
-    #[expect(clippy::type_complexity, reason = "the pair is what rustls takes")]
     fn own_certificate(&self) -> Result<Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>, BadTls> {
         let Some(file) = self.certificate.as_ref().filter(|file| file.exists()) else {
             return Ok(None);
@@ -286,105 +282,5 @@ fn unreadable(file: &Path, problem: impl ToString) -> BadTls {
     BadTls::Unreadable {
         file: file.to_owned(),
         problem: problem.to_string(),
-    }
-}
-
-#[derive(Debug)]
-struct Chain {
-    web_pki: Arc<WebPkiServerVerifier>,
-    roots: Vec<CertificateDer<'static>>,
-}
-
-/// Verifies the chain if there is one to verify by, and the name if it is wanted.
-#[derive(Debug)]
-struct Verifier {
-    chain: Option<Chain>,
-    name: Option<String>,
-    algorithms: WebPkiSupportedAlgorithms,
-    used: Arc<AtomicBool>,
-}
-
-impl ServerCertVerifier for Verifier {
-    fn verify_server_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        self.used.store(true, Ordering::Relaxed);
-        if let Some(chain) = &self.chain {
-            match chain
-                .web_pki
-                .verify_server_cert(certificate, intermediates, server_name, ocsp, now)
-            {
-                Ok(_) => {}
-                // The name is looked at after the chain, and not by libpq's rules: see below.
-                Err(rustls::Error::InvalidCertificate(
-                    CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-                )) => {}
-                Err(error) if is_a_root_itself(&error) && chain.roots.iter().any(|root| root == certificate) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        if let Some(name) = &self.name {
-            let misfit = |misfit| CertificateError::Other(rustls::OtherError(Arc::new(misfit)));
-            peer_name::check(certificate, name).map_err(misfit)?;
-        }
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, &self.algorithms)
-            .or_else(|error| self.check_signature(error, message, certificate, signature))
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, &self.algorithms)
-            .or_else(|error| self.check_signature(error, message, certificate, signature))
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
-}
-
-impl Verifier {
-    /// Gives a certificate that rustls cannot read a second chance, where it need not be believed anyway.
-    fn check_signature(
-        &self,
-        error: rustls::Error,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        found: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        match (&error, &self.chain) {
-            (rustls::Error::InvalidCertificate(_), None) => {
-                signature::check(message, certificate, found, &self.algorithms).map_err(|_| error)
-            }
-            _ => Err(error),
-        }
-    }
-}
-
-/// A self-signed certificate that calls itself an authority, as `openssl req -x509` makes it, is refused by webpki in the
-/// server's place, after its dates were checked. When it is one of the roots, it is believed all the same, as by OpenSSL.
-fn is_a_root_itself(error: &rustls::Error) -> bool {
-    match error {
-        rustls::Error::InvalidCertificate(CertificateError::Other(other)) => {
-            other.0.to_string().contains("CaUsedAsEndEntity")
-        }
-        _ => false,
     }
 }

@@ -456,3 +456,14 @@ fn a_password_file_that_others_may_read_is_a_warning() {
         settings.warnings()
     );
 }
+
+#[test]
+fn a_service_file_named_above_serves_the_service_named_below() {
+    let home = home();
+    let file = home.path().join("named");
+    std::fs::write(&file, "[shop]\nhost=named.host\n").unwrap();
+    let flags = given(&[("servicefile", file.to_str().unwrap())]);
+    let manifest = given(&[("service", "shop")]);
+    let settings = resolve(&flags, Some(&manifest), &environment(home.path(), &[])).unwrap();
+    assert_eq!(settings.describe(), "me@named.host:5432/me");
+}
