@@ -1,0 +1,68 @@
+//! Rollback of many rows, against the plain opposite statement on the same rows, copied aside.
+
+use crate::support::{Bench, Outcome, create_table, has_extension, median, report, some_rows, timed};
+
+pub fn run(bench: &mut Bench) -> Outcome {
+    let mut client = bench.database("rollback")?;
+    create_table(&mut client, "plain")?;
+    create_table(&mut client, "captured")?;
+    client.batch_execute("create unlogged table aside as select * from plain with no data")?;
+    bench.install("rollback", "[public.captured]")?;
+    let extension = has_extension(&mut client)?;
+    let mut tables = vec!["plain", "captured"];
+    if extension {
+        create_table(&mut client, "beside")?;
+        crate::bulk::extension_group(&mut client)?;
+        tables.push("beside");
+    }
+    client.batch_execute(&format!("insert into aside {}; analyze aside", some_rows(1, bench.rows)))?;
+    let mut times = vec![vec![Vec::new(); 3]; tables.len()];
+    for _ in 0..bench.rounds {
+        for (at, table) in tables.iter().enumerate() {
+            let undo = |plain: &str| match *table {
+                "plain" => plain.to_owned(),
+                "captured" => "select emaj.emaj_rollback_group('bench', 'EMAJ_LAST_MARK')".to_owned(),
+                _ => "select * from beside_emaj.emaj_rollback_group('beside', 'EMAJ_LAST_MARK', false)".to_owned(),
+            };
+            let mark = match *table {
+                "plain" => "",
+                "captured" => "select emaj.emaj_set_mark_group('bench', 'M%')",
+                _ => "select beside_emaj.emaj_set_mark_group('beside', 'M%')",
+            };
+            let steps = [
+                (0, format!("insert into {table} select * from aside"), format!("delete from {table} as t using aside as a where a.id = t.id")),
+                (
+                    1,
+                    format!("update {table} set amount = amount + 1"),
+                    format!("update {table} as t set grp = a.grp, label = a.label, amount = a.amount, ts = a.ts from aside as a where a.id = t.id"),
+                ),
+                (2, format!("delete from {table}"), format!("insert into {table} select * from aside")),
+            ];
+            for (verb, forth, back) in steps {
+                client.batch_execute(&format!("truncate {table}"))?;
+                if verb > 0 {
+                    client.batch_execute(&format!("insert into {table} select * from aside"))?;
+                }
+                client.batch_execute(&format!("vacuum analyze {table}"))?;
+                client.batch_execute(mark)?;
+                client.batch_execute(&forth)?;
+                client.batch_execute("checkpoint")?;
+                times[at][verb].push(timed(&mut client, &undo(&back))?);
+                let left: i64 = client.query_one(&format!("select count(*) from {table}"), &[])?.get(0);
+                let expected = if verb == 0 { 0 } else { bench.rows as i64 };
+                if left != expected {
+                    return Err(format!("{table}: {left} rows after the way back, {expected} expected").into());
+                }
+            }
+        }
+    }
+    let lines = [("rollback of inserts / plain delete", 2.5), ("rollback of updates / plain update", 1.25), ("rollback of deletes / plain insert", 1.5)];
+    for (verb, (what, target)) in lines.into_iter().enumerate() {
+        let of = |table: usize| median(times[table][verb].clone());
+        report(what, of(0), of(1), target);
+        if extension {
+            report(&format!("  beside: E-Maj, {what}"), of(0), of(2), target);
+        }
+    }
+    Ok(())
+}
