@@ -3,5 +3,6 @@
 mod support;
 
 mod cluster;
+mod gallery;
 mod harness;
 mod ui;
