@@ -5,4 +5,5 @@ mod support;
 mod cluster;
 mod gallery;
 mod harness;
+mod manifest;
 mod ui;
