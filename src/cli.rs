@@ -24,6 +24,8 @@ pub struct Cli {
 /// One verb, one file in `commands/`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Shows what emaj does, on a PostgreSQL of its own
+    Demo(commands::demo::Args),
     /// Shows what `install` would change in the database
     Plan(commands::plan::Args),
     /// Makes the database as the manifest says; again: only the difference
@@ -50,6 +52,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
     };
     let context = Context::new(cli.connection, cli.output.output())?;
     match cli.command {
+        Command::Demo(args) => commands::demo::run(args, &context),
         Command::Plan(args) => commands::plan::run(args, &context),
         Command::Install(args) => commands::install::run(args, &context),
         Command::Uninstall(args) => commands::uninstall::run(args, &context),

@@ -3,6 +3,7 @@
 mod support;
 
 mod cluster;
+mod demo;
 mod gallery;
 mod harness;
 mod manifest;

@@ -2,6 +2,7 @@
 //!
 //! What several verbs need stands here: where the manifest is, how to connect, how to print.
 
+pub mod demo;
 pub mod install;
 pub mod plan;
 pub mod uninstall;
