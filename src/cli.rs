@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{self, ConnectionArgs, Context};
 use crate::errors::{Error, Kind, Result};
@@ -26,6 +26,22 @@ pub struct Cli {
 pub enum Command {
     /// Shows what emaj does, on a PostgreSQL of its own
     Demo(commands::demo::Args),
+    /// Writes a manifest to start from
+    New(commands::new::Args),
+    /// Says everything that is wrong with a manifest; needs no database
+    Validate(commands::validate::Args),
+    /// Prints the JSON Schema of a manifest
+    Schema(commands::schema::Args),
+    /// Shows what in the database is no longer as it was installed
+    Drift(commands::drift::Args),
+    /// Shows how the groups are doing
+    Status(commands::status::Args),
+    /// Checks every right and setting that emaj needs, and says what is missing
+    Doctor(commands::doctor::Args),
+    /// Prints the completions for a shell
+    Completions(commands::completions::Args),
+    /// Prints the manual page, or writes all of them
+    Man(commands::man::Args),
     /// Shows what `install` would change in the database
     Plan(commands::plan::Args),
     /// Makes the database as the manifest says; again: only the difference
@@ -53,6 +69,14 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
     let context = Context::new(cli.connection, cli.output.output())?;
     match cli.command {
         Command::Demo(args) => commands::demo::run(args, &context),
+        Command::New(args) => commands::new::run(args, &context),
+        Command::Validate(args) => commands::validate::run(args, &context),
+        Command::Schema(args) => commands::schema::run(args, &context),
+        Command::Drift(args) => commands::drift::run(args, &context),
+        Command::Status(args) => commands::status::run(args, &context),
+        Command::Doctor(args) => commands::doctor::run(args, &context),
+        Command::Completions(args) => commands::completions::run(args, Cli::command(), &context),
+        Command::Man(args) => commands::man::run(args, Cli::command(), &context),
         Command::Plan(args) => commands::plan::run(args, &context),
         Command::Install(args) => commands::install::run(args, &context),
         Command::Uninstall(args) => commands::uninstall::run(args, &context),
