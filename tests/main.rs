@@ -6,5 +6,8 @@ mod cluster;
 mod demo;
 mod gallery;
 mod harness;
+mod help;
+mod look_commands;
 mod manifest;
+mod manifest_commands;
 mod ui;

@@ -71,11 +71,7 @@ fn row(group: &GroupStatus) -> Vec<String> {
     if group.protected {
         state += ", protected";
     }
-    let age = group.last_mark_seconds_ago.map(|seconds| {
-        // A clock that was put back makes an age of less than nothing.
-        let seconds = u64::try_from(seconds).unwrap_or(0);
-        format!("{} ago", duration(Duration::from_secs(seconds)))
-    });
+    let age = group.last_mark_seconds_ago.map(age);
     let changes = group.changes_since.map(|changes| match changes {
         journal::MOST_COUNTED.. => format!("{changes} or more"),
         changes => changes.to_string(),
@@ -92,4 +88,13 @@ fn row(group: &GroupStatus) -> Vec<String> {
         changes.unwrap_or_default(),
         bytes(u64::try_from(group.log_bytes).unwrap_or(0)),
     ]
+}
+
+/// A clock that was put back makes an age of less than nothing.
+fn age(seconds: i64) -> String {
+    match u64::try_from(seconds) {
+        Err(_) | Ok(0) => "just now".to_owned(),
+        Ok(seconds @ 1..60) => format!("{seconds} s ago"),
+        Ok(seconds) => format!("{} ago", duration(Duration::from_secs(seconds))),
+    }
 }

@@ -55,10 +55,10 @@ pub fn status(client: &mut impl GenericClient, schema: &str) -> Result<Vec<Group
                   cross join lateral (
                     select count(*) filter (where rel_kind <> 'S' and rel_ended is null) as tables,
                            count(*) filter (where rel_kind = 'S' and rel_ended is null) as sequences,
-                           coalesce(sum(pg_total_relation_size(to_regclass(format('%I.%I', $1::text, rel_log)))), 0)::bigint as bytes,
-                           coalesce(array_agg(format('%I.%I', $1::text, rel_log)) filter (
-                             where rel_ended is null and to_regclass(format('%I.%I', $1::text, rel_log)) is not null), '{{}}') as logs
+                           coalesce(sum(pg_total_relation_size(log)), 0)::bigint as bytes,
+                           coalesce(array_agg(log::text) filter (where rel_ended is null and log is not null), '{{}}') as logs
                       from {s}.emaj_relation
+                     cross join lateral to_regclass(quote_ident($1::text) || '.' || quote_ident(rel_log)) as log
                      where rel_group = g.group_name) as r
                   order by g.group_name"
             ),
