@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{self, ConnectionArgs, Context};
-use crate::errors::{Error, Kind, Result};
+use crate::errors::{Kind, Result};
 use crate::ui::OutputArgs;
 
 /// Undo, explain, pass on and carry away the data of PostgreSQL tables, declared in a manifest.
@@ -21,26 +21,17 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// One verb, one file in `commands/`.
+/// One verb, one file in `commands/`. A variant without a comment has the help of its `Args`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Shows what emaj does, on a PostgreSQL of its own
     Demo(commands::demo::Args),
-    /// Writes a manifest to start from
     New(commands::new::Args),
-    /// Says everything that is wrong with a manifest; needs no database
     Validate(commands::validate::Args),
-    /// Prints the JSON Schema of a manifest
     Schema(commands::schema::Args),
-    /// Shows what in the database is no longer as it was installed
     Drift(commands::drift::Args),
-    /// Shows how the groups are doing
     Status(commands::status::Args),
-    /// Checks every right and setting that emaj needs, and says what is missing
     Doctor(commands::doctor::Args),
-    /// Prints the completions for a shell
     Completions(commands::completions::Args),
-    /// Prints the manual page, or writes all of them
     Man(commands::man::Args),
     /// Shows what `install` would change in the database
     Plan(commands::plan::Args),
@@ -63,7 +54,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
             return Ok(ExitCode::from(Kind::Usage.exit_code()));
         }
         Err(help) => {
-            return help.print().map(|()| ExitCode::SUCCESS).map_err(Error::from);
+            // Not clap's own print: a reader that went away (`emaj --help | head`) is no error.
+            let text = help.render().ansi().to_string();
+            return OutputArgs::default().output().text(&text).map(|()| ExitCode::SUCCESS);
         }
     };
     let context = Context::new(cli.connection, cli.output.output())?;

@@ -4,6 +4,7 @@ mod support;
 
 mod cluster;
 mod demo;
+mod documented;
 mod gallery;
 mod harness;
 mod help;

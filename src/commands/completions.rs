@@ -8,8 +8,9 @@ use super::Context;
 use crate::errors::Result;
 use crate::ui::Format;
 
-/// Prints the completions for a shell; put them where that shell looks, for example
-/// `emaj completions bash > ~/.local/share/bash-completion/completions/emaj`.
+/// Prints the completions for a shell
+///
+/// Put them where that shell looks, for example `emaj completions bash > ~/.local/share/bash-completion/completions/emaj`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The shell

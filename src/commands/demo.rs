@@ -8,8 +8,10 @@ use crate::errors::{Error, Kind, Result};
 use crate::ui::Format;
 use crate::ui::words::count;
 
-/// Shows what emaj does, step by step, on a PostgreSQL that is started for it and removed at the end. No database of yours is
-/// touched. Exits with 0 only when every check of the story holds, with 6 otherwise.
+/// Shows what emaj does, on a PostgreSQL of its own
+///
+/// The story is told step by step: a mark, a day's work, a mistake, and the way back. The server is started for it and removed at the
+/// end; no database of yours is touched. Exits with 0 only when every check of the story holds, with 6 otherwise.
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 

@@ -13,8 +13,10 @@ use crate::pg::{Session, classify};
 use crate::ui::words::count_as;
 use crate::ui::{Column, Format, Tabular};
 
-/// Checks every right and setting that emaj needs, and says what is missing with the SQL that gives it. Changes nothing. Exits with
-/// 12 when something necessary is missing; warnings are about what would make it better.
+/// Checks every right and setting that emaj needs, and says what is missing
+///
+/// What is missing comes with the SQL that gives it. Changes nothing. Exits with 12 when something necessary is missing; warnings are
+/// about what would make it better.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Manifest files, or folders of them [default: ./emaj.yaml, when it is there]

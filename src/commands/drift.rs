@@ -11,8 +11,10 @@ use crate::render::Renderer;
 use crate::ui::words::count;
 use crate::ui::{Column, Format, Tabular};
 
-/// Shows what in the database is no longer as it was installed: what the installed functions find, and the steps by which
-/// `emaj install` would repair it. Changes nothing. A change of the manifest shows as steps too.
+/// Shows what in the database is no longer as it was installed
+///
+/// These are the problems that the installed functions find, and the steps by which `emaj install` would repair them. Changes nothing.
+/// A change of the manifest shows as steps, too.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -56,10 +58,12 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         context.output.warn(note);
     }
     if !drift.is_empty() {
+        let destroys = drift.plan.as_ref().is_some_and(Plan::destroys);
         context.output.hint(format!(
-            "{} found, {} to repair: `emaj install`",
+            "{} found, {} to repair: `emaj install{}`",
             count(drift.findings.len(), "problem"),
             count(drift.plan.as_ref().map_or(0, |plan| plan.steps.len()), "step"),
+            if destroys { " --allow-destroy" } else { "" },
         ));
     }
     Ok(ExitCode::from(if args.detailed_exitcode && !drift.is_empty() {

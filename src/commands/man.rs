@@ -8,7 +8,9 @@ use crate::errors::{Error, Result};
 use crate::ui::Format;
 use crate::ui::words::count;
 
-/// Prints the manual page of `emaj`, or writes one for it and one for every verb into a folder.
+/// Prints the manual page, or writes all of them
+///
+/// With `--dir`, one page for `emaj` and one for every verb.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Write all pages (`emaj.1`, `emaj-install.1`, …) into this folder; it is made when it is not there

@@ -12,7 +12,9 @@ use crate::manifest;
 use crate::ui::Format;
 use crate::ui::words::count;
 
-/// Writes a commented manifest to start from: an example, or, with `--from-db`, one for the tables that the database has.
+/// Writes a manifest to start from
+///
+/// It is a commented example, or, with `--from-db`, one for the tables that the database has.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Where to write it; `-` prints it

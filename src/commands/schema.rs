@@ -7,7 +7,9 @@ use crate::errors::{Error, Kind, Result};
 use crate::manifest;
 use crate::ui::Format;
 
-/// Prints the JSON Schema of a manifest, for editors that complete and check while you write.
+/// Prints the JSON Schema of a manifest
+///
+/// It is for editors that complete and check while you write.
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 

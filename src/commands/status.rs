@@ -12,7 +12,9 @@ use crate::journal::{self, GroupStatus};
 use crate::ui::words::{bytes, duration};
 use crate::ui::{Column, Format, Tabular};
 
-/// Shows every group of the installation: its state, its last mark and the changes since, and the size of its logs.
+/// Shows how the groups are doing
+///
+/// For every group of the installation: its state, its last mark and the changes since, and the size of its logs.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Manifest that says where the database is, as with `-f`

@@ -10,8 +10,10 @@ use crate::manifest::{self, Diagnostic, Diagnostics, Severity};
 use crate::ui::words::count;
 use crate::ui::{Column, Format, Tabular};
 
-/// Says everything that is wrong with a manifest: each problem with its place, what was found and what was expected. Needs no
-/// database. Exits with 65 when there is an error; warnings alone are no reason.
+/// Says everything that is wrong with a manifest; needs no database
+///
+/// Each problem comes with its place, what was found and what was expected. Exits with 65 when there is an error; warnings alone are
+/// no reason.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
