@@ -3,10 +3,10 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{self, ConnectionArgs, Context};
-use crate::errors::{Error, Kind, Result};
+use crate::errors::{Kind, Result};
 use crate::ui::OutputArgs;
 
 /// Undo, explain, pass on and carry away the data of PostgreSQL tables, declared in a manifest.
@@ -21,9 +21,18 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// One verb, one file in `commands/`.
+/// One verb, one file in `commands/`. A variant without a comment has the help of its `Args`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    Demo(commands::demo::Args),
+    New(commands::new::Args),
+    Validate(commands::validate::Args),
+    Schema(commands::schema::Args),
+    Drift(commands::drift::Args),
+    Status(commands::status::Args),
+    Doctor(commands::doctor::Args),
+    Completions(commands::completions::Args),
+    Man(commands::man::Args),
     /// Shows what `install` would change in the database
     Plan(commands::plan::Args),
     /// Makes the database as the manifest says; again: only the difference
@@ -45,11 +54,22 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
             return Ok(ExitCode::from(Kind::Usage.exit_code()));
         }
         Err(help) => {
-            return help.print().map(|()| ExitCode::SUCCESS).map_err(Error::from);
+            // Not clap's own print: a reader that went away (`emaj --help | head`) is no error.
+            let text = help.render().ansi().to_string();
+            return OutputArgs::default().output().text(&text).map(|()| ExitCode::SUCCESS);
         }
     };
     let context = Context::new(cli.connection, cli.output.output())?;
     match cli.command {
+        Command::Demo(args) => commands::demo::run(args, &context),
+        Command::New(args) => commands::new::run(args, &context),
+        Command::Validate(args) => commands::validate::run(args, &context),
+        Command::Schema(args) => commands::schema::run(args, &context),
+        Command::Drift(args) => commands::drift::run(args, &context),
+        Command::Status(args) => commands::status::run(args, &context),
+        Command::Doctor(args) => commands::doctor::run(args, &context),
+        Command::Completions(args) => commands::completions::run(args, Cli::command(), &context),
+        Command::Man(args) => commands::man::run(args, Cli::command(), &context),
         Command::Plan(args) => commands::plan::run(args, &context),
         Command::Install(args) => commands::install::run(args, &context),
         Command::Uninstall(args) => commands::uninstall::run(args, &context),

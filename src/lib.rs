@@ -11,12 +11,13 @@
 //! words      names · manifest/ · errors
 //! ```
 //!
-//! `cluster/` stands beside: a throw-away PostgreSQL for the demo, the tests and the benchmarks.
+//! `cluster/` stands beside: a throw-away PostgreSQL for the demo, the tests and the benchmarks. `demo/` tells its story there.
 
 pub mod catalog;
 pub mod cli;
 pub mod cluster;
 pub mod commands;
+pub mod demo;
 pub mod errors;
 pub mod install;
 pub mod journal;

@@ -3,5 +3,12 @@
 mod support;
 
 mod cluster;
+mod demo;
+mod documented;
+mod gallery;
 mod harness;
+mod help;
+mod look_commands;
+mod manifest;
+mod manifest_commands;
 mod ui;

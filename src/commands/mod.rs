@@ -2,9 +2,18 @@
 //!
 //! What several verbs need stands here: where the manifest is, how to connect, how to print.
 
+pub mod completions;
+pub mod demo;
+pub mod doctor;
+pub mod drift;
 pub mod install;
+pub mod man;
+pub mod new;
 pub mod plan;
+pub mod schema;
+pub mod status;
 pub mod uninstall;
+pub mod validate;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -80,7 +80,7 @@ fn read(client: &mut Transaction<'_>, manifest: &Manifest) -> Result<(Catalog, O
 }
 
 /// Goes on as the owner of the installation, where the connected role may: what is made then belongs to one role.
-fn act_as_owner(client: &mut impl GenericClient, schema: &str) -> Result<()> {
+pub(super) fn act_as_owner(client: &mut impl GenericClient, schema: &str) -> Result<()> {
     let owner = client.query_opt(
         "select nspowner::regrole::text from pg_catalog.pg_namespace
           where nspname = $1 and nspowner <> current_user::regrole and pg_has_role(nspowner, 'member')",

@@ -3,12 +3,18 @@
 //! `wanted` resolves the manifest against the catalogue, `framework`, `table`, `group` and `removal` turn differences into
 //! [`Step`]s, each with its reason, and `plan` holds the plan and its script. `apply` is the one part that touches the database:
 //! it carries a plan out in one transaction. Called by `commands/` (plan, install, uninstall, drift).
+//! Beside them: `drift` asks the installed functions what no longer fits, `draft` makes a manifest of what is there, `doctor` looks
+//! for rights and settings that are missing.
 
 mod apply;
+pub mod doctor;
+pub mod draft;
+mod drift;
 mod framework;
 mod group;
 mod plan;
 mod removal;
+mod survey;
 mod table;
 mod wanted;
 
@@ -19,8 +25,10 @@ use crate::manifest::Manifest;
 use crate::render::{RenderError, Renderer};
 
 pub use apply::{Locking, apply, look};
+pub use drift::{Finding, drift};
 pub use plan::{Action, Phase, Plan, Step};
 pub use removal::uninstall;
+pub use survey::survey;
 pub use wanted::{Mode, Problem, Problems};
 
 /// What a plan cannot be made for.

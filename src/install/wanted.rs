@@ -76,7 +76,7 @@ impl From<Problems> for Error {
 }
 
 /// The oldest and the newest server that is known to work.
-const VERSIONS: std::ops::RangeInclusive<i32> = 140_000..=189_999;
+pub(super) const VERSIONS: std::ops::RangeInclusive<i32> = 140_000..=189_999;
 
 /// Checks what has to be right before any table is looked at.
 pub(super) fn check_server(manifest: &Manifest, catalog: &Catalog, journal: Option<&Journal>) -> Result<(), Problems> {

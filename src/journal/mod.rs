@@ -3,12 +3,14 @@
 //! Read whole for a plan; the commands that only show something ask for that alone (`groups`, `marks`, `history`).
 
 mod read;
+mod status;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::names::QualifiedName;
 
 pub use read::read;
+pub use status::{GroupStatus, MOST_COUNTED, status};
 
 /// The registry of one installation.
 #[derive(Debug, Clone, Default)]

@@ -73,6 +73,7 @@ impl Color {
 
 /// The options that every command has for what it prints.
 #[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Output")]
 pub struct OutputArgs {
     /// Print data in this format
     #[arg(

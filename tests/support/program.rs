@@ -42,7 +42,8 @@ pub fn emaj_alone(directory: &Path) -> Emaj {
     command.env("HOME", directory).env("TZ", "UTC").env("LC_ALL", "C.UTF-8");
     command
         .env("PGSERVICEFILE", "/dev/null")
-        .env("PGPASSFILE", "/dev/null")
+        // (One that is there and no plain file would be warned about, as libpq does.)
+        .env("PGPASSFILE", directory.join("no-passwords"))
         .env("PGSYSCONFDIR", directory);
     Emaj {
         command,

@@ -1,0 +1,121 @@
+//! `emaj doctor`: what is missing here, and the SQL that gives it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use super::Context;
+use crate::errors::{Kind, Result};
+use crate::install;
+use crate::install::doctor::{self, Check, Level, Settings};
+use crate::pg::{Session, classify};
+use crate::ui::words::count_as;
+use crate::ui::{Column, Format, Tabular};
+
+/// Checks every right and setting that emaj needs, and says what is missing
+///
+/// What is missing comes with the SQL that gives it. Changes nothing. Exits with 12 when something necessary is missing; warnings are
+/// about what would make it better.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Manifest files, or folders of them [default: ./emaj.yaml, when it is there]
+    #[arg(value_name = "MANIFEST")]
+    manifest: Vec<PathBuf>,
+    /// Schema of the installation, when there is no manifest
+    #[arg(long, env = "EMAJ_SCHEMA", default_value = "emaj")]
+    schema: String,
+}
+
+pub fn run(mut args: Args, context: &Context) -> Result<ExitCode> {
+    context
+        .output
+        .accept(&[Format::Table, Format::Json, Format::Markdown, Format::Csv])?;
+    let default = PathBuf::from("emaj.yaml");
+    if args.manifest.is_empty() && default.exists() {
+        args.manifest.push(default);
+    }
+    let manifest = match args.manifest.as_slice() {
+        [] => None,
+        paths => Some(context.load(paths)?),
+    };
+    let mut session = context.connect(manifest.as_ref())?;
+    let settings = settings(&mut session)?;
+    let schema = manifest.as_ref().map_or(&args.schema, |manifest| &manifest.schema);
+    let roles: Vec<&str> = manifest
+        .iter()
+        .flat_map(|manifest| [&manifest.roles.admin, &manifest.roles.viewer])
+        .flatten()
+        .map(String::as_str)
+        .collect();
+    let (catalog, journal) = install::survey(&mut session, schema, &roles)?;
+    let mut checks = doctor::examine(manifest.as_ref(), &catalog, journal.as_ref(), schema, settings);
+    if let Some(manifest) = &manifest
+        && checks.iter().all(|check| check.level != Level::Missing)
+    {
+        let (catalog, journal) = install::look(&mut session, manifest)?;
+        checks.extend(doctor::planning(manifest, &catalog, journal.as_ref()));
+    }
+    let report = Report { checks };
+    context.output.data(&report)?;
+    let (missing, warnings) = (report.number(Level::Missing), report.number(Level::Warning));
+    context.output.say(format!(
+        "{}, {}",
+        count_as(missing, "thing is missing", "things are missing"),
+        count_as(warnings, "warning", "warnings")
+    ));
+    Ok(if missing > 0 {
+        ExitCode::from(Kind::Denied.exit_code())
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+fn settings(session: &mut Session) -> Result<Settings> {
+    let row = session
+        .query_one(
+            "select current_setting('max_locks_per_transaction')::bigint, current_setting('max_connections')::bigint",
+            &[],
+        )
+        .map_err(|error| classify(error, "read the server's settings"))?;
+    Ok(Settings {
+        max_locks_per_transaction: row.get(0),
+        max_connections: row.get(1),
+    })
+}
+
+/// All that was looked at.
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Report {
+    checks: Vec<Check>,
+}
+
+impl Report {
+    fn number(&self, level: Level) -> usize {
+        self.checks.iter().filter(|check| check.level == level).count()
+    }
+}
+
+impl Tabular for Report {
+    fn columns(&self) -> Vec<Column> {
+        ["", "what", "found", "what to do"]
+            .into_iter()
+            .map(Column::left)
+            .collect()
+    }
+
+    fn rows(&self) -> Vec<Vec<String>> {
+        self.checks
+            .iter()
+            .map(|check| {
+                vec![
+                    check.level.name().to_owned(),
+                    check.what.clone(),
+                    check.found.clone(),
+                    check.todo.clone(),
+                ]
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,121 @@
+//! `emaj drift`: what in the database is no longer as it was installed.
+
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use super::{Context, ManifestArgs, not_installed};
+use crate::errors::{Kind, Result};
+use crate::install::{self, Finding, Plan, PlanError};
+use crate::render::Renderer;
+use crate::ui::words::count;
+use crate::ui::{Column, Format, Tabular};
+
+/// Shows what in the database is no longer as it was installed
+///
+/// These are the problems that the installed functions find, and the steps by which `emaj install` would repair them. Changes nothing.
+/// A change of the manifest shows as steps, too.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    manifest: ManifestArgs,
+    /// Exit with 2 when something has drifted
+    #[arg(long)]
+    detailed_exitcode: bool,
+}
+
+pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
+    context
+        .output
+        .accept(&[Format::Table, Format::Json, Format::Markdown, Format::Csv])?;
+    let manifest = context.load(&args.manifest.manifest)?;
+    let mut session = context.connect(Some(&manifest))?;
+    let (catalog, journal) = install::look(&mut session, &manifest)?;
+    let journal = journal.ok_or_else(|| not_installed(&manifest.schema))?;
+    let renderer = Renderer::new(&manifest.schema)?;
+    let plan = match install::plan(&manifest, &catalog, Some(&journal), &renderer) {
+        // A table that the manifest names and that is gone is drift, too; what the functions say of it is worth reading first.
+        Err(PlanError::Problems(problems)) if problems.0.iter().all(|problem| problem.kind == Kind::Manifest) => {
+            let findings = install::drift(&mut session, &manifest)?;
+            context.output.data(&Drift { findings, plan: None })?;
+            return Err(problems.into());
+        }
+        plan => plan?,
+    };
+    let drift = Drift {
+        findings: install::drift(&mut session, &manifest)?,
+        plan: Some(plan),
+    };
+    if drift.is_empty() && context.output.format() == Format::Table {
+        let relations = drift.plan.as_ref().map_or(0, |plan| plan.unchanged);
+        context
+            .output
+            .say(format!("no drift: {} as installed", count(relations, "relation")));
+        return Ok(ExitCode::SUCCESS);
+    }
+    context.output.data(&drift)?;
+    for note in drift.plan.iter().flat_map(|plan| &plan.notes) {
+        context.output.warn(note);
+    }
+    if !drift.is_empty() {
+        let destroys = drift.plan.as_ref().is_some_and(Plan::destroys);
+        context.output.hint(format!(
+            "{} found, {} to repair: `emaj install{}`",
+            count(drift.findings.len(), "problem"),
+            count(drift.plan.as_ref().map_or(0, |plan| plan.steps.len()), "step"),
+            if destroys { " --allow-destroy" } else { "" },
+        ));
+    }
+    Ok(ExitCode::from(if args.detailed_exitcode && !drift.is_empty() {
+        2
+    } else {
+        0
+    }))
+}
+
+/// What was found, and the plan that repairs it; none when no plan can be made.
+#[derive(Serialize)]
+struct Drift {
+    findings: Vec<Finding>,
+    plan: Option<Plan>,
+}
+
+impl Drift {
+    fn is_empty(&self) -> bool {
+        self.findings.is_empty() && self.plan.as_ref().is_some_and(Plan::is_empty)
+    }
+}
+
+impl Tabular for Drift {
+    fn columns(&self) -> Vec<Column> {
+        ["", "what", "because", "repair"]
+            .into_iter()
+            .map(Column::left)
+            .collect()
+    }
+
+    fn rows(&self) -> Vec<Vec<String>> {
+        let found = self.findings.iter().map(|finding| {
+            vec![
+                "!".to_owned(),
+                finding.relation.clone().unwrap_or_default(),
+                finding.problem.clone(),
+                finding.repair.clone(),
+            ]
+        });
+        let steps = self.plan.iter().flat_map(|plan| &plan.steps).map(|step| {
+            let repair = match (step.destroys, step.effect.as_str()) {
+                (true, effect) => format!("emaj install --allow-destroy ({effect})"),
+                (false, "") => "emaj install".to_owned(),
+                (false, effect) => format!("emaj install ({effect})"),
+            };
+            vec![
+                step.action.sign().to_owned(),
+                step.object.clone(),
+                step.because.clone(),
+                repair,
+            ]
+        });
+        found.chain(steps).collect()
+    }
+}

@@ -1,0 +1,328 @@
+//! What the story is played on: a cluster, a session of the application, and this program as a child process.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use postgres::SimpleQueryMessage;
+
+use super::checksum::{self, Checksums};
+use super::story::MANIFEST;
+use crate::cluster::Cluster;
+use crate::errors::{Error, Kind, Result};
+use crate::pg::{self, Environment, Given, Prompt, Session, classify, classify_in};
+use crate::ui::words::count;
+
+const DATABASE: &str = "shop";
+/// Owns the database; no superuser, but it may make the roles that the manifest names.
+const OWNER: &str = "shopkeeper";
+
+/// One thing that is done.
+pub(super) enum Act {
+    /// Runs a script of the application, shown by its name alone.
+    Load(&'static str, &'static str),
+    /// Shows the manifest, without its comments.
+    Show,
+    /// Runs this program with these arguments.
+    Emaj(&'static [&'static str]),
+    /// Runs one statement of the application. In its text, and in the arguments of `Emaj`, a pattern in braces stands for the
+    /// name of the last mark that is like it.
+    Sql(&'static str),
+    /// Keeps the checksums of this moment under a name.
+    Remember(&'static str),
+    /// Checks that every relation is as it was at that moment.
+    Same(&'static str),
+    /// Checks that some are not: what was to be changed was.
+    Differs(&'static str),
+    /// Keeps what `pg_dump --schema-only` says.
+    Dump,
+    /// Checks that it says the same.
+    SameDump,
+}
+
+/// How the story ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outcome {
+    /// The checks that were made.
+    pub checks: usize,
+    /// Those among them that did not hold.
+    pub failed: usize,
+}
+
+type Tell<'a> = &'a mut dyn FnMut(&str) -> Result<()>;
+
+pub(super) struct Stage {
+    session: Session,
+    remembered: BTreeMap<&'static str, Checksums>,
+    dump: Option<String>,
+    outcome: Outcome,
+    directory: PathBuf,
+    program: PathBuf,
+    /// Last, so that the session is closed before the server stops.
+    cluster: Cluster,
+}
+
+impl Stage {
+    /// Starts the cluster, makes the database and its owner, and lays the manifest out.
+    pub(super) fn set() -> Result<Stage> {
+        let program = std::env::current_exe()
+            .map_err(|error| Error::from(error).context("failed to find the program's own file"))?;
+        let cluster = Cluster::builder().start()?;
+        // Below the cluster's directory: what removes that removes this, too.
+        let directory = cluster.socket_dir().with_file_name("demo");
+        fs::create_dir(&directory)?;
+        fs::write(directory.join(MANIFEST.0), MANIFEST.1)?;
+        connect(&cluster, "postgres", cluster.superuser())?
+            .batch_execute(&format!(
+                "create role {OWNER} login createrole; alter role {OWNER} set timezone = 'UTC'"
+            ))
+            .map_err(|error| classify(error, "make the owner of the demonstration"))?;
+        connect(&cluster, "postgres", cluster.superuser())?
+            .batch_execute(&format!("create database {DATABASE} owner {OWNER}"))
+            .map_err(|error| classify(error, "make the database of the demonstration"))?;
+        Ok(Stage {
+            session: connect(&cluster, DATABASE, OWNER)?,
+            remembered: BTreeMap::new(),
+            dump: None,
+            outcome: Outcome { checks: 0, failed: 0 },
+            directory,
+            program,
+            cluster,
+        })
+    }
+
+    pub(super) fn act(&mut self, act: &Act, tell: Tell<'_>) -> Result<()> {
+        match act {
+            Act::Load(name, sql) => {
+                tell(&format!("\n  {DATABASE}=> \\i {name}\n"))?;
+                self.session
+                    .batch_execute(sql)
+                    .map_err(|error| classify_in(error, "load the shop", sql))
+            }
+            Act::Show => {
+                let said = |line: &&str| !line.trim_start().starts_with('#') && !line.is_empty();
+                let lines: Vec<&str> = MANIFEST.1.lines().filter(said).collect();
+                tell(&format!(
+                    "\n  $ grep -v '^#' {}\n{}",
+                    MANIFEST.0,
+                    indented(&lines.join("\n"))
+                ))
+            }
+            Act::Emaj(args) => self.emaj(args, tell),
+            Act::Sql(sql) => self.sql(sql, tell),
+            Act::Remember(name) => {
+                let sums = checksum::read(&mut self.session)?;
+                tell(&format!(
+                    "\n  noted: the checksums of {} at `{name}`\n",
+                    count(sums.len(), "relation")
+                ))?;
+                self.remembered.insert(name, sums);
+                Ok(())
+            }
+            Act::Same(name) => {
+                let (total, differing) = self.compare(name)?;
+                self.check(
+                    differing.is_empty(),
+                    &match differing.as_slice() {
+                        [] => format!(
+                            "{} (rows in order of their key, sequences) are as they were at `{name}`",
+                            count(total, "relation")
+                        ),
+                        names => format!("not as they were at `{name}`: {}", names.join(", ")),
+                    },
+                    tell,
+                )
+            }
+            Act::Differs(name) => {
+                let (_, differing) = self.compare(name)?;
+                self.check(
+                    !differing.is_empty(),
+                    &match differing.as_slice() {
+                        [] => format!("nothing differs from `{name}`: there is nothing to bring back"),
+                        names => format!("since `{name}` changed: {}", names.join(", ")),
+                    },
+                    tell,
+                )
+            }
+            Act::Dump => {
+                tell("\n  $ pg_dump --schema-only > before.sql\n")?;
+                self.dump = Some(self.pg_dump()?);
+                Ok(())
+            }
+            Act::SameDump => {
+                tell("\n  $ pg_dump --schema-only | cmp - before.sql\n")?;
+                let now = self.pg_dump()?;
+                let same = self.dump.as_ref() == Some(&now);
+                let text = if same {
+                    format!("the schema is the same, all {} bytes of it", now.len())
+                } else {
+                    "the schema is not what it was".to_owned()
+                };
+                self.check(same, &text, tell)
+            }
+        }
+    }
+
+    /// Ends the play: the server stops, everything it wrote goes.
+    pub(super) fn close(self) -> Outcome {
+        self.outcome
+    }
+
+    fn emaj(&mut self, args: &[&str], tell: Tell<'_>) -> Result<()> {
+        let args = args
+            .iter()
+            .map(|arg| self.with_marks(arg))
+            .collect::<Result<Vec<_>>>()?;
+        tell(&format!("\n  $ emaj {}\n", args.join(" ")))?;
+        let output = self.run(&self.program, &args)?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        tell(&indented(&text(&output.stdout)))?;
+        tell(&indented(&text(&output.stderr)))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(Error::message(
+            Kind::Failed,
+            format!("`emaj {}` ended with {}", args.join(" "), output.status),
+        ))
+    }
+
+    fn sql(&mut self, sql: &str, tell: Tell<'_>) -> Result<()> {
+        let sql = self.with_marks(sql)?;
+        tell(&format!("\n  {DATABASE}=> {};\n", sql.replace('\n', "\n         ")))?;
+        let answers = self
+            .session
+            .simple_query(&sql)
+            .map_err(|error| classify_in(error, "run the story's statement", &sql))?;
+        tell(&indented(&table(&answers)))
+    }
+
+    /// Puts the names of marks where their patterns stand.
+    fn with_marks(&mut self, text: &str) -> Result<String> {
+        let Some((before, (pattern, after))) = text
+            .split_once('{')
+            .and_then(|(before, rest)| Some((before, rest.split_once('}')?)))
+        else {
+            return Ok(text.to_owned());
+        };
+        let row = self
+            .session
+            .query_one(
+                "select mark_name from emaj.emaj_mark where mark_name like $1 order by mark_id desc limit 1",
+                &[&pattern],
+            )
+            .map_err(|error| classify(error, "find the mark"))?;
+        Ok(format!("{before}{}{after}", row.get::<_, String>(0)))
+    }
+
+    fn compare(&mut self, name: &str) -> Result<(usize, Vec<String>)> {
+        let now = checksum::read(&mut self.session)?;
+        let then = self.remembered.get(name).ok_or_else(|| {
+            Error::message(
+                Kind::Failed,
+                format!("bug: the story compares with `{name}`, which was not noted"),
+            )
+        })?;
+        let differing = checksum::differing(&now, then);
+        Ok((now.len(), differing.into_iter().map(str::to_owned).collect()))
+    }
+
+    fn check(&mut self, holds: bool, text: &str, tell: Tell<'_>) -> Result<()> {
+        self.outcome.checks += 1;
+        self.outcome.failed += usize::from(!holds);
+        tell(&format!("\n  {}: {text}\n", if holds { "ok" } else { "NOT OK" }))
+    }
+
+    fn pg_dump(&self) -> Result<String> {
+        let beside = self.cluster.bindir().join("pg_dump");
+        let program = if beside.is_file() {
+            beside
+        } else {
+            PathBuf::from("pg_dump")
+        };
+        let output = self.run(&program, &["--schema-only"]).map_err(|error| {
+            error.hint("the client programs of PostgreSQL are needed: `apt-get install postgresql-client`")
+        })?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            return Err(Error::message(
+                Kind::Failed,
+                format!("`pg_dump` ended with {}: {said}", output.status),
+            ));
+        }
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        // Newer ones put a random key into each dump.
+        let is_key = |line: &&str| line.starts_with("\\restrict ") || line.starts_with("\\unrestrict ");
+        Ok(text.split_inclusive('\n').filter(|line| !is_key(line)).collect())
+    }
+
+    /// Runs a program in the demonstration's directory; nothing of the person's own settings leads it elsewhere.
+    fn run(&self, program: &Path, args: &[impl AsRef<std::ffi::OsStr>]) -> Result<Output> {
+        let mut command = Command::new(program);
+        command.args(args).current_dir(&self.directory);
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if text.starts_with("PG") || text.starts_with("EMAJ_") {
+                command.env_remove(&name);
+            }
+        }
+        command
+            .env("HOME", &self.directory)
+            .env("PGSYSCONFDIR", &self.directory)
+            .envs(self.cluster.env(DATABASE))
+            .env("PGUSER", OWNER)
+            .stdin(std::process::Stdio::null())
+            .output()
+            .map_err(|error| Error::from(error).context(format!("failed to run `{}`", program.display())))
+    }
+}
+
+fn connect(cluster: &Cluster, dbname: &str, role: &str) -> Result<Session> {
+    let as_role = Given {
+        // The last of two settings wins.
+        uri: Some(format!("{} user={role}", cluster.conninfo(dbname)).into()),
+        ..Given::default()
+    };
+    pg::resolve(&as_role, None, &Environment::default())?.connect(Prompt::Never)
+}
+
+/// Returns an answer in columns; of a statement without one, the number of its rows.
+fn table(answers: &[SimpleQueryMessage]) -> String {
+    let mut lines: Vec<Vec<String>> = Vec::new();
+    let mut rows = 0;
+    for answer in answers {
+        match answer {
+            SimpleQueryMessage::RowDescription(columns) => {
+                lines.push(columns.iter().map(|column| column.name().to_owned()).collect());
+            }
+            SimpleQueryMessage::Row(row) => {
+                let cells = (0..row.len()).map(|at| row.get(at).unwrap_or_default().to_owned());
+                lines.push(cells.collect());
+            }
+            SimpleQueryMessage::CommandComplete(number) => rows = *number,
+            _ => {}
+        }
+    }
+    let Some(heading) = lines.first() else {
+        return count(rows, "row");
+    };
+    let widths: Vec<usize> = (0..heading.len())
+        .map(|at| {
+            lines
+                .iter()
+                .map(|line| line[at].chars().count())
+                .max()
+                .unwrap_or_default()
+        })
+        .collect();
+    let line = |cells: &Vec<String>| {
+        let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    lines.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("  │ {line}\n")).collect()
+}

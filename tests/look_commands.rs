@@ -1,0 +1,221 @@
+//! The verbs that look at an installation: `status`, `drift`, `doctor`.
+
+use crate::support::{self, Database, emaj};
+
+const MANIFEST: &str = "version: 1
+roles: { admin: null, viewer: null }
+groups:
+  shop:
+    tables: [public.item]
+  notes:
+    tables: [public.note]
+    rollback: false
+";
+
+fn installed() -> Database {
+    let db = support::database();
+    db.client()
+        .batch_execute(
+            "create table public.item (id int generated always as identity primary key, name text);
+             create table public.note (t text); insert into public.item (name) select n::text from generate_series(1, 10) as n",
+        )
+        .unwrap();
+    db.file("emaj.yaml", MANIFEST);
+    emaj(&db).args(["install", "-q"]).run().ok();
+    db
+}
+
+#[test]
+fn status_tells_what_has_changed_since_the_last_mark() {
+    let db = installed();
+    let mut client = db.client();
+    client
+        .batch_execute(
+            "select emaj.emaj_set_mark_group('shop', 'noon'); select emaj.emaj_protect_group('shop');
+             update public.item set name = 'x' where id <= 4; delete from public.item where id = 9; insert into public.note values ('a')",
+        )
+        .unwrap();
+    let run = emaj(&db).args(["status", "-o", "json"]).run().ok();
+    let groups = run.stdout_json();
+    let shop = &groups[1];
+    assert_eq!(
+        (&shop["group"], &shop["manifest"], &shop["last_mark"]),
+        (&"shop".into(), &"emaj".into(), &"noon".into())
+    );
+    assert_eq!(
+        (
+            &shop["tables"],
+            &shop["sequences"],
+            &shop["active_marks"],
+            &shop["changes_since"]
+        ),
+        (&1.into(), &1.into(), &2.into(), &5.into())
+    );
+    assert_eq!(
+        (&shop["protected"], &shop["rollback"], &groups[0]["rollback"]),
+        (&true.into(), &true.into(), &false.into())
+    );
+    assert_eq!(groups[0]["changes_since"], 1);
+    assert!(shop["log_bytes"].as_i64().unwrap() > 8192, "{run}");
+    let table = emaj(&db).args(["status", "emaj.yaml"]).run().ok();
+    assert!(
+        table.stdout.contains("logging, protected") && table.stdout.contains("logging, audit only"),
+        "{table}"
+    );
+    client
+        .batch_execute("select emaj.emaj_unprotect_group('shop'); select emaj.emaj_stop_group('shop', 'end')")
+        .unwrap();
+    let idle = emaj(&db).args(["status", "-o", "json"]).run().ok().stdout_json();
+    assert_eq!(
+        (&idle[1]["logging"], &idle[1]["changes_since"]),
+        (&false.into(), &serde_json::Value::Null)
+    );
+}
+
+#[test]
+fn status_and_drift_say_where_nothing_is_installed() {
+    let db = support::database();
+    db.file("emaj.yaml", MANIFEST);
+    for verb in ["status", "drift"] {
+        let run = emaj(&db).args([verb]).run().code(10);
+        assert!(run.stderr.contains("emaj is not installed in schema `emaj`"), "{run}");
+    }
+    emaj(&db).args(["status", "--schema", "elsewhere"]).run().code(10);
+}
+
+#[test]
+fn drift_finds_what_was_changed_behind_our_back_and_install_repairs_it() {
+    let db = installed();
+    let clean = emaj(&db).args(["drift", "--detailed-exitcode"]).run().ok();
+    assert_eq!(clean.stderr, "no drift: 3 relations as installed\n");
+    db.client()
+        .batch_execute("alter table public.item disable trigger user; alter table public.note add column author text")
+        .unwrap();
+    let run = emaj(&db).args(["drift", "--detailed-exitcode"]).run().code(2);
+    insta::assert_snapshot!("drift", run.snapshot());
+    emaj(&db).args(["drift"]).run().ok();
+    let json = emaj(&db).args(["drift", "-o", "json"]).run().ok().stdout_json();
+    assert_eq!(json["findings"][0]["relation"], "public.item");
+    assert!(json["plan"]["steps"].as_array().unwrap().len() >= 2);
+    emaj(&db).args(["install", "--allow-destroy"]).run().ok();
+    emaj(&db).args(["drift", "--detailed-exitcode"]).run().ok();
+}
+
+#[test]
+fn drift_tells_of_a_table_that_is_gone() {
+    let db = installed();
+    db.client().batch_execute("drop table public.note cascade").unwrap();
+    let run = emaj(&db).args(["drift"]).run().code(65);
+    assert!(run.stdout.contains("the table is gone"), "{run}");
+    assert!(run.stderr.contains("there is no table public.note"), "{run}");
+}
+
+#[test]
+fn what_the_doctor_prescribes_helps() {
+    let db = support::database();
+    let owner = support::owner(&db);
+    let (name, landlord, role) = (
+        owner.name(),
+        format!("{}_landlord", db.name()),
+        format!("{}_adm", db.name()),
+    );
+    db.client()
+        .batch_execute(&format!(
+            "create role {landlord}; grant create on schema public to {landlord};
+             set role {landlord}; create table public.theirs (id int primary key); reset role;
+             revoke create on database {0} from {name};
+             set role {name}; create table {name}.own (id int primary key);
+             alter table {name}.own enable row level security; alter table {name}.own force row level security",
+            db.name()
+        ))
+        .unwrap();
+    db.file(
+        "emaj.yaml",
+        &format!(
+            "version: 1\nroles: {{ admin: {role}, viewer: null }}\ngroups: {{ g: {{ tables: [public.theirs, {name}.own] }} }}\n"
+        ),
+    );
+    let doctor = || emaj(&db).user(name).args(["doctor", "-o", "json"]).run();
+    emaj(&db).user(name).args(["install"]).run().code(12);
+    let sick = doctor().code(12).stdout_json();
+    let missing: Vec<(String, String)> = sick
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|check| check["level"] == "missing")
+        .map(|check| {
+            (
+                check["what"].as_str().unwrap().to_owned(),
+                check["todo"].as_str().unwrap().to_owned(),
+            )
+        })
+        .collect();
+    let expected = [
+        (
+            "schema emaj".to_owned(),
+            format!("grant create on database {} to {name};", db.name()),
+        ),
+        (format!("role {role}"), format!("create role {role} nologin;")),
+        ("tables".to_owned(), format!("grant {landlord} to {name};")),
+        ("row level security".to_owned(), format!("alter role {name} bypassrls;")),
+    ];
+    assert_eq!(missing, expected);
+    for (_, sql) in &missing {
+        db.client().batch_execute(sql).unwrap();
+    }
+    let well = doctor().ok();
+    assert!(well.stdout.contains("`emaj install` would take"), "{well}");
+    emaj(&db).user(name).args(["install"]).run().ok();
+    let after = doctor().ok();
+    assert!(after.stdout.contains("the database is as the manifest says"), "{after}");
+    emaj(&db).user(name).args(["uninstall", "--yes"]).run().ok();
+    db.client()
+        .batch_execute(&format!(
+            "drop role {role}; drop owned by {landlord} cascade; drop role {landlord}"
+        ))
+        .unwrap();
+}
+
+#[test]
+fn the_doctor_needs_no_manifest_and_knows_what_is_in_the_way() {
+    let db = support::database();
+    let run = emaj(&db).args(["doctor"]).run().ok();
+    assert!(
+        run.stdout.contains("name a manifest to have its tables checked"),
+        "{run}"
+    );
+    db.client().batch_execute("create schema emaj").unwrap();
+    let occupied = emaj(&db).args(["doctor"]).run().code(12);
+    assert!(occupied.stdout.contains("holds no installation of emaj"), "{occupied}");
+    let stranger = support::owner(&db);
+    let strange = emaj(&db)
+        .user(stranger.name())
+        .args(["doctor", "-o", "json"])
+        .run()
+        .code(12);
+    assert_eq!(
+        strange.stdout_json()[1]["todo"],
+        format!("grant postgres to {};", stranger.name())
+    );
+}
+
+#[test]
+fn the_doctor_knows_a_restored_copy_and_a_table_without_a_key() {
+    let db = installed();
+    db.client()
+        .batch_execute("update emaj.emaj_install set install_system = 1")
+        .unwrap();
+    let copy = emaj(&db).args(["doctor"]).run().code(12);
+    assert!(copy.stdout.contains("a restored copy"), "{copy}");
+    let other = support::database();
+    other
+        .client()
+        .batch_execute("create table public.note (t text)")
+        .unwrap();
+    other.file(
+        "emaj.yaml",
+        "version: 1\nroles: { admin: null, viewer: null }\ngroups: { g: { tables: [public.note] } }\n",
+    );
+    let keyless = emaj(&other).args(["doctor"]).run().code(12);
+    assert!(keyless.stdout.contains("has no primary key"), "{keyless}");
+}
