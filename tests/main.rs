@@ -4,4 +4,5 @@ mod support;
 
 mod cluster;
 mod harness;
+mod time_travel_commands;
 mod ui;

@@ -62,9 +62,9 @@ fn moment_of(session: &mut Session, text: &str) -> Result<Timestamp> {
             .and_then(|_| session.query_one("select $1::text::timestamptz", &[&text])),
     };
     asked.and_then(|row| row.try_get(0)).map_err(|error| {
-        Error::message(Kind::Usage, format!("`{text}` is no time")).hint(format!(
-            "write `2026-11-21 10:00`, `yesterday`, or how long ago: `90min`, `24h` ({error})"
-        ))
+        Error::message(Kind::Usage, Error::from(error))
+            .context(format!("`{text}` is no time"))
+            .hint("write `2026-11-21 10:00`, `yesterday`, or how long ago: `90min`, `24h`")
     })
 }
 

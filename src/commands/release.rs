@@ -47,10 +47,10 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         .map(|mark| format!("`{}`", mark.mark))
         .collect();
     let cost = if marks.is_empty() {
-        "it costs no mark".to_owned()
+        "no mark is lost".to_owned()
     } else {
         format!(
-            "it costs {} of group `{}`: {}",
+            "{} of group `{}` can no longer be rolled back to: {}",
             count(marks.len(), "mark"),
             captured.group,
             marks.join(", ")
@@ -58,7 +58,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     };
     context
         .output
-        .confirm(&format!("Release table `{table}`? {cost}."), args.yes)?;
+        .confirm(&format!("Release table `{table}` ({cost})?"), args.yes)?;
     let sql = format!("select {}.emaj_release_table($1)", escape_identifier(&schema));
     let doing = format!("release table `{table}`");
     let lost: i64 = act(&mut session, &args.lock, &doing, &mut |transaction| {
@@ -71,7 +71,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
             done: "released",
             mark: None,
             count: Some(lost),
-            sentence: format!("released table `{table}`: {cost}; the next `emaj install` takes it back"),
+            sentence: format!("released table `{table}` ({cost}); the next `emaj install` takes it back"),
         }],
     )?;
     Ok(ExitCode::SUCCESS)

@@ -24,7 +24,25 @@ pub struct MarkState {
 /// # Errors
 /// Whatever the server answers; lacking rights on the registry among it.
 pub fn marks(client: &mut impl GenericClient, schema: &str, group: &str) -> Result<Vec<MarkState>> {
-    read(client, schema, "mark_group = $1", &[&group])
+    let s = escape_identifier(schema);
+    let rows = client.query(
+        &format!(
+            "select mark_name, mark_state, mark_datetime, mark_user, mark_protected, mark_comment
+               from {s}.emaj_mark where mark_group = $1 order by mark_id"
+        ),
+        &[&group],
+    )?;
+    Ok(rows
+        .iter()
+        .map(|row| MarkState {
+            mark: row.get(0),
+            state: row.get(1),
+            time: row.get(2),
+            user: row.get(3),
+            protected: row.get(4),
+            comment: row.get(5),
+        })
+        .collect())
 }
 
 /// Returns the name of the last mark of `group`.
@@ -38,31 +56,4 @@ pub fn last_mark(client: &mut impl GenericClient, schema: &str, group: &str) -> 
         &[&group],
     )?;
     Ok(row.map(|row| row.get(0)))
-}
-
-fn read(
-    client: &mut impl GenericClient,
-    schema: &str,
-    condition: &str,
-    values: &[&(dyn postgres::types::ToSql + Sync)],
-) -> Result<Vec<MarkState>> {
-    let s = escape_identifier(schema);
-    let rows = client.query(
-        &format!(
-            "select mark_name, mark_state, mark_datetime, mark_user, mark_protected, mark_comment
-               from {s}.emaj_mark where {condition} order by mark_id"
-        ),
-        values,
-    )?;
-    Ok(rows
-        .iter()
-        .map(|row| MarkState {
-            mark: row.get(0),
-            state: row.get(1),
-            time: row.get(2),
-            user: row.get(3),
-            protected: row.get(4),
-            comment: row.get(5),
-        })
-        .collect())
 }
