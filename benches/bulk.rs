@@ -12,12 +12,19 @@ pub fn run(bench: &mut Bench) -> Outcome {
         create_table(&mut client, "beside")?;
         extension_group(&mut client)?;
     }
-    let tables: &[&str] = if extension { &["plain", "captured", "beside"] } else { &["plain", "captured"] };
+    let tables: &[&str] = if extension {
+        &["plain", "captured", "beside"]
+    } else {
+        &["plain", "captured"]
+    };
     let mut times = vec![vec![Vec::new(); 3]; tables.len()];
     for _ in 0..bench.rounds {
         for (at, table) in tables.iter().enumerate() {
             client.batch_execute("checkpoint")?;
-            times[at][0].push(timed(&mut client, &format!("insert into {table} {}", some_rows(1, bench.rows)))?);
+            times[at][0].push(timed(
+                &mut client,
+                &format!("insert into {table} {}", some_rows(1, bench.rows)),
+            )?);
             client.batch_execute(&format!("vacuum {table}"))?;
             times[at][1].push(timed(&mut client, &format!("update {table} set amount = amount + 1"))?);
             client.batch_execute(&format!("vacuum {table}"))?;
@@ -26,7 +33,10 @@ pub fn run(bench: &mut Bench) -> Outcome {
         }
         client.batch_execute("truncate emaj.public_captured_log")?;
     }
-    for (verb, (what, target)) in [("bulk insert", 1.45), ("bulk update", 1.65), ("bulk delete", 2.5)].into_iter().enumerate() {
+    for (verb, (what, target)) in [("bulk insert", 1.45), ("bulk update", 1.65), ("bulk delete", 2.5)]
+        .into_iter()
+        .enumerate()
+    {
         let of = |table: usize| median(times[table][verb].clone());
         report(what, of(0), of(1), target);
         if extension {

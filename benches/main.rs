@@ -27,7 +27,10 @@ fn main() -> Outcome {
     let asked: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
     let mut bench = Bench::start()?;
     println!("{}\n", bench.machine()?);
-    println!("{:<48} {:>10} {:>10} {:>8} {:>8}", "", "baseline", "emaj", "ratio", "target");
+    println!(
+        "{:<48} {:>10} {:>10} {:>8} {:>8}",
+        "", "baseline", "emaj", "ratio", "target"
+    );
     for (name, run) in SECTIONS {
         if asked.is_empty() || asked.iter().any(|one| one == name) {
             run(&mut bench)?;

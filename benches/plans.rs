@@ -34,10 +34,23 @@ pub fn run(bench: &mut Bench) -> Outcome {
             if tables == 1_000 { "≤ 2 s" } else { "" }
         );
         if tables == 1_000 {
-            println!("{:<48} {:>10} {:>10} {:>8} {:>8}", "memory of `emaj install`, 1,000 tables", "", format!("{} MiB", memory / 1024), "", "≤ 64 MiB");
+            println!(
+                "{:<48} {:>10} {:>10} {:>8} {:>8}",
+                "memory of `emaj install`, 1,000 tables",
+                "",
+                format!("{} MiB", memory / 1024),
+                "",
+                "≤ 64 MiB"
+            );
         }
     }
     let growth = seconds[2].as_secs_f64() / seconds[1].max(Duration::from_millis(1)).as_secs_f64();
-    println!("{:<48} {:>10} {:>10} {growth:>8.2} {:>8}", "second plan, 1,000 tables / 500", show(seconds[1]), show(seconds[2]), "≈ 2");
+    println!(
+        "{:<48} {:>10} {:>10} {growth:>8.2} {:>8}",
+        "second plan, 1,000 tables / 500",
+        show(seconds[1]),
+        show(seconds[2]),
+        "≈ 2"
+    );
     Ok(())
 }

@@ -15,7 +15,10 @@ pub fn run(bench: &mut Bench) -> Outcome {
         crate::bulk::extension_group(&mut client)?;
         tables.push("beside");
     }
-    client.batch_execute(&format!("insert into aside {}; analyze aside", some_rows(1, bench.rows)))?;
+    client.batch_execute(&format!(
+        "insert into aside {}; analyze aside",
+        some_rows(1, bench.rows)
+    ))?;
     let mut times = vec![vec![Vec::new(); 3]; tables.len()];
     for _ in 0..bench.rounds {
         for (at, table) in tables.iter().enumerate() {
@@ -30,13 +33,23 @@ pub fn run(bench: &mut Bench) -> Outcome {
                 _ => "select beside_emaj.emaj_set_mark_group('beside', 'M%')",
             };
             let steps = [
-                (0, format!("insert into {table} select * from aside"), format!("delete from {table} as t using aside as a where a.id = t.id")),
+                (
+                    0,
+                    format!("insert into {table} select * from aside"),
+                    format!("delete from {table} as t using aside as a where a.id = t.id"),
+                ),
                 (
                     1,
                     format!("update {table} set amount = amount + 1"),
-                    format!("update {table} as t set grp = a.grp, label = a.label, amount = a.amount, ts = a.ts from aside as a where a.id = t.id"),
+                    format!(
+                        "update {table} as t set grp = a.grp, label = a.label, amount = a.amount, ts = a.ts from aside as a where a.id = t.id"
+                    ),
                 ),
-                (2, format!("delete from {table}"), format!("insert into {table} select * from aside")),
+                (
+                    2,
+                    format!("delete from {table}"),
+                    format!("insert into {table} select * from aside"),
+                ),
             ];
             for (verb, forth, back) in steps {
                 client.batch_execute(&format!("truncate {table}"))?;
@@ -56,7 +69,11 @@ pub fn run(bench: &mut Bench) -> Outcome {
             }
         }
     }
-    let lines = [("rollback of inserts / plain delete", 2.5), ("rollback of updates / plain update", 1.25), ("rollback of deletes / plain insert", 1.5)];
+    let lines = [
+        ("rollback of inserts / plain delete", 2.5),
+        ("rollback of updates / plain update", 1.25),
+        ("rollback of deletes / plain insert", 1.5),
+    ];
     for (verb, (what, target)) in lines.into_iter().enumerate() {
         let of = |table: usize| median(times[table][verb].clone());
         report(what, of(0), of(1), target);

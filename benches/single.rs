@@ -62,14 +62,18 @@ fn classical_logger(client: &mut postgres::Client) -> Outcome {
 fn insert(client: &mut postgres::Client, table: &str, number: u64) -> Outcome<Duration> {
     timed(
         client,
-        &format!("do $x$ begin for i in 1..{number} loop insert into {table} values (i, i % 1000, 'label', 1.5); end loop; end $x$"),
+        &format!(
+            "do $x$ begin for i in 1..{number} loop insert into {table} values (i, i % 1000, 'label', 1.5); end loop; end $x$"
+        ),
     )
 }
 
 fn update(client: &mut postgres::Client, table: &str, number: u64) -> Outcome<Duration> {
     timed(
         client,
-        &format!("do $x$ begin for i in 1..{number} loop update {table} set amount = amount + 1 where id = i; end loop; end $x$"),
+        &format!(
+            "do $x$ begin for i in 1..{number} loop update {table} set amount = amount + 1 where id = i; end loop; end $x$"
+        ),
     )
 }
 

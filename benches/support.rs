@@ -19,7 +19,12 @@ pub struct Bench {
 impl Bench {
     /// Starts a cluster with the settings of a small server; durability is off, so that disks count less.
     pub fn start() -> Outcome<Bench> {
-        let number = |name: &str, default: u64| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
+        let number = |name: &str, default: u64| {
+            std::env::var(name)
+                .ok()
+                .and_then(|text| text.parse().ok())
+                .unwrap_or(default)
+        };
         let cluster = Cluster::builder()
             .settings([
                 ("shared_buffers", "1GB"),
@@ -45,7 +50,10 @@ impl Bench {
         let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
         let load = load.split(' ').take(3).collect::<Vec<_>>().join(" ");
         let cores = std::thread::available_parallelism()?;
-        Ok(format!("{version}, {cores} cores, load {load}, {} rows, median of {}", self.rows, self.rounds))
+        Ok(format!(
+            "{version}, {cores} cores, load {load}, {} rows, median of {}",
+            self.rows, self.rounds
+        ))
     }
 
     pub fn client(&self, database: &str) -> Outcome<Client> {
@@ -81,7 +89,10 @@ impl Bench {
         let mut peak = 0;
         let code = loop {
             let text = std::fs::read_to_string(&status).unwrap_or_default();
-            let kib = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).and_then(|line| line.trim().split(' ').next()?.parse().ok());
+            let kib = text
+                .lines()
+                .find_map(|line| line.strip_prefix("VmHWM:"))
+                .and_then(|line| line.trim().split(' ').next()?.parse().ok());
             peak = peak.max(kib.unwrap_or(0));
             if let Some(code) = child.try_wait()? {
                 break code;
@@ -98,7 +109,9 @@ impl Bench {
     pub fn install(&self, database: &str, tables: &str) -> Outcome {
         let manifest = self.write(
             &format!("{database}.yaml"),
-            &format!("version: 1\nroles: {{ admin: null, viewer: null }}\ngroups: {{ bench: {{ tables: {tables} }} }}\n"),
+            &format!(
+                "version: 1\nroles: {{ admin: null, viewer: null }}\ngroups: {{ bench: {{ tables: {tables} }} }}\n"
+            ),
         )?;
         self.emaj(database, &["install", "-q"], &manifest)?;
         Ok(())
@@ -134,7 +147,12 @@ pub fn median(mut times: Vec<Duration>) -> Duration {
 /// Prints one line of the result.
 pub fn report(what: &str, baseline: Duration, measured: Duration, target: f64) {
     let ratio = measured.as_secs_f64() / baseline.as_secs_f64();
-    println!("{what:<48} {:>10} {:>10} {ratio:>8.2} {:>8}", show(baseline), show(measured), format!("≤ {target:.2}"));
+    println!(
+        "{what:<48} {:>10} {:>10} {ratio:>8.2} {:>8}",
+        show(baseline),
+        show(measured),
+        format!("≤ {target:.2}")
+    );
 }
 
 pub fn show(time: Duration) -> String {
@@ -147,5 +165,10 @@ pub fn show(time: Duration) -> String {
 
 /// Whether the server has the extension E-Maj, to be measured beside.
 pub fn has_extension(client: &mut Client) -> Outcome<bool> {
-    Ok(client.query_one("select exists (select from pg_available_extensions where name = 'emaj')", &[])?.get(0))
+    Ok(client
+        .query_one(
+            "select exists (select from pg_available_extensions where name = 'emaj')",
+            &[],
+        )?
+        .get(0))
 }

@@ -39,6 +39,22 @@ pub enum Command {
     Install(commands::install::Args),
     /// Takes everything that emaj made out of the database; the tables stay
     Uninstall(commands::uninstall::Args),
+    /// Shows groups of tables, starts and stops them
+    Group(commands::group::Args),
+    /// Sets marks, moments that a group can be rolled back to, and shows them
+    Mark(commands::mark::Args),
+    /// Puts the tables of a group back to what they were at a mark
+    Rollback(commands::rollback::Args),
+    /// Counts the changes of a group's tables between two marks
+    Stat(commands::stat::Args),
+    /// Writes each table and sequence of a group to a file
+    Snap(commands::snap::Args),
+    /// Looks for inconsistencies, and says how to mend them
+    Verify(commands::verify::Args),
+    /// Shows what was done, when and by whom
+    History(commands::history::Args),
+    /// Releases a table for a migration, until the next install takes it back
+    Release(commands::release::Args),
 }
 
 /// Runs the program with `args` (the first is the program's own name) and returns its exit code.
@@ -73,5 +89,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
         Command::Plan(args) => commands::plan::run(args, &context),
         Command::Install(args) => commands::install::run(args, &context),
         Command::Uninstall(args) => commands::uninstall::run(args, &context),
+        Command::Group(args) => commands::group::run(args, &context),
+        Command::Mark(args) => commands::mark::run(args, &context),
+        Command::Rollback(args) => commands::rollback::run(args, &context),
+        Command::Stat(args) => commands::stat::run(args, &context),
+        Command::Snap(args) => commands::snap::run(args, &context),
+        Command::Verify(args) => commands::verify::run(args, &context),
+        Command::History(args) => commands::history::run(args, &context),
+        Command::Release(args) => commands::release::run(args, &context),
     }
 }

@@ -11,4 +11,5 @@ mod help;
 mod look_commands;
 mod manifest;
 mod manifest_commands;
+mod time_travel_commands;
 mod ui;

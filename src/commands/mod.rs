@@ -2,18 +2,27 @@
 //!
 //! What several verbs need stands here: where the manifest is, how to connect, how to print.
 
+mod act;
 pub mod completions;
 pub mod demo;
 pub mod doctor;
 pub mod drift;
+pub mod group;
+pub mod history;
 pub mod install;
 pub mod man;
+pub mod mark;
 pub mod new;
 pub mod plan;
+pub mod release;
+pub mod rollback;
 pub mod schema;
+pub mod snap;
+pub mod stat;
 pub mod status;
 pub mod uninstall;
 pub mod validate;
+pub mod verify;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,6 +31,7 @@ use clap::Args;
 
 use crate::errors::{Error, Kind, Result};
 use crate::install::Locking;
+use crate::journal::GroupState;
 use crate::manifest::{self, Manifest};
 use crate::pg::{self, Environment, Given, Notice, Prompt, Session};
 use crate::ui::Output;
@@ -233,17 +243,23 @@ impl Context {
             .or_else(|| manifest.as_ref().map(|manifest| manifest.schema.clone()));
         let schema = schema.unwrap_or_else(|| "emaj".to_owned());
         let mut session = self.connect_with_notices(manifest.as_ref(), handle)?;
-        let there: bool = session
-            .query_one(
-                "select exists (select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-                                 where n.nspname = $1 and c.relname = 'emaj_install')",
-                &[&schema],
-            )?
-            .get(0);
-        if there {
-            Ok((session, schema))
-        } else {
-            Err(not_installed(&schema))
+        let usable = session.query_opt(
+            "select has_schema_privilege(n.oid, 'usage'), r.rolname::text
+               from pg_catalog.pg_class c
+               join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+               join pg_catalog.pg_roles r on r.oid = n.nspowner
+              where n.nspname = $1 and c.relname = 'emaj_install'",
+            &[&schema],
+        )?;
+        match usable {
+            None => Err(not_installed(&schema)),
+            Some(row) if row.get(0) => Ok((session, schema)),
+            Some(row) => Err(
+                Error::message(Kind::Denied, format!("you may not use emaj in schema `{schema}`")).hint(format!(
+                    "connect as its owner `{}`, or as a member of one of the manifest's `roles`",
+                    row.get::<_, String>(1)
+                )),
+            ),
         }
     }
 }
@@ -255,4 +271,24 @@ pub fn not_installed(schema: &str) -> Error {
         format!("emaj is not installed in schema `{schema}` of this database"),
     )
     .hint("`emaj install manifest.yaml` installs it; `--schema` names another schema")
+}
+
+/// The error of a group that is not there; it names the nearest, else all.
+fn unknown_group(name: &str, known: &[GroupState]) -> Error {
+    let error = Error::message(Kind::Refused, format!("unknown group `{name}`"));
+    let nearest = known
+        .iter()
+        .map(|group| (strsim::damerau_levenshtein(&group.group, name), &group.group))
+        .filter(|(distance, _)| *distance <= 2)
+        .min();
+    match nearest {
+        Some((_, nearest)) => error.hint(format!("did you mean `{nearest}`?")),
+        None if known.is_empty() => {
+            error.hint("there is no group: a manifest declares them, `emaj install` makes them")
+        }
+        None => {
+            let names: Vec<String> = known.iter().map(|group| format!("`{}`", group.group)).collect();
+            error.hint(format!("known groups: {}", names.join(", ")))
+        }
+    }
 }

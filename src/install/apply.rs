@@ -3,31 +3,15 @@
 //! All of it happens in one transaction under an advisory lock. Locks on the application's tables are taken together, late, and
 //! within the lock time-out; when they cannot be had, everything is taken back and tried again until the wait is over.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
-
 use postgres::{GenericClient, IsolationLevel, Transaction};
 use postgres_protocol::escape::escape_identifier;
 
 use super::Plan;
 use crate::catalog::{self, Catalog};
-use crate::errors::{Error, Kind, Result};
+use crate::errors::{Error, Result};
 use crate::journal::{self, Journal};
 use crate::manifest::Manifest;
-use crate::pg::{self, Session};
-
-/// How long to wait for locks.
-#[derive(Debug, Clone, Copy)]
-pub struct Locking {
-    /// How long one try may keep the application waiting.
-    pub timeout: Duration,
-    /// How long to go on trying.
-    pub wait: Duration,
-}
-
-/// The pause between two tries.
-const PAUSE: Duration = Duration::from_secs(1);
+use crate::pg::{self, Locking, Session};
 
 /// Reads catalogue and registry in one snapshot.
 ///
@@ -109,28 +93,10 @@ pub fn apply(
     agree: &mut dyn FnMut(&Plan) -> Result<()>,
     told: &dyn Fn(usize, usize),
 ) -> Result<Plan> {
-    let deadline = Instant::now() + locking.wait;
     let mut agreed = String::new();
-    loop {
-        let watch = Watch::begin(session);
-        let tried = attempt(session, manifest, locking, make, agree, &mut agreed, told);
-        let blocker = watch.end();
-        match tried {
-            Err(error) if error.kind() == Kind::Locked => {
-                if Instant::now() + PAUSE > deadline {
-                    let error = error.hint(
-                        "wait longer with `--wait`, or end the transaction that is in the way; nothing was changed",
-                    );
-                    return Err(match blocker {
-                        Some(blocker) => error.hint(format!("in the way: {blocker}")),
-                        None => error,
-                    });
-                }
-                std::thread::sleep(PAUSE);
-            }
-            other => return other,
-        }
-    }
+    pg::retry_locked(session, locking, &mut |session| {
+        attempt(session, manifest, locking, make, agree, &mut agreed, told)
+    })
 }
 
 fn attempt(
@@ -196,47 +162,5 @@ fn verb(action: super::Action) -> &'static str {
         super::Action::Change => "change",
         super::Action::Start => "start",
         super::Action::Remove => "remove",
-    }
-}
-
-/// Watches, over a connection of its own, who blocks a session: once the lock time-out strikes it is too late to ask.
-struct Watch {
-    stop: Arc<AtomicBool>,
-    thread: Option<std::thread::JoinHandle<Option<String>>>,
-}
-
-impl Watch {
-    fn begin(session: &mut Session) -> Watch {
-        let stop = Arc::new(AtomicBool::new(false));
-        let pid = session
-            .query_one("select pg_backend_pid()", &[])
-            .ok()
-            .map(|row| row.get::<_, i32>(0));
-        let thread = pid.zip(session.sibling().ok()).map(|(pid, mut sibling)| {
-            let stop = Arc::clone(&stop);
-            std::thread::spawn(move || {
-                let mut seen = None;
-                while !stop.load(Ordering::Relaxed) {
-                    std::thread::sleep(Duration::from_millis(50));
-                    let blocker = sibling.query_opt(
-                        "select format('process %s of role %s%s, %s, its transaction %s old', a.pid, a.usename,
-                                       case when a.application_name <> '' then format(' (%s)', a.application_name) else '' end,
-                                       a.state, date_trunc('second', clock_timestamp() - a.xact_start))
-                           from unnest(pg_blocking_pids($1)) as b(pid) join pg_stat_activity a on a.pid = b.pid limit 1",
-                        &[&pid],
-                    );
-                    if let Ok(Some(row)) = blocker {
-                        seen = row.get(0);
-                    }
-                }
-                seen
-            })
-        });
-        Watch { stop, thread }
-    }
-
-    fn end(self) -> Option<String> {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread?.join().ok().flatten()
     }
 }

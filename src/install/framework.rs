@@ -26,7 +26,13 @@ pub(super) const REGISTRY: &[&str] = &[
 ];
 
 /// Functions that the viewer may call.
-const VIEWER_FUNCTIONS: &[&str] = &["emaj_log_stat_group", "emaj_detailed_log_stat_group", "emaj_verify_all"];
+const VIEWER_FUNCTIONS: &[&str] = &[
+    "emaj_log_stat_group",
+    "emaj_detailed_log_stat_group",
+    "emaj_verify_all",
+    "emaj_detailed_verify_all",
+    "emaj_check_rollback_group",
+];
 
 pub(super) fn plan(
     plan: &mut Plan,

@@ -24,7 +24,8 @@ use crate::journal::Journal;
 use crate::manifest::Manifest;
 use crate::render::{RenderError, Renderer};
 
-pub use apply::{Locking, apply, look};
+pub use crate::pg::Locking;
+pub use apply::{apply, look};
 pub use drift::{Finding, drift};
 pub use plan::{Action, Phase, Plan, Step};
 pub use removal::uninstall;

@@ -2,15 +2,25 @@
 //!
 //! Read whole for a plan; the commands that only show something ask for that alone (`groups`, `marks`, `history`).
 
+mod groups;
+mod history;
+mod marks;
 mod read;
+mod stat;
 mod status;
+mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::names::QualifiedName;
 
+pub use groups::{Captured, GroupState, Member, captured, groups, members};
+pub use history::{Event, Wanted, history};
+pub use marks::{MarkState, last_mark, marks};
 pub use read::read;
+pub use stat::{RoleChanges, TableChanges, detailed_log_stat, log_stat};
 pub use status::{GroupStatus, MOST_COUNTED, status};
+pub use verify::{Inconsistency, inconsistencies};
 
 /// The registry of one installation.
 #[derive(Debug, Clone, Default)]

@@ -6,11 +6,14 @@
 //! No SQL of the product lives here. `docs/connection.md` is the page for people.
 
 mod attempt;
+mod blocker;
 mod conninfo;
 mod environment;
 mod error;
 mod given;
+mod interrupt;
 mod keywords;
+mod locking;
 mod passfile;
 mod peer_name;
 mod prompt;
@@ -22,6 +25,7 @@ mod settings;
 mod signature;
 mod target;
 mod tls;
+mod transact;
 mod uri;
 mod values;
 mod verifier;
@@ -29,7 +33,10 @@ mod verifier;
 pub use environment::Environment;
 pub use error::{ServerError, classify, classify_in};
 pub use given::Given;
+pub use interrupt::Interrupt;
+pub use locking::{Locking, retry_locked};
 pub use prompt::Prompt;
 pub use resolve::resolve;
 pub use session::{Canceller, Notice, Session};
 pub use settings::Settings;
+pub use transact::transact;

@@ -43,6 +43,13 @@ fn two(seconds: u64, large: u64, large_name: &str, small: u64, small_name: &str)
     }
 }
 
+/// Returns a moment in the time zone of the person, to the second: "2026-11-21 10:11:12+01:00".
+pub fn moment(time: jiff::Timestamp) -> String {
+    time.to_zoned(jiff::tz::TimeZone::system())
+        .strftime("%Y-%m-%d %H:%M:%S%:z")
+        .to_string()
+}
+
 /// Returns the size with PostgreSQL's units, of 1024 each: "512 bytes", "1.5 kB", "20 MB".
 pub fn bytes(size: u64) -> String {
     let mut unit = 1024_u64;

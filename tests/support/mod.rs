@@ -8,5 +8,5 @@ mod program;
 mod redact;
 
 pub use self::database::{Database, database, owner, shared_cluster};
-pub use self::program::{Run, emaj, emaj_alone};
+pub use self::program::{Emaj, Run, emaj, emaj_alone};
 pub use self::redact::redact;

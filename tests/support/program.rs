@@ -101,7 +101,12 @@ impl Emaj {
     }
 
     /// Runs it to its end.
-    pub fn run(mut self) -> Run {
+    pub fn run(self) -> Run {
+        self.run_while(|_| ())
+    }
+
+    /// Runs it to its end; meanwhile `watch` is called once with its process id.
+    pub fn run_while(mut self, watch: impl FnOnce(u32)) -> Run {
         self.command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -113,6 +118,7 @@ impl Emaj {
         let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
         let stdout = read_all(child.stdout.take().expect("a pipe"));
         let stderr = read_all(child.stderr.take().expect("a pipe"));
+        watch(child.id());
         let end = Instant::now() + LIMIT;
         let status = loop {
             match child.try_wait().expect("emaj can be waited for") {

@@ -1,0 +1,103 @@
+//! What the verbs that change something share: connecting to the installation, one transaction, saying what was done.
+//!
+//! People are told in sentences, on stderr; with `-o json` (csv, markdown) the same is data on stdout.
+
+use postgres::Transaction;
+use serde::Serialize;
+
+use super::{Context, InstallationArgs, LockArgs};
+use crate::errors::{Error, Kind, Result};
+use crate::pg::{self, Notice, Session};
+use crate::ui::{Column, Format, Output, Tabular};
+
+/// The formats of every verb here.
+pub(super) const FORMATS: &[Format] = &[Format::Table, Format::Json, Format::Csv, Format::Markdown];
+
+/// Connects to the installation; warnings of the server are said.
+pub(super) fn connect(context: &Context, args: &InstallationArgs) -> Result<(Session, String)> {
+    context.output.accept(FORMATS)?;
+    let output = context.output.clone();
+    context.installation(args, move |notice| warn(&output, &notice))
+}
+
+/// Says a warning of the server; its notices are for nobody here.
+pub(super) fn warn(output: &Output, notice: &Notice) {
+    // Class 01 is a warning in every language the server may speak.
+    if notice.code.starts_with("01") {
+        output.warn(&notice.message);
+    }
+}
+
+/// Carries `work` out in one transaction; `doing` completes "failed to …".
+pub(super) fn act<T>(
+    session: &mut Session,
+    lock: &LockArgs,
+    doing: &str,
+    work: &mut dyn FnMut(&mut Transaction<'_>) -> Result<T>,
+) -> Result<T> {
+    let done = pg::transact(session, lock.locking(), &mut |transaction| {
+        work(transaction).map_err(|error| error.context(format!("failed to {doing}")))
+    });
+    done.map_err(with_right)
+}
+
+/// Adds what to do when a role lacks a right.
+fn with_right(error: Error) -> Error {
+    if error.kind() == Kind::Denied {
+        error.hint("connect as the owner of emaj's schema, or as a member of the manifest's `roles.admin`")
+    } else {
+        error
+    }
+}
+
+/// What was done to one group, mark or table.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Done {
+    pub group: String,
+    pub done: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mark: Option<String>,
+    /// How many relations, or log rows when that is what went.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<i64>,
+    #[serde(skip)]
+    pub sentence: String,
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct All<'a>(&'a [Done]);
+
+impl Tabular for All<'_> {
+    fn columns(&self) -> Vec<Column> {
+        vec![
+            Column::left("group"),
+            Column::left("done"),
+            Column::left("mark"),
+            Column::right("count"),
+        ]
+    }
+
+    fn rows(&self) -> Vec<Vec<String>> {
+        let cells = |done: &Done| {
+            vec![
+                done.group.clone(),
+                done.done.to_owned(),
+                done.mark.clone().unwrap_or_default(),
+                done.count.map(|count| count.to_string()).unwrap_or_default(),
+            ]
+        };
+        self.0.iter().map(cells).collect()
+    }
+}
+
+/// Tells what was done.
+pub(super) fn tell(output: &Output, all: &[Done]) -> Result<()> {
+    if output.format() != Format::Table {
+        return output.data(&All(all));
+    }
+    for done in all {
+        output.say(&done.sentence);
+    }
+    Ok(())
+}

@@ -1,0 +1,68 @@
+//! `emaj group list`.
+
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use crate::commands::act::connect;
+use crate::commands::{Context, InstallationArgs};
+use crate::errors::Result;
+use crate::journal::{self, GroupState};
+use crate::ui::{Column, Tabular};
+
+/// Lists the groups, their states and their last marks
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    installation: InstallationArgs,
+}
+
+pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
+    let (mut session, schema) = connect(context, &args.installation)?;
+    let groups = journal::groups(&mut *session, &schema)?;
+    context.output.data(&Groups(groups))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Groups(Vec<GroupState>);
+
+impl Tabular for Groups {
+    fn columns(&self) -> Vec<Column> {
+        vec![
+            Column::left("group"),
+            Column::left("state"),
+            Column::right("tables"),
+            Column::right("sequences"),
+            Column::right("marks"),
+            Column::left("last mark"),
+            Column::left("notes"),
+        ]
+    }
+
+    fn rows(&self) -> Vec<Vec<String>> {
+        let cells = |group: &GroupState| {
+            vec![
+                group.group.clone(),
+                group.state.clone(),
+                group.tables.to_string(),
+                group.sequences.to_string(),
+                group.active_marks.to_string(),
+                group.last_mark.clone().unwrap_or_default(),
+                notes(group),
+            ]
+        };
+        self.0.iter().map(cells).collect()
+    }
+}
+
+fn notes(group: &GroupState) -> String {
+    let protected = group.protected.then(|| "protected".to_owned());
+    let audit = (!group.rollback).then(|| "audit only".to_owned());
+    let notes: Vec<String> = [protected, audit, group.comment.clone()]
+        .into_iter()
+        .flatten()
+        .collect();
+    notes.join("; ")
+}

@@ -1,0 +1,88 @@
+//! `emaj group`: the groups that a manifest declared, and their states.
+
+mod drop;
+mod list;
+mod protect;
+mod purge;
+mod reset;
+mod show;
+mod start;
+mod stop;
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use super::{Context, InstallationArgs, LockArgs};
+use crate::errors::Result;
+
+/// Shows groups of tables, starts and stops them. Which tables are in a group is the manifest's to say.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Lists the groups
+    List(list::Args),
+    /// Shows one group, its tables and sequences
+    Show(show::Args),
+    /// Starts groups: from now on their changes are logged
+    Start(start::Args),
+    /// Stops groups: no change is logged any more, and no mark can be rolled back to
+    Stop(stop::Args),
+    /// Empties the logs of stopped groups and forgets their marks
+    Reset(Several),
+    /// Removes log rows that no mark and no retention needs
+    Purge(Several),
+    /// Protects groups against rollbacks
+    Protect(Several),
+    /// Takes the protection of groups away
+    Unprotect(Several),
+    /// Takes groups out of the database, with their logs and marks; the tables stay
+    Drop(drop::Args),
+}
+
+pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
+    match args.verb {
+        Verb::List(args) => list::run(&args, context),
+        Verb::Show(args) => show::run(&args, context),
+        Verb::Start(args) => start::run(&args, context),
+        Verb::Stop(args) => stop::run(&args, context),
+        Verb::Reset(args) => reset::run(&args, context),
+        Verb::Purge(args) => purge::run(&args, context),
+        Verb::Protect(args) => protect::run(&args, true, context),
+        Verb::Unprotect(args) => protect::run(&args, false, context),
+        Verb::Drop(args) => drop::run(&args, context),
+    }
+}
+
+/// Several groups, which are dealt with in one transaction: all of them or none.
+#[derive(Debug, clap::Args)]
+struct Several {
+    /// Groups; all of them in one transaction
+    #[arg(value_name = "GROUP", required = true)]
+    groups: Vec<String>,
+    #[command(flatten)]
+    installation: InstallationArgs,
+    #[command(flatten)]
+    lock: LockArgs,
+}
+
+impl Several {
+    /// Returns the groups, each once, in the one order in which everybody takes them.
+    fn sorted(&self) -> Vec<String> {
+        let mut groups = self.groups.clone();
+        groups.sort();
+        groups.dedup();
+        groups
+    }
+}
+
+/// Returns the groups for a message: "group `a`", "groups `a`, `b`".
+fn named(groups: &[String]) -> String {
+    let names: Vec<String> = groups.iter().map(|group| format!("`{group}`")).collect();
+    format!("group{} {}", if names.len() == 1 { "" } else { "s" }, names.join(", "))
+}

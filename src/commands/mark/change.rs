@@ -1,0 +1,98 @@
+//! `emaj mark rename`, `delete`, `protect` and `unprotect`: one function of the database each.
+
+use std::process::ExitCode;
+
+use postgres_protocol::escape::escape_identifier;
+
+use super::Several;
+use crate::commands::act::{Done, act, connect, tell};
+use crate::commands::{Context, InstallationArgs, LockArgs};
+use crate::errors::Result;
+
+/// Gives a mark another name
+#[derive(Debug, clap::Args)]
+pub(super) struct Rename {
+    /// The group
+    group: String,
+    /// The mark
+    mark: String,
+    /// Its new name; `%` becomes the time
+    new_name: String,
+    #[command(flatten)]
+    installation: InstallationArgs,
+    #[command(flatten)]
+    lock: LockArgs,
+}
+
+pub(super) fn rename(args: &Rename, context: &Context) -> Result<ExitCode> {
+    let (group, mark) = (&args.group, &args.mark);
+    let (mut session, schema) = connect(context, &args.installation)?;
+    let s = escape_identifier(&schema);
+    let doing = format!("rename mark `{mark}` of group `{group}`");
+    let name = act(&mut session, &args.lock, &doing, &mut |transaction| {
+        // The name may be EMAJ_LAST_MARK, or hold a `%`: what it became is in the registry.
+        let id = format!(
+            "select mark_id from {s}.emaj_mark
+              where mark_group = $1 and (mark_name = $2 or ($2 = 'EMAJ_LAST_MARK' and mark_state = 'ACTIVE'))
+              order by mark_id desc limit 1"
+        );
+        let id: Option<i64> = transaction.query_opt(&id, &[group, mark])?.map(|row| row.get(0));
+        let rename = format!("select {s}.emaj_rename_mark_group($1, $2, $3)");
+        transaction.execute(&rename, &[group, mark, &args.new_name])?;
+        let name = format!("select mark_name from {s}.emaj_mark where mark_id = $1");
+        let name = transaction.query_opt(&name, &[&id])?.map(|row| row.get::<_, String>(0));
+        Ok(name.unwrap_or_else(|| args.new_name.clone()))
+    })?;
+    let done = Done {
+        group: group.clone(),
+        done: "renamed",
+        sentence: format!("renamed mark `{mark}` of group `{group}` to `{name}`"),
+        mark: Some(name),
+        count: None,
+    };
+    tell(&context.output, &[done])?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn delete(args: &Several, context: &Context) -> Result<ExitCode> {
+    call(args, "delete", "deleted", context)
+}
+
+pub(super) fn protect(args: &Several, on: bool, context: &Context) -> Result<ExitCode> {
+    if on {
+        call(args, "protect", "protected", context)
+    } else {
+        call(args, "unprotect", "unprotected", context)
+    }
+}
+
+fn call(args: &Several, verb: &str, done_word: &'static str, context: &Context) -> Result<ExitCode> {
+    let group = &args.group;
+    let (mut session, schema) = connect(context, &args.installation)?;
+    let sql = format!("select {}.emaj_{verb}_mark_group($1, $2)", escape_identifier(&schema));
+    let names: Vec<String> = args.marks.iter().map(|mark| format!("`{mark}`")).collect();
+    let doing = format!(
+        "{verb} mark{} {} of group `{group}`",
+        if names.len() == 1 { "" } else { "s" },
+        names.join(", ")
+    );
+    act(&mut session, &args.lock, &doing, &mut |transaction| {
+        for mark in &args.marks {
+            transaction.execute(&sql, &[group, mark])?;
+        }
+        Ok(())
+    })?;
+    let done: Vec<Done> = args
+        .marks
+        .iter()
+        .map(|mark| Done {
+            group: group.clone(),
+            done: done_word,
+            mark: Some(mark.clone()),
+            count: None,
+            sentence: format!("{done_word} mark `{mark}` of group `{group}`"),
+        })
+        .collect();
+    tell(&context.output, &done)?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,60 @@
+//! `emaj mark list`.
+
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use crate::commands::act::connect;
+use crate::commands::{Context, InstallationArgs, unknown_group};
+use crate::errors::Result;
+use crate::journal::{self, MarkState};
+use crate::ui::words::moment;
+use crate::ui::{Column, Tabular};
+
+/// Lists the marks of a group, the oldest first
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The group
+    group: String,
+    #[command(flatten)]
+    installation: InstallationArgs,
+}
+
+pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
+    let (mut session, schema) = connect(context, &args.installation)?;
+    let groups = journal::groups(&mut *session, &schema)?;
+    if groups.iter().all(|group| group.group != args.group) {
+        return Err(unknown_group(&args.group, &groups));
+    }
+    let marks = journal::marks(&mut *session, &schema, &args.group)?;
+    context.output.data(&Marks(marks))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Marks(Vec<MarkState>);
+
+impl Tabular for Marks {
+    fn columns(&self) -> Vec<Column> {
+        ["mark", "state", "time", "user", "notes"]
+            .into_iter()
+            .map(Column::left)
+            .collect()
+    }
+
+    fn rows(&self) -> Vec<Vec<String>> {
+        let cells = |mark: &MarkState| {
+            let protected = mark.protected.then(|| "protected".to_owned());
+            let notes: Vec<String> = protected.into_iter().chain(mark.comment.clone()).collect();
+            vec![
+                mark.mark.clone(),
+                mark.state.clone(),
+                moment(mark.time),
+                mark.user.clone(),
+                notes.join("; "),
+            ]
+        };
+        self.0.iter().map(cells).collect()
+    }
+}

@@ -1,0 +1,78 @@
+//! `emaj release`: lets a table go, for a migration that its guard would refuse.
+
+use std::process::ExitCode;
+
+use postgres_protocol::escape::escape_identifier;
+
+use super::act::{Done, act, connect, tell};
+use super::{Context, InstallationArgs, LockArgs};
+use crate::errors::{Error, Kind, Result};
+use crate::journal;
+use crate::names::QualifiedName;
+use crate::ui::words::count;
+
+/// Releases a table for a migration: its changes are not logged any more, until the next install takes it back. No mark that is
+/// there now can then be rolled back to
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The table, with its schema; odd names in double quotes: `'"Odd Schema"."Odd Name"'`
+    #[arg(value_name = "SCHEMA.TABLE")]
+    table: String,
+    /// Do not ask
+    #[arg(long, short = 'y')]
+    yes: bool,
+    #[command(flatten)]
+    installation: InstallationArgs,
+    #[command(flatten)]
+    lock: LockArgs,
+}
+
+pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
+    let table = QualifiedName::parse(&args.table).map_err(|error| {
+        let hint = error.hint();
+        Error::new(Kind::Usage, error)
+            .context(format!("`{}` is no name of a table", args.table))
+            .hint(hint)
+    })?;
+    let (mut session, schema) = connect(context, &args.installation)?;
+    let Some(captured) = journal::captured(&mut *session, &schema, &table)? else {
+        return Err(
+            Error::message(Kind::Refused, format!("table `{table}` is not captured"))
+                .hint("`emaj group show GROUP` lists the tables of a group; a partition goes with its parent"),
+        );
+    };
+    let marks: Vec<String> = journal::marks(&mut *session, &schema, &captured.group)?
+        .into_iter()
+        .filter(|mark| mark.state == "ACTIVE")
+        .map(|mark| format!("`{}`", mark.mark))
+        .collect();
+    let cost = if marks.is_empty() {
+        "no mark is lost".to_owned()
+    } else {
+        format!(
+            "{} of group `{}` can no longer be rolled back to: {}",
+            count(marks.len(), "mark"),
+            captured.group,
+            marks.join(", ")
+        )
+    };
+    context
+        .output
+        .confirm(&format!("Release table `{table}` ({cost})?"), args.yes)?;
+    let sql = format!("select {}.emaj_release_table($1)", escape_identifier(&schema));
+    let doing = format!("release table `{table}`");
+    let lost: i64 = act(&mut session, &args.lock, &doing, &mut |transaction| {
+        Ok(transaction.query_one(&sql, &[&captured.oid])?.get(0))
+    })?;
+    tell(
+        &context.output,
+        &[Done {
+            group: captured.group,
+            done: "released",
+            mark: None,
+            count: Some(lost),
+            sentence: format!("released table `{table}` ({cost}); the next `emaj install` takes it back"),
+        }],
+    )?;
+    Ok(ExitCode::SUCCESS)
+}

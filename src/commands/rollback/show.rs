@@ -1,0 +1,73 @@
+//! What a rollback would undo, and what it did, as rows.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::rollback::{Preview, Report};
+use crate::ui::words::{count, duration};
+use crate::ui::{Column, Tabular};
+
+/// What would be undone: a row per table with changes.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub(super) struct Undone<'a>(pub &'a Preview);
+
+impl Tabular for Undone<'_> {
+    fn columns(&self) -> Vec<Column> {
+        vec![Column::left("table"), Column::right("changes to undo")]
+    }
+
+    fn rows(&self) -> Vec<Vec<String>> {
+        let cells =
+            |table: &crate::journal::TableChanges| vec![table.qualified().to_string(), table.changes.to_string()];
+        self.0.tables.iter().map(cells).collect()
+    }
+}
+
+/// What was done: a row per table that was looked at.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub(super) struct Rolled<'a>(pub &'a Report);
+
+impl Tabular for Rolled<'_> {
+    fn columns(&self) -> Vec<Column> {
+        vec![
+            Column::left("table"),
+            Column::right("deleted"),
+            Column::right("updated"),
+            Column::right("inserted"),
+            Column::left("strategy"),
+            Column::right("time"),
+        ]
+    }
+
+    fn rows(&self) -> Vec<Vec<String>> {
+        let cells = |table: &crate::rollback::TableReport| {
+            vec![
+                table.qualified().to_string(),
+                table.deleted.to_string(),
+                table.updated.to_string(),
+                table.inserted.to_string(),
+                self.0.strategy.clone(),
+                time(table.seconds),
+            ]
+        };
+        self.0.tables.iter().map(cells).collect()
+    }
+}
+
+/// Returns the changes per table as lines of talk, for the question.
+pub(super) fn changes(preview: &Preview) -> String {
+    let lines: Vec<String> = preview
+        .tables
+        .iter()
+        .map(|table| format!("{}: {}", table.qualified(), count(table.changes, "change")))
+        .collect();
+    lines.join("\n")
+}
+
+/// Returns seconds as a person reads them; what the server's clock made negative is nothing.
+pub(super) fn time(seconds: f64) -> String {
+    duration(Duration::try_from_secs_f64(seconds).unwrap_or_default())
+}

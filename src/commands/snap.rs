@@ -1,0 +1,83 @@
+//! `emaj snap`: the content of a group in files, on this side of the connection.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use super::act::connect;
+use super::{Context, InstallationArgs};
+use crate::errors::{Kind, Result};
+use crate::snap::{self, File};
+use crate::ui::words::{bytes, count};
+use crate::ui::{Column, Tabular};
+
+/// Writes each table and sequence of a group to a file, in the format of COPY and all of one instant; two snaps can be compared
+/// with `diff -r`. Only their owner can read the files
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The group
+    group: String,
+    /// Directory for the files; it is made when it is not there
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+    /// Write over files that are there
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    installation: InstallationArgs,
+}
+
+pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
+    let (mut session, schema) = connect(context, &args.installation)?;
+    let progress = context.output.progress("writing files", None);
+    let written = snap::write(&mut session, &schema, &args.group, &args.dir, args.force, &|_, _| {
+        progress.advance(1);
+    });
+    drop(progress);
+    let files = written.map_err(|error| {
+        let denied = error.kind() == Kind::Denied;
+        let interrupted = error.kind() == Kind::Interrupted;
+        let error = if interrupted {
+            error
+        } else {
+            error.context(format!("failed to snap group `{}`", args.group))
+        };
+        if denied {
+            error.hint("a snap reads with your own rights: you need `select` on the tables, and no row policy may hide rows from you")
+        } else {
+            error
+        }
+    })?;
+    let size: u64 = files.iter().map(|file| file.bytes).sum();
+    let sentence = format!(
+        "wrote {} to `{}`: {}",
+        count(files.len(), "file"),
+        args.dir.display(),
+        bytes(size)
+    );
+    context.output.data(&Files(files))?;
+    context.output.say(sentence);
+    Ok(ExitCode::SUCCESS)
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Files(Vec<File>);
+
+impl Tabular for Files {
+    fn columns(&self) -> Vec<Column> {
+        vec![Column::left("relation"), Column::left("file"), Column::right("bytes")]
+    }
+
+    fn rows(&self) -> Vec<Vec<String>> {
+        let cells = |file: &File| {
+            vec![
+                file.qualified().to_string(),
+                file.file.display().to_string(),
+                file.bytes.to_string(),
+            ]
+        };
+        self.0.iter().map(cells).collect()
+    }
+}

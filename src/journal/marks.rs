@@ -1,0 +1,59 @@
+//! Reads the marks of a group, for the commands that show them or say which will go.
+
+use jiff::Timestamp;
+use postgres::GenericClient;
+use postgres_protocol::escape::escape_identifier;
+use serde::Serialize;
+
+use crate::errors::Result;
+
+/// A mark, as a person wants to see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MarkState {
+    pub mark: String,
+    /// `ACTIVE`, or `DELETED`: from before the group was last stopped, readable and no target any more.
+    pub state: String,
+    pub time: Timestamp,
+    pub user: String,
+    pub protected: bool,
+    pub comment: Option<String>,
+}
+
+/// Reads the marks of `group`, the oldest first.
+///
+/// # Errors
+/// Whatever the server answers; lacking rights on the registry among it.
+pub fn marks(client: &mut impl GenericClient, schema: &str, group: &str) -> Result<Vec<MarkState>> {
+    let s = escape_identifier(schema);
+    let rows = client.query(
+        &format!(
+            "select mark_name, mark_state, mark_datetime, mark_user, mark_protected, mark_comment
+               from {s}.emaj_mark where mark_group = $1 order by mark_id"
+        ),
+        &[&group],
+    )?;
+    Ok(rows
+        .iter()
+        .map(|row| MarkState {
+            mark: row.get(0),
+            state: row.get(1),
+            time: row.get(2),
+            user: row.get(3),
+            protected: row.get(4),
+            comment: row.get(5),
+        })
+        .collect())
+}
+
+/// Returns the name of the last mark of `group`.
+///
+/// # Errors
+/// As [`marks`].
+pub fn last_mark(client: &mut impl GenericClient, schema: &str, group: &str) -> Result<Option<String>> {
+    let s = escape_identifier(schema);
+    let row = client.query_opt(
+        &format!("select mark_name from {s}.emaj_mark where mark_group = $1 order by mark_id desc limit 1"),
+        &[&group],
+    )?;
+    Ok(row.map(|row| row.get(0)))
+}

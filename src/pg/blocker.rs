@@ -1,0 +1,63 @@
+//! Who is in the way: watched while a statement waits, because once the lock time-out has struck it is too late to ask.
+//!
+//! Used by `locking` alone; the sentence ends up in a hint.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::session::Session;
+
+/// How often the server is asked.
+const PACE: Duration = Duration::from_millis(50);
+
+/// A watch over one session, on a connection of its own. Where that cannot be had, nothing is seen, and nothing fails.
+pub(super) struct Watch {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Option<String>>>,
+}
+
+impl Watch {
+    /// Begins to watch who blocks `session`.
+    pub(super) fn begin(session: &mut Session) -> Watch {
+        let stop = Arc::new(AtomicBool::new(false));
+        let pid = session
+            .query_one("select pg_backend_pid()", &[])
+            .ok()
+            .map(|row| row.get::<_, i32>(0));
+        let thread = pid.zip(session.sibling().ok()).map(|(pid, mut sibling)| {
+            let stop = Arc::clone(&stop);
+            std::thread::spawn(move || {
+                let mut seen = None;
+                while !stop.load(Ordering::Relaxed) {
+                    std::thread::park_timeout(PACE);
+                    if let Ok(Some(blocker)) = look(&mut sibling, pid) {
+                        seen = Some(blocker);
+                    }
+                }
+                seen
+            })
+        });
+        Watch { stop, thread }
+    }
+
+    /// Ends the watch and returns who was seen last.
+    pub(super) fn end(self) -> Option<String> {
+        self.stop.store(true, Ordering::Relaxed);
+        let thread = self.thread?;
+        thread.thread().unpark();
+        thread.join().ok().flatten()
+    }
+}
+
+fn look(sibling: &mut Session, pid: i32) -> Result<Option<String>, postgres::Error> {
+    let blocker = sibling.query_opt(
+        "select format('process %s of role %s%s, %s, its transaction %s old', a.pid, a.usename,
+                       case when a.application_name <> '' then format(' (%s)', a.application_name) else '' end,
+                       a.state, date_trunc('second', clock_timestamp() - a.xact_start))
+           from unnest(pg_blocking_pids($1)) as b(pid) join pg_stat_activity a on a.pid = b.pid limit 1",
+        &[&pid],
+    )?;
+    Ok(blocker.map(|row| row.get(0)))
+}

@@ -1,0 +1,83 @@
+//! Ctrl-C while the server works: the running statement is cancelled, so that its transaction is taken back at once.
+//!
+//! Without this the program would be gone and the server would go on waiting for its locks. Held by `transact`, and by
+//! commands that read for a long time. After it is dropped, and at a second Ctrl-C, the program ends as usual.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use signal_hook::consts::SIGINT;
+use signal_hook::flag;
+
+use super::session::{Canceller, Session};
+use crate::errors::{Error, Kind, Result};
+
+/// How often the watcher looks, and how often it repeats the cancel: one that comes between two statements is lost.
+const PACE: Duration = Duration::from_millis(50);
+
+/// While it lives, SIGINT cancels what the session does instead of ending the program.
+#[derive(Debug)]
+pub struct Interrupt {
+    came: Arc<AtomicBool>,
+    over: Arc<AtomicBool>,
+    watcher: Option<JoinHandle<()>>,
+}
+
+impl Interrupt {
+    /// Begins to listen for SIGINT on behalf of `session`.
+    ///
+    /// # Errors
+    /// The system does not let the program handle the signal.
+    pub fn listen(session: &Session) -> Result<Interrupt> {
+        let came = Arc::new(AtomicBool::new(false));
+        let over = Arc::new(AtomicBool::new(false));
+        let code = i32::from(Kind::Interrupted.exit_code());
+        // In this order: the second signal finds the flag of the first.
+        flag::register_conditional_shutdown(SIGINT, code, Arc::clone(&over))?;
+        flag::register_conditional_shutdown(SIGINT, code, Arc::clone(&came))?;
+        flag::register(SIGINT, Arc::clone(&came))?;
+        let watcher = std::thread::spawn({
+            let (came, over, canceller) = (Arc::clone(&came), Arc::clone(&over), session.canceller());
+            move || watch(&came, &over, &canceller)
+        });
+        Ok(Interrupt {
+            came,
+            over,
+            watcher: Some(watcher),
+        })
+    }
+
+    /// Fails when the signal has come.
+    ///
+    /// # Errors
+    /// [`Kind::Interrupted`]; the caller ends its transaction without a commit.
+    pub fn check(&self) -> Result<()> {
+        if self.came.load(Ordering::Relaxed) {
+            return Err(Error::message(Kind::Interrupted, "interrupted; nothing was changed"));
+        }
+        Ok(())
+    }
+}
+
+fn watch(came: &AtomicBool, over: &AtomicBool, canceller: &Canceller) {
+    while !over.load(Ordering::Relaxed) {
+        if came.load(Ordering::Relaxed) {
+            // When the server cannot be reached, its answer will not come either, and the statement fails by itself.
+            let _ = canceller.cancel();
+        }
+        std::thread::park_timeout(PACE);
+    }
+}
+
+impl Drop for Interrupt {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        if let Some(watcher) = self.watcher.take() {
+            watcher.thread().unpark();
+            // The watcher holds nothing that its panic could have left half done.
+            let _ = watcher.join();
+        }
+    }
+}

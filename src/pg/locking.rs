@@ -1,0 +1,53 @@
+//! Waiting for locks: each try within a time-out, whole tries again until the wait is over, then the blocker is named.
+//!
+//! Called by `install` with a try of its own, and by `transact` for everything that is one transaction.
+
+use std::time::{Duration, Instant};
+
+use super::blocker::Watch;
+use super::session::Session;
+use crate::errors::{Kind, Result};
+
+/// How long to wait for locks.
+#[derive(Debug, Clone, Copy)]
+pub struct Locking {
+    /// How long one try may keep the application waiting.
+    pub timeout: Duration,
+    /// How long to go on trying.
+    pub wait: Duration,
+}
+
+/// The pause between two tries.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Calls `attempt` until it has its locks or the wait is over; `attempt` is one whole transaction, with its own lock time-out.
+///
+/// # Errors
+/// [`Kind::Locked`] with the blocker's name when the wait is over; every other error of `attempt` at once.
+pub fn retry_locked<T>(
+    session: &mut Session,
+    locking: Locking,
+    attempt: &mut dyn FnMut(&mut Session) -> Result<T>,
+) -> Result<T> {
+    let deadline = Instant::now() + locking.wait;
+    loop {
+        let watch = Watch::begin(session);
+        let tried = attempt(session);
+        let blocker = watch.end();
+        match tried {
+            Err(error) if error.kind() == Kind::Locked => {
+                if Instant::now() + PAUSE > deadline {
+                    let error = error.hint(
+                        "wait longer with `--wait`, or end the transaction that is in the way; nothing was changed",
+                    );
+                    return Err(match blocker {
+                        Some(blocker) => error.hint(format!("in the way: {blocker}")),
+                        None => error,
+                    });
+                }
+                std::thread::sleep(PAUSE);
+            }
+            other => return other,
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Carries a rollback out, in a transaction of the caller, and reads its report there.
+
+use postgres::Transaction;
+use postgres_protocol::escape::escape_identifier;
+use serde::Serialize;
+
+use super::Wanted;
+use crate::errors::Result;
+use crate::names::QualifiedName;
+
+/// What a rollback did.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    pub group: String,
+    pub mark: String,
+    pub logged: bool,
+    pub stopped: bool,
+    /// How foreign keys were dealt with; `nothing` when there was nothing to undo.
+    pub strategy: String,
+    pub seconds: f64,
+    /// The mark to roll back to in order to undo this; none when that is not possible.
+    pub undo: Option<String>,
+    pub tables: Vec<TableReport>,
+}
+
+/// What a rollback did to one table.
+#[derive(Debug, Clone, Serialize)]
+pub struct TableReport {
+    pub schema: String,
+    pub table: String,
+    pub deleted: i64,
+    pub updated: i64,
+    pub inserted: i64,
+    pub seconds: f64,
+}
+
+impl TableReport {
+    pub fn qualified(&self) -> QualifiedName {
+        QualifiedName::new(&self.schema, &self.table)
+    }
+}
+
+/// Rolls back; the server tells its progress by notices (`emaj-progress {json}`).
+///
+/// # Errors
+/// [`crate::errors::Kind::Refused`], [`crate::errors::Kind::Locked`], whatever the server answers; the caller ends the transaction.
+pub fn run(transaction: &mut Transaction<'_>, schema: &str, wanted: &Wanted) -> Result<Report> {
+    let s = escape_identifier(schema);
+    transaction.batch_execute("set local emaj.progress = 'on'; set local client_min_messages = notice")?;
+    let (function, then_stop) = match (wanted.logged, wanted.stop) {
+        (true, stop) => ("emaj_logged_rollback_group", stop),
+        (false, false) => ("emaj_rollback_group", false),
+        (false, true) => ("emaj_rollback_and_stop_group", false),
+    };
+    transaction.execute(
+        &format!("select {s}.{function}($1, $2)"),
+        &[&wanted.group, &wanted.mark],
+    )?;
+    if then_stop {
+        transaction.execute(&format!("select {s}.emaj_stop_group($1)"), &[&wanted.group])?;
+    }
+    report(transaction, &s, wanted)
+}
+
+fn report(transaction: &mut Transaction<'_>, s: &str, wanted: &Wanted) -> Result<Report> {
+    let row = transaction.query_one(
+        &format!(
+            "select rlbk_id, rlbk_mark, rlbk_strategy, extract(epoch from rlbk_end - rlbk_start)::float8,
+                    (select mark_name from {s}.emaj_mark
+                      where mark_group = $1 and mark_state = 'ACTIVE' and (mark_position).txid = txid_current()
+                      order by mark_id limit 1)
+               from {s}.emaj_rollback where rlbk_txid = txid_current() order by rlbk_id desc limit 1"
+        ),
+        &[&wanted.group],
+    )?;
+    let tables = transaction.query(
+        &format!(
+            "select rlbt_schema, rlbt_table, rlbt_deleted, rlbt_updated, rlbt_inserted, extract(epoch from rlbt_duration)::float8
+               from {s}.emaj_rollback_table where rlbt_rollback = $1 order by rlbt_schema, rlbt_table"
+        ),
+        &[&row.get::<_, i64>(0)],
+    )?;
+    Ok(Report {
+        group: wanted.group.clone(),
+        mark: row.get(1),
+        logged: wanted.logged,
+        stopped: wanted.stop,
+        strategy: row.get(2),
+        seconds: row.get(3),
+        undo: if wanted.logged { row.get(4) } else { None },
+        tables: tables
+            .iter()
+            .map(|row| TableReport {
+                schema: row.get(0),
+                table: row.get(1),
+                deleted: row.get(2),
+                updated: row.get(3),
+                inserted: row.get(4),
+                seconds: row.get(5),
+            })
+            .collect(),
+    })
+}

@@ -1,0 +1,249 @@
+//! Writes the content of a group's tables and sequences to files on the client, all of one instant.
+//!
+//! Each relation streams by COPY into a temporary file beside its place; when all are complete they get their names. Memory
+//! does not grow with the tables. Called by `commands/snap`.
+
+use std::collections::BTreeSet;
+use std::io::{self, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+
+use postgres::{IsolationLevel, Transaction};
+use postgres_protocol::escape::escape_identifier;
+use serde::Serialize;
+use tempfile::NamedTempFile;
+
+use crate::errors::{Error, Kind, Result};
+use crate::names::QualifiedName;
+use crate::pg::{self, Interrupt, Session};
+
+/// One file of a snap.
+#[derive(Debug, Clone, Serialize)]
+pub struct File {
+    pub schema: String,
+    pub name: String,
+    pub file: PathBuf,
+    pub bytes: u64,
+}
+
+impl File {
+    pub fn qualified(&self) -> QualifiedName {
+        QualifiedName::new(&self.schema, &self.name)
+    }
+}
+
+/// Writes a file for each relation of `group` into `directory`, which is made when it is not there.
+///
+/// `told` is called with the number of files that are written and how many there will be.
+///
+/// # Errors
+/// [`Kind::Refused`] when a file is there already, unless `force`; rights that are missing; a full disk. No file has got its name
+/// then, save where the very naming of the files fails.
+pub fn write(
+    session: &mut Session,
+    schema: &str,
+    group: &str,
+    directory: &Path,
+    force: bool,
+    told: &dyn Fn(usize, usize),
+) -> Result<Vec<File>> {
+    let interrupt = Interrupt::listen(session)?;
+    let mut transaction = session
+        .build_transaction()
+        .isolation_level(IsolationLevel::RepeatableRead)
+        .start()?;
+    let gathered = gather(&mut transaction, schema, group, directory, force, &interrupt, told)
+        .and_then(|files| interrupt.check().map(|()| files))
+        // The cancelled COPY fails in its own words; the person's are clearer.
+        .map_err(|error| interrupt.check().err().unwrap_or(error))?;
+    // From here on it is a matter of moments, and half of the names would be worse than all.
+    drop(interrupt);
+    let written = name(gathered, force)?;
+    transaction
+        .commit()
+        .map_err(|error| pg::classify(error, "note the snap in the history; its files are complete"))?;
+    Ok(written)
+}
+
+/// What is to be written where.
+struct Piece {
+    name: QualifiedName,
+    query: String,
+    path: PathBuf,
+}
+
+/// Writes every piece into a temporary file.
+fn gather(
+    transaction: &mut Transaction<'_>,
+    schema: &str,
+    group: &str,
+    directory: &Path,
+    force: bool,
+    interrupt: &Interrupt,
+    told: &dyn Fn(usize, usize),
+) -> Result<Vec<(Piece, NamedTempFile, u64)>> {
+    // The same rows give the same bytes whoever asks; rows that a policy would hide are an error, not a gap.
+    transaction.batch_execute(
+        "set local row_security = off; set local datestyle = 'ISO, MDY'; set local intervalstyle = 'postgres';
+         set local timezone = 'UTC'; set local extra_float_digits = 1; set local bytea_output = 'hex'; set local lc_monetary = 'C';
+         set local xmlbinary = 'base64'; set local xmloption = 'content'; set local search_path = pg_catalog",
+    )?;
+    let pieces = pieces(transaction, schema, group, &std::path::absolute(directory)?)?;
+    if !force {
+        refuse_to_overwrite(&pieces)?;
+    }
+    std::fs::create_dir_all(directory).map_err(|error| cannot("make the directory", directory, error))?;
+    let total = pieces.len();
+    let mut files = Vec::new();
+    for piece in pieces {
+        interrupt.check()?;
+        let (file, bytes) = copy(transaction, &piece, directory)?;
+        files.push((piece, file, bytes));
+        told(files.len(), total);
+    }
+    Ok(files)
+}
+
+/// Gives the files their names.
+fn name(files: Vec<(Piece, NamedTempFile, u64)>, force: bool) -> Result<Vec<File>> {
+    let mut written = Vec::new();
+    for (piece, file, bytes) in files {
+        let named = if force {
+            file.persist(&piece.path)
+        } else {
+            // Somebody may have made the file meanwhile.
+            file.persist_noclobber(&piece.path)
+        };
+        named.map_err(|error| cannot("write", &piece.path, error.error))?;
+        written.push(File {
+            schema: piece.name.schema,
+            name: piece.name.name,
+            file: piece.path,
+            bytes,
+        });
+    }
+    Ok(written)
+}
+
+fn pieces(transaction: &mut Transaction<'_>, schema: &str, group: &str, directory: &Path) -> Result<Vec<Piece>> {
+    let s = escape_identifier(schema);
+    let rows = transaction.query(
+        &format!(
+            "select snap_schema, snap_relation, snap_file, snap_query from {s}.emaj_snap_queries_group($1, $2) order by 1, 2"
+        ),
+        &[&group, &directory.display().to_string()],
+    )?;
+    let mut taken = BTreeSet::new();
+    Ok(rows
+        .iter()
+        .map(|row| Piece {
+            name: QualifiedName::new(row.get::<_, String>(0), row.get::<_, String>(1)),
+            query: row.get(3),
+            path: directory.join(file_name(row.get(2), &mut taken)),
+        })
+        .collect())
+}
+
+/// Returns a name that stays in its directory, whatever the database says, and that was not given before.
+fn file_name(wanted: &str, taken: &mut BTreeSet<String>) -> String {
+    let mut name: String = wanted
+        .chars()
+        .map(|c| {
+            if c == '/' || c == '\\' || c.is_control() {
+                '_'
+            } else {
+                c
+            }
+        })
+        .collect();
+    if name.starts_with('.') || name.is_empty() {
+        name.insert(0, '_');
+    }
+    let stem = name.strip_suffix(".snap").unwrap_or(&name).to_owned();
+    let mut round = 2;
+    // A file system may not tell cases apart.
+    while !taken.insert(name.to_lowercase()) {
+        name = format!("{stem}_{round}.snap");
+        round += 1;
+    }
+    name
+}
+
+fn refuse_to_overwrite(pieces: &[Piece]) -> Result<()> {
+    let there: Vec<String> = pieces
+        .iter()
+        .filter(|piece| piece.path.symlink_metadata().is_ok())
+        .map(|piece| format!("`{}`", piece.path.display()))
+        .collect();
+    if there.is_empty() {
+        return Ok(());
+    }
+    Err(Error::message(
+        Kind::Refused,
+        format!("these files are there already: {}", there.join(", ")),
+    )
+    .hint("name another directory, or say `--force` to write over them; nothing was written"))
+}
+
+/// Streams one relation into a temporary file; it goes when it is dropped without getting its name.
+fn copy(transaction: &mut Transaction<'_>, piece: &Piece, directory: &Path) -> Result<(NamedTempFile, u64)> {
+    let doing = format!("read `{}`", piece.name);
+    let file = tempfile::Builder::new()
+        .prefix(".emaj-snap-")
+        .tempfile_in(directory)
+        .map_err(|error| cannot("write in", directory, error))?;
+    let mut rows = transaction
+        .copy_out(&format!("copy ({}) to stdout", piece.query))
+        .map_err(|error| pg::classify(error, &doing))?;
+    let mut target = BufWriter::new(file);
+    let mut bytes = 0;
+    loop {
+        // Read and write fail for different reasons: what the server says is its own kind of error.
+        let chunk = io::BufRead::fill_buf(&mut rows).map_err(|error| of_server(error, &doing))?;
+        if chunk.is_empty() {
+            break;
+        }
+        let length = chunk.len();
+        target
+            .write_all(chunk)
+            .map_err(|error| cannot("write", &piece.path, error))?;
+        io::BufRead::consume(&mut rows, length);
+        bytes += length as u64;
+    }
+    let file = target
+        .into_inner()
+        .map_err(|error| cannot("write", &piece.path, error.into_error()))?;
+    file.as_file()
+        .sync_all()
+        .map_err(|error| cannot("write", &piece.path, error))?;
+    Ok((file, bytes))
+}
+
+/// Takes the server's error out of the stream's.
+fn of_server(error: io::Error, doing: &str) -> Error {
+    match error.downcast::<postgres::Error>() {
+        Ok(error) => pg::classify(error, doing),
+        Err(error) => Error::from(error).context(format!("failed to {doing}")),
+    }
+}
+
+fn cannot(what: &str, path: &Path, error: io::Error) -> Error {
+    Error::new(Kind::Failed, error).context(format!("failed to {what} `{}`", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_stays_in_its_directory_and_is_given_once() {
+        let mut taken = BTreeSet::new();
+        let mut name = |wanted| file_name(wanted, &mut taken);
+        assert_eq!(name("public_a.snap"), "public_a.snap");
+        assert_eq!(name("public_A.snap"), "public_A_2.snap");
+        assert_eq!(name("public_a.snap"), "public_a_3.snap");
+        assert_eq!(name("../../etc/passwd"), "_.._.._etc_passwd");
+        assert_eq!(name(".."), "_..");
+        assert_eq!(name(""), "_");
+        assert_eq!(name("a\\b\nc\0.snap"), "a_b_c_.snap");
+    }
+}
