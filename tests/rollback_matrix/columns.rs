@@ -68,7 +68,7 @@ cases! {
 
     domains_with_checks_that_nulls_in_the_log_would_break:
         "create domain d as int not null check (value > 0); create domain dd as d check (value < 100);
-         create table t (id dd primary key, v d default 5, w dd[]); insert into t values (1, 1, '{1,2}'), (2)"
+         create table t (id dd primary key, v d default 5, w dd[]); insert into t values (1, 1, '{1,2}'), (2, default, null)"
         => "update t set v = 7, w = null where id = 1; truncate t; insert into t values (9)", "update t set id = 10; insert into t values (1, 1)";
 
     money_and_bit_keys_with_updates:
@@ -142,7 +142,7 @@ stories! {
         let everything = story.everything();
         let refusal = story.refused("select emaj.emaj_rollback_group('g', 'm')");
         assert!(refusal.contains("columns that were not captured"), "{refusal}");
-        assert_eq!(story.everything(), everything);
+        story.unchanged(&everything);
     }
 
     the_guard_keeps_captured_columns(story) {

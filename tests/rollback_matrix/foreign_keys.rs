@@ -141,7 +141,7 @@ cases! {
          create table c (id int primary key, p_id int references p) partition by range (id);
          create table c1 partition of c for values from (0) to (5); create table c2 partition of c default;
          insert into p select i from generate_series(1, 9) i; insert into c select i, i from generate_series(1, 9) i"
-        => "update c set id = id + 3 where id in (3, 9); delete from c where p_id = 4; delete from p where id = 4; insert into p values (44); insert into c values (44, 44)",
+        => "update c set id = id + 3 where id in (9); delete from c where p_id = 3; delete from p where id = 3; update c set id = 3 where id = 7; insert into p values (44); insert into c values (44, 44)",
            "delete from c; delete from p; insert into p values (4)";
 
     a_foreign_key_of_one_partition_only:
@@ -157,7 +157,7 @@ cases! {
          create table c (id int primary key, code text references p (code) on update cascade);
          insert into p values (1, 'a'), (2, 'b'), (3, 'c'); insert into c values (1, 'a'), (2, 'b'), (3, 'c')"
         => "update p set code = 'x' where id = 1; update p set code = 'a' where id = 2; update p set code = 'b' where id = 1",
-           "update p set code = code || code; delete from c where id = 2; delete from p where id = 1";
+           "update p set code = code || code; delete from c where code = 'bb'; delete from p where code = 'bb'";
 
     exchanged_values_and_immediate_children:
         "create table p (id int primary key, code text unique);
@@ -193,7 +193,7 @@ stories! {
             let code = story.fails(&format!("select emaj.{kind}('g', 'm')"));
             assert_eq!(code.code(), "23503");
             story.sql("select 1");
-            assert_eq!(story.everything(), everything);
+            story.unchanged(&everything);
         }
     }
 
@@ -214,7 +214,7 @@ stories! {
         let everything = story.everything();
         let code = story.fails("select emaj.emaj_rollback_group('g', 'm')");
         assert_eq!(code.code(), "23503", "rows outside the group are neither deleted nor made orphans");
-        assert_eq!(story.everything(), everything);
+        story.unchanged(&everything);
     }
 
     parent_outside_the_group(story) {
@@ -232,7 +232,7 @@ stories! {
         let everything = story.everything();
         let code = story.fails("select emaj.emaj_rollback_group('g', 'm')");
         assert_eq!(code.code(), "23503", "a row without its parent is an orphan");
-        assert_eq!(story.everything(), everything);
+        story.unchanged(&everything);
         // The parent comes back by hand: so does the child.
         story.sql("insert into p values (1)");
         story.rollback("m");
@@ -272,7 +272,7 @@ stories! {
         // Row 2 of the mark points to nothing, and the constraint says that there is no such row.
         let code = story.fails("select emaj.emaj_rollback_group('g', 'm')");
         assert_eq!(code.code(), "23503");
-        assert_eq!(story.everything(), everything);
+        story.unchanged(&everything);
         assert_eq!(story.orphans(), "");
     }
 

@@ -16,7 +16,7 @@ cases! {
 
     keys_that_move_along:
         "create table t (id int primary key deferrable, v text); insert into t select i, 'v' || i from generate_series(1, 9) i"
-        => "update t set id = id + 1", "update t set id = id - 2 where id > 5; insert into t values (50, 'n')", "update t set id = 60 - id";
+        => "update t set id = id + 1", "update t set id = id - 2; insert into t values (50, 'n')", "update t set id = 60 - id";
 
     a_swap_with_a_deferrable_key:
         "create table t (id int primary key deferrable initially immediate, v text); insert into t values (1, 'one'), (2, 'two')"

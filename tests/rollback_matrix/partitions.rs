@@ -20,7 +20,7 @@ cases! {
         => "update t set a = a || '!'; delete from t where id = 10; insert into t values (12, 'twelve', null)", "update t set id = id + 5 where id < 14; truncate t2";
 
     attached_with_triggers_and_generated_columns:
-        "create table t (id int primary key, a int, g int generated always as (a + 1) stored, i int generated always as identity unique) partition by range (id);
+        "create table t (id int primary key, a int, g int generated always as (a + 1) stored, i int) partition by range (id);
          alter table t drop i;
          create table t1 partition of t for values from (0) to (10); create table t2 partition of t for values from (10) to (20);
          insert into t (id, a) select i, i from generate_series(1, 19) i"
@@ -89,7 +89,7 @@ stories! {
             let everything = story.everything();
             let refusal = story.refused("select emaj.emaj_rollback_group('g', 'before')");
             assert!(refusal.contains("partition was dropped or detached"), "{gone}: {refusal}");
-            assert_eq!(story.everything(), everything);
+            story.unchanged(&everything);
             story.rollback("after");
             story.is(&after, &definitions, "to a mark after it");
         }

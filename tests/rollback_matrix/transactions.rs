@@ -87,7 +87,7 @@ stories! {
             story.sql(&format!(
                 "begin; select emaj.emaj_set_mark_group('g', 'lost'); delete from t where id > 5; select emaj.{rollback}('g', 'm0'); rollback"
             ));
-            assert_eq!(story.everything(), everything, "{rollback}");
+            story.unchanged(&everything);
         }
     }
 
@@ -102,7 +102,7 @@ stories! {
         let after = story.state();
         story.sql("begin; update t set v = 'more'; rollback");
         story.logged_rollback("inside");
-        let at_mark = "(10,v10)\n(1,before)\n(2,before)\n(3,before)\n(4,v4)\n(6,v6)\n(7,v7)\n(8,v8)\n(90,b)\n(9,v9)";
+        let at_mark = "(1,before)\n(10,v10)\n(2,before)\n(3,before)\n(4,v4)\n(6,v6)\n(7,v7)\n(8,v8)\n(9,v9)\n(90,b)";
         assert_eq!(story.ask("select t::text from t order by t::text collate \"C\""), at_mark);
         let start = story.last_start_mark();
         story.logged_rollback(&start);

@@ -63,11 +63,11 @@ cases! {
            if new.is_default then update t set is_default = false, v = v + 1 where is_default and id <> new.id; end if;
            return new;
          end $$;
-         create trigger one_default before insert or update on t for each row when (pg_trigger_depth() < 5) execute function one_default();
+         create trigger one_default before insert or update on t for each row execute function one_default();
          insert into t values (1, true), (2, false), (3, false)"
         => "update t set is_default = true where id = 2; insert into t values (4, true); update t set is_default = true where id = 1",
-           "delete from t where id = 4; insert into t values (4, true); update t set is_default = true where id in (2, 3)",
-           "update t set is_default = true, id = id + 10 where id = 3";
+           "delete from t where id = 4; insert into t values (4, true); update t set is_default = true where id = 3",
+           "update t set is_default = true, id = id + 10 where id = 2";
 
     a_row_trigger_that_resets_another_row_after:
         "create table t (id int primary key, is_default boolean not null, v int default 0);
@@ -102,14 +102,14 @@ cases! {
 
     statement_triggers_that_change_the_table:
         "create table t (id int primary key, n int, rank int);
-         create function rank() returns trigger language plpgsql as $$
+         create function ranking() returns trigger language plpgsql as $$
          begin
            if pg_trigger_depth() < 2 then
              update t set rank = r.rank from (select id, row_number() over (order by n) as rank from t) r where r.id = t.id;
            end if;
            return null;
          end $$;
-         create trigger rank after insert or update or delete on t for each statement execute function rank();
+         create trigger rank after insert or update or delete on t for each statement execute function ranking();
          create function prune() returns trigger language plpgsql as $$ begin delete from t where n < 0; return null; end $$;
          create trigger prune before insert or update on t for each statement when (pg_trigger_depth() < 2) execute function prune();
          insert into t values (1, 10), (2, 20), (3, 30)"
@@ -145,7 +145,7 @@ stories! {
     kept_triggers_fire_and_the_others_do_not(story) {
         story.sql(
             "create table t (id int primary key, v text); create table trace (n int primary key);
-             create function kept() returns trigger language plpgsql as $$ begin insert into trace select count(*) + 1 from trace; return null; end $$;
+             create function kept() returns trigger language plpgsql as $$ begin execute format('insert into %1$I.trace select count(*) + 1 from %1$I.trace', tg_table_schema); return null; end $$;
              create trigger kept after update on t for each row execute function kept();
              create trigger other after update on t for each row execute function kept();
              insert into t values (1, 'a'), (2, 'b')",
@@ -171,7 +171,7 @@ stories! {
         for kind in ["emaj_rollback_group", "emaj_logged_rollback_group"] {
             story.fails(&format!("select emaj.{kind}('g', 'm')"));
             assert_eq!(story.definitions(), definitions);
-            assert_eq!(story.everything(), everything);
+            story.unchanged(&everything);
         }
     }
 

@@ -31,7 +31,7 @@ cases! {
          create table t1 partition of t for values from (0) to (10); create table t2 partition of t for values from (10) to (20) partition by range (id);
          create table t21 partition of t2 for values from (10) to (15); create table t22 partition of t2 default;
          insert into t select i, 'v' || i from generate_series(1, 19) i"
-        => "truncate t; insert into t values (1, 'x')", "insert into t values (12, 'y'), (18, 'z'); truncate t2";
+        => "truncate t; insert into t values (1, 'x')", "insert into t values (12, 'y'), (18, 'z'); truncate t2; insert into t values (13, 'w')";
 
     an_inheritance_parent_and_child:
         "create table p (id int primary key, v text); create table c (w int, primary key (id)) inherits (p);

@@ -188,10 +188,11 @@ impl<'db> Story<'db> {
         State(content(self.db, &format!("n.nspname = '{}'", self.schema)))
     }
 
-    /// Returns the content of everything: the application's tables and emaj's, logs included.
+    /// Returns the content of everything: the application's tables and emaj's, logs included. Left out are emaj's own sequences:
+    /// what was drawn stays drawn, whatever becomes of the transaction.
     #[track_caller]
     pub fn everything(&self) -> State {
-        State(content(self.db, "n.nspname !~ '^pg_' and n.nspname <> 'information_schema'") + &self.definitions())
+        State(content(self.db, "n.nspname !~ '^pg_' and n.nspname <> 'information_schema' and not (n.nspname = 'emaj' and c.relkind = 'S')") + &self.definitions())
     }
 
     /// Returns columns, constraints, triggers, rules and indexes of the application's tables, with states and comments.
@@ -251,6 +252,12 @@ impl<'db> Story<'db> {
         keys.iter()
             .map(|row| lines(&client.simple_query(row.get(0)).unwrap_or_else(|error| panic!("{}", described(&error)))))
             .collect()
+    }
+
+    /// Asserts that data, registry and definitions are all as they were.
+    #[track_caller]
+    pub fn unchanged(&self, everything: &State) {
+        same(&self.everything().0, &everything.0, "after a refusal");
     }
 
     /// Asserts that the application's data are `wanted`, its definitions `definitions`, and that no row is an orphan.
@@ -372,8 +379,8 @@ fn content(db: &Database, which: &str) -> String {
         let name: String = relation.get(0);
         let query = if relation.get(1) {
             format!(
-                "select row(last_value, is_called, s.seqstart, s.seqincrement, s.seqmax, s.seqmin, s.seqcache, s.seqcycle)::text
-                   from {name}, pg_catalog.pg_sequence as s where s.seqrelid = '{}'::regclass",
+                "select row(last_value, is_called, emaj_s.seqstart, emaj_s.seqincrement, emaj_s.seqmax, emaj_s.seqmin, emaj_s.seqcache, emaj_s.seqcycle)::text
+                   from {name}, pg_catalog.pg_sequence as emaj_s where emaj_s.seqrelid = '{}'::regclass",
                 name.replace('\'', "''")
             )
         } else {
