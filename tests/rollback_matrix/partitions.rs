@@ -45,6 +45,23 @@ cases! {
         => "update p set v = v || '!' where id = 1; delete from p where id = 3; insert into d values (7, 'd', 7, 7)", "update only c set id = 9; delete from only p; update c set w = 0";
 }
 
+fn gone(story: &mut crate::support::story::Story<'_>, change: &str) {
+    story.sql(PARTED);
+    story.install("t");
+    story.mark("before");
+    story.sql("update t set v = 'x' where id < 5");
+    story.sql(change);
+    story.mark("after");
+    let (after, definitions) = (story.state(), story.definitions());
+    story.sql("delete from t where region = 'jp'; insert into t values (77, 'jp', 'x')");
+    let everything = story.everything();
+    let refusal = story.refused("select emaj.emaj_rollback_group('g', 'before')");
+    assert!(refusal.contains("partition was dropped or detached"), "{refusal}");
+    story.unchanged(&everything);
+    story.rollback("after");
+    story.is(&after, &definitions, "to a mark after it");
+}
+
 stories! {
     a_partition_made_after_the_install(story) {
         story.sql(PARTED);
@@ -73,26 +90,12 @@ stories! {
         ]);
     }
 
-    a_partition_detached_or_dropped_is_refused(story) {
-        for (change, gone) in [("alter table t detach partition t_us", "t_us"), ("drop table t_eu", "t_eu")] {
-            story.sql("drop table if exists t_us");
-            story.emaj(&["uninstall", "--allow-destroy", "--yes"]).status;
-            story.sql("drop table if exists t");
-            story.sql(PARTED);
-            story.install("t");
-            story.mark("before");
-            story.sql("update t set v = 'x' where id < 5");
-            story.sql(change);
-            story.mark("after");
-            let (after, definitions) = (story.state(), story.definitions());
-            story.sql("delete from t where region = 'jp'; insert into t values (77, 'jp', 'x')");
-            let everything = story.everything();
-            let refusal = story.refused("select emaj.emaj_rollback_group('g', 'before')");
-            assert!(refusal.contains("partition was dropped or detached"), "{gone}: {refusal}");
-            story.unchanged(&everything);
-            story.rollback("after");
-            story.is(&after, &definitions, "to a mark after it");
-        }
+    a_partition_that_was_detached_is_refused(story) {
+        gone(story, "alter table t detach partition t_us");
+    }
+
+    a_partition_that_was_dropped_is_refused(story) {
+        gone(story, "drop table t_eu");
     }
 
     a_group_of_partitions_without_their_parent(story) {

@@ -9,7 +9,7 @@ cases! {
 
     altered:
         "create table t (id int primary key); create sequence s increment 5 minvalue -10 maxvalue 1000 start 5 cache 3; select nextval('s')"
-        => "alter sequence s increment -1 minvalue -500 maxvalue 2000 start 7 cache 1 cycle; select nextval('s')", "alter sequence s restart; select nextval('s'), nextval('s')", "alter sequence s no minvalue no maxvalue no cycle increment 2 minvalue -600";
+        => "alter sequence s increment -1 minvalue -500 maxvalue 2000 start 7 cache 1 cycle; select nextval('s')", "alter sequence s restart; select nextval('s'), nextval('s')", "alter sequence s no maxvalue no cycle increment 2 minvalue -600";
 
     at_its_maximum_and_cyclic:
         "create table t (id int primary key); create sequence full_one maxvalue 3; create sequence round maxvalue 3 cycle; create sequence down increment -2 minvalue -3 maxvalue 9 start 9;

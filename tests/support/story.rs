@@ -244,7 +244,7 @@ impl<'db> Story<'db> {
                   cross join lateral unnest(con.conkey, con.confkey) as k(child, parent)
                    join pg_attribute ca on ca.attrelid = con.conrelid and ca.attnum = k.child
                    join pg_attribute pa on pa.attrelid = con.confrelid and pa.attnum = k.parent
-                  where con.contype = 'f' and con.convalidated
+                  where con.contype = 'f' and con.convalidated and con.conparentid = 0
                   group by con.oid, con.conrelid, con.confrelid",
                 &[],
             )
