@@ -4,9 +4,9 @@ mod support;
 
 mod cluster;
 mod harness;
-mod ui;
 mod pagila;
 mod refusals;
 mod rights;
 mod rollback_matrix;
 mod sql_api;
+mod ui;

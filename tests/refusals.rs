@@ -42,7 +42,10 @@ const ROLLBACKS: &[&str] = &[
 /// Changes the database behind the back of emaj (the guard is switched off) and sees start, mark and rollback answer.
 #[track_caller]
 fn drift(story: &mut Story<'_>, drift: &str, reason: &str) {
-    story.options += &format!("    table_options:\n      {0}.p: {{ guard: false }}\n      {0}.c: {{ guard: false }}\n", story.schema);
+    story.options += &format!(
+        "    table_options:\n      {0}.p: {{ guard: false }}\n      {0}.c: {{ guard: false }}\n",
+        story.schema
+    );
     begin(story);
     story.sql(drift);
     refuses(story, ROLLBACKS, reason);

@@ -2,7 +2,8 @@
 
 use crate::support::story::{cases, stories};
 
-const T: &str = "create table t (id int primary key, v text); insert into t select i, 'v' || i from generate_series(1, 10) i";
+const T: &str =
+    "create table t (id int primary key, v text); insert into t select i, 'v' || i from generate_series(1, 10) i";
 
 cases! {
     inserted_then_deleted: T

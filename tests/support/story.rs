@@ -192,7 +192,12 @@ impl<'db> Story<'db> {
     /// what was drawn stays drawn, whatever becomes of the transaction.
     #[track_caller]
     pub fn everything(&self) -> State {
-        State(content(self.db, "n.nspname !~ '^pg_' and n.nspname <> 'information_schema' and not (n.nspname = 'emaj' and c.relkind = 'S')") + &self.definitions())
+        State(
+            content(
+                self.db,
+                "n.nspname !~ '^pg_' and n.nspname <> 'information_schema' and not (n.nspname = 'emaj' and c.relkind = 'S')",
+            ) + &self.definitions(),
+        )
     }
 
     /// Returns columns, constraints, triggers, rules and indexes of the application's tables, with states and comments.
@@ -226,7 +231,11 @@ impl<'db> Story<'db> {
         );
         let mut client = self.db.client();
         client.batch_execute("set search_path = ''").expect("set");
-        lines(&client.simple_query(&query).unwrap_or_else(|error| panic!("{}", described(&error))))
+        lines(
+            &client
+                .simple_query(&query)
+                .unwrap_or_else(|error| panic!("{}", described(&error))),
+        )
     }
 
     /// Returns children without a parent, over every validated foreign key of the database.
@@ -250,7 +259,13 @@ impl<'db> Story<'db> {
             )
             .unwrap_or_else(|error| panic!("{}", described(&error)));
         keys.iter()
-            .map(|row| lines(&client.simple_query(row.get(0)).unwrap_or_else(|error| panic!("{}", described(&error)))))
+            .map(|row| {
+                lines(
+                    &client
+                        .simple_query(row.get(0))
+                        .unwrap_or_else(|error| panic!("{}", described(&error))),
+                )
+            })
             .collect()
     }
 
@@ -287,14 +302,20 @@ impl<'db> Story<'db> {
             self.is(state, &definitions, &format!("logged rollback to m{at}"));
             let start = self.last_start_mark();
             self.logged_rollback(&start);
-            self.is(&now, &definitions, &format!("back to before the logged rollback to m{at}"));
+            self.is(
+                &now,
+                &definitions,
+                &format!("back to before the logged rollback to m{at}"),
+            );
         }
         self.logged_rollback("m0");
         self.is(&states[0], &definitions, "logged rollback to the first mark");
         for (at, state) in states.iter().enumerate().rev() {
             self.rollback(&format!("m{at}"));
             self.is(state, &definitions, &format!("unlogged rollback to m{at}"));
-            let left = self.ask(&format!("select coalesce(sum(stat_rows), 0) from emaj.emaj_log_stat_group('g', 'm{at}', null)"));
+            let left = self.ask(&format!(
+                "select coalesce(sum(stat_rows), 0) from emaj.emaj_log_stat_group('g', 'm{at}', null)"
+            ));
             assert_eq!(left, "0", "log rows are left after an unlogged rollback to m{at}");
         }
         // The target stays usable, and the road forward is open: the same changes give what the same changes gave.
@@ -302,9 +323,8 @@ impl<'db> Story<'db> {
         self.rollback("m0");
         self.is(&states[0], &definitions, "changed again, and back again");
         assert_eq!(self.ask("select emaj.emaj_verify_all()"), "No error detected");
-        let left = self.ask(
-            "select relname from pg_class where relnamespace = 'emaj'::regnamespace and relname like 'work\\_%'",
-        );
+        let left = self
+            .ask("select relname from pg_class where relnamespace = 'emaj'::regnamespace and relname like 'work\\_%'");
         assert_eq!(left, "", "work tables are left");
     }
 }
