@@ -175,6 +175,34 @@ cases! {
 }
 
 stories! {
+    the_way_it_is_done(story) {
+        // Each strategy is met at least once, so that the cases above say something of each.
+        story.sql(
+            "create table p (id int primary key); create table c (id int primary key, p_id int references p);
+             create table d (id int primary key, p_id int references p deferrable); create table e (id int primary key, boss int references e);
+             create table f (id int primary key, u int unique, p_id int references p); create table alone (id int primary key);
+             insert into p values (1), (2); insert into f values (1, 1, 1), (2, 2, 2); insert into e values (1, 1)",
+        );
+        story.install("*");
+        let superuser = story.role.is_none();
+        for (changes, by_owner) in [
+            ("select 1", "nothing"),
+            ("insert into alone values (1)", "plain"),
+            ("insert into d values (5, 1)", "deferred"),
+            ("insert into p values (6); insert into c values (6, 6)", "phased"),
+            ("update f set u = 3 where id = 1; update f set u = 1 where id = 2; update f set u = 2 where id = 1", "loosened"),
+        ] {
+            let (before, definitions) = (story.state(), story.definitions());
+            story.mark("m");
+            story.sql(changes);
+            story.rollback("m");
+            story.is(&before, &definitions, changes);
+            let by_superuser = if ["nothing", "plain"].contains(&by_owner) { by_owner } else { "replica" };
+            assert_eq!(story.strategy(), if superuser { by_superuser } else { by_owner }, "{changes}");
+            story.sql("select emaj.emaj_delete_mark_group('g', 'm')");
+        }
+    }
+
     child_outside_the_group(story) {
         story.sql(
             "create table p (id int primary key, v text); create table c (id int primary key, p_id int references p);

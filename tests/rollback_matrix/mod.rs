@@ -5,6 +5,7 @@ mod columns;
 mod foreign_keys;
 mod keys;
 mod partitions;
+mod random;
 mod sequences;
 mod transactions;
 mod triggers;
