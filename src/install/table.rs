@@ -528,10 +528,21 @@ fn follow(
         &|| "its capture function is not the one that belongs there".to_owned(),
     );
     // Missing or switched off while the group logs: changes may have been lost, so earlier marks are no targets any more.
-    let gap = setting.enabled && triggers == Triggers::Broken && !mode_changes;
-    note(gap, &|| {
+    let broken = if mode_changes {
+        !captured_before(wanted, known, renderer.triggers())
+    } else {
+        triggers == Triggers::Broken
+    };
+    note(setting.enabled && broken, &|| {
         "its capture was missing or switched off: changes made meanwhile are not in the log".to_owned()
     });
+    let missed = mode_changes && known.mode.as_deref() == Some(Mode::Statement.name()) && needs_row(wanted.table);
+    note(setting.enabled && missed, &|| {
+        "statements that did not name it fired no trigger: changes made meanwhile may not be in the log".to_owned()
+    });
+    // Rows that had one value of the new key in common cannot be told apart in what was logged before.
+    let other_key = setting.group.rollback && known.key != capture.key;
+    let gap = setting.enabled && (broken || missed || other_key);
     note(triggers == Triggers::Partitions, &|| "partitions have come".to_owned());
     let quiet = known.natts != Some(capture.natts);
     if reasons.is_empty() && !quiet {
@@ -607,6 +618,27 @@ fn follow(
     }
     plan.push(step);
     Ok(())
+}
+
+/// Whether the table has to be captured by row, whatever the manifest says.
+fn needs_row(table: &catalog::Table) -> bool {
+    table.partitioned || !table.ancestors.is_empty() || table.inherits || table.replicated
+}
+
+/// Whether the triggers of the mode that is left are all there and fire.
+fn captured_before(wanted: &WantedTable<'_>, known: &Relation, names: &TriggerNames) -> bool {
+    let expected: &[&String] = if known.mode.as_deref() == Some(Mode::Statement.name()) {
+        &[&names.insert, &names.update, &names.delete, &names.truncate]
+    } else {
+        &[&names.row, &names.truncate]
+    };
+    expected.iter().all(|name| {
+        wanted
+            .table
+            .triggers
+            .iter()
+            .any(|trigger| trigger.name == **name && trigger.state == 'A')
+    })
 }
 
 fn known_column<'k>(known: &'k Relation, column: &Column) -> Option<&'k journal::Column> {

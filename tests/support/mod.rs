@@ -6,6 +6,7 @@
 mod database;
 mod program;
 mod redact;
+pub mod story;
 
 pub use self::database::{Database, database, owner, shared_cluster};
 pub use self::program::{Emaj, Run, emaj, emaj_alone};

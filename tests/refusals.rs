@@ -1,0 +1,396 @@
+//! Every refusal: its reason in the message, SQLSTATE EJ001, and data, registry and definitions as they were.
+
+use crate::support::story::{Story, stories};
+
+const SHOP: &str = "
+    create table p (id int primary key, v text, w int);
+    create table c (id int primary key, p_id int references p);
+    create table q (id serial primary key, v text);
+    insert into p select i, 'p' || i, i from generate_series(1, 5) i;
+    insert into c select i, i from generate_series(1, 5) i;
+    insert into q (v) values ('a'), ('b')";
+
+/// A group that logs, with mark `m`, and changes after it.
+fn begin(story: &mut Story<'_>) {
+    story.sql(SHOP);
+    story.install("*");
+    story.mark("m");
+    change(story);
+}
+
+fn change(story: &mut Story<'_>) {
+    story.sql("update p set v = v || '!' where id < 3; delete from c where id = 5; insert into q (v) values ('x')");
+}
+
+/// Asserts that each call is refused with `reason`, and that nothing is different afterwards.
+#[track_caller]
+fn refuses(story: &mut Story<'_>, calls: &[&str], reason: &str) {
+    for call in calls {
+        let everything = story.everything();
+        let said = story.refused(&format!("select emaj.{call}"));
+        assert!(said.contains(reason), "{call}: `{said}` does not say `{reason}`");
+        story.unchanged(&everything);
+    }
+}
+
+const ROLLBACKS: &[&str] = &[
+    "emaj_rollback_group('g', 'm')",
+    "emaj_logged_rollback_group('g', 'm')",
+    "emaj_rollback_and_stop_group('g', 'm')",
+];
+
+/// Changes the database behind the back of emaj (the guard is switched off) and sees start, mark and rollback answer.
+#[track_caller]
+fn drift(story: &mut Story<'_>, drift: &str, reason: &str) {
+    story.options += &format!(
+        "    table_options:\n      {0}.p: {{ guard: false }}\n      {0}.c: {{ guard: false }}\n",
+        story.schema
+    );
+    begin(story);
+    story.sql(drift);
+    refuses(story, ROLLBACKS, reason);
+    let verified = story.ask("select emaj.emaj_verify_all()");
+    assert!(verified.contains(reason), "{verified}");
+    // A stopped group that has drifted is not started either.
+    story.sql("select emaj.emaj_stop_group('g', 'stop')");
+    if !reason.contains("capture triggers") {
+        refuses(story, &["emaj_start_group('g', 'again')"], reason);
+    }
+}
+
+stories! {
+    unknown_group(story) {
+        begin(story);
+        refuses(story, &[
+            "emaj_start_group('nobody', 'm')", "emaj_stop_group('nobody')", "emaj_set_mark_group('nobody', 'm')", "emaj_rollback_group('nobody', 'm')",
+            "emaj_logged_rollback_group('nobody', 'm')", "emaj_rollback_and_stop_group('nobody', 'm')", "emaj_reset_group('nobody')",
+            "emaj_delete_mark_group('nobody', 'm')", "emaj_rename_mark_group('nobody', 'm', 'n')", "emaj_protect_group('nobody')",
+            "emaj_unprotect_group('nobody')", "emaj_protect_mark_group('nobody', 'm')", "emaj_unprotect_mark_group('nobody', 'm')",
+            "emaj_log_stat_group('nobody', null, null)", "emaj_detailed_log_stat_group('nobody', null, null)", "emaj_drop_group('nobody')",
+            "emaj_force_drop_group('nobody')", "emaj_purge_group('nobody')", "emaj_snap_group('nobody', '/tmp')",
+        ], "unknown group `nobody` (known groups: `g`)");
+    }
+
+    no_group(story) {
+        begin(story);
+        refuses(story, &["emaj_set_mark_group(null, 'm')", "emaj_rollback_group(null, 'm')", "emaj_start_group(null, 'm')", "emaj_set_mark_group('', 'm')"], "unknown group");
+    }
+
+    unknown_mark(story) {
+        begin(story);
+        refuses(story, &[
+            "emaj_rollback_group('g', 'nowhere')", "emaj_logged_rollback_group('g', 'nowhere')", "emaj_rollback_and_stop_group('g', 'nowhere')",
+            "emaj_delete_mark_group('g', 'nowhere')", "emaj_rename_mark_group('g', 'nowhere', 'n')", "emaj_protect_mark_group('g', 'nowhere')",
+            "emaj_log_stat_group('g', 'nowhere', null)", "emaj_detailed_log_stat_group('g', null, 'nowhere')",
+        ], "group `g` has no mark `nowhere` (its marks, the newest first: `m`");
+        refuses(story, &["emaj_rollback_group('g', null)", "emaj_rollback_group('g', '')", "emaj_delete_mark_group('g', null)"], "has no mark");
+    }
+
+    names_of_marks(story) {
+        begin(story);
+        refuses(story, &["emaj_set_mark_group('g', 'm')", "emaj_rename_mark_group('g', 'EMAJ_LAST_MARK', 'm')"], "already has a mark `m`");
+        refuses(story, &["emaj_set_mark_group('g', 'EMAJ_LAST_MARK')", "emaj_rename_mark_group('g', 'm', 'EMAJ_LAST_MARK')"], "stands for the last mark");
+        refuses(story, &["emaj_rename_mark_group('g', 'm', '')", "emaj_rename_mark_group('g', 'm', null)"], "new name of the mark is empty");
+        refuses(story, &["emaj_log_stat_group('g', 'EMAJ_LAST_MARK', (select mark_name from emaj.emaj_mark order by mark_id limit 1))"], "is later than mark");
+    }
+
+    idle_group(story) {
+        begin(story);
+        story.sql("select emaj.emaj_stop_group('g', 'stopped')");
+        refuses(story, ROLLBACKS, "group `g` is IDLE, not LOGGING");
+        refuses(story, &["emaj_set_mark_group('g', 'x')", "emaj_protect_group('g')", "emaj_protect_mark_group('g', 'm')"], "group `g` is IDLE, not LOGGING");
+    }
+
+    logging_group(story) {
+        begin(story);
+        refuses(story, &["emaj_start_group('g', 'x')", "emaj_reset_group('g')", "emaj_drop_group('g')"], "group `g` is LOGGING, not IDLE");
+    }
+
+    audit_only_group(story) {
+        story.options += "    rollback: false\n";
+        begin(story);
+        refuses(story, ROLLBACKS, "audit-only");
+    }
+
+    protected_group(story) {
+        begin(story);
+        story.sql("select emaj.emaj_protect_group('g')");
+        refuses(story, ROLLBACKS, "group `g` is protected");
+        story.sql("select emaj.emaj_unprotect_group('g')");
+        story.rollback("m");
+    }
+
+    protected_mark(story) {
+        begin(story);
+        story.mark("kept");
+        story.sql("select emaj.emaj_protect_mark_group('g', 'kept')");
+        change_again(story);
+        refuses(story, ROLLBACKS, "mark `kept` of group `g` is protected, and the rollback would go past it");
+        refuses(story, &["emaj_delete_mark_group('g', 'kept')"], "is protected");
+        story.rollback("kept");
+        story.sql("select emaj.emaj_unprotect_mark_group('g', 'kept')");
+        story.rollback("m");
+    }
+
+    the_last_mark_is_not_deleted(story) {
+        begin(story);
+        story.sql("select emaj.emaj_delete_mark_group('g', (select mark_name from emaj.emaj_mark order by mark_id limit 1))");
+        refuses(story, &["emaj_delete_mark_group('g', 'm')"], "the only mark");
+    }
+
+    mark_from_before_the_last_stop(story) {
+        begin(story);
+        story.sql("select emaj.emaj_stop_group('g', 'stopped'); delete from c; select emaj.emaj_start_group('g', 'again', false)");
+        refuses(story, ROLLBACKS, "mark `m` of group `g` is from before the group was last stopped");
+        refuses(story, &["emaj_rollback_group('g', 'stopped')"], "from before the group was last stopped");
+    }
+
+    table_added_after_the_mark(story) {
+        story.sql(SHOP);
+        story.install("*, !q");
+        story.mark("m");
+        change(story);
+        story.install("*");
+        refuses(story, ROLLBACKS, "q is captured only since a later moment");
+    }
+
+    table_removed_after_the_mark(story) {
+        begin(story);
+        story.install("*, !c");
+        refuses(story, ROLLBACKS, "c has left the group since");
+    }
+
+    table_released_after_the_mark(story) {
+        begin(story);
+        assert_eq!(story.ask("select emaj.emaj_release_table('c'::regclass)"), "2", "two marks are lost");
+        refuses(story, ROLLBACKS, "c has left the group since");
+        refuses(story, &["emaj_release_table('c'::regclass)"], "is not captured");
+        story.install("*");
+        refuses(story, ROLLBACKS, "c is captured only since a later moment");
+    }
+
+    table_moved_to_another_group_and_back(story) {
+        begin(story);
+        story.sql("create table r (id int primary key)");
+        let manifest = |story: &Story<'_>, g: &str, h: &str| {
+            let schema = &story.schema;
+            format!("version: 1\nname: emaj\nroles: {{ admin: null, viewer: null }}\ngroups:\n  g: {{ tables: [{schema}.p, {schema}.c{g}], sequences: none }}\n  h: {{ tables: [{schema}.r{h}], sequences: none }}\n")
+        };
+        let q = format!(", {}.q", story.schema);
+        story.install_manifest(&manifest(story, "", &q)).ok();
+        refuses(story, ROLLBACKS, "q has left the group since");
+        let there = manifest(story, &q, "");
+        story.install_manifest(&there).ok();
+        refuses(story, ROLLBACKS, "q is captured only since a later moment");
+    }
+
+    a_mark_set_in_each_group_is_not_common(story) {
+        story.sql(SHOP);
+        let schema = story.schema.clone();
+        story.install_manifest(&format!("version: 1\nroles: {{ admin: null, viewer: null }}\ngroups:\n  g: {{ tables: [{schema}.p, {schema}.c] }}\n  h: {{ tables: [{schema}.q] }}\n")).ok();
+        story.sql("select emaj.emaj_set_mark_group('g', 'm'); select emaj.emaj_set_mark_group('h', 'm'); select emaj._put_mark(array['g', 'h'], 'both')");
+        let (both, definitions) = (story.state(), story.definitions());
+        change(story);
+        refuses(story, &["_rollback(array['g', 'h'], 'm', true)"], "mark `m` is not one instant in the groups g, h");
+        // In one transaction it is two instants too: something may have been written between them.
+        story.sql("begin; select emaj.emaj_set_mark_group('g', 'm2'); update q set v = 'between'; select emaj.emaj_set_mark_group('h', 'm2'); commit");
+        refuses(story, &["_rollback(array['h', 'g'], 'm2', false)"], "is not one instant");
+        story.sql("select emaj._rollback(array['h', 'g'], 'both', true)");
+        story.is(&both, &definitions, "to the common mark");
+    }
+
+    not_in_read_committed(story) {
+        begin(story);
+        for level in ["repeatable read", "serializable"] {
+            for call in ROLLBACKS {
+                let everything = story.everything();
+                let said = story.refused(&format!("begin isolation level {level}; select emaj.{call}"));
+                assert!(said.contains("isolation level read committed only"), "{said}");
+                story.sql("rollback");
+                story.unchanged(&everything);
+            }
+        }
+        story.sql("select emaj.emaj_stop_group('g')");
+        let said = story.refused("begin isolation level repeatable read; select emaj.emaj_start_group('g', 'x')");
+        assert!(said.contains("isolation level read committed only"), "{said}");
+        story.sql("rollback");
+    }
+
+    a_restored_copy(story) {
+        begin(story);
+        for update in ["install_system = install_system + 1", "install_database = 1"] {
+            story.sql(&format!("begin; update emaj.emaj_install set {update}; commit"));
+            refuses(story, ROLLBACKS, "this database is a restored copy");
+            refuses(story, &["emaj_set_mark_group('g', 'x')"], "this database is a restored copy");
+            assert_eq!(story.ask("select sum(stat_rows) from emaj.emaj_log_stat_group('g', 'm', null)"), "4", "history stays readable");
+            let run = story.emaj(&["install", "emaj.yaml"]).code(4);
+            assert!(run.stderr.contains("restored copy"), "{run}");
+        }
+        story.sql("select emaj.emaj_stop_group('g')");
+        refuses(story, &["emaj_start_group('g', 'x')"], "this database is a restored copy");
+    }
+
+    drift_column_dropped(story) {
+        drift(story, "alter table p drop w", "the captured column w is gone");
+    }
+
+    drift_column_dropped_by_cascade_through_the_guard(story) {
+        begin(story);
+        story.sql("alter table p drop w cascade");
+        refuses(story, ROLLBACKS, "the captured column w is gone");
+    }
+
+    drift_column_type(story) {
+        drift(story, "alter table p alter w type bigint", "the type of column w is now bigint and was integer");
+    }
+
+    drift_column_length(story) {
+        drift(story, "alter table p alter v type varchar(40)", "the type of column v is now character varying(40) and was text");
+    }
+
+    drift_trigger_disabled(story) {
+        drift(story, "alter table p disable trigger user", "p: its capture triggers are missing or disabled");
+    }
+
+    drift_triggers_of_a_state_that_misses_changes(story) {
+        drift(story, "do $$ declare t record; begin for t in select tgname from pg_trigger where tgrelid = 'p'::regclass and not tgisinternal loop execute format('alter table p enable trigger %I', t.tgname); end loop; end $$",
+            "p: its capture triggers are missing or disabled");
+    }
+
+    drift_trigger_dropped(story) {
+        drift(story, "do $$ declare t text; begin select tgname into t from pg_trigger where tgrelid = 'c'::regclass and not tgisinternal and tgtype & 16 <> 0; execute format('drop trigger %I on c', t); end $$",
+            "c: its capture triggers are missing or disabled");
+    }
+
+    drift_function_dropped(story) {
+        drift(story, "do $$ begin execute format('drop function emaj.%I() cascade', (select rel_log from emaj.emaj_relation where rel_name = 'p')); end $$",
+            "p: its capture triggers are missing or disabled");
+    }
+
+    drift_log_dropped(story) {
+        drift(story, "do $$ begin execute format('drop table emaj.%I cascade', (select rel_log from emaj.emaj_relation where rel_name = 'p')); end $$", "its log table emaj.");
+    }
+
+    drift_table_dropped(story) {
+        drift(story, "drop table c", "the table is gone");
+    }
+
+    drift_sequence_dropped(story) {
+        begin(story);
+        story.sql("drop sequence q_id_seq cascade");
+        refuses(story, ROLLBACKS, "the sequence is gone");
+    }
+
+    drift_primary_key_dropped(story) {
+        drift(story, "alter table c drop constraint c_pkey", "its primary key is not the one that was installed");
+    }
+
+    drift_primary_key_replaced(story) {
+        drift(story, "alter table c drop constraint c_pkey, add primary key (p_id)", "its primary key is not the one that was installed");
+    }
+
+    drift_primary_key_becomes_deferrable(story) {
+        drift(story, "alter table c drop constraint c_pkey, add primary key (id) deferrable", "its primary key is not the one that was installed");
+    }
+
+    drift_became_a_partition(story) {
+        drift(story, "create table parted (id int not null, p_id int) partition by range (id); alter table parted attach partition c default", "the table has become a partition");
+    }
+
+    drift_got_a_child(story) {
+        drift(story, "create table child (x int) inherits (p)", "inheritance child or parent");
+    }
+
+    drift_unlogged(story) {
+        drift(story, "alter table c set unlogged", "the table is unlogged now");
+    }
+
+    drift_generated(story) {
+        drift(story, "alter table p drop w; alter table p add w int generated always as (id) stored", "the captured column w is gone");
+    }
+
+    drift_recreated_under_the_same_name(story) {
+        drift(story, "drop table c; create table c (id int primary key, p_id int references p)", "the table is gone");
+    }
+
+    a_key_that_was_replaced_and_installed(story) {
+        story.sql("create table t (id int primary key, k int not null, v text); insert into t values (1, 10, 'a'), (2, 10, 'b')");
+        story.install("*");
+        story.mark("m");
+        story.sql("update t set k = id; alter table t drop constraint t_pkey, add primary key (k)");
+        story.install("*");
+        // By the new key the two rows of the mark are one: going back would lose one of them.
+        refuses(story, ROLLBACKS, "t is captured only since a later moment");
+        story.mark("m2");
+        let (before, definitions) = (story.state(), story.definitions());
+        story.sql("update t set v = 'x', k = k + 1 where k = 2; delete from t where k = 1");
+        story.rollback("m2");
+        story.is(&before, &definitions, "by the new key");
+    }
+
+    a_key_that_was_deferrable_and_is_not_now(story) {
+        story.sql("create table t (id int primary key deferrable, v text); insert into t values (1, 'a'), (2, 'b')");
+        story.install("*");
+        story.mark("m");
+        let before = story.state();
+        story.sql("update t set id = 3 - id; alter table t drop constraint t_pkey, add primary key (id)");
+        story.install("*");
+        story.sql("update t set v = v || '!'");
+        story.rollback("m");
+        assert_eq!(story.state(), before);
+    }
+
+    a_table_written_past_its_triggers(story) {
+        begin(story);
+        story.sql("create table parted (id int not null, p_id int) partition by range (id); alter table parted attach partition c default; insert into parted values (9, 3)");
+        story.install("*, !parted");
+        refuses(story, ROLLBACKS, "c is captured only since a later moment");
+    }
+
+    capture_switched_off_and_on_by_an_install_of_another_mode(story) {
+        begin(story);
+        story.sql("alter table p disable trigger user; update p set v = 'unseen'");
+        story.options += &format!("    table_options:\n      {}.p: {{ capture: row }}\n", story.schema);
+        story.install("*");
+        refuses(story, ROLLBACKS, "p is captured only since a later moment");
+    }
+
+    a_change_of_mode_alone_costs_no_mark(story) {
+        begin(story);
+        story.options += &format!("    table_options:\n      {}.p: {{ capture: row }}\n", story.schema);
+        story.install("*");
+        story.sql("update p set w = 7 where id in (1, 4); delete from p where id = 5");
+        story.logged_rollback("m");
+        assert_eq!(story.ask("select string_agg(v || w, ',' order by id) from p"), "p11,p22,p33,p44,p55");
+    }
+
+    a_mark_is_refused_on_a_group_that_has_drifted(story) {
+        begin(story);
+        story.sql("alter table p drop w cascade; alter table c disable trigger user");
+        refuses(story, &["emaj_set_mark_group('g', 'x')"], "the captured column w is gone");
+    }
+
+    all_reasons_at_once(story) {
+        begin(story);
+        story.sql("alter table p drop w cascade; alter table c disable trigger user");
+        refuses(story, ROLLBACKS, "the captured column w is gone");
+        refuses(story, ROLLBACKS, "c: its capture triggers are missing or disabled");
+    }
+
+    a_lock_that_is_not_to_be_had(story) {
+        begin(story);
+        let mut other = match &story.role { Some(role) => story.db.client_as(role), None => story.db.client() };
+        for call in ROLLBACKS {
+            let everything = story.everything();
+            other.batch_execute("begin; update p set v = 'held' where id = 1").unwrap();
+            let code = story.fails(&format!("set lock_timeout = '50ms'; select emaj.{call}"));
+            assert_eq!(code.code(), "55P03");
+            other.batch_execute("rollback").unwrap();
+            story.unchanged(&everything);
+        }
+    }
+}
+
+fn change_again(story: &mut Story<'_>) {
+    story.sql("update p set w = 0; delete from q");
+}

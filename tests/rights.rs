@@ -1,0 +1,276 @@
+//! Who may do what: an owner who is no superuser everything; a writer of a captured table nothing but write; the administrator
+//! marks and rolls back without any right on the tables; the viewer looks.
+
+use postgres::Client;
+
+use crate::support::story::{Story, described, stories};
+
+const TABLES: &str = "
+    create table t (id int primary key, v text, secret text);
+    create table c (id serial primary key, t int references t);
+    insert into t select i, 'v' || i, 's' || i from generate_series(1, 6) i; insert into c (t) values (1), (2)";
+
+/// Makes roles of this test alone: those of the manifest, and one that may write; returns the names of the three.
+fn roles(story: &mut Story<'_>) -> [String; 3] {
+    let names = ["adm", "viewer", "writer"].map(|role| format!("{}_{role}", story.db.name()));
+    for name in &names {
+        story.sql_as_superuser(&format!("create role {name} login"));
+    }
+    names
+}
+
+/// Captures the tables with roles of this test's own, and lets the writer write.
+fn install(story: &mut Story<'_>) -> [String; 3] {
+    let names = roles(story);
+    story.sql(TABLES);
+    let (schema, writer) = (&story.schema, &names[2]);
+    let manifest = story.manifest(&format!("{schema}.t, {schema}.c")).replace(
+        "admin: null, viewer: null",
+        &format!("admin: {}, viewer: {}", names[0], names[1]),
+    );
+    story.install_manifest(&manifest).ok();
+    let grants = format!(
+        "grant usage, create on schema {schema} to {writer}; grant select, insert, update, delete, truncate, references, trigger on {schema}.t, {schema}.c to {writer}; grant usage on sequence {schema}.c_id_seq to {writer}"
+    );
+    story.sql(&grants);
+    names
+}
+
+/// Opens a session as `role`, in the story's schema.
+fn session(story: &Story<'_>, role: &str) -> Client {
+    let mut client = story.db.client_as(role);
+    client
+        .batch_execute(&format!("set search_path = {}, public", story.schema))
+        .expect("a path");
+    client
+}
+
+#[track_caller]
+fn runs(client: &mut Client, sql: &str) {
+    if let Err(error) = client.batch_execute(sql) {
+        panic!("{}\n{sql}", described(&error));
+    }
+}
+
+#[track_caller]
+fn denied(client: &mut Client, sql: &str) {
+    match client.batch_execute(sql) {
+        Ok(()) => panic!("not denied: {sql}"),
+        Err(error) => assert_eq!(
+            error.code().map(|code| code.code()),
+            Some("42501"),
+            "{}\n{sql}",
+            described(&error)
+        ),
+    }
+}
+
+stories! {
+    nobody_else_has_any_right(story) {
+        let [admin, viewer, writer] = install(story);
+        assert_eq!(story.ask(&format!("select has_schema_privilege('{writer}', 'emaj', 'usage')")), "f");
+        let open = format!(
+            "select proname from pg_proc where pronamespace = 'emaj'::regnamespace and has_function_privilege('{writer}', oid, 'execute')
+             union all
+             select relname from pg_class where relnamespace = 'emaj'::regnamespace and relkind in ('r', 'v', 'p')
+                and has_any_column_privilege('{writer}', oid, 'select, insert, update, references')
+             union all
+             select relname from pg_class where relnamespace = 'emaj'::regnamespace and case relkind when 'S' then has_sequence_privilege('{writer}', oid, 'usage, select, update') end"
+        );
+        assert_eq!(story.ask(&open), "");
+        // Neither of the two may write a table of emaj, call what is internal, or make anything in its schema.
+        for role in [&admin, &viewer] {
+            let more = format!(
+                "select relname from pg_class where relnamespace = 'emaj'::regnamespace and relkind in ('r', 'v')
+                    and has_table_privilege('{role}', oid, 'insert, update, delete, truncate, references, trigger')
+                 union all
+                 select proname from pg_proc where pronamespace = 'emaj'::regnamespace and proname like '\\_%' and has_function_privilege('{role}', oid, 'execute')
+                 union all
+                 select 'create' where has_schema_privilege('{role}', 'emaj', 'create')"
+            );
+            assert_eq!(story.ask(&more), "");
+        }
+        let definer = "select proname from pg_proc where pronamespace = 'emaj'::regnamespace and prosecdef and not coalesce(proconfig @> array['search_path=pg_catalog, pg_temp'], false)";
+        assert_eq!(story.ask(definer), "", "security definer with a search path of the caller's");
+    }
+
+    a_writer_writes_and_reads_nothing_of_emaj(story) {
+        let [_, _, writer] = install(story);
+        story.mark("m");
+        let (before, definitions) = (story.state(), story.definitions());
+        let mut client = session(story, &writer);
+        runs(&mut client, "update t set v = 'w' where id = 1; insert into c (t) values (3); delete from c where id = 1; truncate c; insert into c (t) values (5)");
+        for attempt in [
+            "select * from emaj.emaj_mark", "select emaj.emaj_set_mark_group('g', 'x')", "select emaj.emaj_rollback_group('g', 'm')",
+            "select emaj.emaj_log_stat_group('g', null, null)", "select emaj.emaj_verify_all()", "select emaj._position()", "select emaj._set_capture(1, false)",
+            "create table emaj.mine (n int)", "set session_replication_role = replica", "alter table t disable trigger all",
+            "drop table t", "select emaj.emaj_release_table('t'::regclass)", "select emaj.emaj_stop_group('g')",
+        ] {
+            denied(&mut client, attempt);
+        }
+        let log = story.ask("select format('emaj.%I', rel_log) from emaj.emaj_relation where rel_name = 't'");
+        for attempt in [format!("select * from {log}"), format!("insert into {log} default values"), format!("select {log}()"), format!("delete from {log}"), format!("truncate {log}")] {
+            denied(&mut client, &attempt);
+        }
+        // The capture function behind a trigger on a table of one's own would write into the log of another.
+        denied(&mut client, &format!("create temp table mine (id int, v text, secret text); create trigger x after insert on mine for each row execute function {log}()"));
+        assert_eq!(story.ask(&format!("select distinct emaj_user from {log}")), writer);
+        story.rollback("m");
+        story.is(&before, &definitions, "what the writer did is undone");
+    }
+
+    a_writer_cannot_hijack_what_runs_with_the_owners_rights(story) {
+        let [admin, _, writer] = install(story);
+        story.sql_as_superuser(&format!("grant create on schema public to {writer}; grant create on schema public to {admin}; grant temporary on database {} to {writer}", story.db.name()));
+        story.sql("create table loot (who text); insert into t values (50, 'to be truncated', 's')");
+        story.mark("m");
+        let (before, definitions) = (story.state(), story.definitions());
+        let app = story.schema.clone();
+        let trap = |schema: &str| {
+            let mut sql = String::new();
+            let body = "begin raise exception 'caught by % as %', 'trap', current_user; end";
+            for (signature, returns) in [
+                ("pg_current_wal_insert_lsn()", "pg_lsn"), ("txid_current()", "bigint"), ("clock_timestamp()", "timestamptz"), ("pg_current_snapshot()", "pg_snapshot"),
+                ("format(text, text)", "text"), ("format(text, name, name)", "text"), ("quote_ident(text)", "text"), ("set_config(text, text, boolean)", "text"), ("to_char(timestamptz, text)", "text"),
+                ("current_setting(text)", "text"), ("hash_record_extended(record, bigint)", "bigint"), ("unnest(oid[])", "oid"), ("array_agg(text)", "text"),
+                ("trap(regclass, text)", "text"), ("trap_eq(text, text)", "boolean"), ("trap_eq(oid, oid)", "boolean"), ("trap_eq(name, text)", "boolean"), ("trap_eq(integer, integer)", "boolean"), ("trap_eq(bigint, bigint)", "boolean"),
+            ] {
+                sql += &format!("create function {schema}.{signature} returns {returns} language plpgsql as $trap${body}$trap$;\n");
+            }
+            if schema != "pg_temp" {
+                sql += &format!("create operator {schema}.|| (leftarg = regclass, rightarg = text, function = {schema}.trap);\n");
+                for kind in ["text, rightarg = text", "oid, rightarg = oid", "name, rightarg = text", "integer, rightarg = integer", "bigint, rightarg = bigint"] {
+                    sql += &format!("create operator {schema}.= (leftarg = {kind}, function = {schema}.trap_eq);\n");
+                }
+            }
+            for table in ["emaj_new", "emaj_old", "emaj_mark", "emaj_group", "emaj_relation", "pg_class", "pg_trigger", "pg_attribute", "pg_constraint", "pg_namespace", "pg_settings", "l", "r", "work_1_1"] {
+                sql += &format!("create table {schema}.{table} (id int, v text, secret text, trap int);\n");
+            }
+            let log = format!("{app}_t_log");
+            sql += &format!("create table {schema}.{log} (id int);\n");
+            sql + &format!("create domain {schema}.bigint as text; create domain {schema}.pg_lsn as text; create type {schema}.emaj_position as (a int);\n")
+        };
+        for (role, schema) in [(&writer, "pg_temp"), (&writer, "public"), (&admin, "pg_temp")] {
+            if *role == admin {
+                story.sql_as_superuser(&format!("grant temporary on database {} to {admin}", story.db.name()));
+            }
+            let mut client = session(story, role);
+            runs(&mut client, &trap(schema));
+            runs(&mut client, "set search_path = pg_temp, public, pg_catalog; set row_security = off; set check_function_bodies = off");
+            if *role == writer {
+                runs(&mut client, "set row_security = on");
+                runs(&mut client, &format!("update {app}.t set v = 'w', id = id + 100 where id operator(pg_catalog.=) 6; insert into {app}.c (t) values (3); delete from {app}.c where id operator(pg_catalog.=) 1; truncate {app}.c; insert into {app}.t values (99, 'x', 'y') on conflict do nothing; delete from {app}.t where id operator(pg_catalog.=) 4; insert into {app}.t values (4, 'again', '!')"));
+            } else {
+                runs(&mut client, "select emaj.emaj_set_mark_group('g', 'by_admin')");
+                runs(&mut client, "select emaj.emaj_logged_rollback_group('g', 'm')");
+                runs(&mut client, "select emaj.emaj_log_stat_group('g', 'm', null); select emaj.emaj_verify_all(); select emaj.emaj_detailed_log_stat_group('g', 'm', null)");
+                runs(&mut client, "select emaj.emaj_rollback_group('g', 'm'); select emaj.emaj_stop_group('g', 's'); select emaj.emaj_start_group('g', 'again', false)");
+            }
+        }
+        assert_eq!(story.ask("select count(*) from loot"), "0");
+        story.is(&before, &definitions, "no trap was sprung");
+    }
+
+    the_administrator_needs_no_right_on_the_tables(story) {
+        let [admin, _, writer] = install(story);
+        let mut client = session(story, &admin);
+        let table = format!("select * from {}.t", story.schema);
+        denied(&mut client, &table);
+        runs(&mut client, "select emaj.emaj_set_mark_group('g', 'm')");
+        let (before, definitions) = (story.state(), story.definitions());
+        runs(&mut session(story, &writer), "update t set v = 'x'; delete from c; delete from t where id = 6; insert into c (t) values (2)");
+        runs(&mut client, "select emaj.emaj_logged_rollback_group('g', 'm')");
+        story.is(&before, &definitions, "logged, by the administrator");
+        runs(&mut client, "select emaj.emaj_rollback_group('g', 'm')");
+        story.is(&before, &definitions, "unlogged, by the administrator");
+        assert_eq!(story.ask("select distinct rlbk_user from emaj.emaj_rollback"), admin);
+        runs(&mut client, "select * from emaj.emaj_hist; select emaj.emaj_protect_group('g'); select emaj.emaj_unprotect_group('g'); select emaj.emaj_rename_mark_group('g', 'm', 'n');
+            select emaj.emaj_protect_mark_group('g', 'n'); select emaj.emaj_unprotect_mark_group('g', 'n'); select emaj.emaj_purge_group('g');
+            select emaj.emaj_set_mark_group('g', 'o'); select emaj.emaj_delete_mark_group('g', 'n'); select emaj.emaj_stop_group('g'); select emaj.emaj_reset_group('g');
+            select emaj.emaj_start_group('g', 'p'); select emaj.emaj_rollback_and_stop_group('g', 'p'); select emaj.emaj_drop_group('g')");
+        for attempt in ["update emaj.emaj_group set group_protected = true", "delete from emaj.emaj_hist", "select emaj.emaj_snap_group('g', '/tmp')", "select emaj._rollback(array['g'], 'm', true)"] {
+            denied(&mut client, attempt);
+        }
+    }
+
+    the_viewer_looks_and_counts_and_nothing_else(story) {
+        let [_, viewer, _] = install(story);
+        story.mark("m");
+        story.sql("update t set v = 'x'");
+        let mut client = session(story, &viewer);
+        let log = story.ask("select format('emaj.%I', rel_log) from emaj.emaj_relation where rel_name = 't'");
+        runs(&mut client, &format!("select * from emaj.emaj_mark; select * from emaj.emaj_hist; select * from {log}; select * from emaj.emaj_log_stat_group('g', 'm', null); select * from emaj.emaj_detailed_log_stat_group('g', null, null); select * from emaj.emaj_verify_all()"));
+        let everything = story.everything();
+        for attempt in [
+            "select emaj.emaj_set_mark_group('g', 'x')", "select emaj.emaj_rollback_group('g', 'm')", "select emaj.emaj_logged_rollback_group('g', 'm')", "select emaj.emaj_stop_group('g')",
+            "select emaj.emaj_start_group('g', 'm')", "select emaj.emaj_reset_group('g')", "select emaj.emaj_delete_mark_group('g', 'm')", "select emaj.emaj_rename_mark_group('g', 'm', 'n')",
+            "select emaj.emaj_protect_group('g')", "select emaj.emaj_drop_group('g')", "select emaj.emaj_force_drop_group('g')", "select emaj.emaj_purge_group('g')",
+            "select emaj.emaj_release_table(1)", "update emaj.emaj_mark set mark_name = 'x'", "select emaj._hist('a', 'b', 'c', 'd')", "create table emaj.x ()",
+        ] {
+            denied(&mut client, attempt);
+        }
+        story.unchanged(&everything);
+    }
+
+    capture_cannot_be_passed_by(story) {
+        install(story);
+        story.mark("m");
+        let (before, definitions) = (story.state(), story.definitions());
+        // Not even a replica's role passes by: the triggers fire always.
+        story.sql_as_superuser(&format!("set session_replication_role = replica; update {0}.t set v = 'x'; delete from {0}.c; delete from {0}.t where id < 3; truncate {0}.c", story.schema));
+        story.rollback("m");
+        story.is(&before, &definitions, "what a replica did is undone too");
+    }
+
+    row_level_security(story) {
+        let [admin, _, writer] = install(story);
+        story.sql(&format!("alter table t enable row level security; create policy own on t to {writer} using (id < 4 or id > 100); create policy few on c to {writer} using (true)"));
+        story.mark("m");
+        let (before, definitions) = (story.state(), story.definitions());
+        let mut client = session(story, &writer);
+        runs(&mut client, "update t set v = 'x'; delete from c; delete from t where id = 3; update t set id = id + 100 where id = 2; insert into t values (103, 'n', 'n')");
+        assert_eq!(story.ask("select count(*) from t where v = 'x'"), "2", "the policy holds");
+        runs(&mut client, "truncate t, c");
+        runs(&mut session(story, &admin), "set row_security = on; select emaj.emaj_logged_rollback_group('g', 'm')");
+        story.is(&before, &definitions, "rows that the writer does not see come back too");
+        assert_eq!(story.ask("select count(*) from t"), "6");
+    }
+
+    row_level_security_forced_later(story) {
+        let [_, _, writer] = install(story);
+        story.mark("m");
+        let before = story.state();
+        story.sql("alter table t enable row level security; alter table t force row level security; create policy few on t using (id < 3)");
+        let definitions = story.definitions();
+        let mut client = session(story, &writer);
+        runs(&mut client, "update t set v = 'x' where id = 1");
+        let everything = story.everything();
+        if story.role.is_none() {
+            runs(&mut client, "truncate t, c");
+            assert_eq!(client.query_one("show row_security", &[]).unwrap().get::<_, String>(0), "on");
+            story.rollback("m");
+        } else {
+            // The owner does not see every row: better no TRUNCATE and no rollback than one with a gap.
+            denied(&mut client, "truncate t, c");
+            assert_eq!(story.fails("select emaj.emaj_rollback_group('g', 'm')").code(), "42501");
+            story.unchanged(&everything);
+            story.sql_as_superuser(&format!("alter role {} bypassrls", story.role.clone().unwrap()));
+            runs(&mut client, "truncate t, c");
+            story.rollback("m");
+        }
+        story.is(&before, &definitions, "by who sees every row");
+    }
+
+    row_level_security_forced_before(story) {
+        story.sql(TABLES);
+        story.sql("alter table t enable row level security; alter table t force row level security; create policy few on t using (id < 3)");
+        let schema = story.schema.clone();
+        let run = story.install_manifest(&story.manifest(&format!("{schema}.t, {schema}.c")));
+        if story.role.is_none() {
+            run.ok();
+            story.back_and_forth(&["update t set v = 'x'; delete from c", "truncate t, c"]);
+        } else {
+            assert!(run.code(12).stderr.contains("forces row level security on its owner"));
+        }
+    }
+}

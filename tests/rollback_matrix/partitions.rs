@@ -1,0 +1,110 @@
+//! Partitions that rows move between and that come and go; inheritance.
+
+use crate::support::story::{cases, stories};
+
+const PARTED: &str = "
+    create table t (id int, region text, v text, primary key (id, region)) partition by list (region);
+    create table t_eu partition of t for values in ('de', 'fr'); create table t_us partition of t for values in ('us');
+    create table t_rest partition of t default;
+    insert into t select i, (array['de', 'fr', 'us', 'jp'])[1 + i % 4], 'v' || i from generate_series(1, 20) i";
+
+cases! {
+    rows_that_move: PARTED
+        => "update t set region = 'us' where region = 'de'; update t set v = 'x' where id < 5", "update t set region = 'fr', id = id + 100 where region = 'us'; delete from t_rest; insert into t values (1, 'jp', 'n')";
+
+    attached_with_other_column_order:
+        "create table t (id int primary key, a text, b date) partition by range (id);
+         create table t1 partition of t for values from (0) to (10);
+         create table t2 (b date, gone int, id int not null, a text); alter table t2 drop gone; insert into t2 values ('2020-01-01', 10, 'ten'); alter table t attach partition t2 for values from (10) to (20);
+         insert into t values (1, 'one', '2020-01-01'), (11, 'eleven', '2020-01-01')"
+        => "update t set a = a || '!'; delete from t where id = 10; insert into t values (12, 'twelve', null)", "update t set id = id + 5 where id < 14; truncate t2";
+
+    attached_with_triggers_and_generated_columns:
+        "create table t (id int primary key, a int, g int generated always as (a + 1) stored, i int) partition by range (id);
+         alter table t drop i;
+         create table t1 partition of t for values from (0) to (10); create table t2 partition of t for values from (10) to (20);
+         insert into t (id, a) select i, i from generate_series(1, 19) i"
+        => "update t set a = 0 where id > 9; update t set id = id - 10 where id in (11) and false; delete from t where id in (1, 11)", "insert into t (id, a) values (1, 1); update t set id = id - 10 where id = 18 and false; update t set a = -a";
+
+    of_several_levels:
+        "create table t (id int, d date, v int, primary key (d, id)) partition by range (d);
+         create table y1 partition of t for values from ('2020-01-01') to ('2021-01-01') partition by hash (id);
+         create table y1a partition of y1 for values with (modulus 2, remainder 0); create table y1b partition of y1 for values with (modulus 2, remainder 1);
+         create table y2 partition of t for values from ('2021-01-01') to ('2022-01-01');
+         insert into t select i, date '2020-06-01' + i * 20, i from generate_series(1, 25) i"
+        => "update t set d = '2020-05-05' where v > 20; update t set id = id + 1 where v < 5; delete from y1a", "insert into t select 100 + i, '2021-02-02', i from generate_series(1, 5) i; update y1 set v = 0";
+
+    upsert_and_merge_into_partitions: PARTED
+        => "insert into t values (1, 'fr', 'up'), (400, 'de', 'new') on conflict (id, region) do update set v = excluded.v || t.v",
+           "merge into t using (values (4, 'de'), (5, 'fr'), (99, 'us')) as s(id, r) on t.id = s.id and t.region = s.r
+              when matched and t.id = 4 then delete when matched then update set v = 'merged', region = 'jp' when not matched then insert values (s.id, s.r, 'm')";
+
+    inheritance:
+        "create table p (id int primary key, v text); create table c (w int, primary key (id)) inherits (p); create table d (x int, primary key (id)) inherits (c);
+         insert into p values (1, 'p'), (2, 'p'); insert into c values (1, 'c', 1), (3, 'c', 3); insert into d values (1, 'd', 1, 1)"
+        => "update p set v = v || '!' where id = 1; delete from p where id = 3; insert into d values (7, 'd', 7, 7)", "update only c set id = 9; delete from only p; update c set w = 0";
+}
+
+fn gone(story: &mut crate::support::story::Story<'_>, change: &str) {
+    story.sql(PARTED);
+    story.install("t");
+    story.mark("before");
+    story.sql("update t set v = 'x' where id < 5");
+    story.sql(change);
+    story.mark("after");
+    let (after, definitions) = (story.state(), story.definitions());
+    story.sql("delete from t where region = 'jp'; insert into t values (77, 'jp', 'x')");
+    let everything = story.everything();
+    let refusal = story.refused("select emaj.emaj_rollback_group('g', 'before')");
+    assert!(refusal.contains("partition was dropped or detached"), "{refusal}");
+    story.unchanged(&everything);
+    story.rollback("after");
+    story.is(&after, &definitions, "to a mark after it");
+}
+
+stories! {
+    a_partition_made_after_the_install(story) {
+        story.sql(PARTED);
+        story.install("*");
+        story.mark("m");
+        let before = story.state();
+        story.sql("create table t_nl partition of t for values in ('nl'); insert into t values (50, 'nl', 'x'); update t set region = 'nl' where id = 1; truncate t_nl; insert into t values (51, 'nl', 'y')");
+        story.sql("truncate t; insert into t values (52, 'nl', 'z')");
+        let definitions = story.definitions();
+        story.logged_rollback("m");
+        story.is(&before, &definitions, "the new partition is empty again");
+        let start = story.last_start_mark();
+        story.logged_rollback(&start);
+        assert_eq!(story.ask("select id from t"), "52");
+        story.rollback("m");
+        story.is(&before, &definitions, "and again");
+    }
+
+    a_partition_attached_after_the_install_in_other_order(story) {
+        story.sql(PARTED);
+        story.install("*");
+        story.sql("create table t_nl (v text, region text not null, gone int, id int not null); alter table t_nl drop gone; insert into t_nl values ('old', 'nl', 60); alter table t attach partition t_nl for values in ('nl')");
+        story.back_and_forth(&[
+            "update t set region = 'nl' where id = 1; update t set v = 'x' where id = 60; insert into t values (61, 'nl', 'n')",
+            "update t set id = id + 1000; delete from t where region = 'nl'; truncate t_nl",
+        ]);
+    }
+
+    a_partition_that_was_detached_is_refused(story) {
+        gone(story, "alter table t detach partition t_us");
+    }
+
+    a_partition_that_was_dropped_is_refused(story) {
+        gone(story, "drop table t_eu");
+    }
+
+    a_group_of_partitions_without_their_parent(story) {
+        story.sql(PARTED);
+        story.install("t_eu");
+        story.mark("m");
+        let (before, definitions) = (story.state(), story.definitions());
+        story.sql("update t set v = 'x' where region = 'de'; delete from t where region = 'fr'");
+        story.rollback("m");
+        story.is(&before, &definitions, "the one partition goes back");
+    }
+}
