@@ -3,5 +3,6 @@
 mod support;
 
 mod cluster;
+mod exact_marks;
 mod harness;
 mod ui;
