@@ -5,4 +5,5 @@ mod support;
 mod cluster;
 mod exact_marks;
 mod harness;
+mod programs;
 mod ui;
