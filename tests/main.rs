@@ -3,6 +3,7 @@
 mod support;
 
 mod cluster;
+mod ddl_storm;
 mod exact_marks;
 mod harness;
 mod programs;
