@@ -3,8 +3,10 @@
 mod support;
 
 mod cluster;
+mod ddl_storm;
 mod demo;
 mod documented;
+mod exact_marks;
 mod gallery;
 mod harness;
 mod help;
@@ -12,6 +14,7 @@ mod look_commands;
 mod manifest;
 mod manifest_commands;
 mod pagila;
+mod programs;
 mod refusals;
 mod rights;
 mod rollback_matrix;

@@ -421,7 +421,16 @@ fn create(
             "no guard: a dropped column stops writes"
         }),
     );
-    let mut sql = renderer.render_value("log/triggers", values())?;
+    // A partition that was detached still has the trigger that its former parent gave it.
+    let strays = own_triggers(wanted, renderer.triggers());
+    let mut sql = String::new();
+    let mut lock = Lock::ShareRowExclusive;
+    if !strays.is_empty() {
+        lock = Lock::AccessExclusive;
+        sql = renderer.render("log/untrigger", context! { drop_triggers => strays })?;
+        sql.push('\n');
+    }
+    sql.push_str(&renderer.render_value("log/triggers", values())?);
     sql.push('\n');
     sql.push_str(&renderer.render_value("log/register", values())?);
     plan.push(
@@ -432,7 +441,7 @@ fn create(
             format!("by {}: {}", capture.mode, wanted.because),
             sql,
         )
-        .locking(Lock::ShareRowExclusive, capture.oid)
+        .locking(lock, capture.oid)
         .effect(format!(
             "writers wait; no row is read (about {})",
             count(wanted.table.rows as u64, "row")

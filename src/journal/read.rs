@@ -114,8 +114,17 @@ fn groups(client: &mut impl GenericClient, s: &str) -> Result<BTreeMap<String, G
 fn relations(client: &mut impl GenericClient, s: &str) -> Result<Vec<Relation>> {
     let mut columns: HashMap<i64, Vec<Column>> = HashMap::new();
     for row in &client.query(
-        &format!("select col_rel, col_attnum, col_name, col_type from {s}.emaj_column order by col_rel, col_attnum"),
-        &[],
+        // The type is asked of the log: a type that got another name or schema is still the same.
+        &format!(
+            "select col_rel, col_attnum, col_name, coalesce(pg_catalog.format_type(a.atttypid, a.atttypmod), col_type)
+               from {s}.emaj_column
+               join {s}.emaj_relation on rel_id = col_rel
+               left join pg_catalog.pg_attribute a
+                 on a.attrelid = pg_catalog.to_regclass(pg_catalog.format('%s.%I', $1::text, rel_log))
+                and a.attname = col_name and a.attnum > 0
+              order by col_rel, col_attnum"
+        ),
+        &[&s],
     )? {
         let column = Column {
             attnum: row.get(1),

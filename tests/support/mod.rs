@@ -4,10 +4,12 @@
 //! cannot be started fails the tests, nothing is skipped. Its watchdog removes it when the binary ends.
 
 mod database;
+mod load;
 mod program;
 mod redact;
 pub mod story;
 
 pub use self::database::{Database, database, owner, shared_cluster};
+pub use self::load::{Chance, scale, seed};
 pub use self::program::{Emaj, Run, emaj, emaj_alone};
 pub use self::redact::redact;
