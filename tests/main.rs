@@ -6,5 +6,6 @@ mod cluster;
 mod ddl_storm;
 mod exact_marks;
 mod harness;
+mod plan_laws;
 mod programs;
 mod ui;
