@@ -14,6 +14,7 @@ mod look_commands;
 mod manifest;
 mod manifest_commands;
 mod pagila;
+mod plan_laws;
 mod programs;
 mod refusals;
 mod rights;

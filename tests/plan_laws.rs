@@ -1,0 +1,538 @@
+//! The laws of plan: what was installed needs nothing more, the last manifest wins, and uninstall leaves no trace; for pairs of
+//! manifests by chance, for names of the worst kind, and while a transaction stands in the way.
+
+use std::fmt::Write as _;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::support::{self, Chance, Database};
+
+const SHOP: &str = "
+    create schema s; create schema s2;
+    create table s.a (id bigserial primary key, v text);
+    create table s.b (id int generated always as identity primary key, a_id bigint references s.a on delete cascade, n numeric);
+    create table s.c (x int, y text, z int generated always as (x * 2) stored, primary key (y, x) deferrable);
+    create table s.log (at timestamptz, what text);
+    create table s.p (id int, r int, v text, primary key (r, id)) partition by range (r);
+    create table s.p_1 partition of s.p for values from (0) to (10);
+    create table s.p_2 (v text, id int not null, r int not null);
+    alter table s.p attach partition s.p_2 for values from (10) to (20);
+    create table s.kid (extra int) inherits (s.log);
+    create table s2.a (id int primary key, v text, seen timestamptz);
+    create unlogged table s2.cache (k text primary key, v text);
+    create sequence s2.free;
+    create function s.stamp() returns trigger language plpgsql as 'begin new.seen := now(); return new; end';
+    create trigger stamp before update on s2.a for each row execute function s.stamp();
+    insert into s.a (v) select n::text from generate_series(1, 20) n;
+    insert into s.b (a_id, n) select n, n from generate_series(1, 20) n;
+    insert into s.c (x, y) select n, n::text from generate_series(1, 20) n;
+    insert into s.p select n, n, 'p' from generate_series(0, 19) n;
+    insert into s2.a (id, v) select n, n::text from generate_series(1, 20) n;";
+
+/// The tables, and whether a rollback is possible there.
+const TABLES: &[(&str, bool)] = &[
+    ("s.a", true),
+    ("s.b", true),
+    ("s.c", true),
+    ("s.log", false),
+    ("s.kid", false),
+    ("s.p", true),
+    ("s2.a", true),
+    ("s2.cache", false),
+];
+
+const HEAD: &str = "version: 1\nname: laws\nroles: { admin: null, viewer: null }\n";
+
+fn manifest(chance: &mut Chance) -> String {
+    let groups = 1 + chance.below(3);
+    let mut members: Vec<Vec<&(&str, bool)>> = vec![Vec::new(); groups];
+    for table in TABLES {
+        if chance.happens(70) {
+            members[chance.below(groups)].push(table);
+        }
+    }
+    if members.iter().all(Vec::is_empty) {
+        members[0].push(&TABLES[0]);
+    }
+    let mut text = format!("{HEAD}groups:\n");
+    for (at, tables) in members.iter().enumerate().filter(|(_, tables)| !tables.is_empty()) {
+        let names: Vec<&str> = tables.iter().map(|(name, _)| *name).collect();
+        writeln!(
+            text,
+            "  g{}:\n    tables: [{}]",
+            if chance.happens(50) { at } else { at + 3 },
+            names.join(", ")
+        )
+        .unwrap();
+        if !tables.iter().all(|(_, key)| *key) || chance.happens(20) {
+            text += "    rollback: false\n";
+        }
+        for (percent, line) in [
+            (20, "    state: idle\n"),
+            (20, "    comment: \"it's\"\n"),
+            (20, "    retention: 3 days\n"),
+            (30, "    sequences: none\n"),
+            (20, "    context: [application_name, \"setting:app.user_id\"]\n"),
+            (20, "    context: [client_addr]\n"),
+        ] {
+            let key = line.trim().split(':').next().unwrap_or_default();
+            let there = text
+                .rsplit("tables:")
+                .next()
+                .is_some_and(|group| group.contains(&format!("    {key}:")));
+            if chance.happens(percent) && !there {
+                text += line;
+            }
+        }
+        if chance.happens(50) {
+            text += "    table_options:\n";
+            for name in &names {
+                let mut options = vec![format!("priority: {}", chance.below(3))];
+                if chance.happens(30) {
+                    options.push("capture: row".to_owned());
+                }
+                if chance.happens(30) {
+                    options.push("guard: false".to_owned());
+                }
+                if *name == "s2.a" && chance.happens(50) {
+                    options.push("keep_triggers: [stamp]".to_owned());
+                }
+                writeln!(text, "      {name}: {{ {} }}", options.join(", ")).unwrap();
+            }
+        }
+    }
+    text
+}
+
+/// The database as pg_dump writes it down, without rows.
+fn dump(db: &Database) -> String {
+    let output = Command::new(support::shared_cluster().bindir().join("pg_dump"))
+        .args(["-s", "-d", &db.conninfo()])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // Newer releases write a key by chance into each dump.
+    String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .filter(|line| !line.contains("restrict "))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn write(db: &Database) {
+    db.client()
+        .batch_execute(
+            "insert into s.a (v) values ('new'); update s.b set n = n + 1 where id < 5; insert into s.log values (now(), 'w');
+             update s.p set r = (r + 7) % 20 where id < 5; update s2.a set v = v || '.' where id < 4; delete from s.c where x = 3;
+             insert into s.c values (3, '3'); insert into s2.cache values (random()::text, 'c');",
+        )
+        .unwrap();
+}
+
+fn no_changes(db: &Database, file: &str) {
+    support::emaj(db)
+        .args(["plan", "--detailed-exitcode", file])
+        .run()
+        .code(0);
+    assert_eq!(db.psql("select * from emaj.emaj_verify_all()"), "No error detected");
+}
+
+#[test]
+fn any_two_manifests_follow_each_other_and_leave_no_trace() {
+    let pairs = support::scale(12);
+    let seed = support::seed();
+    let mut chance = Chance::new(seed);
+    let db = support::database();
+    db.client().batch_execute(SHOP).unwrap();
+    let empty = dump(&db);
+    for pair in 0..pairs {
+        let (a, b) = (manifest(&mut chance), manifest(&mut chance));
+        let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            db.file("a.yaml", &a);
+            db.file("b.yaml", &b);
+            support::emaj(&db).args(["install", "a.yaml"]).run().ok();
+            no_changes(&db, "a.yaml");
+            write(&db);
+            support::emaj(&db)
+                .args(["install", "b.yaml", "--allow-destroy"])
+                .run()
+                .ok();
+            no_changes(&db, "b.yaml");
+            write(&db);
+            support::emaj(&db).args(["uninstall", "b.yaml", "--yes"]).run().ok();
+            assert!(dump(&db) == empty, "uninstall leaves something behind:\n{}", dump(&db));
+        }));
+        assert!(
+            told.is_ok(),
+            "pair {pair} of seed {seed}:\n--- a.yaml\n{a}\n--- b.yaml\n{b}"
+        );
+    }
+    println!("laws of plan: {pairs} pairs of manifests, 0 wrong (seed {seed})");
+}
+
+#[test]
+fn a_saved_plan_that_no_longer_fits_is_refused() {
+    let db = support::database();
+    db.client().batch_execute(SHOP).unwrap();
+    db.file(
+        "emaj.yaml",
+        &format!("{HEAD}groups: {{ g: {{ tables: [s.a, s.b] }} }}\n"),
+    );
+    let before = dump(&db);
+    let plan = support::emaj(&db).args(["plan", "-o", "json"]).run().ok().stdout;
+    db.file("plan.json", &plan);
+    db.client().batch_execute("alter table s.a add column n int").unwrap();
+    let altered = dump(&db);
+    support::emaj(&db)
+        .args(["install", "--plan", "plan.json"])
+        .run()
+        .code(4);
+    assert_eq!(dump(&db), altered);
+    db.client().batch_execute("alter table s.a drop column n").unwrap();
+    assert_eq!(dump(&db), before);
+    let plan = support::emaj(&db).args(["plan", "-o", "json"]).run().ok().stdout;
+    db.file("plan.json", &plan);
+    support::emaj(&db).args(["install", "--plan", "plan.json"]).run().ok();
+    // What it planned is done now.
+    support::emaj(&db)
+        .args(["install", "--plan", "plan.json"])
+        .run()
+        .code(4);
+    no_changes(&db, "emaj.yaml");
+}
+
+#[test]
+fn two_manifests_share_a_database_and_take_nothing_from_each_other() {
+    let db = support::database();
+    db.client().batch_execute(SHOP).unwrap();
+    let before = dump(&db);
+    let of = |name: &str, groups: &str| {
+        format!("version: 1\nname: {name}\nroles: {{ admin: null, viewer: null }}\ngroups: {{ {groups} }}\n")
+    };
+    db.file("one.yaml", &of("one", "first: { tables: [s.a, s.p] }"));
+    db.file("two.yaml", &of("two", "second: { tables: [s2.a] }"));
+    support::emaj(&db).args(["install", "one.yaml"]).run().ok();
+    support::emaj(&db).args(["install", "two.yaml"]).run().ok();
+    for (what, groups) in [
+        ("a table", "second: { tables: [s2.a, s.a] }"),
+        ("a partition", "second: { tables: [s2.a, s.p_1] }"),
+        ("a group", "second: { tables: [s2.a] }, first: { tables: [s.b] }"),
+        ("a sequence", "second: { tables: [s2.a], sequences: [s.a_id_seq] }"),
+    ] {
+        db.file("greedy.yaml", &of("two", groups));
+        let run = support::emaj(&db)
+            .args(["install", "greedy.yaml", "--allow-destroy"])
+            .run();
+        assert_eq!(run.status, Some(4), "{what}: {run}");
+    }
+    no_changes(&db, "one.yaml");
+    no_changes(&db, "two.yaml");
+    support::emaj(&db).args(["uninstall", "one.yaml", "--yes"]).run().ok();
+    no_changes(&db, "two.yaml");
+    support::emaj(&db).args(["uninstall", "two.yaml", "--yes"]).run().ok();
+    assert_eq!(dump(&db), before);
+}
+
+#[test]
+fn a_partition_that_left_its_table_is_no_affair_of_the_log() {
+    let db = support::database();
+    db.client().batch_execute(SHOP).unwrap();
+    db.client()
+        .batch_execute("alter table s.p detach partition s.p_2")
+        .unwrap();
+    let apart = dump(&db);
+    db.client()
+        .batch_execute("alter table s.p attach partition s.p_2 for values from (10) to (20)")
+        .unwrap();
+    db.file("emaj.yaml", &format!("{HEAD}groups: {{ g: {{ tables: [s.p] }} }}\n"));
+    support::emaj(&db).args(["install"]).run().ok();
+    let mut client = db.client();
+    client
+        .batch_execute("alter table s.p detach partition s.p_2; select emaj.emaj_set_mark_group('g', 'apart')")
+        .unwrap();
+    client
+        .batch_execute("truncate s.p_2; delete from s.p where id = 1")
+        .unwrap();
+    client
+        .batch_execute("select emaj.emaj_rollback_group('g', 'apart')")
+        .unwrap();
+    assert_eq!(db.psql("select count(*) from s.p"), "10");
+    assert_eq!(db.psql("select count(*) from s.p_2"), "0");
+    support::emaj(&db).args(["uninstall", "--yes"]).run().ok();
+    assert_eq!(dump(&db), apart);
+}
+
+#[test]
+fn an_installation_that_cannot_have_its_locks_keeps_nobody_waiting() {
+    let db = support::database();
+    db.client().batch_execute(SHOP).unwrap();
+    db.file(
+        "emaj.yaml",
+        &format!("{HEAD}groups: {{ g: {{ tables: [s.a, s.b, s.c, s.p, s2.a] }} }}\n"),
+    );
+    let before = dump(&db);
+    let mut open = db.client();
+    open.batch_execute("set application_name = 'night job'; begin; update s2.a set v = 'open' where id = 1")
+        .unwrap();
+    let stop = AtomicBool::new(false);
+    let (mut longest, mut requests) = (Duration::ZERO, 0);
+    std::thread::scope(|scope| {
+        let application = scope.spawn(|| {
+            let mut client = db.client();
+            let (mut longest, mut requests) = (Duration::ZERO, 0);
+            while !stop.load(Ordering::Relaxed) {
+                let sql = [
+                    "update s.a set v = v where id = 2",
+                    "update s.b set n = n where id = 2",
+                    "update s.p set v = v where id = 2",
+                    "update s.c set x = x where x = 2",
+                ][requests % 4];
+                let asked = Instant::now();
+                client.batch_execute(sql).unwrap();
+                longest = longest.max(asked.elapsed());
+                requests += 1;
+                std::thread::sleep(Duration::from_millis(8));
+            }
+            (longest, requests)
+        });
+        for _ in 0..2 {
+            std::thread::sleep(Duration::from_millis(200));
+            let run = support::emaj(&db)
+                .args(["install", "--lock-timeout", "500ms", "--wait", "2s"])
+                .run()
+                .code(11);
+            assert!(run.stderr.contains("night job"), "the one in the way is named: {run}");
+        }
+        stop.store(true, Ordering::Relaxed);
+        (longest, requests) = application.join().unwrap();
+    });
+    open.batch_execute("rollback").unwrap();
+    println!("polite locks: {requests} requests, the longest took {longest:?} with a lock timeout of 500 ms");
+    assert_eq!(dump(&db), before, "nothing was changed");
+    assert!(longest <= Duration::from_millis(600), "{longest:?}");
+}
+
+/// Names that break what is not quoted.
+fn hostile(chance: &mut Chance, at: usize) -> String {
+    const PARTS: &[&str] = &[
+        "'",
+        "\"",
+        "$emaj$",
+        "$q$",
+        "$$",
+        "\n",
+        "\r",
+        "\t",
+        " ",
+        "é",
+        "日本",
+        "🐘",
+        "%s",
+        "%I",
+        "%1$s",
+        "\\",
+        "\\'",
+        ";--",
+        "/*",
+        "*/",
+        "{{ x }}",
+        "{% raw %}",
+        ".",
+        ",",
+        "(",
+        ")",
+        "[",
+        "]",
+        ":",
+        "#",
+        "&",
+        "*",
+        "!",
+        "a",
+        "B",
+        "_",
+        "null",
+        "select",
+        "emaj",
+        "_log",
+        "=",
+        "|",
+        "`",
+        "\u{7f}",
+        "\u{feff}",
+        "$1",
+        ":x",
+        "?",
+    ];
+    let whole = [
+        "emaj_gid",
+        "emaj_verb",
+        "emaj_tuple",
+        "emaj_user",
+        "emaj_ord",
+        "emaj$1",
+        "r",
+        "g",
+        "x",
+        "t",
+        "u",
+        "d",
+        "o",
+        "stack",
+        "names",
+        "member",
+        "old",
+        "new",
+        "tg_op",
+        "emaj_new",
+        "l",
+        "f",
+        "oid",
+        "user",
+    ];
+    if at.is_multiple_of(3) && at / 3 < whole.len() {
+        return whole[at / 3].to_owned();
+    }
+    let mut name: String = (0..1 + chance.below(8)).map(|_| *chance.pick(PARTS)).collect();
+    if chance.happens(20) {
+        name += &"é".repeat(32);
+    }
+    let mut name = name[..name.floor_char_boundary(58)].to_owned();
+    write!(name, "{at}").unwrap();
+    if chance.happens(10) {
+        name = format!("{name}{}", "x".repeat(63 - name.len()));
+    }
+    name
+}
+
+#[test]
+fn hostile_names_are_only_names() {
+    let seed = support::seed();
+    let mut chance = Chance::new(seed);
+    let tables = support::scale(60);
+    let db = support::database();
+    let mut client = db.client();
+    let q = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+    let mut made = Vec::new();
+    let mut names = 0;
+    let schemas: Vec<String> = (0..4).map(|at| hostile(&mut chance, 1000 + at)).collect();
+    for schema in &schemas {
+        client.batch_execute(&format!("create schema {}", q(schema))).unwrap();
+    }
+    for at in 0..tables {
+        let table = format!("{}.{}", q(&schemas[at % 4]), q(&hostile(&mut chance, at)));
+        let mut columns: Vec<String> = (0..6).map(|n| hostile(&mut chance, at * 6 + n)).collect();
+        columns.sort();
+        columns.dedup();
+        names += columns.len() + 1;
+        let list: Vec<String> = columns.iter().map(|column| format!("{} text", q(column))).collect();
+        let key = q(&columns[0]);
+        let kind = match at % 4 {
+            0 => format!("primary key ({key})"),
+            1 => format!("primary key ({key}) deferrable"),
+            _ => format!(
+                "constraint {} primary key ({key}, {})",
+                q(&hostile(&mut chance, 5000 + at)),
+                q(&columns[1])
+            ),
+        };
+        let part = if at % 4 == 3 {
+            format!(" partition by hash ({key})")
+        } else {
+            String::new()
+        };
+        client
+            .batch_execute(&format!("create table {table} ({}, {kind}){part}", list.join(", ")))
+            .unwrap();
+        if at % 4 == 3 {
+            let partition = format!("{}.{}", q(&schemas[0]), q(&hostile(&mut chance, 9000 + at)));
+            client
+                .batch_execute(&format!(
+                    "create table {partition} partition of {table} for values with (modulus 1, remainder 0)"
+                ))
+                .unwrap();
+        }
+        let values = vec!["n::text"; columns.len()].join(", ");
+        client
+            .batch_execute(&format!(
+                "insert into {table} select {values} from generate_series(1, 3) n"
+            ))
+            .unwrap();
+        made.push((table, columns, values));
+    }
+    // YAML wants these two escaped, JSON does not.
+    let quoted = |name: &String| {
+        serde_json::to_string(name)
+            .unwrap()
+            .replace('\u{7f}', "\\x7f")
+            .replace('\u{feff}', "\\ufeff")
+    };
+    let patterns: Vec<String> = made.iter().map(|(table, ..)| quoted(table)).collect();
+    db.file(
+        "emaj.yaml",
+        &format!(
+            "{HEAD}groups: {{ \"it's \\\"$emaj$\": {{ tables: [{}] }} }}\n",
+            patterns.join(", ")
+        ),
+    );
+    let group = "it's \"$emaj$";
+    let before = dump(&db);
+    let copy = |client: &mut postgres::Client| -> Vec<Vec<String>> {
+        let rows = |(table, ..): &(String, _, _)| {
+            client
+                .query(&format!("select whole::text from {table} whole order by 1"), &[])
+                .unwrap()
+                .iter()
+                .map(|row| row.get(0))
+                .collect()
+        };
+        made.iter().map(rows).collect()
+    };
+    support::emaj(&db).args(["install"]).run().ok();
+    support::emaj(&db).args(["plan", "--detailed-exitcode"]).run().ok();
+    client
+        .execute("select emaj.emaj_set_mark_group($1, $2)", &[&group, &"$q$ mark 'x'"])
+        .unwrap();
+    let first = copy(&mut client);
+    for (table, columns, values) in &made {
+        let (key, last) = (q(&columns[0]), q(&columns[columns.len() - 1]));
+        client
+            .batch_execute(&format!(
+                "insert into {table} select {values} from generate_series(4, 6) n; update {table} set {last} = {last} || '.';
+                 update {table} set {key} = {key} || 'k' where {key} < '3'; delete from {table} where {key} = '3'"
+            ))
+            .unwrap_or_else(|error| panic!("seed {seed}: {table}: {error:?}"));
+    }
+    let written = copy(&mut client);
+    client
+        .execute(
+            "select emaj.emaj_logged_rollback_group($1, $2)",
+            &[&group, &"$q$ mark 'x'"],
+        )
+        .unwrap();
+    assert!(copy(&mut client) == first, "seed {seed}: the rollback is not exact");
+    for (table, ..) in &made {
+        client.batch_execute(&format!("truncate {table}")).unwrap();
+    }
+    let back: String = db.psql("select mark_name from emaj.emaj_mark where mark_name like 'RLBK%START'");
+    client
+        .execute("select emaj.emaj_rollback_group($1, $2)", &[&group, &back])
+        .unwrap();
+    assert!(
+        copy(&mut client) == written,
+        "seed {seed}: the rollback of the rollback is not exact"
+    );
+    client
+        .query(
+            "select * from emaj.emaj_detailed_log_stat_group($1, null, null)",
+            &[&group],
+        )
+        .unwrap();
+    client.query("select * from emaj._snap_queries($1)", &[&group]).unwrap();
+    assert_eq!(db.psql("select * from emaj.emaj_verify_all()"), "No error detected");
+    support::emaj(&db).args(["uninstall", "--yes"]).run().ok();
+    assert!(dump(&db) == before, "seed {seed}: uninstall leaves something behind");
+    println!("hostile names: {names} in {tables} tables, 0 unquoted (seed {seed})");
+}
