@@ -44,6 +44,34 @@ cases! {
 }
 
 stories! {
+    a_rollback_while_deferred_checks_are_pending(story) {
+        story.sql(
+            "create table p (id int primary key, v text); create table c (id int primary key, p_id int references p deferrable initially deferred);
+             create table log (n int generated always as identity primary key);
+             create function note() returns trigger language plpgsql as $$ begin execute format('insert into %I.log default values', tg_table_schema); return null; end $$;
+             create constraint trigger later after insert or update or delete on p deferrable initially deferred for each row execute function note();
+             insert into p values (1), (2); insert into c values (1, 1)",
+        );
+        story.sql("truncate log restart identity");
+        story.install("*, !log");
+        story.mark("m");
+        let (before, definitions) = (story.state(), story.definitions());
+        for kind in ["emaj_logged_rollback_group", "emaj_rollback_group"] {
+            story.sql(&format!(
+                "begin; update p set v = 'x'; insert into c values (2, 3); insert into p values (3, 'later'); delete from c where id = 1; delete from p where id = 1;
+                 select emaj.{kind}('g', 'm'); commit"
+            ));
+            story.sql("truncate log restart identity");
+            story.is(&before, &definitions, kind);
+            // What the transaction left undone is its own fault, and is said before anything goes back.
+            let code = story.fails(&format!("begin; insert into c values (9, 9); select emaj.{kind}('g', 'm')"));
+            assert_eq!(code.code(), "23503");
+            story.sql("rollback");
+            story.is(&before, &definitions, kind);
+        }
+        story.sql("begin; insert into c values (2, 3); insert into p values (3, 'later'); select emaj.emaj_stop_group('g', 's'); insert into c values (3, 3); delete from c where id = 3; select emaj.emaj_start_group('g', 'n'); commit");
+    }
+
     copy(story) {
         story.sql(T);
         story.install("*");
