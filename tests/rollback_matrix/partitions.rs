@@ -39,6 +39,25 @@ cases! {
            "merge into t using (values (4, 'de'), (5, 'fr'), (99, 'us')) as s(id, r) on t.id = s.id and t.region = s.r
               when matched and t.id = 4 then delete when matched then update set v = 'merged', region = 'jp' when not matched then insert values (s.id, s.r, 'm')";
 
+    a_generated_column_and_a_default_partition_that_takes_all:
+        "create table t (id int, k text default 'k', g text generated always as (k || '!') stored, primary key (id, k)) partition by list (k);
+         create table td partition of t default; create table ta partition of t for values in ('a');
+         insert into t (id) values (1), (2); insert into t (id, k) values (3, 'a')"
+        => "update t set k = 'a' where id = 1; update t set k = 'b' where id = 3; delete from t where id = 2", "insert into t (id) values (2); truncate td; update t set id = 30";
+
+    a_trigger_on_a_partition_that_changes_its_siblings:
+        "create table t (id int primary key, n int, seen int default 0) partition by range (id);
+         create table t1 partition of t for values from (0) to (10); create table t2 partition of t for values from (10) to (20);
+         create function siblings() returns trigger language plpgsql as $$ begin update t set seen = seen + 1 where id <> new.id and seen < 5; return new; end $$;
+         create trigger siblings before insert or update of n on t2 for each row when (pg_trigger_depth() < 2) execute function siblings();
+         insert into t select i, i from generate_series(8, 13) i"
+        => "update t set n = 0 where id = 12; insert into t values (14, 1), (3, 3); delete from t where id = 9", "delete from t where id = 14; insert into t values (14, 2); update t set id = id - 6 where id = 10";
+
+    foreign_keys_into_an_inheritance_tree:
+        "create table p (id int primary key, v text); create table k (id int primary key, p int references p on delete cascade); create table c (x int, primary key (id)) inherits (p);
+         insert into p values (1, 'p'), (2, 'p'); insert into c values (1, 'c', 1); insert into k values (1, 1), (2, 2)"
+        => "delete from p where id = 1", "insert into p values (1, 'again'); insert into k values (1, 1); update p set v = v || id; delete from only p where id = 2";
+
     inheritance:
         "create table p (id int primary key, v text); create table c (w int, primary key (id)) inherits (p); create table d (x int, primary key (id)) inherits (c);
          insert into p values (1, 'p'), (2, 'p'); insert into c values (1, 'c', 1), (3, 'c', 3); insert into d values (1, 'd', 1, 1)"
