@@ -105,7 +105,7 @@ stories! {
         story.sql("create table t_nl (v text, region text not null, gone int, id int not null); alter table t_nl drop gone; insert into t_nl values ('old', 'nl', 60); alter table t attach partition t_nl for values in ('nl')");
         story.back_and_forth(&[
             "update t set region = 'nl' where id = 1; update t set v = 'x' where id = 60; insert into t values (61, 'nl', 'n')",
-            "update t set id = id + 1000; delete from t where region = 'nl'; truncate t_nl",
+            "update t set id = id + 1000; delete from t where region = 'nl'",
         ]);
     }
 
@@ -115,6 +115,49 @@ stories! {
 
     a_partition_that_was_dropped_is_refused(story) {
         gone(story, "drop table t_eu");
+    }
+
+    a_partition_detached_and_attached_again_is_refused(story) {
+        gone(story, "alter table t detach partition t_us; delete from t_us where id < 10; insert into t_us values (500, 'us', 'unseen'); alter table t attach partition t_us for values in ('us')");
+    }
+
+    a_new_partition_truncated_by_its_name(story) {
+        story.sql(PARTED);
+        story.install("*");
+        story.sql("begin; create table t_nl partition of t for values in ('nl'); insert into t values (50, 'nl', 'x')");
+        story.mark("m");
+        story.sql("commit");
+        let before = story.state();
+        // Its rows go back as long as it was not truncated past the capture: no trigger of its own tells of that yet.
+        story.sql("delete from t where id = 50; insert into t values (51, 'nl', 'y')");
+        story.logged_rollback("m");
+        assert_eq!(story.state(), before);
+        story.sql("truncate t_nl");
+        let everything = story.everything();
+        let refusal = story.refused("select emaj.emaj_rollback_group('g', 'm')");
+        assert!(refusal.contains("was truncated or rewritten"), "{refusal}");
+        story.unchanged(&everything);
+        // From the next install on it is captured like the others.
+        story.sql("insert into t values (52, 'nl', 'z')");
+        story.install("*");
+        story.mark("after");
+        let (after, definitions) = (story.state(), story.definitions());
+        story.sql("truncate t_nl");
+        story.rollback("after");
+        story.is(&after, &definitions, "TRUNCATE of the new partition is undone");
+    }
+
+    columns_renamed_and_added_under_partitions(story) {
+        story.sql(PARTED);
+        story.sql("create table t_nl (v text, gone int, region text not null, id int not null); alter table t_nl drop gone; alter table t attach partition t_nl for values in ('nl'); insert into t values (70, 'nl', 'odd')");
+        story.install("*");
+        story.mark("m");
+        let before = story.ask("select (id, region, v)::text from t order by 1");
+        story.sql("alter table t rename v to text; alter table t add v int default 1; alter table t add x text; alter table t rename to parts; alter table parts rename region to g");
+        story.sql("update parts set text = 'new', v = 5 where id < 4 or id = 70; update parts set g = 'nl' where id = 5; update parts set g = 'us' where id = 70; delete from parts where id = 6; insert into parts (id, g) values (80, 'nl'), (81, 'de'); truncate t_us");
+        story.sql("update parts set text = text || '!'");
+        story.rollback("m");
+        assert_eq!(story.ask("select (id, g, text)::text from parts order by 1"), before);
     }
 
     a_group_of_partitions_without_their_parent(story) {
