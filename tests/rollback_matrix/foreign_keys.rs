@@ -177,7 +177,9 @@ cases! {
 stories! {
     a_session_in_the_role_of_a_replica(story) {
         if story.role.is_some() {
-            return; // only a superuser can take it
+            let code = story.fails("set session_replication_role = replica");
+            assert_eq!(code.code(), "42501", "only a superuser can take it");
+            return;
         }
         story.sql(
             "create table p (id int primary key); create table c (id int primary key, p_id int); insert into p values (1); insert into c values (1, 1), (2, 99)",
