@@ -29,8 +29,8 @@ pub fn look(session: &mut Session, manifest: &Manifest) -> Result<(Catalog, Opti
 }
 
 fn read(client: &mut Transaction<'_>, manifest: &Manifest) -> Result<(Catalog, Option<Journal>)> {
-    // Types are written as the functions see them, whatever the path of the session.
-    client.batch_execute("set local search_path = pg_catalog, pg_temp")?;
+    // Types are written as the functions see them, whatever the settings of the session.
+    client.batch_execute("set local search_path = pg_catalog, pg_temp; set local quote_all_identifiers = off")?;
     act_as_owner(client, &manifest.schema)?;
     let roles: Vec<&str> = [&manifest.roles.admin, &manifest.roles.viewer]
         .into_iter()

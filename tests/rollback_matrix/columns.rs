@@ -91,6 +91,23 @@ cases! {
 }
 
 stories! {
+    settings_that_change_what_a_text_means(story) {
+        story.sql(
+            "create type \"Odd t\" as enum ('a', 'B'); create type pair as (a int);
+             create table t (id int primary key, x xml, a text[], o \"Odd t\", p pair, f regproc, r regclass[], q text);
+             create function nothing() returns trigger language plpgsql as 'begin return new; end';
+             create trigger nothing before insert or update on t for each row execute function nothing();
+             insert into t values (1, 'some <b>bold</b> text', '{NULL,\"NULL\"}', 'B', '(1)', (select max(oid) from pg_proc where proname = 'sum')::regproc, '{pg_class}', E'\\\\ \\'')",
+        );
+        story.sql("set array_nulls = off; set quote_all_identifiers = on; set standard_conforming_strings = off; set escape_string_warning = off; set transform_null_equals = on; set xmloption = document");
+        story.install("*");
+        story.back_and_forth(&[
+            "update t set x = '<a/>', a = null, o = 'a', f = null, r = null, q = '' where id = 1",
+            "delete from t",
+            "insert into t (id) values (1)",
+        ]);
+    }
+
     other_settings_of_the_session(story) {
         story.sql(TYPES);
         story.install("*");

@@ -175,6 +175,27 @@ cases! {
 }
 
 stories! {
+    a_session_in_the_role_of_a_replica(story) {
+        if story.role.is_some() {
+            let code = story.fails("set session_replication_role = replica");
+            assert_eq!(code.code(), "42501", "only a superuser can take it");
+            return;
+        }
+        story.sql(
+            "create table p (id int primary key); create table c (id int primary key, p_id int); insert into p values (1); insert into c values (1, 1), (2, 99)",
+        );
+        story.install("*");
+        story.mark("m");
+        story.sql("delete from c where id = 2; insert into p values (2); insert into c values (3, 2); alter table c add foreign key (p_id) references p");
+        let everything = story.everything();
+        story.sql("set session_replication_role = replica");
+        assert_eq!(story.fails("select emaj.emaj_rollback_group('g', 'm')").code(), "23503", "foreign keys hold at the end all the same");
+        story.unchanged(&everything);
+        story.mark("m2");
+        story.sql("delete from c; select emaj.emaj_rollback_group('g', 'm2')");
+        assert_eq!(story.ask("show session_replication_role"), "replica", "the session's setting is the session's");
+    }
+
     the_way_it_is_done(story) {
         // Each strategy is met at least once, so that the cases above say something of each.
         story.sql(
@@ -297,6 +318,11 @@ stories! {
              alter table c add foreign key (p_id) references p",
         );
         let everything = story.everything();
+        // Others that are writing must not make the constraint look older than it is.
+        let mut others: Vec<_> = (0..20).map(|_| story.db.client()).collect();
+        for other in &mut others {
+            other.batch_execute("begin; select txid_current()").expect("a transaction");
+        }
         // Row 2 of the mark points to nothing, and the constraint says that there is no such row.
         let code = story.fails("select emaj.emaj_rollback_group('g', 'm')");
         assert_eq!(code.code(), "23503");

@@ -96,6 +96,7 @@ fn live(story: &mut Story<'_>, number: u64) {
     }
     let definitions = story.definitions();
     let mut marks: Vec<(String, State)> = Vec::new();
+    let mut done = 0;
     let mut told = format!("life {number}:\n");
     for step in 0..70 {
         match dice.roll(10) {
@@ -136,6 +137,7 @@ fn live(story: &mut Story<'_>, number: u64) {
                 sql += ";\ncommit";
                 match story.client.batch_execute(&sql) {
                     Ok(()) => {
+                        done += 1;
                         let _ = writeln!(told, "{sql};");
                     }
                     Err(_) => story.sql("rollback"),
@@ -143,6 +145,7 @@ fn live(story: &mut Story<'_>, number: u64) {
             }
         }
     }
+    assert!(done > 10, "a life in which nothing succeeds shows nothing:\n{told}");
     for (name, wanted) in marks.iter().rev() {
         let _ = writeln!(told, "-- unlogged rollback to {name}");
         story.rollback(name);

@@ -10,6 +10,13 @@ cases! {
         => "insert into t values (20, 'x'), (21, 'y'); delete from t where id = 20; update t set v = 'z' where id = 21; delete from t where id = 21; insert into t values (22, 'stays')",
            "insert into t values (20, 'x'); update t set id = 23 where id = 20; delete from t where id = 23; delete from t where id = 1";
 
+    a_table_without_other_columns: "create table t (id int primary key); insert into t values (1), (2)"
+        => "update t set id = id + 10", "delete from t where id = 11; insert into t values (11), (1)";
+
+    changes_by_functions_and_do_blocks_with_exceptions: T
+        => "create or replace function f() returns void language plpgsql as $$ begin insert into t values (200, 'f'); begin update t set id = 1; exception when others then delete from t where id = 2; end; end $$; select f()",
+           "do $$ declare r record; begin for r in select * from t order by id for update loop if r.id % 2 = 0 then update t set v = r.v || r.id where id = r.id; else delete from t where id = r.id; insert into t values (r.id, 're'); end if; end loop; end $$";
+
     deleted_then_inserted_with_the_same_key: T
         => "delete from t where id in (1, 2); insert into t values (1, 'v1'), (2, 'other')", "delete from t; insert into t select i, 'v' || i from generate_series(1, 10) i; update t set v = v || '' where id = 3; update t set v = 'x' where id = 4";
 
@@ -44,6 +51,81 @@ cases! {
 }
 
 stories! {
+    marks_set_under_load(story) {
+        // Transfers between accounts go on while marks are set: whatever mark is gone back to, nothing is lost between accounts.
+        story.sql("create table account (id int primary key, balance int not null); insert into account select i, 1000 from generate_series(1, 50) i");
+        story.install("*");
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        let connect = || match &story.role { Some(role) => story.db.client_as(role), None => story.db.client() };
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..4_u32).map(|worker| {
+                let (mut client, stop) = (connect(), &stop);
+                scope.spawn(move || {
+                    let mut at = worker;
+                    while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                        at = (at * 17 + 7) % 2500;
+                        let (a, b) = (1 + at % 50, 1 + at / 50);
+                        let (first, second) = (a.min(b), a.max(b));
+                        client.batch_execute(&format!(
+                            "begin; update account set balance = balance - 7 where id = {first}; update account set balance = balance + 7 where id = {second}; {}",
+                            if at % 5 == 0 { "rollback" } else { "commit" }
+                        )).expect("a transfer");
+                    }
+                })
+            }).collect();
+            let mut client = connect();
+            for at in 0..12 {
+                std::thread::sleep(std::time::Duration::from_millis(25));
+                client.batch_execute(&format!("select emaj.emaj_set_mark_group('g', 'm{at}')")).expect("a mark");
+                if at % 4 == 3 {
+                    client.batch_execute(&format!("select emaj.emaj_logged_rollback_group('g', 'm{}')", at - 2)).expect("a rollback");
+                }
+            }
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            workers.into_iter().for_each(|worker| worker.join().expect("a worker"));
+        });
+        let (definitions, now) = (story.definitions(), story.state());
+        for at in (0..12).rev() {
+            story.logged_rollback(&format!("m{at}"));
+            assert_eq!(story.ask("select sum(balance) || ' ' || count(*) from account"), "50000 50", "at m{at}");
+        }
+        let start = story.ask("select mark_name from emaj.emaj_mark where mark_name like 'RLBK\\_m11\\_%\\_START'");
+        story.logged_rollback(&start);
+        story.is(&now, &definitions, "back where the work ended");
+        for at in (0..12).rev() {
+            story.rollback(&format!("m{at}"));
+            assert_eq!(story.ask("select sum(balance) || ' ' || count(*) from account"), "50000 50", "at m{at}, unlogged");
+        }
+    }
+
+    a_rollback_while_deferred_checks_are_pending(story) {
+        story.sql(
+            "create table p (id int primary key, v text); create table c (id int primary key, p_id int references p deferrable initially deferred);
+             create table log (n int generated always as identity primary key);
+             create function note() returns trigger language plpgsql as $$ begin execute format('insert into %I.log default values', tg_table_schema); return null; end $$;
+             create constraint trigger later after insert or update or delete on p deferrable initially deferred for each row execute function note();
+             insert into p values (1), (2); insert into c values (1, 1)",
+        );
+        story.sql("truncate log restart identity");
+        story.install("*, !log");
+        story.mark("m");
+        let (before, definitions) = (story.state(), story.definitions());
+        for kind in ["emaj_logged_rollback_group", "emaj_rollback_group"] {
+            story.sql(&format!(
+                "begin; update p set v = 'x'; insert into c values (2, 3); insert into p values (3, 'later'); delete from c where id = 1; delete from p where id = 1;
+                 select emaj.{kind}('g', 'm'); commit"
+            ));
+            story.sql("truncate log restart identity");
+            story.is(&before, &definitions, kind);
+            // What the transaction left undone is its own fault, and is said before anything goes back.
+            let code = story.fails(&format!("begin; insert into c values (9, 9); select emaj.{kind}('g', 'm')"));
+            assert_eq!(code.code(), "23503");
+            story.sql("rollback");
+            story.is(&before, &definitions, kind);
+        }
+        story.sql("begin; insert into c values (2, 3); insert into p values (3, 'later'); select emaj.emaj_stop_group('g', 's'); insert into c values (3, 3); delete from c where id = 3; select emaj.emaj_start_group('g', 'n'); commit");
+    }
+
     copy(story) {
         story.sql(T);
         story.install("*");
