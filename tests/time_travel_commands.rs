@@ -912,3 +912,87 @@ fn a_member_of_the_admin_role_does_what_the_owner_does_and_a_viewer_looks() {
         .batch_execute(&format!("drop owned by {admin}, {viewer}; drop role {admin}, {viewer}"))
         .unwrap();
 }
+
+#[test]
+fn columns_that_were_not_captured_at_the_mark_are_a_reason() {
+    let shop = Shop::open();
+    shop.sql("alter table shop.invoice add column paid boolean");
+    shop.run(&["mark", "set", "shop", "one"]).ok();
+    shop.run(&["rollback", "shop", "one", "--dry-run"]).ok();
+    shop.sql("update shop.invoice set paid = true");
+    let dry = shop
+        .run(&["rollback", "shop", "one", "--dry-run", "-o", "json"])
+        .code(4);
+    let reason = dry.stdout_json()["refusals"][0]["reason"].as_str().unwrap().to_owned();
+    assert!(reason.contains("columns that were not captured"), "{dry}");
+    // What the dry run says is what the rollback itself says.
+    let done = shop
+        .db
+        .client()
+        .execute("select emaj.emaj_logged_rollback_group('shop', 'one')", &[]);
+    let said = done.unwrap_err().as_db_error().unwrap().message().to_owned();
+    assert_eq!(said, reason);
+}
+
+/// Set to write what the commands say into the page, instead of comparing it.
+const UPDATE: &str = "EMAJ_UPDATE_DOCS";
+
+#[test]
+fn the_page_shows_what_the_commands_say() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/commands/time-travel.md");
+    let page = std::fs::read_to_string(&path).unwrap();
+    assert!(page.contains(MANIFEST), "the page has another manifest");
+    let shop = Shop::open();
+    let mut real = String::new();
+    let (mut inside, mut commands) = (false, 0);
+    for line in page.lines() {
+        match (inside, line.strip_prefix("$ ")) {
+            (false, _) => real.push_str(&format!("{line}\n")),
+            (true, Some(command)) => {
+                commands += 1;
+                real.push_str(&format!("{line}\n{}", answer(&shop, command)));
+            }
+            (true, None) if line == "```" => real.push_str("```\n"),
+            (true, None) => (),
+        }
+        inside = if inside { line != "```" } else { line == "```console" };
+    }
+    assert!(commands > 15, "only {commands} commands");
+    if std::env::var_os(UPDATE).is_some() {
+        std::fs::write(&path, real).unwrap();
+    } else {
+        assert_eq!(
+            comparable(&page),
+            comparable(&real),
+            "run again with {UPDATE}=1 to write the page"
+        );
+    }
+}
+
+/// Carries one line of the page out.
+fn answer(shop: &Shop, command: &str) -> String {
+    if let Some(sql) = command.strip_prefix("psql -c \"") {
+        shop.sql(sql.trim_end_matches('"'));
+        return String::new();
+    }
+    let words: Vec<&str> = command.strip_prefix("emaj ").unwrap().split(' ').collect();
+    let run = shop.run(&words).ok();
+    // In the page the role and the directory have names that people have.
+    format!("{}{}", run.stdout, run.stderr)
+        .replace(&shop.owner, "keeper")
+        .replace(&shop.db.dir().display().to_string(), "/home/keeper")
+}
+
+/// A page without what differs from run to run; columns are as wide as the names in them.
+fn comparable(page: &str) -> String {
+    let run = Run {
+        command: String::new(),
+        stdout: page.to_owned(),
+        stderr: String::new(),
+        status: Some(0),
+    };
+    Regex::new(r"[ -]{2,}")
+        .unwrap()
+        .replace_all(&shown(&run), "  ")
+        .into_owned()
+}
