@@ -289,10 +289,6 @@ stories! {
         drift(story, "alter table c drop constraint c_pkey, add primary key (p_id)", "its primary key is not the one that was installed");
     }
 
-    drift_primary_key_becomes_deferrable(story) {
-        drift(story, "alter table c drop constraint c_pkey, add primary key (id) deferrable", "its primary key is not the one that was installed");
-    }
-
     drift_became_a_partition(story) {
         drift(story, "create table parted (id int not null, p_id int) partition by range (id); alter table parted attach partition c default", "the table has become a partition");
     }

@@ -90,8 +90,15 @@ stories! {
             );
             assert_eq!(story.ask(&more), "");
         }
-        let definer = "select proname from pg_proc where pronamespace = 'emaj'::regnamespace and prosecdef and not coalesce(proconfig @> array['search_path=pg_catalog, pg_temp'], false)";
+        let definer = "select proname from pg_proc where pronamespace = 'emaj'::regnamespace and prosecdef and prorettype <> 'trigger'::regtype
+            and not coalesce(proconfig @> array['search_path=pg_catalog, pg_temp'], false)";
         assert_eq!(story.ask(definer), "", "security definer with a search path of the caller's");
+        // Capture functions do without, for speed: every operator and function in them has to be qualified.
+        let bare = "select proname, m[1] from pg_proc, regexp_matches(prosrc, '(?<![.\\w\"])(\\w+)\\(', 'g') as m
+            where pronamespace = 'emaj'::regnamespace and prorettype = 'trigger'::regtype and m[1] not in ('r', 'all', 'over', 'operator')
+            union select proname, m[1] from pg_proc, regexp_matches(prosrc, '\\s([=<>+*|~]+)\\s', 'g') as m
+            where pronamespace = 'emaj'::regnamespace and prorettype = 'trigger'::regtype";
+        assert_eq!(story.ask(bare), "", "not qualified in a capture function");
     }
 
     a_writer_writes_and_reads_nothing_of_emaj(story) {

@@ -70,7 +70,6 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// The column numbers of the primary key, in key order.
     pub key: Vec<i16>,
-    pub key_deferrable: bool,
     pub triggers: Vec<Trigger>,
     /// Partitions below it, leaves and others.
     pub partitions: Vec<Partition>,

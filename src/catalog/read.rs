@@ -190,15 +190,13 @@ fn add_keys(client: &mut impl GenericClient, tables: &mut BTreeMap<u32, Found>) 
     for row in &client.query(
         "select i.indrelid,
                 array(select k from unnest(i.indkey::int2[]) with ordinality as x(k, place)
-                       where place <= i.indnkeyatts order by place),
-                not i.indimmediate
+                       where place <= i.indnkeyatts order by place)
            from pg_catalog.pg_index i
           where i.indisprimary",
         &[],
     )? {
         if let Some(found) = tables.get_mut(&row.get(0)) {
             found.table.key = row.get(1);
-            found.table.key_deferrable = row.get(2);
         }
     }
     Ok(())

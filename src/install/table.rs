@@ -51,10 +51,8 @@ struct Capture<'a> {
     context: Vec<Extra>,
     context_declared: Vec<String>,
     key: &'a [i16],
-    key_deferrable: bool,
     natts: i16,
     priority: i32,
-    triggered: bool,
     keep_triggers: &'a [String],
     uniform: Vec<u32>,
     partitions: Vec<&'a str>,
@@ -100,7 +98,7 @@ pub(super) fn plan(
     });
     let Some((journal, known)) = known else {
         let taken = Taken { journal, plan };
-        let capture = capture(setting, wanted, &taken, None, renderer);
+        let capture = capture(setting, wanted, &taken, None);
         return create(plan, &capture, wanted, "in the group, and not captured yet", renderer);
     };
     if let Some(reason) = must_begin_anew(setting, wanted, journal, known) {
@@ -113,7 +111,6 @@ pub(super) fn plan(
                 plan,
             },
             None,
-            renderer,
         );
         return create(plan, &capture, wanted, &reason, renderer);
     }
@@ -125,7 +122,6 @@ pub(super) fn plan(
             plan,
         },
         Some(known),
-        renderer,
     );
     follow(plan, setting, wanted, &capture, journal, known, renderer)
 }
@@ -261,7 +257,6 @@ fn capture<'a>(
     wanted: &'a WantedTable<'a>,
     taken: &Taken<'_>,
     known: Option<&Relation>,
-    renderer: &Renderer,
 ) -> Capture<'a> {
     let table = wanted.table;
     let context: Vec<Extra> = setting
@@ -281,8 +276,6 @@ fn capture<'a>(
             .unwrap_or_else(|| derive("_guard"))
     });
     let columns = columns(table, &context);
-    let triggers = renderer.triggers();
-    let of_application = |trigger: &catalog::Trigger| !triggers.contains(&trigger.name);
     Capture {
         group: &setting.group.name.value,
         oid: table.oid,
@@ -307,14 +300,8 @@ fn capture<'a>(
             .map(|column| declared(&column.value))
             .collect(),
         key: &table.key,
-        key_deferrable: table.key_deferrable,
         natts: table.natts,
         priority: wanted.priority,
-        triggered: table.triggers.iter().any(of_application)
-            || table
-                .partitions
-                .iter()
-                .any(|partition| partition.triggers.iter().any(of_application)),
         keep_triggers: &wanted.keep_triggers,
         uniform: table
             .partitions
@@ -494,10 +481,7 @@ fn follow(
     note(known.context != capture.context_declared, &|| {
         "its context columns".to_owned()
     });
-    note(
-        known.key != capture.key || known.key_deferrable != capture.key_deferrable,
-        &|| "its primary key is another".to_owned(),
-    );
+    note(known.key != capture.key, &|| "its primary key is another".to_owned());
     note(known.mode.as_deref() != Some(capture.mode), &|| {
         format!("by {} now: {}", capture.mode, wanted.because)
     });

@@ -76,7 +76,6 @@ pub struct Relation {
     pub mode: Option<String>,
     pub log: Option<String>,
     pub key: Vec<i16>,
-    pub key_deferrable: bool,
     pub natts: Option<i16>,
     pub keep_triggers: Vec<String>,
     pub context: Vec<String>,

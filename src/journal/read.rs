@@ -136,7 +136,7 @@ fn relations(client: &mut impl GenericClient, s: &str) -> Result<Vec<Relation>> 
     let rows = client.query(
         &format!(
             "select rel_id, rel_group, rel_oid, rel_kind, rel_schema, rel_name, rel_priority, rel_mode, rel_log, rel_key,
-                    rel_key_deferrable, rel_natts, rel_keep_triggers, rel_context, rel_guard
+                    rel_natts, rel_keep_triggers, rel_context, rel_guard
                from {s}.emaj_relation where rel_ended is null order by rel_id"
         ),
         &[],
@@ -156,11 +156,10 @@ fn relations(client: &mut impl GenericClient, s: &str) -> Result<Vec<Relation>> 
             mode: row.get(7),
             log: row.get(8),
             key: row.get(9),
-            key_deferrable: row.get(10),
-            natts: row.get(11),
-            keep_triggers: row.get(12),
-            context: row.get(13),
-            guard: row.get(14),
+            natts: row.get(10),
+            keep_triggers: row.get(11),
+            context: row.get(12),
+            guard: row.get(13),
             columns: columns.remove(&row.get(0)).unwrap_or_default(),
         })
         .collect())
