@@ -3,6 +3,7 @@
 mod support;
 
 mod cluster;
+mod connection;
 mod ddl_storm;
 mod demo;
 mod documented;

@@ -75,6 +75,17 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
+/// The default socket directory, so that a case can leave the host away. Who may not write there has none: psql and we then both
+/// find no server, which is compared like everything else.
+fn default_sockets() -> Option<&'static str> {
+    let default = "/var/run/postgresql";
+    let root = rustix::process::geteuid().is_root();
+    if root {
+        fs::create_dir_all(default).ok()?;
+    }
+    (root || tempfile::tempfile_in(default).is_ok()).then_some(default)
+}
+
 impl Server {
     /// Makes a cluster in `dir/name` and starts it.
     pub fn start(dir: &Path, name: &str, configuration: &str, hba: &str) -> Server {
@@ -88,14 +99,15 @@ impl Server {
 
     fn start_data(data: PathBuf, sockets: &Path, configuration: &str) -> Server {
         let port = free_port();
-        // The default socket directory too, so that a case can leave the host away.
         let own = sockets.display();
+        let default = default_sockets()
+            .map(|default| format!(",{default}"))
+            .unwrap_or_default();
         let text = format!(
-            "port = {port}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = '{own},/var/run/postgresql'\n\
+            "port = {port}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = '{own}{default}'\n\
              fsync = off\nshared_buffers = 16MB\nmax_connections = 30\n{configuration}\n"
         );
         fs::write(data.join("postgresql.auto.conf"), text).unwrap();
-        fs::create_dir_all("/var/run/postgresql").unwrap();
         let log = data.join("log");
         run(program("pg_ctl")
             .args(["start", "-w", "-t", "60", "-D"])
