@@ -6,6 +6,7 @@ mod cluster;
 mod ddl_storm;
 mod exact_marks;
 mod harness;
+mod kills;
 mod plan_laws;
 mod programs;
 mod ui;
