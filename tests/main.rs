@@ -11,6 +11,7 @@ mod exact_marks;
 mod gallery;
 mod harness;
 mod help;
+mod kills;
 mod look_commands;
 mod manifest;
 mod manifest_commands;

@@ -235,6 +235,26 @@ fn two_manifests_share_a_database_and_take_nothing_from_each_other() {
     assert_eq!(dump(&db), before);
 }
 
+/// A type that the session finds by its bare name is the same type as where it has to be qualified.
+#[test]
+fn a_type_on_the_search_path_is_no_drift() {
+    let db = support::database();
+    db.client()
+        .batch_execute("create type mood as enum ('low', 'high'); create table public.t (id int primary key, m mood)")
+        .unwrap();
+    db.file(
+        "emaj.yaml",
+        &format!("{HEAD}groups: {{ g: {{ tables: [public.t] }} }}\n"),
+    );
+    support::emaj(&db).args(["install"]).run().ok();
+    no_changes(&db, "emaj.yaml");
+    db.psql("insert into t values (1, 'low')");
+    db.psql("select emaj.emaj_rollback_group('g', 'EMAJ_LAST_MARK')");
+    assert_eq!(db.psql("select count(*) from t"), "0");
+    db.psql("alter type mood rename to humour");
+    no_changes(&db, "emaj.yaml");
+}
+
 #[test]
 fn a_partition_that_left_its_table_is_no_affair_of_the_log() {
     let db = support::database();

@@ -1,0 +1,409 @@
+//! Whatever is killed, and when, the database is as before or as after, never between; and the same command then succeeds.
+//!
+//! Every command and function runs as a process of its own. After a delay by chance, somewhere within the time it takes, the
+//! process is killed (SIGKILL), or its backends are terminated, or the whole server goes down at once. Sequences are looked at
+//! closely: `setval` does not go with a transaction.
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use emaj::cluster::Cluster;
+use postgres::{Client, NoTls};
+use tempfile::TempDir;
+
+use crate::support::{self, Chance, Run};
+
+const SETUP: &str = "
+    create schema k;
+    create table k.a (id bigserial primary key, v text, seen timestamptz);
+    create table k.b (id int generated always as identity primary key, a_id bigint references k.a on delete cascade, n int unique);
+    create table k.p (id int, r int, v text, primary key (r, id)) partition by list (r);
+    create table k.p_0 partition of k.p for values in (0);
+    create table k.p_1 partition of k.p for values in (1);
+    create sequence k.free increment by 5;
+    create function k.stamp() returns trigger language plpgsql as 'begin new.seen := ''2020-01-01''; return new; end';
+    create trigger stamp before update on k.a for each row execute function k.stamp();
+    insert into k.a (v) select n::text from generate_series(1, 3000) n;
+    insert into k.b (a_id, n) select n, n from generate_series(1, 3000) n;
+    insert into k.p select n, n % 2, 'p' from generate_series(1, 3000) n;
+    select setval('k.free', 100, false);";
+
+const MANIFEST: &str =
+    "version: 1\nroles: { admin: null, viewer: null }\ngroups: { k: { tables: [k.*], sequences: all } }\n";
+
+/// Changes that a rollback has much to do with.
+const CHANGES: &str = "
+    delete from k.b where n < 0; delete from k.a where v like 'new%'; update k.b set n = n + 100000 where id % 3 = 0; delete from k.a where id % 7 = 0; update k.a set v = v || '.' where id % 2 = 0;
+    insert into k.a (v) select 'new' from generate_series(1, 500); insert into k.b (a_id, n) select id, -id from k.a where v = 'new';
+    update k.p set r = 1 - r where id % 5 = 0; select nextval('k.free'), nextval('k.free'); select setval('k.b_id_seq', 900000);
+    delete from k.b where n < -10 and id % 2 = 0";
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Act {
+    Install,
+    Uninstall,
+    Mark,
+    Stop,
+    Start,
+    Unlogged,
+    Logged,
+}
+use Act::{Install, Logged, Mark, Start, Stop, Uninstall, Unlogged};
+
+const ACTS: &[Act] = &[Install, Mark, Stop, Start, Unlogged, Logged, Uninstall];
+
+#[derive(Clone, Copy, Debug)]
+enum Kill {
+    Process,
+    Backends,
+    Server,
+}
+
+/// Everything that an act may change.
+#[derive(Clone, PartialEq, Debug, Default)]
+struct State {
+    dump: String,
+    rows: Vec<String>,
+    sequences: Vec<String>,
+    group: Vec<String>,
+    marks: Vec<String>,
+    logs: Vec<String>,
+}
+
+struct Scene {
+    cluster: Cluster,
+    directory: TempDir,
+    count: usize,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let cluster = Cluster::builder().durable().start().unwrap();
+        let directory = tempfile::Builder::new().prefix("emaj-test-").tempdir().unwrap();
+        std::fs::write(directory.path().join("emaj.yaml"), MANIFEST).unwrap();
+        let scene = Scene {
+            cluster,
+            directory,
+            count: 0,
+        };
+        scene.client().batch_execute(SETUP).unwrap();
+        scene
+    }
+
+    fn client(&self) -> Client {
+        Client::connect(&self.cluster.conninfo("postgres"), NoTls).unwrap()
+    }
+
+    fn emaj(&self, args: &[&str]) -> Run {
+        support::emaj_alone(self.directory.path())
+            .envs(self.cluster.env("postgres"))
+            .args(args)
+            .run()
+    }
+
+    fn lines(&self, client: &mut Client, sql: &str) -> Vec<String> {
+        client.query(sql, &[]).unwrap().iter().map(|row| row.get(0)).collect()
+    }
+
+    fn state(&self) -> State {
+        let mut client = self.client();
+        let output = Command::new(self.cluster.bindir().join("pg_dump"))
+            .args(["-s", "-d", &self.cluster.conninfo("postgres")])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let dump = String::from_utf8(output.stdout).unwrap();
+        let dump = dump
+            .lines()
+            .filter(|line| !line.contains("restrict "))
+            .collect::<Vec<_>>()
+            .join("\n");
+        let rows = self.lines(
+            &mut client,
+            "select 'a ' || a::text from k.a union all select 'b ' || b::text from k.b
+              union all select p.tableoid::regclass || ' ' || p::text from k.p order by 1",
+        );
+        let sequences = self.lines(
+            &mut client,
+            "select format('a %s %s', last_value, is_called) from k.a_id_seq
+              union all select format('b %s %s', last_value, is_called) from k.b_id_seq
+              union all select format('free %s %s', last_value, is_called) from k.free",
+        );
+        let installed: bool = client
+            .query_one("select to_regclass('emaj.emaj_mark') is not null", &[])
+            .unwrap()
+            .get(0);
+        let mut of_emaj = |sql: &str| {
+            if installed {
+                self.lines(&mut client, sql)
+            } else {
+                Vec::new()
+            }
+        };
+        let group = of_emaj("select group_name || ' ' || group_state from emaj.emaj_group");
+        let marks = of_emaj("select mark_name || ' ' || mark_state from emaj.emaj_mark order by mark_id");
+        let logs = of_emaj(
+            "select relname || ' ' || (xpath('/row/c/text()', query_to_xml(format('select count(*) as c from emaj.%I', relname), false, true, '')))[1]::text
+               from pg_class where relnamespace = to_regnamespace('emaj') and relkind = 'r' and relname like 'k\\_%\\_log' order by 1",
+        );
+        State {
+            dump,
+            rows,
+            sequences,
+            group,
+            marks,
+            logs,
+        }
+    }
+
+    fn spawn(&self, act: Act) -> Child {
+        let sql = |sql: String| {
+            let mut command = Command::new(self.cluster.bindir().join("psql"));
+            command.args([
+                "-X",
+                "-q",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-d",
+                &self.cluster.conninfo("postgres"),
+                "-c",
+                &sql,
+            ]);
+            command
+        };
+        let emaj = |args: &[&str]| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_emaj"));
+            command
+                .current_dir(self.directory.path())
+                .envs(self.cluster.env("postgres"))
+                .args(args);
+            command
+        };
+        let mark = format!("m{}", self.count);
+        let mut command = match act {
+            Install => emaj(&["install"]),
+            Uninstall => emaj(&["uninstall", "--yes"]),
+            Mark => sql(format!("select emaj.emaj_set_mark_group('k', 'new{}')", self.count)),
+            Stop => sql("select emaj.emaj_stop_group('k', 'STOP_%')".to_owned()),
+            Start => sql("select emaj.emaj_start_group('k', 'START_%', false)".to_owned()),
+            Unlogged => sql(format!("select emaj.emaj_rollback_group('k', '{mark}')")),
+            Logged => sql(format!("select emaj.emaj_logged_rollback_group('k', '{mark}')")),
+        };
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+
+    /// Brings the database where the act begins; returns the state that a rollback has to lead to.
+    fn prepare(&mut self, act: Act) -> State {
+        self.count += 1;
+        let installed = self.emaj(&["plan", "--detailed-exitcode"]).status == Some(0);
+        match (act, installed) {
+            (Install, true) => drop(self.emaj(&["uninstall", "--yes"]).ok()),
+            (Install, false) => drop(self.emaj(&["uninstall", "--yes"])),
+            _ => drop(self.emaj(&["install"]).ok()),
+        }
+        let mut client = self.client();
+        let mut target = State::default();
+        if act != Install {
+            client
+                .batch_execute(&format!("select emaj.emaj_set_mark_group('k', 'm{}')", self.count))
+                .unwrap();
+            target = self.state();
+            client.batch_execute(CHANGES).unwrap();
+        }
+        if act == Start {
+            client
+                .batch_execute("select emaj.emaj_stop_group('k', 'STOP_%')")
+                .unwrap();
+        }
+        // A crash lets a sequence jump ahead, but for a page that was just written out (PostgreSQL's SEQ_LOG_VALS).
+        client.batch_execute("checkpoint").unwrap();
+        target
+    }
+
+    /// Waits until nobody but us is connected: a backend may outlive its client for a while.
+    fn wait_for_quiet(&self) {
+        let mut client = self.client();
+        let end = Instant::now() + Duration::from_secs(60);
+        let others =
+            "select count(*) from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid()";
+        while client.query_one(others, &[]).unwrap().get::<_, i64>(0) > 0 {
+            assert!(Instant::now() < end, "a backend does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn kill(&mut self, kind: Kill, child: &mut Child) {
+        match kind {
+            Kill::Process => drop(child.kill()),
+            Kill::Backends => self
+                .client()
+                .batch_execute(
+                    "select pg_terminate_backend(pid) from pg_stat_activity
+                      where backend_type = 'client backend' and pid <> pg_backend_pid()",
+                )
+                .unwrap(),
+            Kill::Server => {
+                self.cluster.stop_immediate().unwrap();
+                self.cluster.start_again().unwrap();
+            }
+        }
+        child.wait().unwrap();
+        self.wait_for_quiet();
+    }
+}
+
+/// Returns what `now` lacks of being what the act leads to, from `before`.
+fn not_after(act: Act, before: &State, target: &State, now: &State, after_dump: &str) -> Option<&'static str> {
+    let back = matches!(act, Unlogged | Logged);
+    let (rows, sequences) = if back {
+        (&target.rows, &target.sequences)
+    } else {
+        (&before.rows, &before.sequences)
+    };
+    let marks = match act {
+        Mark => now.marks.len() == before.marks.len() + 1,
+        Logged => now.marks.len() == before.marks.len() + 2,
+        Unlogged => now.marks == target.marks,
+        _ => true,
+    };
+    let group = match act {
+        Stop => now.group == ["k IDLE"],
+        Uninstall => now.group.is_empty(),
+        _ => now.group == ["k LOGGING"],
+    };
+    [
+        (now.dump == after_dump, "the schema is neither before nor after"),
+        (now.rows == *rows, "rows"),
+        (now.sequences == *sequences, "sequences"),
+        (marks, "marks"),
+        (group, "the group's state"),
+    ]
+    .into_iter()
+    .find_map(|(right, what)| (!right).then_some(what))
+}
+
+#[test]
+fn killed_anywhere_it_is_before_or_after() {
+    let seed = support::seed();
+    let mut chance = Chance::new(seed);
+    let mut scene = Scene::new();
+    // Each act once without a kill: how long it takes, and what the schema is then.
+    let mut clean = Vec::new();
+    for &act in ACTS {
+        let target = scene.prepare(act);
+        let before = scene.state();
+        let started = Instant::now();
+        assert!(scene.spawn(act).wait().unwrap().success(), "{act:?}");
+        let took = started.elapsed();
+        let after = scene.state();
+        assert_eq!(
+            not_after(act, &before, &target, &after, &after.dump),
+            None,
+            "{act:?} without a kill"
+        );
+        clean.push((took, after.dump));
+    }
+    let (mut kept, mut done) = (0, 0);
+    for round in 0..support::scale(1) {
+        for (at, &act) in ACTS.iter().enumerate() {
+            for kind in [Kill::Process, Kill::Backends, Kill::Server] {
+                let target = scene.prepare(act);
+                let before = scene.state();
+                let delay = clean[at].0.mul_f64((chance.below(1000) as f64) / 900.0);
+                let what = format!("seed {seed}, round {round}: {act:?}, {kind:?} killed after {delay:?}");
+                let mut child = scene.spawn(act);
+                std::thread::sleep(delay);
+                scene.kill(kind, &mut child);
+                let now = scene.state();
+                if now == before {
+                    kept += 1;
+                    assert!(scene.spawn(act).wait().unwrap().success(), "{what}: again, it fails");
+                    let again = scene.state();
+                    assert_eq!(
+                        not_after(act, &before, &target, &again, &clean[at].1),
+                        None,
+                        "{what}: again"
+                    );
+                } else {
+                    done += 1;
+                    assert_eq!(not_after(act, &before, &target, &now, &clean[at].1), None, "{what}");
+                }
+                if act != Uninstall {
+                    let wrong = scene.lines(&mut scene.client(), "select * from emaj.emaj_verify_all()");
+                    assert_eq!(wrong, ["No error detected"], "{what}");
+                }
+                if matches!(act, Install | Uninstall) {
+                    let code = if act == Install { 0 } else { 2 };
+                    let plan = scene.emaj(&["plan", "--detailed-exitcode"]);
+                    assert_eq!(plan.status, Some(code), "{what}: {plan}");
+                }
+            }
+        }
+    }
+    println!(
+        "kills: {} of 7 acts in 3 ways, {kept} left as before, {done} done, 0 between (seed {seed})",
+        kept + done
+    );
+}
+
+#[test]
+fn killed_while_it_waits_or_works_under_a_lock_nothing_has_changed() {
+    let mut scene = Scene::new();
+    let mut stuck = 0;
+    for &act in &[Install, Stop, Start, Unlogged, Logged, Uninstall] {
+        // The first table it locks, the last one, and (for what writes the registry at the end) the registry.
+        for lock in [
+            "k.a",
+            "k.b",
+            "k.p_1",
+            "emaj.emaj_hist",
+            "emaj.emaj_mark",
+            "emaj.k_a_log",
+        ] {
+            scene.prepare(act);
+            let before = scene.state();
+            let mut holder = scene.client();
+            let held = format!("begin; lock table {lock} in access exclusive mode");
+            if holder.batch_execute(&held).is_err() {
+                continue;
+            }
+            let mut child = scene.spawn(act);
+            let mut watcher = scene.client();
+            let end = Instant::now() + Duration::from_secs(4);
+            let waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'";
+            let waits = loop {
+                if watcher.query_one(waiting, &[]).unwrap().get::<_, i64>(0) > 0 {
+                    break true;
+                }
+                if child.try_wait().unwrap().is_some() || Instant::now() > end {
+                    break false;
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            };
+            let _ = child.kill();
+            child.wait().unwrap();
+            watcher
+                .batch_execute("select pg_terminate_backend(pid) from pg_stat_activity where wait_event_type = 'Lock'")
+                .unwrap();
+            holder.batch_execute("rollback").unwrap();
+            drop((holder, watcher));
+            scene.wait_for_quiet();
+            if waits {
+                stuck += 1;
+                let now = scene.state();
+                assert!(now == before, "{act:?} was killed at {lock}, and something has changed");
+                assert!(
+                    scene.spawn(act).wait().unwrap().success(),
+                    "{act:?} after it was killed at {lock}"
+                );
+            }
+        }
+    }
+    println!("kills under a lock: {stuck} places, each act succeeded afterwards");
+    assert!(stuck >= 15, "the locks were in the way at {stuck} places only");
+}
