@@ -159,6 +159,7 @@ fn comparable(text: &str) -> String {
     [
         (r"\d{4}\.\d\d\.\d\d-\d\d\.\d\d\.\d\d\.\d{6}", "[stamp]"),
         (r"/home/\w+", "[home]"),
+        (r"\b(just now|\d+ s ago)", "[age]"),
         // What differs from version to version, of PostgreSQL and of emaj.
         (r"\b\d+ (functions|pages|kB)\b", "[n] $1"),
         // How wide a column is depends on what stands in it.
