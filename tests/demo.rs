@@ -34,6 +34,7 @@ fn the_demonstration_holds_what_it_promises_and_leaves_nothing() {
     for shown in [
         "$ emaj install 01-first-group.yaml",
         "nothing to do: 7 relations are as the manifest says",
+        "$ emaj rollback orders morning --yes",
         "are as they were at `morning`",
         "the schema is the same, all ",
     ] {

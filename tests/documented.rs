@@ -1,89 +1,285 @@
-//! The examples of `docs/commands/manifest.md` are true: each command runs, in their order, and says the lines that stand there.
+//! The pages are true: the commands of their `console` blocks run, in the order in which they stand there, in a shell as a person
+//! would type them, and the pages show what is said. Links lead to files that are there.
+//!
+//! With `EMAJ_UPDATE_DOCS=1` the pages are written instead of compared. A line `…` stands for lines that a page leaves out; it
+//! stays as long as what stands around it is true.
 
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use emaj::cluster::Cluster;
-use postgres::{Client, NoTls};
+use regex::Regex;
 
-use crate::support::{emaj_alone, redact};
+use crate::support::redact;
 
-/// Returns the commands of a page's `console` blocks, each with the lines below it.
-fn examples(page: &str) -> Vec<(String, Vec<String>)> {
-    let mut found: Vec<(String, Vec<String>)> = Vec::new();
+const UPDATE: &str = "EMAJ_UPDATE_DOCS";
+const LEFT_OUT: &str = "…";
+
+/// Where the commands of one page run: a cluster of their own with a database `shop` that belongs to an ordinary role.
+struct Place {
+    cluster: Cluster,
+    directory: tempfile::TempDir,
+    role: &'static str,
+}
+
+impl Place {
+    fn new(role: &'static str) -> Place {
+        let place = Place {
+            cluster: Cluster::builder().start().unwrap(),
+            directory: tempfile::tempdir().unwrap(),
+            role,
+        };
+        std::os::unix::fs::symlink(root().join("manifests"), place.directory.path().join("manifests")).unwrap();
+        place.prepare(&format!(
+            "psql -q -d postgres -U postgres -c 'create role {role} login createdb'"
+        ));
+        place
+    }
+
+    /// Writes the first block of a kind in a page to a file.
+    fn lay(&self, page: &str, kind: &str, file: &str) {
+        let text = std::fs::read_to_string(root().join(page)).unwrap();
+        let (_, rest) = text.split_once(&format!("```{kind}\n")).expect(kind);
+        std::fs::write(self.directory.path().join(file), rest.split_once("```").expect(kind).0).unwrap();
+    }
+
+    /// Runs something that a page takes for granted.
+    fn prepare(&self, command: &str) {
+        let (said, code) = self.run(command);
+        assert_eq!(code, 0, "`{command}` says:\n{said}");
+    }
+
+    /// Returns what a command says, on both streams in their order, and its exit code.
+    fn run(&self, command: &str) -> (String, i32) {
+        let program = Path::new(env!("CARGO_BIN_EXE_emaj")).parent().unwrap();
+        let path = format!(
+            "{}:{}:/usr/bin:/bin",
+            program.display(),
+            self.cluster.bindir().display()
+        );
+        let output = Command::new("sh")
+            .args(["-c", &format!("exec 2>&1\n{command}")])
+            .current_dir(self.directory.path())
+            // Nothing of the person who runs the tests may lead a command elsewhere.
+            .env_clear()
+            .envs(self.cluster.env("shop"))
+            .envs([
+                ("PGUSER", self.role),
+                ("PATH", &path),
+                ("TZ", "UTC"),
+                ("LC_ALL", "C.UTF-8"),
+            ])
+            .env("HOME", self.directory.path())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stdout)
+            .unwrap()
+            // In the page the directory has a name that people have.
+            .replace(
+                &self.directory.path().display().to_string(),
+                &format!("/home/{}", self.role),
+            );
+        (said, output.status.code().unwrap())
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Asserts that a page shows what its commands say; `least` is how many commands it has at least.
+fn hold(page: &str, place: &Place, least: usize) {
+    let path = root().join(page);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let mut real = String::new();
+    let (mut commands, mut last_code, mut last) = (0, 0, "");
+    let mut lines = text.lines().peekable();
     let mut inside = false;
-    for line in page.lines() {
-        match (inside, line) {
-            (false, "```console") => inside = true,
-            (true, "```") => inside = false,
-            (true, line) => match (line.strip_prefix("$ "), found.last_mut()) {
-                (Some(command), _) => found.push((command.to_owned(), Vec::new())),
-                (None, Some((_, lines))) => lines.push(line.to_owned()),
-                (None, None) => panic!("output without a command: {line}"),
-            },
-            _ => {}
+    while let Some(line) = lines.next() {
+        real.push_str(&format!("{line}\n"));
+        let command = line.strip_prefix("$ ").filter(|_| inside);
+        inside = if inside { line != "```" } else { line == "```console" };
+        let Some(command) = command else { continue };
+        let mut shown = Vec::new();
+        while let Some(line) = lines.next_if(|line| !line.starts_with("$ ") && *line != "```") {
+            shown.push(line);
+        }
+        commands += 1;
+        let said = if command == "echo $?" {
+            std::mem::take(&mut last_code).to_string() + "\n"
+        } else {
+            assert_eq!(last_code, 0, "{page}: `{last}` fails, and no `echo $?` comes after it");
+            let (said, code) = place.run(command);
+            (last_code, last) = (code, command);
+            said
+        };
+        if fits(&shown, &said) {
+            real.extend(shown.iter().map(|line| format!("{line}\n")));
+        } else {
+            real.push_str(&said);
+        }
+    }
+    assert_eq!(last_code, 0, "{page}: `{last}` fails");
+    assert!(commands >= least, "{page}: only {commands} commands");
+    if std::env::var_os(UPDATE).is_some() {
+        std::fs::write(&path, real).unwrap();
+    } else {
+        let note = format!("{page}: run again with {UPDATE}=1 to write the page");
+        assert_eq!(comparable(&text), comparable(&real), "{note}");
+    }
+}
+
+/// Returns whether what was said is what is shown, but for what differs from run to run and for lines that are left out.
+fn fits(shown: &[&str], said: &str) -> bool {
+    let (shown, said) = (comparable(&shown.join("\n")), comparable(said.trim_end_matches('\n')));
+    let said: Vec<&str> = said.lines().collect();
+    let shown: Vec<&str> = shown.lines().collect();
+    let parts: Vec<&[&str]> = shown.split(|line| *line == LEFT_OUT).collect();
+    let (first, rest) = parts.split_first().expect("a split has a part");
+    let Some((end, middle)) = rest.split_last() else {
+        return shown == said;
+    };
+    if !said.starts_with(first) || !said.ends_with(end) || first.len() + end.len() > said.len() {
+        return false;
+    }
+    let mut left = &said[first.len()..said.len() - end.len()];
+    middle.iter().all(|part| {
+        let at = part
+            .is_empty()
+            .then_some(0)
+            .or_else(|| left.windows(part.len().max(1)).position(|lines| lines == *part));
+        left = at.map_or(left, |at| &left[at + part.len()..]);
+        at.is_some()
+    })
+}
+
+/// A text without what differs from run to run; columns are as wide as the names in them.
+fn comparable(text: &str) -> String {
+    [
+        (r"\d{4}\.\d\d\.\d\d-\d\d\.\d\d\.\d\d\.\d{6}", "[stamp]"),
+        (r"/home/\w+", "[home]"),
+        (r"\b(just now|\d+ s ago)", "[age]"),
+        // What differs from version to version, of PostgreSQL and of emaj.
+        (r"\b\d+ (functions|pages|kB)\b", "[n] $1"),
+        // How wide a column is depends on what stands in it.
+        (r"[ -]{2,}", "  "),
+        (r"(?m) +$", ""),
+    ]
+    .iter()
+    .fold(redact(text), |text, (pattern, stand_in)| {
+        Regex::new(pattern).unwrap().replace_all(&text, *stand_in).into_owned()
+    })
+}
+
+#[test]
+fn the_front_page_is_true() {
+    let place = Place::new("shopkeeper");
+    place.lay("README.md", "yaml", "emaj.yaml");
+    hold("README.md", &place, 12);
+}
+
+#[test]
+fn the_page_of_manifests_is_true() {
+    let place = Place::new("shopkeeper");
+    place.prepare("createdb shop && psql -q -o /dev/null -f manifests/shop.sql");
+    hold("docs/commands/manifest.md", &place, 15);
+}
+
+#[test]
+fn the_page_of_time_travel_is_true() {
+    let place = Place::new("keeper");
+    // Its tables and its manifest stand in the page.
+    place.lay("docs/commands/time-travel.md", "sql", "shop.sql");
+    place.lay("docs/commands/time-travel.md", "yaml", "emaj.yaml");
+    place.prepare("createdb shop && psql -q -f shop.sql && emaj install");
+    hold("docs/commands/time-travel.md", &place, 15);
+}
+
+#[test]
+fn lines_may_be_left_out_and_nothing_else() {
+    let said = "a\nb\nc\nd\n";
+    for shown in [
+        "a\nb\nc\nd",
+        "…\nd",
+        "a\n…",
+        "a\n…\nc\n…",
+        "…\nb\n…\nd",
+        "a\n…\nb\nc\nd",
+        "…",
+    ] {
+        assert!(fits(&shown.lines().collect::<Vec<_>>(), said), "{shown}");
+    }
+    for shown in [
+        "a\nb\nc",
+        "",
+        "…\nc",
+        "b\n…",
+        "a\n…\nc\n…\nb\n…",
+        "a\nb\nc\n…\nc\nd",
+        "a\n…\nx\n…\nd",
+    ] {
+        assert!(!fits(&shown.lines().collect::<Vec<_>>(), said), "{shown}");
+    }
+    assert!(fits(&[], ""));
+}
+
+/// Returns the pages that people read.
+fn pages() -> Vec<PathBuf> {
+    let mut found: Vec<_> = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"]
+        .map(|name| root().join(name))
+        .into();
+    let mut folders = vec![root().join("docs")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                found.push(path);
+            }
         }
     }
     found
 }
 
 #[test]
-fn the_examples_of_the_page_are_true() {
-    let cluster = Cluster::builder().start().unwrap();
-    let client = |role: &str, dbname: &str| {
-        Client::connect(&format!("{} user={role}", cluster.conninfo(dbname)), NoTls).unwrap()
-    };
-    for sql in ["create role shopkeeper login", "create database shop owner shopkeeper"] {
-        client("postgres", "postgres").batch_execute(sql).unwrap();
-    }
-    client("shopkeeper", "shop")
-        .batch_execute(include_str!("../manifests/shop.sql"))
-        .unwrap();
-    let directory = tempfile::tempdir().unwrap();
-    let page = include_str!("../docs/commands/manifest.md");
-    let examples = examples(page);
-    assert!(examples.len() > 15, "{examples:?}");
-    let mut last_code = 0;
-    for (command, lines) in examples {
-        let said = if let Some(args) = command.strip_prefix("emaj ") {
-            let (args, file) = args
-                .split_once(" > ")
-                .map_or((args, None), |(args, file)| (args, Some(file)));
-            let run = emaj_alone(directory.path())
-                .envs(cluster.env("shop"))
-                .env("PGUSER", "shopkeeper")
-                .args(args.split(' '))
-                .run();
-            if let Some(file) = file {
-                std::fs::write(directory.path().join(file), &run.stdout).unwrap();
-            }
-            last_code = run.status.unwrap();
-            run.stdout + &run.stderr
-        } else if let Some(args) = command.strip_prefix("psql ") {
-            let (role, args) = match args.strip_prefix("-U postgres ") {
-                Some(args) => ("postgres", args),
-                None => ("shopkeeper", args),
-            };
-            let sql = args
-                .strip_prefix("-c \"")
-                .and_then(|sql| sql.strip_suffix('"'))
-                .unwrap();
-            client(role, "shop").batch_execute(sql).unwrap();
-            String::new()
-        } else if command == "echo $?" {
-            last_code.to_string()
-        } else {
-            let output = Command::new("sh")
-                .args(["-c", &command])
-                .current_dir(directory.path())
-                .output()
-                .unwrap();
-            assert!(output.status.success(), "{command}");
-            String::from_utf8(output.stdout).unwrap()
+fn links_lead_somewhere() {
+    let link = Regex::new(r"\]\(([^)\s]+)\)").unwrap();
+    let fence = Regex::new(r"(?ms)^```.*?^```$").unwrap();
+    let heading = Regex::new(r"(?m)^#+ (.+)$").unwrap();
+    let anchors = |path: &Path| -> Vec<String> {
+        let text = std::fs::read_to_string(path).unwrap();
+        let of = |heading: &str| {
+            let kept = heading.to_lowercase().replace(' ', "-");
+            kept.chars()
+                .filter(|c| c.is_alphanumeric() || *c == '-' || *c == '_')
+                .collect()
         };
-        let said_lines: Vec<&str> = said.lines().collect();
-        for line in &lines {
-            let there = said_lines.iter().any(|said| said.starts_with(line.as_str()));
-            assert!(there, "`$ {command}` does not say `{line}`, but:\n{}", redact(&said));
+        let text = fence.replace_all(&text, "").into_owned();
+        heading.captures_iter(&text).map(|found| of(&found[1])).collect()
+    };
+    let (mut checked, mut broken) = (0, Vec::new());
+    for page in pages() {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for found in link.captures_iter(&fence.replace_all(&text, "")) {
+            let target = &found[1];
+            if target.contains("://") || target.starts_with("mailto:") {
+                continue;
+            }
+            checked += 1;
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let path = if file.is_empty() {
+                page.clone()
+            } else {
+                page.with_file_name(file)
+            };
+            let there = path.exists() && (anchor.is_empty() || anchors(&path).iter().any(|one| one == anchor));
+            if !there {
+                broken.push(format!("{}: {target}", page.display()));
+            }
         }
     }
+    assert!(checked > 20, "only {checked} links");
+    assert!(broken.is_empty(), "{broken:#?}");
 }
