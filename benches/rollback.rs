@@ -31,7 +31,9 @@ pub fn run(bench: &mut Bench) -> Outcome {
                 "plain" => "",
                 // Started anew, so that the log holds what is to be undone and nothing else.
                 "captured" => "select emaj.emaj_stop_group('bench'); select emaj.emaj_start_group('bench', 'M%')",
-                _ => "select beside_emaj.emaj_stop_group('beside'); select beside_emaj.emaj_start_group('beside', 'M%')",
+                _ => {
+                    "select beside_emaj.emaj_stop_group('beside'); select beside_emaj.emaj_start_group('beside', 'M%')"
+                }
             };
             let steps = [
                 (
