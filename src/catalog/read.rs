@@ -205,7 +205,10 @@ fn add_keys(client: &mut impl GenericClient, tables: &mut BTreeMap<u32, Found>) 
 fn add_triggers(client: &mut impl GenericClient, tables: &mut BTreeMap<u32, Found>) -> Result<()> {
     for row in &client.query(
         "select tgrelid, tgname::text, tgenabled, tgfoid, tgparentid <> 0
-           from pg_catalog.pg_trigger where not tgisinternal order by tgrelid, tgname",
+           from pg_catalog.pg_trigger
+          -- PostgreSQL 14 calls a trigger internal that a partition has from its parent.
+          where not tgisinternal or (tgparentid <> 0 and tgconstraint = 0)
+          order by tgrelid, tgname",
         &[],
     )? {
         if let Some(found) = tables.get_mut(&row.get(0)) {
