@@ -188,7 +188,10 @@ pub(super) fn plan_grants(
         .map(|function| function.name)
         .filter(for_admin)
         .collect();
-    let logs = journal.iter().flat_map(|journal| journal.logs.iter().cloned());
+    let there_is = |journal: &Journal, log: &String| journal.tables.contains_key(log);
+    let logs = journal
+        .iter()
+        .flat_map(|journal| journal.logs.iter().filter(|log| there_is(journal, log)).cloned());
     let tables: Vec<String> = REGISTRY.iter().map(|table| (*table).to_owned()).chain(logs).collect();
     let granted = |role: &Option<String>| -> Vec<String> {
         role.iter()

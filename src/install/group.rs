@@ -58,8 +58,15 @@ pub(super) fn plan(
             }
             if !reasons.is_empty() {
                 let because = reasons.join(", ");
-                let sql = renderer.render("group/change", values(&because))?;
-                plan.push(Step::new(Phase::Groups, Action::Change, &object, because, sql));
+                let begins_rollback = wanted.group.rollback && !known.rollback;
+                let context = context! { begins_rollback, logging => known.logging, ..values(&because) };
+                let sql = renderer.render_value("group/change", context)?;
+                let mut step = Step::new(Phase::Groups, Action::Change, &object, because, sql);
+                if begins_rollback && known.active_marks > 0 {
+                    let marks = count(known.active_marks.unsigned_abs(), "mark");
+                    step = step.effect(format!("{marks} of the audit-only time cannot be rolled back to"));
+                }
+                plan.push(step);
             }
         }
     }

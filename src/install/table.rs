@@ -102,7 +102,7 @@ pub(super) fn plan(
         return create(plan, &capture, wanted, "in the group, and not captured yet", renderer);
     };
     if let Some(reason) = must_begin_anew(setting, wanted, journal, known) {
-        end(plan, known, &reason, setting.active_marks, renderer);
+        end(plan, known, &reason, marks_of(journal, known), renderer);
         let capture = capture(
             setting,
             wanted,
@@ -154,7 +154,8 @@ pub(super) fn plan_sequence(
         }
         _ => {
             if let Some(known) = known {
-                end(plan, known, "it moves to another group", setting.active_marks, renderer);
+                let marks = journal.map_or(0, |journal| marks_of(journal, known));
+                end(plan, known, "it moves to another group", marks, renderer);
             }
             let sql = renderer.render("sequence/register", context! { group, oid, name => serde_value(name) })?;
             plan.push(
@@ -170,6 +171,11 @@ pub(super) fn plan_sequence(
         }
     }
     Ok(())
+}
+
+/// Returns how many marks the group that holds a relation now can be rolled back to.
+fn marks_of(journal: &Journal, known: &Relation) -> i64 {
+    journal.groups.get(&known.group).map_or(0, |group| group.active_marks)
 }
 
 /// Ends what is captured now; the marks set before can no longer be rolled back to.
