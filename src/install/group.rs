@@ -98,17 +98,23 @@ pub(super) fn plan(
                 .effect(format!("sets the first mark on {relations}")),
         );
     } else if logging && plan.steps[before..].iter().any(|step| step.phase >= Phase::Capture) {
-        let sql = renderer.render("mark/install", context! { group => name })?;
-        plan.push(
-            Step::new(
-                Phase::Start,
-                Action::Create,
-                format!("mark of group {name}"),
-                "its content changes while it logs",
-                sql,
-            )
-            .effect("a moment to roll back to from now on"),
-        );
+        mark_change(plan, name, renderer)?;
     }
+    Ok(())
+}
+
+/// Plans the mark of the moment at which the content of a logging group changes.
+pub(super) fn mark_change(plan: &mut Plan, name: &str, renderer: &Renderer) -> Result<(), RenderError> {
+    let sql = renderer.render("mark/install", context! { group => name })?;
+    plan.push(
+        Step::new(
+            Phase::Start,
+            Action::Create,
+            format!("mark of group {name}"),
+            "its content changes while it logs",
+            sql,
+        )
+        .effect("a moment to roll back to from now on"),
+    );
     Ok(())
 }

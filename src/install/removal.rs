@@ -5,7 +5,7 @@ use minijinja::context;
 use super::framework::REGISTRY;
 use super::plan::{Action, Lock, Phase, Plan, Step};
 use super::wanted::{Problem, Problems, WantedGroup};
-use super::{PlanError, table};
+use super::{PlanError, group, table};
 use crate::catalog::Catalog;
 use crate::errors::Kind;
 use crate::journal::{Journal, Relation};
@@ -68,17 +68,7 @@ pub(super) fn plan(
                 .iter()
                 .any(|step| step.object == format!("mark of group {name}"))
         {
-            let sql = renderer.render("mark/install", context! { group => name })?;
-            plan.push(
-                Step::new(
-                    Phase::Start,
-                    Action::Create,
-                    format!("mark of group {name}"),
-                    "its content changes while it logs",
-                    sql,
-                )
-                .effect("a moment to roll back to from now on"),
-            );
+            group::mark_change(plan, name, renderer)?;
         }
     }
     Ok(())

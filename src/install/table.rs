@@ -5,7 +5,7 @@ use minijinja::value::{Serde, Value};
 use serde::Serialize;
 
 use super::plan::{Action, Lock, Phase, Plan, Step};
-use super::wanted::{Mode, WantedTable};
+use super::wanted::{Mode, WantedTable, needs_row};
 use crate::catalog::{self, Generated};
 use crate::journal::{self, Journal, Relation};
 use crate::manifest::{ContextColumn, Group};
@@ -535,7 +535,8 @@ fn follow(
     note(setting.enabled && broken, &|| {
         "its capture was missing or switched off: changes made meanwhile are not in the log".to_owned()
     });
-    let missed = mode_changes && known.mode.as_deref() == Some(Mode::Statement.name()) && needs_row(wanted.table);
+    let missed =
+        mode_changes && known.mode.as_deref() == Some(Mode::Statement.name()) && needs_row(wanted.table).is_some();
     note(setting.enabled && missed, &|| {
         "statements that did not name it fired no trigger: changes made meanwhile may not be in the log".to_owned()
     });
@@ -617,11 +618,6 @@ fn follow(
     }
     plan.push(step);
     Ok(())
-}
-
-/// Whether the table has to be captured by row, whatever the manifest says.
-fn needs_row(table: &catalog::Table) -> bool {
-    table.partitioned || !table.ancestors.is_empty() || table.inherits || table.replicated
 }
 
 /// Whether the triggers of the mode that is left are all there and fire.

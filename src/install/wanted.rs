@@ -409,18 +409,7 @@ impl<'a> Resolver<'a, '_> {
     }
 
     fn mode(&mut self, asked: Capture, name: &QualifiedName, table: &Table, place: &Place) -> (Mode, String) {
-        let needs_row = if table.partitioned {
-            Some("partitioned: statement triggers fire only on the table that a statement names")
-        } else if !table.ancestors.is_empty() {
-            Some("a partition: a statement on its parent fires no statement trigger here")
-        } else if table.inherits {
-            Some("takes part in inheritance: a statement on a parent fires no statement trigger of its children")
-        } else if table.replicated {
-            Some("a target of logical replication, which fires row triggers only")
-        } else {
-            None
-        };
-        match (asked, needs_row) {
+        match (asked, needs_row(table)) {
             (Capture::Statement, Some(reason)) => {
                 self.problem(
                     Kind::Manifest,
@@ -520,6 +509,21 @@ impl<'a> Resolver<'a, '_> {
             .into_iter()
             .map(|name| (name, self.catalog.sequences[name].oid))
             .collect()
+    }
+}
+
+/// Returns why a table has to be captured by row, whatever the manifest says; `None` when statement triggers are right.
+pub(super) fn needs_row(table: &Table) -> Option<&'static str> {
+    if table.partitioned {
+        Some("partitioned: statement triggers fire only on the table that a statement names")
+    } else if !table.ancestors.is_empty() {
+        Some("a partition: a statement on its parent fires no statement trigger here")
+    } else if table.inherits {
+        Some("takes part in inheritance: a statement on a parent fires no statement trigger of its children")
+    } else if table.replicated {
+        Some("a target of logical replication, which fires row triggers only")
+    } else {
+        None
     }
 }
 
