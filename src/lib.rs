@@ -26,5 +26,6 @@ pub mod names;
 pub mod pg;
 pub mod render;
 pub mod rollback;
+pub mod sink;
 pub mod snap;
 pub mod ui;

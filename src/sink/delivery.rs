@@ -1,0 +1,114 @@
+//! What a sink is asked to do: rendered already, free of templates and of the log's ways.
+
+use std::sync::Arc;
+
+use crate::manifest::{Event, Mode, Scope};
+use crate::names::QualifiedName;
+
+/// A place in the stream of one sink. Offsets are ordered as their texts are, and the order is that of delivery.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Offset(pub String);
+
+/// One thing to be done at a sink.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// The same whenever this is delivered again, and never that of another delivery.
+    pub id: String,
+    pub binding: Arc<str>,
+    pub offset: Offset,
+    /// When the row was changed, RFC 3339 with microseconds, UTC.
+    pub time: String,
+    /// What happened to the row as the binding sees it; `None`: the row was there before (`emaj init`).
+    pub event: Option<Event>,
+    pub action: Action,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone)]
+pub enum Action {
+    Entry(EntryChange),
+    Value(ValueChange),
+    /// The values of one attribute, from a query.
+    Attribute {
+        entry: EntryTarget,
+        attribute: Attribute,
+    },
+    Message(Message),
+    Row(RowChange),
+}
+
+/// An entry of a directory comes, changes, or goes.
+#[derive(Debug, Clone)]
+pub struct EntryChange {
+    /// As it was; `None` when it was not there.
+    pub old: Option<Entry>,
+    /// As it is to be; `None` when it is to go.
+    pub new: Option<Entry>,
+}
+
+/// An entry as the binding makes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// With every value escaped after RFC 4514.
+    pub dn: String,
+    pub object_classes: Vec<String>,
+    pub attributes: Vec<Attribute>,
+}
+
+/// An attribute and its values; none: it is to be absent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attribute {
+    pub name: String,
+    pub mode: Mode,
+    pub values: Vec<String>,
+}
+
+/// Values of one attribute come and go; the entries they belong to may differ. What comes is written before what goes.
+#[derive(Debug, Clone)]
+pub struct ValueChange {
+    pub attribute: String,
+    pub add: Option<(EntryTarget, String)>,
+    /// Nobody else gives this value to this entry any more.
+    pub remove: Option<(EntryTarget, String)>,
+}
+
+/// Which entry is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EntryTarget {
+    Dn(String),
+    /// The one that is found; values in the filter are escaped after RFC 4515.
+    Search {
+        base: String,
+        filter: String,
+        scope: Scope,
+    },
+}
+
+/// A message.
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// The subject (NATS) or the topic (Kafka); empty elsewhere.
+    pub address: String,
+    /// Messages of one key keep their order.
+    pub key: String,
+    /// The CloudEvents type.
+    pub event_type: String,
+    /// JSON (CloudEvents, structured mode) unless the manifest has a `body`.
+    pub body: String,
+    /// Whether `body` is a CloudEvent made here; else it is what the manifest's `body` gave.
+    pub is_cloud_event: bool,
+    pub headers: Vec<(String, String)>,
+}
+
+/// A row of another table comes, changes, or goes. Values are JSON as PostgreSQL writes it (`to_json`), which loses nothing:
+/// `json_populate_record` reads it back.
+#[derive(Debug, Clone)]
+pub struct RowChange {
+    pub table: QualifiedName,
+    /// The columns of the other table's key.
+    pub key: Vec<String>,
+    /// The row to be taken away: a JSON object with the key's columns at least. Done first.
+    pub delete: Option<Arc<str>>,
+    /// The row to be there: a JSON object of the columns to be written.
+    pub upsert: Option<Arc<str>>,
+}

@@ -1,0 +1,134 @@
+//! The outer world: places that changes are delivered to. One trait, one file a kind, one line in [`opener`].
+//!
+//! `deliver` makes [`Delivery`] values out of the log and the bindings of a manifest, and hands them to a [`Sink`] in batches. A sink
+//! knows its protocol and nothing of logs, cursors or templates. What an error causes is decided by the table in [`fault`].
+//! A new kind of sink is: a record of keys in `manifest/keys/sinks.rs`, a file here, a line in [`opener`], a page in
+//! `docs/sinks/`, a manifest in the gallery.
+
+mod delivery;
+mod fault;
+
+pub use delivery::{
+    Action, Attribute, Delivery, Entry, EntryChange, EntryTarget, Message, Offset, RowChange, ValueChange,
+};
+pub use fault::{Fault, Verdict};
+
+use crate::errors::Result;
+use crate::manifest;
+use crate::pg::Environment;
+
+/// What became of one delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It arrived, and changed something there.
+    Written,
+    /// It arrived, and everything was there already.
+    Unchanged,
+    /// It did not, and the fault says what follows.
+    Failed(Fault),
+}
+
+/// A connection to a place that takes deliveries.
+///
+/// The contract:
+/// - **Order.** Deliveries of one batch are carried out in their order. Batches of one connection never overlap. What must not
+///   be reordered against each other is never given to two connections at once.
+/// - **At least once.** A delivery may come again, with the same [`Delivery::id`], after a crash or a lost answer. Carrying it out twice
+///   must leave what carrying it out once leaves, or must be recognisable by its id.
+/// - **Acknowledged.** An outcome that is not a failure means that the place has the data for good (synced, committed, confirmed).
+/// - **Failures.** [`Verdict::Later`] and [`Verdict::Never`] are about one delivery: the batch goes on behind it (the caller sees to
+///   the order of its key). [`Verdict::Down`] is about the place: the batch ends there.
+/// - **Time.** Every wait has an end: the time-out of the manifest.
+/// - No row value and no secret is ever logged or put into a fault, except what the place itself answered, with secrets taken out.
+pub trait Sink: Send {
+    /// Carries out a batch. Returns one outcome a delivery, in order; fewer when the last one of them is [`Verdict::Down`]: then
+    /// the rest was not tried, and this connection is dropped.
+    fn deliver(&mut self, batch: &[Delivery]) -> Vec<Outcome>;
+
+    /// Returns how far this place has come by its own records, where it keeps them with the data (a file, a database): everything up to
+    /// and including that place arrived, and is not delivered again.
+    ///
+    /// # Errors
+    /// The place cannot be asked.
+    fn resume(&mut self) -> Result<Option<Offset>, Fault> {
+        Ok(None)
+    }
+
+    /// Says what may be done there, for `emaj sink test`: one finding each, the good ones too.
+    ///
+    /// # Errors
+    /// The place cannot be reached at all.
+    fn probe(&mut self) -> Result<Vec<Finding>, Fault>;
+
+    /// Returns, as text, what [`Sink::deliver`] would do now (LDIF for a directory, a JSON line for a message); changes nothing.
+    ///
+    /// # Errors
+    /// The place cannot be asked.
+    fn preview(&mut self, batch: &[Delivery]) -> Result<Vec<String>, Fault>;
+
+    /// Returns the name under which [`Sink::existing`] would list what this delivery leaves there; `None`: it leaves nothing that
+    /// could be listed.
+    fn identity(&self, _delivery: &Delivery) -> Option<String> {
+        None
+    }
+
+    /// Shows everything that is there and belongs to `binding`, for `emaj init --prune`.
+    ///
+    /// # Errors
+    /// The place cannot be asked, or this kind of sink cannot list.
+    fn existing(&mut self, _binding: &manifest::Binding, _visit: &mut dyn FnMut(Existing)) -> Result<(), Fault> {
+        Err(Fault::never("this kind of sink cannot list what it holds"))
+    }
+}
+
+/// One thing that is there: its identity, and the action that takes it away.
+#[derive(Debug, Clone)]
+pub struct Existing {
+    pub identity: String,
+    pub remove: Action,
+}
+
+/// One finding of [`Sink::probe`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// What was looked at: `log in`, `write below ou=people`.
+    pub what: String,
+    /// `None`: fine; else what is wrong and what to do.
+    pub problem: Option<String>,
+}
+
+/// Knows how to reach one place: settings with their references looked up. Opens connections, one for each lane.
+pub trait Opener: Send + Sync {
+    /// Opens a connection and logs in.
+    ///
+    /// # Errors
+    /// [`Verdict::Down`] with the reason.
+    fn open(&self) -> Result<Box<dyn Sink>, Fault>;
+
+    /// Returns how many connections may deliver at once; 1 where there is one order for all.
+    fn lanes(&self) -> usize {
+        1
+    }
+
+    /// Returns how many deliveries one call of [`Sink::deliver`] takes best.
+    fn batch(&self) -> usize {
+        1000
+    }
+
+    /// Returns where this leads, for people: without secrets.
+    fn describe(&self) -> String;
+}
+
+/// Looks up the references of a sink's settings. `source` names the installation to those sinks that keep a record of it.
+///
+/// # Errors
+/// All references that lead nowhere, with their places in the manifest.
+#[expect(unused_variables, reason = "the kinds come one by one")]
+pub fn opener(sink: &manifest::Sink, environment: &Environment, source: &str) -> Result<Box<dyn Opener>> {
+    match &sink.kind {
+        kind => Err(crate::errors::Error::message(
+            crate::errors::Kind::Failed,
+            format!("this build cannot deliver to a sink of the kind `{}`", kind.word()),
+        )),
+    }
+}
