@@ -5,6 +5,7 @@
 mod groups;
 mod history;
 mod marks;
+mod position;
 mod read;
 mod stat;
 mod status;
@@ -17,6 +18,7 @@ use crate::names::QualifiedName;
 pub use groups::{Captured, GroupState, Member, captured, groups, members};
 pub use history::{Event, Wanted, history};
 pub use marks::{MarkState, last_mark, marks};
+pub use position::{NoSnapshot, Position, Snapshot};
 pub use read::read;
 pub use stat::{RoleChanges, TableChanges, detailed_log_stat, log_stat};
 pub use status::{GroupStatus, MOST_COUNTED, status};
