@@ -8,7 +8,9 @@
 mod binding;
 mod change;
 mod escape;
+mod lanes;
 mod row;
+mod stream;
 
 pub use change::Change;
 pub use row::Row;
