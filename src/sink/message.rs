@@ -36,10 +36,15 @@ pub(super) fn content_type(message: &Message) -> &'static str {
 pub(super) fn check_headers(headers: &[(String, String)], is_ours: fn(&str) -> bool) -> Result<(), Fault> {
     for (name, value) in headers {
         if name.is_empty() || !name.bytes().all(is_token) {
-            return Err(Fault::never(format!("`{}` is no name of a header", name.escape_debug())));
+            return Err(Fault::never(format!(
+                "`{}` is no name of a header",
+                name.escape_debug()
+            )));
         }
         if is_ours(name) {
-            return Err(Fault::never(format!("the header `{name}` is set by emaj, or by the protocol")));
+            return Err(Fault::never(format!(
+                "the header `{name}` is set by emaj, or by the protocol"
+            )));
         }
         if value.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t') {
             return Err(Fault::never(format!(
@@ -57,7 +62,10 @@ fn is_token(byte: u8) -> bool {
 
 /// Returns one JSON line of what would be sent.
 pub(super) fn preview(address: &str, message: &Message, headers: impl IntoIterator<Item = (String, String)>) -> String {
-    let headers: Map<String, Value> = headers.into_iter().map(|(name, value)| (name, Value::from(value))).collect();
+    let headers: Map<String, Value> = headers
+        .into_iter()
+        .map(|(name, value)| (name, Value::from(value)))
+        .collect();
     let body = serde_json::from_str(&message.body).unwrap_or_else(|_| Value::from(message.body.as_str()));
     json!({ "address": address, "key": message.key, "headers": headers, "body": body }).to_string()
 }
@@ -96,6 +104,14 @@ impl<'a> Round<'a> {
         waits
     }
 
+    /// Notes `fault` for the first delivery without an outcome.
+    #[cfg(feature = "nats")]
+    pub(super) fn rest(&mut self, fault: Fault) {
+        if let Some(open) = self.outcomes.iter_mut().find(|outcome| outcome.is_none()) {
+            *open = Some(Outcome::Failed(fault));
+        }
+    }
+
     /// Returns the outcomes up to and including the first that says that the place is down.
     pub(super) fn finish(self) -> Vec<Outcome> {
         let mut done = Vec::with_capacity(self.outcomes.len());
@@ -123,7 +139,10 @@ mod tests {
         assert_eq!(check("x-name", "O'Brien, é, \u{1f980}\t;"), Ok(()));
         for hostile in ["a\r\nx-admin: 1", "a\nb", "a\rb", "a\0b", "\u{7f}"] {
             let reason = check("x-name", hostile).unwrap_err();
-            assert!(reason.contains("`x-name`") && !reason.contains('a'.to_string().repeat(2).as_str()), "{reason}");
+            assert!(
+                reason.contains("`x-name`") && !reason.contains('a'.to_string().repeat(2).as_str()),
+                "{reason}"
+            );
         }
         for name in ["", "x y", "x:y", "x\r\n", "é"] {
             assert!(check(name, "v").is_err(), "{name:?}");

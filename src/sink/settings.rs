@@ -76,16 +76,16 @@ impl Secrets {
         if !secret.expose_secret().is_empty() {
             self.0.push(secret.clone());
             // What holds another one is to be found first.
-            self.0.sort_by_key(|secret| std::cmp::Reverse(secret.expose_secret().len()));
+            self.0
+                .sort_by_key(|secret| std::cmp::Reverse(secret.expose_secret().len()));
         }
     }
 
     /// Returns the text on one line, not longer than a person reads, with `***` for each secret.
     pub(super) fn hide(&self, text: &str) -> String {
-        let hidden = self
-            .0
-            .iter()
-            .fold(text.to_owned(), |text, secret| text.replace(secret.expose_secret(), "***"));
+        let hidden = self.0.iter().fold(text.to_owned(), |text, secret| {
+            text.replace(secret.expose_secret(), "***")
+        });
         let words: Vec<&str> = hidden.split(|c: char| c.is_whitespace() || c.is_control()).collect();
         let line: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
         let line = line.join(" ");

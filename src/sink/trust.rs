@@ -20,7 +20,9 @@ pub(super) fn authorities(ca_file: Option<&PathBuf>) -> Result<Vec<CertificateDe
     if found.is_empty() {
         return Err(Fault::down(match ca_file {
             Some(file) => format!("`{}` (`ca_file`) holds no certificate", file.display()),
-            None => "the system has no root certificates; install them (`ca-certificates`) or give `ca_file`".to_owned(),
+            None => {
+                "the system has no root certificates; install them (`ca-certificates`) or give `ca_file`".to_owned()
+            }
         }));
     }
     Ok(found)
@@ -28,7 +30,10 @@ pub(super) fn authorities(ca_file: Option<&PathBuf>) -> Result<Vec<CertificateDe
 
 fn of_file(file: &Path) -> Result<Vec<CertificateDer<'static>>, Fault> {
     let unreadable = |error: &dyn std::fmt::Display| {
-        Fault::down(format!("`{}` (`ca_file`) cannot be read as PEM: {error}", file.display()))
+        Fault::down(format!(
+            "`{}` (`ca_file`) cannot be read as PEM: {error}",
+            file.display()
+        ))
     };
     CertificateDer::pem_file_iter(file)
         .map_err(|error| unreadable(&error))?

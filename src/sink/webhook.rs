@@ -62,8 +62,14 @@ pub(super) fn opener(sink: &WebhookSink, environment: &Environment) -> Result<Bo
             Uri::from_static("http://localhost")
         }
     };
-    let whole = [url.query(), url.authority().and_then(|a| Some(a.as_str().rsplit_once('@')?.0))];
-    let after_host = url.path_and_query().map(|path| path.as_str()).filter(|path| path.len() > 1);
+    let whole = [
+        url.query(),
+        url.authority().and_then(|a| Some(a.as_str().rsplit_once('@')?.0)),
+    ];
+    let after_host = url
+        .path_and_query()
+        .map(|path| path.as_str())
+        .filter(|path| path.len() > 1);
     for part in whole.into_iter().flatten().chain(after_host) {
         secrets.add(&SecretString::from(part));
     }
@@ -145,7 +151,10 @@ impl Opener for Service {
         let mut tls = TlsConfig::builder();
         if settings.url.scheme_str() == Some("https") {
             let trusted = trust::authorities(settings.ca_file.as_ref())?;
-            let trusted: Vec<_> = trusted.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
+            let trusted: Vec<_> = trusted
+                .iter()
+                .map(|der| Certificate::from_der(der).to_owned())
+                .collect();
             tls = tls.root_certs(RootCerts::new_with_certs(&trusted));
         }
         let agent = ureq::Agent::config_builder()
@@ -195,7 +204,10 @@ impl Sink for Connection {
     }
 
     fn probe(&mut self) -> Result<Vec<Finding>, Fault> {
-        let head = self.request(Method::HEAD, &[]).body(()).map_err(|error| self.unsent(&error.into()))?;
+        let head = self
+            .request(Method::HEAD, &[])
+            .body(())
+            .map_err(|error| self.unsent(&error.into()))?;
         let answer = self.agent.run(head).map_err(|error| self.unsent(&error))?;
         let status = answer.status().as_u16();
         let refused = matches!(status, 401 | 403 | 407);
@@ -220,7 +232,11 @@ impl Sink for Connection {
         let line = |delivery: &Delivery| {
             let message = message(delivery)?;
             check_headers(&message.headers, is_ours)?;
-            let fixed = self.settings.headers.iter().map(|(name, _)| (name.clone(), "***".to_owned()));
+            let fixed = self
+                .settings
+                .headers
+                .iter()
+                .map(|(name, _)| (name.clone(), "***".to_owned()));
             let mut headers = vec![("webhook-id".to_owned(), delivery.id.clone())];
             headers.push(("content-type".to_owned(), content_type(message).to_owned()));
             headers.extend(fixed);
@@ -295,7 +311,11 @@ impl Connection {
             }
             Err(fault) if sent.len() == 1 => {
                 // What is never taken says something about the event; the service is well.
-                *refused_in_a_row = if fault.verdict == Verdict::Later { *refused_in_a_row + 1 } else { 0 };
+                *refused_in_a_row = if fault.verdict == Verdict::Later {
+                    *refused_in_a_row + 1
+                } else {
+                    0
+                };
                 round.note(first, &of_first.key, Outcome::Failed(fault));
                 Ok(())
             }
@@ -320,18 +340,26 @@ impl Connection {
                 (batch_id(several), BATCH_TYPE, format!("[{}]", bodies.join(",")))
             }
         };
-        let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+        let timestamp = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |now| now.as_secs());
         let mut request = self
             .request(Method::POST, &first.headers)
             .header("webhook-id", &id)
             .header("webhook-timestamp", timestamp);
-        if !first.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
+        if !first
+            .headers
+            .iter()
+            .any(|(name, _)| name.eq_ignore_ascii_case("content-type"))
+        {
             request = request.header("content-type", kind);
         }
         if let Some(key) = &self.settings.key {
             request = request.header("webhook-signature", signature(key, &id, timestamp, &body));
         }
-        let request = request.body(body).map_err(|_| Fault::never("its headers are no headers of HTTP"))?;
+        let request = request
+            .body(body)
+            .map_err(|_| Fault::never("its headers are no headers of HTTP"))?;
         let answer = self.agent.run(request).map_err(|error| self.unsent(&error))?;
         self.judge(answer, sent.len())
     }
@@ -364,7 +392,12 @@ impl Connection {
     fn judge(&self, mut answer: Response<ureq::Body>, events: usize) -> Result<(), Fault> {
         let status = answer.status();
         // (Read to its end also when it is good: only then can the connection be used again.)
-        let said = answer.body_mut().with_config().limit(64 * 1024).read_to_vec().unwrap_or_default();
+        let said = answer
+            .body_mut()
+            .with_config()
+            .limit(64 * 1024)
+            .read_to_vec()
+            .unwrap_or_default();
         if status.is_success() {
             return Ok(());
         }
@@ -376,7 +409,10 @@ impl Connection {
         if status.as_u16() == 415 && events > 1 {
             reason += " (hint: the service may not take batches; set `batch: 1`)";
         }
-        let header = answer.headers().get("retry-after").and_then(|value| value.to_str().ok());
+        let header = answer
+            .headers()
+            .get("retry-after")
+            .and_then(|value| value.to_str().ok());
         Err(Fault {
             verdict: fault::http(status.as_u16()),
             reason,
@@ -405,7 +441,12 @@ fn batch_id(several: &[(usize, &Delivery, &Message)]) -> String {
         hash.update(delivery.id.as_bytes());
         hash.update(b"\n");
     }
-    let hex: String = hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let hex: String = hash
+        .finalize()
+        .iter()
+        .take(16)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     format!("batch-{hex}")
 }
 
@@ -437,7 +478,12 @@ mod tests {
     fn the_signature_is_that_of_the_specification() {
         // The example of the Standard Webhooks specification.
         let key = signing_key("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
-        let signed = signature(&key, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, "{\"test\": 2432232314}");
+        let signed = signature(
+            &key,
+            "msg_p5jXN8AQM9LWM0D4loKWxJek",
+            1_614_265_330,
+            "{\"test\": 2432232314}",
+        );
         assert_eq!(signed, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
         assert!(signing_key("whsec_no base64").is_none());
         assert_eq!(signing_key("plain text").unwrap().0.expose_secret(), b"plain text");
