@@ -260,7 +260,7 @@ fn the_login_over_tls_and_its_refusal() {
     let findings = good.probe().unwrap();
     assert_eq!(
         (findings[0].what.as_str(), findings[1].what.as_str()),
-        ("log in as emaj", "list topics: 1 found")
+        ("log in as emaj", "list topics: 2 found")
     );
     let fault = open("ca.pem", "canary-wrong").err().unwrap();
     assert!(

@@ -41,6 +41,7 @@ pub struct Kafka {
 const PRODUCE: i16 = 0;
 const METADATA: i16 = 3;
 const SASL_HANDSHAKE: i16 = 17;
+const API_VERSIONS: i16 = 18;
 const SASL_AUTHENTICATE: i16 = 36;
 
 impl Kafka {
@@ -210,7 +211,7 @@ impl Ours {
                 _ => None,
             };
             // (Versions may be asked for before the login, as with the real one.)
-            if !is_in && ![18, SASL_HANDSHAKE, SASL_AUTHENTICATE].contains(&api) {
+            if !is_in && ![API_VERSIONS, SASL_HANDSHAKE, SASL_AUTHENTICATE].contains(&api) {
                 return Ok(());
             }
             let answer = match own {
@@ -218,6 +219,9 @@ impl Ours {
                 None => {
                     send(&mut broker, &request)?;
                     let mut answer = frame(&mut broker)?;
+                    if api == API_VERSIONS && self.rules.lock().unwrap().login.is_some() {
+                        offer_sasl(&mut answer, request[3]);
+                    }
                     if api == METADATA {
                         self.put_our_port(&mut answer);
                     }
@@ -304,6 +308,24 @@ fn refused(request: &[u8], code: i16) -> Vec<u8> {
         &0_i32.to_be_bytes()[..],
     ]
     .concat()
+}
+
+/// Adds what the mock does not know to its list of requests: key, oldest and newest version each.
+fn offer_sasl(answer: &mut Vec<u8>, version: u8) {
+    let ours: [[i16; 3]; 2] = [[SASL_HANDSHAKE, 1, 1], [SASL_AUTHENTICATE, 0, 1]];
+    let is_flexible = version >= 3;
+    let added: Vec<u8> = ours
+        .iter()
+        .flat_map(|one| {
+            one.iter()
+                .flat_map(|part| part.to_be_bytes())
+                .chain(is_flexible.then_some(0))
+        })
+        .collect();
+    // Behind the correlation id and the error code: how many there are.
+    let (count, list) = if is_flexible { (6, 7) } else { (9, 10) };
+    answer[count] += 2;
+    answer.splice(list..list, added);
 }
 
 fn text(text: &str) -> Vec<u8> {

@@ -91,8 +91,10 @@ impl Nats {
             .as_object_mut()
             .unwrap()
             .extend(self.login.as_object().unwrap().clone());
-        let mut session = Session { from, to };
-        session.say(&format!("CONNECT {login}\r\nSUB inbox.1 1\r\n"));
+        // (An inbox of its own: what others ask is none of its business.)
+        let inbox = format!("inbox.{}", to.local_addr().unwrap().port());
+        let mut session = Session { from, to, inbox };
+        session.say(&format!("CONNECT {login}\r\nSUB {} 1\r\n", session.inbox));
         session
     }
 
@@ -141,6 +143,7 @@ impl Nats {
 struct Session {
     from: BufReader<TcpStream>,
     to: TcpStream,
+    inbox: String,
 }
 
 impl Session {
@@ -152,7 +155,10 @@ impl Session {
     fn ask(&mut self, subject: &str, question: &Value) -> Value {
         let question = question.to_string();
         let length = question.len();
-        self.say(&format!("PUB $JS.API.{subject} inbox.1 {length}\r\n{question}\r\n"));
+        self.say(&format!(
+            "PUB $JS.API.{subject} {} {length}\r\n{question}\r\n",
+            self.inbox
+        ));
         loop {
             let mut line = String::new();
             let length = self.from.read_line(&mut line).unwrap();

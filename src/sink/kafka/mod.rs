@@ -154,7 +154,7 @@ impl Settings {
             }
             other => {
                 let said = self.secrets.hide(&other.to_string());
-                let hint = if said.contains("SaslAuthenticationFailed") || said.contains("Sasl handshake failed") {
+                let hint = if said.contains("SaslAuthenticationFailed") {
                     " (hint: look at `user` and `password`)"
                 } else {
                     ""
