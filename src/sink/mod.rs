@@ -7,6 +7,7 @@
 
 mod delivery;
 mod fault;
+pub mod ldap;
 
 pub use delivery::{
     Action, Attribute, Delivery, Entry, EntryChange, EntryTarget, Message, Offset, RowChange, ValueChange,
@@ -123,9 +124,10 @@ pub trait Opener: Send + Sync {
 ///
 /// # Errors
 /// All references that lead nowhere, with their places in the manifest.
-#[expect(unused_variables, reason = "the kinds come one by one")]
+#[allow(unused_variables, reason = "the kinds come one by one")]
 pub fn opener(sink: &manifest::Sink, environment: &Environment, source: &str) -> Result<Box<dyn Opener>> {
     match &sink.kind {
+        manifest::SinkKind::Ldap(sink) => ldap::opener(sink, environment),
         kind => Err(crate::errors::Error::message(
             crate::errors::Kind::Failed,
             format!("this build cannot deliver to a sink of the kind `{}`", kind.word()),
