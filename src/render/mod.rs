@@ -11,7 +11,7 @@ use minijinja::value::{Serde, Value};
 use minijinja::{Environment, UndefinedBehavior};
 use serde::Serialize;
 
-pub use templates::FUNCTIONS;
+use crate::names::derived_name;
 
 /// A template that could not be rendered: a fault of the program, or of a template directory given on the command line.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +41,8 @@ pub struct TriggerNames {
 impl TriggerNames {
     /// Returns the names used by an installation in `schema`, so that two installations never share one.
     pub fn of(schema: &str) -> Self {
-        let name = |verb: &str| format!("!{schema}_{verb}");
+        // A name that PostgreSQL cuts would be the same for all five.
+        let name = |verb: &str| derived_name(&[&format!("!{schema}")], &format!("_{verb}"), &|_| false);
         TriggerNames {
             insert: name("ins"),
             update: name("upd"),
@@ -124,8 +125,7 @@ impl Renderer {
 
     /// Renders every function of the framework, in a fixed order.
     pub fn functions(&self) -> Result<Vec<Function>, RenderError> {
-        FUNCTIONS
-            .iter()
+        templates::functions()
             .map(|name| Ok(function(self.render(name, ())?)))
             .collect()
     }
@@ -181,6 +181,21 @@ mod tests {
             .add_template("bad/undefined.sql.j2", "{{ nothing | ident }}")
             .unwrap();
         assert!(renderer.render("bad/undefined.sql.j2", ()).is_err());
+    }
+
+    #[test]
+    fn trigger_names_fit_and_differ_whatever_the_schema() {
+        assert_eq!(TriggerNames::of("emaj").insert, "!emaj_ins");
+        let (long, other) = ("x".repeat(63), "x".repeat(62) + "y");
+        let names = [TriggerNames::of(&long), TriggerNames::of(&other)];
+        let mut all: Vec<&String> = names
+            .iter()
+            .flat_map(|names| [&names.insert, &names.update, &names.delete, &names.row, &names.truncate])
+            .collect();
+        assert!(all.iter().all(|name| name.len() <= 63), "{all:?}");
+        all.sort();
+        all.dedup();
+        assert_eq!(all.len(), 10);
     }
 
     #[test]
