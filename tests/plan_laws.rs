@@ -334,6 +334,27 @@ fn an_installation_that_cannot_have_its_locks_keeps_nobody_waiting() {
     assert!(longest <= Duration::from_millis(600), "{longest:?}");
 }
 
+#[test]
+fn a_schema_may_have_the_longest_of_names() {
+    let db = support::database();
+    db.client().batch_execute(SHOP).unwrap();
+    let before = dump(&db);
+    let schema = "é".repeat(31) + "x";
+    let of = |schema: &str| format!("{HEAD}schema: {schema}\ngroups: {{ g: {{ tables: [s.a, s.p] }} }}\n");
+    db.file("emaj.yaml", &of(&schema));
+    support::emaj(&db).args(["install"]).run().ok();
+    support::emaj(&db).args(["plan", "--detailed-exitcode"]).run().code(0);
+    db.psql("update s.a set v = 'x'; update s.p set v = 'x'; truncate s.p_1");
+    db.psql(&format!("select {schema}.emaj_rollback_group('g', 'EMAJ_LAST_MARK')"));
+    assert_eq!(db.psql("select count(*) from s.a where v = 'x'"), "0");
+    assert_eq!(db.psql("select count(*) from s.p where v = 'p'"), "20");
+    support::emaj(&db).args(["uninstall", "--yes"]).run().ok();
+    assert_eq!(dump(&db), before);
+    db.file("emaj.yaml", &of(&(schema + "x")));
+    let run = support::emaj(&db).args(["install"]).run().code(65);
+    assert!(run.stderr.contains("63"), "{run}");
+}
+
 /// Names that break what is not quoted.
 fn hostile(chance: &mut Chance, at: usize) -> String {
     const PARTS: &[&str] = &[
