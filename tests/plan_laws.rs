@@ -335,6 +335,88 @@ fn an_installation_that_cannot_have_its_locks_keeps_nobody_waiting() {
 }
 
 #[test]
+fn a_column_and_a_context_of_one_name_stand_beside_each_other() {
+    let db = support::database();
+    db.client().batch_execute(SHOP).unwrap();
+    let install = |context: &str| {
+        db.file(
+            "emaj.yaml",
+            &format!("{HEAD}groups: {{ g: {{ tables: [s.a]{context} }} }}\n"),
+        );
+        support::emaj(&db).args(["install"]).run().ok();
+        no_changes(&db, "emaj.yaml");
+    };
+    let columns = || {
+        db.psql(
+            "select string_agg(attname, ',' order by attnum) from pg_attribute
+              where attrelid = 'emaj.s_a_log'::regclass and attname ~ 'application_name'",
+        )
+    };
+    let back = |change: &str| {
+        let before = db.psql("select * from s.a order by id");
+        db.psql("select emaj.emaj_set_mark_group('g', 'here')");
+        db.psql(change);
+        db.psql("select emaj.emaj_rollback_group('g', 'here'); select emaj.emaj_delete_mark_group('g', 'here')");
+        assert_eq!(db.psql("select * from s.a order by id"), before);
+    };
+    install(", context: [application_name]");
+    install("");
+    db.psql("alter table s.a add column emaj_application_name text default 'mine'");
+    install("");
+    let both = columns();
+    assert!(
+        both.starts_with("emaj_application_name,emaj_application_name_"),
+        "{both}"
+    );
+    back("update s.a set emaj_application_name = 'changed', v = 'x'; delete from s.a where id = 3");
+    // The context comes back to its column.
+    install(", context: [application_name]");
+    assert_eq!(columns(), both);
+    back("update s.a set emaj_application_name = 'again'");
+    // And the other way round: the column was there first.
+    support::emaj(&db).args(["uninstall", "--yes"]).run().ok();
+    install("");
+    assert_eq!(columns(), "emaj_application_name");
+    install(", context: [application_name]");
+    assert_eq!(columns().matches("emaj_application_name").count(), 2);
+    back("update s.a set emaj_application_name = 'once more'; insert into s.a values (99, 'n', 'p')");
+}
+
+#[test]
+fn a_relation_that_comes_late_says_which_marks_it_costs() {
+    let db = support::database();
+    db.client().batch_execute(SHOP).unwrap();
+    let plan = |tables: &str, more: &str| {
+        let text = format!("{HEAD}groups: {{ g: {{ tables: [{tables}]{more} }} }}\n");
+        db.file("emaj.yaml", &text);
+        support::emaj(&db).args(["plan", "-o", "json"]).run().ok().stdout_json()
+    };
+    let effect = |plan: &serde_json::Value, object: &str| {
+        let steps = plan["steps"].as_array().unwrap();
+        let step = steps.iter().find(|step| step["object"] == object);
+        step.unwrap_or_else(|| panic!("no {object}: {plan}"))["effect"].to_string()
+    };
+    const COST: &str = "2 marks set before can no longer be rolled back to";
+    let first = plan("s.a", "");
+    assert!(!effect(&first, "capture of s.a").contains("mark"));
+    support::emaj(&db).args(["install"]).run().ok();
+    db.psql("select emaj.emaj_set_mark_group('g', 'early')");
+    let late = plan("s.a, s.b", "");
+    assert!(effect(&late, "capture of s.b").contains(COST), "{late}");
+    assert!(effect(&late, "sequence s.b_id_seq").contains(COST), "{late}");
+    // No mark of an audit-only group is ever rolled back to.
+    let audit = plan("s.a, s.b", ", rollback: false");
+    assert!(!effect(&audit, "capture of s.b").contains("mark"), "{audit}");
+    plan("s.a, s.b", "");
+    support::emaj(&db).args(["install"]).run().ok();
+    let refused = db
+        .client()
+        .batch_execute("select emaj.emaj_rollback_group('g', 'early')")
+        .unwrap_err();
+    assert_eq!(refused.code().map(|code| code.code()), Some("EJ001"), "{refused}");
+}
+
+#[test]
 fn a_schema_may_have_the_longest_of_names() {
     let db = support::database();
     db.client().batch_execute(SHOP).unwrap();

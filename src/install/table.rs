@@ -34,6 +34,24 @@ pub(super) struct Setting<'a> {
     pub active_marks: i64,
 }
 
+impl Setting<'_> {
+    /// Returns how many marks a rollback refuses once the group takes in a relation that was not captured at them.
+    fn lost_marks(&self) -> i64 {
+        if self.group.rollback { self.active_marks } else { 0 }
+    }
+}
+
+/// Adds to an effect that so many earlier marks are lost, if any.
+fn and_marks(effect: String, marks: i64) -> String {
+    match marks {
+        0 => effect,
+        marks => format!(
+            "{effect}; {} set before can no longer be rolled back to",
+            count(marks.unsigned_abs(), "mark")
+        ),
+    }
+}
+
 /// Everything the templates of one table are rendered with.
 #[derive(Debug, Serialize)]
 struct Capture<'a> {
@@ -99,7 +117,8 @@ pub(super) fn plan(
     let Some((journal, known)) = known else {
         let taken = Taken { journal, plan };
         let capture = capture(setting, wanted, &taken, None);
-        return create(plan, &capture, wanted, "in the group, and not captured yet", renderer);
+        let because = "in the group, and not captured yet";
+        return create(plan, &capture, wanted, because, setting.lost_marks(), renderer);
     };
     if let Some(reason) = must_begin_anew(setting, wanted, journal, known) {
         end(plan, known, &reason, marks_of(journal, known), renderer);
@@ -112,7 +131,13 @@ pub(super) fn plan(
             },
             None,
         );
-        return create(plan, &capture, wanted, &reason, renderer);
+        // Of the group that it was in, the end of its capture has spoken already.
+        let lost = if known.group == setting.group.name.value {
+            0
+        } else {
+            setting.lost_marks()
+        };
+        return create(plan, &capture, wanted, &reason, lost, renderer);
     }
     let capture = capture(
         setting,
@@ -153,6 +178,7 @@ pub(super) fn plan_sequence(
             ));
         }
         _ => {
+            let lost = setting.lost_marks();
             if let Some(known) = known {
                 let marks = journal.map_or(0, |journal| marks_of(journal, known));
                 end(plan, known, "it moves to another group", marks, renderer);
@@ -166,7 +192,7 @@ pub(super) fn plan_sequence(
                     "in the group, and not noted yet",
                     sql,
                 )
-                .effect("its state is noted at every mark"),
+                .effect(and_marks("its state is noted at every mark".to_owned(), lost)),
             );
         }
     }
@@ -281,7 +307,15 @@ fn capture<'a>(
             .and_then(|known| known.guard.clone())
             .unwrap_or_else(|| derive("_guard"))
     });
-    let columns = columns(table, &context);
+    // Columns of the log that a context has left behind.
+    let left: Vec<&String> = known
+        .and_then(|known| Some((known, taken.journal?.tables.get(&log)?)))
+        .map(|(known, there)| {
+            let of_table = |name: &String| known.columns.iter().any(|column| column.log == *name);
+            there.iter().filter(|name| !of_table(name)).collect()
+        })
+        .unwrap_or_default();
+    let columns = columns(table, &context, &left);
     Capture {
         group: &setting.group.name.value,
         oid: table.oid,
@@ -331,11 +365,13 @@ fn sanitized(name: &str) -> String {
     name.replace("$emaj$", "_emaj_")
 }
 
-fn columns(table: &catalog::Table, context: &[Extra]) -> Vec<Column> {
+/// Names the log's columns. Taken are the framework's own names, those of the context, and what is `left` in the log of an earlier one.
+fn columns(table: &catalog::Table, context: &[Extra], left: &[&String]) -> Vec<Column> {
     let mut used: Vec<String> = OWN_COLUMNS
         .iter()
         .map(|name| (*name).to_owned())
         .chain(context.iter().map(|extra| extra.column.clone()))
+        .chain(left.iter().map(|name| (*name).clone()))
         .collect();
     let columns = table.columns.iter().enumerate().map(|(at, column)| {
         let log = derived_name(&[&sanitized(&column.name)], "", &|name| {
@@ -387,6 +423,7 @@ fn create(
     capture: &Capture<'_>,
     wanted: &WantedTable<'_>,
     because: &str,
+    lost_marks: i64,
     renderer: &Renderer,
 ) -> Result<(), RenderError> {
     let values = || serde_value(capture);
@@ -435,9 +472,12 @@ fn create(
             sql,
         )
         .locking(lock, capture.oid)
-        .effect(format!(
-            "writers wait; no row is read (about {})",
-            count(wanted.table.rows as u64, "row")
+        .effect(and_marks(
+            format!(
+                "writers wait; no row is read (about {})",
+                count(wanted.table.rows as u64, "row")
+            ),
+            lost_marks,
         )),
     );
     Ok(())
@@ -465,11 +505,12 @@ fn follow(
         .iter()
         .filter(|column| column.captured && known_column(known, column).is_none())
         .collect();
+    // A column of the table that had the name before gives it up: it is renamed first.
     let there = &journal.tables[&capture.log];
     let added_context: Vec<&Extra> = capture
         .context
         .iter()
-        .filter(|extra| !there.contains(&extra.column))
+        .filter(|extra| !there.contains(&extra.column) || known.columns.iter().any(|column| column.log == extra.column))
         .collect();
     let mut note = |condition: bool, reason: &dyn Fn() -> String| {
         if condition {
