@@ -12,6 +12,7 @@ mod gallery;
 mod harness;
 mod help;
 mod kills;
+mod leaving;
 mod look_commands;
 mod manifest;
 mod manifest_commands;

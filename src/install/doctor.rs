@@ -170,7 +170,7 @@ fn origin(server: &Server, journal: Option<&Journal>) -> Option<Check> {
                 Level::Missing,
                 "origin",
                 "a restored copy: marks and logs were written in another cluster or database",
-                "history stays readable; to start afresh: `emaj uninstall --all --yes`, then `emaj install`",
+                "history and logs stay readable; to start afresh: `emaj uninstall --all --yes`, then `emaj install`",
             )
         },
     )
