@@ -1,5 +1,7 @@
 //! Uninstall: what it says, what it does not touch, and what it stops for.
 
+use std::process::Command;
+
 use crate::support::{self, Database, Run};
 
 const SHOP: &str = "
@@ -41,4 +43,193 @@ fn it_names_the_flag_that_it_has() {
         assert!(!told.stderr.contains("allow-destroy"), "{told}");
     }
     uninstall(&db).ok();
+}
+
+#[test]
+fn it_stops_for_every_object_of_somebody_else() {
+    let db = installed();
+    let log = db.psql("select rel_log from emaj.emaj_relation where rel_name = 'a'");
+    let before = db.psql("select count(*) from pg_depend");
+    // What is made, by what it is called, and how it goes again.
+    let foreign = [
+        (
+            "create function emaj._hist(int) returns int language sql as 'select 1'",
+            "function emaj._hist(integer)",
+        ),
+        (
+            "create function emaj.mine(text, int[]) returns int language sql as 'select 1'",
+            "function emaj.mine(text,integer[])",
+        ),
+        (
+            "create procedure emaj.work() language sql as 'select 1'",
+            "procedure emaj.work()",
+        ),
+        (
+            "create aggregate emaj.total(int) (sfunc = int4pl, stype = int)",
+            "aggregate emaj.total(integer)",
+        ),
+        ("create sequence emaj.numbers", "sequence emaj.numbers"),
+        (
+            "create materialized view emaj.sums as select 1 as n",
+            "materialized view emaj.sums",
+        ),
+        (
+            "create view emaj.today as select * from emaj.emaj_hist",
+            "view emaj.today",
+        ),
+        (
+            "create table emaj.notes (id int generated always as identity)",
+            "table emaj.notes",
+        ),
+        (
+            "create table emaj.parts (id int) partition by range (id)",
+            "table emaj.parts",
+        ),
+        ("create type emaj.mood as enum ('low')", "type emaj.mood"),
+        ("create type emaj.pair as (a int, b int)", "type emaj.pair"),
+        (
+            "create domain emaj.positive as int check (value > 0)",
+            "type emaj.positive",
+        ),
+        ("create collation emaj.plain from \"C\"", "collation emaj.plain"),
+        (
+            "create operator emaj.### (leftarg = int, rightarg = int, function = int4pl)",
+            "operator emaj.###(integer,integer)",
+        ),
+        (
+            "create text search configuration emaj.words (copy = pg_catalog.simple)",
+            "text search configuration emaj.words",
+        ),
+        (
+            "create view public.seen as select * from emaj.emaj_hist",
+            "view public.seen",
+        ),
+        (
+            "create table public.kept (h emaj.emaj_hist)",
+            "table column public.kept.h",
+        ),
+        (
+            "create table public.named (id int default length(emaj._table_name(1)))",
+            "default value for public.named.id",
+        ),
+        (
+            "create table public.followed (g text references emaj.emaj_group)",
+            "table constraint followed_g_fkey on public.followed",
+        ),
+        (
+            "create table public.heir () inherits (emaj.emaj_param)",
+            "table public.heir",
+        ),
+    ];
+    let on_log = [
+        (
+            format!("create view public.changes as select * from emaj.{log}"),
+            "view public.changes".to_owned(),
+        ),
+        (
+            format!(
+                "create table public.other (id int); create trigger copy after insert on public.other for each statement execute function emaj.{log}()"
+            ),
+            "trigger copy on public.other".to_owned(),
+        ),
+    ];
+    let all: Vec<(String, String)> = foreign
+        .iter()
+        .map(|(sql, name)| ((*sql).to_owned(), (*name).to_owned()))
+        .chain(on_log.clone())
+        .collect();
+    for (sql, name) in &all {
+        db.psql(sql);
+        let run = uninstall(&db).code(4);
+        assert!(
+            run.stderr.contains(name.as_str()),
+            "{sql}\nis not named `{name}`: {run}"
+        );
+    }
+    let run = uninstall(&db).code(4);
+    for (_, name) in &all {
+        assert!(run.stderr.contains(name.as_str()), "{name}: {run}");
+    }
+    // With another manifest's group the schema stays, and only what leans on what goes is in the way.
+    db.file(
+        "two.yaml",
+        "version: 1\nname: two\nroles: { admin: null, viewer: null }\ngroups: { h: { tables: [s.b] } }\n",
+    );
+    db.psql("create table s.b (id int primary key)");
+    support::emaj(&db).args(["install", "two.yaml"]).run().ok();
+    let run = support::emaj(&db).args(["uninstall", "--yes"]).run().code(4);
+    assert!(
+        run.stderr.contains("public.changes") && run.stderr.contains("public.other"),
+        "{run}"
+    );
+    assert!(
+        !run.stderr.contains("public.seen") && !run.stderr.contains("emaj.mine"),
+        "{run}"
+    );
+    support::emaj(&db).args(["uninstall", "two.yaml", "--yes"]).run().ok();
+    db.psql("drop table public.other, public.heir, public.followed, public.named, public.kept, emaj.notes, emaj.parts;
+        drop view public.changes, public.seen, emaj.today; drop materialized view emaj.sums; drop sequence emaj.numbers;
+        drop aggregate emaj.total(int); drop procedure emaj.work; drop function emaj.mine; drop operator emaj.### (int, int);
+        drop domain emaj.positive; drop type emaj.pair, emaj.mood; drop collation emaj.plain; drop text search configuration emaj.words; drop table s.b");
+    // A function that only shares its name with one of emaj's is nobody's business in a plan, and in the way at the end.
+    support::emaj(&db).args(["plan", "--detailed-exitcode"]).run().code(0);
+    uninstall(&db).code(4);
+    db.psql("drop function emaj._hist(int)");
+    assert_eq!(db.psql("select count(*) from pg_depend"), before);
+    uninstall(&db).ok();
+    assert_eq!(db.psql("select count(*) from pg_namespace where nspname = 'emaj'"), "0");
+}
+
+#[test]
+fn in_a_restored_copy_it_finds_what_it_captured() {
+    let db = installed();
+    let copy = support::database();
+    let bin = support::shared_cluster().bindir().to_owned();
+    let dump = Command::new(bin.join("pg_dump"))
+        .args(["-d", &db.conninfo()])
+        .output()
+        .unwrap();
+    assert!(dump.status.success());
+    let file = copy.file("dump.sql", std::str::from_utf8(&dump.stdout).unwrap());
+    copy.psql(&format!("\\i {}", file.display()));
+    copy.file("emaj.yaml", MANIFEST);
+    let refused = support::emaj(&copy).args(["plan"]).run().code(4);
+    assert!(refused.stderr.contains("`emaj uninstall --all --yes`"), "{refused}");
+    // Somebody else's tables have the oids that the registry holds.
+    copy.psql(
+        "create table s.bystander (id int primary key); create table s.bystander_2 (id int primary key);
+         create trigger \"!emaj_ins\" after insert on s.bystander for each statement execute function suppress_redundant_updates_trigger();
+         update emaj.emaj_relation set rel_oid = 's.bystander'::regclass where rel_name = 'a';
+         update emaj.emaj_relation set rel_oid = 's.bystander_2'::regclass where rel_name = 'p'",
+    );
+    let mut busy = copy.client();
+    busy.batch_execute("begin; lock table s.bystander, s.bystander_2")
+        .unwrap();
+    let mut writer = copy.client();
+    let process: i32 = writer.query_one("select pg_backend_pid()", &[]).unwrap().get(0);
+    writer.batch_execute("begin; update s.a set v = 'w'").unwrap();
+    let run = support::emaj(&copy)
+        .args(["uninstall", "--all", "--yes", "--lock-timeout", "300ms"])
+        .run()
+        .code(11);
+    assert!(
+        run.stderr.contains(&format!("process {process} ")),
+        "the table that is really captured is locked: {run}"
+    );
+    writer.batch_execute("rollback").unwrap();
+    support::emaj(&copy)
+        .args(["uninstall", "--all", "--yes", "--lock-timeout", "300ms"])
+        .run()
+        .ok();
+    busy.batch_execute("rollback").unwrap();
+    assert_eq!(
+        copy.psql("select string_agg(tgrelid::regclass || ' ' || tgname, ',') from pg_trigger where not tgisinternal"),
+        "s.bystander !emaj_ins"
+    );
+    assert_eq!(
+        copy.psql("select count(*) from pg_namespace where nspname = 'emaj'"),
+        "0"
+    );
+    support::emaj(&copy).args(["install"]).run().ok();
+    uninstall(&copy).ok();
 }

@@ -35,11 +35,15 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     let manifest = context.load(&args.manifest.manifest)?;
     let mut session = context.connect(Some(&manifest))?;
     let renderer = Renderer::new(&manifest.schema)?;
+    let (catalog, journal) = install::look(&mut session, &manifest)?;
+    let found = journal.as_ref().ok_or_else(|| not_installed(&manifest.schema))?;
+    let foreign = install::foreign(&mut session, &manifest, found, &renderer)?;
     let make = |catalog: &_, journal: Option<&_>| {
         let journal = journal.ok_or_else(|| not_installed(&manifest.schema))?;
-        Ok(install::uninstall(&manifest, args.all, catalog, journal, &renderer)?)
+        Ok(install::uninstall(
+            &manifest, args.all, &foreign, catalog, journal, &renderer,
+        )?)
     };
-    let (catalog, journal) = install::look(&mut session, &manifest)?;
     let first = make(&catalog, journal.as_ref())?;
     plan::show(&first, "--yes", context)?;
     if args.dry_run || first.is_empty() {

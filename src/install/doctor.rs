@@ -342,6 +342,8 @@ pub fn planning(manifest: &Manifest, catalog: &Catalog, journal: Option<&Journal
                 )
             })
             .collect(),
-        Err(PlanError::Render(error)) => vec![check(Level::Missing, "plan", error.to_string(), "")],
+        Err(error @ (PlanError::InTheWay { .. } | PlanError::Render(_))) => {
+            vec![check(Level::Missing, "plan", error.to_string(), "")]
+        }
     }
 }

@@ -4,12 +4,13 @@
 //! [`Step`]s, each with its reason, and `plan` holds the plan and its script. `apply` is the one part that touches the database:
 //! it carries a plan out in one transaction. Called by `commands/` (plan, install, uninstall, drift).
 //! Beside them: `drift` asks the installed functions what no longer fits, `draft` makes a manifest of what is there, `doctor` looks
-//! for rights and settings that are missing.
+//! for rights and settings that are missing, `foreign` for what stands in the way of an uninstall.
 
 mod apply;
 pub mod doctor;
 pub mod draft;
 mod drift;
+mod foreign;
 mod framework;
 mod group;
 mod plan;
@@ -19,7 +20,7 @@ mod table;
 mod wanted;
 
 use crate::catalog::Catalog;
-use crate::errors::Error;
+use crate::errors::{Error, Kind};
 use crate::journal::Journal;
 use crate::manifest::Manifest;
 use crate::render::{RenderError, Renderer};
@@ -27,6 +28,7 @@ use crate::render::{RenderError, Renderer};
 pub use crate::pg::Locking;
 pub use apply::{apply, look};
 pub use drift::{Finding, drift};
+pub use foreign::{Foreign, foreign};
 pub use plan::{Action, Phase, Plan, Step};
 pub use removal::uninstall;
 pub use survey::survey;
@@ -37,6 +39,9 @@ pub use wanted::{Mode, Problem, Problems};
 pub enum PlanError {
     #[error(transparent)]
     Problems(#[from] Problems),
+    /// What is in the way of an uninstall; no file says it.
+    #[error("{message}")]
+    InTheWay { kind: Kind, message: String, next: String },
     #[error(transparent)]
     Render(#[from] RenderError),
 }
@@ -45,6 +50,7 @@ impl From<PlanError> for Error {
     fn from(error: PlanError) -> Self {
         match error {
             PlanError::Problems(problems) => problems.into(),
+            PlanError::InTheWay { kind, message, next } => Error::message(kind, message).hint(next),
             PlanError::Render(error) => error.into(),
         }
     }

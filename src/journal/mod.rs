@@ -34,7 +34,7 @@ pub struct Journal {
     pub history_retention: Option<String>,
     pub groups: BTreeMap<String, Group>,
     pub relations: Vec<Relation>,
-    /// Functions in the schema: name and body.
+    /// Functions in the schema by name; of several with one name, emaj's.
     pub functions: BTreeMap<String, Function>,
     /// Tables and views in the schema: name and columns.
     pub tables: BTreeMap<String, Vec<String>>,

@@ -8,6 +8,7 @@ use postgres_protocol::escape::escape_identifier;
 use super::{Column, Function, Group, Journal, Relation};
 use crate::errors::Result;
 use crate::names::QualifiedName;
+use crate::render::{Renderer, parameter_names};
 
 /// Reads the installation in `schema`; `None` when there is none.
 ///
@@ -43,18 +44,7 @@ pub fn read(client: &mut impl GenericClient, schema: &str) -> Result<Option<Jour
         relations: relations(client, &s)?,
         ..Journal::default()
     };
-    for row in &client.query(
-        "select proname::text, p.oid, prosrc, pg_get_function_identity_arguments(p.oid)
-           from pg_catalog.pg_proc p where pronamespace = $1::text::regnamespace",
-        &[&s],
-    )? {
-        let function = Function {
-            oid: row.get(1),
-            body: row.get(2),
-            arguments: row.get(3),
-        };
-        journal.functions.insert(row.get(0), function);
-    }
+    journal.functions = functions(client, &s, schema)?;
     for row in &client.query(
         "select c.relname::text, c.relkind = 'v',
                 array(select a.attname::text from pg_catalog.pg_attribute a
@@ -84,6 +74,31 @@ pub fn read(client: &mut impl GenericClient, schema: &str) -> Result<Option<Jour
         journal.grantees.insert(row.get(0));
     }
     Ok(Some(journal))
+}
+
+/// Reads the functions in the schema. Of several with one name, emaj's is the one whose parameters are called as its template says; a
+/// capture function has none.
+fn functions(client: &mut impl GenericClient, s: &str, schema: &str) -> Result<BTreeMap<String, Function>> {
+    let framework = Renderer::new(schema)?.functions()?;
+    let mut functions: BTreeMap<String, Function> = BTreeMap::new();
+    for row in &client.query(
+        "select proname::text, p.oid, prosrc, pg_get_function_identity_arguments(p.oid)
+           from pg_catalog.pg_proc p where pronamespace = $1::text::regnamespace order by p.oid",
+        &[&s],
+    )? {
+        let name: String = row.get(0);
+        let function = Function {
+            oid: row.get(1),
+            body: row.get(2),
+            arguments: row.get(3),
+        };
+        let own = framework.iter().find(|own| own.name == name);
+        let wanted = own.map_or("", |own| own.arguments.as_str());
+        if !functions.contains_key(&name) || parameter_names(&function.arguments) == parameter_names(wanted) {
+            functions.insert(name, function);
+        }
+    }
+    Ok(functions)
 }
 
 fn groups(client: &mut impl GenericClient, s: &str) -> Result<BTreeMap<String, Group>> {

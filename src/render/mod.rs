@@ -52,11 +52,14 @@ impl TriggerNames {
         }
     }
 
+    /// Returns all of them.
+    pub fn all(&self) -> [&str; 5] {
+        [&self.insert, &self.update, &self.delete, &self.row, &self.truncate]
+    }
+
     /// Returns whether `name` is one of them.
     pub fn contains(&self, name: &str) -> bool {
-        [&self.insert, &self.update, &self.delete, &self.row, &self.truncate]
-            .into_iter()
-            .any(|own| own == name)
+        self.all().contains(&name)
     }
 }
 
@@ -64,6 +67,8 @@ impl TriggerNames {
 #[derive(Debug, Clone)]
 pub struct Function {
     pub name: String,
+    /// Names and types of its parameters, as `drop` and `grant` take them: no defaults.
+    pub arguments: String,
     pub sql: String,
     pub body: String,
 }
@@ -141,8 +146,26 @@ pub fn function(sql: String) -> Function {
         .trim()
         .trim_matches('"')
         .to_owned();
+    let arguments = sql[head.len()..]
+        .split_once(")\nreturns ")
+        .map_or("", |(arguments, _)| arguments.trim_start_matches('('));
+    let plain = |argument: &str| argument.split(" default ").next().unwrap_or_default().trim().to_owned();
+    let arguments: Vec<String> = arguments.split(',').map(plain).collect();
     let body = sql.split("$emaj$").nth(1).unwrap_or_default().to_owned();
-    Function { name, sql, body }
+    Function {
+        name,
+        arguments: arguments.join(", "),
+        sql,
+        body,
+    }
+}
+
+/// Returns the names of parameters, given as `a integer, b text`.
+pub fn parameter_names(arguments: &str) -> Vec<&str> {
+    arguments
+        .split(',')
+        .filter_map(|argument| argument.split_whitespace().next())
+        .collect()
 }
 
 #[cfg(test)]
@@ -188,10 +211,7 @@ mod tests {
         assert_eq!(TriggerNames::of("emaj").insert, "!emaj_ins");
         let (long, other) = ("x".repeat(63), "x".repeat(62) + "y");
         let names = [TriggerNames::of(&long), TriggerNames::of(&other)];
-        let mut all: Vec<&String> = names
-            .iter()
-            .flat_map(|names| [&names.insert, &names.update, &names.delete, &names.row, &names.truncate])
-            .collect();
+        let mut all: Vec<&str> = names.iter().flat_map(TriggerNames::all).collect();
         assert!(all.iter().all(|name| name.len() <= 63), "{all:?}");
         all.sort();
         all.dedup();
