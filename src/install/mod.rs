@@ -1,6 +1,6 @@
 //! From a manifest to a database: what is wanted, what is there, and the steps between. Pure: values in, a plan out.
 //!
-//! `wanted` resolves the manifest against the catalogue, `framework`, `table`, `group` and `removal` turn differences into
+//! `wanted` resolves the manifest against the catalogue, `framework`, `rights`, `table`, `group` and `removal` turn differences into
 //! [`Step`]s, each with its reason, and `plan` holds the plan and its script. `apply` is the one part that touches the database:
 //! it carries a plan out in one transaction. Called by `commands/` (plan, install, uninstall, drift).
 //! Beside them: `drift` asks the installed functions what no longer fits, `draft` makes a manifest of what is there, `doctor` looks
@@ -15,6 +15,7 @@ mod framework;
 mod group;
 mod plan;
 mod removal;
+mod rights;
 mod survey;
 mod table;
 mod wanted;
@@ -69,11 +70,11 @@ pub fn plan(
     wanted::check_server(manifest, catalog, journal)?;
     let wanted = wanted::resolve(manifest, catalog, journal)?;
     let mut plan = Plan::new(manifest, wanted.notes);
-    framework::plan(&mut plan, manifest, catalog, journal, renderer)?;
+    let made = framework::plan(&mut plan, manifest, catalog, journal, renderer)?;
     for group in &wanted.groups {
         group::plan(&mut plan, manifest, group, catalog, journal, renderer)?;
     }
     removal::plan(&mut plan, manifest, &wanted.groups, catalog, journal, renderer)?;
-    framework::plan_grants(&mut plan, manifest, catalog, journal, renderer)?;
+    rights::plan(&mut plan, manifest, catalog, journal, &made, renderer)?;
     Ok(plan.finish(renderer))
 }

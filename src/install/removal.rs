@@ -8,7 +8,7 @@ use super::foreign::Foreign;
 use super::framework::REGISTRY;
 use super::plan::{Action, Lock, Phase, Plan, Step};
 use super::wanted::WantedGroup;
-use super::{PlanError, group, table};
+use super::{PlanError, group, rights, table};
 use crate::catalog::{Catalog, Trigger};
 use crate::errors::Kind;
 use crate::journal::{Journal, Relation};
@@ -188,6 +188,14 @@ pub fn uninstall(
             quote_ident(&manifest.schema),
             names.join(", ")
         ));
+        rights::privileges(
+            &mut plan,
+            &manifest.name,
+            &[],
+            Some(journal),
+            &BTreeSet::new(),
+            renderer,
+        )?;
         return Ok(plan.finish(renderer));
     }
     let functions = renderer.functions()?;

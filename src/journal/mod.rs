@@ -6,6 +6,7 @@ mod groups;
 mod history;
 mod marks;
 mod read;
+mod rights;
 mod stat;
 mod status;
 mod verify;
@@ -18,6 +19,7 @@ pub use groups::{Captured, GroupState, Member, captured, groups, members};
 pub use history::{Event, Wanted, history};
 pub use marks::{MarkState, last_mark, marks};
 pub use read::read;
+pub use rights::{Grants, Named, Right};
 pub use stat::{RoleChanges, TableChanges, detailed_log_stat, log_stat};
 pub use status::{GroupStatus, MOST_COUNTED, status};
 pub use verify::{Inconsistency, inconsistencies};
@@ -41,8 +43,10 @@ pub struct Journal {
     pub views: BTreeSet<String>,
     /// Log tables, also of relations that have left their group; a log's capture function has its name.
     pub logs: BTreeSet<String>,
-    /// Roles that may use the schema.
-    pub grantees: BTreeSet<String>,
+    /// Roles that the installed manifests name.
+    pub named: Vec<Named>,
+    /// The rights that roles have, the owner left out.
+    pub grants: BTreeMap<String, Grants>,
 }
 
 /// A function in the installation's schema.

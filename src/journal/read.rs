@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use postgres::GenericClient;
 use postgres_protocol::escape::escape_identifier;
 
-use super::{Column, Function, Group, Journal, Relation};
+use super::{Column, Function, Group, Journal, Relation, rights};
 use crate::errors::Result;
 use crate::names::QualifiedName;
 use crate::render::{Renderer, parameter_names};
@@ -63,16 +63,8 @@ pub fn read(client: &mut impl GenericClient, schema: &str) -> Result<Option<Jour
         &[],
     )?;
     journal.logs = logs.iter().map(|row| row.get(0)).collect();
-    for row in &client.query(
-        "select r.rolname::text
-           from pg_catalog.pg_namespace n
-          cross join lateral pg_catalog.aclexplode(n.nspacl) as a
-           join pg_catalog.pg_roles r on r.oid = a.grantee
-          where n.oid = $1::text::regnamespace and a.privilege_type = 'USAGE' and a.grantee <> n.nspowner",
-        &[&s],
-    )? {
-        journal.grantees.insert(row.get(0));
-    }
+    journal.named = rights::named(client, &s)?;
+    journal.grants = rights::grants(client, &s, &journal)?;
     Ok(Some(journal))
 }
 
