@@ -334,6 +334,140 @@ fn an_installation_that_cannot_have_its_locks_keeps_nobody_waiting() {
     assert!(longest <= Duration::from_millis(600), "{longest:?}");
 }
 
+/// Runs what `emaj plan -o sql` says by psql, as the superuser.
+fn run_script(db: &Database, manifest: &str) {
+    let script = support::emaj(db)
+        .args(["plan", "-o", "sql", manifest])
+        .run()
+        .ok()
+        .stdout;
+    let file = db.file("script.sql", &script);
+    db.psql(&format!("\\i {}", file.display()));
+}
+
+#[test]
+fn the_script_that_is_shown_does_what_install_does() {
+    let db = support::database();
+    db.client().batch_execute(SHOP).unwrap();
+    let owner = support::owner(&db);
+    let name = owner.name();
+    db.psql(&format!(
+        "grant usage on schema s, s2 to {name};
+         do $$ declare t regclass; begin
+           for t in select oid from pg_class where relnamespace in ('s'::regnamespace, 's2'::regnamespace) and relkind in ('r', 'p') loop
+             execute format('alter table %s owner to {name}', t);
+           end loop; end $$;
+         alter schema s owner to {name}; alter schema s2 owner to {name}"
+    ));
+    let roles = [format!("{}_adm", db.name()), format!("{}_view", db.name())];
+    for role in &roles {
+        db.psql(&format!("create role {role}"));
+    }
+    let head = format!(
+        "version: 1\nname: laws\nroles: {{ admin: {}, viewer: {} }}\n",
+        roles[0], roles[1]
+    );
+    db.file(
+        "a.yaml",
+        &format!("{head}groups: {{ g: {{ tables: [s.a, s.p, s2.a] }} }}\n"),
+    );
+    db.file(
+        "b.yaml",
+        &format!("{head}groups: {{ g: {{ tables: [s.a, s.b, s.p], context: [application_name], retention: 3 days }}, log: {{ tables: [s.log], rollback: false, sequences: none }} }}\n"),
+    );
+    let empty = dump(&db);
+    let settled = |file: &str| {
+        let run = support::emaj(&db)
+            .user(name)
+            .args(["plan", "--detailed-exitcode", file])
+            .run();
+        assert_eq!(run.status, Some(0), "{run}");
+    };
+    let history = || {
+        db.psql("select string_agg(hist_function || ' ' || hist_object || ' ' || hist_wording, ', ' order by hist_id) from emaj.emaj_hist where hist_function in ('INSTALL', 'UNINSTALL')")
+    };
+    // By install, as the owner: once new, and once changed.
+    support::emaj(&db).user(name).args(["install", "a.yaml"]).run().ok();
+    let first = dump(&db);
+    support::emaj(&db)
+        .user(name)
+        .args(["install", "b.yaml", "--allow-destroy"])
+        .run()
+        .ok();
+    let (second, told) = (dump(&db), history());
+    assert_eq!(told.matches("INSTALL laws").count(), 2, "{told}");
+    support::emaj(&db)
+        .user(name)
+        .args(["uninstall", "b.yaml", "--yes"])
+        .run()
+        .ok();
+    assert_eq!(dump(&db), empty);
+    // By the scripts, the first as the owner, the second by somebody who may act for them.
+    let script = support::emaj(&db)
+        .user(name)
+        .args(["plan", "-o", "sql", "a.yaml"])
+        .run()
+        .ok()
+        .stdout;
+    let file = db.file("first.sql", &format!("set session authorization {name};\n{script}"));
+    db.psql(&format!("\\i {}", file.display()));
+    assert_eq!(dump(&db), first);
+    settled("a.yaml");
+    run_script(&db, "b.yaml");
+    assert_eq!(dump(&db), second);
+    settled("b.yaml");
+    assert_eq!(history(), told);
+    assert_eq!(
+        db.psql(&format!(
+            "select count(*) from pg_class where relnamespace = 'emaj'::regnamespace and relowner <> '{name}'::regrole"
+        )),
+        "0"
+    );
+    // It waits for an installation that is running.
+    db.psql("alter table s.a add column late int");
+    let script = support::emaj(&db)
+        .args(["plan", "-o", "sql", "b.yaml"])
+        .run()
+        .ok()
+        .stdout;
+    let mut running = db.client();
+    running
+        .batch_execute("begin; select pg_advisory_xact_lock(hashtextextended('emaj install', 0))")
+        .unwrap();
+    let refused = db.client().batch_execute(&script).unwrap_err();
+    assert_eq!(refused.code().map(|code| code.code()), Some("55P03"), "{refused}");
+    running.batch_execute("rollback").unwrap();
+    run_script(&db, "b.yaml");
+    settled("b.yaml");
+    // And what has nothing to do does nothing.
+    let told = history();
+    run_script(&db, "b.yaml");
+    assert_eq!(history(), told);
+    // The way back, too: with another manifest's group left the history says so.
+    db.file(
+        "two.yaml",
+        "version: 1\nname: two\nroles: { admin: null, viewer: null }\ngroups: { h: { tables: [s.c] } }\n",
+    );
+    support::emaj(&db).user(name).args(["install", "two.yaml"]).run().ok();
+    for (manifest, left) in [("b.yaml", 1), ("two.yaml", 0)] {
+        let script = support::emaj(&db)
+            .args(["uninstall", "--dry-run", "-o", "sql", manifest])
+            .run()
+            .ok()
+            .stdout;
+        let file = db.file("script.sql", &script);
+        db.psql(&format!("\\i {}", file.display()));
+        if left == 1 {
+            assert!(history().contains("UNINSTALL laws"), "{}", history());
+        }
+    }
+    db.psql("alter table s.a drop column late");
+    assert_eq!(dump(&db), empty);
+    for role in &roles {
+        db.psql(&format!("drop role {role}"));
+    }
+}
+
 #[test]
 fn a_column_and_a_context_of_one_name_stand_beside_each_other() {
     let db = support::database();

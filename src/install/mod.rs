@@ -30,7 +30,7 @@ pub use crate::pg::Locking;
 pub use apply::{apply, look};
 pub use drift::{Finding, drift};
 pub use foreign::{Foreign, foreign};
-pub use plan::{Action, Phase, Plan, Step};
+pub use plan::{Action, Phase, Plan, Statement, Step};
 pub use removal::uninstall;
 pub use survey::survey;
 pub use wanted::{Mode, Problem, Problems};
@@ -69,7 +69,7 @@ pub fn plan(
 ) -> Result<Plan, PlanError> {
     wanted::check_server(manifest, catalog, journal)?;
     let wanted = wanted::resolve(manifest, catalog, journal)?;
-    let mut plan = Plan::new(manifest, wanted.notes);
+    let mut plan = Plan::new(manifest, catalog.server.schema_owner.clone(), wanted.notes);
     let made = framework::plan(&mut plan, manifest, catalog, journal, renderer)?;
     for group in &wanted.groups {
         group::plan(&mut plan, manifest, group, catalog, journal, renderer)?;

@@ -130,7 +130,7 @@ pub fn uninstall(
     journal: &Journal,
     renderer: &Renderer,
 ) -> Result<Plan, PlanError> {
-    let mut plan = Plan::new(manifest, Vec::new());
+    let mut plan = Plan::new(manifest, catalog.server.schema_owner.clone(), Vec::new());
     let refuse = |kind, message: String, next: String| Err(PlanError::InTheWay { kind, message, next });
     if !catalog.server.owns_schema {
         let owner = catalog.server.schema_owner.clone().unwrap_or_default();
@@ -182,6 +182,7 @@ pub fn uninstall(
         );
     }
     if stays {
+        plan.event = Some("UNINSTALL");
         let names: Vec<&str> = others.iter().map(|(name, _)| name.as_str()).collect();
         plan.notes.push(format!(
             "schema {} stays: it holds the groups of other manifests ({})",
@@ -198,6 +199,7 @@ pub fn uninstall(
         )?;
         return Ok(plan.finish(renderer));
     }
+    plan.event = None;
     let functions = renderer.functions()?;
     let dropped: Vec<_> = functions
         .iter()
