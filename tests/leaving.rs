@@ -46,6 +46,48 @@ fn it_names_the_flag_that_it_has() {
 }
 
 #[test]
+fn a_registry_of_another_version_is_left_alone() {
+    let db = installed();
+    let commands: [&[&str]; 5] = [
+        &["plan"],
+        &["install"],
+        &["uninstall", "--yes"],
+        &["drift"],
+        &["doctor"],
+    ];
+    for (change, words, back) in [
+        (
+            "alter table emaj.emaj_relation rename rel_keep_triggers to rel_kept",
+            "column emaj_relation.rel_keep_triggers is missing, column emaj_relation.rel_kept is unknown",
+            "alter table emaj.emaj_relation rename rel_kept to rel_keep_triggers",
+        ),
+        (
+            "alter table emaj.emaj_role rename to emaj_gone",
+            "table emaj_role is missing",
+            "alter table emaj.emaj_gone rename to emaj_role",
+        ),
+        (
+            "alter table emaj.emaj_install rename install_version to install_release",
+            "column emaj_install.install_version is missing",
+            "alter table emaj.emaj_install rename install_release to install_version",
+        ),
+    ] {
+        db.psql(change);
+        for command in commands {
+            let run = support::emaj(&db).args(command).run().code(4);
+            assert!(
+                run.stderr.contains("was made by another emaj (") && run.stderr.contains(words),
+                "{run}"
+            );
+            assert!(run.stderr.contains("there is no upgrade of a registry yet"), "{run}");
+        }
+        db.psql(back);
+    }
+    support::emaj(&db).args(["plan", "--detailed-exitcode"]).run().code(0);
+    uninstall(&db).ok();
+}
+
+#[test]
 fn it_stops_for_every_object_of_somebody_else() {
     let db = installed();
     let log = db.psql("select rel_log from emaj.emaj_relation where rel_name = 'a'");

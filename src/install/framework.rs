@@ -124,3 +124,15 @@ fn drop_function(schema: &str, name: &str, arguments: &str) -> String {
         quote_ident(name)
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_registry_is_what_its_template_makes() {
+        let mut listed = REGISTRY.to_vec();
+        listed.sort_unstable();
+        assert_eq!(listed, crate::journal::registry::tables());
+    }
+}

@@ -6,6 +6,7 @@ mod groups;
 mod history;
 mod marks;
 mod read;
+pub(crate) mod registry;
 mod rights;
 mod stat;
 mod status;

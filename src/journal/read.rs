@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use postgres::GenericClient;
 use postgres_protocol::escape::escape_identifier;
 
-use super::{Column, Function, Group, Journal, Relation, rights};
+use super::{Column, Function, Group, Journal, Relation, registry, rights};
 use crate::errors::Result;
 use crate::names::QualifiedName;
 use crate::render::{Renderer, parameter_names};
@@ -13,7 +13,7 @@ use crate::render::{Renderer, parameter_names};
 /// Reads the installation in `schema`; `None` when there is none.
 ///
 /// # Errors
-/// Whatever the server answers; lacking rights on the registry among it.
+/// A registry that another version made; whatever the server answers, lacking rights on the registry among it.
 pub fn read(client: &mut impl GenericClient, schema: &str) -> Result<Option<Journal>> {
     let installed: bool = client
         .query_one(
@@ -26,6 +26,8 @@ pub fn read(client: &mut impl GenericClient, schema: &str) -> Result<Option<Jour
         return Ok(None);
     }
     let s = escape_identifier(schema);
+    let renderer = Renderer::new(schema)?;
+    registry::check(client, schema, &renderer)?;
     let row = client.query_one(
         &format!(
             "select install_version, install_system, install_database, install_roles,
@@ -44,7 +46,7 @@ pub fn read(client: &mut impl GenericClient, schema: &str) -> Result<Option<Jour
         relations: relations(client, &s)?,
         ..Journal::default()
     };
-    journal.functions = functions(client, &s, schema)?;
+    journal.functions = functions(client, &s, &renderer)?;
     for row in &client.query(
         "select c.relname::text, c.relkind = 'v',
                 array(select a.attname::text from pg_catalog.pg_attribute a
@@ -70,8 +72,8 @@ pub fn read(client: &mut impl GenericClient, schema: &str) -> Result<Option<Jour
 
 /// Reads the functions in the schema. Of several with one name, emaj's is the one whose parameters are called as its template says; a
 /// capture function has none.
-fn functions(client: &mut impl GenericClient, s: &str, schema: &str) -> Result<BTreeMap<String, Function>> {
-    let framework = Renderer::new(schema)?.functions()?;
+fn functions(client: &mut impl GenericClient, s: &str, renderer: &Renderer) -> Result<BTreeMap<String, Function>> {
+    let framework = renderer.functions()?;
     let mut functions: BTreeMap<String, Function> = BTreeMap::new();
     for row in &client.query(
         "select proname::text, p.oid, prosrc, pg_get_function_identity_arguments(p.oid)
