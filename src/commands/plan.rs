@@ -31,11 +31,12 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     let renderer = Renderer::new(&manifest.schema)?;
     let plan = install::plan(&manifest, &catalog, journal.as_ref(), &renderer)?;
     show(&plan, "--allow-destroy", context)?;
-    Ok(ExitCode::from(if args.detailed_exitcode && !plan.is_empty() {
-        2
-    } else {
-        0
-    }))
+    Ok(exit_code(args.detailed_exitcode, !plan.is_empty()))
+}
+
+/// Returns 2 when there are changes and the caller asked to be told so.
+pub(super) fn exit_code(detailed: bool, changes: bool) -> ExitCode {
+    ExitCode::from(if detailed && changes { 2 } else { 0 })
 }
 
 /// Shows a plan: its steps as data, its notes and its sum as talk. `flag` is what allows it to destroy something.
