@@ -507,6 +507,15 @@ fn a_column_and_a_context_of_one_name_stand_beside_each_other() {
     install(", context: [application_name]");
     assert_eq!(columns(), both);
     back("update s.a set emaj_application_name = 'again'");
+    // Settings whose names come to the same, also as emaj's own.
+    install(
+        ", context: [\"setting:app.user_id\", \"setting:app_user.id\", \"setting:user\", application_name, \"setting:application_name\"]",
+    );
+    db.psql("set app.user_id = 'one'; set app_user.id = 'two'; insert into s.a (v) values ('by settings')");
+    assert_eq!(
+        db.psql("select \"emaj_setting_app.user_id\" || \"emaj_setting_app_user.id\" from emaj.s_a_log where v = 'by settings'"),
+        "onetwo"
+    );
     // And the other way round: the column was there first.
     support::emaj(&db).args(["uninstall", "--yes"]).run().ok();
     install("");

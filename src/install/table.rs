@@ -291,12 +291,7 @@ fn capture<'a>(
     known: Option<&Relation>,
 ) -> Capture<'a> {
     let table = wanted.table;
-    let context: Vec<Extra> = setting
-        .group
-        .context
-        .iter()
-        .map(|column| extra(&column.value))
-        .collect();
+    let context = extras(setting.group);
     let name_parts = [sanitized(&wanted.name.schema), sanitized(&wanted.name.name)];
     let derive = |suffix: &str| derived_name(&[&name_parts[0], &name_parts[1]], suffix, &|name| taken.contains(name));
     let log = known
@@ -390,6 +385,19 @@ fn columns(table: &catalog::Table, context: &[Extra], left: &[&String]) -> Vec<C
     columns.collect()
 }
 
+/// Names the context columns. Two settings may come to one name (`a.b_c`, `a_b.c`): then both keep their dots, whichever comes first.
+fn extras(group: &Group) -> Vec<Extra> {
+    let mut extras: Vec<Extra> = group.context.iter().map(|column| extra(&column.value)).collect();
+    let names: Vec<String> = extras.iter().map(|extra| extra.column.clone()).collect();
+    for (extra, declared) in extras.iter_mut().zip(&group.context) {
+        let shared = names.iter().filter(|name| **name == extra.column).count() > 1;
+        if let (ContextColumn::Setting(name), true) = (&declared.value, shared) {
+            extra.column = derived_name(&["emaj", "setting", name], "", &|_| false);
+        }
+    }
+    extras
+}
+
 fn extra(column: &ContextColumn) -> Extra {
     match column {
         ContextColumn::ApplicationName => Extra {
@@ -403,7 +411,9 @@ fn extra(column: &ContextColumn) -> Extra {
             value: "inet_client_addr()".to_owned(),
         },
         ContextColumn::Setting(name) => Extra {
-            column: derived_name(&["emaj", &name.replace('.', "_")], "", &|_| false),
+            column: derived_name(&["emaj", &name.replace('.', "_")], "", &|name| {
+                OWN_COLUMNS.contains(&name)
+            }),
             r#type: "text",
             value: format!("current_setting({}, true)", quote_literal(name)),
         },
