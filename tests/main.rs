@@ -13,6 +13,7 @@ mod harness;
 mod help;
 mod kills;
 mod ldap_sink;
+mod leaving;
 mod look_commands;
 mod manifest;
 mod manifest_commands;

@@ -10,6 +10,8 @@ mod lag;
 mod marks;
 mod position;
 mod read;
+pub(crate) mod registry;
+mod rights;
 mod sinks;
 mod stat;
 mod status;
@@ -30,6 +32,7 @@ pub use lag::{SinkLag, lag};
 pub use marks::{MarkState, last_mark, marks};
 pub use position::{NoSnapshot, Position, Snapshot};
 pub use read::read;
+pub use rights::{Grants, Named, Right};
 pub use sinks::{
     BindingRecord, LogRecord, SinkRecord, SinkState, bindings_of, logs_of, rewind, set_sink_state, sink_locks,
     sink_named, sinks, structure_of,
@@ -50,15 +53,17 @@ pub struct Journal {
     pub history_retention: Option<String>,
     pub groups: BTreeMap<String, Group>,
     pub relations: Vec<Relation>,
-    /// Functions in the schema: name and body.
+    /// Functions in the schema by name; of several with one name, emaj's.
     pub functions: BTreeMap<String, Function>,
     /// Tables and views in the schema: name and columns.
     pub tables: BTreeMap<String, Vec<String>>,
     pub views: BTreeSet<String>,
     /// Log tables, also of relations that have left their group; a log's capture function has its name.
     pub logs: BTreeSet<String>,
-    /// Roles that may use the schema.
-    pub grantees: BTreeSet<String>,
+    /// Roles that the installed manifests name.
+    pub named: Vec<Named>,
+    /// The rights that roles have, the owner left out.
+    pub grants: BTreeMap<String, Grants>,
 }
 
 /// A function in the installation's schema.
