@@ -13,6 +13,8 @@ mod harness;
 mod help;
 mod kafka_sink;
 mod kills;
+mod ldap_sink;
+mod leaving;
 mod look_commands;
 mod manifest;
 mod manifest_commands;

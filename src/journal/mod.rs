@@ -6,14 +6,18 @@ mod cursor;
 mod failures;
 mod groups;
 mod history;
+mod lag;
 mod marks;
 mod position;
 mod read;
+pub(crate) mod registry;
+mod rights;
 mod sinks;
 mod stat;
 mod status;
 mod verify;
 
+use crate::errors::{Error, Kind};
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::names::QualifiedName;
@@ -24,11 +28,14 @@ pub use failures::{
 };
 pub use groups::{Captured, GroupState, Member, captured, groups, members};
 pub use history::{Event, Wanted, history};
+pub use lag::{SinkLag, lag};
 pub use marks::{MarkState, last_mark, marks};
 pub use position::{NoSnapshot, Position, Snapshot};
 pub use read::read;
+pub use rights::{Grants, Named, Right};
 pub use sinks::{
-    BindingRecord, LogRecord, SinkRecord, SinkState, bindings_of, logs_of, sink_named, sinks, structure_of,
+    BindingRecord, LogRecord, SinkRecord, SinkState, bindings_of, logs_of, rewind, set_sink_state, sink_locks,
+    sink_named, sinks, structure_of,
 };
 pub use stat::{RoleChanges, TableChanges, detailed_log_stat, log_stat};
 pub use status::{GroupStatus, MOST_COUNTED, status};
@@ -46,15 +53,17 @@ pub struct Journal {
     pub history_retention: Option<String>,
     pub groups: BTreeMap<String, Group>,
     pub relations: Vec<Relation>,
-    /// Functions in the schema: name and body.
+    /// Functions in the schema by name; of several with one name, emaj's.
     pub functions: BTreeMap<String, Function>,
     /// Tables and views in the schema: name and columns.
     pub tables: BTreeMap<String, Vec<String>>,
     pub views: BTreeSet<String>,
     /// Log tables, also of relations that have left their group; a log's capture function has its name.
     pub logs: BTreeSet<String>,
-    /// Roles that may use the schema.
-    pub grantees: BTreeSet<String>,
+    /// Roles that the installed manifests name.
+    pub named: Vec<Named>,
+    /// The rights that roles have, the owner left out.
+    pub grants: BTreeMap<String, Grants>,
 }
 
 /// A function in the installation's schema.
@@ -101,4 +110,13 @@ pub struct Column {
     pub attnum: i16,
     pub log: String,
     pub r#type: String,
+}
+
+/// The error of everything that needs an installation where there is none.
+pub fn not_installed(schema: &str) -> Error {
+    Error::message(
+        Kind::NotInstalled,
+        format!("emaj is not installed in schema `{schema}` of this database"),
+    )
+    .hint("`emaj install manifest.yaml` installs it; `--schema` names another schema")
 }

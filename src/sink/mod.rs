@@ -9,6 +9,7 @@ mod delivery;
 mod fault;
 #[cfg(feature = "kafka")]
 mod kafka;
+pub mod ldap;
 mod message;
 #[cfg(feature = "nats")]
 mod nats;
@@ -138,6 +139,7 @@ pub trait Opener: Send + Sync {
 /// All references that lead nowhere, with their places in the manifest.
 pub fn opener(sink: &manifest::Sink, environment: &Environment, _source: &str) -> Result<Box<dyn Opener>> {
     match &sink.kind {
+        SinkKind::Ldap(settings) => ldap::opener(settings, environment),
         SinkKind::Webhook(settings) => webhook::opener(settings, environment),
         #[cfg(feature = "nats")]
         SinkKind::Nats(settings) => nats::opener(settings, environment),

@@ -10,6 +10,7 @@ pub mod nats;
 mod program;
 pub mod receiver;
 mod redact;
+pub mod slapd;
 pub mod sinks;
 pub mod story;
 
