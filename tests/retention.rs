@@ -442,3 +442,28 @@ fn rounds_and_installations_do_not_get_into_each_others_way() {
         nothing_to_change(story);
     });
 }
+
+/// However long nothing may go: a log has eight parts at most, and they are used again.
+#[test]
+fn a_log_has_eight_parts_at_most() {
+    tell(Who::Owner, |story| {
+        story.sql("create table t (id bigserial primary key, v text)");
+        story.install("t");
+        let (empty, definitions) = (story.state(), story.definitions());
+        story.mark("empty");
+        for _ in 0..10 {
+            story.sql("insert into t (v) select repeat('x', 200) from generate_series(1, 6000); update emaj.emaj_relation set rel_rotated = '-infinity'");
+            let done = purge(story);
+            assert_eq!((&done["rows"], &done["later"]), (&0.into(), &0.into()), "{done}");
+        }
+        let parts = "select count(*) || ' ' || count(*) filter (where part_size > 0) from emaj.emaj_relation, emaj._parts(rel_log) where rel_log is not null";
+        assert_eq!(story.ask(parts), "8 8");
+        nothing_to_change(story);
+        story.logged_rollback("empty");
+        story.is(&empty, &definitions, "from eight parts");
+        story.mark("end");
+        story.sql("select emaj.emaj_delete_mark_group('g', mark_name) from (select mark_name from emaj.emaj_mark where mark_name <> 'end' order by mark_id) as m");
+        purge(story);
+        assert_eq!(story.ask(parts), "8 0");
+    });
+}
