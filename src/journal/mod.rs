@@ -2,10 +2,14 @@
 //!
 //! Read whole for a plan; the commands that only show something ask for that alone (`groups`, `marks`, `history`).
 
+mod cursor;
+mod failures;
 mod groups;
 mod history;
 mod marks;
+mod position;
 mod read;
+mod sinks;
 mod stat;
 mod status;
 mod verify;
@@ -14,10 +18,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::names::QualifiedName;
 
+pub use cursor::Cursor;
+pub use failures::{
+    Failure, FailureFilter, FailureState, SetAside, arrived, discard, failed_again, failures, retry, set_aside,
+};
 pub use groups::{Captured, GroupState, Member, captured, groups, members};
 pub use history::{Event, Wanted, history};
 pub use marks::{MarkState, last_mark, marks};
+pub use position::{NoSnapshot, Position, Snapshot};
 pub use read::read;
+pub use sinks::{
+    BindingRecord, LogRecord, SinkRecord, SinkState, bindings_of, logs_of, sink_named, sinks, structure_of,
+};
 pub use stat::{RoleChanges, TableChanges, detailed_log_stat, log_stat};
 pub use status::{GroupStatus, MOST_COUNTED, status};
 pub use verify::{Inconsistency, inconsistencies};

@@ -111,6 +111,10 @@ templates! {
     "stat/detailed",
     "stat/log",
     "stat/window",
+    "stream/alike",
+    "stream/probe",
+    "stream/rows",
+    "stream/window",
     "verify/all",
     "verify/detailed",
 }

@@ -115,6 +115,11 @@ pub trait Opener: Send + Sync {
         1000
     }
 
+    /// Tells whether the place may refuse one delivery and take the next; `false`: it takes all or is down.
+    fn refuses(&self) -> bool {
+        true
+    }
+
     /// Returns where this leads, for people: without secrets.
     fn describe(&self) -> String;
 }
