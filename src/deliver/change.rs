@@ -25,8 +25,6 @@ pub struct Image {
     pub is_new: bool,
     /// The primary key as a JSON array; for a table without one, the image's own address.
     pub key: Arc<str>,
-    /// Images of several keys that belong together: a key was changed in this transaction.
-    pub moved: bool,
     pub row: Row,
 }
 
@@ -138,7 +136,6 @@ mod tests {
             time: Timestamp::UNIX_EPOCH,
             is_new,
             key: key.into(),
-            moved: false,
             row: Row::new(row),
         }
     }

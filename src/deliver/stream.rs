@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use super::change::{Change, Image, net};
 use super::row::Row;
+use super::sources::Sources;
 use crate::errors::Result;
 use crate::journal::{self, LogRecord, Position, Snapshot};
 use crate::pg::{Session, classify};
@@ -28,23 +29,6 @@ const SLICE: Duration = Duration::from_secs(10);
 const MOST_ROWS: usize = 4000;
 /// How many bytes are fetched at once, about.
 const MOST_BYTES: usize = 4 << 20;
-
-/// The tables of a sink and their logs.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Sources {
-    pub tables: Vec<SourceTable>,
-    pub logs: Vec<(usize, LogRecord)>,
-}
-
-/// A bound table.
-#[derive(Debug, Clone)]
-pub(super) struct SourceTable {
-    pub oid: u32,
-    /// The name of the last install, which bindings go by.
-    pub names: super::binding::Table,
-    /// The columns as the newest log has them.
-    pub columns: Vec<String>,
-}
 
 /// A window of the log.
 #[derive(Debug, Clone)]
@@ -145,6 +129,11 @@ impl Stream {
                 .map_err(|error| classify(error, "end reading"))?;
         }
         Ok(())
+    }
+
+    /// Whether a snapshot is held.
+    pub(super) fn is_held(&self) -> bool {
+        self.held.is_some()
     }
 
     /// Gives the session to those who read beside the window, in the same snapshot.
@@ -297,7 +286,7 @@ impl Stream {
             let number = row.get::<_, i32>(0) as usize;
             let (table, log) = &sources.logs[number];
             let position = u64::from(row.get::<_, PgLsn>(2));
-            let text: &str = row.get(9);
+            let text: &str = row.get(8);
             bytes += text.len();
             let image = Image {
                 table: *table,
@@ -307,10 +296,9 @@ impl Stream {
                 time: row.get::<_, Timestamp>(4),
                 is_new: row.get(5),
                 key: row.get::<_, &str>(6).into(),
-                moved: row.get(7),
                 row: Row::new(text),
             };
-            let offset = offset(reading.window.number, position, log.relation, image.txid, row.get(8));
+            let offset = offset(reading.window.number, position, log.relation, image.txid, row.get(7));
             if reading.open.last().is_some_and(|(open, _)| *open != offset) {
                 close(reading, &sources.logs, &mut placed);
             }

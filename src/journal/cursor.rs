@@ -24,6 +24,11 @@ impl Cursor {
         }
     }
 
+    /// Returns the number of the sink in the registry.
+    pub fn sink(&self) -> i32 {
+        self.sink
+    }
+
     /// Puts the window from `from` to `until` on record; it is the window number `window`.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use postgres::types::PgLsn;
 use postgres::{GenericClient, Row};
 use postgres_protocol::escape::escape_identifier;
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use super::position::Position;
 use crate::errors::{Error, Kind, Result};
@@ -64,6 +65,8 @@ pub struct SinkRecord {
     /// When the cursor moved last.
     pub moved: Timestamp,
     pub worker: Option<String>,
+    /// Whether a worker delivers to it at this moment.
+    pub is_taken: bool,
     /// What is wrong at the place, and since when.
     pub fault: Option<(String, Timestamp)>,
 }
@@ -84,9 +87,19 @@ pub struct BindingRecord {
     pub init_total: Option<i64>,
 }
 
+/// Returns the two advisory locks of a sink: that of whoever delivers to it, and that of somebody who wants to take over for a while.
+pub fn sink_locks(schema: &str, sink: i32) -> (i64, i64) {
+    let digest = Sha256::digest(format!("emaj sink {schema}"));
+    let base = i64::from(i32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]])) << 32;
+    (base | i64::from(sink) << 1, base | i64::from(sink) << 1 | 1)
+}
+
 const SINK_COLUMNS: &str = "sink_id, sink_name, sink_manifest, sink_kind, sink_state, sink_reason, sink_window,
     (sink_from).snapshot::text, coalesce((sink_from).txid, 0), (sink_from).lsn, sink_until::text, sink_offset, sink_moved,
-    sink_worker, sink_fault, sink_fault_since";
+    sink_worker, sink_fault, sink_fault_since,
+    array(select (classid::bigint << 32 | objid::bigint) from pg_catalog.pg_locks
+           where locktype = 'advisory' and objsubid = 1 and granted
+             and database = (select oid from pg_catalog.pg_database where datname = current_database()))";
 
 fn position(row: &Row, at: usize) -> Result<Position> {
     let text: String = row.get(at);
@@ -97,8 +110,10 @@ fn position(row: &Row, at: usize) -> Result<Position> {
     })
 }
 
-fn sink(row: &Row) -> Result<SinkRecord> {
+fn sink(schema: &str, row: &Row) -> Result<SinkRecord> {
+    let held: Vec<i64> = row.get(16);
     Ok(SinkRecord {
+        is_taken: held.contains(&sink_locks(schema, row.get(0)).0),
         id: row.get(0),
         name: row.get(1),
         manifest: row.get(2),
@@ -125,7 +140,7 @@ pub fn sinks(client: &mut impl GenericClient, schema: &str) -> Result<Vec<SinkRe
         &format!("select {SINK_COLUMNS} from {s}.emaj_sink order by sink_name"),
         &[],
     )?;
-    rows.iter().map(sink).collect()
+    rows.iter().map(|row| sink(schema, row)).collect()
 }
 
 /// Reads one sink; `None` when it is not installed.
@@ -138,7 +153,7 @@ pub fn sink_named(client: &mut impl GenericClient, schema: &str, name: &str) -> 
         &format!("select {SINK_COLUMNS} from {s}.emaj_sink where sink_name = $1"),
         &[&name],
     )?;
-    row.as_ref().map(sink).transpose()
+    row.as_ref().map(|row| sink(schema, row)).transpose()
 }
 
 /// Reads the bindings that go to a sink, in the order of their names.
@@ -184,6 +199,8 @@ pub struct LogRecord {
     pub oid: u32,
     pub log: String,
     pub columns: Vec<String>,
+    /// The numbers of the columns in the table.
+    pub attnums: Vec<i16>,
     pub key: Vec<String>,
 }
 
@@ -198,7 +215,8 @@ pub fn logs_of(client: &mut impl GenericClient, schema: &str, oids: &[u32]) -> R
             "select rel_id, rel_oid, rel_log,
                     array(select col_name from {s}.emaj_column where col_rel = rel_id order by col_attnum),
                     array(select col_name from unnest(rel_key) with ordinality as k(attnum, place)
-                            join {s}.emaj_column on col_rel = rel_id and col_attnum = attnum order by place)
+                            join {s}.emaj_column on col_rel = rel_id and col_attnum = attnum order by place),
+                    array(select col_attnum from {s}.emaj_column where col_rel = rel_id order by col_attnum)
                from {s}.emaj_relation
                join pg_catalog.pg_class c on c.relname = rel_log and c.relkind = 'r'
                                          and c.relnamespace = $2::text::regnamespace
@@ -215,6 +233,7 @@ pub fn logs_of(client: &mut impl GenericClient, schema: &str, oids: &[u32]) -> R
             log: row.get(2),
             columns: row.get(3),
             key: row.get(4),
+            attnums: row.get(5),
         })
         .collect())
 }
@@ -237,4 +256,41 @@ pub fn structure_of(client: &mut impl GenericClient, schema: &str, sink: &str) -
         &[&sink],
     )?;
     Ok(row.get(0))
+}
+
+/// Lets a person change the state of a sink.
+///
+/// # Errors
+/// Whatever the server answers; nothing is changed when the sink is not installed: then it is `false`.
+pub fn set_sink_state(
+    client: &mut impl GenericClient,
+    schema: &str,
+    sink: &str,
+    state: SinkState,
+    reason: Option<&str>,
+) -> Result<bool> {
+    let s = escape_identifier(schema);
+    let changed = client.execute(
+        &format!("update {s}.emaj_sink set sink_state = $2, sink_reason = $3 where sink_name = $1"),
+        &[&sink, &state.word().to_uppercase(), &reason],
+    )?;
+    Ok(changed == 1)
+}
+
+/// Sets the cursor of a sink back to a mark: everything since is delivered again. The caller holds the sink's lock.
+///
+/// # Errors
+/// Whatever the server answers; `false` when the group has no such mark.
+pub fn rewind(client: &mut impl GenericClient, schema: &str, sink: &str, group: &str, mark: &str) -> Result<bool> {
+    let s = escape_identifier(schema);
+    let changed = client.execute(
+        &format!(
+            "update {s}.emaj_sink
+                set sink_from = mark_position, sink_until = null, sink_offset = null, sink_state = 'ACTIVE', sink_reason = null
+               from {s}.emaj_mark
+              where sink_name = $1 and mark_group = $2 and mark_name = $3"
+        ),
+        &[&sink, &group, &mark],
+    )?;
+    Ok(changed == 1)
 }
