@@ -323,6 +323,19 @@ stories! {
         drift(story, "drop table c; create table c (id int primary key, p_id int references p)", "the table is gone");
     }
 
+    drift_trigger_disabled_on_a_partition(story) {
+        story.sql("create table m (id int primary key, v int) partition by range (id); create table m_low partition of m for values from (0) to (10);
+                   create table m_high partition of m for values from (10) to (20)");
+        story.install("*");
+        story.mark("m");
+        story.sql("alter table m_high disable trigger user; insert into m values (1, 1), (11, 1)");
+        refuses(story, ROLLBACKS, "m: its capture triggers are disabled on");
+        refuses(story, &["emaj_set_mark_group('g', 'x')"], "m_high");
+        story.sql("select emaj.emaj_stop_group('g'); select emaj.emaj_start_group('g', 'again'); insert into m values (12, 1)");
+        assert_eq!(story.ask("select emaj.emaj_rollback_group('g', 'again')"), "1");
+        assert_eq!(story.ask("select count(*) from m"), "2");
+    }
+
     drift_since_a_look_that_found_none(story) {
         begin(story);
         for (at, (drift, reason)) in [
