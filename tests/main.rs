@@ -23,6 +23,7 @@ mod pagila;
 mod plan_laws;
 mod programs;
 mod refusals;
+mod retention;
 mod rights;
 mod rollback_matrix;
 mod sql_api;

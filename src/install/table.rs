@@ -63,6 +63,7 @@ struct Capture<'a> {
     mode: &'static str,
     partitioned: bool,
     log: String,
+    into_log: String,
     guard: Option<String>,
     columns: Vec<Column>,
     attnums: Vec<i16>,
@@ -261,6 +262,13 @@ fn must_begin_anew(
     let Some(there) = known.log.as_ref().and_then(|log| journal.tables.get(log)) else {
         return Some("its log table is gone".to_owned());
     };
+    if known
+        .into
+        .as_ref()
+        .is_none_or(|part| !journal.logs.contains(part) || !journal.tables.contains_key(part))
+    {
+        return Some("the part of its log that is written to is gone".to_owned());
+    }
     for captured in &known.columns {
         match wanted
             .table
@@ -292,7 +300,7 @@ fn capture<'a>(
 ) -> Capture<'a> {
     let table = wanted.table;
     let context = extras(setting.group);
-    let name_parts = [sanitized(&wanted.name.schema), sanitized(&wanted.name.name)];
+    let name_parts = [for_log(&wanted.name.schema), for_log(&wanted.name.name)];
     let derive = |suffix: &str| derived_name(&[&name_parts[0], &name_parts[1]], suffix, &|name| taken.contains(name));
     let log = known
         .and_then(|known| known.log.clone())
@@ -319,6 +327,9 @@ fn capture<'a>(
         table: wanted.name.to_string(),
         mode: wanted.mode.name(),
         partitioned: table.partitioned,
+        into_log: known
+            .and_then(|known| known.into.clone())
+            .unwrap_or_else(|| log.clone()),
         log,
         guard,
         attnums: columns
@@ -358,6 +369,12 @@ fn capture<'a>(
 /// A function body is quoted with `$emaj$`: that must not occur in a name inside it.
 fn sanitized(name: &str) -> String {
     name.replace("$emaj$", "_emaj_")
+}
+
+/// Rotation puts another name in the place of the log's, also inside strings of the capture function: there must be nothing in it that a
+/// string would write in another way.
+fn for_log(name: &str) -> String {
+    sanitized(name).replace(['\'', '\\'], "_")
 }
 
 /// Names the log's columns. Taken are the framework's own names, those of the context, and what is `left` in the log of an earlier one.

@@ -58,7 +58,7 @@ pub struct Journal {
     /// Tables and views in the schema: name and columns.
     pub tables: BTreeMap<String, Vec<String>>,
     pub views: BTreeSet<String>,
-    /// Log tables, also of relations that have left their group; a log's capture function has its name.
+    /// Log tables and the parts that rotation made, also of relations that have left their group; a log's capture function has its name.
     pub logs: BTreeSet<String>,
     /// Roles that the installed manifests name.
     pub named: Vec<Named>,
@@ -96,6 +96,8 @@ pub struct Relation {
     pub priority: i32,
     pub mode: Option<String>,
     pub log: Option<String>,
+    /// The part of the log that is written to: the log itself, or a child of it.
+    pub into: Option<String>,
     pub key: Vec<i16>,
     pub natts: Option<i16>,
     pub keep_triggers: Vec<String>,

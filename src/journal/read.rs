@@ -61,8 +61,15 @@ pub fn read(client: &mut impl GenericClient, schema: &str) -> Result<Option<Jour
         }
     }
     let logs = client.query(
-        &format!("select rel_log from {s}.emaj_relation where rel_log is not null"),
-        &[],
+        &format!(
+            "select rel_log from {s}.emaj_relation where rel_log is not null
+              union
+             select c.relname::text
+               from {s}.emaj_relation
+               join pg_catalog.pg_inherits on inhparent = pg_catalog.to_regclass($1::text || '.' || pg_catalog.quote_ident(rel_log))
+               join pg_catalog.pg_class c on c.oid = inhrelid and c.relnamespace = $1::text::regnamespace"
+        ),
+        &[&s],
     )?;
     journal.logs = logs.iter().map(|row| row.get(0)).collect();
     journal.named = rights::named(client, &s)?;
@@ -145,7 +152,7 @@ fn relations(client: &mut impl GenericClient, s: &str) -> Result<Vec<Relation>> 
     let rows = client.query(
         &format!(
             "select rel_id, rel_group, rel_oid, rel_kind, rel_schema, rel_name, rel_priority, rel_mode, rel_log, rel_key,
-                    rel_natts, rel_keep_triggers, rel_context, rel_guard
+                    rel_natts, rel_keep_triggers, rel_context, rel_guard, rel_into
                from {s}.emaj_relation where rel_ended is null order by rel_id"
         ),
         &[],
@@ -169,6 +176,7 @@ fn relations(client: &mut impl GenericClient, s: &str) -> Result<Vec<Relation>> 
             keep_triggers: row.get(11),
             context: row.get(12),
             guard: row.get(13),
+            into: row.get(14),
             columns: columns.remove(&row.get(0)).unwrap_or_default(),
         })
         .collect())

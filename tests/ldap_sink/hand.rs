@@ -127,14 +127,14 @@ pub fn value(attribute: &str, add: End<'_>, remove: End<'_>) -> Delivery {
 pub fn attribute(target: EntryTarget, name: &str, mode: Mode, values: &[&str]) -> Delivery {
     delivery(
         Some(Event::Update),
-        Action::Attribute {
-            entry: target,
-            attribute: Attribute {
+        Action::Attributes(vec![(
+            target,
+            Attribute {
                 name: name.to_owned(),
                 mode,
                 values: values.iter().map(|value| (*value).to_owned()).collect(),
             },
-        },
+        )]),
     )
 }
 

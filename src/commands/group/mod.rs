@@ -39,8 +39,8 @@ enum Verb {
     Stop(stop::Args),
     /// Empties the logs of stopped groups and forgets their marks
     Reset(Several),
-    /// Removes log rows that no mark and no retention needs
-    Purge(Several),
+    /// Removes log rows that no mark, no retention and no sink needs
+    Purge(purge::Args),
     /// Protects groups against rollbacks
     Protect(Several),
     /// Takes the protection of groups away

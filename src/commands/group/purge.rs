@@ -2,22 +2,88 @@
 
 use std::process::ExitCode;
 
-use super::{Several, call};
-use crate::commands::Context;
-use crate::commands::act::Done;
-use crate::errors::Result;
-use crate::ui::words::count;
+use serde::Serialize;
 
-pub(super) fn run(args: &Several, context: &Context) -> Result<ExitCode> {
-    args.each("purge", context, &|transaction, schema, group| {
-        let sql = call(schema, "emaj_purge_group($1)");
-        let rows: i64 = transaction.query_one(&sql, &[&group])?.get(0);
-        Ok(Some(Done {
-            group: group.to_owned(),
-            done: "purged",
-            mark: None,
-            count: Some(rows),
-            sentence: format!("purged group `{group}`: {} removed", count(rows, "log row")),
-        }))
-    })
+use crate::commands::act::connect;
+use crate::commands::{Context, InstallationArgs, unknown_group};
+use crate::errors::Result;
+use crate::journal;
+use crate::retention::{self, Purged};
+use crate::ui::words::count;
+use crate::ui::{Column, Format, Tabular};
+
+/// Removes log rows that no mark, no retention and no sink needs; log by log, each in a transaction of its own
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Groups [default: all]
+    #[arg(value_name = "GROUP")]
+    groups: Vec<String>,
+    #[command(flatten)]
+    installation: InstallationArgs,
+}
+
+pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
+    let (mut session, schema) = connect(context, &args.installation)?;
+    let known = journal::groups(&mut *session, &schema)?;
+    if let Some(unknown) = args
+        .groups
+        .iter()
+        .find(|name| known.iter().all(|group| group.group != **name))
+    {
+        return Err(unknown_group(unknown, &known));
+    }
+    let done = retention::round(&mut session, &schema, &args.groups)?;
+    if context.output.format() != Format::Table {
+        context.output.data(&Report(done))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for purged in &done {
+        context.output.say(sentence(purged));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn sentence(purged: &Purged) -> String {
+    let mut text = format!(
+        "purged group `{}`: {} removed",
+        purged.group,
+        count(purged.rows.unsigned_abs(), "log row")
+    );
+    if purged.rotated > 0 {
+        text += &format!("; {} rotated", count(purged.rotated.unsigned_abs(), "log"));
+    }
+    if purged.later > 0 {
+        text += &format!(
+            "; {} in use, left for the next time",
+            count(purged.later.unsigned_abs(), "log")
+        );
+    }
+    text
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Report(Vec<Purged>);
+
+impl Tabular for Report {
+    fn columns(&self) -> Vec<Column> {
+        vec![
+            Column::left("group"),
+            Column::right("rows"),
+            Column::right("rotated"),
+            Column::right("later"),
+        ]
+    }
+
+    fn rows(&self) -> Vec<Vec<String>> {
+        let cells = |purged: &Purged| {
+            vec![
+                purged.group.clone(),
+                purged.rows.to_string(),
+                purged.rotated.to_string(),
+                purged.later.to_string(),
+            ]
+        };
+        self.0.iter().map(cells).collect()
+    }
 }
