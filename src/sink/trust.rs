@@ -1,7 +1,6 @@
 //! Whom a TLS connection of a sink trusts: the authorities of `ca_file`, or those of the system.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -49,7 +48,7 @@ fn of_file(file: &Path) -> Result<Vec<CertificateDer<'static>>, Fault> {
 pub(super) fn client(ca_file: Option<&PathBuf>) -> Result<rustls::ClientConfig, Fault> {
     let mut store = rustls::RootCertStore::empty();
     store.add_parsable_certificates(authorities(ca_file)?);
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
     Ok(rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| Fault::down(format!("TLS cannot be set up: {error}")))?
