@@ -7,6 +7,9 @@
 
 mod delivery;
 mod fault;
+mod file;
+mod postgres;
+mod resume;
 
 pub use delivery::{
     Action, Attribute, Delivery, Entry, EntryChange, EntryTarget, Message, Offset, RowChange, ValueChange,
@@ -123,9 +126,10 @@ pub trait Opener: Send + Sync {
 ///
 /// # Errors
 /// All references that lead nowhere, with their places in the manifest.
-#[expect(unused_variables, reason = "the kinds come one by one")]
 pub fn opener(sink: &manifest::Sink, environment: &Environment, source: &str) -> Result<Box<dyn Opener>> {
     match &sink.kind {
+        manifest::SinkKind::Postgres(database) => postgres::opener(&sink.name, database, environment, source),
+        manifest::SinkKind::File(file) => file::opener(&sink.name, file, environment, source),
         kind => Err(crate::errors::Error::message(
             crate::errors::Kind::Failed,
             format!("this build cannot deliver to a sink of the kind `{}`", kind.word()),

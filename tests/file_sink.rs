@@ -1,0 +1,1 @@
+//! The sink `file`, asked directly: each delivery is in the file once, whatever is cut, killed or full.
