@@ -39,6 +39,16 @@ pub enum Command {
     Install(commands::install::Args),
     /// Takes everything that emaj made out of the database; the tables stay
     Uninstall(commands::uninstall::Args),
+    /// Sends the rows that were there before to the sinks
+    Init(commands::init::Args),
+    /// Delivers changes to the sinks
+    Run(commands::run::Args),
+    /// Shows sinks, tests, pauses and resumes them
+    Sink(commands::sink::Args),
+    /// Shows what sinks did not take, has it tried again or discards it
+    Failures(commands::failures::Args),
+    /// Delivers again what a sink was delivered since a mark
+    Replay(commands::replay::Args),
     /// Shows groups of tables, starts and stops them
     Group(commands::group::Args),
     /// Sets marks, moments that a group can be rolled back to, and shows them
@@ -89,6 +99,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
         Command::Plan(args) => commands::plan::run(args, &context),
         Command::Install(args) => commands::install::run(args, &context),
         Command::Uninstall(args) => commands::uninstall::run(args, &context),
+        Command::Init(args) => commands::init::run(args, &context),
+        Command::Run(args) => commands::run::run(args, &context),
+        Command::Sink(args) => commands::sink::run(args, &context),
+        Command::Failures(args) => commands::failures::run(args, &context),
+        Command::Replay(args) => commands::replay::run(args, &context),
         Command::Group(args) => commands::group::run(args, &context),
         Command::Mark(args) => commands::mark::run(args, &context),
         Command::Rollback(args) => commands::rollback::run(args, &context),

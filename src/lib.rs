@@ -17,6 +17,7 @@ pub mod catalog;
 pub mod cli;
 pub mod cluster;
 pub mod commands;
+pub mod deliver;
 pub mod demo;
 pub mod errors;
 pub mod install;

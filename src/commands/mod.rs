@@ -7,16 +7,21 @@ pub mod completions;
 pub mod demo;
 pub mod doctor;
 pub mod drift;
+pub mod failures;
 pub mod group;
 pub mod history;
+pub mod init;
 pub mod install;
 pub mod man;
 pub mod mark;
 pub mod new;
 pub mod plan;
 pub mod release;
+pub mod replay;
 pub mod rollback;
+pub mod run;
 pub mod schema;
+pub mod sink;
 pub mod snap;
 pub mod stat;
 pub mod status;
@@ -32,6 +37,7 @@ use clap::Args;
 use crate::errors::{Error, Kind, Result};
 use crate::install::Locking;
 use crate::journal::GroupState;
+pub use crate::journal::not_installed;
 use crate::manifest::{self, Manifest};
 use crate::pg::{self, Environment, Given, Notice, Prompt, Session};
 use crate::ui::Output;
@@ -241,15 +247,6 @@ impl Context {
             ),
         }
     }
-}
-
-/// The error of everything that needs an installation where there is none.
-pub fn not_installed(schema: &str) -> Error {
-    Error::message(
-        Kind::NotInstalled,
-        format!("emaj is not installed in schema `{schema}` of this database"),
-    )
-    .hint("`emaj install manifest.yaml` installs it; `--schema` names another schema")
 }
 
 /// The error of a group that is not there; it names the nearest, else all.

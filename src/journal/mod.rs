@@ -2,22 +2,38 @@
 //!
 //! Read whole for a plan; the commands that only show something ask for that alone (`groups`, `marks`, `history`).
 
+mod cursor;
+mod failures;
 mod groups;
 mod history;
+mod lag;
 mod marks;
+mod position;
 mod read;
+mod sinks;
 mod stat;
 mod status;
 mod verify;
 
+use crate::errors::{Error, Kind};
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::names::QualifiedName;
 
+pub use cursor::Cursor;
+pub use failures::{
+    Failure, FailureFilter, FailureState, SetAside, arrived, discard, failed_again, failures, retry, set_aside,
+};
 pub use groups::{Captured, GroupState, Member, captured, groups, members};
 pub use history::{Event, Wanted, history};
+pub use lag::{SinkLag, lag};
 pub use marks::{MarkState, last_mark, marks};
+pub use position::{NoSnapshot, Position, Snapshot};
 pub use read::read;
+pub use sinks::{
+    BindingRecord, LogRecord, SinkRecord, SinkState, bindings_of, logs_of, rewind, set_sink_state, sink_locks,
+    sink_named, sinks, structure_of,
+};
 pub use stat::{RoleChanges, TableChanges, detailed_log_stat, log_stat};
 pub use status::{GroupStatus, MOST_COUNTED, status};
 pub use verify::{Inconsistency, inconsistencies};
@@ -89,4 +105,13 @@ pub struct Column {
     pub attnum: i16,
     pub log: String,
     pub r#type: String,
+}
+
+/// The error of everything that needs an installation where there is none.
+pub fn not_installed(schema: &str) -> Error {
+    Error::message(
+        Kind::NotInstalled,
+        format!("emaj is not installed in schema `{schema}` of this database"),
+    )
+    .hint("`emaj install manifest.yaml` installs it; `--schema` names another schema")
 }

@@ -74,6 +74,7 @@ fn group(group: &Named<'_>) -> Option<Group> {
             .iter()
             .map(table_options)
             .collect::<Option<_>>()?,
+        implicit: false,
     })
 }
 

@@ -78,6 +78,7 @@ pub(super) fn sink(sink: &Named<'_>) -> Option<Sink> {
     };
     Some(Sink {
         name: sink.name.clone(),
+        max_lag: sink.item.text_at("max_lag").map(|text| text.map(str::to_owned)),
         kind,
     })
 }

@@ -12,6 +12,8 @@ use crate::names::QualifiedName;
 #[derive(Debug, Clone)]
 pub struct Sink {
     pub name: Located<String>,
+    /// An interval that PostgreSQL reads: how long the log waits for a sink that does not move; `None`: for ever.
+    pub max_lag: Option<Located<String>>,
     pub kind: SinkKind,
 }
 
@@ -131,6 +133,17 @@ pub enum Event {
     Delete,
 }
 
+impl Event {
+    /// Returns the word of the manifest.
+    pub fn word(self) -> &'static str {
+        match self {
+            Event::Insert => "insert",
+            Event::Update => "update",
+            Event::Delete => "delete",
+        }
+    }
+}
+
 /// What is made of a row.
 #[derive(Debug, Clone)]
 pub enum BindingKind {
@@ -236,6 +249,17 @@ pub enum Mode {
     Merge,
 }
 
+impl Mode {
+    /// Returns the word of the manifest.
+    pub fn word(self) -> &'static str {
+        match self {
+            Mode::Force => "force",
+            Mode::Keep => "keep",
+            Mode::Merge => "merge",
+        }
+    }
+}
+
 /// How to find an entry of a directory.
 #[derive(Debug, Clone)]
 pub enum EntryRef {
@@ -254,6 +278,17 @@ pub enum Scope {
     One,
     #[default]
     Sub,
+}
+
+impl Scope {
+    /// Returns the word of the manifest.
+    pub fn word(self) -> &'static str {
+        match self {
+            Scope::Base => "base",
+            Scope::One => "one",
+            Scope::Sub => "sub",
+        }
+    }
 }
 
 /// A message to a broker, a web service or a file.

@@ -3,7 +3,7 @@
 //! A [`Manifest`] comes out of [`super::load`] only. What could still turn out wrong against the database keeps its
 //! place in the file ([`Located`]), so that the planner can point at it.
 
-use super::delivery::{Binding, Sink};
+use super::delivery::{Binding, BindingKind, Sink};
 use super::shape::Wrong;
 use super::source::{Located, Place};
 use super::text::{Env, SecretText, Text};
@@ -37,6 +37,15 @@ impl Manifest {
 
     pub fn binding(&self, name: &str) -> Option<&Binding> {
         self.bindings.iter().find(|binding| *binding.name == name)
+    }
+
+    /// Returns the functions that bindings call inside the transaction.
+    pub fn called(&self) -> Vec<&QualifiedName> {
+        let functions = self.bindings.iter().map(|binding| match &binding.kind {
+            BindingKind::Sql { function, .. } => Some(&function.value),
+            _ => None,
+        });
+        functions.flatten().collect()
     }
 }
 
@@ -106,6 +115,8 @@ pub struct Group {
     /// An interval that PostgreSQL reads: how long log rows stay when no mark needs them.
     pub retention: Option<Located<String>>,
     pub table_options: Vec<TableOptions>,
+    /// Made by the program for bound tables that no group selects; no file says so.
+    pub implicit: bool,
 }
 
 impl Group {

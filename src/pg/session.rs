@@ -94,6 +94,11 @@ impl Session {
         &self.here
     }
 
+    /// Returns the settings as they were given, with the password that was typed: they lead to whichever server answers.
+    pub fn wanted(&self) -> &Settings {
+        &self.wanted
+    }
+
     /// Returns whether the connection is encrypted.
     pub fn is_encrypted(&self) -> bool {
         self.tls.is_some()

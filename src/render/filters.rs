@@ -34,6 +34,9 @@ pub(super) fn register(environment: &mut Environment<'static>) {
     environment.add_filter("attnums", |values: Vec<i64>| {
         array(values.iter().map(ToString::to_string), "smallint")
     });
+    environment.add_filter("txids", |values: Vec<i64>| {
+        array(values.iter().map(ToString::to_string), "bigint")
+    });
     environment.add_filter("oids", |values: Vec<u32>| {
         array(values.iter().map(ToString::to_string), "oid")
     });

@@ -113,6 +113,10 @@ templates! {
     "stat/detailed",
     "stat/log",
     "stat/window",
+    "stream/alike",
+    "stream/probe",
+    "stream/rows",
+    "stream/window",
     "verify/all",
     "verify/detailed",
 }

@@ -28,11 +28,8 @@ pub struct Delivery {
 pub enum Action {
     Entry(EntryChange),
     Value(ValueChange),
-    /// The values of one attribute, from a query.
-    Attribute {
-        entry: EntryTarget,
-        attribute: Attribute,
-    },
+    /// The values of an attribute, from a query: of one entry, or of two when the row belongs to another one now.
+    Attributes(Vec<(EntryTarget, Attribute)>),
     Message(Message),
     Row(RowChange),
 }

@@ -2,6 +2,7 @@
 //!
 //! One table a protocol says which answer causes what; each is here, so that they can be read side by side.
 
+use std::time::Duration;
 use std::{fmt, io};
 
 use crate::pg::ServerError;
@@ -22,6 +23,8 @@ pub enum Verdict {
 pub struct Fault {
     pub verdict: Verdict,
     pub reason: String,
+    /// The place asked for this much time (`Retry-After`).
+    pub pause: Option<Duration>,
 }
 
 impl Fault {
@@ -29,6 +32,7 @@ impl Fault {
         Fault {
             verdict: Verdict::Later,
             reason: reason.to_string(),
+            pause: None,
         }
     }
 
@@ -36,6 +40,7 @@ impl Fault {
         Fault {
             verdict: Verdict::Never,
             reason: reason.to_string(),
+            pause: None,
         }
     }
 
@@ -43,7 +48,100 @@ impl Fault {
         Fault {
             verdict: Verdict::Down,
             reason: reason.to_string(),
+            pause: None,
         }
+    }
+}
+
+/// What an HTTP status causes. `Never` is about what this event holds; `Down` is an answer that every other event would get as well,
+/// and `Later` what may be about this one or may pass.
+const HTTP: &[(u16, Verdict)] = &[
+    (400, Verdict::Never),
+    (401, Verdict::Down),
+    (402, Verdict::Down),
+    (403, Verdict::Down),
+    // A wrong URL, or a method that the place does not know: nothing that an event could help.
+    (404, Verdict::Down),
+    (405, Verdict::Down),
+    (407, Verdict::Down),
+    (408, Verdict::Later),
+    (409, Verdict::Later),
+    (410, Verdict::Down),
+    (413, Verdict::Never),
+    (415, Verdict::Never),
+    (421, Verdict::Down),
+    (422, Verdict::Never),
+    (423, Verdict::Later),
+    (425, Verdict::Later),
+    (426, Verdict::Down),
+    // It counts the requests of all events.
+    (429, Verdict::Down),
+    (431, Verdict::Never),
+    (451, Verdict::Down),
+    // One event may be what its program stumbles over: the others go on.
+    (500, Verdict::Later),
+    (501, Verdict::Down),
+    (502, Verdict::Down),
+    (503, Verdict::Down),
+    (504, Verdict::Down),
+    (507, Verdict::Down),
+    (511, Verdict::Down),
+];
+
+/// Returns what an HTTP status that is not 2xx causes. Redirects are not followed: the URL is to be corrected. An unknown
+/// refusal of the client's doing is about the event, any other one is tried again.
+pub(super) fn http(status: u16) -> Verdict {
+    match HTTP.iter().find(|(known, _)| *known == status) {
+        Some((_, verdict)) => *verdict,
+        None => match status {
+            100..400 => Verdict::Down,
+            400..500 => Verdict::Never,
+            _ => Verdict::Later,
+        },
+    }
+}
+
+/// What JetStream's refusals of a message cause, by `err_code`. (The names are those of the server's list of errors.)
+#[cfg(feature = "nats")]
+const JETSTREAM: &[(u64, &str, Verdict)] = &[
+    (10008, "JSClusterNotAvailErr", Verdict::Down),
+    (10009, "JSClusterNotLeaderErr", Verdict::Down),
+    (10023, "JSInsufficientResourcesErr", Verdict::Down),
+    (10039, "JSNotEnabledForAccountErr", Verdict::Down),
+    (10047, "JSStorageResourcesExceededErr", Verdict::Down),
+    (10054, "JSStreamMessageExceedsMaximumErr", Verdict::Never),
+    (10059, "JSStreamNotFoundErr", Verdict::Down),
+    (10060, "JSStreamNotMatchErr", Verdict::Down),
+    (10076, "JSNotEnabledErr", Verdict::Down),
+    // Full, with `discard: new`.
+    (10077, "JSStreamStoreFailedF", Verdict::Down),
+    (10097, "JSStreamHeaderExceedsMaximumErr", Verdict::Never),
+    (10109, "JSStreamSealedErr", Verdict::Down),
+];
+
+/// Returns what a refusal of JetStream causes. An unknown one is tried again: that loses nothing, and is seen.
+#[cfg(feature = "nats")]
+pub(super) fn jetstream(code: u64) -> Verdict {
+    let known = JETSTREAM.iter().find(|(known, ..)| *known == code);
+    known.map_or(Verdict::Later, |(.., verdict)| *verdict)
+}
+
+/// Returns what an error code of Kafka causes.
+#[cfg(feature = "kafka")]
+pub(super) fn kafka(code: rskafka::client::error::ProtocolError) -> Verdict {
+    use rskafka::client::error::ProtocolError as Code;
+    match code {
+        // About what the record holds.
+        Code::MessageTooLarge
+        | Code::RecordListTooLarge
+        | Code::InvalidRecord
+        | Code::InvalidTopicException
+        | Code::InvalidTimestamp
+        | Code::PolicyViolation => Verdict::Never,
+        // Damaged on its way.
+        Code::CorruptMessage => Verdict::Later,
+        // About the topic, the login, the cluster: others would get the same answer.
+        _ => Verdict::Down,
     }
 }
 
@@ -102,6 +200,7 @@ pub(super) fn of_postgres(error: &postgres::Error) -> Fault {
     Fault {
         verdict,
         reason: format!("{server} (SQLSTATE {})", server.code),
+        pause: None,
     }
 }
 

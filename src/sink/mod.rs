@@ -8,8 +8,16 @@
 mod delivery;
 mod fault;
 mod file;
+#[cfg(feature = "kafka")]
+mod kafka;
+mod message;
+#[cfg(feature = "nats")]
+mod nats;
 mod postgres;
 mod resume;
+mod settings;
+mod trust;
+mod webhook;
 
 pub use delivery::{
     Action, Attribute, Delivery, Entry, EntryChange, EntryTarget, Message, Offset, RowChange, ValueChange,
@@ -17,7 +25,7 @@ pub use delivery::{
 pub use fault::{Fault, Verdict};
 
 use crate::errors::Result;
-use crate::manifest;
+use crate::manifest::{self, SinkKind};
 use crate::pg::Environment;
 
 /// What became of one delivery.
@@ -118,6 +126,11 @@ pub trait Opener: Send + Sync {
         1000
     }
 
+    /// Tells whether the place may refuse one delivery and take the next; `false`: it takes all or is down.
+    fn refuses(&self) -> bool {
+        true
+    }
+
     /// Returns where this leads, for people: without secrets.
     fn describe(&self) -> String;
 }
@@ -128,8 +141,13 @@ pub trait Opener: Send + Sync {
 /// All references that lead nowhere, with their places in the manifest.
 pub fn opener(sink: &manifest::Sink, environment: &Environment, source: &str) -> Result<Box<dyn Opener>> {
     match &sink.kind {
-        manifest::SinkKind::Postgres(database) => postgres::opener(&sink.name, database, environment, source),
-        manifest::SinkKind::File(file) => file::opener(&sink.name, file, environment, source),
+        SinkKind::Postgres(database) => postgres::opener(&sink.name, database, environment, source),
+        SinkKind::Webhook(settings) => webhook::opener(settings, environment),
+        #[cfg(feature = "nats")]
+        SinkKind::Nats(settings) => nats::opener(settings, environment),
+        #[cfg(feature = "kafka")]
+        SinkKind::Kafka(settings) => kafka::opener(settings, environment),
+        SinkKind::File(file) => file::opener(&sink.name, file, environment, source),
         kind => Err(crate::errors::Error::message(
             crate::errors::Kind::Failed,
             format!("this build cannot deliver to a sink of the kind `{}`", kind.word()),

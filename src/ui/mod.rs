@@ -8,6 +8,7 @@
 mod confirm;
 mod error;
 mod format;
+pub mod logging;
 mod output;
 mod progress;
 mod table;

@@ -46,6 +46,11 @@ impl Output {
         self.format
     }
 
+    /// Returns whether only data and errors are wanted.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// Refuses the format that was asked for, unless it is one of these. Commands call it before they do anything.
     pub fn accept(&self, supported: &[Format]) -> Result<()> {
         self.format.one_of(supported)

@@ -1,6 +1,6 @@
 //! The keys of sinks: one record for each kind.
 
-use super::super::kinds::{BROKER, HTTP_URL, LDAP_URL, NATS_URL, SETTING, WORD};
+use super::super::kinds::{BROKER, HTTP_URL, INTERVAL, LDAP_URL, NATS_URL, SETTING, WORD};
 use super::super::shape::{Key, Record, Shape};
 use super::{DATABASE, SECRET_TEXT, SETTING_TEXT, key, required};
 
@@ -14,6 +14,11 @@ pub(super) static SINK: Shape = Shape::Record(&Record {
         key("nats", Shape::Record(&NATS), "a NATS server with JetStream"),
         key("kafka", Shape::Record(&KAFKA), "a Kafka cluster"),
         key("file", Shape::Record(&FILE), "a file of JSON lines"),
+        key(
+            "max_lag",
+            Shape::Text(&INTERVAL),
+            "how long the log waits for a sink that does not move; for ever if not given",
+        ),
     ],
 });
 

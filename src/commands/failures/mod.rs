@@ -1,0 +1,211 @@
+//! `emaj failures`: what sinks did not take.
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use serde::Serialize;
+
+use super::act::connect;
+use super::{Context, InstallationArgs};
+use crate::errors::{Error, Kind, Result};
+use crate::journal::{self, Failure, FailureFilter};
+use crate::ui::words::{count, moment};
+use crate::ui::{Column, Tabular};
+
+/// Shows what sinks did not take, has it tried again or discards it
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Lists what is set aside, in order; what waits behind an earlier change of its key too
+    List(Chosen),
+    /// Shows changes that are set aside, with the values of their rows
+    Show(Chosen),
+    /// Has changes tried again by the worker, each key in its order
+    Retry(ChosenOrAll),
+    /// Discards changes: they will never arrive
+    Discard(ChosenOrAll),
+}
+
+/// Which changes.
+#[derive(Debug, clap::Args)]
+struct Chosen {
+    /// Only these, by their numbers
+    #[arg(value_name = "ID")]
+    ids: Vec<i64>,
+    /// Only those of this sink
+    #[arg(long)]
+    sink: Option<String>,
+    /// Only those of this binding
+    #[arg(long)]
+    binding: Option<String>,
+    /// Only those of this key, a JSON array as `list` shows it
+    #[arg(long)]
+    key: Option<String>,
+    #[command(flatten)]
+    installation: InstallationArgs,
+}
+
+/// Which changes, where none named must not mean all.
+#[derive(Debug, clap::Args)]
+struct ChosenOrAll {
+    #[command(flatten)]
+    chosen: Chosen,
+    /// All of them
+    #[arg(long)]
+    all: bool,
+    /// Do not ask
+    #[arg(long, short = 'y')]
+    yes: bool,
+}
+
+impl Chosen {
+    fn filter(&self) -> FailureFilter<'_> {
+        FailureFilter {
+            sink: self.sink.as_deref(),
+            binding: self.binding.as_deref(),
+            key: self.key.as_deref(),
+            ids: &self.ids,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.ids.is_empty() && self.sink.is_none() && self.binding.is_none() && self.key.is_none()
+    }
+}
+
+pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
+    match args.verb {
+        Verb::List(chosen) => {
+            let (mut session, schema) = connect(context, &chosen.installation)?;
+            let found = journal::failures(&mut *session, &schema, &chosen.filter())?;
+            context.output.data(&List(found))?;
+        }
+        Verb::Show(chosen) => {
+            let (mut session, schema) = connect(context, &chosen.installation)?;
+            let found = journal::failures(&mut *session, &schema, &chosen.filter())?;
+            context
+                .output
+                .data(&Shown(found.into_iter().map(Whole::from).collect()))?;
+        }
+        Verb::Retry(args) => {
+            args.check()?;
+            let (mut session, schema) = connect(context, &args.chosen.installation)?;
+            let keys = journal::retry(&mut *session, &schema, &args.chosen.filter())?;
+            context.output.say(format!(
+                "{} will be tried again by the worker",
+                count(keys as u64, "key")
+            ));
+        }
+        Verb::Discard(args) => {
+            args.check()?;
+            let (mut session, schema) = connect(context, &args.chosen.installation)?;
+            let found = journal::failures(&mut *session, &schema, &args.chosen.filter())?.len();
+            let question = format!("discard {}? They will never arrive", count(found as u64, "change"));
+            context.output.confirm(&question, args.yes)?;
+            let gone = journal::discard(&mut *session, &schema, &args.chosen.filter())?;
+            context.output.say(format!("discarded {}", count(gone, "change")));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl ChosenOrAll {
+    fn check(&self) -> Result<()> {
+        match self.chosen.is_empty() && !self.all {
+            true => Err(Error::message(Kind::Usage, "it is not said which changes are meant")
+                .hint("name their numbers, `--sink`, `--binding` or `--key`; or say `--all`")),
+            false => Ok(()),
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct List(Vec<Failure>);
+
+impl Tabular for List {
+    fn columns(&self) -> Vec<Column> {
+        vec![
+            Column::right("id"),
+            Column::left("sink"),
+            Column::left("binding"),
+            Column::left("key"),
+            Column::left("state"),
+            Column::right("attempts"),
+            Column::left("since"),
+            Column::left("reason"),
+        ]
+    }
+
+    fn rows(&self) -> Vec<Vec<String>> {
+        let cells = |failure: &Failure| {
+            vec![
+                failure.id.to_string(),
+                failure.sink.clone(),
+                failure.binding.clone(),
+                failure.key.clone(),
+                failure.state.word().to_owned(),
+                failure.attempts.to_string(),
+                moment(failure.time),
+                failure.reason.clone().unwrap_or_default(),
+            ]
+        };
+        self.0.iter().map(cells).collect()
+    }
+}
+
+/// A change with the rows it has.
+#[derive(Serialize)]
+struct Whole {
+    #[serde(flatten)]
+    failure: Failure,
+    old: Option<String>,
+    row: Option<String>,
+}
+
+impl From<Failure> for Whole {
+    fn from(failure: Failure) -> Self {
+        let row = |name: &str| failure.change[name].as_str().map(str::to_owned);
+        Whole {
+            old: row("old"),
+            row: row("new"),
+            failure,
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Shown(Vec<Whole>);
+
+impl Tabular for Shown {
+    fn columns(&self) -> Vec<Column> {
+        vec![
+            Column::right("id"),
+            Column::left("binding"),
+            Column::left("state"),
+            Column::left("reason"),
+            Column::left("old"),
+            Column::left("row"),
+        ]
+    }
+
+    fn rows(&self) -> Vec<Vec<String>> {
+        let cells = |whole: &Whole| {
+            vec![
+                whole.failure.id.to_string(),
+                whole.failure.binding.clone(),
+                whole.failure.state.word().to_owned(),
+                whole.failure.reason.clone().unwrap_or_default(),
+                whole.old.clone().unwrap_or_default(),
+                whole.row.clone().unwrap_or_default(),
+            ]
+        };
+        self.0.iter().map(cells).collect()
+    }
+}

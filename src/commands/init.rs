@@ -1,0 +1,104 @@
+//! `emaj init`: sends the rows that were there before to the sinks.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::run::{check_names, set_aside, stop_at_signals};
+use super::{Context, ManifestArgs, parse_duration};
+use crate::deliver::{self, Initial, Status, Stop};
+use crate::errors::{Error, Kind, Result};
+use crate::ui::logging::{self, LogFormat};
+use crate::ui::words::{count, count_as};
+
+/// Sends the rows that are in the bound tables to the sinks, beside the changes that go on; what is there already stays. Killed, it goes on
+/// where it was when it is started again
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    manifest: ManifestArgs,
+    /// Only this binding; may be given several times
+    #[arg(long, value_name = "BINDING")]
+    binding: Vec<String>,
+    /// Take away what has no row any more, afterwards; `max_deletes` of the binding is the limit
+    #[arg(long)]
+    prune: bool,
+    /// Show what would be written (LDIF for a directory), and with --prune what would be taken away; change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Begin with the first row, though an earlier run was not finished
+    #[arg(long)]
+    restart: bool,
+    /// How long a sink may be out of reach
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
+    wait: Duration,
+}
+
+pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
+    let manifest = context.load(&args.manifest.manifest)?;
+    check_names(&manifest, &[])?;
+    logging::begin(LogFormat::Text, true);
+    let mut session = context.connect(Some(&manifest))?;
+    let initial = Initial {
+        bindings: args.binding.clone(),
+        prune: args.prune,
+        restart: args.restart,
+        patience: args.wait,
+    };
+    let chosen = deliver::choose(&manifest, &initial.bindings)?;
+    if args.dry_run {
+        let output = context.output.clone();
+        let mut show = |text: &str| output.text(text);
+        let shown = deliver::preview(
+            &manifest,
+            &mut session,
+            &context.environment,
+            &chosen,
+            args.prune,
+            &mut show,
+        )?;
+        context.output.say(format!("{} would be sent", count(shown, "change")));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let stop = Stop::default();
+    stop_at_signals(&stop)?;
+    let status = Status::default();
+    let total = deliver::begin(&manifest, &mut session, &chosen, args.restart)?;
+    let bar = context.output.progress("send rows", total);
+    let done = deliver::initialise(
+        &manifest,
+        &mut session,
+        &context.environment,
+        &initial,
+        &chosen,
+        &status,
+        &stop,
+        &|rows| bar.advance(rows),
+    )?;
+    drop(bar);
+    if stop.is_set() {
+        return Err(Error::message(Kind::Interrupted, "interrupted; what was sent is sent")
+            .hint("`emaj init` goes on where it was"));
+    }
+    context.output.say(format!(
+        "sent {}: {} written, the others were there",
+        count(done.rows, "row"),
+        done.written
+    ));
+    if args.prune {
+        context.output.say(format!(
+            "took away {}",
+            count_as(done.pruned, "thing that had no row", "things that had no row")
+        ));
+    }
+    let sinks: Vec<String> = Vec::new();
+    match set_aside(&mut session, &manifest, &sinks)? {
+        0 => Ok(ExitCode::SUCCESS),
+        number => {
+            context
+                .output
+                .warn(format!("{} set aside", count(number as u64, "change")));
+            context.output.hint("`emaj failures list` shows them");
+            Ok(ExitCode::from(Kind::PartlyDone.exit_code()))
+        }
+    }
+}

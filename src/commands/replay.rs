@@ -1,0 +1,64 @@
+//! `emaj replay`: delivers again what a sink was delivered since a mark.
+
+use std::process::ExitCode;
+
+use super::act::connect;
+use super::sink::unknown_sink;
+use super::{Context, InstallationArgs};
+use crate::deliver::source_group;
+use crate::errors::{Error, Kind, Result};
+use crate::journal;
+
+/// Sets the cursor of a sink back to a mark: the worker delivers everything since once more, with the same ids
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The sink
+    sink: String,
+    /// The mark; EMAJ_LAST_MARK is the last one
+    #[arg(long, value_name = "MARK")]
+    from: String,
+    /// The group that the mark belongs to; need not be said when the sink's tables are all in one
+    #[arg(long, value_name = "GROUP")]
+    group: Option<String>,
+    /// Do not ask
+    #[arg(long, short = 'y')]
+    yes: bool,
+    #[command(flatten)]
+    installation: InstallationArgs,
+}
+
+pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
+    let (mut session, schema) = connect(context, &args.installation)?;
+    let Some(sink) = journal::sink_named(&mut *session, &schema, &args.sink)? else {
+        return Err(unknown_sink(&mut session, &schema, &args.sink));
+    };
+    let group = match args.group {
+        Some(group) => group,
+        None => source_group(&mut session, &schema, &args.sink)?,
+    };
+    let mark = match args.from.as_str() {
+        "EMAJ_LAST_MARK" => journal::last_mark(&mut *session, &schema, &group)?.unwrap_or(args.from),
+        _ => args.from,
+    };
+    context.output.confirm(
+        &format!(
+            "deliver everything since mark `{mark}` of group `{group}` to sink `{}` again?",
+            args.sink
+        ),
+        args.yes,
+    )?;
+    // Whoever delivers lets go when somebody claims the sink.
+    let (courier, claim) = journal::sink_locks(&schema, sink.id);
+    session.execute("select pg_advisory_lock($1), pg_advisory_lock($2)", &[&claim, &courier])?;
+    if !journal::rewind(&mut *session, &schema, &args.sink, &group, &mark)? {
+        return Err(
+            Error::message(Kind::Refused, format!("group `{group}` has no mark `{mark}`"))
+                .hint(format!("`emaj mark list {group}` shows its marks")),
+        );
+    }
+    context.output.say(format!(
+        "sink `{}` is delivered to again from mark `{mark}` on",
+        args.sink
+    ));
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,78 @@
+//! `emaj sink pause` and `emaj sink resume`.
+
+use std::process::ExitCode;
+
+use crate::commands::act::connect;
+use crate::commands::{Context, InstallationArgs};
+use crate::deliver::DELETES_ALLOWED;
+use crate::errors::{Error, Kind, Result};
+use crate::journal::{self, SinkState};
+use crate::pg::Session;
+
+/// Which sink
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The sink
+    sink: String,
+    #[command(flatten)]
+    installation: InstallationArgs,
+}
+
+/// Which sink, and why
+#[derive(Debug, clap::Args)]
+pub(super) struct PauseArgs {
+    #[command(flatten)]
+    which: Args,
+    /// Why, for those who will wonder
+    #[arg(long, value_name = "TEXT")]
+    because: Option<String>,
+}
+
+pub(super) fn pause(args: &PauseArgs, context: &Context) -> Result<ExitCode> {
+    let (mut session, schema) = connect(context, &args.which.installation)?;
+    let reason = args.because.as_deref().unwrap_or("paused by hand");
+    set(&mut session, &schema, &args.which.sink, SinkState::Paused, Some(reason))?;
+    context.output.say(format!(
+        "sink `{}` is paused; its changes wait in the log",
+        args.which.sink
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn resume(args: &Args, context: &Context) -> Result<ExitCode> {
+    let (mut session, schema) = connect(context, &args.installation)?;
+    let sink = journal::sink_named(&mut *session, &schema, &args.sink)?;
+    let reason = match sink.as_ref().map(|sink| sink.state) {
+        Some(SinkState::Lost) => {
+            return Err(Error::message(
+                Kind::Refused,
+                format!("sink `{}` was away for too long: the log behind it is gone", args.sink),
+            )
+            .hint("`emaj init` sends all rows anew and lets it go on from there"));
+        }
+        // A person has looked at what it was stopped for.
+        Some(SinkState::Stopped) => Some(DELETES_ALLOWED),
+        _ => None,
+    };
+    set(&mut session, &schema, &args.sink, SinkState::Active, reason)?;
+    context.output.say(format!("sink `{}` goes on", args.sink));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn set(session: &mut Session, schema: &str, sink: &str, state: SinkState, reason: Option<&str>) -> Result<()> {
+    if journal::set_sink_state(&mut **session, schema, sink, state, reason)? {
+        return Ok(());
+    }
+    Err(unknown_sink(session, schema, sink))
+}
+
+/// The error of a sink that is not installed; it names those that are.
+pub(in crate::commands) fn unknown_sink(session: &mut Session, schema: &str, sink: &str) -> Error {
+    let known = journal::sinks(&mut **session, schema).unwrap_or_default();
+    let known: Vec<String> = known.iter().map(|sink| format!("`{}`", sink.name)).collect();
+    let error = Error::message(Kind::Refused, format!("unknown sink `{sink}`"));
+    match known.as_slice() {
+        [] => error.hint("no sink is installed: a manifest declares them, `emaj install` makes them known"),
+        known => error.hint(format!("known sinks: {}", known.join(", "))),
+    }
+}

@@ -1,0 +1,83 @@
+//! `emaj sink test`.
+
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use crate::commands::run::check_names;
+use crate::commands::{Context, ManifestArgs};
+use crate::errors::{Kind, Result};
+use crate::sink::{self, Finding};
+use crate::ui::{Column, Tabular};
+
+/// Reaches the sinks of a manifest and says what may be done there
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    manifest: ManifestArgs,
+    /// Only this sink; may be given several times
+    #[arg(long, value_name = "SINK")]
+    sink: Vec<String>,
+}
+
+pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
+    let manifest = context.load(&args.manifest.manifest)?;
+    check_names(&manifest, &args.sink)?;
+    let mut found = Vec::new();
+    let mut exit = 0;
+    for sink in &manifest.sinks {
+        let name = &sink.name.value;
+        if !args.sink.is_empty() && !args.sink.contains(name) {
+            continue;
+        }
+        let opener = sink::opener(sink, &context.environment, "emaj sink test")?;
+        let findings = opener.open().and_then(|mut place| place.probe());
+        let findings = findings.unwrap_or_else(|fault| {
+            exit = exit.max(Kind::Unreachable.exit_code());
+            vec![Finding {
+                what: format!("reach {}", opener.describe()),
+                problem: Some(fault.reason),
+            }]
+        });
+        if findings.iter().any(|finding| finding.problem.is_some()) {
+            exit = exit.max(Kind::Failed.exit_code());
+        }
+        found.extend(findings.into_iter().map(|finding| Tested {
+            sink: name.clone(),
+            what: finding.what,
+            problem: finding.problem,
+        }));
+    }
+    context.output.data(&All(found))?;
+    Ok(ExitCode::from(exit))
+}
+
+#[derive(Serialize)]
+struct Tested {
+    sink: String,
+    what: String,
+    problem: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct All(Vec<Tested>);
+
+impl Tabular for All {
+    fn columns(&self) -> Vec<Column> {
+        ["sink", "what", "result"].into_iter().map(Column::left).collect()
+    }
+
+    fn rows(&self) -> Vec<Vec<String>> {
+        self.0
+            .iter()
+            .map(|tested| {
+                vec![
+                    tested.sink.clone(),
+                    tested.what.clone(),
+                    tested.problem.clone().unwrap_or_else(|| "fine".to_owned()),
+                ]
+            })
+            .collect()
+    }
+}

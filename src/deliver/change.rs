@@ -1,0 +1,181 @@
+//! What one transaction did to one key of one table: the net of the images that the log holds.
+//!
+//! The log of a transaction is not always in the order of what happened (a statement inside another one stands first), and what a
+//! transaction wrote and changed again nobody else ever saw. The images of a key form a chain: as multisets, old minus new
+//! is the state before the transaction, new minus old the state after it. No order is needed for that. Pure.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::row::Row;
+
+/// One image of a row in the log.
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// Which of the tables, as a number of the caller.
+    pub table: usize,
+    pub txid: i64,
+    /// Where the last image of this key and transaction stands in the WAL: changes are delivered in this order.
+    pub position: u64,
+    /// Where this image stands.
+    pub lsn: u64,
+    pub time: Timestamp,
+    pub is_new: bool,
+    /// The primary key as a JSON array; for a table without one, the image's own address.
+    pub key: Arc<str>,
+    pub row: Row,
+}
+
+/// What one transaction did to one row.
+#[derive(Debug, Clone)]
+pub struct Change {
+    pub table: usize,
+    pub txid: i64,
+    pub position: u64,
+    /// The first place in the WAL that it has.
+    pub lsn: u64,
+    pub time: Timestamp,
+    /// The key after the change, or before it when the row is gone.
+    pub key: Arc<str>,
+    pub old: Option<Row>,
+    pub new: Option<Row>,
+    /// The row was there before, and is read from the table: `emaj init`.
+    pub is_init: bool,
+}
+
+/// Returns the changes that the images of one group add up to: all images of one transaction and table with the same key, or,
+/// where a key was changed, all of that transaction and table.
+pub fn net(images: &[Image]) -> Vec<Change> {
+    // The usual ones need no arithmetic.
+    if let [only] = images {
+        return vec![change(
+            images,
+            only.key.clone(),
+            (!only.is_new).then_some(only),
+            only.is_new.then_some(only),
+        )];
+    }
+    if let [old, new] = images
+        && !old.is_new
+        && new.is_new
+        && old.key == new.key
+    {
+        let differs = old.row != new.row;
+        return differs
+            .then(|| change(images, new.key.clone(), Some(old), Some(new)))
+            .into_iter()
+            .collect();
+    }
+    let mut count: HashMap<(&str, &Row), i64> = HashMap::new();
+    for image in images {
+        *count.entry((&image.key, &image.row)).or_default() += if image.is_new { -1 } else { 1 };
+    }
+    let (mut before, mut after): (Vec<&Image>, Vec<&Image>) = (Vec::new(), Vec::new());
+    for image in images {
+        let left = count.entry((&image.key, &image.row)).or_default();
+        match (*left, image.is_new) {
+            (1.., false) => {
+                *left -= 1;
+                before.push(image);
+            }
+            (..=-1, true) => {
+                *left += 1;
+                after.push(image);
+            }
+            _ => {}
+        }
+    }
+    let mut changes = Vec::new();
+    let mut gone = Vec::new();
+    for old in before {
+        match after.iter().position(|new| new.key == old.key) {
+            Some(at) => {
+                let new = after.remove(at);
+                changes.push(change(images, new.key.clone(), Some(old), Some(new)));
+            }
+            None => gone.push(old),
+        }
+    }
+    // One key that went and one that came in a transaction that changed keys: the same row.
+    if let ([old], [new]) = (gone.as_slice(), after.as_slice()) {
+        changes.push(change(images, new.key.clone(), Some(old), Some(new)));
+        return changes;
+    }
+    changes.extend(gone.iter().map(|old| change(images, old.key.clone(), Some(old), None)));
+    changes.extend(after.iter().map(|new| change(images, new.key.clone(), None, Some(new))));
+    changes
+}
+
+fn change(images: &[Image], key: Arc<str>, old: Option<&Image>, new: Option<&Image>) -> Change {
+    let last = new.or(old).unwrap_or(&images[0]);
+    Change {
+        table: last.table,
+        txid: last.txid,
+        position: last.position,
+        lsn: images.iter().map(|image| image.lsn).min().unwrap_or(last.lsn),
+        time: last.time,
+        key,
+        old: old.map(|image| image.row.clone()),
+        new: new.map(|image| image.row.clone()),
+        is_init: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image(is_new: bool, key: &str, row: &str) -> Image {
+        Image {
+            table: 0,
+            txid: 7,
+            position: 9,
+            lsn: 9,
+            time: Timestamp::UNIX_EPOCH,
+            is_new,
+            key: key.into(),
+            row: Row::new(row),
+        }
+    }
+
+    /// `-1a` is an old image of key 1 with the value a; `+` a new one.
+    fn netted(images: &str) -> Vec<String> {
+        let images: Vec<Image> = images
+            .split_whitespace()
+            .map(|text| image(text.starts_with('+'), &text[1..2], &text[1..]))
+            .collect();
+        let mut all: Vec<String> = net(&images)
+            .iter()
+            .map(|change| {
+                let text = |row: &Option<Row>| row.as_ref().map_or("-".to_owned(), |row| row.json.to_string());
+                format!("{}>{}", text(&change.old), text(&change.new))
+            })
+            .collect();
+        all.sort();
+        all
+    }
+
+    #[test]
+    fn the_net_of_a_key() {
+        assert_eq!(netted("+1a"), ["->1a"]);
+        assert_eq!(netted("-1a"), ["1a>-"]);
+        assert_eq!(netted("-1a +1b"), ["1a>1b"]);
+        assert_eq!(netted("+1a -1a"), [] as [&str; 0]);
+        assert_eq!(netted("+1a -1a +1b"), ["->1b"]);
+        assert_eq!(netted("-1a +1b -1b +1c"), ["1a>1c"]);
+        // A statement inside another one stands first: the order does not matter.
+        assert_eq!(netted("-1b +1c -1a +1b"), ["1a>1c"]);
+        assert_eq!(netted("-1a +1b -1b +1a"), [] as [&str; 0]);
+        assert_eq!(netted("-1a +1a"), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn changed_keys() {
+        assert_eq!(netted("-1a +2a"), ["1a>2a"]);
+        assert_eq!(netted("-1a +2a -2a +3b"), ["1a>3b"]);
+        assert_eq!(netted("-1a +2a -2b +1b"), ["1a>1b", "2b>2a"]);
+        assert_eq!(netted("-1a +2a -3a +4a"), ["->2a", "->4a", "1a>-", "3a>-"]);
+    }
+}

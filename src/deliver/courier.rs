@@ -1,0 +1,988 @@
+//! Carries to one sink what it is owed: reads windows, delivers them, keeps the cursor, sets aside what is refused.
+//!
+//! One courier at a time delivers to a sink, whatever the number of workers: it holds an advisory lock on the session that moves the
+//! cursor, so that a worker that has lost its session can move nothing any more. A window is on record before anything of it is
+//! delivered, and a chunk's offset after all of it has arrived or is set aside: after a crash the last chunk comes again,
+//! with the same ids.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+
+use super::ask::Asker;
+use super::binding::{Bound, Envelope};
+use super::init::Init;
+use super::lanes::{Fate, Keyed, Lanes};
+use super::set_aside::{merged, read, record, state_after};
+use super::sources::{Sources, load};
+use super::status::{SinkCondition, Status};
+use super::stop::Stop;
+use super::stream::{Placed, Stream, Window, summarise, window_of};
+use crate::errors::{Error, Kind, Result};
+use crate::journal::{self, Cursor, FailureFilter, Position, SetAside, SinkRecord, SinkState, Snapshot};
+use crate::manifest::{self, Limit};
+use crate::pg::{Prompt, Session, Settings, classify};
+use crate::render::Renderer;
+use crate::sink::{Action, Delivery, Fault, Offset, Opener, Outcome, Verdict};
+
+/// How often a sink is looked after when there is something to do, and when there has been nothing for a while.
+const POLL: Duration = Duration::from_millis(20);
+const IDLE_POLL: Duration = Duration::from_millis(100);
+const IDLE_AFTER: Duration = Duration::from_secs(5);
+/// A look that found nothing is followed by a pause this many times as long: looking costs 2% at most.
+const REST: u32 = 50;
+/// How often the cursor is put on record while there is nothing to deliver: the log behind it can go then.
+const KEEP: Duration = Duration::from_secs(10);
+/// The pauses between tries to reach a place that is down, and the database.
+const PAUSES: [u64; 6] = [200, 500, 1_000, 2_000, 5_000, 10_000];
+/// How many delivered rows make it worth having the ends of the logs summarised.
+const SUMMARISE_AFTER: usize = 20_000;
+
+/// What a courier is made of.
+pub(super) struct Orders {
+    pub schema: String,
+    pub settings: Settings,
+    pub renderer: Arc<Renderer>,
+    pub sink: manifest::Sink,
+    pub bindings: Vec<manifest::Binding>,
+    pub opener: Arc<dyn Opener>,
+    /// The CloudEvents source.
+    pub source: String,
+    /// End when the log is delivered to its end.
+    pub until_empty: bool,
+    /// With `until_empty`: how long a place may be out of reach.
+    pub patience: Duration,
+    /// The bindings whose rows are to be sent, by this courier.
+    pub init: Vec<String>,
+    pub status: Status,
+    pub stop: Stop,
+}
+
+/// Why a courier came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// It was told to.
+    Stopped,
+    /// Everything is delivered, or set aside.
+    Empty,
+}
+
+/// Runs a courier until it is told to stop, or until all is delivered.
+///
+/// # Errors
+/// Only with `until_empty`, or for `init`: what stands in the way. Otherwise it goes on trying.
+pub(super) fn run(orders: &Orders) -> Result<Ended> {
+    let name = &orders.sink.name.value;
+    orders
+        .status
+        .update(name, |status| status.kind = orders.sink.kind.word().to_owned());
+    let mut failures = 0;
+    let began = Instant::now();
+    loop {
+        let tried = Instant::now();
+        match serve(orders) {
+            Ok(Some(ended)) => return Ok(ended),
+            Ok(None) => continue,
+            Err(error) => {
+                if orders.stop.is_set() {
+                    return Ok(Ended::Stopped);
+                }
+                if orders.until_empty && (error.kind() != Kind::Unreachable || began.elapsed() > orders.patience) {
+                    return Err(error);
+                }
+                let reason = format!("{error}");
+                tracing::error!(sink = %name, "{reason}");
+                orders
+                    .status
+                    .update(name, |status| status.condition = SinkCondition::Broken(reason));
+            }
+        }
+        failures = if tried.elapsed() > Duration::from_secs(30) {
+            0
+        } else {
+            failures + 1
+        };
+        if orders.stop.wait(backoff(failures)) {
+            return Ok(Ended::Stopped);
+        }
+    }
+}
+
+fn backoff(failures: usize) -> Duration {
+    Duration::from_millis(PAUSES[failures.min(PAUSES.len() - 1)])
+}
+
+/// One life of the sessions: ends with an error when one of them is lost, with nothing when the sink was paused or is wanted by
+/// another process.
+fn serve(orders: &Orders) -> Result<Option<Ended>> {
+    let name = &orders.sink.name.value;
+    let settings = orders.settings.with_application_name(&format!("emaj {name}"));
+    let mut keeper = settings.connect(Prompt::Never)?;
+    let Some(sink) = take(orders, &mut keeper)? else {
+        return Ok(Some(Ended::Stopped));
+    };
+    let stream = Stream::new(
+        settings.connect(Prompt::Never)?,
+        &orders.schema,
+        Arc::clone(&orders.renderer),
+    )?;
+    let asker = settings.connect(Prompt::Never)?;
+    tracing::info!(sink = %name, "delivering to {}", orders.opener.describe());
+    let mut courier = Courier {
+        orders,
+        cursor: Cursor::new(&orders.schema, sink.id),
+        window: sink.window,
+        from: sink.from.clone(),
+        unfinished: unfinished(&sink)?,
+        deletes_allowed: sink.reason.as_deref() == Some(DELETES_ALLOWED),
+        keeper,
+        stream,
+        asker,
+        structure: String::new(),
+        sources: Sources::default(),
+        bound: Vec::new(),
+        parked: HashSet::new(),
+        parked_mark: String::new(),
+        place: None,
+        faults: 0,
+        resume: None,
+        kept: Instant::now(),
+        busy: Instant::now(),
+        pause: Duration::ZERO,
+        since_summary: 0,
+        window_deletes: Vec::new(),
+        was_in_fault: sink.fault.is_some(),
+    };
+    courier.load()?;
+    courier.go()
+}
+
+fn unfinished(sink: &SinkRecord) -> Result<Option<(Window, Option<Offset>)>> {
+    let Some(until) = &sink.until else { return Ok(None) };
+    let until: Snapshot = until.parse().map_err(|error| Error::new(Kind::Failed, error))?;
+    let window = Window {
+        number: sink.window,
+        from: sink.from.clone(),
+        until,
+    };
+    Ok(Some((window, sink.offset.clone().map(Offset))))
+}
+
+/// The reason of an active sink whose guard was overruled for the window that it stopped at.
+pub const DELETES_ALLOWED: &str = "deletes allowed";
+
+/// Waits until this courier may deliver; `None`: told to stop.
+fn take(orders: &Orders, keeper: &mut Session) -> Result<Option<SinkRecord>> {
+    let name = &orders.sink.name.value;
+    loop {
+        let sink = journal::sink_named(&mut **keeper, &orders.schema, name)?.ok_or_else(|| not_installed(name))?;
+        let (courier, claim) = journal::sink_locks(&orders.schema, sink.id);
+        let free: bool = match sink.state {
+            SinkState::Active if orders.init.is_empty() => keeper
+                .query_one("select pg_try_advisory_xact_lock_shared($1)", &[&claim])?
+                .get(0),
+            SinkState::Active => {
+                // Whoever delivers now sees this and lets go.
+                keeper.query_one("select pg_advisory_lock($1)", &[&claim])?;
+                true
+            }
+            state => {
+                let reason = sink.reason.clone().unwrap_or_else(|| state.word().to_owned());
+                orders.status.update(name, |status| {
+                    status.condition = match state {
+                        SinkState::Paused => SinkCondition::Paused(reason.clone()),
+                        _ => SinkCondition::Stopped(reason.clone()),
+                    }
+                });
+                if orders.until_empty {
+                    return Err(
+                        Error::message(Kind::Refused, format!("sink `{name}` is {}: {reason}", state.word()))
+                            .hint(format!("`emaj sink resume {name}` lets it go on")),
+                    );
+                }
+                false
+            }
+        };
+        if free {
+            let taken: bool = keeper.query_one("select pg_try_advisory_lock($1)", &[&courier])?.get(0);
+            if taken {
+                // Anew: the one before may have moved the cursor.
+                let sink =
+                    journal::sink_named(&mut **keeper, &orders.schema, name)?.ok_or_else(|| not_installed(name))?;
+                let worker = format!("{}@{}", std::process::id(), whoami::hostname().unwrap_or_default());
+                Cursor::new(&orders.schema, sink.id).taken_by(&mut **keeper, &worker)?;
+                return Ok(Some(sink));
+            }
+            orders
+                .status
+                .update(name, |status| status.condition = SinkCondition::Standby);
+        }
+        if orders.stop.wait(Duration::from_millis(200)) {
+            return Ok(None);
+        }
+    }
+}
+
+fn not_installed(sink: &str) -> Error {
+    Error::message(
+        Kind::NotInstalled,
+        format!("sink `{sink}` is not installed in this database"),
+    )
+    .hint("`emaj install` with this manifest installs it")
+}
+
+struct Courier<'a> {
+    orders: &'a Orders,
+    cursor: Cursor,
+    window: i64,
+    from: Position,
+    unfinished: Option<(Window, Option<Offset>)>,
+    deletes_allowed: bool,
+    keeper: Session,
+    stream: Stream,
+    asker: Session,
+    structure: String,
+    sources: Sources,
+    bound: Vec<Bound>,
+    /// Binding and key of what is set aside.
+    parked: HashSet<(String, String)>,
+    parked_mark: String,
+    place: Option<Lanes>,
+    faults: usize,
+    /// What the place itself knows to have.
+    resume: Option<Offset>,
+    kept: Instant,
+    busy: Instant,
+    pause: Duration,
+    since_summary: usize,
+    /// Deletes of the window so far, by binding.
+    window_deletes: Vec<u64>,
+    was_in_fault: bool,
+}
+
+/// What the database says at a look.
+struct Look {
+    snapshot: String,
+    parked: String,
+    is_due: bool,
+}
+
+/// How a step ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// Something was delivered.
+    Busy,
+    /// There was nothing.
+    Idle,
+    /// Told to stop, or to let go.
+    Interrupted,
+}
+
+impl Courier<'_> {
+    fn name(&self) -> &str {
+        &self.orders.sink.name.value
+    }
+
+    fn condition(&self, condition: SinkCondition) {
+        self.orders
+            .status
+            .update(self.name(), |status| status.condition = condition);
+    }
+
+    fn go(&mut self) -> Result<Option<Ended>> {
+        let mut seen = String::new();
+        let mut init = self.orders.init.clone();
+        loop {
+            if self.orders.stop.is_set() {
+                self.keep()?;
+                return Ok(Some(Ended::Stopped));
+            }
+            let Some(look) = self.look()? else {
+                self.keep()?;
+                return Ok(None);
+            };
+            self.reload_parked(&look.parked)?;
+            if look.is_due && !self.retry_due()? {
+                continue;
+            }
+            if look.snapshot == seen && self.unfinished.is_none() && init.is_empty() {
+                if self.orders.until_empty {
+                    self.keep()?;
+                    return Ok(Some(Ended::Empty));
+                }
+                self.rest();
+                continue;
+            }
+            let looked = Instant::now();
+            match self.window(&mut init)? {
+                Step::Busy => {
+                    self.busy = Instant::now();
+                    self.pause = Duration::ZERO;
+                    seen.clear();
+                }
+                Step::Idle => {
+                    self.pause = looked.elapsed() * REST;
+                    self.orders.status.update(self.name(), |status| {
+                        status.caught_up = Some(Timestamp::now());
+                    });
+                    if self.orders.until_empty && init.is_empty() {
+                        self.keep()?;
+                        return Ok(Some(Ended::Empty));
+                    }
+                    seen = look.snapshot;
+                    if self.kept.elapsed() > KEEP {
+                        self.keep()?;
+                    }
+                    self.rest();
+                }
+                Step::Interrupted => {}
+            }
+        }
+    }
+
+    fn rest(&self) {
+        let poll = if self.busy.elapsed() > IDLE_AFTER {
+            IDLE_POLL
+        } else {
+            POLL
+        };
+        self.orders.stop.wait(poll.max(self.pause.min(Duration::from_secs(2))));
+    }
+
+    /// One cheap question: has anything happened, is anything due, may this courier go on? `None`: it may not.
+    fn look(&mut self) -> Result<Option<Look>> {
+        let s = postgres_protocol::escape::escape_identifier(&self.orders.schema);
+        let (_, claim) = journal::sink_locks(&self.orders.schema, self.cursor.sink());
+        let row = self
+            .keeper
+            .query_opt(
+                &format!(
+                    "select pg_current_snapshot()::text, sink_state,
+                            (select concat(count(*), ':', sum(fail_id)) from {s}.emaj_failure where fail_sink = sink_name),
+                            exists (select from {s}.emaj_failure where fail_sink = sink_name and fail_retry <= clock_timestamp()),
+                            $2 or pg_try_advisory_xact_lock_shared($3)
+                       from {s}.emaj_sink where sink_id = $1"
+                ),
+                &[&self.cursor.sink(), &!self.orders.init.is_empty(), &claim],
+            )
+            .map_err(|error| classify(error, "look after the sink"))?
+            .ok_or_else(|| not_installed(self.name()))?;
+        let may_go_on = row.get::<_, &str>(1) == "ACTIVE" && row.get::<_, bool>(4);
+        Ok(may_go_on.then(|| Look {
+            snapshot: row.get(0),
+            parked: row.get(2),
+            is_due: row.get(3),
+        }))
+    }
+
+    /// Reads what the sink is fed by.
+    fn load(&mut self) -> Result<()> {
+        let fed = load(
+            &mut self.keeper,
+            &self.orders.schema,
+            &self.orders.sink.name.value,
+            &self.orders.bindings,
+        )?;
+        self.structure = fed.structure;
+        self.sources = fed.sources;
+        self.bound = fed.bound;
+        self.window_deletes = vec![0; self.bound.len()];
+        self.stream.sources_changed();
+        Ok(())
+    }
+
+    /// Puts the cursor on record where it is.
+    fn keep(&mut self) -> Result<()> {
+        if self.unfinished.is_none() {
+            self.cursor.end(&mut *self.keeper, self.window, &self.from)?;
+            self.kept = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// Delivers one window: the one that was left unfinished, or what has come since.
+    fn window(&mut self, init: &mut Vec<String>) -> Result<Step> {
+        let snapshot = self.stream.hold()?;
+        let name = self.name().to_owned();
+        if self.stream.structure(&name)? != self.structure {
+            self.stream.release()?;
+            self.load()?;
+            return Ok(Step::Interrupted);
+        }
+        let (window, offset) = match self.unfinished.take() {
+            Some(unfinished) => unfinished,
+            None => {
+                let found = !self.stream.probe(&self.sources, &self.from)?.is_empty();
+                if !found && init.is_empty() {
+                    self.from = snapshot.into();
+                    self.stream.release()?;
+                    return Ok(Step::Idle);
+                }
+                let window = Window {
+                    number: self.window + 1,
+                    from: self.from.clone(),
+                    until: snapshot.clone(),
+                };
+                self.cursor
+                    .begin(&mut *self.keeper, window.number, &window.from, &window.until)?;
+                self.window = window.number;
+                (window, None)
+            }
+        };
+        self.unfinished = Some((window.clone(), offset.clone()));
+        self.window_deletes.iter_mut().for_each(|deletes| *deletes = 0);
+        let same_snapshot = window.until == snapshot;
+        self.stream.read(window.clone(), offset);
+        let began = Instant::now();
+        while !self.stream.is_over() {
+            let chunk = self.stream.next(&self.sources)?;
+            if chunk.is_empty() {
+                break;
+            }
+            let last = chunk[chunk.len() - 1].offset.clone();
+            if !self.deliver(&chunk)? {
+                self.stream.release()?;
+                return Ok(Step::Interrupted);
+            }
+            self.unfinished = Some((window.clone(), Some(last)));
+            // Somebody may want it while a long window is delivered.
+            if began.elapsed() > Duration::from_secs(1) && (self.orders.stop.is_set() || self.look()?.is_none()) {
+                self.stream.release()?;
+                return Ok(Step::Interrupted);
+            }
+        }
+        // Rows that were there before are read in the very snapshot that ends the window: none is older than what was delivered,
+        // and none comes again.
+        let sent = match init.first().cloned() {
+            Some(binding) if same_snapshot && self.stream.is_held() => {
+                match self.send_rows(&window, &binding)? {
+                    Init::Some => {}
+                    Init::Over => {
+                        init.remove(0);
+                    }
+                    Init::Interrupted => {
+                        self.stream.release()?;
+                        return Ok(Step::Interrupted);
+                    }
+                }
+                true
+            }
+            _ => false,
+        };
+        self.stream.release()?;
+        self.from = window.until.clone().into();
+        self.unfinished = None;
+        if !sent {
+            self.cursor.end(&mut *self.keeper, self.window, &self.from)?;
+        }
+        self.kept = Instant::now();
+        if std::mem::take(&mut self.deletes_allowed) {
+            self.keeper.execute(
+                &format!(
+                    "update {}.emaj_sink set sink_reason = null where sink_id = $1",
+                    postgres_protocol::escape::escape_identifier(&self.orders.schema)
+                ),
+                &[&self.cursor.sink()],
+            )?;
+        }
+        if self.since_summary > SUMMARISE_AFTER {
+            self.since_summary = 0;
+            summarise(&mut self.keeper, &self.orders.schema, &self.sources);
+        }
+        Ok(Step::Busy)
+    }
+
+    /// Sends the next rows that were there before, for one binding, and ends the window with them.
+    fn send_rows(&mut self, window: &Window, binding: &str) -> Result<Init> {
+        let Some(at) = self.bound.iter().position(|bound| &*bound.name == binding) else {
+            return Err(Error::message(
+                Kind::Refused,
+                format!("binding `{binding}` is not installed"),
+            ));
+        };
+        let progress = super::init::progress(&mut self.keeper, &self.orders.schema, binding)?;
+        let table = self.bound[at].table;
+        let rows = super::init::rows(
+            self.stream.session(),
+            &self.orders.renderer,
+            &self.sources.tables[table],
+            window.number,
+            &progress,
+            table,
+        )?;
+        let (sent, last) = (rows.len(), rows.last().map(|placed| placed.change.key.to_string()));
+        let (keyed, set_aside) = self.make(&rows, Some(at))?;
+        if !self.hand_over(keyed, set_aside, &rows, None)? {
+            return Ok(Init::Interrupted);
+        }
+        let over = sent < super::init::CHUNK;
+        let from: Position = window.until.clone().into();
+        let mut transaction = self.keeper.transaction()?;
+        super::init::note(
+            &mut transaction,
+            &self.orders.schema,
+            binding,
+            last.as_deref(),
+            sent as i64,
+            over,
+        )?;
+        self.cursor.end(&mut transaction, window.number, &from)?;
+        transaction.commit()?;
+        self.orders
+            .status
+            .update(self.name(), |status| status.sent += sent as u64);
+        Ok(if over { Init::Over } else { Init::Some })
+    }
+
+    /// Delivers a chunk; all of it has arrived or is set aside then. `false`: told to stop before.
+    fn deliver(&mut self, chunk: &[Placed]) -> Result<bool> {
+        self.since_summary += chunk.len();
+        let (keyed, set_aside) = self.make(chunk, None)?;
+        if let Some(reason) = self.too_many_deletes()? {
+            self.cursor.stop(&mut *self.keeper, &reason)?;
+            self.condition(SinkCondition::Stopped(reason.clone()));
+            if self.orders.until_empty {
+                return Err(
+                    Error::message(Kind::Refused, format!("sink `{}` is stopped: {reason}", self.name())).hint(
+                        format!(
+                            "look at what was deleted; `emaj sink resume {}` delivers it all the same",
+                            self.name()
+                        ),
+                    ),
+                );
+            }
+            return Ok(false);
+        }
+        let last = chunk.last().map(|placed| placed.offset.clone());
+        self.hand_over(keyed, set_aside, chunk, last.as_ref())
+    }
+
+    /// Renders what each binding makes of each change, for all bindings or only one; what cannot be rendered is set aside, and what
+    /// waits behind it too.
+    fn make(&mut self, chunk: &[Placed], only: Option<usize>) -> Result<(Vec<(usize, usize, Keyed)>, Vec<SetAside>)> {
+        let (mut keyed, mut aside) = (Vec::with_capacity(chunk.len()), Vec::new());
+        for (number, placed) in chunk.iter().enumerate() {
+            for at in 0..self.bound.len() {
+                let bound = &self.bound[at];
+                if bound.table != placed.change.table
+                    || only.is_some_and(|only| only != at)
+                    || !placed.change.is_init && !bound.since.is_before(placed.change.txid, placed.change.lsn)
+                {
+                    continue;
+                }
+                let key = (bound.name.to_string(), placed.change.key.to_string());
+                if self.parked.contains(&key) {
+                    aside.push(record(placed, &key.0, None));
+                    continue;
+                }
+                match self.render(at, placed) {
+                    Ok(Some(made)) => {
+                        let is_delete = placed.change.new.is_none() || deletes(&made.delivery.action);
+                        self.window_deletes[at] += u64::from(is_delete);
+                        keyed.push((number, at, made));
+                    }
+                    Ok(None) => {}
+                    Err(fault) if fault.verdict == Verdict::Down => {
+                        return Err(Error::message(Kind::Unreachable, fault.reason));
+                    }
+                    Err(fault) => {
+                        tracing::warn!(sink = %self.name(), binding = %key.0, "a change is set aside: {:?}", fault.verdict);
+                        aside.push(record(placed, &key.0, Some(&fault)));
+                        self.parked.insert(key);
+                    }
+                }
+            }
+        }
+        Ok((keyed, aside))
+    }
+
+    fn render(&mut self, at: usize, placed: &Placed) -> Result<Option<Keyed>, Fault> {
+        let bound = &self.bound[at];
+        let id = id_of(&bound.name, placed);
+        let time = format!("{:.6}", placed.change.time);
+        let envelope = Envelope {
+            id: &id,
+            time: &time,
+            source: &self.orders.source,
+        };
+        let mut asker = Asker {
+            session: &mut self.asker,
+            renderer: &self.orders.renderer,
+            sources: &self.sources,
+        };
+        let made = bound.make(&placed.change, &envelope, &mut asker)?;
+        Ok(made.map(|made| Keyed {
+            delivery: Delivery {
+                id,
+                binding: Arc::clone(&bound.name),
+                offset: placed.offset.clone(),
+                time,
+                event: made.event,
+                action: made.action,
+            },
+            keys: made.keys,
+        }))
+    }
+
+    /// The reason to stop, when a binding would delete more in this window than its `max_deletes`.
+    fn too_many_deletes(&mut self) -> Result<Option<String>> {
+        if self.deletes_allowed {
+            return Ok(None);
+        }
+        for (at, bound) in self.bound.iter().enumerate() {
+            let (Some(limit), deletes @ 1..) = (bound.manifest.max_deletes, self.window_deletes[at]) else {
+                continue;
+            };
+            let most = match limit {
+                Limit::Rows(rows) => rows,
+                Limit::Percent(share) => {
+                    let table = &self.sources.tables[bound.table].names.name;
+                    let sql = format!("select count(*) from {table}");
+                    let rows: i64 = self.asker.query_one(&sql, &[])?.get(0);
+                    (u64::try_from(rows).unwrap_or(0) + deletes) * u64::from(share) / 100
+                }
+            };
+            if deletes > most {
+                return Ok(Some(format!(
+                    "binding `{}` would delete {deletes} or more at once, and its `max_deletes` allows {most}",
+                    bound.name
+                )));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Hands deliveries to the place until all have arrived or are set aside, and puts that on record. `false`: told to stop before.
+    fn hand_over(
+        &mut self,
+        mut work: Vec<(usize, usize, Keyed)>,
+        mut aside: Vec<SetAside>,
+        chunk: &[Placed],
+        offset: Option<&Offset>,
+    ) -> Result<bool> {
+        if self.place.is_none() && !work.is_empty() && !self.open()? {
+            return Ok(false);
+        }
+        // What the place knows to have is not sent again.
+        if let Some(resume) = self
+            .resume
+            .clone()
+            .filter(|resume| window_of(resume) == Some(self.window))
+        {
+            work.retain(|(_, _, keyed)| keyed.delivery.offset > resume);
+        }
+        while !work.is_empty() {
+            let Some(place) = &mut self.place else {
+                if !self.open()? {
+                    return Ok(false);
+                }
+                continue;
+            };
+            let keyed: Vec<Keyed> = work.iter().map(|(_, _, keyed)| keyed.clone()).collect();
+            let (fates, down) = place.deliver(&keyed);
+            let mut rest = Vec::new();
+            let (mut written, mut unchanged, mut refused) = (0, 0, 0);
+            for ((number, at, keyed), fate) in work.into_iter().zip(fates) {
+                let placed = &chunk[number];
+                let binding = self.bound[at].name.to_string();
+                match fate {
+                    Fate::Done(Outcome::Written) => written += 1,
+                    Fate::Done(Outcome::Unchanged) => unchanged += 1,
+                    Fate::Done(Outcome::Failed(fault)) => {
+                        refused += 1;
+                        tracing::warn!(sink = %self.orders.sink.name.value, binding = %binding, id = %keyed.delivery.id, "a change is set aside");
+                        aside.push(record(placed, &binding, Some(&fault)));
+                        self.parked.insert((binding, placed.change.key.to_string()));
+                    }
+                    // Behind another row's delivery to the same entry it is not parked by its own key: it is tried again by itself.
+                    Fate::Behind => {
+                        let key = (binding, placed.change.key.to_string());
+                        let fault = Fault::later("an earlier change of the same entry was refused");
+                        let behind = self.parked.contains(&key);
+                        aside.push(record(placed, &key.0, (!behind).then_some(&fault)));
+                        self.parked.insert(key);
+                    }
+                    Fate::NotTried => rest.push((number, at, keyed)),
+                }
+            }
+            let delay = chunk.last().map_or(0.0, |placed| {
+                (Timestamp::now() - placed.change.time)
+                    .total(jiff::Unit::Second)
+                    .unwrap_or(0.0)
+            });
+            self.orders.status.update(self.name(), |status| {
+                status.written += written;
+                status.unchanged += unchanged;
+                status.refused += refused;
+                status.delay = delay;
+            });
+            work = rest;
+            if let Some(fault) = down {
+                self.is_down(&fault)?;
+                if !work.is_empty() && !self.open()? {
+                    // What has arrived or is set aside comes again from the start of the chunk: the same ids, once more. What is set
+                    // aside must be on record only once.
+                    return Ok(false);
+                }
+            }
+        }
+        self.note(&aside, offset)?;
+        Ok(true)
+    }
+
+    /// Puts what is set aside and the offset on record, in one transaction.
+    fn note(&mut self, aside: &[SetAside], offset: Option<&Offset>) -> Result<()> {
+        let (schema, name) = (self.orders.schema.clone(), self.name().to_owned());
+        if aside.is_empty() {
+            return match offset {
+                Some(offset) => self.cursor.advance(&mut *self.keeper, &offset.0),
+                None => Ok(()),
+            };
+        }
+        let mut transaction = self.keeper.transaction()?;
+        journal::set_aside(&mut transaction, &schema, &name, aside)?;
+        if let Some(offset) = offset {
+            self.cursor.advance(&mut transaction, &offset.0)?;
+        }
+        transaction.commit()?;
+        // A later change may be what makes an earlier one acceptable.
+        let mut keys: Vec<(&str, &str)> = aside
+            .iter()
+            .filter(|change| change.reason.is_none())
+            .map(|change| (change.binding.as_str(), change.key.as_str()))
+            .collect();
+        keys.sort_unstable();
+        keys.dedup();
+        for (binding, key) in keys {
+            let keeps_state = self
+                .bound
+                .iter()
+                .any(|bound| *bound.name == *binding && bound.keeps_state());
+            if keeps_state {
+                let filter = FailureFilter {
+                    sink: Some(&name),
+                    binding: Some(binding),
+                    key: Some(key),
+                    ids: &[],
+                };
+                journal::retry(&mut *self.keeper, &schema, &filter)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reaches the place, however long it takes. `false`: told to stop before.
+    fn open(&mut self) -> Result<bool> {
+        let began = Instant::now();
+        // A snapshot is not held while nothing can be delivered.
+        self.stream.release()?;
+        loop {
+            match self.try_open() {
+                Ok(lanes) => {
+                    self.place = Some(lanes);
+                    self.faults = 0;
+                    if std::mem::take(&mut self.was_in_fault) {
+                        self.cursor.fault(&mut *self.keeper, None)?;
+                    }
+                    self.condition(SinkCondition::Up);
+                    return Ok(true);
+                }
+                Err(fault) => {
+                    self.is_down(&fault)?;
+                    if self.orders.until_empty && began.elapsed() >= self.orders.patience {
+                        return Err(Error::message(
+                            Kind::Unreachable,
+                            format!("sink `{}` is down: {}", self.name(), fault.reason),
+                        )
+                        .hint("nothing is lost: what is not delivered stays in the log"));
+                    }
+                }
+            }
+            let pause = backoff(self.faults);
+            self.faults += 1;
+            if self.orders.stop.wait(pause) || self.look()?.is_none() {
+                return Ok(false);
+            }
+        }
+    }
+
+    fn try_open(&mut self) -> Result<Lanes, Fault> {
+        let (mut lanes, mut first) = Lanes::open(&*self.orders.opener)?;
+        self.resume = first.resume()?;
+        lanes.add(first);
+        while lanes.len() < self.orders.opener.lanes() {
+            lanes.add(self.orders.opener.open()?);
+        }
+        Ok(lanes)
+    }
+
+    fn is_down(&mut self, fault: &Fault) -> Result<()> {
+        self.place = None;
+        if !self.was_in_fault {
+            tracing::warn!(sink = %self.name(), "the sink is down: {}", fault.reason);
+            self.was_in_fault = true;
+        }
+        self.condition(SinkCondition::Down(fault.reason.clone()));
+        self.cursor.fault(&mut *self.keeper, Some(&fault.reason))
+    }
+
+    fn reload_parked(&mut self, mark: &str) -> Result<()> {
+        if self.place.is_none() && self.faults == 0 {
+            // Readiness is known before there is anything to deliver.
+            self.open()?;
+        }
+        if self.parked_mark == mark {
+            return Ok(());
+        }
+        let name = self.name().to_owned();
+        let filter = FailureFilter {
+            sink: Some(&name),
+            ..FailureFilter::default()
+        };
+        let waiting = journal::failures(&mut *self.keeper, &self.orders.schema, &filter)?;
+        self.parked = waiting
+            .iter()
+            .map(|failure| (failure.binding.clone(), failure.key.clone()))
+            .collect();
+        self.orders
+            .status
+            .update(&name, |status| status.set_aside = waiting.len() as u64);
+        self.parked_mark = mark.to_owned();
+        Ok(())
+    }
+
+    /// Tries again what is due, each key in its order. `false`: told to stop before.
+    fn retry_due(&mut self) -> Result<bool> {
+        let (schema, name) = (self.orders.schema.clone(), self.name().to_owned());
+        let filter = FailureFilter {
+            sink: Some(&name),
+            ..FailureFilter::default()
+        };
+        let waiting = journal::failures(&mut *self.keeper, &schema, &filter)?;
+        let now = Timestamp::now();
+        let mut tried: HashSet<(String, String)> = HashSet::new();
+        for due in waiting
+            .iter()
+            .filter(|failure| failure.retry.is_some_and(|retry| retry <= now))
+        {
+            if self.orders.stop.is_set() {
+                return Ok(false);
+            }
+            let key = (due.binding.clone(), due.key.clone());
+            if !tried.insert(key.clone()) {
+                continue;
+            }
+            let Some(at) = self.bound.iter().position(|bound| *bound.name == *due.binding) else {
+                // Its binding is gone: nobody wants it any more.
+                let all: Vec<i64> = waiting
+                    .iter()
+                    .filter(|other| other.binding == due.binding)
+                    .map(|other| other.id)
+                    .collect();
+                journal::arrived(&mut *self.keeper, &schema, &all)?;
+                continue;
+            };
+            let all: Vec<&journal::Failure> = waiting
+                .iter()
+                .filter(|failure| failure.binding == due.binding && failure.key == due.key)
+                .collect();
+            let table = self.bound[at].table;
+            let changes: Vec<(i64, Placed)> = all
+                .iter()
+                .filter_map(|failure| Some((failure.id, read(&failure.change, table)?)))
+                .collect();
+            if self.bound[at].keeps_state() {
+                let placed: Vec<Placed> = changes.iter().map(|(_, placed)| placed.clone()).collect();
+                let ids: Vec<i64> = changes.iter().map(|(id, _)| *id).collect();
+                if let Some(whole) = merged(&placed)
+                    && !self.try_again(at, &whole, &ids, all[0].attempts)?
+                {
+                    return Ok(false);
+                }
+            } else {
+                for ((id, placed), failure) in changes.iter().zip(&all) {
+                    let before = self.parked.len();
+                    if !self.try_again(at, placed, &[*id], failure.attempts)? {
+                        return Ok(false);
+                    }
+                    if self.parked.len() == before && self.parked.contains(&key) {
+                        break;
+                    }
+                }
+            }
+        }
+        self.parked_mark.clear();
+        Ok(true)
+    }
+
+    /// Tries one change again; forgets `ids` when it arrives. `false`: the place is down and this courier was told to stop.
+    fn try_again(&mut self, at: usize, placed: &Placed, ids: &[i64], attempts: i32) -> Result<bool> {
+        let schema = self.orders.schema.clone();
+        let key = (self.bound[at].name.to_string(), placed.change.key.to_string());
+        let failed = match self.render(at, placed) {
+            Err(fault) => Some(fault),
+            Ok(None) => None,
+            Ok(Some(keyed)) => loop {
+                let Some(place) = &mut self.place else {
+                    if !self.open()? {
+                        return Ok(false);
+                    }
+                    continue;
+                };
+                let (fates, down) = place.deliver(std::slice::from_ref(&keyed));
+                if let Some(fault) = down {
+                    self.is_down(&fault)?;
+                    continue;
+                }
+                break match fates.into_iter().next() {
+                    Some(Fate::Done(Outcome::Failed(fault))) => Some(fault),
+                    _ => None,
+                };
+            },
+        };
+        match failed {
+            Some(fault) => {
+                let (state, retry_in) = state_after(&fault, attempts);
+                journal::failed_again(&mut *self.keeper, &schema, ids[0], state, &fault.reason, retry_in)?;
+                self.parked.insert(key);
+            }
+            None => {
+                journal::arrived(&mut *self.keeper, &schema, ids)?;
+                let left = FailureFilter {
+                    sink: Some(&self.orders.sink.name.value),
+                    binding: Some(&key.0),
+                    key: Some(&key.1),
+                    ids: &[],
+                };
+                if journal::failures(&mut *self.keeper, &schema, &left)?.is_empty() {
+                    self.parked.remove(&key);
+                }
+                self.orders.status.update(self.name(), |status| status.written += 1);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Whether an action takes something away that a person would miss.
+fn deletes(action: &Action) -> bool {
+    match action {
+        Action::Entry(entry) => entry.new.is_none(),
+        Action::Row(row) => row.upsert.is_none(),
+        _ => false,
+    }
+}
+
+/// The id of what a binding makes of a change: the same however often it is delivered.
+pub(super) fn id_of(binding: &str, placed: &Placed) -> String {
+    let digest = Sha256::digest(&*placed.change.key);
+    let short: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    if placed.change.is_init {
+        format!("{binding}-init-{:x}-{short}", placed.relation)
+    } else {
+        format!("{binding}-{:x}-{:x}-{short}", placed.change.txid, placed.relation)
+    }
+}

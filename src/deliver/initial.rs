@@ -1,0 +1,408 @@
+//! The whole of `emaj init`: which bindings, sending their rows, pruning, and the dry run of both.
+//!
+//! Whoever sends rows is the sink's courier for that while: a worker that delivers lets go, and takes over again afterwards.
+
+use std::time::Duration;
+
+use postgres_protocol::escape::escape_identifier;
+
+use super::binding::Envelope;
+use super::courier::id_of;
+use super::init::{self, Progress};
+use super::sources::{Fed, load};
+use super::status::Status;
+use super::stop::Stop;
+use super::stream::{Placed, Stream};
+use super::worker::{self, Wanted};
+use super::{ask::Asker, prune};
+use crate::errors::{Error, Kind, Result};
+use crate::journal;
+use crate::manifest::{Binding, BindingKind, Manifest};
+use crate::pg::{Environment, Prompt, Session};
+use crate::render::Renderer;
+use crate::sink::{self, Delivery, Fault};
+
+/// How rows are to be sent.
+#[derive(Debug, Clone, Default)]
+pub struct Initial {
+    /// Only these bindings; empty: all that keep a state outside.
+    pub bindings: Vec<String>,
+    pub prune: bool,
+    pub restart: bool,
+    /// How long a place may be out of reach.
+    pub patience: Duration,
+}
+
+/// What was done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Done {
+    pub rows: u64,
+    pub written: u64,
+    pub pruned: u64,
+}
+
+/// Chooses the bindings whose rows are sent.
+///
+/// # Errors
+/// A name that the manifest does not have, or a binding that is done inside the database.
+pub fn choose(manifest: &Manifest, names: &[String]) -> Result<Vec<Binding>> {
+    if names.is_empty() {
+        let all: Vec<Binding> = manifest
+            .bindings
+            .iter()
+            .filter(|binding| !binding.kind.is_in_database())
+            .cloned()
+            .collect();
+        return match all.is_empty() {
+            true => Err(Error::message(
+                Kind::Refused,
+                "the manifest has no binding that goes to a sink",
+            )),
+            false => Ok(all),
+        };
+    }
+    names
+        .iter()
+        .map(|name| match manifest.binding(name) {
+            Some(binding) if !binding.kind.is_in_database() => Ok(binding.clone()),
+            Some(_) => Err(Error::message(
+                Kind::Refused,
+                format!("binding `{name}` is done inside the database: there is nothing to send"),
+            )),
+            None => {
+                let known: Vec<String> = manifest
+                    .bindings
+                    .iter()
+                    .map(|binding| format!("`{}`", binding.name.value))
+                    .collect();
+                Err(
+                    Error::message(Kind::Refused, format!("the manifest has no binding `{name}`"))
+                        .hint(format!("it has {}", known.join(", "))),
+                )
+            }
+        })
+        .collect()
+}
+
+/// Notes that the rows of bindings are wanted, and returns how many there are about. A run that was not finished is gone on with, unless
+/// `restart`.
+///
+/// # Errors
+/// A binding that is not installed, or whatever the server answers.
+pub fn begin(manifest: &Manifest, session: &mut Session, chosen: &[Binding], restart: bool) -> Result<Option<u64>> {
+    worker::source(session, &manifest.schema)?;
+    let s = escape_identifier(&manifest.schema);
+    let mut total = 0;
+    let mut transaction = session.transaction()?;
+    for binding in chosen {
+        let row = transaction.query_opt(
+            &format!(
+                "update {s}.emaj_binding b
+                    set bind_init = 'WANTED',
+                        bind_init_key = case when go_on then bind_init_key end,
+                        bind_init_done = case when go_on then bind_init_done else 0 end,
+                        bind_init_total = (select greatest(reltuples, 0)::bigint from pg_catalog.pg_class where oid = bind_oid)
+                   from (select bind_name as name, bind_init in ('WANTED', 'RUNNING') and not $2 as go_on from {s}.emaj_binding) as o
+                  where bind_name = $1 and o.name = bind_name
+                  returning greatest(bind_init_total - bind_init_done, 0)"
+            ),
+            &[&binding.name.value, &restart],
+        )?;
+        let row = row.ok_or_else(|| {
+            Error::message(
+                Kind::Refused,
+                format!("binding `{}` is not installed", binding.name.value),
+            )
+            .hint("`emaj install` with this manifest installs it")
+        })?;
+        total += u64::try_from(row.get::<_, i64>(0)).unwrap_or(0);
+        // A sink that has lost its place in the log begins anew: the rows of today, and what changes from now on.
+        transaction.execute(
+            &format!(
+                "update {s}.emaj_sink set sink_state = 'ACTIVE', sink_reason = null, sink_from = {s}._position(), sink_until = null,
+                        sink_offset = null where sink_state = 'LOST' and sink_name = $1"
+            ),
+            &[&binding.to.as_ref().map(|to| to.value.as_str())],
+        )?;
+    }
+    transaction.commit()?;
+    Ok((total > 0).then_some(total))
+}
+
+/// Sends the rows of the chosen bindings, beside the changes that go on, then prunes. `sent` is called with numbers of rows.
+///
+/// # Errors
+/// What stands in the way of a sink; what was sent stays, and the next run goes on.
+#[expect(clippy::too_many_arguments, reason = "one call, and each is its own thing")]
+pub fn initialise(
+    manifest: &Manifest,
+    session: &mut Session,
+    environment: &Environment,
+    initial: &Initial,
+    chosen: &[Binding],
+    status: &Status,
+    stop: &Stop,
+    sent: &(dyn Fn(u64) + Sync),
+) -> Result<Done> {
+    let wanted = Wanted {
+        sinks: chosen
+            .iter()
+            .filter_map(|binding| binding.to.as_ref())
+            .map(|to| to.value.clone())
+            .collect(),
+        until_empty: true,
+        patience: initial.patience,
+        init: chosen.iter().map(|binding| binding.name.value.clone()).collect(),
+    };
+    let over = Stop::default();
+    let worked = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut shown = 0;
+            loop {
+                let is_over = over.wait(Duration::from_millis(200));
+                let rows: u64 = status.all().values().map(|sink| sink.sent).sum();
+                sent(rows - shown);
+                shown = rows;
+                if is_over {
+                    return;
+                }
+            }
+        });
+        let worked = worker::work(manifest, session, environment, &wanted, status, stop);
+        over.set();
+        worked
+    });
+    worked?;
+    let all = status.all();
+    let mut done = Done {
+        rows: all.values().map(|sink| sink.sent).sum(),
+        written: all.values().map(|sink| sink.written).sum(),
+        pruned: 0,
+    };
+    if initial.prune && !stop.is_set() {
+        for binding in chosen {
+            done.pruned += prune_one(manifest, session, environment, binding, false, &mut |_| Ok(()))?;
+        }
+    }
+    Ok(done)
+}
+
+/// Shows what `init` would write, and prune; changes nothing. Returns the number of things shown.
+///
+/// # Errors
+/// A place that cannot be asked; whatever the server answers.
+pub fn preview(
+    manifest: &Manifest,
+    session: &mut Session,
+    environment: &Environment,
+    chosen: &[Binding],
+    prune: bool,
+    show: &mut dyn FnMut(&str) -> Result<()>,
+) -> Result<u64> {
+    let source = worker::source(session, &manifest.schema)?;
+    let mut shown = 0;
+    for binding in chosen {
+        let Some(sink) = binding.to.as_ref().and_then(|to| manifest.sink(&to.value)) else {
+            continue;
+        };
+        let opener = sink::opener(sink, environment, &source)?;
+        let mut place = opener.open().map_err(|fault| down(&sink.name.value, fault))?;
+        let mut reader = Reader::open(manifest, session, binding)?;
+        reader.each(&source, &mut |deliveries| {
+            for text in place
+                .preview(&deliveries)
+                .map_err(|fault| down(&sink.name.value, fault))?
+            {
+                shown += 1;
+                show(&text)?;
+            }
+            Ok(())
+        })?;
+        if prune {
+            shown += prune_one(manifest, session, environment, binding, true, show)?;
+        }
+    }
+    Ok(shown)
+}
+
+fn prune_one(
+    manifest: &Manifest,
+    session: &mut Session,
+    environment: &Environment,
+    binding: &Binding,
+    dry_run: bool,
+    show: &mut dyn FnMut(&str) -> Result<()>,
+) -> Result<u64> {
+    if !matches!(binding.kind, BindingKind::Entry { .. } | BindingKind::Row { .. }) {
+        return Ok(0);
+    }
+    let Some(sink) = binding.to.as_ref().and_then(|to| manifest.sink(&to.value)) else {
+        return Ok(0);
+    };
+    let name = &sink.name.value;
+    let source = worker::source(session, &manifest.schema)?;
+    let mut keeper = session.sibling()?;
+    if !dry_run {
+        // Nobody else delivers meanwhile.
+        let record = journal::sink_named(&mut *keeper, &manifest.schema, name)?
+            .ok_or_else(|| Error::message(Kind::NotInstalled, format!("sink `{name}` is not installed")))?;
+        let (courier, claim) = journal::sink_locks(&manifest.schema, record.id);
+        keeper.execute("select pg_advisory_lock($1), pg_advisory_lock($2)", &[&claim, &courier])?;
+    }
+    let opener = sink::opener(sink, environment, &source)?;
+    let mut place = opener.open().map_err(|fault| down(name, fault))?;
+    let mut wanted = prune::Wanted::default();
+    let mut reader = Reader::open(manifest, session, binding)?;
+    reader.each(&source, &mut |deliveries| {
+        wanted.extend(deliveries.iter().filter_map(|delivery| place.identity(delivery)));
+        Ok(())
+    })?;
+    let removals = prune::removals(&mut *place, binding, &wanted).map_err(|fault| match fault.verdict {
+        sink::Verdict::Never => Error::message(Kind::Refused, fault.reason),
+        _ => down(name, fault),
+    })?;
+    if dry_run {
+        for text in place.preview(&removals).map_err(|fault| down(name, fault))? {
+            show(&text)?;
+        }
+        return Ok(removals.len() as u64);
+    }
+    prune::check_limit(binding, removals.len() as u64, wanted.seen())?;
+    for batch in removals.chunks(opener.batch()) {
+        let outcomes = place.deliver(batch);
+        if let Some(fault) = outcomes.into_iter().find_map(|outcome| match outcome {
+            sink::Outcome::Failed(fault) => Some(fault),
+            _ => None,
+        }) {
+            return Err(down(name, fault));
+        }
+    }
+    Ok(removals.len() as u64)
+}
+
+fn down(sink: &str, fault: Fault) -> Error {
+    Error::message(Kind::Unreachable, format!("sink `{sink}`: {}", fault.reason))
+}
+
+/// Reads all rows of one binding in one snapshot, rendered.
+struct Reader {
+    stream: Stream,
+    asker: Session,
+    renderer: std::sync::Arc<Renderer>,
+    fed: Fed,
+    at: usize,
+}
+
+impl Reader {
+    fn open(manifest: &Manifest, session: &Session, binding: &Binding) -> Result<Self> {
+        let renderer = std::sync::Arc::new(Renderer::new(&manifest.schema)?);
+        let settings = session.wanted();
+        let mut asker = settings.connect(Prompt::Never)?;
+        let sink = binding.to.as_ref().map(|to| to.value.clone()).unwrap_or_default();
+        let bindings: Vec<Binding> = manifest
+            .bindings
+            .iter()
+            .filter(|other| other.to.as_ref().is_some_and(|to| to.value == sink))
+            .cloned()
+            .collect();
+        let fed = load(&mut asker, &manifest.schema, &sink, &bindings)?;
+        let at = fed
+            .bound
+            .iter()
+            .position(|bound| *bound.name == *binding.name.value)
+            .ok_or_else(|| {
+                Error::message(
+                    Kind::Refused,
+                    format!("binding `{}` is not installed", binding.name.value),
+                )
+            })?;
+        Ok(Reader {
+            stream: Stream::new(
+                settings.connect(Prompt::Never)?,
+                &manifest.schema,
+                std::sync::Arc::clone(&renderer),
+            )?,
+            asker,
+            renderer,
+            fed,
+            at,
+        })
+    }
+
+    fn each(&mut self, source: &str, take: &mut dyn FnMut(Vec<Delivery>) -> Result<()>) -> Result<()> {
+        self.stream.hold()?;
+        let bound = &self.fed.bound[self.at];
+        let mut progress = Progress::default();
+        loop {
+            let table = &self.fed.sources.tables[bound.table];
+            let rows: Vec<Placed> =
+                init::rows(self.stream.session(), &self.renderer, table, 0, &progress, bound.table)?;
+            let mut deliveries = Vec::with_capacity(rows.len());
+            for placed in &rows {
+                let (id, time) = (id_of(&bound.name, placed), format!("{:.6}", placed.change.time));
+                let envelope = Envelope {
+                    id: &id,
+                    time: &time,
+                    source,
+                };
+                let mut asker = Asker {
+                    session: &mut self.asker,
+                    renderer: &self.renderer,
+                    sources: &self.fed.sources,
+                };
+                let made = bound.make(&placed.change, &envelope, &mut asker).map_err(|fault| {
+                    Error::message(Kind::Failed, format!("{} (key {})", fault.reason, placed.change.key))
+                })?;
+                deliveries.extend(made.map(|made| Delivery {
+                    id: id.clone(),
+                    binding: std::sync::Arc::clone(&bound.name),
+                    offset: placed.offset.clone(),
+                    time: time.clone(),
+                    event: made.event,
+                    action: made.action,
+                }));
+            }
+            take(deliveries)?;
+            match rows.last() {
+                Some(last) if rows.len() == init::CHUNK => progress.key = Some(last.change.key.to_string()),
+                _ => return self.stream.release(),
+            }
+        }
+    }
+}
+
+/// Returns the one group that the tables of a sink are in.
+///
+/// # Errors
+/// They are in several, or in none.
+pub fn source_group(session: &mut Session, schema: &str, sink: &str) -> Result<String> {
+    let s = escape_identifier(schema);
+    let rows = session.query(
+        &format!(
+            "select distinct rel_group from {s}.emaj_relation
+              where rel_ended is null and rel_oid in (select bind_oid from {s}.emaj_binding where bind_sink = $1) order by 1"
+        ),
+        &[&sink],
+    )?;
+    match rows.as_slice() {
+        [only] => Ok(only.get(0)),
+        [] => Err(Error::message(
+            Kind::Refused,
+            format!("no table is bound to sink `{sink}`"),
+        )),
+        several => {
+            let names: Vec<String> = several
+                .iter()
+                .map(|row| format!("`{}`", row.get::<_, String>(0)))
+                .collect();
+            Err(Error::message(
+                Kind::Refused,
+                format!(
+                    "the tables of sink `{sink}` are in several groups: {}",
+                    names.join(", ")
+                ),
+            )
+            .hint("say with `--group` which one's mark is meant"))
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! Spreads deliveries over the connections of a sink without breaking the order of a key.
+//!
+//! What shares a key (the row's, the entry's, the message's) goes one after the other; what shares none goes side by side. Deliveries of one
+//! batch share none either, unless the sink never refuses a single one: so that nothing of a key is carried out behind a delivery
+//! of it that was refused.
+
+use std::collections::HashMap;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+use crate::sink::{Delivery, Fault, Opener, Outcome, Sink, Verdict};
+
+/// A delivery with what it must not be reordered against.
+#[derive(Debug, Clone)]
+pub(super) struct Keyed {
+    pub delivery: Delivery,
+    pub keys: Vec<String>,
+}
+
+/// What became of a delivery: an outcome, or not tried because the place was down or an earlier one of its key had failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Fate {
+    Done(Outcome),
+    /// An earlier delivery of one of its keys failed.
+    Behind,
+    /// The place went down before its turn.
+    NotTried,
+}
+
+/// The open connections of a sink, each with a thread.
+pub(super) struct Lanes {
+    lanes: Vec<Lane>,
+    batch: usize,
+    refuses: bool,
+}
+
+struct Lane {
+    work: Sender<Vec<Delivery>>,
+    answers: Receiver<Vec<Outcome>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Lanes {
+    /// Opens one connection; the others are opened when there is work for them.
+    ///
+    /// # Errors
+    /// The place is down.
+    pub(super) fn open(opener: &dyn Opener) -> Result<(Self, Box<dyn Sink>), Fault> {
+        let first = opener.open()?;
+        let lanes = Lanes {
+            lanes: Vec::new(),
+            batch: opener.batch().max(1),
+            refuses: opener.refuses(),
+        };
+        Ok((lanes, first))
+    }
+
+    /// Adds an open connection.
+    pub(super) fn add(&mut self, mut sink: Box<dyn Sink>) {
+        let (work, todo) = channel::<Vec<Delivery>>();
+        let (answer, answers) = channel();
+        let thread = std::thread::spawn(move || {
+            while let Ok(batch) = todo.recv() {
+                if answer.send(sink.deliver(&batch)).is_err() {
+                    break;
+                }
+            }
+        });
+        self.lanes.push(Lane {
+            work,
+            answers,
+            thread: Some(thread),
+        });
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.lanes.len()
+    }
+
+    /// Carries out deliveries. Returns a fate each, in order, and the fault when the place went down.
+    pub(super) fn deliver(&mut self, work: &[Keyed]) -> (Vec<Fate>, Option<Fault>) {
+        let mut fates = vec![Fate::NotTried; work.len()];
+        let mut failed: HashMap<&str, ()> = HashMap::new();
+        for level in levels(work, self.refuses) {
+            let mut todo = Vec::with_capacity(level.len());
+            for at in level {
+                if !failed.is_empty() && work[at].keys.iter().any(|key| failed.contains_key(key.as_str())) {
+                    fates[at] = Fate::Behind;
+                    failed.extend(work[at].keys.iter().map(|key| (key.as_str(), ())));
+                } else {
+                    todo.push(at);
+                }
+            }
+            let down = self.carry_out(work, &todo, &mut fates);
+            for at in todo {
+                if matches!(&fates[at], Fate::Done(Outcome::Failed(fault)) if fault.verdict != Verdict::Down) {
+                    failed.extend(work[at].keys.iter().map(|key| (key.as_str(), ())));
+                }
+            }
+            if down.is_some() {
+                return (fates, down);
+            }
+        }
+        (fates, None)
+    }
+
+    /// Carries out what may go side by side: batch after batch to each lane. Within one level nothing depends on another, but where
+    /// a sink never refuses, one lane keeps the order of all.
+    fn carry_out(&mut self, work: &[Keyed], todo: &[usize], fates: &mut [Fate]) -> Option<Fault> {
+        let share = todo.len().div_ceil(self.lanes.len().max(1)).clamp(1, self.batch);
+        let mut down = None;
+        let mut batches = todo.chunks(share);
+        loop {
+            // Each lane has one batch at a time; a round ends when all have answered.
+            let round: Vec<(usize, &[usize])> = (0..self.lanes.len())
+                .map_while(|lane| batches.next().map(|batch| (lane, batch)))
+                .collect();
+            if round.is_empty() {
+                return down;
+            }
+            for (lane, batch) in &round {
+                let deliveries = batch.iter().map(|at| work[*at].delivery.clone()).collect();
+                // A lane that is gone answers nothing: seen below.
+                let _ = self.lanes[*lane].work.send(deliveries);
+            }
+            for (lane, batch) in round {
+                let outcomes = self.lanes[lane].answers.recv().unwrap_or_else(|_| {
+                    vec![Outcome::Failed(Fault::down(
+                        "the connection's thread ended unexpectedly",
+                    ))]
+                });
+                for (at, outcome) in batch.iter().zip(outcomes) {
+                    if let Outcome::Failed(fault) = &outcome
+                        && fault.verdict == Verdict::Down
+                    {
+                        down = Some(fault.clone());
+                        break;
+                    }
+                    fates[*at] = Fate::Done(outcome);
+                }
+            }
+            if down.is_some() {
+                return down;
+            }
+        }
+    }
+}
+
+impl Drop for Lanes {
+    fn drop(&mut self) {
+        for lane in &mut self.lanes {
+            // Its channel closes with this; the thread ends after the batch it has.
+            let (closed, _) = channel();
+            lane.work = closed;
+            if let Some(thread) = lane.thread.take() {
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+/// Sorts deliveries into levels: those of one level share no key, and each comes behind all earlier ones it shares a key with.
+fn levels(work: &[Keyed], refuses: bool) -> Vec<Vec<usize>> {
+    if !refuses {
+        return vec![(0..work.len()).collect()];
+    }
+    let mut last: HashMap<&str, usize> = HashMap::with_capacity(work.len());
+    let mut levels: Vec<Vec<usize>> = Vec::new();
+    for (at, keyed) in work.iter().enumerate() {
+        let level = keyed
+            .keys
+            .iter()
+            .filter_map(|key| last.get(key.as_str()))
+            .max()
+            .map_or(0, |level| level + 1);
+        for key in &keyed.keys {
+            last.insert(key, level);
+        }
+        if level == levels.len() {
+            levels.push(Vec::new());
+        }
+        levels[level].push(at);
+    }
+    levels
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::sink::{Action, Finding, Message, Offset};
+
+    /// Writes down what arrives; refuses ids that begin with `bad`, and is down for `down`.
+    struct Book(Arc<Mutex<Vec<String>>>);
+
+    impl Sink for Book {
+        fn deliver(&mut self, batch: &[Delivery]) -> Vec<Outcome> {
+            let mut outcomes = Vec::new();
+            for delivery in batch {
+                if delivery.id.starts_with("down") {
+                    outcomes.push(Outcome::Failed(Fault::down("gone")));
+                    break;
+                }
+                outcomes.push(if delivery.id.starts_with("bad") {
+                    Outcome::Failed(Fault::never("no"))
+                } else {
+                    self.0.lock().unwrap().push(delivery.id.clone());
+                    Outcome::Written
+                });
+            }
+            outcomes
+        }
+
+        fn probe(&mut self) -> Result<Vec<Finding>, Fault> {
+            Ok(Vec::new())
+        }
+
+        fn preview(&mut self, _: &[Delivery]) -> Result<Vec<String>, Fault> {
+            Ok(Vec::new())
+        }
+    }
+
+    fn keyed(text: &str) -> Keyed {
+        let (id, keys) = text.split_once(':').unwrap();
+        Keyed {
+            delivery: Delivery {
+                id: id.to_owned(),
+                binding: "b".into(),
+                offset: Offset(String::new()),
+                time: String::new(),
+                event: None,
+                action: Action::Message(Message {
+                    address: String::new(),
+                    key: String::new(),
+                    event_type: String::new(),
+                    body: String::new(),
+                    is_cloud_event: true,
+                    headers: Vec::new(),
+                }),
+            },
+            keys: keys.split(',').map(str::to_owned).collect(),
+        }
+    }
+
+    fn run(lanes: usize, work: &str) -> (Vec<String>, Vec<Fate>, Option<Fault>) {
+        let book = Arc::new(Mutex::new(Vec::new()));
+        let mut all = Lanes {
+            lanes: Vec::new(),
+            batch: 2,
+            refuses: true,
+        };
+        (0..lanes).for_each(|_| all.add(Box::new(Book(Arc::clone(&book)))));
+        let work: Vec<Keyed> = work.split_whitespace().map(keyed).collect();
+        let (fates, down) = all.deliver(&work);
+        drop(all);
+        let arrived = book.lock().unwrap().clone();
+        (arrived, fates, down)
+    }
+
+    #[test]
+    fn the_order_of_a_key_is_kept() {
+        for lanes in 1..4 {
+            let (arrived, fates, down) = run(lanes, "a1:a b1:b a2:a ab:a,b a3:a b2:b c1:c");
+            assert!(down.is_none() && fates.iter().all(|fate| *fate == Fate::Done(Outcome::Written)));
+            let at = |id: &str| arrived.iter().position(|arrived| arrived == id).unwrap();
+            assert!(at("a1") < at("a2") && at("a2") < at("ab") && at("b1") < at("ab"));
+            assert!(at("ab") < at("a3") && at("ab") < at("b2"));
+        }
+    }
+
+    #[test]
+    fn what_is_behind_a_refused_one_waits() {
+        let (arrived, fates, down) = run(2, "bad1:a b1:b a2:a ab:a,b b2:b c:c");
+        assert!(down.is_none());
+        assert_eq!(fates[0], Fate::Done(Outcome::Failed(Fault::never("no"))));
+        assert_eq!([&fates[2], &fates[3], &fates[4]], [&Fate::Behind; 3]);
+        assert_eq!(arrived.len(), 2, "{arrived:?}");
+    }
+
+    #[test]
+    fn nothing_follows_when_the_place_is_down() {
+        let (_, fates, down) = run(1, "a1:a down1:b c:c a2:a");
+        assert_eq!(down.unwrap().verdict, Verdict::Down);
+        assert_eq!(fates[0], Fate::Done(Outcome::Written));
+        assert_eq!([&fates[1], &fates[3]], [&Fate::NotTried; 2]);
+    }
+}

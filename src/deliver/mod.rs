@@ -1,0 +1,31 @@
+//! Delivery: the log is read forwards, from a cursor, and what the bindings make of it is handed to sinks.
+//!
+//! The road of a change: `stream` reads a window of the log in order, `change` nets what a transaction did to a row, `binding`
+//! renders what a sink is to do, `lookup` asks the database where a binding needs more than the row, `lanes` spreads the work
+//! over the sink's connections without breaking the order of a key, `courier` does all that for one sink, keeps its cursor and
+//! sets aside what the sink refuses, and `worker` runs a courier for each sink of a manifest.
+
+mod ask;
+mod binding;
+mod change;
+mod courier;
+mod escape;
+mod init;
+mod initial;
+mod lanes;
+mod prune;
+mod row;
+mod set_aside;
+mod sources;
+mod status;
+mod stop;
+mod stream;
+mod worker;
+
+pub use change::Change;
+pub use courier::DELETES_ALLOWED;
+pub use initial::{Done, Initial, begin, choose, initialise, preview, source_group};
+pub use row::Row;
+pub use status::{SinkCondition, SinkStatus, Status};
+pub use stop::Stop;
+pub use worker::{Wanted, source, work};

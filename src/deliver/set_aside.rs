@@ -1,0 +1,117 @@
+//! Changes that wait: how they are written down, and how they are read back.
+
+use serde_json::{Value, json};
+
+use super::change::Change;
+use super::row::Row;
+use super::stream::Placed;
+use crate::journal::{FailureState, SetAside};
+use crate::sink::{Fault, Offset, Verdict};
+
+/// The first pause before a change is tried again, and the longest, in seconds.
+const FIRST_PAUSE: f64 = 1.0;
+const LONGEST_PAUSE: f64 = 300.0;
+
+/// Returns the pause before the next try, in seconds.
+pub(super) fn pause(attempts: i32) -> f64 {
+    (FIRST_PAUSE * 2_f64.powi(attempts.clamp(0, 20))).min(LONGEST_PAUSE)
+}
+
+/// What a fault makes of a change, and when it is tried again.
+pub(super) fn state_after(fault: &Fault, attempts: i32) -> (FailureState, Option<f64>) {
+    match fault.verdict {
+        Verdict::Never => (FailureState::Never, None),
+        Verdict::Later | Verdict::Down => (FailureState::Later, Some(pause(attempts))),
+    }
+}
+
+/// Writes a change down. Rows stay texts inside: JSON of the registry would lose digits of numbers.
+pub(super) fn record(placed: &Placed, binding: &str, fault: Option<&Fault>) -> SetAside {
+    let (state, retry_in) = fault.map_or((FailureState::Behind, None), |fault| state_after(fault, 0));
+    SetAside {
+        binding: binding.to_owned(),
+        key: placed.change.key.to_string(),
+        state,
+        reason: fault.map(|fault| fault.reason.clone()),
+        change: written(placed),
+        retry_in,
+    }
+}
+
+fn written(placed: &Placed) -> Value {
+    let change = &placed.change;
+    json!({
+        "offset": placed.offset.0,
+        "relation": placed.relation,
+        "txid": change.txid,
+        "position": change.position,
+        "lsn": change.lsn,
+        "time": change.time.to_string(),
+        "key": &*change.key,
+        "old": change.old.as_ref().map(|row| &*row.json),
+        "new": change.new.as_ref().map(|row| &*row.json),
+        "init": change.is_init,
+    })
+}
+
+/// Reads a change back; `None` when it is not of this program's making.
+pub(super) fn read(written: &Value, table: usize) -> Option<Placed> {
+    let row = |name: &str| written[name].as_str().map(Row::new);
+    Some(Placed {
+        offset: Offset(written["offset"].as_str()?.to_owned()),
+        relation: written["relation"].as_i64()?,
+        change: Change {
+            table,
+            txid: written["txid"].as_i64()?,
+            position: written["position"].as_u64()?,
+            lsn: written["lsn"].as_u64()?,
+            time: written["time"].as_str()?.parse().ok()?,
+            key: written["key"].as_str()?.into(),
+            old: row("old"),
+            new: row("new"),
+            is_init: written["init"].as_bool()?,
+        },
+    })
+}
+
+/// Makes one change of several of the same key, in order: the state before the first, and after the last.
+pub(super) fn merged(changes: &[Placed]) -> Option<Placed> {
+    let (first, last) = (changes.first()?, changes.last()?);
+    let mut whole = last.clone();
+    whole.change.old.clone_from(&first.change.old);
+    whole.change.is_init = changes.iter().all(|placed| placed.change.is_init);
+    Some(whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn a_change_is_read_back_as_it_was() {
+        let placed = Placed {
+            offset: Offset("00/1".to_owned()),
+            relation: 3,
+            change: Change {
+                table: 5,
+                txid: 12,
+                position: u64::MAX,
+                lsn: 7,
+                time: Timestamp::UNIX_EPOCH,
+                key: "[1]".into(),
+                old: None,
+                new: Some(Row::new(r#"{"n":1.10,"m":12345678901234567890.123456789}"#)),
+                is_init: false,
+            },
+        };
+        let back = read(&record(&placed, "b", None).change, 5).unwrap();
+        assert_eq!(format!("{back:?}"), format!("{placed:?}"));
+    }
+
+    #[test]
+    fn pauses_grow_to_a_limit() {
+        assert_eq!([pause(0), pause(1), pause(3), pause(40)], [1.0, 2.0, 8.0, 300.0]);
+    }
+}

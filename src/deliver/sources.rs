@@ -1,0 +1,117 @@
+//! What a sink is fed by: its bindings, compiled, the tables they are bound to and the logs of those.
+
+use super::binding::{Bound, Table};
+use crate::errors::{Error, Kind, Result};
+use crate::journal::{self, LogRecord};
+use crate::manifest;
+use crate::pg::Session;
+
+/// The tables of a sink and their logs.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Sources {
+    pub tables: Vec<SourceTable>,
+    /// Each log with the number of its table.
+    pub logs: Vec<(usize, LogRecord)>,
+}
+
+/// A bound table.
+#[derive(Debug, Clone)]
+pub(super) struct SourceTable {
+    pub oid: u32,
+    /// The name of the last install, which bindings go by.
+    pub names: Table,
+    /// The columns as the newest log has them: number and name.
+    pub columns: Vec<(i16, String)>,
+}
+
+/// All of it, and the text by which a change of it is noticed.
+pub(super) struct Fed {
+    pub structure: String,
+    pub sources: Sources,
+    pub bound: Vec<Bound>,
+}
+
+/// Reads what a sink is fed by, and holds it against the manifest's bindings.
+///
+/// # Errors
+/// [`Kind::Refused`] when what is installed is something else; whatever the server answers.
+pub(super) fn load(session: &mut Session, schema: &str, sink: &str, bindings: &[manifest::Binding]) -> Result<Fed> {
+    let structure = journal::structure_of(&mut **session, schema, sink)?;
+    let records = journal::bindings_of(&mut **session, schema, sink)?;
+    let installed = |binding: &manifest::Binding| {
+        records
+            .iter()
+            .any(|record| record.name == binding.name.value && record.fingerprint == binding.fingerprint())
+    };
+    let mut differing: Vec<&str> = bindings
+        .iter()
+        .filter(|binding| !installed(binding))
+        .map(|binding| binding.name.value.as_str())
+        .collect();
+    let declared = |name: &str| bindings.iter().any(|binding| binding.name.value == name);
+    differing.extend(
+        records
+            .iter()
+            .map(|record| record.name.as_str())
+            .filter(|name| !declared(name)),
+    );
+    if !differing.is_empty() {
+        return Err(Error::message(
+            Kind::Refused,
+            format!(
+                "what is installed for sink `{sink}` is not what this manifest says: {}",
+                differing.join(", ")
+            ),
+        )
+        .hint(
+            "`emaj plan` shows the difference; `emaj install` brings it in, or run the manifest that was installed",
+        ));
+    }
+    let mut oids: Vec<u32> = records.iter().map(|record| record.oid).collect();
+    oids.sort_unstable();
+    oids.dedup();
+    let logs = journal::logs_of(&mut **session, schema, &oids)?;
+    let mut sources = Sources::default();
+    for oid in &oids {
+        let record = records.iter().find(|record| record.oid == *oid);
+        let newest = logs.iter().rfind(|log| log.oid == *oid);
+        let (Some(record), Some(newest)) = (record, newest) else {
+            return Err(
+                Error::message(Kind::Refused, format!("a table bound to sink `{sink}` is not captured"))
+                    .hint("`emaj install` takes it in"),
+            );
+        };
+        sources.tables.push(SourceTable {
+            oid: *oid,
+            names: Table {
+                name: record.table.clone(),
+                key: newest.key.clone(),
+            },
+            columns: newest
+                .attnums
+                .iter()
+                .copied()
+                .zip(newest.columns.iter().cloned())
+                .collect(),
+        });
+    }
+    for log in logs {
+        if let Some(table) = sources.tables.iter().position(|table| table.oid == log.oid) {
+            sources.logs.push((table, log));
+        }
+    }
+    let mut bound = Vec::with_capacity(records.len());
+    for record in records {
+        let binding = bindings.iter().find(|binding| binding.name.value == record.name);
+        let table = sources.tables.iter().position(|table| table.oid == record.oid);
+        if let (Some(binding), Some(table)) = (binding, table) {
+            let names = sources.tables[table].names.clone();
+            bound.push(Bound::compile(binding, table, names, record.since)?);
+        }
+    }
+    Ok(Fed {
+        structure,
+        sources,
+        bound,
+    })
+}

@@ -1,0 +1,402 @@
+//! Reads the log of a sink's tables, a window at a time, in the order of delivery.
+//!
+//! A window is everything after one position and visible in a later snapshot. It is read through a cursor of the server, so that
+//! its size does not matter; the snapshot is held for [`SLICE`] at most, then the rest is asked for anew.
+//! It may be resumed behind any offset, also by another process: order and offsets follow from the log alone.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use minijinja::context;
+use minijinja::value::{Serde, Value};
+use postgres::types::PgLsn;
+use postgres_protocol::escape::escape_identifier;
+use serde::Serialize;
+
+use super::change::{Change, Image, net};
+use super::row::Row;
+use super::sources::Sources;
+use crate::errors::Result;
+use crate::journal::{self, LogRecord, Position, Snapshot};
+use crate::pg::{Session, classify};
+use crate::render::Renderer;
+use crate::sink::Offset;
+
+/// How long a snapshot is held: the application's tables cannot be vacuumed behind it.
+const SLICE: Duration = Duration::from_secs(10);
+/// How many rows are fetched at once, when they are narrow.
+const MOST_ROWS: usize = 4000;
+/// How many bytes are fetched at once, about.
+const MOST_BYTES: usize = 4 << 20;
+
+/// A window of the log.
+#[derive(Debug, Clone)]
+pub(super) struct Window {
+    pub number: i64,
+    pub from: Position,
+    pub until: Snapshot,
+}
+
+/// Reads windows over a connection of its own.
+#[derive(Debug)]
+pub(super) struct Stream {
+    session: Session,
+    schema: String,
+    renderer: Arc<Renderer>,
+    /// When the transaction that holds the snapshot began.
+    held: Option<Instant>,
+    cursor: Option<Reading>,
+    probe: Option<(usize, postgres::Statement)>,
+    fetch: usize,
+}
+
+#[derive(Debug)]
+struct Reading {
+    window: Window,
+    /// The group at the end of the last fetch: more of it may come.
+    open: Vec<(Offset, Image)>,
+    /// What is delivered already.
+    behind: Option<Offset>,
+    is_declared: bool,
+    is_over: bool,
+}
+
+/// A change and its place in the stream.
+#[derive(Debug, Clone)]
+pub(super) struct Placed {
+    pub offset: Offset,
+    /// Its relation in the registry: with transaction and key it makes the id.
+    pub relation: i64,
+    pub change: Change,
+}
+
+impl Stream {
+    /// Takes a connection for reading.
+    ///
+    /// # Errors
+    /// Whatever the server answers.
+    pub(super) fn new(mut session: Session, schema: &str, renderer: Arc<Renderer>) -> Result<Self> {
+        // Plans of logs are made for a handful of new rows at the end, whatever their size; a sort gets room.
+        session
+            .batch_execute(
+                "set default_transaction_read_only = on; set enable_seqscan = off; set cursor_tuple_fraction = 1.0;
+                 set work_mem = '32MB'; set jit = off; set row_security = off; set statement_timeout = 0;
+                 set idle_in_transaction_session_timeout = 0; set datestyle = 'ISO'; set intervalstyle = 'postgres';
+                 set extra_float_digits = 1; set bytea_output = 'hex'; set timezone = 'UTC'",
+            )
+            .map_err(|error| classify(error, "prepare to read the log"))?;
+        Ok(Stream {
+            session,
+            schema: schema.to_owned(),
+            renderer,
+            held: None,
+            cursor: None,
+            probe: None,
+            fetch: 500,
+        })
+    }
+
+    /// Takes a snapshot and returns it; everything that follows reads in it, until [`Stream::release`].
+    ///
+    /// # Errors
+    /// Whatever the server answers.
+    pub(super) fn hold(&mut self) -> Result<Snapshot> {
+        self.release()?;
+        self.session
+            .batch_execute("begin isolation level repeatable read read only")
+            .map_err(|error| classify(error, "begin to read"))?;
+        self.held = Some(Instant::now());
+        let text: String = self
+            .session
+            .query_one("select pg_current_snapshot()::text", &[])?
+            .get(0);
+        text.parse()
+            .map_err(|error| crate::errors::Error::new(crate::errors::Kind::Failed, error))
+    }
+
+    /// Lets the snapshot go.
+    ///
+    /// # Errors
+    /// Whatever the server answers.
+    pub(super) fn release(&mut self) -> Result<()> {
+        if let Some(reading) = &mut self.cursor {
+            reading.is_declared = false;
+        }
+        if self.held.take().is_some() {
+            self.session
+                .batch_execute("commit")
+                .map_err(|error| classify(error, "end reading"))?;
+        }
+        Ok(())
+    }
+
+    /// Whether a snapshot is held.
+    pub(super) fn is_held(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// Gives the session to those who read beside the window, in the same snapshot.
+    pub(super) fn session(&mut self) -> &mut Session {
+        &mut self.session
+    }
+
+    /// Tells what the sink is fed by, in the snapshot that is held.
+    ///
+    /// # Errors
+    /// Whatever the server answers.
+    pub(super) fn structure(&mut self, sink: &str) -> Result<String> {
+        journal::structure_of(&mut *self.session, &self.schema, sink)
+    }
+
+    /// Returns which of the logs hold anything after `from`, by their numbers.
+    ///
+    /// # Errors
+    /// Whatever the server answers.
+    pub(super) fn probe(&mut self, sources: &Sources, from: &Position) -> Result<Vec<usize>> {
+        if sources.logs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let statement = match &self.probe {
+            Some((logs, statement)) if *logs == sources.logs.len() => statement.clone(),
+            _ => {
+                let logs: Vec<ProbedLog<'_>> = sources
+                    .logs
+                    .iter()
+                    .enumerate()
+                    .map(|(number, (_, log))| ProbedLog { number, log: &log.log })
+                    .collect();
+                let sql = self
+                    .renderer
+                    .render_value("stream/probe", context! { logs => Value::from(Serde(logs)) })?;
+                // Planned once: planning a thousand logs costs more than looking into them.
+                self.session.batch_execute("set plan_cache_mode = force_generic_plan")?;
+                let statement = self.session.prepare(&sql)?;
+                self.probe = Some((sources.logs.len(), statement.clone()));
+                statement
+            }
+        };
+        let mut running = from.snapshot.running.clone();
+        running.push(from.txid);
+        let rows = self
+            .session
+            .query(&statement, &[&from.snapshot.xmax, &running])
+            .map_err(|error| classify(error, "look for changes"))?;
+        Ok(rows.iter().map(|row| row.get::<_, i32>(0) as usize).collect())
+    }
+
+    /// Forgets statements that were made for other sources.
+    pub(super) fn sources_changed(&mut self) {
+        self.probe = None;
+        self.cursor = None;
+    }
+
+    /// Begins to read a window, behind `offset` if there is one.
+    pub(super) fn read(&mut self, window: Window, offset: Option<Offset>) {
+        self.cursor = Some(Reading {
+            window,
+            open: Vec::new(),
+            behind: offset,
+            is_declared: false,
+            is_over: false,
+        });
+    }
+
+    /// Returns the next changes of the window; none when it is over.
+    ///
+    /// # Errors
+    /// Whatever the server answers. The window may be read on from the offset that was delivered last.
+    pub(super) fn next(&mut self, sources: &Sources) -> Result<Vec<Placed>> {
+        loop {
+            if self.cursor.as_ref().is_none_or(|reading| reading.is_over) {
+                return Ok(Vec::new());
+            }
+            let too_long = self.held.is_some_and(|since| since.elapsed() > SLICE);
+            if too_long {
+                self.release()?;
+            }
+            self.declare(sources)?;
+            let placed = self.fetch(sources)?;
+            if !placed.is_empty() {
+                return Ok(placed);
+            }
+        }
+    }
+
+    /// Whether the window that is read is at its end.
+    pub(super) fn is_over(&self) -> bool {
+        self.cursor.as_ref().is_none_or(|reading| reading.is_over)
+    }
+
+    fn declare(&mut self, sources: &Sources) -> Result<()> {
+        if self.held.is_none() {
+            self.hold()?;
+        }
+        let Some(reading) = self.cursor.as_mut().filter(|reading| !reading.is_declared) else {
+            return Ok(());
+        };
+        reading.is_declared = true;
+        reading.open.clear();
+        let Window { from, until, .. } = &reading.window;
+        let logs: Vec<ReadLog<'_>> = sources
+            .logs
+            .iter()
+            .enumerate()
+            .map(|(number, (_, log))| ReadLog {
+                number,
+                relation: log.relation,
+                log: &log.log,
+                columns: &log.columns,
+                key: &log.key,
+            })
+            .collect();
+        let resume = reading
+            .behind
+            .as_ref()
+            .and_then(position_of)
+            .map(|lsn| PgLsn::from(lsn).to_string());
+        let sql = self.renderer.render_value(
+            "stream/window",
+            context! {
+                logs => Value::from(Serde(logs)),
+                from => context! {
+                    xmin => from.snapshot.xmin, xmax => from.snapshot.xmax, running => &from.snapshot.running,
+                    txid => from.txid, lsn => PgLsn::from(from.lsn).to_string(),
+                },
+                until => context! { xmin => until.xmin, xmax => until.xmax, running => &until.running },
+                resume => resume,
+            },
+        )?;
+        self.session
+            .batch_execute(&sql)
+            .map_err(|error| classify(error, "read the log"))
+    }
+
+    fn fetch(&mut self, sources: &Sources) -> Result<Vec<Placed>> {
+        let rows = self
+            .session
+            .query(&format!("fetch {} from emaj_window", self.fetch), &[])
+            .map_err(|error| classify(error, "read the log"))?;
+        let Some(reading) = self.cursor.as_mut() else {
+            return Ok(Vec::new());
+        };
+        let mut bytes = 0;
+        let mut placed = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let number = row.get::<_, i32>(0) as usize;
+            let (table, log) = &sources.logs[number];
+            let position = u64::from(row.get::<_, PgLsn>(2));
+            let text: &str = row.get(8);
+            bytes += text.len();
+            let image = Image {
+                table: *table,
+                txid: row.get(1),
+                position,
+                lsn: u64::from(row.get::<_, PgLsn>(3)),
+                time: row.get::<_, Timestamp>(4),
+                is_new: row.get(5),
+                key: row.get::<_, &str>(6).into(),
+                row: Row::new(text),
+            };
+            let offset = offset(reading.window.number, position, log.relation, image.txid, row.get(7));
+            if reading.open.last().is_some_and(|(open, _)| *open != offset) {
+                close(reading, &sources.logs, &mut placed);
+            }
+            reading.open.push((offset, image));
+        }
+        if rows.len() < self.fetch {
+            reading.is_over = true;
+            if !reading.open.is_empty() {
+                close(reading, &sources.logs, &mut placed);
+            }
+            // The snapshot stays: rows that were there before are read in it.
+            self.session.batch_execute("close emaj_window")?;
+        }
+        if !rows.is_empty() {
+            let wide = (bytes / rows.len()).max(1);
+            self.fetch = (MOST_BYTES / wide).clamp(1, MOST_ROWS);
+        }
+        Ok(placed)
+    }
+}
+
+/// Nets the group that has come to its end.
+fn close(reading: &mut Reading, logs: &[(usize, LogRecord)], placed: &mut Vec<Placed>) {
+    let group = std::mem::take(&mut reading.open);
+    let Some((offset, first)) = group.first() else { return };
+    if reading.behind.as_ref().is_some_and(|behind| offset <= behind) {
+        return;
+    }
+    let offset = offset.clone();
+    let relation = relation_of(&offset, logs, first.table);
+    let images: Vec<Image> = group.into_iter().map(|(_, image)| image).collect();
+    let whole = net(&images);
+    reading.behind = Some(offset.clone());
+    placed.extend(whole.into_iter().map(|change| Placed {
+        offset: offset.clone(),
+        relation,
+        change,
+    }));
+}
+
+/// The text of an offset: parts of one width each, so that texts are in the order of delivery.
+fn offset(window: i64, position: u64, relation: i64, txid: i64, part: &str) -> Offset {
+    Offset(format!(
+        "{window:016x}/{position:016x}/{relation:016x}/{txid:016x}/{part}"
+    ))
+}
+
+/// The offset of the `number`th row that is sent by `init` behind the changes of a window.
+pub(super) fn init_offset(window: i64, number: i64) -> Offset {
+    Offset(format!("{window:016x}/ffffffffffffffff/{number:016x}"))
+}
+
+fn position_of(offset: &Offset) -> Option<u64> {
+    u64::from_str_radix(offset.0.split('/').nth(1)?, 16).ok()
+}
+
+fn relation_of(offset: &Offset, logs: &[(usize, LogRecord)], table: usize) -> i64 {
+    offset
+        .0
+        .split('/')
+        .nth(2)
+        .and_then(|part| i64::from_str_radix(part, 16).ok())
+        .or_else(|| logs.iter().find(|(of, _)| *of == table).map(|(_, log)| log.relation))
+        .unwrap_or_default()
+}
+
+/// Returns the number of the window an offset belongs to.
+pub(super) fn window_of(offset: &Offset) -> Option<i64> {
+    i64::from_str_radix(offset.0.split('/').next()?, 16).ok()
+}
+
+#[derive(Serialize)]
+struct ProbedLog<'a> {
+    number: usize,
+    log: &'a str,
+}
+
+#[derive(Serialize)]
+struct ReadLog<'a> {
+    number: usize,
+    relation: i64,
+    log: &'a str,
+    columns: &'a [String],
+    key: &'a [String],
+}
+
+/// Has the ends of logs summarised, so that looking for new rows stays cheap between two vacuums. Best effort: it takes the right
+/// to the index.
+pub(super) fn summarise(session: &mut Session, schema: &str, sources: &Sources) {
+    for (_, log) in &sources.logs {
+        let name = format!("{}.{}", escape_identifier(schema), escape_identifier(&log.log));
+        let _ = session.execute(
+            "select brin_summarize_new_values(i.indexrelid)
+               from pg_catalog.pg_index i
+               join pg_catalog.pg_class c on c.oid = i.indexrelid
+               join pg_catalog.pg_am m on m.oid = c.relam and m.amname = 'brin'
+              where i.indrelid = $1::text::regclass and pg_catalog.pg_has_role(c.relowner, 'usage')",
+            &[&name],
+        );
+    }
+}

@@ -1,0 +1,150 @@
+//! Moves the cursor of a sink: a window of the log is begun, delivered up to an offset, and ended.
+//!
+//! A window is on record before anything of it is delivered: after a crash the same changes come again in the same order.
+
+use postgres::GenericClient;
+use postgres::types::PgLsn;
+use postgres_protocol::escape::escape_identifier;
+
+use super::position::{Position, Snapshot};
+use crate::errors::{Error, Kind, Result};
+
+/// Which sink of which installation.
+#[derive(Debug, Clone)]
+pub struct Cursor {
+    schema: String,
+    sink: i32,
+}
+
+impl Cursor {
+    pub fn new(schema: &str, sink: i32) -> Self {
+        Cursor {
+            schema: escape_identifier(schema),
+            sink,
+        }
+    }
+
+    /// Returns the number of the sink in the registry.
+    pub fn sink(&self) -> i32 {
+        self.sink
+    }
+
+    /// Puts the window from `from` to `until` on record; it is the window number `window`.
+    ///
+    /// # Errors
+    /// The sink is gone, or whatever the server answers.
+    pub fn begin(&self, client: &mut impl GenericClient, window: i64, from: &Position, until: &Snapshot) -> Result<()> {
+        let sql = format!(
+            "update {s}.emaj_sink set sink_window = $2, sink_from = {p}, sink_until = $6::text::pg_snapshot, sink_offset = null where sink_id = $1",
+            s = self.schema,
+            p = self.position()
+        );
+        let lsn = PgLsn::from(from.lsn);
+        self.update(
+            client,
+            &sql,
+            &[
+                &self.sink,
+                &window,
+                &from.snapshot.to_string(),
+                &from.txid,
+                &lsn,
+                &until.to_string(),
+            ],
+        )
+    }
+
+    /// Notes that the window is delivered up to and including `offset`.
+    ///
+    /// # Errors
+    /// The sink is gone, or whatever the server answers.
+    pub fn advance(&self, client: &mut impl GenericClient, offset: &str) -> Result<()> {
+        let sql = format!(
+            "update {s}.emaj_sink set sink_offset = $2, sink_moved = clock_timestamp() where sink_id = $1",
+            s = self.schema
+        );
+        self.update(client, &sql, &[&self.sink, &offset])
+    }
+
+    /// Notes that everything before `position` is delivered, and no window is under way.
+    ///
+    /// # Errors
+    /// The sink is gone, or whatever the server answers.
+    pub fn end(&self, client: &mut impl GenericClient, window: i64, position: &Position) -> Result<()> {
+        let sql = format!(
+            "update {s}.emaj_sink set sink_window = $2, sink_from = {p}, sink_until = null, sink_offset = null,
+                    sink_moved = clock_timestamp() where sink_id = $1",
+            s = self.schema,
+            p = self.position()
+        );
+        let lsn = PgLsn::from(position.lsn);
+        self.update(
+            client,
+            &sql,
+            &[
+                &self.sink,
+                &window,
+                &position.snapshot.to_string(),
+                &position.txid,
+                &lsn,
+            ],
+        )
+    }
+
+    /// Notes what is wrong at the place; `None`: nothing any more.
+    ///
+    /// # Errors
+    /// The sink is gone, or whatever the server answers.
+    pub fn fault(&self, client: &mut impl GenericClient, reason: Option<&str>) -> Result<()> {
+        let sql = format!(
+            "update {s}.emaj_sink set sink_fault = $2,
+                    sink_fault_since = case when $2::text is null then null else coalesce(sink_fault_since, clock_timestamp()) end
+              where sink_id = $1",
+            s = self.schema
+        );
+        self.update(client, &sql, &[&self.sink, &reason])
+    }
+
+    /// Notes who delivers.
+    ///
+    /// # Errors
+    /// The sink is gone, or whatever the server answers.
+    pub fn taken_by(&self, client: &mut impl GenericClient, worker: &str) -> Result<()> {
+        let sql = format!(
+            "update {s}.emaj_sink set sink_worker = $2, sink_seen = clock_timestamp() where sink_id = $1",
+            s = self.schema
+        );
+        self.update(client, &sql, &[&self.sink, &worker])
+    }
+
+    /// Stops the sink until a person has looked at it.
+    ///
+    /// # Errors
+    /// The sink is gone, or whatever the server answers.
+    pub fn stop(&self, client: &mut impl GenericClient, reason: &str) -> Result<()> {
+        let sql = format!(
+            "update {s}.emaj_sink set sink_state = 'STOPPED', sink_reason = $2 where sink_id = $1",
+            s = self.schema
+        );
+        self.update(client, &sql, &[&self.sink, &reason])
+    }
+
+    fn position(&self) -> String {
+        format!(
+            "row($3::text::pg_snapshot, $4::bigint, $5::pg_lsn)::{}.emaj_position",
+            self.schema
+        )
+    }
+
+    fn update(
+        &self,
+        client: &mut impl GenericClient,
+        sql: &str,
+        values: &[&(dyn postgres::types::ToSql + Sync)],
+    ) -> Result<()> {
+        match client.execute(sql, values)? {
+            1 => Ok(()),
+            _ => Err(Error::message(Kind::Refused, "the sink is no longer installed")),
+        }
+    }
+}

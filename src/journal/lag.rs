@@ -1,0 +1,86 @@
+//! How far behind the sinks are: what of the log they have not been delivered yet.
+
+use jiff::Timestamp;
+use postgres::GenericClient;
+use postgres_protocol::escape::escape_identifier;
+use serde::Serialize;
+
+use super::sinks::{SinkState, bindings_of, logs_of, sinks};
+use crate::errors::Result;
+
+/// How things stand with one sink, as the database knows it.
+#[derive(Debug, Clone, Serialize)]
+pub struct SinkLag {
+    pub sink: String,
+    pub kind: String,
+    pub manifest: String,
+    pub state: SinkState,
+    /// What is wrong with it.
+    pub reason: Option<String>,
+    /// The process that delivers; none when nobody does.
+    pub worker: Option<String>,
+    /// Changes in the log of its tables that are not delivered yet; those set aside are not among them.
+    pub changes: i64,
+    /// When the oldest of them was made.
+    pub oldest: Option<Timestamp>,
+    /// Changes that are set aside.
+    pub set_aside: i64,
+}
+
+/// Reads how far behind each sink is.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn lag(client: &mut impl GenericClient, schema: &str) -> Result<Vec<SinkLag>> {
+    let s = escape_identifier(schema);
+    let mut all = Vec::new();
+    for sink in sinks(client, schema)? {
+        let oids: Vec<u32> = bindings_of(client, schema, &sink.name)?
+            .iter()
+            .map(|binding| binding.oid)
+            .collect();
+        let row = client.query_one(
+            &format!(
+                "select {s}._after(sink_from), (select count(*) from {s}.emaj_failure where fail_sink = sink_name)
+                   from {s}.emaj_sink where sink_id = $1"
+            ),
+            &[&sink.id],
+        )?;
+        let (after, set_aside): (String, i64) = (row.get(0), row.get(1));
+        // Of a window that is under way, what stands before its offset has arrived.
+        let arrived = sink
+            .offset
+            .as_deref()
+            .and_then(|offset| u64::from_str_radix(offset.split('/').nth(1)?, 16).ok())
+            .map_or_else(String::new, |lsn| {
+                format!(" and l.emaj_gid > '{}'::pg_lsn", postgres::types::PgLsn::from(lsn))
+            });
+        let (mut changes, mut oldest) = (0, None);
+        for log in logs_of(client, schema, &oids)? {
+            let row = client.query_one(
+                &format!(
+                    "select count(*) filter (where not (emaj_verb = 'UPD' and emaj_tuple = 'OLD')), min(emaj_changed)
+                       from {s}.{} as l where {after} and emaj_tuple <> ''{arrived}",
+                    escape_identifier(&log.log)
+                ),
+                &[],
+            )?;
+            changes += row.get::<_, i64>(0);
+            let first: Option<Timestamp> = row.get(1);
+            oldest = [oldest, first].into_iter().flatten().min();
+        }
+        let worker = sink.worker.clone().filter(|_| sink.is_taken);
+        all.push(SinkLag {
+            sink: sink.name.clone(),
+            kind: sink.kind.clone(),
+            manifest: sink.manifest.clone(),
+            state: sink.state,
+            reason: sink.fault.map(|(fault, _)| format!("down: {fault}")).or(sink.reason),
+            worker,
+            changes,
+            oldest,
+            set_aside,
+        });
+    }
+    Ok(all)
+}

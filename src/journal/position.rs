@@ -1,0 +1,111 @@
+//! A position as the registry keeps it: a snapshot, and the transaction that took it.
+//!
+//! What SQL asks with `_after`, Rust asks with [`Position::is_before`]. Pure.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A snapshot as `pg_current_snapshot()` prints it: `xmin:xmax:xip,…`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Snapshot {
+    pub xmin: i64,
+    pub xmax: i64,
+    /// The transactions that were running, in ascending order.
+    pub running: Vec<i64>,
+}
+
+impl Snapshot {
+    /// Tells whether the snapshot sees what transaction `txid` did, provided that it committed.
+    pub fn sees(&self, txid: i64) -> bool {
+        txid < self.xmin || txid < self.xmax && self.running.binary_search(&txid).is_err()
+    }
+}
+
+/// The text is no snapshot.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is no snapshot")]
+pub struct NoSnapshot(String);
+
+impl FromStr for Snapshot {
+    type Err = NoSnapshot;
+
+    fn from_str(text: &str) -> Result<Self, NoSnapshot> {
+        let wrong = || NoSnapshot(text.to_owned());
+        let mut parts = text.splitn(3, ':');
+        let mut number = || parts.next().and_then(|part| part.parse().ok()).ok_or_else(wrong);
+        let (xmin, xmax) = (number()?, number()?);
+        let list = parts.next().unwrap_or_default();
+        let running = list
+            .split(',')
+            .filter(|txid| !txid.is_empty())
+            .map(|txid| txid.parse().map_err(|_| wrong()))
+            .collect::<Result<_, _>>()?;
+        Ok(Snapshot { xmin, xmax, running })
+    }
+}
+
+impl fmt::Display for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let running: Vec<String> = self.running.iter().map(ToString::to_string).collect();
+        write!(f, "{}:{}:{}", self.xmin, self.xmax, running.join(","))
+    }
+}
+
+/// A moment in the history of a database.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Position {
+    pub snapshot: Snapshot,
+    /// The transaction that took the snapshot; 0 when it wrote nothing.
+    pub txid: i64,
+    /// Of that one transaction, what was written from here on is after.
+    pub lsn: u64,
+}
+
+impl Position {
+    /// Tells whether a change, written by `txid` at `lsn`, comes after this position.
+    pub fn is_before(&self, txid: i64, lsn: u64) -> bool {
+        if self.txid != 0 && txid == self.txid {
+            return lsn >= self.lsn;
+        }
+        !self.snapshot.sees(txid)
+    }
+}
+
+impl From<Snapshot> for Position {
+    /// The position of a transaction that wrote nothing.
+    fn from(snapshot: Snapshot) -> Self {
+        Position {
+            snapshot,
+            txid: 0,
+            lsn: 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_sees_what_was_committed() {
+        let snapshot: Snapshot = "10:20:10,15".parse().unwrap();
+        let seen: Vec<i64> = (8..22).filter(|txid| snapshot.sees(*txid)).collect();
+        assert_eq!(seen, [8, 9, 11, 12, 13, 14, 16, 17, 18, 19]);
+        assert_eq!(snapshot.to_string(), "10:20:10,15");
+        assert_eq!("7:7:".parse::<Snapshot>().unwrap().to_string(), "7:7:");
+        assert!("7:x:".parse::<Snapshot>().is_err());
+    }
+
+    #[test]
+    fn the_transaction_of_a_position_is_cut_in_two() {
+        let position = Position {
+            snapshot: "10:20:15".parse().unwrap(),
+            txid: 12,
+            lsn: 100,
+        };
+        assert!(!position.is_before(12, 99));
+        assert!(position.is_before(12, 100));
+        assert!(position.is_before(15, 1));
+        assert!(!position.is_before(14, 1000));
+    }
+}

@@ -1,0 +1,296 @@
+//! Sinks and bindings as the registry knows them: cursors, states, and what was set aside.
+
+use jiff::Timestamp;
+use postgres::types::PgLsn;
+use postgres::{GenericClient, Row};
+use postgres_protocol::escape::escape_identifier;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::position::Position;
+use crate::errors::{Error, Kind, Result};
+use crate::names::QualifiedName;
+
+/// Whether a sink is delivered to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SinkState {
+    Active,
+    /// A person paused it.
+    Paused,
+    /// A guard stopped it (`max_deletes`).
+    Stopped,
+    /// It was away for longer than its `max_lag`: the log behind it is gone.
+    Lost,
+}
+
+impl SinkState {
+    fn of(text: &str) -> Self {
+        match text {
+            "PAUSED" => SinkState::Paused,
+            "STOPPED" => SinkState::Stopped,
+            "LOST" => SinkState::Lost,
+            _ => SinkState::Active,
+        }
+    }
+
+    /// Returns the word people read.
+    pub fn word(self) -> &'static str {
+        match self {
+            SinkState::Active => "active",
+            SinkState::Paused => "paused",
+            SinkState::Stopped => "stopped",
+            SinkState::Lost => "lost",
+        }
+    }
+}
+
+/// A sink and its cursor.
+#[derive(Debug, Clone)]
+pub struct SinkRecord {
+    pub id: i32,
+    pub name: String,
+    pub manifest: String,
+    pub kind: String,
+    pub state: SinkState,
+    pub reason: Option<String>,
+    /// Counts the windows of the log that were begun.
+    pub window: i64,
+    /// Everything before is delivered.
+    pub from: Position,
+    /// The end of the window that is under way.
+    pub until: Option<String>,
+    /// How far that window is delivered.
+    pub offset: Option<String>,
+    /// When the cursor moved last.
+    pub moved: Timestamp,
+    pub worker: Option<String>,
+    /// Whether a worker delivers to it at this moment.
+    pub is_taken: bool,
+    /// What is wrong at the place, and since when.
+    pub fault: Option<(String, Timestamp)>,
+}
+
+/// A binding as it was installed.
+#[derive(Debug, Clone)]
+pub struct BindingRecord {
+    pub name: String,
+    pub sink: Option<String>,
+    pub oid: u32,
+    pub table: QualifiedName,
+    pub fingerprint: String,
+    pub since: Position,
+    /// `WANTED`, `RUNNING` or `DONE`.
+    pub init: Option<String>,
+    pub init_key: Option<String>,
+    pub init_done: i64,
+    pub init_total: Option<i64>,
+}
+
+/// Returns the two advisory locks of a sink: that of whoever delivers to it, and that of somebody who wants to take over for a while.
+pub fn sink_locks(schema: &str, sink: i32) -> (i64, i64) {
+    let digest = Sha256::digest(format!("emaj sink {schema}"));
+    let base = i64::from(i32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]])) << 32;
+    (base | i64::from(sink) << 1, base | i64::from(sink) << 1 | 1)
+}
+
+const SINK_COLUMNS: &str = "sink_id, sink_name, sink_manifest, sink_kind, sink_state, sink_reason, sink_window,
+    (sink_from).snapshot::text, coalesce((sink_from).txid, 0), (sink_from).lsn, sink_until::text, sink_offset, sink_moved,
+    sink_worker, sink_fault, sink_fault_since,
+    array(select (classid::bigint << 32 | objid::bigint) from pg_catalog.pg_locks
+           where locktype = 'advisory' and objsubid = 1 and granted
+             and database = (select oid from pg_catalog.pg_database where datname = current_database()))";
+
+fn position(row: &Row, at: usize) -> Result<Position> {
+    let text: String = row.get(at);
+    Ok(Position {
+        snapshot: text.parse().map_err(|error| Error::new(Kind::Failed, error))?,
+        txid: row.get(at + 1),
+        lsn: row.get::<_, Option<PgLsn>>(at + 2).map_or(0, u64::from),
+    })
+}
+
+fn sink(schema: &str, row: &Row) -> Result<SinkRecord> {
+    let held: Vec<i64> = row.get(16);
+    Ok(SinkRecord {
+        is_taken: held.contains(&sink_locks(schema, row.get(0)).0),
+        id: row.get(0),
+        name: row.get(1),
+        manifest: row.get(2),
+        kind: row.get(3),
+        state: SinkState::of(row.get(4)),
+        reason: row.get(5),
+        window: row.get(6),
+        from: position(row, 7)?,
+        until: row.get(10),
+        offset: row.get(11),
+        moved: row.get(12),
+        worker: row.get(13),
+        fault: row.get::<_, Option<String>>(14).zip(row.get(15)),
+    })
+}
+
+/// Reads all sinks of an installation, in the order of their names.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn sinks(client: &mut impl GenericClient, schema: &str) -> Result<Vec<SinkRecord>> {
+    let s = escape_identifier(schema);
+    let rows = client.query(
+        &format!("select {SINK_COLUMNS} from {s}.emaj_sink order by sink_name"),
+        &[],
+    )?;
+    rows.iter().map(|row| sink(schema, row)).collect()
+}
+
+/// Reads one sink; `None` when it is not installed.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn sink_named(client: &mut impl GenericClient, schema: &str, name: &str) -> Result<Option<SinkRecord>> {
+    let s = escape_identifier(schema);
+    let row = client.query_opt(
+        &format!("select {SINK_COLUMNS} from {s}.emaj_sink where sink_name = $1"),
+        &[&name],
+    )?;
+    row.as_ref().map(|row| sink(schema, row)).transpose()
+}
+
+/// Reads the bindings that go to a sink, in the order of their names.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn bindings_of(client: &mut impl GenericClient, schema: &str, sink: &str) -> Result<Vec<BindingRecord>> {
+    let s = escape_identifier(schema);
+    let rows = client.query(
+        &format!(
+            "select bind_name, bind_sink, bind_oid, bind_schema, bind_table, bind_fingerprint, (bind_since).snapshot::text,
+                    coalesce((bind_since).txid, 0), (bind_since).lsn, bind_init, bind_init_key, bind_init_done, bind_init_total
+               from {s}.emaj_binding where bind_sink = $1 order by bind_name"
+        ),
+        &[&sink],
+    )?;
+    rows.iter()
+        .map(|row| {
+            Ok(BindingRecord {
+                name: row.get(0),
+                sink: row.get(1),
+                oid: row.get(2),
+                table: QualifiedName {
+                    schema: row.get(3),
+                    name: row.get(4),
+                },
+                fingerprint: row.get(5),
+                since: position(row, 6)?,
+                init: row.get(9),
+                init_key: row.get(10),
+                init_done: row.get(11),
+                init_total: row.get(12),
+            })
+        })
+        .collect()
+}
+
+/// A log that holds changes of a bound table: that of today, or one that the table had in a group it has left.
+#[derive(Debug, Clone)]
+pub struct LogRecord {
+    /// Its relation in the registry.
+    pub relation: i64,
+    pub oid: u32,
+    pub log: String,
+    pub columns: Vec<String>,
+    /// The numbers of the columns in the table.
+    pub attnums: Vec<i16>,
+    pub key: Vec<String>,
+}
+
+/// Reads the logs of tables, by oid, the oldest first.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn logs_of(client: &mut impl GenericClient, schema: &str, oids: &[u32]) -> Result<Vec<LogRecord>> {
+    let s = escape_identifier(schema);
+    let rows = client.query(
+        &format!(
+            "select rel_id, rel_oid, rel_log,
+                    array(select col_name from {s}.emaj_column where col_rel = rel_id order by col_attnum),
+                    array(select col_name from unnest(rel_key) with ordinality as k(attnum, place)
+                            join {s}.emaj_column on col_rel = rel_id and col_attnum = attnum order by place),
+                    array(select col_attnum from {s}.emaj_column where col_rel = rel_id order by col_attnum)
+               from {s}.emaj_relation
+               join pg_catalog.pg_class c on c.relname = rel_log and c.relkind = 'r'
+                                         and c.relnamespace = $2::text::regnamespace
+              where rel_oid = any ($1) and rel_log is not null
+              order by rel_id"
+        ),
+        &[&oids, &s],
+    )?;
+    Ok(rows
+        .iter()
+        .map(|row| LogRecord {
+            relation: row.get(0),
+            oid: row.get(1),
+            log: row.get(2),
+            columns: row.get(3),
+            key: row.get(4),
+            attnums: row.get(5),
+        })
+        .collect())
+}
+
+/// Returns a text that changes whenever what a sink is fed by does: its bindings, their tables, the logs and their columns.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn structure_of(client: &mut impl GenericClient, schema: &str, sink: &str) -> Result<String> {
+    let s = escape_identifier(schema);
+    let row = client.query_one(
+        &format!(
+            "select md5(concat(
+               (select string_agg(concat_ws(',', bind_name, bind_oid, bind_fingerprint), ';' order by bind_name)
+                  from {s}.emaj_binding where bind_sink = $1), '|',
+               (select string_agg(concat_ws(',', rel_id, rel_log, rel_key::text,
+                         (select string_agg(col_name, ',' order by col_attnum) from {s}.emaj_column where col_rel = rel_id)), ';' order by rel_id)
+                  from {s}.emaj_relation where rel_oid in (select bind_oid from {s}.emaj_binding where bind_sink = $1))))"
+        ),
+        &[&sink],
+    )?;
+    Ok(row.get(0))
+}
+
+/// Lets a person change the state of a sink.
+///
+/// # Errors
+/// Whatever the server answers; nothing is changed when the sink is not installed: then it is `false`.
+pub fn set_sink_state(
+    client: &mut impl GenericClient,
+    schema: &str,
+    sink: &str,
+    state: SinkState,
+    reason: Option<&str>,
+) -> Result<bool> {
+    let s = escape_identifier(schema);
+    let changed = client.execute(
+        &format!("update {s}.emaj_sink set sink_state = $2, sink_reason = $3 where sink_name = $1"),
+        &[&sink, &state.word().to_uppercase(), &reason],
+    )?;
+    Ok(changed == 1)
+}
+
+/// Sets the cursor of a sink back to a mark: everything since is delivered again. The caller holds the sink's lock.
+///
+/// # Errors
+/// Whatever the server answers; `false` when the group has no such mark.
+pub fn rewind(client: &mut impl GenericClient, schema: &str, sink: &str, group: &str, mark: &str) -> Result<bool> {
+    let s = escape_identifier(schema);
+    let changed = client.execute(
+        &format!(
+            "update {s}.emaj_sink
+                set sink_from = mark_position, sink_until = null, sink_offset = null, sink_state = 'ACTIVE', sink_reason = null
+               from {s}.emaj_mark
+              where sink_name = $1 and mark_group = $2 and mark_name = $3"
+        ),
+        &[&sink, &group, &mark],
+    )?;
+    Ok(changed == 1)
+}
