@@ -126,7 +126,8 @@ pub trait Opener: Send + Sync {
         1000
     }
 
-    /// Tells whether the place may refuse one delivery and take the next; `false`: it takes all or is down.
+    /// Tells whether the place may refuse one delivery and take the next of the same key; `false`: it takes all or is down, or keeps the
+    /// order of a row by itself: behind a change that it refused it refuses every later one of that row in the batch.
     fn refuses(&self) -> bool {
         true
     }

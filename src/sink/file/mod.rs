@@ -13,6 +13,8 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::Access;
+
 use crate::errors::Result;
 use crate::manifest;
 use crate::pg::Environment;
@@ -57,6 +59,14 @@ struct Target {
     sink: String,
 }
 
+impl Target {
+    fn note_path(&self) -> PathBuf {
+        let mut name = self.path.clone().into_os_string();
+        name.push(".emaj");
+        name.into()
+    }
+}
+
 impl Opener for Target {
     fn open(&self) -> Result<Box<dyn Sink>, Fault> {
         match std::fs::metadata(&self.path).map(|found| found.file_type()) {
@@ -72,7 +82,10 @@ impl Opener for Target {
                 "`{}` is no file: name a file, or `-` for stdout",
                 self.path.display()
             ))),
-            _ => Ok(Box::new(FileSink::open(self.clone())?)),
+            _ => Ok(Box::new(FileSink {
+                target: self.clone(),
+                open: None,
+            })),
         }
     }
 
@@ -80,23 +93,43 @@ impl Opener for Target {
         BATCH
     }
 
+    /// It takes all, or is down.
+    fn refuses(&self) -> bool {
+        false
+    }
+
     fn describe(&self) -> String {
         self.path.display().to_string()
     }
 }
 
+/// A file; looked at without being touched until something is to be delivered.
 struct FileSink {
+    target: Target,
+    open: Option<Writer>,
+}
+
+impl FileSink {
+    fn writer(&mut self) -> Result<&mut Writer, Fault> {
+        let writer = match self.open.take() {
+            Some(writer) => writer,
+            None => Writer::open(self.target.clone())?,
+        };
+        Ok(self.open.insert(writer))
+    }
+}
+
+/// The open file, with its note locked.
+struct Writer {
     target: Target,
     file: File,
     position: Position,
     lines: Vec<u8>,
 }
 
-impl FileSink {
-    fn open(target: Target) -> Result<FileSink, Fault> {
-        let mut note_path = target.path.clone().into_os_string();
-        note_path.push(".emaj");
-        let mut position = Position::open(note_path.into())?;
+impl Writer {
+    fn open(target: Target) -> Result<Writer, Fault> {
+        let mut position = Position::open(target.note_path())?;
         let note = &position.note;
         if position.found && (&note.source, &note.sink) != (&target.source, &target.sink) {
             return Err(Fault::down(format!(
@@ -124,7 +157,7 @@ impl FileSink {
             file
         };
         sync_folder(&target.path)?;
-        Ok(FileSink {
+        Ok(Writer {
             target,
             file,
             position,
@@ -171,7 +204,9 @@ impl FileSink {
                 }
                 let length = self.position.note.length;
                 let is_full = |limit: u64| length + self.lines.len() as u64 > limit && length + before as u64 > 0;
-                if self.target.limit.is_some_and(is_full) {
+                // What one change became is noted at once, so it stays in one file.
+                let is_other = at == 0 || batch[at - 1].offset != delivery.offset;
+                if is_other && self.target.limit.is_some_and(is_full) {
                     let line = self.lines.split_off(before);
                     self.flush(&batch[safe..at], &outcomes[safe..at])?;
                     safe = at;
@@ -194,8 +229,7 @@ impl FileSink {
     }
 
     fn flush(&mut self, batch: &[Delivery], outcomes: &[Outcome]) -> Result<(), Fault> {
-        let before = self.position.note.offset.clone().map(Offset);
-        let offset = arrived(batch, outcomes, before.as_ref());
+        let offset = arrived(batch, outcomes);
         if self.lines.is_empty() && offset.is_none() {
             return Ok(());
         }
@@ -206,20 +240,40 @@ impl FileSink {
 
 impl Sink for FileSink {
     fn deliver(&mut self, batch: &[Delivery]) -> Vec<Outcome> {
-        let (mut outcomes, fault) = self.carry_out(batch);
-        outcomes.extend(fault.map(Outcome::Failed));
+        let (mut outcomes, fault) = match self.writer() {
+            Ok(writer) => writer.carry_out(batch),
+            Err(fault) => (Vec::new(), Some(fault)),
+        };
+        if let Some(fault) = fault {
+            // The next try begins with what is noted.
+            self.open = None;
+            outcomes.push(Outcome::Failed(fault));
+        }
         outcomes
     }
 
     fn resume(&mut self) -> Result<Option<Offset>, Fault> {
-        Ok(self.position.note.offset.clone().map(Offset))
+        Ok(self.writer()?.position.note.offset.clone().map(Offset))
     }
 
     fn probe(&mut self) -> Result<Vec<Finding>, Fault> {
-        let fine = |what: String| Finding { what, problem: None };
+        let path = &self.target.path;
+        let folder = folder_of(path);
+        let wrong = |what: &Path| {
+            let access = Access::READ_OK | Access::WRITE_OK;
+            let error = rustix::fs::access(what, access).err()?;
+            let error = io::Error::from(error);
+            (error.kind() != io::ErrorKind::NotFound || what == folder)
+                .then(|| of_file(format_args!("write `{}`", what.display()), &error).reason)
+        };
+        let finding = |what: String, problem: Option<String>| Finding { what, problem };
         Ok(vec![
-            fine(format!("append to `{}`", self.target.path.display())),
-            fine(format!("keep the position in `{}`", self.position.path().display())),
+            finding(format!("make files in `{}`", folder.display()), wrong(folder)),
+            finding(format!("append to `{}`", path.display()), wrong(path)),
+            finding(
+                format!("keep the position in `{}`", self.target.note_path().display()),
+                wrong(&self.target.note_path()),
+            ),
         ])
     }
 
@@ -279,11 +333,15 @@ fn reopen(path: &Path, position: &Position) -> Result<File, Fault> {
 
 /// Makes the names in the file's folder last.
 fn sync_folder(path: &Path) -> Result<(), Fault> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
+    let folder = folder_of(path);
     File::open(folder)
         .and_then(|folder| folder.sync_all())
         .map_err(|error| of_file(format_args!("sync `{}`", folder.display()), &error))
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
 }

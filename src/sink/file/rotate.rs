@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::position::{Note, Position};
-use super::{Target, sync_folder};
+use super::{Target, folder_of, sync_folder};
 use crate::sink::Fault;
 use crate::sink::fault::of_file;
 
@@ -69,10 +69,7 @@ fn numbered(path: &Path, number: u64) -> PathBuf {
 
 /// Returns the numbers of the old files that are there.
 fn numbers(path: &Path) -> Result<Vec<u64>, Fault> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
+    let folder = folder_of(path);
     let failed = |error: io::Error| of_file(format_args!("list `{}`", folder.display()), &error);
     let prefix = format!("{}.", path.file_name().unwrap_or_default().to_string_lossy());
     let mut found = Vec::new();

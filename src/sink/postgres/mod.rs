@@ -106,6 +106,11 @@ impl Opener for Database {
         BATCH
     }
 
+    /// It puts what comes behind a refused change of a row aside by itself, so that whole batches go in sets.
+    fn refuses(&self) -> bool {
+        false
+    }
+
     fn describe(&self) -> String {
         self.settings.describe()
     }
@@ -138,14 +143,14 @@ impl PostgresSink {
         self.session
             .batch_execute("begin isolation level read committed; set constraints all deferred")
             .map_err(failed)?;
-        let before = received::lock(&mut self.session, &self.who)?;
+        received::lock(&mut self.session, &self.who)?;
         self.tables.write(&mut self.session, &items, &mut outcomes)?;
         let missing = || Outcome::Failed(Fault::later("it was not tried"));
         let outcomes: Vec<Outcome> = outcomes
             .into_iter()
             .map(|outcome| outcome.unwrap_or_else(missing))
             .collect();
-        if let Some(offset) = arrived(batch, &outcomes, before.as_ref()) {
+        if let Some(offset) = arrived(batch, &outcomes) {
             received::write(&mut self.session, &self.who, offset)?;
         }
         self.session.batch_execute("commit").map_err(failed)?;

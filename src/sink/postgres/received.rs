@@ -52,27 +52,24 @@ pub(super) fn create(client: &mut Client, renderer: &Renderer) -> Result<(), Fau
 
 /// Returns how far it has come.
 pub(super) fn read(client: &mut Client, who: &Who) -> Result<Option<Offset>, Fault> {
-    read_by(
-        client,
-        who,
-        "select received_offset from emaj_received.position where source = $1 and sink = $2",
-    )
-}
-
-/// Like [`read`], and keeps others who write for this sink waiting until the transaction ends.
-pub(super) fn lock(client: &mut Client, who: &Who) -> Result<Option<Offset>, Fault> {
-    read_by(
-        client,
-        who,
-        "select received_offset from emaj_received.position where source = $1 and sink = $2 for update",
-    )
-}
-
-fn read_by(client: &mut Client, who: &Who, sql: &str) -> Result<Option<Offset>, Fault> {
     let row = client
-        .query_opt(sql, &[&who.source, &who.sink])
+        .query_opt(
+            "select received_offset from emaj_received.position where source = $1 and sink = $2",
+            &[&who.source, &who.sink],
+        )
         .map_err(|error| of_postgres(&error))?;
     Ok(row.map(|row| Offset(row.get(0))))
+}
+
+/// Keeps others who write for this sink waiting until the transaction ends.
+pub(super) fn lock(client: &mut Client, who: &Who) -> Result<(), Fault> {
+    client
+        .execute(
+            "select from emaj_received.position where source = $1 and sink = $2 for update",
+            &[&who.source, &who.sink],
+        )
+        .map_err(|error| of_postgres(&error))?;
+    Ok(())
 }
 
 /// Notes how far it has come.
