@@ -8,6 +8,7 @@ mod bulk;
 mod marks;
 mod plans;
 mod rollback;
+mod rows;
 mod single;
 mod support;
 
@@ -21,6 +22,7 @@ const SECTIONS: &[Section] = &[
     ("rollback", rollback::run),
     ("marks", marks::run),
     ("plans", plans::run),
+    ("rows", rows::run),
 ];
 
 fn main() -> Outcome {
