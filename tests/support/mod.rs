@@ -10,8 +10,9 @@ pub mod nats;
 mod program;
 pub mod receiver;
 mod redact;
-pub mod slapd;
+pub mod rows;
 pub mod sinks;
+pub mod slapd;
 pub mod story;
 
 pub use self::database::{Database, database, owner, shared_cluster};
