@@ -347,7 +347,7 @@ fn tls_is_verified_by_the_authority_of_the_manifest() {
 #[test]
 fn secrets_never_show() {
     let receiver = Receiver::start(|_, request| {
-        let said = format!("{:?} {}", request.headers, request.path);
+        let said = format!("{:?} {} not good: canary-token", request.headers, request.path);
         Answer::Say(if request.method == "HEAD" { 401 } else { 400 }, "", said)
     });
     let url = format!(

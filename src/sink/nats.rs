@@ -8,7 +8,7 @@ use std::error::Error as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::header::{HeaderMap, HeaderName, HeaderValue, NATS_MESSAGE_ID};
 use async_nats::jetstream::context::{Context, ContextBuilder, PublishAckFuture, PublishError, PublishErrorKind};
@@ -228,8 +228,12 @@ impl Settings {
     }
 }
 
+/// The stream is asked about again, after this time, when it does not hold a subject.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
 /// What the stream of the manifest takes.
 struct Held {
+    asked: Instant,
     name: String,
     subjects: Vec<String>,
     largest: Option<usize>,
@@ -238,10 +242,17 @@ struct Held {
 impl Held {
     fn new(config: &stream::Config) -> Self {
         Held {
+            asked: Instant::now(),
             name: config.name.clone(),
             subjects: config.subjects.clone(),
             largest: usize::try_from(config.max_message_size).ok().filter(|most| *most > 0),
         }
+    }
+}
+
+impl Held {
+    fn holds(&self, subject: &str) -> bool {
+        self.subjects.iter().any(|pattern| covers(pattern, subject))
     }
 }
 
@@ -279,6 +290,9 @@ impl Connection {
             return Ok(None);
         };
         match self.run(self.context().get_stream(name)) {
+            Ok(found) if found.cached_info().config.subjects.is_empty() => Err(Fault::down(format!(
+                "the stream `{name}` cannot be used: it has no subjects of its own (a mirror?)"
+            ))),
             Ok(found) => Ok(Some(found.cached_info().clone())),
             Err(error) => {
                 let said = self.settings.secrets.hide(&error.to_string());
@@ -311,8 +325,9 @@ impl Connection {
         check_subject(&message.address)?;
         check_headers(&message.headers, is_ours)?;
         let Some(held) = &self.held else { return Ok(()) };
-        if !held.subjects.iter().any(|pattern| covers(pattern, &message.address)) {
-            return Err(Fault::never(format!(
+        if !held.holds(&message.address) {
+            // (An administrator may add the subject: it then goes on by itself.)
+            return Err(Fault::later(format!(
                 "the stream `{}` does not hold the message's subject; it holds {}",
                 held.name,
                 held.subjects.join(", ")
@@ -419,6 +434,19 @@ impl Connection {
 impl Sink for Connection {
     fn deliver(&mut self, batch: &[Delivery]) -> Vec<Outcome> {
         let mut round = Round::new(batch);
+        let is_strange = |held: &Held| {
+            let mut messages = batch.iter().filter_map(|delivery| message(delivery).ok());
+            held.asked.elapsed() > LOOK_AGAIN && messages.any(|message| !held.holds(&message.address))
+        };
+        if self.held.as_ref().is_some_and(is_strange) {
+            match self.look() {
+                Ok(info) => self.held = info.map(|info| Held::new(&info.config)),
+                Err(fault) => {
+                    round.rest(fault);
+                    return round.finish();
+                }
+            }
+        }
         let is_lost = self.run(async {
             tokio::select! {
                 biased;

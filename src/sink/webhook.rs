@@ -62,16 +62,19 @@ pub(super) fn opener(sink: &WebhookSink, environment: &Environment) -> Result<Bo
             Uri::from_static("http://localhost")
         }
     };
-    let whole = [
-        url.query(),
-        url.authority().and_then(|a| Some(a.as_str().rsplit_once('@')?.0)),
-    ];
+    let login = url
+        .authority()
+        .and_then(|authority| Some(authority.as_str().rsplit_once('@')?.0));
+    let password = login.and_then(|login| Some(login.split_once(':')?.1));
     let after_host = url
         .path_and_query()
         .map(|path| path.as_str())
         .filter(|path| path.len() > 1);
-    for part in whole.into_iter().flatten().chain(after_host) {
+    for part in [login, password, url.query(), after_host].into_iter().flatten() {
         secrets.add(&SecretString::from(part));
+    }
+    if let Some(login) = login {
+        secrets.add(&SecretString::from(BASE64_STANDARD.encode(login)));
     }
     let key = sink.secret.as_ref().and_then(|secret| {
         let text = references.secret(secret);
@@ -87,6 +90,10 @@ pub(super) fn opener(sink: &WebhookSink, environment: &Environment) -> Result<Bo
     for (name, value) in &sink.headers {
         let text = references.secret(value);
         secrets.add(&text);
+        // (Of `Bearer …` a service may repeat the second word alone.)
+        if let Some((_, word)) = text.expose_secret().rsplit_once(' ') {
+            secrets.add(&SecretString::from(word));
+        }
         let header = [(name.clone(), text.expose_secret().to_owned())];
         if let Err(fault) = check_headers(&header, is_ours) {
             references.problem(value.place(), fault.reason, "take it out, or correct it");
