@@ -5,6 +5,7 @@ mod support;
 mod cluster;
 mod connection;
 mod ddl_storm;
+mod delivery;
 mod demo;
 mod documented;
 mod exact_marks;
