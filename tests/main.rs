@@ -2,6 +2,8 @@
 
 mod support;
 
+mod actions;
+mod bindings_install;
 mod cluster;
 mod connection;
 mod ddl_storm;

@@ -23,6 +23,9 @@ pub(super) const REGISTRY: &[&str] = &[
     "emaj_hist",
     "emaj_rollback",
     "emaj_rollback_table",
+    "emaj_sink",
+    "emaj_binding",
+    "emaj_failure",
 ];
 
 /// Functions that the viewer may call.

@@ -19,6 +19,7 @@ pub enum Phase {
     Logs,
     Capture,
     Start,
+    Delivery,
     Removal,
 }
 

@@ -5,7 +5,7 @@ use minijinja::context;
 use super::framework::REGISTRY;
 use super::plan::{Action, Lock, Phase, Plan, Step};
 use super::wanted::{Problem, Problems, WantedGroup};
-use super::{PlanError, group, table};
+use super::{PlanError, delivery, group, table};
 use crate::catalog::Catalog;
 use crate::errors::Kind;
 use crate::journal::{Journal, Relation};
@@ -50,6 +50,7 @@ pub(super) fn plan(
                 moved,
                 renderer,
             )?;
+            delivery::look_at_removal(plan, manifest, name, &relations, &kept, journal);
             continue;
         }
         for relation in relations.iter().filter(|relation| !kept(relation.oid)) {
@@ -148,18 +149,30 @@ pub fn uninstall(
             renderer,
         )?;
     }
-    if !others.is_empty() {
-        let names: Vec<&str> = others.iter().map(|(name, _)| name.as_str()).collect();
+    let is_ours = |owner: &str| all || owner == manifest.name;
+    let bound = delivery::uninstall(&mut plan, &is_ours, catalog, journal, renderer)?;
+    if !others.is_empty() || !bound.is_empty() {
+        let names = others
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .chain(bound.iter().map(String::as_str));
+        let names: Vec<&str> = names.collect();
         plan.notes.push(format!(
-            "schema {} stays: it holds the groups of other manifests ({})",
+            "schema {} stays: it holds what other manifests have ({})",
             quote_ident(&manifest.schema),
             names.join(", ")
         ));
         return Ok(plan.finish(renderer));
     }
     let functions = renderer.functions()?;
-    let own_function =
-        |name: &str| functions.iter().any(|function| function.name == name) || journal.logs.contains(name);
+    let own_function = |name: &str| {
+        functions.iter().any(|function| function.name == name)
+            || journal.logs.contains(name)
+            || journal
+                .bindings
+                .values()
+                .any(|binding| binding.action.as_deref() == Some(name))
+    };
     let foreign: Vec<&str> = journal
         .tables
         .keys()

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use postgres::GenericClient;
 use postgres_protocol::escape::escape_identifier;
 
-use super::{Column, Function, Group, Journal, Relation};
+use super::{Column, Function, Group, Journal, Relation, installed};
 use crate::errors::Result;
 use crate::names::QualifiedName;
 
@@ -43,6 +43,7 @@ pub fn read(client: &mut impl GenericClient, schema: &str) -> Result<Option<Jour
         relations: relations(client, &s)?,
         ..Journal::default()
     };
+    (journal.sinks, journal.bindings) = installed::read(client, &s)?;
     for row in &client.query(
         "select proname::text, p.oid, prosrc, pg_get_function_identity_arguments(p.oid)
            from pg_catalog.pg_proc p where pronamespace = $1::text::regnamespace",

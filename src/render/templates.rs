@@ -9,6 +9,13 @@ macro_rules! templates {
 }
 
 templates! {
+    "action/drop",
+    "action/function",
+    "action/trigger",
+    "binding/change",
+    "binding/create",
+    "binding/drift",
+    "binding/remove",
     "group/begin",
     "group/capture_on",
     "group/change",
@@ -98,6 +105,12 @@ templates! {
     "sequence/rename",
     "sequence/restore",
     "sequence/state",
+    "sink/change",
+    "sink/create",
+    "sink/lose",
+    "sink/reads",
+    "sink/remove",
+    "sink/unread",
     "snap/group",
     "snap/queries_api",
     "snap/query",
@@ -114,6 +127,7 @@ templates! {
 
 /// The templates that define one function of the framework each.
 pub const FUNCTIONS: &[&str] = &[
+    "binding/drift",
     "group/capture_on",
     "group/check",
     "group/column_type",
@@ -183,6 +197,9 @@ pub const FUNCTIONS: &[&str] = &[
     "sequence/note",
     "sequence/restore",
     "sequence/state",
+    "sink/lose",
+    "sink/reads",
+    "sink/unread",
     "snap/group",
     "snap/queries_api",
     "snap/query",
