@@ -46,9 +46,7 @@ pub(super) fn progress(session: &mut Session, schema: &str, binding: &str) -> Re
         &format!("select bind_init_key from {s}.emaj_binding where bind_name = $1"),
         &[&binding],
     )?;
-    Ok(Progress {
-        key: row.get(0),
-    })
+    Ok(Progress { key: row.get(0) })
 }
 
 /// Notes how far the rows of a binding are sent.

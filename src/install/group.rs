@@ -4,7 +4,7 @@ use minijinja::context;
 
 use super::plan::{Action, Phase, Plan, Step};
 use super::wanted::{WantedGroup, wants_logging};
-use super::{delivery, framework, table};
+use super::{delivery, rights, table};
 use crate::catalog::Catalog;
 use crate::journal::Journal;
 use crate::manifest::Manifest;
@@ -80,7 +80,7 @@ pub(super) fn plan(
         group: wanted.group,
         bound: delivery::bound(manifest, wanted.group),
         enabled: logging || starts,
-        readers: framework::roles(manifest, catalog),
+        readers: rights::readers(manifest, catalog, journal),
         active_marks: known.map_or(0, |known| known.active_marks),
     };
     for wanted in &wanted.tables {

@@ -144,7 +144,7 @@ pub(super) fn check_server(manifest: &Manifest, catalog: &Catalog, journal: Opti
             Kind::Refused,
             "this database is a restored copy: its marks and logs were written in another cluster or database"
                 .to_owned(),
-            "history and logs stay readable; `emaj uninstall --all --allow-destroy`, then install, starts afresh"
+            "history and logs stay readable; to start afresh: `emaj uninstall --all --yes`, then `emaj install`"
                 .to_owned(),
         );
     }

@@ -3,6 +3,7 @@
 //! One table a protocol says which answer causes what; each is here, so that they can be read side by side.
 
 use std::fmt;
+use std::time::Duration;
 
 /// What an error causes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub enum Verdict {
 pub struct Fault {
     pub verdict: Verdict,
     pub reason: String,
+    /// The place asked for this much time (`Retry-After`).
+    pub pause: Option<Duration>,
 }
 
 impl Fault {
@@ -27,6 +30,7 @@ impl Fault {
         Fault {
             verdict: Verdict::Later,
             reason: reason.to_string(),
+            pause: None,
         }
     }
 
@@ -34,6 +38,7 @@ impl Fault {
         Fault {
             verdict: Verdict::Never,
             reason: reason.to_string(),
+            pause: None,
         }
     }
 
@@ -41,7 +46,165 @@ impl Fault {
         Fault {
             verdict: Verdict::Down,
             reason: reason.to_string(),
+            pause: None,
         }
+    }
+}
+
+/// What an HTTP status causes. `Never` is about what this event holds; `Down` is an answer that every other event would get as well,
+/// and `Later` what may be about this one or may pass.
+const HTTP: &[(u16, Verdict)] = &[
+    (400, Verdict::Never),
+    (401, Verdict::Down),
+    (402, Verdict::Down),
+    (403, Verdict::Down),
+    // A wrong URL, or a method that the place does not know: nothing that an event could help.
+    (404, Verdict::Down),
+    (405, Verdict::Down),
+    (407, Verdict::Down),
+    (408, Verdict::Later),
+    (409, Verdict::Later),
+    (410, Verdict::Down),
+    (413, Verdict::Never),
+    (415, Verdict::Never),
+    (421, Verdict::Down),
+    (422, Verdict::Never),
+    (423, Verdict::Later),
+    (425, Verdict::Later),
+    (426, Verdict::Down),
+    // It counts the requests of all events.
+    (429, Verdict::Down),
+    (431, Verdict::Never),
+    (451, Verdict::Down),
+    // One event may be what its program stumbles over: the others go on.
+    (500, Verdict::Later),
+    (501, Verdict::Down),
+    (502, Verdict::Down),
+    (503, Verdict::Down),
+    (504, Verdict::Down),
+    (507, Verdict::Down),
+    (511, Verdict::Down),
+];
+
+/// Returns what an HTTP status that is not 2xx causes. Redirects are not followed: the URL is to be corrected. An unknown
+/// refusal of the client's doing is about the event, any other one is tried again.
+pub(super) fn http(status: u16) -> Verdict {
+    match HTTP.iter().find(|(known, _)| *known == status) {
+        Some((_, verdict)) => *verdict,
+        None => match status {
+            100..400 => Verdict::Down,
+            400..500 => Verdict::Never,
+            _ => Verdict::Later,
+        },
+    }
+}
+
+/// What JetStream's refusals of a message cause, by `err_code`. (The names are those of the server's list of errors.)
+#[cfg(feature = "nats")]
+const JETSTREAM: &[(u64, &str, Verdict)] = &[
+    (10008, "JSClusterNotAvailErr", Verdict::Down),
+    (10009, "JSClusterNotLeaderErr", Verdict::Down),
+    (10023, "JSInsufficientResourcesErr", Verdict::Down),
+    (10039, "JSNotEnabledForAccountErr", Verdict::Down),
+    (10047, "JSStorageResourcesExceededErr", Verdict::Down),
+    (10054, "JSStreamMessageExceedsMaximumErr", Verdict::Never),
+    (10059, "JSStreamNotFoundErr", Verdict::Down),
+    (10060, "JSStreamNotMatchErr", Verdict::Down),
+    (10076, "JSNotEnabledErr", Verdict::Down),
+    // Full, with `discard: new`.
+    (10077, "JSStreamStoreFailedF", Verdict::Down),
+    (10097, "JSStreamHeaderExceedsMaximumErr", Verdict::Never),
+    (10109, "JSStreamSealedErr", Verdict::Down),
+];
+
+/// Returns what a refusal of JetStream causes. An unknown one is tried again: that loses nothing, and is seen.
+#[cfg(feature = "nats")]
+pub(super) fn jetstream(code: u64) -> Verdict {
+    let known = JETSTREAM.iter().find(|(known, ..)| *known == code);
+    known.map_or(Verdict::Later, |(.., verdict)| *verdict)
+}
+
+/// Returns what an error code of Kafka causes.
+#[cfg(feature = "kafka")]
+pub(super) fn kafka(code: rskafka::client::error::ProtocolError) -> Verdict {
+    use rskafka::client::error::ProtocolError as Code;
+    match code {
+        // About what the record holds.
+        Code::MessageTooLarge
+        | Code::RecordListTooLarge
+        | Code::InvalidRecord
+        | Code::InvalidTopicException
+        | Code::InvalidTimestamp
+        | Code::PolicyViolation => Verdict::Never,
+        // Damaged on its way.
+        Code::CorruptMessage => Verdict::Later,
+        // About the topic, the login, the cluster: others would get the same answer.
+        _ => Verdict::Down,
+    }
+}
+
+/// LDAP result codes that the sink itself acts on.
+pub(super) const REFERRAL: u32 = 10;
+pub(super) const NO_SUCH_ATTRIBUTE: u32 = 16;
+pub(super) const INAPPROPRIATE_MATCHING: u32 = 18;
+pub(super) const ATTRIBUTE_OR_VALUE_EXISTS: u32 = 20;
+pub(super) const NO_SUCH_OBJECT: u32 = 32;
+pub(super) const ENTRY_ALREADY_EXISTS: u32 = 68;
+
+/// What LDAP's answers cause (RFC 4511, 4.1.9). `Later` is what may pass by itself or by an administrator's hand: what waits
+/// goes on then, in order, and other entries are not held up. `Never` is about what the entry holds: only another row helps.
+/// `Down` is an answer that every other entry would get as well.
+const LDAP: &[(u32, &str, Verdict)] = &[
+    (1, "operationsError", Verdict::Later),
+    (2, "protocolError", Verdict::Never),
+    (3, "timeLimitExceeded", Verdict::Later),
+    (4, "sizeLimitExceeded", Verdict::Later),
+    (7, "authMethodNotSupported", Verdict::Down),
+    (8, "strongerAuthRequired", Verdict::Down),
+    // A replica that takes no writes: `url` leads to the wrong server.
+    (REFERRAL, "referral", Verdict::Down),
+    (11, "adminLimitExceeded", Verdict::Later),
+    (12, "unavailableCriticalExtension", Verdict::Never),
+    (13, "confidentialityRequired", Verdict::Down),
+    (14, "saslBindInProgress", Verdict::Down),
+    (NO_SUCH_ATTRIBUTE, "noSuchAttribute", Verdict::Never),
+    (17, "undefinedAttributeType", Verdict::Never),
+    (INAPPROPRIATE_MATCHING, "inappropriateMatching", Verdict::Never),
+    (19, "constraintViolation", Verdict::Never),
+    (ATTRIBUTE_OR_VALUE_EXISTS, "attributeOrValueExists", Verdict::Never),
+    (21, "invalidAttributeSyntax", Verdict::Never),
+    // The entry above is not there yet: its own row may be on the way.
+    (NO_SUCH_OBJECT, "noSuchObject", Verdict::Later),
+    (33, "aliasProblem", Verdict::Never),
+    (34, "invalidDNSyntax", Verdict::Never),
+    (36, "aliasDereferencingProblem", Verdict::Never),
+    (48, "inappropriateAuthentication", Verdict::Down),
+    (49, "invalidCredentials", Verdict::Down),
+    // Rights are often given by subtree and attribute: the others go on.
+    (50, "insufficientAccessRights", Verdict::Later),
+    (51, "busy", Verdict::Later),
+    (52, "unavailable", Verdict::Down),
+    // Also what a server says while it is set to read-only.
+    (53, "unwillingToPerform", Verdict::Later),
+    (54, "loopDetect", Verdict::Never),
+    (64, "namingViolation", Verdict::Never),
+    (65, "objectClassViolation", Verdict::Never),
+    // Entries below are still there: their rows may be going.
+    (66, "notAllowedOnNonLeaf", Verdict::Later),
+    (67, "notAllowedOnRDN", Verdict::Never),
+    // Only when it comes and goes while we look: somebody else is writing it too.
+    (ENTRY_ALREADY_EXISTS, "entryAlreadyExists", Verdict::Later),
+    (69, "objectClassModsProhibited", Verdict::Never),
+    (71, "affectsMultipleDSAs", Verdict::Never),
+    (80, "other", Verdict::Later),
+    (123, "authorizationDenied", Verdict::Down),
+];
+
+/// Returns what an LDAP result code causes, and its name. An unknown one is tried again: that loses nothing, and is seen.
+pub(super) fn ldap(code: u32) -> (Verdict, &'static str) {
+    match LDAP.iter().find(|(known, ..)| *known == code) {
+        Some((_, name, verdict)) => (*verdict, name),
+        None => (Verdict::Later, "an unknown code"),
     }
 }
 

@@ -7,6 +7,15 @@
 
 mod delivery;
 mod fault;
+#[cfg(feature = "kafka")]
+mod kafka;
+pub mod ldap;
+mod message;
+#[cfg(feature = "nats")]
+mod nats;
+mod settings;
+mod trust;
+mod webhook;
 
 pub use delivery::{
     Action, Attribute, Delivery, Entry, EntryChange, EntryTarget, Message, Offset, RowChange, ValueChange,
@@ -14,7 +23,7 @@ pub use delivery::{
 pub use fault::{Fault, Verdict};
 
 use crate::errors::Result;
-use crate::manifest;
+use crate::manifest::{self, SinkKind};
 use crate::pg::Environment;
 
 /// What became of one delivery.
@@ -128,9 +137,14 @@ pub trait Opener: Send + Sync {
 ///
 /// # Errors
 /// All references that lead nowhere, with their places in the manifest.
-#[expect(unused_variables, reason = "the kinds come one by one")]
-pub fn opener(sink: &manifest::Sink, environment: &Environment, source: &str) -> Result<Box<dyn Opener>> {
+pub fn opener(sink: &manifest::Sink, environment: &Environment, _source: &str) -> Result<Box<dyn Opener>> {
     match &sink.kind {
+        SinkKind::Ldap(settings) => ldap::opener(settings, environment),
+        SinkKind::Webhook(settings) => webhook::opener(settings, environment),
+        #[cfg(feature = "nats")]
+        SinkKind::Nats(settings) => nats::opener(settings, environment),
+        #[cfg(feature = "kafka")]
+        SinkKind::Kafka(settings) => kafka::opener(settings, environment),
         kind => Err(crate::errors::Error::message(
             crate::errors::Kind::Failed,
             format!("this build cannot deliver to a sink of the kind `{}`", kind.word()),

@@ -7,6 +7,7 @@ mod database;
 mod load;
 mod program;
 mod redact;
+pub mod slapd;
 pub mod story;
 
 pub use self::database::{Database, database, owner, shared_cluster};

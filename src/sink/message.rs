@@ -1,0 +1,169 @@
+//! What the sinks that send messages have in common: content types, header rules, previews, and keys that wait.
+
+use std::collections::HashSet;
+
+use serde::de::IgnoredAny;
+use serde_json::{Map, Value, json};
+
+use super::{Action, Delivery, Fault, Message, Outcome, Verdict};
+
+/// Returns the message.
+///
+/// # Errors
+/// [`Verdict::Never`] for any other action: a manifest that loads has none for such a sink.
+pub(super) fn message(delivery: &Delivery) -> Result<&Message, Fault> {
+    match &delivery.action {
+        Action::Message(message) => Ok(message),
+        _ => Err(Fault::never("this kind of sink takes messages only")),
+    }
+}
+
+/// Returns the content type of the body; a body of the manifest's own is JSON when it reads as such.
+pub(super) fn content_type(message: &Message) -> &'static str {
+    if message.is_cloud_event {
+        "application/cloudevents+json; charset=utf-8"
+    } else if serde_json::from_str::<IgnoredAny>(&message.body).is_ok() {
+        "application/json"
+    } else {
+        "text/plain; charset=utf-8"
+    }
+}
+
+/// Checks headers of a protocol of lines: a value that breaks its line would become a header, or more, of its own.
+///
+/// # Errors
+/// [`Verdict::Never`], naming the header and not its value.
+pub(super) fn check_headers(headers: &[(String, String)], is_ours: fn(&str) -> bool) -> Result<(), Fault> {
+    for (name, value) in headers {
+        if name.is_empty() || !name.bytes().all(is_token) {
+            return Err(Fault::never(format!(
+                "`{}` is no name of a header",
+                name.escape_debug()
+            )));
+        }
+        if is_ours(name) {
+            return Err(Fault::never(format!(
+                "the header `{name}` is set by emaj, or by the protocol"
+            )));
+        }
+        if value.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t') {
+            return Err(Fault::never(format!(
+                "the value of the header `{name}` holds a line break or another control character"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// RFC 9110, 5.6.2: what names of headers are made of. NATS takes the same.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// Returns one JSON line of what would be sent.
+pub(super) fn preview(address: &str, message: &Message, headers: impl IntoIterator<Item = (String, String)>) -> String {
+    let headers: Map<String, Value> = headers
+        .into_iter()
+        .map(|(name, value)| (name, Value::from(value)))
+        .collect();
+    let body = serde_json::from_str(&message.body).unwrap_or_else(|_| Value::from(message.body.as_str()));
+    json!({ "address": address, "key": message.key, "headers": headers, "body": body }).to_string()
+}
+
+/// The outcomes of a batch while they come in, and the keys of which one failed.
+///
+/// What is behind a failed message and has its key is not sent in this batch, so that it does not overtake it.
+pub(super) struct Round<'a> {
+    outcomes: Vec<Option<Outcome>>,
+    held: HashSet<&'a str>,
+}
+
+impl<'a> Round<'a> {
+    pub(super) fn new(batch: &'a [Delivery]) -> Self {
+        Round {
+            outcomes: vec![None; batch.len()],
+            held: HashSet::new(),
+        }
+    }
+
+    /// Notes what became of the delivery at `at`.
+    pub(super) fn note(&mut self, at: usize, key: &'a str, outcome: Outcome) {
+        if matches!(outcome, Outcome::Failed(_)) {
+            self.held.insert(key);
+        }
+        self.outcomes[at] = Some(outcome);
+    }
+
+    /// Tells whether `key` waits, and notes it for the delivery at `at` when it does.
+    pub(super) fn waits(&mut self, at: usize, key: &str) -> bool {
+        let waits = self.held.contains(key);
+        if waits {
+            let fault = Fault::later("it waits for an earlier message of its key");
+            self.outcomes[at] = Some(Outcome::Failed(fault));
+        }
+        waits
+    }
+
+    /// Notes `fault` for the first delivery without an outcome.
+    #[cfg(feature = "nats")]
+    pub(super) fn rest(&mut self, fault: Fault) {
+        if let Some(open) = self.outcomes.iter_mut().find(|outcome| outcome.is_none()) {
+            *open = Some(Outcome::Failed(fault));
+        }
+    }
+
+    /// Returns the outcomes up to and including the first that says that the place is down.
+    pub(super) fn finish(self) -> Vec<Outcome> {
+        let mut done = Vec::with_capacity(self.outcomes.len());
+        for outcome in self.outcomes {
+            let outcome = outcome.unwrap_or_else(|| Outcome::Failed(Fault::down("it was not tried")));
+            let is_down = matches!(&outcome, Outcome::Failed(fault) if fault.verdict == Verdict::Down);
+            done.push(outcome);
+            if is_down {
+                break;
+            }
+        }
+        done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_cannot_bring_another_one_along() {
+        let check = |name: &str, value: &str| {
+            check_headers(&[(name.to_owned(), value.to_owned())], |name| name == "host").map_err(|fault| fault.reason)
+        };
+        assert_eq!(check("x-name", "O'Brien, é, \u{1f980}\t;"), Ok(()));
+        for hostile in ["a\r\nx-admin: 1", "a\nb", "a\rb", "a\0b", "\u{7f}"] {
+            let reason = check("x-name", hostile).unwrap_err();
+            assert!(
+                reason.contains("`x-name`") && !reason.contains('a'.to_string().repeat(2).as_str()),
+                "{reason}"
+            );
+        }
+        for name in ["", "x y", "x:y", "x\r\n", "é"] {
+            assert!(check(name, "v").is_err(), "{name:?}");
+        }
+        assert!(check("host", "v").is_err());
+    }
+
+    #[test]
+    fn a_body_says_what_it_is() {
+        let body = |body: &str| {
+            content_type(&Message {
+                address: String::new(),
+                key: String::new(),
+                event_type: String::new(),
+                body: body.to_owned(),
+                is_cloud_event: false,
+                headers: Vec::new(),
+            })
+        };
+        assert_eq!(body("{\"a\": [1]}"), "application/json");
+        assert_eq!(body("hello"), "text/plain; charset=utf-8");
+        assert_eq!(body(""), "text/plain; charset=utf-8");
+    }
+}

@@ -1,0 +1,112 @@
+//! Settings of a sink with their references looked up, and the secrets among them, which are kept out of every message.
+//!
+//! [`References`] collects all that leads nowhere, so that a person sees it at once. [`Secrets`] takes what must not be shown out
+//! of texts that come from elsewhere. Called by the openers of the sinks that send messages.
+
+use std::path::PathBuf;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::errors::{Error, Kind, Result};
+use crate::manifest::{Diagnostic, Diagnostics, Place, SecretText, Text};
+use crate::pg::Environment;
+
+/// Looks references up and remembers which lead nowhere.
+pub(super) struct References<'a> {
+    environment: &'a Environment,
+    problems: Vec<Diagnostic>,
+}
+
+impl<'a> References<'a> {
+    pub(super) fn new(environment: &'a Environment) -> Self {
+        References {
+            environment,
+            problems: Vec::new(),
+        }
+    }
+
+    /// Returns the text; an empty one when it is missing, which [`References::finish`] then says.
+    pub(super) fn text(&mut self, text: &Text) -> String {
+        let environment = self.environment;
+        text.resolve(&|name| environment.get(name).map(str::to_owned))
+            .unwrap_or_else(|problems| self.keep(problems))
+    }
+
+    pub(super) fn secret(&mut self, secret: &SecretText) -> SecretString {
+        let environment = self.environment;
+        secret
+            .resolve(&|name| environment.get(name).map(str::to_owned))
+            .unwrap_or_else(|problems| self.keep(problems))
+    }
+
+    /// Returns the path of a file; a relative one counts from the folder of the manifest.
+    pub(super) fn file(&mut self, text: &Text) -> PathBuf {
+        let folder = text.place().file().parent().map(PathBuf::from).unwrap_or_default();
+        folder.join(self.text(text))
+    }
+
+    /// Remembers what else is wrong with a setting.
+    pub(super) fn problem(&mut self, place: &Place, problem: impl Into<String>, next: impl Into<String>) {
+        self.problems.push(Diagnostic::error(place, problem).next(next));
+    }
+
+    /// Ends the looking up.
+    ///
+    /// # Errors
+    /// All problems, as one error about the manifest.
+    pub(super) fn finish(self) -> Result<()> {
+        if self.problems.is_empty() {
+            return Ok(());
+        }
+        Err(Error::new(Kind::Manifest, Diagnostics(self.problems).sorted()))
+    }
+
+    fn keep<T: From<String>>(&mut self, problems: Diagnostics) -> T {
+        self.problems.extend(problems.0);
+        T::from(String::new())
+    }
+}
+
+/// What is never to be seen.
+#[derive(Clone, Default)]
+pub(super) struct Secrets(Vec<SecretString>);
+
+impl Secrets {
+    pub(super) fn add(&mut self, secret: &SecretString) {
+        if !secret.expose_secret().is_empty() {
+            self.0.push(secret.clone());
+            // What holds another one is to be found first.
+            self.0
+                .sort_by_key(|secret| std::cmp::Reverse(secret.expose_secret().len()));
+        }
+    }
+
+    /// Returns the text on one line, not longer than a person reads, with `***` for each secret.
+    pub(super) fn hide(&self, text: &str) -> String {
+        let hidden = self.0.iter().fold(text.to_owned(), |text, secret| {
+            text.replace(secret.expose_secret(), "***")
+        });
+        let words: Vec<&str> = hidden.split(|c: char| c.is_whitespace() || c.is_control()).collect();
+        let line: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
+        let line = line.join(" ");
+        match line.char_indices().nth(300) {
+            Some((end, _)) => format!("{}…", &line[..end]),
+            None => line,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_taken_out_of_what_others_say() {
+        let mut secrets = Secrets::default();
+        for secret in ["tree", "apple tree", ""] {
+            secrets.add(&SecretString::from(secret));
+        }
+        assert_eq!(secrets.hide("an apple tree\r\n and a  tree\u{7}"), "an *** and a ***");
+        assert_eq!(secrets.hide(&"é".repeat(400)).chars().count(), 301);
+    }
+}
