@@ -5,9 +5,11 @@
 //! `EMAJ_BENCH_ROWS` (1,000,000) and `EMAJ_BENCH_ROUNDS` (3) make a short run shorter.
 
 mod bulk;
+mod ldap;
 mod marks;
 mod plans;
 mod rollback;
+mod rows;
 mod single;
 mod support;
 
@@ -21,6 +23,8 @@ const SECTIONS: &[Section] = &[
     ("rollback", rollback::run),
     ("marks", marks::run),
     ("plans", plans::run),
+    ("rows", rows::run),
+    ("ldap", ldap::run),
 ];
 
 fn main() -> Outcome {

@@ -187,7 +187,9 @@ impl Context {
             user: self.connection.username.clone(),
             ..Given::default()
         };
-        let manifest = manifest.map(|manifest| self.given(manifest)).transpose()?;
+        let manifest = manifest
+            .map(|manifest| Given::of(&manifest.database, &self.environment))
+            .transpose()?;
         let settings = pg::resolve(&flags, manifest.as_ref(), &self.environment)?;
         for warning in settings.warnings() {
             self.output.warn(warning);
@@ -198,29 +200,6 @@ impl Context {
             _ => Prompt::WhenWanted,
         };
         settings.connect_with_notices(prompt, handle)
-    }
-
-    fn given(&self, manifest: &Manifest) -> Result<Given> {
-        let env = |name: &str| self.environment.get(name).map(str::to_owned);
-        let mut given = Given {
-            uri: manifest
-                .database
-                .uri
-                .as_ref()
-                .map(|uri| uri.resolve(&env))
-                .transpose()?,
-            password: manifest
-                .database
-                .password
-                .as_ref()
-                .map(|password| password.resolve(&env))
-                .transpose()?,
-            ..Given::default()
-        };
-        for (keyword, value) in manifest.database.resolve_settings(&env)? {
-            given.others.insert(keyword.to_owned(), value);
-        }
-        Ok(given)
     }
 
     /// Connects to an installation: by the manifest, when one is named or is in the folder, else by flags and environment alone.

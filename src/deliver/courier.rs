@@ -694,8 +694,11 @@ impl Courier<'_> {
                     Fate::Done(Outcome::Failed(fault)) => {
                         refused += 1;
                         tracing::warn!(sink = %self.orders.sink.name.value, binding = %binding, id = %keyed.delivery.id, "a change is set aside");
-                        aside.push(record(placed, &binding, Some(&fault)));
-                        self.parked.insert((binding, placed.change.key.to_string()));
+                        // A place that keeps the order itself refuses what comes behind a refused change of a row: that one waits for it.
+                        let key = (binding, placed.change.key.to_string());
+                        let behind = self.parked.contains(&key);
+                        aside.push(record(placed, &key.0, (!behind).then_some(&fault)));
+                        self.parked.insert(key);
                     }
                     // Behind another row's delivery to the same entry it is not parked by its own key: it is tried again by itself.
                     Fate::Behind => {

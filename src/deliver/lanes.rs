@@ -109,7 +109,7 @@ impl Lanes {
     fn carry_out(&mut self, work: &[Keyed], todo: &[usize], fates: &mut [Fate]) -> Option<Fault> {
         let share = todo.len().div_ceil(self.lanes.len().max(1)).clamp(1, self.batch);
         let mut down = None;
-        let mut batches = todo.chunks(share);
+        let mut batches = batches(work, todo, share).into_iter();
         loop {
             // Each lane has one batch at a time; a round ends when all have answered.
             let round: Vec<(usize, &[usize])> = (0..self.lanes.len())
@@ -157,6 +157,23 @@ impl Drop for Lanes {
             }
         }
     }
+}
+
+/// Cuts into batches of about `share`. What one change became stays in one batch: a place that keeps the position with the data notes
+/// offsets, not deliveries.
+fn batches<'a>(work: &[Keyed], mut todo: &'a [usize], share: usize) -> Vec<&'a [usize]> {
+    let offset = |at: usize| &work[at].delivery.offset;
+    let mut batches = Vec::with_capacity(todo.len() / share + 1);
+    while !todo.is_empty() {
+        let mut end = share.min(todo.len());
+        while end < todo.len() && offset(todo[end]) == offset(todo[end - 1]) && !offset(todo[end]).0.is_empty() {
+            end += 1;
+        }
+        let (batch, rest) = todo.split_at(end);
+        batches.push(batch);
+        todo = rest;
+    }
+    batches
 }
 
 /// Sorts deliveries into levels: those of one level share no key, and each comes behind all earlier ones it shares a key with.

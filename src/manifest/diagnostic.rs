@@ -305,7 +305,7 @@ impl From<Diagnostics> for errors::Error {
 }
 
 /// Returns the name among `known` that is near enough to `unknown` to be what was meant.
-pub(super) fn nearest<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let allowed = (unknown.chars().count() / 3).clamp(1, 3);
     known
         .into_iter()

@@ -8,7 +8,10 @@ use std::fmt;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::conninfo::{self, BadString};
+use super::environment::Environment;
 use super::keywords::{Origin, Words};
+use crate::errors::Result;
+use crate::manifest;
 
 /// Connection settings from one place, none of them necessary.
 #[derive(Clone, Default)]
@@ -38,6 +41,27 @@ pub struct Given {
 }
 
 impl Given {
+    /// Takes the settings of a manifest, with their references looked up.
+    ///
+    /// # Errors
+    /// All references that lead nowhere.
+    pub fn of(database: &manifest::Database, environment: &Environment) -> Result<Given> {
+        let env = |name: &str| environment.get(name).map(str::to_owned);
+        let mut given = Given {
+            uri: database.uri.as_ref().map(|uri| uri.resolve(&env)).transpose()?,
+            password: database
+                .password
+                .as_ref()
+                .map(|password| password.resolve(&env))
+                .transpose()?,
+            ..Given::default()
+        };
+        for (keyword, value) in database.resolve_settings(&env)? {
+            given.others.insert(keyword.to_owned(), value);
+        }
+        Ok(given)
+    }
+
     /// Returns the values by keyword.
     pub(super) fn words(&self, origin: &Origin) -> Result<Words, BadString> {
         let mut words = Words::default();

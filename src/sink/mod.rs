@@ -7,12 +7,15 @@
 
 mod delivery;
 mod fault;
+mod file;
 #[cfg(feature = "kafka")]
 mod kafka;
 pub mod ldap;
 mod message;
 #[cfg(feature = "nats")]
 mod nats;
+mod postgres;
+mod resume;
 mod settings;
 mod trust;
 mod webhook;
@@ -124,7 +127,8 @@ pub trait Opener: Send + Sync {
         1000
     }
 
-    /// Tells whether the place may refuse one delivery and take the next; `false`: it takes all or is down.
+    /// Tells whether the place may refuse one delivery and take the next of the same key; `false`: it takes all or is down, or keeps the
+    /// order of a row by itself: behind a change that it refused it refuses every later one of that row in the batch.
     fn refuses(&self) -> bool {
         true
     }
@@ -137,14 +141,17 @@ pub trait Opener: Send + Sync {
 ///
 /// # Errors
 /// All references that lead nowhere, with their places in the manifest.
-pub fn opener(sink: &manifest::Sink, environment: &Environment, _source: &str) -> Result<Box<dyn Opener>> {
+pub fn opener(sink: &manifest::Sink, environment: &Environment, source: &str) -> Result<Box<dyn Opener>> {
     match &sink.kind {
         SinkKind::Ldap(settings) => ldap::opener(settings, environment),
+        SinkKind::Postgres(database) => postgres::opener(&sink.name, database, environment, source),
         SinkKind::Webhook(settings) => webhook::opener(settings, environment),
         #[cfg(feature = "nats")]
         SinkKind::Nats(settings) => nats::opener(settings, environment),
         #[cfg(feature = "kafka")]
         SinkKind::Kafka(settings) => kafka::opener(settings, environment),
+        SinkKind::File(file) => file::opener(&sink.name, file, environment, source),
+        #[cfg(not(all(feature = "nats", feature = "kafka")))]
         kind => Err(crate::errors::Error::message(
             crate::errors::Kind::Failed,
             format!("this build cannot deliver to a sink of the kind `{}`", kind.word()),

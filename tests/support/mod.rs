@@ -4,9 +4,14 @@
 //! cannot be started fails the tests, nothing is skipped. Its watchdog removes it when the binary ends.
 
 mod database;
+pub mod kafka;
 mod load;
+pub mod nats;
 mod program;
+pub mod receiver;
 mod redact;
+pub mod rows;
+pub mod sinks;
 pub mod slapd;
 pub mod story;
 

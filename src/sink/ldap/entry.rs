@@ -27,7 +27,10 @@ pub(super) async fn carry_out<D: Directory>(
     match (&change.old, &change.new) {
         (None, None) => Ok(false),
         (None, Some(new)) => create(work, &Aim::new(work.schema, new, None)?).await,
-        (Some(old), None) => delete(work, &old.dn).await,
+        (Some(old), None) => {
+            let is_taken = Dn::parse(&old.dn).is_ok_and(|dn| work.taken.borrow_mut().remove(&dn.normal()));
+            Ok(!is_taken && remove(work, &old.dn).await?)
+        }
         (Some(old), Some(new)) => {
             let aim = Aim::new(work.schema, new, Some(old))?;
             let from = Dn::parse(&old.dn).map_err(|error| bad_dn(&old.dn, error))?;
@@ -201,7 +204,7 @@ fn changes(attributes: &[Wanted], found: &Found, care: Care) -> Vec<super::chang
 }
 
 /// Takes an entry away.
-async fn delete<D: Directory>(work: &Work<'_, D>, dn: &str) -> Result<bool, Fault> {
+async fn remove<D: Directory>(work: &Work<'_, D>, dn: &str) -> Result<bool, Fault> {
     match work.directory.write(&Change::new(dn, Kind::Delete)).await {
         Ok(()) => Ok(true),
         Err(trouble) if trouble.code() == Some(fault::NO_SUCH_OBJECT) => Ok(false),
@@ -221,30 +224,33 @@ async fn rename<D: Directory>(
     let moves = Moves { batch, place };
     let from_normal = from.normal();
     // What has the old name now is another row's: see below.
-    if work.taken.borrow().contains(&from_normal) {
-        return create(work, aim).await;
+    if work.taken.borrow_mut().remove(&from_normal) {
+        return match add(work, aim).await {
+            Ok(()) => Ok(true),
+            Err(trouble) if trouble.code() == Some(fault::ENTRY_ALREADY_EXISTS) => take_over(work, aim, moves).await,
+            Err(trouble) => Err(trouble.into_fault(aim.dn())),
+        };
     }
     match work.directory.write(&renaming(work.schema, aim, old, from)).await {
         Ok(()) => converge(work, aim).await.map(|_| true),
         // It has the new name already, or was never there, or there is no entry above.
         Err(trouble) if trouble.code() == Some(fault::NO_SUCH_OBJECT) => converge(work, aim).await,
+        // Both names are in use. This entry becomes what its name's new row makes of it; the other one goes, unless it is wanted too.
         Err(trouble) if trouble.code() == Some(fault::ENTRY_ALREADY_EXISTS) => {
-            if moves.come_round(&from_normal, &aim.normal) {
-                // Rows exchange their names: each entry stays and becomes what its name's new row makes of it.
-                work.taken.borrow_mut().insert(aim.normal.clone());
-                converge(work, aim).await
-            } else if moves.leaves_later(&aim.normal) {
-                Err(Fault::later(format!(
-                    "{}: the entry that has this name now has yet to give it up",
-                    aim.dn()
-                )))
-            } else {
-                let written = converge(work, aim).await?;
-                Ok(delete(work, &old.dn).await? || written)
-            }
+            let written = take_over(work, aim, moves).await?;
+            let is_wanted = moves.comes_later(&from_normal) || moves.was_given(&from_normal, old);
+            Ok((!is_wanted && remove(work, &old.dn).await?) || written)
         }
         Err(trouble) => Err(trouble.into_fault(&old.dn)),
     }
+}
+
+/// Makes an entry that another row has, or had, this row's.
+async fn take_over<D: Directory>(work: &Work<'_, D>, aim: &Aim<'_>, moves: Moves<'_>) -> Result<bool, Fault> {
+    if moves.leaves_later(&aim.normal, aim.entry) {
+        work.taken.borrow_mut().insert(aim.normal.clone());
+    }
+    converge(work, aim).await
 }
 
 fn renaming(schema: &Schema, aim: &Aim<'_>, old: &Entry, from: &Dn) -> Change {
@@ -317,37 +323,47 @@ struct Moves<'a> {
     place: usize,
 }
 
-impl Moves<'_> {
-    /// Lists who leaves which name for which (`None`: goes altogether), with their place.
-    fn list(self) -> impl Iterator<Item = (usize, String, Option<String>)> {
-        self.batch.iter().enumerate().filter_map(|(place, delivery)| {
+impl<'a> Moves<'a> {
+    /// Lists the later changes of entries, with the old and the new name.
+    fn later(self) -> impl Iterator<Item = (&'a EntryChange, Option<String>, Option<String>)> {
+        let later = self.batch.iter().skip(self.place + 1);
+        later.filter_map(|delivery| {
             let Action::Entry(change) = &delivery.action else {
                 return None;
             };
-            let normal = |entry: &Entry| Dn::parse(&entry.dn).map(|dn| dn.normal()).ok();
-            let old = normal(change.old.as_ref()?)?;
-            let new = change.new.as_ref().and_then(normal);
-            (new.as_ref() != Some(&old)).then_some((place, old, new))
+            let normal = |entry: &Option<Entry>| Some(Dn::parse(&entry.as_ref()?.dn).ok()?.normal());
+            Some((change, normal(&change.old), normal(&change.new)))
         })
     }
 
-    /// Tells whether a later delivery takes the entry with this name away from it.
-    fn leaves_later(self, name: &str) -> bool {
-        self.list().any(|(place, old, _)| place > self.place && old == name)
-    }
-
-    /// Tells whether the moves lead from `to` back to `from`.
-    fn come_round(self, from: &str, to: &str) -> bool {
-        let moves: Vec<_> = self.list().collect();
-        let mut at = to.to_owned();
-        for _ in 0..moves.len() {
-            let next = moves.iter().find(|(_, old, _)| *old == at);
-            match next.and_then(|(_, _, new)| new.clone()) {
-                Some(new) if new == from => return true,
-                Some(new) => at = new,
-                None => return false,
+    /// Tells whether another row gives this name up later. A row that was what `entry` is to be, is the same one.
+    fn leaves_later(self, name: &str, entry: &'a Entry) -> bool {
+        let mut entry = entry;
+        for (change, old, new) in self.later().filter(|(_, old, _)| old.as_deref() == Some(name)) {
+            match (&change.old, &change.new) {
+                (Some(was), Some(becomes)) if was == entry && old == new => entry = becomes,
+                (Some(was), _) if old != new => return was != entry,
+                _ => {}
             }
         }
         false
+    }
+
+    /// Tells whether an earlier delivery gave this name to another row than the one that was `entry`.
+    fn was_given(self, name: &str, entry: &Entry) -> bool {
+        let earlier = self.batch[..self.place].iter().rev();
+        let mut given = earlier.filter_map(|delivery| match &delivery.action {
+            Action::Entry(change) => change.new.as_ref(),
+            _ => None,
+        });
+        given
+            .find(|new| Dn::parse(&new.dn).is_ok_and(|dn| dn.normal() == name))
+            .is_some_and(|new| new != entry)
+    }
+
+    /// Tells whether a later delivery gives this name to an entry.
+    fn comes_later(self, name: &str) -> bool {
+        self.later()
+            .any(|(_, old, new)| old != new && new.as_deref() == Some(name))
     }
 }

@@ -13,7 +13,8 @@ use super::{entry, value};
 pub(super) struct Work<'a, D> {
     pub(super) directory: &'a D,
     pub(super) schema: &'a Schema,
-    /// Names whose entries were given to another row in place, because rows exchange their names.
+    /// Names that were given to a row before the one that had them gave them up (rows exchange their names, or the same is
+    /// delivered again). What takes such a name away next means the entry that had it before.
     pub(super) taken: RefCell<HashSet<String>>,
 }
 

@@ -1,0 +1,347 @@
+//! The sink `file`: one line of JSON for each delivery, in a file that is found again after a crash, or on stdout.
+//!
+//! A batch is written, synced, and only then noted beside the file (`position`); opening cuts off what is not noted. So each delivery
+//! is in the file once, whatever is killed. `line` makes the lines, `rotate` begins new files. `docs/sinks/file.md` is the page for people.
+
+mod line;
+mod position;
+mod rotate;
+mod stream;
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Access;
+
+use crate::errors::Result;
+use crate::manifest;
+use crate::pg::Environment;
+
+use self::position::{Note, Position};
+use super::fault::of_file;
+use super::resume::arrived;
+use super::{Delivery, Fault, Finding, Offset, Opener, Outcome, Sink};
+
+const BATCH: usize = 5_000;
+const MIB: u64 = 1 << 20;
+
+/// Finds out where to write. A relative path counts from the folder of the manifest.
+pub(super) fn opener(
+    name: &str,
+    file: &manifest::FileSink,
+    environment: &Environment,
+    source: &str,
+) -> Result<Box<dyn Opener>> {
+    let env = |name: &str| environment.get(name).map(str::to_owned);
+    let path = file.path.resolve(&env)?;
+    if path == "-" {
+        return Ok(Box::new(stream::Stdout));
+    }
+    let folder = file.path.place().file().parent().map(PathBuf::from).unwrap_or_default();
+    Ok(Box::new(Target {
+        path: folder.join(path),
+        limit: file.rotate_mib.map(|mib| u64::from(mib) * MIB),
+        keep: u64::from(file.keep),
+        source: source.to_owned(),
+        sink: name.to_owned(),
+    }))
+}
+
+#[derive(Debug, Clone)]
+struct Target {
+    path: PathBuf,
+    /// Begins a new file rather than let one grow beyond.
+    limit: Option<u64>,
+    keep: u64,
+    source: String,
+    sink: String,
+}
+
+impl Target {
+    fn note_path(&self) -> PathBuf {
+        let mut name = self.path.clone().into_os_string();
+        name.push(".emaj");
+        name.into()
+    }
+}
+
+impl Opener for Target {
+    fn open(&self) -> Result<Box<dyn Sink>, Fault> {
+        match std::fs::metadata(&self.path).map(|found| found.file_type()) {
+            Ok(found) if found.is_char_device() => {
+                let file = OpenOptions::new().append(true).open(&self.path);
+                let file = file.map_err(|error| of_file(format_args!("open `{}`", self.path.display()), &error))?;
+                Ok(Box::new(stream::Stream::new(
+                    self.path.display().to_string(),
+                    Box::new(file),
+                )))
+            }
+            Ok(found) if !found.is_file() => Err(Fault::down(format!(
+                "`{}` is no file: name a file, or `-` for stdout",
+                self.path.display()
+            ))),
+            _ => Ok(Box::new(FileSink {
+                target: self.clone(),
+                open: None,
+            })),
+        }
+    }
+
+    fn batch(&self) -> usize {
+        BATCH
+    }
+
+    /// It takes all, or is down.
+    fn refuses(&self) -> bool {
+        false
+    }
+
+    fn describe(&self) -> String {
+        self.path.display().to_string()
+    }
+}
+
+/// A file; looked at without being touched until something is to be delivered.
+struct FileSink {
+    target: Target,
+    open: Option<Writer>,
+}
+
+impl FileSink {
+    fn writer(&mut self) -> Result<&mut Writer, Fault> {
+        let writer = match self.open.take() {
+            Some(writer) => writer,
+            None => Writer::open(self.target.clone())?,
+        };
+        Ok(self.open.insert(writer))
+    }
+}
+
+/// The open file, with its note locked.
+struct Writer {
+    target: Target,
+    file: File,
+    position: Position,
+    lines: Vec<u8>,
+}
+
+impl Writer {
+    fn open(target: Target) -> Result<Writer, Fault> {
+        let mut position = Position::open(target.note_path())?;
+        let note = &position.note;
+        if position.found && (&note.source, &note.sink) != (&target.source, &target.sink) {
+            return Err(Fault::down(format!(
+                "`{}` is the file of the sink `{}` of `{}`: give this sink another file, or move `{}` away to go on at its end",
+                target.path.display(),
+                note.sink,
+                note.source,
+                position.path().display()
+            )));
+        }
+        if position.note.rotating.is_some() {
+            rotate::finish(&target, &mut position)?;
+        }
+        let file = if position.found {
+            reopen(&target.path, &position)?
+        } else {
+            let (file, length) = begin(&target.path)?;
+            let note = Note {
+                source: target.source.clone(),
+                sink: target.sink.clone(),
+                length,
+                ..Note::default()
+            };
+            position.write(note)?;
+            file
+        };
+        sync_folder(&target.path)?;
+        Ok(Writer {
+            target,
+            file,
+            position,
+            lines: Vec::new(),
+        })
+    }
+
+    /// Writes what is in `lines`, and waits until it is on the disk.
+    fn write_lines(&mut self) -> Result<u64, Fault> {
+        let doing = || format!("write `{}`", self.target.path.display());
+        self.file
+            .write_all(&self.lines)
+            .and_then(|()| self.file.sync_data())
+            .map_err(|error| of_file(doing(), &error))?;
+        let length = self.position.note.length + self.lines.len() as u64;
+        self.lines.clear();
+        Ok(length)
+    }
+
+    fn note(&mut self, length: u64, offset: Option<&Offset>) -> Result<(), Fault> {
+        let before = self.position.note.clone();
+        let offset = offset.map(|offset| offset.0.clone()).or_else(|| before.offset.clone());
+        self.position.write(Note {
+            length,
+            offset,
+            ..before
+        })
+    }
+
+    fn carry_out(&mut self, batch: &[Delivery]) -> (Vec<Outcome>, Option<Fault>) {
+        let mut outcomes = Vec::with_capacity(batch.len());
+        // What is before this place of the batch is on the disk and noted.
+        let mut safe = 0;
+        let mut run = || -> Result<(), Fault> {
+            for (at, delivery) in batch.iter().enumerate() {
+                let before = self.lines.len();
+                match line::add(&mut self.lines, delivery) {
+                    Ok(()) => outcomes.push(Outcome::Written),
+                    Err(fault) => {
+                        self.lines.truncate(before);
+                        outcomes.push(Outcome::Failed(fault));
+                        continue;
+                    }
+                }
+                let length = self.position.note.length;
+                let is_full = |limit: u64| length + self.lines.len() as u64 > limit && length + before as u64 > 0;
+                // What one change became is noted at once, so it stays in one file.
+                let is_other = at == 0 || batch[at - 1].offset != delivery.offset;
+                if is_other && self.target.limit.is_some_and(is_full) {
+                    let line = self.lines.split_off(before);
+                    self.flush(&batch[safe..at], &outcomes[safe..at])?;
+                    safe = at;
+                    self.file = rotate::begin(&self.target, &mut self.position)?;
+                    self.lines = line;
+                }
+            }
+            self.flush(&batch[safe..], &outcomes[safe..])?;
+            safe = batch.len();
+            Ok(())
+        };
+        let fault = run().err();
+        outcomes.truncate(safe);
+        if fault.is_some() {
+            self.lines.clear();
+            // Readers should not see half a line; opening the file anew does the same.
+            _ = self.file.set_len(self.position.note.length);
+        }
+        (outcomes, fault)
+    }
+
+    fn flush(&mut self, batch: &[Delivery], outcomes: &[Outcome]) -> Result<(), Fault> {
+        let offset = arrived(batch, outcomes);
+        if self.lines.is_empty() && offset.is_none() {
+            return Ok(());
+        }
+        let length = self.write_lines()?;
+        self.note(length, offset)
+    }
+}
+
+impl Sink for FileSink {
+    fn deliver(&mut self, batch: &[Delivery]) -> Vec<Outcome> {
+        let (mut outcomes, fault) = match self.writer() {
+            Ok(writer) => writer.carry_out(batch),
+            Err(fault) => (Vec::new(), Some(fault)),
+        };
+        if let Some(fault) = fault {
+            // The next try begins with what is noted.
+            self.open = None;
+            outcomes.push(Outcome::Failed(fault));
+        }
+        outcomes
+    }
+
+    fn resume(&mut self) -> Result<Option<Offset>, Fault> {
+        Ok(self.writer()?.position.note.offset.clone().map(Offset))
+    }
+
+    fn probe(&mut self) -> Result<Vec<Finding>, Fault> {
+        let path = &self.target.path;
+        let folder = folder_of(path);
+        let wrong = |what: &Path| {
+            let access = Access::READ_OK | Access::WRITE_OK;
+            let error = rustix::fs::access(what, access).err()?;
+            let error = io::Error::from(error);
+            (error.kind() != io::ErrorKind::NotFound || what == folder)
+                .then(|| of_file(format_args!("write `{}`", what.display()), &error).reason)
+        };
+        let finding = |what: String, problem: Option<String>| Finding { what, problem };
+        Ok(vec![
+            finding(format!("make files in `{}`", folder.display()), wrong(folder)),
+            finding(format!("append to `{}`", path.display()), wrong(path)),
+            finding(
+                format!("keep the position in `{}`", self.target.note_path().display()),
+                wrong(&self.target.note_path()),
+            ),
+        ])
+    }
+
+    fn preview(&mut self, batch: &[Delivery]) -> Result<Vec<String>, Fault> {
+        stream::preview(batch)
+    }
+}
+
+/// Opens a file that nobody noted: it may hold lines of somebody else, which stay.
+fn begin(path: &Path) -> Result<(File, u64), Fault> {
+    let failed = |error: io::Error| of_file(format_args!("open `{}`", path.display()), &error);
+    let mut file = OpenOptions::new()
+        .read(true)
+        .append(true)
+        .create(true)
+        .open(path)
+        .map_err(failed)?;
+    let length = file.metadata().map_err(failed)?.len();
+    if length == 0 {
+        return Ok((file, 0));
+    }
+    let mut last = [0];
+    file.seek(SeekFrom::End(-1))
+        .and_then(|_| file.read_exact(&mut last))
+        .map_err(failed)?;
+    if last == *b"\n" {
+        return Ok((file, length));
+    }
+    file.write_all(b"\n").and_then(|()| file.sync_data()).map_err(failed)?;
+    Ok((file, length + 1))
+}
+
+/// Opens the file that was noted, and cuts off what was not.
+fn reopen(path: &Path, position: &Position) -> Result<File, Fault> {
+    let failed = |error: io::Error| of_file(format_args!("open `{}`", path.display()), &error);
+    let wanted = position.note.length;
+    let file = OpenOptions::new().append(true).create(wanted == 0).open(path);
+    let length = match &file {
+        Ok(file) => file.metadata().map_err(failed)?.len(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+        Err(_) => wanted,
+    };
+    if length < wanted {
+        return Err(Fault::down(format!(
+            "`{}` has {length} bytes where {wanted} were written: somebody moved or cut it; put it back, or, to go on with a new file \
+             after what was in it, make an empty one and run `truncate -s 0 {}`",
+            path.display(),
+            position.path().display()
+        )));
+    }
+    let file = file.map_err(failed)?;
+    if length > wanted {
+        file.set_len(wanted).and_then(|()| file.sync_data()).map_err(failed)?;
+    }
+    Ok(file)
+}
+
+/// Makes the names in the file's folder last.
+fn sync_folder(path: &Path) -> Result<(), Fault> {
+    let folder = folder_of(path);
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(|error| of_file(format_args!("sync `{}`", folder.display()), &error))
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}

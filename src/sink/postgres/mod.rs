@@ -1,0 +1,203 @@
+//! The sink `postgres`: rows of another database, written in sets, each row once.
+//!
+//! How far it has come stands in the other database and is written with the rows, so that a batch is there whole or not at all, whatever
+//! is killed. `fold` makes sets of a batch, `text` makes lines of rows, `write` writes them, `shape` knows the tables, `received` the
+//! position. One connection: there is one position. `docs/sinks/postgres.md` is the page for people.
+
+mod fold;
+mod listing;
+mod received;
+mod shape;
+mod text;
+mod write;
+
+use crate::errors::Result;
+use crate::manifest;
+use crate::pg::{self, Environment, Given, Prompt, Session, Settings};
+use crate::render::Renderer;
+
+use self::fold::Item;
+use self::received::Who;
+use self::write::Tables;
+use super::fault::of_postgres;
+use super::resume::arrived;
+use super::{Delivery, Existing, Fault, Finding, Offset, Opener, Outcome, Sink};
+
+/// How many rows go in one transaction.
+const BATCH: usize = 10_000;
+
+/// What leads to the database of the source, and must not lead the sink there.
+const OF_THE_SOURCE: &[&str] = &[
+    "PGHOST",
+    "PGHOSTADDR",
+    "PGPORT",
+    "PGDATABASE",
+    "PGUSER",
+    "PGPASSWORD",
+    "PGSERVICE",
+    "PGOPTIONS",
+    "PGAPPNAME",
+    "PGTARGETSESSIONATTRS",
+];
+
+/// What a connection does when nobody says otherwise: nothing waits for ever.
+const LIMITS: &[(&str, &str)] = &[("connect_timeout", "30"), ("tcp_user_timeout", "60000")];
+
+/// Decides how to connect. What the sink does not say comes from libpq's files, never from the variables that lead to the source.
+pub(super) fn opener(
+    name: &str,
+    database: &manifest::Database,
+    environment: &Environment,
+    source: &str,
+) -> Result<Box<dyn Opener>> {
+    let mut given = Given::of(database, environment)?;
+    for (keyword, value) in LIMITS {
+        given
+            .others
+            .entry((*keyword).to_owned())
+            .or_insert_with(|| (*value).to_owned());
+    }
+    let mut surroundings = environment.clone();
+    surroundings
+        .variables
+        .retain(|name, _| !name.starts_with("EMAJ_") && !OF_THE_SOURCE.contains(&name.as_str()));
+    let settings = pg::resolve(&Given::default(), Some(&given), &surroundings)
+        .map_err(|error| error.context(format!("sink `{name}`")))?;
+    Ok(Box::new(Database {
+        settings: settings.with_application_name(&format!("emaj {name}")),
+        who: Who {
+            source: source.to_owned(),
+            sink: name.to_owned(),
+        },
+    }))
+}
+
+#[derive(Debug)]
+struct Database {
+    settings: Settings,
+    who: Who,
+}
+
+impl Opener for Database {
+    fn open(&self) -> Result<Box<dyn Sink>, Fault> {
+        let mut session = self
+            .settings
+            .connect(Prompt::Never)
+            .map_err(|error| Fault::down(format!("{error}")))?;
+        // A limit that the role or the connection has of its own stays.
+        session
+            .batch_execute(
+                "select set_config(name, value, false)
+                   from (values ('lock_timeout', '30s'), ('statement_timeout', '600s'), ('idle_in_transaction_session_timeout', '600s')) v(name, value)
+                  where current_setting(name) = '0';
+                 set jit = off; set timezone = 'UTC'; set xmloption = content",
+            )
+            .map_err(|error| of_postgres(&error))?;
+        Ok(Box::new(PostgresSink {
+            session,
+            renderer: Renderer::new("emaj").map_err(Fault::down)?,
+            who: self.who.clone(),
+            tables: Tables::default(),
+            has_position: false,
+        }))
+    }
+
+    fn batch(&self) -> usize {
+        BATCH
+    }
+
+    /// It puts what comes behind a refused change of a row aside by itself, so that whole batches go in sets.
+    fn refuses(&self) -> bool {
+        false
+    }
+
+    fn describe(&self) -> String {
+        self.settings.describe()
+    }
+}
+
+struct PostgresSink {
+    session: Session,
+    renderer: Renderer,
+    who: Who,
+    tables: Tables,
+    has_position: bool,
+}
+
+impl PostgresSink {
+    fn carry_out(&mut self, batch: &[Delivery]) -> Result<Vec<Outcome>, Fault> {
+        let mut outcomes = vec![None; batch.len()];
+        let mut items = Vec::with_capacity(batch.len());
+        for (at, delivery) in batch.iter().enumerate() {
+            match Item::read(at, delivery) {
+                Ok(item) => items.push(item),
+                Err(fault) => outcomes[at] = Some(Outcome::Failed(fault)),
+            }
+        }
+        if !self.has_position && !received::is_there(&mut self.session)? {
+            received::create(&mut self.session, &self.renderer)?;
+        }
+        self.has_position = true;
+        self.tables.prepare(&mut self.session, &self.renderer, &items)?;
+        let failed = |error: ::postgres::Error| of_postgres(&error);
+        self.session
+            .batch_execute("begin isolation level read committed; set constraints all deferred")
+            .map_err(failed)?;
+        received::lock(&mut self.session, &self.who)?;
+        self.tables.write(&mut self.session, &items, &mut outcomes)?;
+        let missing = || Outcome::Failed(Fault::later("it was not tried"));
+        let outcomes: Vec<Outcome> = outcomes
+            .into_iter()
+            .map(|outcome| outcome.unwrap_or_else(missing))
+            .collect();
+        if let Some(offset) = arrived(batch, &outcomes) {
+            received::write(&mut self.session, &self.who, offset)?;
+        }
+        self.session.batch_execute("commit").map_err(failed)?;
+        Ok(outcomes)
+    }
+}
+
+impl Sink for PostgresSink {
+    fn deliver(&mut self, batch: &[Delivery]) -> Vec<Outcome> {
+        if batch.is_empty() {
+            return Vec::new();
+        }
+        self.carry_out(batch).unwrap_or_else(|fault| {
+            // Nothing of the batch is there; the server has usually gone, so what it says to this does not matter.
+            _ = self.session.batch_execute("rollback");
+            vec![Outcome::Failed(Fault::down(fault))]
+        })
+    }
+
+    fn resume(&mut self) -> Result<Option<Offset>, Fault> {
+        if !received::is_there(&mut self.session)? {
+            return Ok(None);
+        }
+        received::read(&mut self.session, &self.who)
+    }
+
+    fn probe(&mut self) -> Result<Vec<Finding>, Fault> {
+        listing::probe(&mut self.session)
+    }
+
+    fn preview(&mut self, batch: &[Delivery]) -> Result<Vec<String>, Fault> {
+        batch
+            .iter()
+            .enumerate()
+            .map(|(at, delivery)| {
+                let item = Item::read(at, delivery)?;
+                let shape = self.tables.shape(&mut self.session, &item.change.table)?;
+                listing::preview(&item, shape, &self.renderer)
+            })
+            .collect()
+    }
+
+    fn identity(&self, delivery: &Delivery) -> Option<String> {
+        listing::identity(delivery)
+    }
+
+    fn existing(&mut self, binding: &manifest::Binding, visit: &mut dyn FnMut(Existing)) -> Result<(), Fault> {
+        listing::existing(&mut self.session, &self.renderer, binding, visit)
+    }
+}

@@ -1,0 +1,207 @@
+//! What a table of the other database is like: its columns, how their types write values, and whether its key can be met.
+//!
+//! Read from the catalogue when the first row for a table comes, and again after the server complained.
+
+use std::collections::HashMap;
+
+use postgres::Client;
+
+use super::text::Kind;
+use crate::manifest::nearest;
+use crate::names::{QualifiedName, quote_ident};
+use crate::sink::Fault;
+use crate::sink::fault::of_postgres;
+
+/// A table of the other database.
+#[derive(Debug)]
+pub(super) struct Shape {
+    pub(super) columns: Vec<Column>,
+    /// The lists of columns that a row can be found by.
+    keys: Vec<Vec<String>>,
+    pub(super) primary_key: Vec<String>,
+}
+
+#[derive(Debug)]
+pub(super) struct Column {
+    pub(super) name: String,
+    /// As PostgreSQL prints it.
+    pub(super) sql_type: String,
+    pub(super) kind: Kind,
+    /// It makes its own values.
+    pub(super) generated: bool,
+    /// `generated always as identity`: can be given once, never changed.
+    pub(super) identity_always: bool,
+}
+
+impl Shape {
+    /// Reads a table.
+    pub(super) fn read(client: &mut Client, table: &QualifiedName) -> Result<Shape, Fault> {
+        let failed = |error: postgres::Error| of_postgres(&error);
+        let found = client
+            .query_opt(
+                "select c.oid, c.relkind::text
+                   from pg_catalog.pg_class c
+                   join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+                  where n.nspname = $1 and c.relname = $2",
+                &[&table.schema, &table.name],
+            )
+            .map_err(failed)?;
+        let Some(found) = found else {
+            return Err(no_table(client, table)?);
+        };
+        let (oid, kind): (u32, String) = (found.get(0), found.get(1));
+        if !matches!(kind.as_str(), "r" | "p") {
+            return Err(Fault::down(format!("`{table}` of the other database is no table")));
+        }
+        let rows = client
+            .query(
+                "select a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod), a.atttypid, a.attgenerated <> '', a.attidentity = 'a'
+                   from pg_catalog.pg_attribute a
+                  where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
+                  order by a.attnum",
+                &[&oid],
+            )
+            .map_err(failed)?;
+        let mut columns = Vec::with_capacity(rows.len());
+        let mut known = HashMap::new();
+        for row in rows {
+            columns.push(Column {
+                name: row.get(0),
+                sql_type: row.get(1),
+                kind: kind_of(client, row.get(2), &mut known)?,
+                generated: row.get(3),
+                identity_always: row.get(4),
+            });
+        }
+        // Those that `on conflict` can use: not deferrable, whole, of plain columns.
+        let keys = client
+            .query(
+                "select array(select a.attname::text
+                                from unnest(i.indkey::smallint[]) with ordinality k(attnum, place)
+                                join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
+                               where k.place <= i.indnkeyatts
+                               order by k.place),
+                        i.indisprimary
+                   from pg_catalog.pg_index i
+                  where i.indrelid = $1 and i.indisunique and i.indimmediate and i.indisvalid
+                    and i.indpred is null and i.indexprs is null",
+                &[&oid],
+            )
+            .map_err(failed)?;
+        let primary = keys.iter().find(|row| row.get(1));
+        Ok(Shape {
+            columns,
+            primary_key: primary.map_or_else(Vec::new, |row| row.get(0)),
+            keys: keys.iter().map(|row| row.get(0)).collect(),
+        })
+    }
+
+    pub(super) fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// Returns what keeps rows of these columns, found by this key, from being written at all.
+    pub(super) fn complaint<'a>(
+        &self,
+        table: &QualifiedName,
+        key: &[String],
+        columns: impl IntoIterator<Item = &'a str>,
+    ) -> Option<Fault> {
+        let names = || self.columns.iter().map(|column| column.name.as_str());
+        let missing: Vec<String> = columns
+            .into_iter()
+            .filter(|name| self.column(name).is_none())
+            .map(|name| match nearest(name, names()) {
+                Some(near) => format!("`{name}` (nearest: `{near}`)"),
+                None => format!("`{name}`"),
+            })
+            .collect();
+        if !missing.is_empty() {
+            let (what, list) = (
+                if missing.len() == 1 { "column" } else { "columns" },
+                missing.join(", "),
+            );
+            return Some(Fault::down(format!(
+                "`{table}` of the other database has no {what} {list}: add it there, or name the columns to be written under `row.columns`"
+            )));
+        }
+        let same = |unique: &Vec<String>| unique.len() == key.len() && key.iter().all(|name| unique.contains(name));
+        if self.keys.iter().any(same) {
+            return None;
+        }
+        let list = key.iter().map(|name| quote_ident(name)).collect::<Vec<_>>().join(", ");
+        Some(Fault::down(format!(
+            "`{table}` of the other database has no unique constraint on ({list}) that is checked at once: \
+             `alter table {table} add unique ({list})`, or name another `row.key`"
+        )))
+    }
+}
+
+fn no_table(client: &mut Client, table: &QualifiedName) -> Result<Fault, Fault> {
+    let rows = client
+        .query(
+            "select n.nspname::text, c.relname::text
+               from pg_catalog.pg_class c
+               join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+              where c.relkind in ('r', 'p') and n.nspname not like 'pg\\_%' and n.nspname <> 'information_schema'",
+            &[],
+        )
+        .map_err(|error| of_postgres(&error))?;
+    let names: Vec<String> = rows
+        .iter()
+        .map(|row| QualifiedName::new(row.get::<_, String>(0), row.get::<_, String>(1)).to_string())
+        .collect();
+    let near = nearest(&table.to_string(), names.iter().map(String::as_str))
+        .map_or_else(String::new, |near| format!(" (nearest: `{near}`)"));
+    Ok(Fault::down(format!(
+        "the other database has no table `{table}`{near}: make it there, or name another `row.table`"
+    )))
+}
+
+/// Returns how a type writes its values; domains write as what they are made of.
+fn kind_of(client: &mut Client, oid: u32, known: &mut HashMap<u32, Kind>) -> Result<Kind, Fault> {
+    if let Some(kind) = known.get(&oid) {
+        return Ok(kind.clone());
+    }
+    let failed = |error: postgres::Error| of_postgres(&error);
+    let row = client
+        .query_one(
+            "select t.typtype::text, t.typbasetype, e.oid, e.typdelim::text, t.typrelid
+               from pg_catalog.pg_type t
+               left join pg_catalog.pg_type e on e.typarray = t.oid
+              where t.oid = $1",
+            &[&oid],
+        )
+        .map_err(failed)?;
+    let sort: String = row.get(0);
+    let element: Option<(u32, String)> = row.get::<_, Option<u32>>(2).map(|oid| (oid, row.get(3)));
+    let kind = match (sort.as_str(), element) {
+        ("d", _) => kind_of(client, row.get(1), known)?,
+        (_, Some((element, delimiter))) => {
+            let delimiter = delimiter.chars().next().unwrap_or(',');
+            Kind::Array(Box::new(kind_of(client, element, known)?), delimiter)
+        }
+        ("c", None) => {
+            let relation: u32 = row.get(4);
+            let rows = client
+                .query(
+                    "select attname::text, atttypid from pg_catalog.pg_attribute
+                      where attrelid = $1 and attnum > 0 and not attisdropped
+                      order by attnum",
+                    &[&relation],
+                )
+                .map_err(failed)?;
+            let mut attributes = Vec::with_capacity(rows.len());
+            for row in rows {
+                attributes.push((row.get(0), kind_of(client, row.get(1), known)?));
+            }
+            Kind::Composite(attributes)
+        }
+        // By number: another schema may have a type of this name.
+        _ if oid == 114 || oid == 3802 => Kind::Json,
+        _ if oid == 22 || oid == 30 => Kind::Vector,
+        _ => Kind::Scalar,
+    };
+    known.insert(oid, kind.clone());
+    Ok(kind)
+}

@@ -1,0 +1,453 @@
+//! Writes a batch: as a set when it can be, in halves when something in it is refused, until what is refused stands alone.
+//!
+//! Each part is a savepoint, so that what arrived stays. New rows go straight into the table by `copy`; where one was there, and for
+//! changes, rows wait in a temporary table, those that are there already are taken out, and the rest is one `insert … on conflict`.
+
+use std::collections::{HashMap, HashSet};
+use std::io::Write as _;
+use std::sync::Arc;
+
+use postgres::{Client, Statement};
+use serde::Serialize;
+use serde_json::json;
+
+use super::fold::{Group, Item, Row, groups};
+use super::shape::Shape;
+use super::text::{Kind, field};
+use crate::names::QualifiedName;
+use crate::render::Renderer;
+use crate::sink::fault::of_postgres;
+use crate::sink::{Fault, Outcome, Verdict};
+
+/// How to write rows of certain columns to a table; made once a session.
+#[derive(Debug)]
+struct Upsert {
+    table: QualifiedName,
+    key: Vec<String>,
+    /// As the rows have them, with how each is written; `None`: the table makes this one itself.
+    columns: Vec<(String, Option<Kind>)>,
+    copy: String,
+    copy_staged: String,
+    empty: String,
+    unchanged: Statement,
+    write: Statement,
+    /// The place where rows wait may hold some of this transaction.
+    used: bool,
+}
+
+#[derive(Debug)]
+struct Delete {
+    table: QualifiedName,
+    key: Vec<String>,
+    statement: Statement,
+}
+
+/// Whether new rows are copied straight into a table: not for a while after one of them was there.
+#[derive(Debug, Default)]
+struct Straight {
+    pause: u32,
+    next_pause: u32,
+}
+
+/// What is known about the tables that rows go to.
+#[derive(Debug, Default)]
+pub(super) struct Tables {
+    shapes: HashMap<QualifiedName, Shape>,
+    upserts: Vec<Upsert>,
+    deletes: Vec<Delete>,
+    straight: HashMap<QualifiedName, Straight>,
+    lines: Vec<u8>,
+}
+
+/// A row that was refused, so that later changes of it wait.
+type Refused = HashSet<(QualifiedName, Arc<str>)>;
+
+impl Tables {
+    /// Returns the table's columns and keys.
+    pub(super) fn shape(&mut self, client: &mut Client, table: &QualifiedName) -> Result<&Shape, Fault> {
+        if !self.shapes.contains_key(table) {
+            let shape = Shape::read(client, table)?;
+            self.shapes.insert(table.clone(), shape);
+        }
+        Ok(&self.shapes[table])
+    }
+
+    /// Prepares what the items need; outside the transaction, so that it stays.
+    pub(super) fn prepare(
+        &mut self,
+        client: &mut Client,
+        renderer: &Renderer,
+        items: &[Item<'_>],
+    ) -> Result<(), Fault> {
+        for item in items {
+            let (table, key) = (&item.change.table, &item.change.key);
+            if item.delete.is_some() && self.delete_plan(table, key).is_none() {
+                self.prepare_delete(client, renderer, table, key)?;
+            }
+            if let Some(row) = &item.upsert
+                && self.upsert_plan(table, key, row).is_none()
+            {
+                self.prepare_upsert(client, renderer, table, key, row)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn upsert_plan(&self, table: &QualifiedName, key: &[String], row: &Row<'_>) -> Option<usize> {
+        self.upserts.iter().position(|plan| {
+            plan.columns.len() == row.members.len()
+                && plan.table == *table
+                && plan.key == key
+                && plan
+                    .columns
+                    .iter()
+                    .zip(&row.members)
+                    .all(|(column, member)| column.0 == member.0)
+        })
+    }
+
+    fn delete_plan(&self, table: &QualifiedName, key: &[String]) -> Option<usize> {
+        self.deletes
+            .iter()
+            .position(|plan| plan.table == *table && plan.key == key)
+    }
+
+    fn prepare_delete(
+        &mut self,
+        client: &mut Client,
+        renderer: &Renderer,
+        table: &QualifiedName,
+        key: &[String],
+    ) -> Result<(), Fault> {
+        let shape = self.shape(client, table)?;
+        if let Some(fault) = shape.complaint(table, key, key.iter().map(String::as_str)) {
+            return Err(fault);
+        }
+        let columns = described(shape, key.iter().map(String::as_str));
+        let sql = renderer
+            .render("row/delete", json!({ "table": table, "columns": columns }))
+            .map_err(Fault::down)?;
+        let statement = client.prepare(&sql).map_err(|error| of_postgres(&error))?;
+        self.deletes.push(Delete {
+            table: table.clone(),
+            key: key.to_vec(),
+            statement,
+        });
+        Ok(())
+    }
+
+    fn prepare_upsert(
+        &mut self,
+        client: &mut Client,
+        renderer: &Renderer,
+        table: &QualifiedName,
+        key: &[String],
+        row: &Row<'_>,
+    ) -> Result<(), Fault> {
+        let stage = format!("emaj_rows_{}", self.upserts.len() + 1);
+        let shape = self.shape(client, table)?;
+        let names: Vec<&str> = row.members.iter().map(|(name, _)| name.as_ref()).collect();
+        if let Some(fault) = shape.complaint(table, key, names.iter().copied()) {
+            return Err(fault);
+        }
+        let columns: Vec<(String, Option<Kind>)> = names
+            .iter()
+            .filter_map(|name| shape.column(name))
+            .map(|column| (column.name.clone(), (!column.generated).then(|| column.kind.clone())))
+            .collect();
+        let written: Vec<&str> = columns
+            .iter()
+            .filter(|(_, kind)| kind.is_some())
+            .map(|(name, _)| name.as_str())
+            .collect();
+        let changed: Vec<&str> = written
+            .iter()
+            .copied()
+            .filter(|name| !key.iter().any(|column| column == name))
+            .filter(|name| !shape.column(name).is_some_and(|column| column.identity_always))
+            .collect();
+        let render = |name: &str, values| renderer.render(name, values).map_err(Fault::down);
+        let described = described(shape, written.iter().copied());
+        let staged: Vec<&str> = ["emaj_n"].into_iter().chain(written.iter().copied()).collect();
+        let make = render("row/stage", json!({ "stage": stage, "columns": described }))?;
+        let unchanged = render(
+            "row/unchanged",
+            json!({ "stage": stage, "table": table, "key": key, "columns": written }),
+        )?;
+        let write = render(
+            "row/upsert",
+            json!({ "stage": stage, "table": table, "key": key, "changed": changed, "columns": written }),
+        )?;
+        let copy = render("row/copy", json!({ "table": table.to_string(), "columns": written }))?;
+        let copy_staged = render(
+            "row/copy",
+            json!({ "table": format!("pg_temp.{stage}"), "columns": staged }),
+        )?;
+        let empty = render("row/empty", json!({ "stage": stage }))?;
+        let failed = |error: postgres::Error| of_postgres(&error);
+        client.batch_execute(&make).map_err(failed)?;
+        let unchanged = client.prepare(&unchanged).map_err(failed)?;
+        let write = client.prepare(&write).map_err(failed)?;
+        self.upserts.push(Upsert {
+            table: table.clone(),
+            key: key.to_vec(),
+            columns,
+            copy,
+            copy_staged,
+            empty,
+            unchanged,
+            write,
+            used: false,
+        });
+        Ok(())
+    }
+
+    /// Carries out `items` inside the open transaction.
+    ///
+    /// # Errors
+    /// Only what concerns the whole place; the transaction is broken then.
+    pub(super) fn write(
+        &mut self,
+        client: &mut Client,
+        items: &[Item<'_>],
+        outcomes: &mut [Option<Outcome>],
+    ) -> Result<(), Fault> {
+        for plan in &mut self.upserts {
+            plan.used = false;
+        }
+        let all: Vec<&Item<'_>> = items.iter().collect();
+        self.part(client, &all, outcomes, &mut Refused::new())
+    }
+
+    fn part(
+        &mut self,
+        client: &mut Client,
+        items: &[&Item<'_>],
+        outcomes: &mut [Option<Outcome>],
+        refused: &mut Refused,
+    ) -> Result<(), Fault> {
+        let mut tried: Vec<&Item<'_>> = Vec::with_capacity(items.len());
+        for item in items {
+            if !refused.is_empty() && item.keys().any(|key| refused.contains(&key)) {
+                outcomes[item.at] = Some(Outcome::Failed(Fault::later(
+                    "an earlier change of this row was refused",
+                )));
+                refused.extend(item.keys());
+            } else {
+                tried.push(item);
+            }
+        }
+        if tried.is_empty() {
+            return Ok(());
+        }
+        let failed = |error: postgres::Error| of_postgres(&error);
+        client.batch_execute("savepoint emaj_part").map_err(failed)?;
+        let fault = match self.set(client, &tried, outcomes) {
+            // Deferred constraints have their say before the next part.
+            Ok(()) => match client.batch_execute(
+                "set constraints all immediate; set constraints all deferred; release savepoint emaj_part",
+            ) {
+                Ok(()) => return Ok(()),
+                Err(error) => of_postgres(&error),
+            },
+            Err(fault) => fault,
+        };
+        if fault.verdict == Verdict::Down {
+            return Err(fault);
+        }
+        client
+            .batch_execute("rollback to savepoint emaj_part; release savepoint emaj_part")
+            .map_err(failed)?;
+        if let [item] = tried.as_slice() {
+            outcomes[item.at] = Some(Outcome::Failed(fault));
+            refused.extend(item.keys());
+            return Ok(());
+        }
+        let (first, second) = tried.split_at(tried.len() / 2);
+        self.part(client, first, outcomes, refused)?;
+        self.part(client, second, outcomes, refused)
+    }
+
+    /// Writes a part as a set.
+    fn set(&mut self, client: &mut Client, items: &[&Item<'_>], outcomes: &mut [Option<Outcome>]) -> Result<(), Fault> {
+        let mut idle: HashMap<usize, usize> = HashMap::new();
+        let groups = groups(items);
+        for group in groups.iter().filter(|group| group.deletes_first) {
+            self.delete(client, group, &mut idle)?;
+        }
+        for group in &groups {
+            self.upsert(client, group, &mut idle)?;
+        }
+        for group in groups.iter().filter(|group| !group.deletes_first) {
+            self.delete(client, group, &mut idle)?;
+        }
+        for item in items {
+            let parts = usize::from(item.delete.is_some()) + usize::from(item.upsert.is_some());
+            let nothing = idle.get(&item.at).copied().unwrap_or(0) == parts;
+            outcomes[item.at] = Some(if nothing { Outcome::Unchanged } else { Outcome::Written });
+        }
+        Ok(())
+    }
+
+    fn delete(
+        &mut self,
+        client: &mut Client,
+        group: &Group<'_, '_>,
+        idle: &mut HashMap<usize, usize>,
+    ) -> Result<(), Fault> {
+        if group.deletes.is_empty() {
+            return Ok(());
+        }
+        let plan = self.delete_plan(group.table, group.key).map(|at| &self.deletes[at]);
+        let plan = plan.ok_or_else(|| Fault::down("a statement was not prepared"))?;
+        let mut json = String::with_capacity(group.deletes.len() * 32);
+        json.push('[');
+        for (place, (at, row)) in group.deletes.iter().enumerate() {
+            json.push_str(if place == 0 { "" } else { "," });
+            json.push_str(&format!("{{\"emaj_n\":{at}"));
+            for (name, value) in &row.members {
+                if group.key.iter().any(|column| column == name) {
+                    json.push_str(&format!(",{}:{value}", serde_json::Value::from(name.as_ref())));
+                }
+            }
+            json.push('}');
+        }
+        json.push(']');
+        let rows = client
+            .query(&plan.statement, &[&json])
+            .map_err(|error| of_postgres(&error))?;
+        let gone: HashSet<i32> = rows.iter().map(|row| row.get(0)).collect();
+        for (at, _) in &group.deletes {
+            if !i32::try_from(*at).is_ok_and(|at| gone.contains(&at)) {
+                *idle.entry(*at).or_default() += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn upsert(
+        &mut self,
+        client: &mut Client,
+        group: &Group<'_, '_>,
+        idle: &mut HashMap<usize, usize>,
+    ) -> Result<(), Fault> {
+        let same_columns = |a: &(usize, &Row<'_>), b: &(usize, &Row<'_>)| {
+            a.1.members.len() == b.1.members.len() && a.1.members.iter().zip(&b.1.members).all(|(a, b)| a.0 == b.0)
+        };
+        for rows in group.upserts.chunk_by(same_columns) {
+            let plan = self.upsert_plan(group.table, group.key, rows[0].1);
+            let plan = plan.ok_or_else(|| Fault::down("a statement was not prepared"))?;
+            if group.all_new && self.copy_straight(client, plan, rows)? {
+                continue;
+            }
+            for at in self.through_stage(client, plan, rows)? {
+                *idle.entry(at).or_default() += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies new rows into the table; `false`: one was there, and nothing is done.
+    fn copy_straight(&mut self, client: &mut Client, plan: usize, rows: &[(usize, &Row<'_>)]) -> Result<bool, Fault> {
+        let plan = &self.upserts[plan];
+        let straight = self.straight.entry(plan.table.clone()).or_default();
+        if straight.pause > 0 {
+            straight.pause -= 1;
+            return Ok(false);
+        }
+        lines(&mut self.lines, plan, rows, false)?;
+        let failed = |error: postgres::Error| of_postgres(&error);
+        client.batch_execute("savepoint emaj_straight").map_err(failed)?;
+        let Err(error) = copy(client, &plan.copy, &self.lines) else {
+            client
+                .batch_execute("release savepoint emaj_straight")
+                .map_err(failed)?;
+            straight.next_pause = 0;
+            return Ok(true);
+        };
+        // A row was there; or the table has row-level security, which `copy` does not do.
+        if !error
+            .code()
+            .is_some_and(|state| matches!(state.code(), "23505" | "0A000"))
+        {
+            return Err(of_postgres(&error));
+        }
+        client
+            .batch_execute("rollback to savepoint emaj_straight; release savepoint emaj_straight")
+            .map_err(failed)?;
+        straight.next_pause = (straight.next_pause * 2).clamp(1, 1024);
+        straight.pause = straight.next_pause;
+        Ok(false)
+    }
+
+    /// Inserts or updates rows; returns the places of those that were there already.
+    fn through_stage(
+        &mut self,
+        client: &mut Client,
+        plan: usize,
+        rows: &[(usize, &Row<'_>)],
+    ) -> Result<Vec<usize>, Fault> {
+        let plan = &mut self.upserts[plan];
+        lines(&mut self.lines, plan, rows, true)?;
+        let failed = |error: postgres::Error| of_postgres(&error);
+        if std::mem::replace(&mut plan.used, true) {
+            client.batch_execute(&plan.empty).map_err(failed)?;
+        }
+        copy(client, &plan.copy_staged, &self.lines).map_err(failed)?;
+        let there = client.query(&plan.unchanged, &[]).map_err(failed)?;
+        if there.len() < rows.len() {
+            client.execute(&plan.write, &[]).map_err(failed)?;
+        }
+        Ok(there
+            .iter()
+            .filter_map(|row| usize::try_from(row.get::<_, i32>(0)).ok())
+            .collect())
+    }
+}
+
+/// Columns as the templates take them.
+#[derive(Debug, Serialize)]
+struct Described<'a> {
+    name: &'a str,
+    sql_type: &'a str,
+}
+
+fn described<'s, 'n>(shape: &'s Shape, names: impl IntoIterator<Item = &'n str>) -> Vec<Described<'s>> {
+    names
+        .into_iter()
+        .filter_map(|name| shape.column(name))
+        .map(|column| Described {
+            name: &column.name,
+            sql_type: &column.sql_type,
+        })
+        .collect()
+}
+
+/// Writes the rows as lines of `copy`, numbered by their places in the batch if wanted.
+fn lines(out: &mut Vec<u8>, plan: &Upsert, rows: &[(usize, &Row<'_>)], numbered: bool) -> Result<(), Fault> {
+    out.clear();
+    for (at, row) in rows {
+        let mut is_first = true;
+        if numbered {
+            out.extend_from_slice(at.to_string().as_bytes());
+            is_first = false;
+        }
+        for ((_, value), (_, kind)) in row.members.iter().zip(&plan.columns) {
+            let Some(kind) = kind else { continue };
+            if !is_first {
+                out.push(b'\t');
+            }
+            is_first = false;
+            field(out, value, kind).map_err(|_| Fault::never("a value of the row is no JSON"))?;
+        }
+        out.push(b'\n');
+    }
+    Ok(())
+}
+
+fn copy(client: &mut Client, sql: &str, lines: &[u8]) -> Result<(), postgres::Error> {
+    let mut writer = client.copy_in(sql)?;
+    // A failure to write comes again, with its cause, from `finish`.
+    _ = writer.write_all(lines);
+    writer.finish().map(|_| ())
+}

@@ -1,0 +1,301 @@
+//! The sink `postgres`, asked directly: rows of one database in another, each once, whatever is refused or killed.
+
+use emaj::manifest::Event;
+use emaj::sink::{Delivery, Offset, Opener, Outcome, Verdict};
+
+use crate::support::rows::{delivery, opener_of, row};
+use crate::support::{self, Database};
+
+/// Makes what opens a sink into `db`, as `role`.
+fn into_as(db: &Database, role: &str) -> Box<dyn Opener> {
+    let cluster = support::shared_cluster();
+    let sink = format!(
+        "{{ postgres: {{ host: \"{}\", port: {}, dbname: {}, user: {role} }} }}",
+        cluster.socket_dir().display(),
+        cluster.port(),
+        db.name()
+    );
+    opener_of(db.dir(), &sink, &[])
+}
+
+fn into(db: &Database) -> Box<dyn Opener> {
+    into_as(db, support::shared_cluster().superuser())
+}
+
+fn insert(at: usize, table: &str, json: &str) -> Delivery {
+    delivery(at, Some(Event::Insert), row(table, None, Some(json)))
+}
+
+fn update(at: usize, table: &str, json: &str) -> Delivery {
+    delivery(at, Some(Event::Update), row(table, None, Some(json)))
+}
+
+fn delete(at: usize, table: &str, json: &str) -> Delivery {
+    delivery(at, Some(Event::Delete), row(table, Some(json), None))
+}
+
+fn rekey(at: usize, table: &str, old: &str, new: &str) -> Delivery {
+    delivery(at, Some(Event::Update), row(table, Some(old), Some(new)))
+}
+
+/// Returns the outcomes, one character each: written, unchanged, later, never, down.
+fn outcomes(outcomes: &[Outcome]) -> String {
+    let letter = |outcome: &Outcome| match outcome {
+        Outcome::Written => 'w',
+        Outcome::Unchanged => '=',
+        Outcome::Failed(fault) => match {
+            eprintln!("{fault}");
+            fault.verdict
+        } {
+            Verdict::Later => 'L',
+            Verdict::Never => 'N',
+            Verdict::Down => 'D',
+        },
+    };
+    outcomes.iter().map(letter).collect()
+}
+
+fn reason(outcome: &Outcome) -> &str {
+    match outcome {
+        Outcome::Failed(fault) => &fault.reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn rows_come_change_and_go() {
+    let db = support::database();
+    db.psql("create table t (id int primary key, v text)");
+    let mut sink = into(&db).open().unwrap();
+    assert_eq!(sink.resume().unwrap(), None);
+    let batch = [
+        insert(1, "t", r#"{"id":1,"v":"a"}"#),
+        insert(2, "t", r#"{"id":2,"v":null}"#),
+        insert(3, "t", r#"{"id":3,"v":"O'Brien\n\\.\t\"x\""}"#),
+    ];
+    assert_eq!(outcomes(&sink.deliver(&batch)), "www");
+    // Once more, as after a lost answer.
+    assert_eq!(outcomes(&sink.deliver(&batch)), "===");
+    let batch = [
+        update(4, "t", r#"{"id":1,"v":"b"}"#),
+        delete(5, "t", r#"{"id":2}"#),
+        rekey(6, "t", r#"{"id":3}"#, r#"{"id":4,"v":"d"}"#),
+        insert(7, "t", r#"{"id":5,"v":"e"}"#),
+        update(8, "t", r#"{"id":5,"v":"f"}"#),
+        insert(9, "t", r#"{"id":6,"v":"g"}"#),
+        delete(10, "t", r#"{"id":6}"#),
+        delete(11, "t", r#"{"id":77}"#),
+    ];
+    assert_eq!(outcomes(&sink.deliver(&batch)), "wwwwww==");
+    assert_eq!(db.psql("select * from t order by id"), "1|b\n4|d\n5|f");
+    assert_eq!(sink.resume().unwrap(), Some(Offset("000000000011".into())));
+    let name = db.psql("select application_name from pg_stat_activity where application_name like 'emaj%' and datname = current_database()");
+    assert_eq!(name, "emaj there");
+}
+
+/// Each type, a few of its values, the odd ones too.
+const TYPES: &[(&str, &str)] = &[
+    ("bool", "(true), (false), (null)"),
+    ("smallint", "(-32768), (32767)"),
+    ("bigint", "(-9223372036854775808), (9223372036854775807)"),
+    (
+        "numeric(30,10)",
+        "(12345678901234567890.0123456789), (-0.0000000001), ('NaN')",
+    ),
+    ("numeric", "(1.10), ('Infinity'), (1e-300), (1e300)"),
+    ("real", "(1.1), ('NaN'), ('-Infinity')"),
+    ("double precision", "(0.1), (1e-300), ('-0')"),
+    ("money", "('12.50'::money)"),
+    (
+        "text",
+        "(''), ('NULL'), ('\\N'), ('\\.'), (E'a\\tb\\nc\\rd\\\\e\\b\\f\\v\\x01\"''é😀')",
+    ),
+    ("varchar(7)", "('1234567'), ('   ')"),
+    ("char(5)", "('ab')"),
+    ("\"char\"", "('x')"),
+    ("name", "('n')"),
+    ("bytea", "('\\x'), ('\\x00ff5c0a22')"),
+    ("date", "('2024-02-29'), ('0044-03-15 BC'), ('infinity')"),
+    ("time(3)", "('24:00:00'), ('12:34:56.789')"),
+    ("timetz", "('12:34:56.789012+05:30')"),
+    (
+        "timestamp",
+        "('2024-02-29 23:59:59.999999'), ('-infinity'), ('0044-03-15 01:02:03 BC')",
+    ),
+    (
+        "timestamptz",
+        "('2024-02-29 23:59:59.999999+05:30'), ('infinity'), ('0044-03-15 01:02:03+00 BC')",
+    ),
+    ("interval", "('1 year -2 mons 3 days -04:05:06.789')"),
+    ("uuid", "('a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11')"),
+    ("inet", "('192.168.0.1/24'), ('::1')"),
+    ("cidr", "('10.0.0.0/8')"),
+    ("macaddr", "('08:00:2b:01:02:03')"),
+    ("bit(5)", "('10101')"),
+    ("varbit", "(''), ('101')"),
+    ("point", "('(1.5,-2)')"),
+    ("box", "('(1,1),(0,0)')"),
+    ("polygon", "('((0,0),(1,1),(2,0))')"),
+    (
+        "json",
+        "(E'{\"b\": [1, 2.50,  null],\\n \"a\":\"\\\\u0041\\\\n\"}'), ('\"text\"'), ('12.50')",
+    ),
+    ("jsonb", "('{\"k\": [1.50, {\"x\": \"\\\"\"}]}'), ('\"text\"')"),
+    ("xml", "('<a b=\"c\">x &amp; y</a>'), ('two<b/>')"),
+    ("tsvector", "('a:1A fat:2 ''q q'':3')"),
+    ("tsquery", "('a & !b')"),
+    ("int4range", "('[1,5)'), ('empty'), ('(,)')"),
+    ("tstzrange", "('[2024-01-01 00:00+00,)')"),
+    ("int4multirange", "('{[1,3),[5,7)}')"),
+    ("oid", "(4294967295)"),
+    ("regclass", "('pg_catalog.pg_class')"),
+    ("pg_lsn", "('16/B374D848')"),
+    ("int2vector", "('1 2 3')"),
+    ("int[]", "('{}'), ('{1,NULL,3}'), ('{{1,2},{3,4}}')"),
+    ("text[]", "('{\"a,b\",\"NULL\",NULL,\"q\\\"\\\\\",\"\",\" x \"}')"),
+    ("numeric(12,3)[]", "('{1.100,NULL}')"),
+    ("bytea[]", "(array['\\x00ff'::bytea])"),
+    ("jsonb[]", "(array['{\"a\": [1]}'::jsonb, '[2]', '\"s\"'])"),
+    ("box[]", "('{(1,1),(0,0);(2,2),(1,1)}')"),
+    ("tstzrange[]", "(array['[2024-01-01 00:00+00,)'::tstzrange])"),
+    ("mood", "('so so'), ('O''K')"),
+    ("mood[]", "('{\"so so\"}')"),
+    ("email", "('a@b')"),
+    ("email[]", "('{a@b}')"),
+    ("tags", "('{x,y}')"),
+    (
+        "pair",
+        "(row(1,'a, (b) \"c\" \\\\')::pair), (row(null,null)::pair), (row(2,'')::pair)",
+    ),
+    ("pair[]", "(array[row(1,'x,y')::pair, null])"),
+    (
+        "nest",
+        "(row(row(1,'q\"')::pair, array[row(2,null)::pair], '{\"j\": [1]}', array['a b'])::nest)",
+    ),
+];
+
+#[test]
+fn every_type_arrives_as_it_was() {
+    let db = support::database();
+    db.psql(
+        "create type mood as enum ('so so', 'O''K'); create domain email as text check (value ~ '@'); create domain tags as text[];
+         create type pair as (n int, t text); create type nest as (p pair, l pair[], j jsonb, s text[])",
+    );
+    let mut client = db.client();
+    let mut sink = into(&db).open().unwrap();
+    let mut offset = 0;
+    for (at, (sql_type, values)) in TYPES.iter().enumerate() {
+        for table in [format!("from_{at}"), format!("to_{at}"), format!("staged_{at}")] {
+            client
+                .batch_execute(&format!(
+                    "create table {table} (id int primary key generated by default as identity, v {sql_type})"
+                ))
+                .unwrap_or_else(|error| panic!("{sql_type}: {error:?}"));
+        }
+        client
+            .batch_execute(&format!(
+                "insert into from_{at} (v) select v::{sql_type} from (values {values}) s(v)"
+            ))
+            .unwrap_or_else(|error| panic!("{sql_type}: {error:?}"));
+        let rows = client
+            .query(&format!("select to_json(t)::text from from_{at} t"), &[])
+            .unwrap();
+        // Once straight by `copy`, once through the place where changes wait.
+        for (table, event) in [
+            (format!("to_{at}"), None),
+            (format!("staged_{at}"), Some(Event::Update)),
+        ] {
+            let batch: Vec<Delivery> = rows
+                .iter()
+                .map(|json| {
+                    offset += 1;
+                    delivery(offset, event, row(&table, None, Some(json.get(0))))
+                })
+                .collect();
+            let done = sink.deliver(&batch);
+            assert!(done.iter().all(|one| *one == Outcome::Written), "{sql_type}: {done:?}");
+            let differing: i64 = client
+                .query_one(
+                    &format!(
+                        "select count(*) from from_{at} a full join {table} b using (id)
+                          where a.v::text is distinct from b.v::text or a.id is null or b.id is null"
+                    ),
+                    &[],
+                )
+                .unwrap()
+                .get(0);
+            assert_eq!(
+                differing,
+                0,
+                "{sql_type} by {table}: {}",
+                db.psql(&format!("select * from {table}"))
+            );
+            let again = sink.deliver(&batch);
+            assert!(
+                again.iter().all(|one| *one == Outcome::Unchanged),
+                "{sql_type}: {again:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn one_bad_row_of_a_thousand_stays_out_alone() {
+    let db = support::database();
+    db.psql("create table t (id int primary key, v varchar(8))");
+    let mut sink = into(&db).open().unwrap();
+    let mut batch: Vec<Delivery> = (1..=1000)
+        .map(|id| insert(id, "t", &format!(r#"{{"id":{id},"v":"x"}}"#)))
+        .collect();
+    batch[616] = insert(617, "t", r#"{"id":617,"v":"far too long"}"#);
+    batch[900] = update(901, "t", r#"{"id":617,"v":"still too long"}"#);
+    let done = sink.deliver(&batch);
+    assert_eq!(
+        db.psql("select count(*), count(*) filter (where id = 617) from t"),
+        "998|0"
+    );
+    let letters = outcomes(&done);
+    assert_eq!(
+        (letters.matches('w').count(), &letters[616..617], &letters[900..901]),
+        (998, "N", "L")
+    );
+    assert!(reason(&done[616]).contains("value too long"), "{:?}", done[616]);
+    // Nothing after the refused one is taken as arrived: whoever is killed now gets all of it again.
+    assert_eq!(sink.resume().unwrap(), Some(Offset(format!("{:012}", 616))));
+    let better = update(901, "t", r#"{"id":617,"v":"better"}"#);
+    assert_eq!(
+        outcomes(&sink.deliver(&[batch[616].clone(), better])),
+        "ww",
+        "only the last state of a row is written"
+    );
+    assert_eq!(db.psql("select v from t where id = 617"), "better");
+}
+
+#[test]
+fn a_broken_reference_waits_and_others_go_on() {
+    let db = support::database();
+    db.psql("create table p (id int primary key); create table c (id int primary key, p int not null references p)");
+    let mut sink = into(&db).open().unwrap();
+    let batch = [
+        insert(1, "p", r#"{"id":1}"#),
+        insert(2, "c", r#"{"id":1,"p":1}"#),
+        insert(3, "c", r#"{"id":2,"p":2}"#),
+        insert(4, "c", r#"{"id":3,"p":1}"#),
+    ];
+    assert_eq!(outcomes(&sink.deliver(&batch)), "wwLw");
+    assert_eq!(
+        outcomes(&sink.deliver(&[insert(5, "p", r#"{"id":2}"#), batch[2].clone()])),
+        "ww"
+    );
+    // The child moves to another parent before its own one goes; children go before parents.
+    let batch = [
+        update(6, "c", r#"{"id":2,"p":1}"#),
+        delete(7, "p", r#"{"id":2}"#),
+        delete(8, "c", r#"{"id":1}"#),
+        delete(9, "c", r#"{"id":2}"#),
+        delete(10, "c", r#"{"id":3}"#),
+        delete(11, "p", r#"{"id":1}"#),
+    ];
+    assert_eq!(outcomes(&sink.deliver(&batch)), "wwwwww");
+    assert_eq!(db.psql("select count(*) from p"), "0");
+}
