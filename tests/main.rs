@@ -2,6 +2,8 @@
 
 mod support;
 
+mod actions;
+mod bindings_install;
 mod cluster;
 mod connection;
 mod ddl_storm;
@@ -17,6 +19,7 @@ mod kafka_sink;
 mod kills;
 mod ldap_sink;
 mod leaving;
+mod log_readers;
 mod look_commands;
 mod manifest;
 mod manifest_commands;
