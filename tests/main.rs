@@ -2,9 +2,12 @@
 
 mod support;
 
+mod actions;
+mod bindings_install;
 mod cluster;
 mod connection;
 mod ddl_storm;
+mod delivery;
 mod demo;
 mod documented;
 mod exact_marks;
@@ -16,6 +19,7 @@ mod kafka_sink;
 mod kills;
 mod ldap_sink;
 mod leaving;
+mod log_readers;
 mod look_commands;
 mod manifest;
 mod manifest_commands;

@@ -48,7 +48,8 @@ fn read(client: &mut Transaction<'_>, manifest: &Manifest) -> Result<(Catalog, O
         .groups
         .iter()
         .filter_map(|group| group.retention.as_ref())
-        .chain(&manifest.history.retention);
+        .chain(&manifest.history.retention)
+        .chain(manifest.sinks.iter().filter_map(|sink| sink.max_lag.as_ref()));
     for text in written {
         let interval = client
             .query_one("select $1::text::interval::text", &[&text.value])
@@ -63,6 +64,7 @@ fn read(client: &mut Transaction<'_>, manifest: &Manifest) -> Result<(Catalog, O
             })?;
         catalog.intervals.insert(text.value.clone(), interval.get(0));
     }
+    catalog.functions = catalog::functions(client, &manifest.called())?;
     Ok((catalog, journal))
 }
 

@@ -62,6 +62,8 @@ pub fn examine(
     settings: Settings,
 ) -> Vec<Check> {
     let server = &catalog.server;
+    let manifest = manifest.map(|manifest| super::delivery::complete(manifest, catalog, journal));
+    let manifest = manifest.as_deref();
     let chosen = manifest.map(|manifest| chosen(manifest, catalog));
     let mut checks = vec![version(server), installation(server, journal, schema)];
     checks.extend(origin(server, journal));

@@ -91,6 +91,11 @@ const QUERY: &str = "
     select 'pg_proc'::regclass, p.oid, r.rel_group from pg_proc p join ns on ns.oid = p.pronamespace
       join {s}.emaj_relation r on p.proname = r.rel_log
      where p.pronargs = 0 and p.prorettype = 'trigger'::regtype
+    union all
+    -- What is done inside the transaction belongs to a binding, and to no group.
+    select 'pg_proc'::regclass, p.oid, '' from pg_proc p join ns on ns.oid = p.pronamespace
+      join {s}.emaj_binding on p.proname = bind_action
+     where p.pronargs = 0 and p.prorettype = 'trigger'::regtype
   ),
   strangers(classid, objid, part, by) as (
     select d.classid, d.objid, 0, null
@@ -125,6 +130,7 @@ const QUERY: &str = "
          select from pg_class o join ns on ns.oid = o.relnamespace
           where o.oid in (r.ev_class, k.conrelid, a.adrelid, p.polrelid, t.tgrelid))
        and not (t.oid is not null and t.tgname = any ($4::text[]) and c.by is not null)
+       and not (t.oid is not null and c.by = '')
   )
   select i.type || ' ' || replace(i.identity, 'pg_catalog.', ''), min(s.by)
     from strangers s

@@ -1,12 +1,15 @@
 //! From a manifest to a database: what is wanted, what is there, and the steps between. Pure: values in, a plan out.
 //!
-//! `wanted` resolves the manifest against the catalogue, `framework`, `rights`, `table`, `group` and `removal` turn differences into
+//! `wanted` resolves the manifest against the catalogue, `framework`, `rights`, `table`, `group`, `delivery`, `action` and `removal` turn
+//! differences into
 //! [`Step`]s, each with its reason, and `plan` holds the plan and its script. `apply` is the one part that touches the database:
 //! it carries a plan out in one transaction. Called by `commands/` (plan, install, uninstall, drift).
 //! Beside them: `drift` asks the installed functions what no longer fits, `draft` makes a manifest of what is there, `doctor` looks
 //! for rights and settings that are missing, `foreign` for what stands in the way of an uninstall.
 
+mod action;
 mod apply;
+mod delivery;
 pub mod doctor;
 pub mod draft;
 mod drift;
@@ -67,6 +70,7 @@ pub fn plan(
     journal: Option<&Journal>,
     renderer: &Renderer,
 ) -> Result<Plan, PlanError> {
+    let manifest = &*delivery::complete(manifest, catalog, journal);
     wanted::check_server(manifest, catalog, journal)?;
     let wanted = wanted::resolve(manifest, catalog, journal)?;
     let mut plan = Plan::new(manifest, catalog.server.schema_owner.clone(), wanted.notes);
@@ -74,6 +78,7 @@ pub fn plan(
     for group in &wanted.groups {
         group::plan(&mut plan, manifest, group, catalog, journal, renderer)?;
     }
+    delivery::plan(&mut plan, manifest, &wanted.bindings, catalog, journal, renderer)?;
     removal::plan(&mut plan, manifest, &wanted.groups, catalog, journal, renderer)?;
     rights::plan(&mut plan, manifest, catalog, journal, &made, renderer)?;
     Ok(plan.finish(renderer))

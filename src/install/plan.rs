@@ -21,6 +21,7 @@ pub enum Phase {
     Logs,
     Capture,
     Start,
+    Delivery,
     Removal,
 }
 

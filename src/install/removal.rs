@@ -8,7 +8,7 @@ use super::foreign::Foreign;
 use super::framework::REGISTRY;
 use super::plan::{Action, Lock, Phase, Plan, Step};
 use super::wanted::WantedGroup;
-use super::{PlanError, group, rights, table};
+use super::{PlanError, delivery, group, rights, table};
 use crate::catalog::{Catalog, Trigger};
 use crate::errors::Kind;
 use crate::journal::{Journal, Relation};
@@ -54,6 +54,7 @@ pub(super) fn plan(
                 (catalog, journal),
                 renderer,
             )?;
+            delivery::look_at_removal(plan, manifest, name, &relations, &kept, journal);
             continue;
         }
         for relation in relations.iter().filter(|relation| !kept(relation.oid)) {
@@ -163,7 +164,9 @@ pub fn uninstall(
             renderer,
         )?;
     }
-    let stays = !others.is_empty();
+    let is_ours = |owner: &str| all || owner == manifest.name;
+    let bound = delivery::uninstall(&mut plan, &is_ours, catalog, journal, renderer)?;
+    let stays = !others.is_empty() || !bound.is_empty();
     let goes = |group: &String| ours.iter().any(|(name, _)| *name == group);
     let in_the_way: Vec<&str> = foreign
         .iter()
@@ -183,9 +186,10 @@ pub fn uninstall(
     }
     if stays {
         plan.event = Some("UNINSTALL");
-        let names: Vec<&str> = others.iter().map(|(name, _)| name.as_str()).collect();
+        let names = others.iter().map(|(name, _)| name.as_str());
+        let names: Vec<&str> = names.chain(bound.iter().map(String::as_str)).collect();
         plan.notes.push(format!(
-            "schema {} stays: it holds the groups of other manifests ({})",
+            "schema {} stays: it holds what other manifests have ({})",
             quote_ident(&manifest.schema),
             names.join(", ")
         ));

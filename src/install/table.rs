@@ -1,5 +1,7 @@
 //! The steps for one table or sequence of a group: capture it, or let its capture follow what has changed.
 
+use std::collections::BTreeMap;
+
 use minijinja::context;
 use minijinja::value::{Serde, Value};
 use serde::Serialize;
@@ -27,6 +29,8 @@ const OWN_COLUMNS: &[&str] = &[
 /// What the tables of one group have in common.
 pub(super) struct Setting<'a> {
     pub group: &'a Group,
+    /// Why tables are in a group that nobody declared.
+    pub bound: BTreeMap<QualifiedName, String>,
     /// The triggers are to fire.
     pub enabled: bool,
     /// Roles that may read the logs.
@@ -118,7 +122,10 @@ pub(super) fn plan(
     let Some((journal, known)) = known else {
         let taken = Taken { journal, plan };
         let capture = capture(setting, wanted, &taken, None);
-        let because = "in the group, and not captured yet";
+        let because = setting
+            .bound
+            .get(wanted.name)
+            .map_or("in the group, and not captured yet", String::as_str);
         return create(plan, &capture, wanted, because, setting.lost_marks(), renderer);
     };
     if let Some(reason) = must_begin_anew(setting, wanted, journal, known) {
@@ -202,7 +209,8 @@ pub(super) fn plan_sequence(
 
 /// Returns how many marks the group that holds a relation now can be rolled back to.
 fn marks_of(journal: &Journal, known: &Relation) -> i64 {
-    journal.groups.get(&known.group).map_or(0, |group| group.active_marks)
+    let group = journal.groups.get(&known.group).filter(|group| group.rollback);
+    group.map_or(0, |group| group.active_marks)
 }
 
 /// Ends what is captured now; the marks set before can no longer be rolled back to.

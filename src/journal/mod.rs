@@ -6,6 +6,7 @@ mod cursor;
 mod failures;
 mod groups;
 mod history;
+mod installed;
 mod lag;
 mod marks;
 mod position;
@@ -28,6 +29,7 @@ pub use failures::{
 };
 pub use groups::{Captured, GroupState, Member, captured, groups, members};
 pub use history::{Event, Wanted, history};
+pub use installed::{COUNTED, InstalledBinding, InstalledSink};
 pub use lag::{SinkLag, lag};
 pub use marks::{MarkState, last_mark, marks};
 pub use position::{NoSnapshot, Position, Snapshot};
@@ -53,6 +55,8 @@ pub struct Journal {
     pub history_retention: Option<String>,
     pub groups: BTreeMap<String, Group>,
     pub relations: Vec<Relation>,
+    pub sinks: BTreeMap<String, InstalledSink>,
+    pub bindings: BTreeMap<String, InstalledBinding>,
     /// Functions in the schema by name; of several with one name, emaj's.
     pub functions: BTreeMap<String, Function>,
     /// Tables and views in the schema: name and columns.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use postgres::GenericClient;
 use postgres_protocol::escape::escape_identifier;
 
-use super::{Column, Function, Group, Journal, Relation, registry, rights};
+use super::{Column, Function, Group, Journal, Relation, installed, registry, rights};
 use crate::errors::Result;
 use crate::names::QualifiedName;
 use crate::render::{Renderer, parameter_names};
@@ -46,6 +46,7 @@ pub fn read(client: &mut impl GenericClient, schema: &str) -> Result<Option<Jour
         relations: relations(client, &s)?,
         ..Journal::default()
     };
+    (journal.sinks, journal.bindings) = installed::read(client, &s)?;
     journal.functions = functions(client, &s, &renderer)?;
     for row in &client.query(
         "select c.relname::text, c.relkind = 'v',

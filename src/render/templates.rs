@@ -10,6 +10,13 @@ macro_rules! templates {
 }
 
 templates! {
+    "action/drop",
+    "action/function",
+    "action/trigger",
+    "binding/change",
+    "binding/create",
+    "binding/drift",
+    "binding/remove",
     "group/begin",
     "group/capture_on",
     "group/catalogue_rows",
@@ -117,6 +124,12 @@ templates! {
     "sequence/rename",
     "sequence/restore",
     "sequence/state",
+    "sink/change",
+    "sink/create",
+    "sink/lose",
+    "sink/reads",
+    "sink/remove",
+    "sink/unread",
     "snap/group",
     "snap/queries_api",
     "snap/query",
@@ -131,7 +144,8 @@ templates! {
     "verify/detailed",
 }
 
-/// How a template begins a function of the framework. That of a table (`log/function`) has its log's name there instead.
+/// How a template begins a function of the framework. Those of a table (`log/function`) and of a binding
+/// (`action/function`) have a name of their own there instead.
 const DEFINES: &str = "\ncreate or replace function {{ schema | ident }}.";
 
 /// Returns the names of the templates that define one function of the framework each.
@@ -177,6 +191,6 @@ mod tests {
             .map(|(name, _)| *name)
             .filter(|name| !functions().any(|own| own == *name))
             .collect();
-        assert_eq!(others, ["log/function"]);
+        assert_eq!(others, ["action/function", "log/function"]);
     }
 }
