@@ -85,7 +85,7 @@ fn what_a_transaction_took_back_is_never_seen() {
 #[test]
 fn changed_keys_truncates_and_rollbacks_arrive_too() {
     let db = database();
-    db.psql("create table person (id int primary key, name text)");
+    db.psql("create table person (id int primary key deferrable, name text)");
     install(
         &db,
         &MANIFEST.replace("sinks:", "groups: { g: { tables: [public.person] } }\nsinks:"),

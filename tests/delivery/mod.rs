@@ -6,7 +6,7 @@ use crate::support::{Database, Emaj, emaj};
 
 /// Writes the manifest and installs it.
 pub fn install(db: &Database, manifest: &str) {
-    db.write("emaj.yaml", manifest);
+    std::fs::write(db.dir().join("emaj.yaml"), manifest).expect("the test's own folder");
     emaj(db).args(["install", "emaj.yaml"]).run().ok();
 }
 
