@@ -5,6 +5,7 @@
 //! `EMAJ_BENCH_ROWS` (1,000,000) and `EMAJ_BENCH_ROUNDS` (3) make a short run shorter.
 
 mod bulk;
+mod deliver;
 mod ldap;
 mod marks;
 mod plans;
@@ -23,6 +24,7 @@ const SECTIONS: &[Section] = &[
     ("rollback", rollback::run),
     ("marks", marks::run),
     ("plans", plans::run),
+    ("deliver", deliver::run),
     ("rows", rows::run),
     ("ldap", ldap::run),
 ];
