@@ -4,8 +4,8 @@
 //!
 //! ```text
 //! skins      main · cli · ui · commands/ (one verb a file)
-//! works      install/ · retention · rollback/ · snap
-//! knowledge  catalog/ (what the database is) · journal/ (what emaj wrote)
+//! works      install/ · retention · rollback/ · deliver/ · snap
+//! knowledge  catalog/ (what the database is) · journal/ (what emaj wrote) · sink/ (the outer world)
 //! pg/        the only module that opens PostgreSQL connections
 //! render/    the only module that makes SQL text: templates in, statements out; pure
 //! words      names · manifest/ · errors
