@@ -1,4 +1,5 @@
-//! One statement on many rows: with capture, without.
+//! One statement on many rows: with capture, without. Beside a delete, the least that any log of it can cost: the delete, and the same
+//! rows written by one `insert … select` into a table like the log, without index and trigger.
 
 use crate::support::{Bench, Outcome, create_table, has_extension, median, report, some_rows, timed};
 
@@ -17,6 +18,8 @@ pub fn run(bench: &mut Bench) -> Outcome {
     } else {
         &["plain", "captured"]
     };
+    client.batch_execute("create table bare (like emaj.public_captured_log)")?;
+    let mut least = Vec::new();
     let mut times = vec![vec![Vec::new(); 3]; tables.len()];
     for _ in 0..bench.rounds {
         for (at, table) in tables.iter().enumerate() {
@@ -31,6 +34,15 @@ pub fn run(bench: &mut Bench) -> Outcome {
             times[at][2].push(timed(&mut client, &format!("delete from {table}"))?);
             client.batch_execute(&format!("truncate {table}"))?;
         }
+        client.batch_execute(&format!("insert into plain {}", some_rows(1, bench.rows)))?;
+        client.batch_execute("vacuum plain")?;
+        client.batch_execute("checkpoint")?;
+        let written = timed(
+            &mut client,
+            "insert into bare select pg_current_wal_insert_lsn(), txid_current(), now(), null, 'DEL', 'OLD', session_user, * from plain",
+        )?;
+        least.push(written + times[0][2].last().copied().unwrap_or_default());
+        client.batch_execute("truncate plain, bare")?;
         client.batch_execute("truncate emaj.public_captured_log")?;
     }
     for (verb, (what, target)) in [("bulk insert", 1.45), ("bulk update", 1.65), ("bulk delete", 2.5)]
@@ -39,6 +51,14 @@ pub fn run(bench: &mut Bench) -> Outcome {
     {
         let of = |table: usize| median(times[table][verb].clone());
         report(what, of(0), of(1), target);
+        if what == "bulk delete" {
+            report(
+                "  a delete and an insert of its rows elsewhere",
+                of(0),
+                median(least.clone()),
+                target,
+            );
+        }
         if extension {
             report(&format!("  beside: E-Maj, {what}"), of(0), of(2), target);
         }

@@ -5,6 +5,7 @@
 //! `EMAJ_BENCH_ROWS` (1,000,000) and `EMAJ_BENCH_ROUNDS` (3) make a short run shorter.
 
 mod bulk;
+mod ldap;
 mod marks;
 mod plans;
 mod rollback;
@@ -23,6 +24,7 @@ const SECTIONS: &[Section] = &[
     ("marks", marks::run),
     ("plans", plans::run),
     ("rows", rows::run),
+    ("ldap", ldap::run),
 ];
 
 fn main() -> Outcome {

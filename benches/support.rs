@@ -17,7 +17,8 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// Starts a cluster with the settings of a small server; durability is off, so that disks count less.
+    /// Starts a cluster with PostgreSQL's own settings: it waits for the disk and writes full pages, as a server does that is in use.
+    /// Only its size is that of a small server, and no checkpoint and no autovacuum falls into the time of one side alone.
     pub fn start() -> Outcome<Bench> {
         let number = |name: &str, default: u64| {
             std::env::var(name)
@@ -26,6 +27,7 @@ impl Bench {
                 .unwrap_or(default)
         };
         let cluster = Cluster::builder()
+            .durable()
             .settings([
                 ("shared_buffers", "1GB"),
                 ("max_wal_size", "16GB"),

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! skins      main · cli · ui · commands/ (one verb a file)
-//! works      install/ · rollback/ · snap
+//! works      install/ · retention · rollback/ · snap
 //! knowledge  catalog/ (what the database is) · journal/ (what emaj wrote)
 //! pg/        the only module that opens PostgreSQL connections
 //! render/    the only module that makes SQL text: templates in, statements out; pure
@@ -26,6 +26,7 @@ pub mod manifest;
 pub mod names;
 pub mod pg;
 pub mod render;
+pub mod retention;
 pub mod rollback;
 pub mod sink;
 pub mod snap;

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use emaj::manifest::Event;
 use emaj::sink::{Delivery, Offset, Opener, Outcome, Verdict};
 
-use crate::support::sinks::{delivery, message, opener_of, row};
+use crate::support::rows::{delivery, message, opener_of, row};
 
 fn into(folder: &Path, settings: &str) -> Box<dyn Opener> {
     opener_of(folder, &format!("{{ file: {{ path: events.ndjson{settings} }} }}"), &[])

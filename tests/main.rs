@@ -2,9 +2,12 @@
 
 mod support;
 
+mod actions;
+mod bindings_install;
 mod cluster;
 mod connection;
 mod ddl_storm;
+mod delivery;
 mod demo;
 mod documented;
 mod exact_marks;
@@ -12,17 +15,24 @@ mod file_sink;
 mod gallery;
 mod harness;
 mod help;
+mod kafka_sink;
 mod kills;
+mod ldap_sink;
+mod leaving;
+mod log_readers;
 mod look_commands;
 mod manifest;
 mod manifest_commands;
+mod nats_sink;
 mod pagila;
 mod plan_laws;
 mod postgres_sink;
 mod programs;
 mod refusals;
+mod retention;
 mod rights;
 mod rollback_matrix;
 mod sql_api;
 mod time_travel_commands;
 mod ui;
+mod webhook_sink;

@@ -334,6 +334,252 @@ fn an_installation_that_cannot_have_its_locks_keeps_nobody_waiting() {
     assert!(longest <= Duration::from_millis(600), "{longest:?}");
 }
 
+/// Runs what `emaj plan -o sql` says by psql, as the superuser.
+fn run_script(db: &Database, manifest: &str) {
+    let script = support::emaj(db)
+        .args(["plan", "-o", "sql", manifest])
+        .run()
+        .ok()
+        .stdout;
+    let file = db.file("script.sql", &script);
+    db.psql(&format!("\\i {}", file.display()));
+}
+
+#[test]
+fn the_script_that_is_shown_does_what_install_does() {
+    let db = support::database();
+    db.client().batch_execute(SHOP).unwrap();
+    let owner = support::owner(&db);
+    let name = owner.name();
+    db.psql(&format!(
+        "grant usage on schema s, s2 to {name};
+         do $$ declare t regclass; begin
+           for t in select oid from pg_class where relnamespace in ('s'::regnamespace, 's2'::regnamespace) and relkind in ('r', 'p') loop
+             execute format('alter table %s owner to {name}', t);
+           end loop; end $$;
+         alter schema s owner to {name}; alter schema s2 owner to {name}"
+    ));
+    let roles = [format!("{}_adm", db.name()), format!("{}_view", db.name())];
+    for role in &roles {
+        db.psql(&format!("create role {role}"));
+    }
+    let head = format!(
+        "version: 1\nname: laws\nroles: {{ admin: {}, viewer: {} }}\n",
+        roles[0], roles[1]
+    );
+    db.file(
+        "a.yaml",
+        &format!("{head}groups: {{ g: {{ tables: [s.a, s.p, s2.a] }} }}\n"),
+    );
+    db.file(
+        "b.yaml",
+        &format!("{head}groups: {{ g: {{ tables: [s.a, s.b, s.p], context: [application_name], retention: 3 days }}, log: {{ tables: [s.log], rollback: false, sequences: none }} }}\n"),
+    );
+    let empty = dump(&db);
+    let settled = |file: &str| {
+        let run = support::emaj(&db)
+            .user(name)
+            .args(["plan", "--detailed-exitcode", file])
+            .run();
+        assert_eq!(run.status, Some(0), "{run}");
+    };
+    let history = || {
+        db.psql("select string_agg(hist_function || ' ' || hist_object || ' ' || hist_wording, ', ' order by hist_id) from emaj.emaj_hist where hist_function in ('INSTALL', 'UNINSTALL')")
+    };
+    // By install, as the owner: once new, and once changed.
+    support::emaj(&db).user(name).args(["install", "a.yaml"]).run().ok();
+    let first = dump(&db);
+    support::emaj(&db)
+        .user(name)
+        .args(["install", "b.yaml", "--allow-destroy"])
+        .run()
+        .ok();
+    let (second, told) = (dump(&db), history());
+    assert_eq!(told.matches("INSTALL laws").count(), 2, "{told}");
+    support::emaj(&db)
+        .user(name)
+        .args(["uninstall", "b.yaml", "--yes"])
+        .run()
+        .ok();
+    assert_eq!(dump(&db), empty);
+    // By the scripts, the first as the owner, the second by somebody who may act for them.
+    let script = support::emaj(&db)
+        .user(name)
+        .args(["plan", "-o", "sql", "a.yaml"])
+        .run()
+        .ok()
+        .stdout;
+    let file = db.file("first.sql", &format!("set session authorization {name};\n{script}"));
+    db.psql(&format!("\\i {}", file.display()));
+    assert_eq!(dump(&db), first);
+    settled("a.yaml");
+    run_script(&db, "b.yaml");
+    assert_eq!(dump(&db), second);
+    settled("b.yaml");
+    assert_eq!(history(), told);
+    assert_eq!(
+        db.psql(&format!(
+            "select count(*) from pg_class where relnamespace = 'emaj'::regnamespace and relowner <> '{name}'::regrole"
+        )),
+        "0"
+    );
+    // It waits for an installation that is running.
+    db.psql("alter table s.a add column late int");
+    let script = support::emaj(&db)
+        .args(["plan", "-o", "sql", "b.yaml"])
+        .run()
+        .ok()
+        .stdout;
+    let mut running = db.client();
+    running
+        .batch_execute("begin; select pg_advisory_xact_lock(hashtextextended('emaj install', 0))")
+        .unwrap();
+    let refused = db.client().batch_execute(&script).unwrap_err();
+    assert_eq!(refused.code().map(|code| code.code()), Some("55P03"), "{refused}");
+    running.batch_execute("rollback").unwrap();
+    run_script(&db, "b.yaml");
+    settled("b.yaml");
+    // And what has nothing to do does nothing.
+    let told = history();
+    run_script(&db, "b.yaml");
+    assert_eq!(history(), told);
+    // The way back, too: with another manifest's group left the history says so.
+    db.file(
+        "two.yaml",
+        "version: 1\nname: two\nroles: { admin: null, viewer: null }\ngroups: { h: { tables: [s.c] } }\n",
+    );
+    support::emaj(&db).user(name).args(["install", "two.yaml"]).run().ok();
+    for (manifest, left) in [("b.yaml", 1), ("two.yaml", 0)] {
+        let script = support::emaj(&db)
+            .args(["uninstall", "--dry-run", "-o", "sql", manifest])
+            .run()
+            .ok()
+            .stdout;
+        let file = db.file("script.sql", &script);
+        db.psql(&format!("\\i {}", file.display()));
+        if left == 1 {
+            assert!(history().contains("UNINSTALL laws"), "{}", history());
+        }
+    }
+    db.psql("alter table s.a drop column late");
+    assert_eq!(dump(&db), empty);
+    for role in &roles {
+        db.psql(&format!("drop role {role}"));
+    }
+}
+
+#[test]
+fn a_column_and_a_context_of_one_name_stand_beside_each_other() {
+    let db = support::database();
+    db.client().batch_execute(SHOP).unwrap();
+    let install = |context: &str| {
+        db.file(
+            "emaj.yaml",
+            &format!("{HEAD}groups: {{ g: {{ tables: [s.a]{context} }} }}\n"),
+        );
+        support::emaj(&db).args(["install"]).run().ok();
+        no_changes(&db, "emaj.yaml");
+    };
+    let columns = || {
+        db.psql(
+            "select string_agg(attname, ',' order by attnum) from pg_attribute
+              where attrelid = 'emaj.s_a_log'::regclass and attname ~ 'application_name'",
+        )
+    };
+    let back = |change: &str| {
+        let before = db.psql("select * from s.a order by id");
+        db.psql("select emaj.emaj_set_mark_group('g', 'here')");
+        db.psql(change);
+        db.psql("select emaj.emaj_rollback_group('g', 'here'); select emaj.emaj_delete_mark_group('g', 'here')");
+        assert_eq!(db.psql("select * from s.a order by id"), before);
+    };
+    install(", context: [application_name]");
+    install("");
+    db.psql("alter table s.a add column emaj_application_name text default 'mine'");
+    install("");
+    let both = columns();
+    assert!(
+        both.starts_with("emaj_application_name,emaj_application_name_"),
+        "{both}"
+    );
+    back("update s.a set emaj_application_name = 'changed', v = 'x'; delete from s.a where id = 3");
+    // The context comes back to its column.
+    install(", context: [application_name]");
+    assert_eq!(columns(), both);
+    back("update s.a set emaj_application_name = 'again'");
+    // Settings whose names come to the same, also as emaj's own.
+    install(
+        ", context: [\"setting:app.user_id\", \"setting:app_user.id\", \"setting:user\", application_name, \"setting:application_name\"]",
+    );
+    db.psql("set app.user_id = 'one'; set app_user.id = 'two'; insert into s.a (v) values ('by settings')");
+    assert_eq!(
+        db.psql("select \"emaj_setting_app.user_id\" || \"emaj_setting_app_user.id\" from emaj.s_a_log where v = 'by settings'"),
+        "onetwo"
+    );
+    // And the other way round: the column was there first.
+    support::emaj(&db).args(["uninstall", "--yes"]).run().ok();
+    install("");
+    assert_eq!(columns(), "emaj_application_name");
+    install(", context: [application_name]");
+    assert_eq!(columns().matches("emaj_application_name").count(), 2);
+    back("update s.a set emaj_application_name = 'once more'; insert into s.a values (99, 'n', 'p')");
+}
+
+#[test]
+fn a_relation_that_comes_late_says_which_marks_it_costs() {
+    let db = support::database();
+    db.client().batch_execute(SHOP).unwrap();
+    let plan = |tables: &str, more: &str| {
+        let text = format!("{HEAD}groups: {{ g: {{ tables: [{tables}]{more} }} }}\n");
+        db.file("emaj.yaml", &text);
+        support::emaj(&db).args(["plan", "-o", "json"]).run().ok().stdout_json()
+    };
+    let effect = |plan: &serde_json::Value, object: &str| {
+        let steps = plan["steps"].as_array().unwrap();
+        let step = steps.iter().find(|step| step["object"] == object);
+        step.unwrap_or_else(|| panic!("no {object}: {plan}"))["effect"].to_string()
+    };
+    const COST: &str = "2 marks set before can no longer be rolled back to";
+    let first = plan("s.a", "");
+    assert!(!effect(&first, "capture of s.a").contains("mark"));
+    support::emaj(&db).args(["install"]).run().ok();
+    db.psql("select emaj.emaj_set_mark_group('g', 'early')");
+    let late = plan("s.a, s.b", "");
+    assert!(effect(&late, "capture of s.b").contains(COST), "{late}");
+    assert!(effect(&late, "sequence s.b_id_seq").contains(COST), "{late}");
+    // No mark of an audit-only group is ever rolled back to.
+    let audit = plan("s.a, s.b", ", rollback: false");
+    assert!(!effect(&audit, "capture of s.b").contains("mark"), "{audit}");
+    plan("s.a, s.b", "");
+    support::emaj(&db).args(["install"]).run().ok();
+    let refused = db
+        .client()
+        .batch_execute("select emaj.emaj_rollback_group('g', 'early')")
+        .unwrap_err();
+    assert_eq!(refused.code().map(|code| code.code()), Some("EJ001"), "{refused}");
+}
+
+#[test]
+fn a_schema_may_have_the_longest_of_names() {
+    let db = support::database();
+    db.client().batch_execute(SHOP).unwrap();
+    let before = dump(&db);
+    let schema = "é".repeat(31) + "x";
+    let of = |schema: &str| format!("{HEAD}schema: {schema}\ngroups: {{ g: {{ tables: [s.a, s.p] }} }}\n");
+    db.file("emaj.yaml", &of(&schema));
+    support::emaj(&db).args(["install"]).run().ok();
+    support::emaj(&db).args(["plan", "--detailed-exitcode"]).run().code(0);
+    db.psql("update s.a set v = 'x'; update s.p set v = 'x'; truncate s.p_1");
+    db.psql(&format!("select {schema}.emaj_rollback_group('g', 'EMAJ_LAST_MARK')"));
+    assert_eq!(db.psql("select count(*) from s.a where v = 'x'"), "0");
+    assert_eq!(db.psql("select count(*) from s.p where v = 'p'"), "20");
+    support::emaj(&db).args(["uninstall", "--yes"]).run().ok();
+    assert_eq!(dump(&db), before);
+    db.file("emaj.yaml", &of(&(schema + "x")));
+    let run = support::emaj(&db).args(["install"]).run().code(65);
+    assert!(run.stderr.contains("63"), "{run}");
+}
+
 /// Names that break what is not quoted.
 fn hostile(chance: &mut Chance, at: usize) -> String {
     const PARTS: &[&str] = &[

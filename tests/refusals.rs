@@ -49,6 +49,7 @@ fn drift(story: &mut Story<'_>, drift: &str, reason: &str) {
     begin(story);
     story.sql(drift);
     refuses(story, ROLLBACKS, reason);
+    refuses(story, &["emaj_set_mark_group('g', 'x')"], reason);
     let verified = story.ask("select emaj.emaj_verify_all()");
     assert!(verified.contains(reason), "{verified}");
     // A stopped group that has drifted is not started either.
@@ -56,6 +57,19 @@ fn drift(story: &mut Story<'_>, drift: &str, reason: &str) {
     if !reason.contains("capture triggers") {
         refuses(story, &["emaj_start_group('g', 'again')"], reason);
     }
+}
+
+/// Sets marks until a look is noted that holds: one waits for transactions that ran before it, also those of other tests.
+#[track_caller]
+fn looks(story: &mut Story<'_>, name: &str) {
+    for at in 0..600 {
+        story.mark(&format!("{name} {at}"));
+        if story.ask("select emaj._looked('g')") == "t" {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    panic!("no look holds after mark {name}");
 }
 
 stories! {
@@ -307,6 +321,70 @@ stories! {
 
     drift_recreated_under_the_same_name(story) {
         drift(story, "drop table c; create table c (id int primary key, p_id int references p)", "the table is gone");
+    }
+
+    drift_trigger_disabled_on_a_partition(story) {
+        story.sql("create table m (id int primary key, v int) partition by range (id); create table m_low partition of m for values from (0) to (10);
+                   create table m_high partition of m for values from (10) to (20)");
+        story.install("*");
+        story.mark("m");
+        story.sql("alter table m_high disable trigger user; insert into m values (1, 1), (11, 1)");
+        refuses(story, ROLLBACKS, "m: its capture triggers are disabled on");
+        refuses(story, &["emaj_set_mark_group('g', 'x')"], "m_high");
+        story.sql("select emaj.emaj_stop_group('g'); select emaj.emaj_start_group('g', 'again'); insert into m values (12, 1)");
+        assert_eq!(story.ask("select emaj.emaj_rollback_group('g', 'again')"), "1");
+        assert_eq!(story.ask("select count(*) from m"), "2");
+    }
+
+    drift_since_a_look_that_found_none(story) {
+        begin(story);
+        for (at, (drift, reason)) in [
+            ("alter table p disable trigger user", "p: its capture triggers are missing or disabled"),
+            ("do $$ begin alter table p disable trigger user; exception when syntax_error then null; end $$", "p: its capture triggers are missing or disabled"),
+            ("do $$ declare t text; begin select tgname into t from pg_trigger where tgrelid = 'c'::regclass and not tgisinternal and tgtype & 16 <> 0; execute format('drop trigger %I on c', t); create table other (id int primary key); end $$", "c: its capture triggers are missing"),
+            ("do $$ begin execute format('drop table emaj.%I cascade', (select rel_log from emaj.emaj_relation where rel_name = 'p')); end $$", "its log table emaj."),
+            ("alter table c drop constraint c_pkey, add primary key (p_id)", "its primary key is not the one that was installed"),
+            ("create table child (primary key (id)) inherits (c)", "inheritance child or parent"),
+            ("alter table c set unlogged", "the table is unlogged now"),
+            ("drop table q cascade", "q: the table is gone"),
+            ("do $$ begin execute format('drop view emaj.%I', (select rel_guard from emaj.emaj_relation where rel_name = 'p' and rel_ended is null)); end $$; alter table p drop w", "the captured column w is gone"),
+        ].into_iter().enumerate() {
+            // The first mark looks and notes it; at the second the look still holds.
+            looks(story, &format!("looked{at}"));
+            story.mark(&format!("holds{at}"));
+            // Committed, and beside it: in the very transaction of the mark, which then goes back as a whole.
+            let said = story.refused(&format!("{drift}; select emaj.emaj_set_mark_group('g', 'x')"));
+            assert!(said.contains(reason), "{drift}: `{said}` does not say `{reason}`");
+            assert_eq!(story.ask("select emaj._looked('g')"), "t", "after `{drift}` was undone");
+            story.sql(&format!("{drift}; create temporary table of_a_session (id int)"));
+            refuses(story, &["emaj_set_mark_group('g', 'x')", &format!("emaj_rollback_group('g', 'holds{at}')")], reason);
+            story.sql("drop table of_a_session; alter table c set logged");
+            story.install("*");
+        }
+    }
+
+    a_look_holds_while_nothing_changes(story) {
+        begin(story);
+        for (sql, holds) in [
+            ("create temporary table aside (id int) on commit drop", "t"),
+            ("analyze p; vacuum p; vacuum q", "t"),
+            ("begin; alter table p disable trigger user; rollback", "t"),
+            ("truncate c", "f"),
+            ("create table another (id int)", "f"),
+            ("alter table p add n int", "f"),
+        ] {
+            looks(story, sql);
+            for part in sql.split("; ") {
+                story.sql(part);
+            }
+            assert_eq!(story.ask("select emaj._looked('g')"), holds, "after `{sql}`");
+        }
+        // A column that is not captured is noted at each mark, also at one for which nobody had to look.
+        looks(story, "noted");
+        story.mark("again");
+        assert_eq!(story.ask("select count(distinct mark_name) from emaj.emaj_mark_relation join emaj.emaj_mark on mark_id = mrel_mark where mark_name = 'again'"), "1");
+        story.sql("update p set n = 1");
+        refuses(story, &["emaj_rollback_group('g', 'again')"], "had columns that were not captured");
     }
 
     a_key_that_was_replaced_and_installed(story) {

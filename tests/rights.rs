@@ -219,6 +219,75 @@ stories! {
         story.unchanged(&everything);
     }
 
+    roles_follow_the_manifest(story) {
+        let [admin, viewer, writer] = install(story);
+        story.mark("m");
+        let schema = story.schema.clone();
+        let manifest = |roles: &str| {
+            let tables = format!("{schema}.t, {schema}.c");
+            story.manifest(&tables).replace("{ admin: null, viewer: null }", &format!("{{ {roles} }}"))
+        };
+        // Rights that a role has in emaj's schema: to use it, functions that change something, functions that look, tables.
+        let rights = |role: &str| {
+            story.db.psql(&format!(
+                "select has_schema_privilege('{role}', 'emaj', 'usage')::int
+                        || ' ' || count(*) filter (where proname like 'emaj\\_%' and proname !~ 'stat|verify|check') || ' ' || count(*) filter (where proname ~ 'emaj.*(stat|verify|check)')
+                        || ' ' || (select count(*) from pg_class where relnamespace = 'emaj'::regnamespace and relkind = 'r' and has_table_privilege('{role}', oid, 'select'))
+                   from pg_proc where pronamespace = 'emaj'::regnamespace and has_function_privilege('{role}', oid, 'execute')"))
+        };
+        let acls = || story.db.psql("select string_agg(x, ' ' order by x) from (select proname || proacl::text from pg_proc where pronamespace = 'emaj'::regnamespace union all select relname || relacl::text from pg_class where relnamespace = 'emaj'::regnamespace) as a(x)");
+        let install = |roles: &str, expected: &[&str]| {
+            story.db.file("emaj.yaml", &manifest(roles));
+            let plan = story.emaj(&["plan", "-o", "json"]).ok().stdout_json();
+            let steps = plan["steps"].as_array().unwrap();
+            assert_eq!(steps.len(), 1, "{plan}");
+            let shown = format!("{} {}", steps[0]["because"], steps[0]["effect"]);
+            for words in expected {
+                assert!(shown.contains(words), "`{words}` is not in {shown}");
+            }
+            // (Without leave to destroy: nothing of the kind is needed.)
+            story.emaj(&["install"]).ok();
+            story.emaj(&["plan", "--detailed-exitcode"]).code(0);
+        };
+        let (full, look, none) = (rights(&admin), rights(&viewer), rights(&writer));
+        assert_eq!(none, "0 0 0 0");
+        assert!(look.starts_with("1 0 ") && full != look, "{look}, {full}");
+        let as_installed = acls();
+
+        install(&format!("admin: {viewer}, viewer: {admin}"), &[&format!("{admin} is viewer now and was admin"), &format!("revokes from {admin}"), &format!("grants to {viewer}")]);
+        assert_eq!((rights(&admin), rights(&viewer)), (look.clone(), full.clone()), "they have changed places");
+        denied(&mut session(story, &admin), "select emaj.emaj_set_mark_group('g', 'x')");
+        runs(&mut session(story, &viewer), "select emaj.emaj_set_mark_group('g', 'by_the_other')");
+        install(&format!("admin: {viewer}, viewer: null"), &[&format!("{admin} is not named any more")]);
+        assert_eq!((rights(&admin), rights(&viewer)), (none.clone(), full.clone()));
+        install("admin: null, viewer: null", &[&format!("{viewer} is not named any more")]);
+        assert_eq!((rights(&admin), rights(&viewer)), (none.clone(), none.clone()));
+        install(&format!("admin: {admin}, viewer: {viewer}"), &[&format!("{admin} is admin now"), &format!("{viewer} is viewer now")]);
+        assert_eq!(acls(), as_installed);
+
+        // What somebody took by hand comes back, what somebody gave by hand to another stays.
+        let mut owner = story.db.client();
+        runs(&mut owner, &format!("grant usage on schema emaj to {writer}; grant select on emaj.emaj_mark to {writer}; revoke execute on function emaj.emaj_verify_all() from {viewer}; grant execute on function emaj.emaj_verify_all() to public"));
+        install(&format!("admin: {admin}, viewer: {viewer}"), &[&format!("{viewer} has not the rights it should have"), "closed to everybody else"]);
+        assert_eq!(rights(&viewer), look);
+        assert_eq!(rights(&writer), "1 0 0 1");
+
+        // Another manifest's roles see every log, also those that come later, and go with it.
+        let two = |tables: &str| format!("version: 1\nname: two\nroles: {{ admin: null, viewer: {writer} }}\ngroups: {{ h: {{ tables: [{tables}] }} }}\n");
+        runs(&mut session(story, &story.role.clone().unwrap_or("postgres".to_owned())), &format!("create table {schema}.d (id int primary key); create table {schema}.e (id int primary key)"));
+        story.db.file("two.yaml", &two(&format!("{schema}.d")));
+        story.emaj(&["install", "two.yaml"]).ok();
+        let looks = rights(&writer);
+        assert_eq!(looks, rights(&viewer));
+        story.db.file("emaj.yaml", &manifest(&format!("admin: {admin}, viewer: {viewer}")).replace(&format!("{schema}.c"), &format!("{schema}.c, {schema}.e")));
+        story.emaj(&["install"]).ok();
+        story.emaj(&["plan", "two.yaml", "--detailed-exitcode"]).code(0);
+        assert_eq!(rights(&writer), rights(&viewer));
+        story.emaj(&["uninstall", "two.yaml", "--yes"]).ok();
+        assert_eq!(rights(&writer), none);
+        story.emaj(&["plan", "--detailed-exitcode"]).code(0);
+    }
+
     capture_cannot_be_passed_by(story) {
         install(story);
         story.mark("m");

@@ -54,6 +54,26 @@ stories! {
         }
     }
 
+    the_marks_of_rollbacks_do_not_grow(story) {
+        story.sql(TABLES);
+        story.install("*");
+        for mark in ["m", "RLBK_", "RLBK_x_START"] {
+            story.mark(mark);
+            let mut target = mark.to_owned();
+            for _ in 0..4 {
+                story.sql("insert into t (v) values ('x')");
+                story.logged_rollback(&target);
+                target = story.last_start_mark();
+                let length = story.ask(&format!("select length('{target}') - length('{mark}')"));
+                assert_eq!(length, "38", "{target}");
+                assert!(target.starts_with(&format!("RLBK_{mark}_2")), "{target}");
+                // It is told what it was rolled back to: the mark itself, whatever the names of the two around it.
+                let last = story.ask("select rlbk_mark from emaj.emaj_rollback order by rlbk_id desc limit 1");
+                assert_eq!(story.ask(&format!("select count(*) from emaj.emaj_mark where mark_name = '{last}'")), "1");
+            }
+        }
+    }
+
     a_nightly_batch(story) {
         story.options += "    state: idle\n";
         story.sql(TABLES);

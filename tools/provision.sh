@@ -3,8 +3,8 @@
 #
 #   tools/provision.sh           as root, or as a user who may sudo, or as anybody when nothing is missing
 #
-# PostgreSQL (server and client programs; no cluster, no service), slapd and ldap-utils (no service), a C compiler,
-# curl, git, and Rust for the user who runs this. Quick when nothing is missing. Exit code 1: something is missing and
+# PostgreSQL (server and client programs; no cluster, no service), slapd and ldap-utils (no service), nats-server (no
+# service), kcat, a C compiler, curl, git, and Rust for the user who runs this. Quick when nothing is missing. Exit code 1: something is missing and
 # could not be installed; what to do is printed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -35,6 +35,8 @@ look() {
     have psql || missing+=(postgresql-client)
     have slapd || missing+=(slapd)
     have ldapsearch || missing+=(ldap-utils)
+    have nats-server || missing+=(nats-server)
+    have kcat || missing+=(kcat)
     have curl || missing+=(curl ca-certificates)
     have cc || missing+=(build-essential)
     have pkg-config || missing+=(pkg-config)
@@ -80,12 +82,12 @@ no_cluster() {
     fi
 }
 
-# slapd is wanted as a program only. (The tests start their own, on a free port, in a directory of their own.)
-no_slapd_service() {
+# slapd and nats-server are wanted as programs only. (The tests start their own, on a free port, in a directory of their own.)
+no_service() {
     if have systemctl; then
-        as_root systemctl disable slapd >/dev/null 2>&1 || true
+        as_root systemctl disable "$1" >/dev/null 2>&1 || true
     elif have update-rc.d; then
-        as_root update-rc.d slapd disable >/dev/null 2>&1 || true
+        as_root update-rc.d "$1" disable >/dev/null 2>&1 || true
     fi
 }
 
@@ -113,7 +115,9 @@ install_packages() {
     apt update
     case " ${missing[*]} " in *" postgresql "*) any_cluster || no_cluster ;; esac
     apt install "${missing[@]}"
-    case " ${missing[*]} " in *" slapd "*) no_slapd_service ;; esac
+    for service in slapd nats-server; do
+        case " ${missing[*]} " in *" $service "*) no_service $service ;; esac
+    done
     look
     if [ ${#missing[@]} -gt 0 ]; then
         say "error: installed, but still not found: ${missing[*]}"

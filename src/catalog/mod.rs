@@ -2,6 +2,7 @@
 //!
 //! Only facts, no opinion: what they mean for a manifest is decided in `install`. What emaj wrote itself is read by `journal`.
 
+mod functions;
 mod read;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use serde::Serialize;
 
 use crate::names::QualifiedName;
 
+pub use functions::functions;
 pub use read::read;
 
 /// The facts a plan is made from.
@@ -20,6 +22,8 @@ pub struct Catalog {
     pub sequences: BTreeMap<QualifiedName, Sequence>,
     /// Roles of the cluster that were asked for and exist.
     pub roles: Vec<String>,
+    /// Functions that were asked for and exist, with all their signatures.
+    pub functions: BTreeMap<QualifiedName, Vec<Signature>>,
     /// Intervals of the manifest: as written, and as PostgreSQL writes them.
     pub intervals: BTreeMap<String, String>,
 }
@@ -121,6 +125,15 @@ pub struct Partition {
     /// Its columns have the order of its topmost parent.
     pub uniform: bool,
     pub triggers: Vec<Trigger>,
+}
+
+/// What a function takes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Signature {
+    /// Types as PostgreSQL prints them.
+    pub arguments: Vec<String>,
+    /// How many at the end may be left out.
+    pub defaults: usize,
 }
 
 #[derive(Debug, Clone, Default)]

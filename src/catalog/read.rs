@@ -32,6 +32,7 @@ pub fn read(client: &mut impl GenericClient, schema: &str, roles: &[&str]) -> Re
             .iter()
             .map(|row| row.get(0))
             .collect(),
+        functions: BTreeMap::new(),
         intervals: BTreeMap::new(),
     })
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::{Context, ManifestArgs, not_installed};
+use super::{Context, ManifestArgs, not_installed, plan};
 use crate::errors::{Kind, Result};
 use crate::install::{self, Finding, Plan, PlanError};
 use crate::render::Renderer;
@@ -66,11 +66,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
             if destroys { " --allow-destroy" } else { "" },
         ));
     }
-    Ok(ExitCode::from(if args.detailed_exitcode && !drift.is_empty() {
-        2
-    } else {
-        0
-    }))
+    Ok(plan::exit_code(args.detailed_exitcode, !drift.is_empty()))
 }
 
 /// What was found, and the plan that repairs it; none when no plan can be made.

@@ -39,7 +39,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     let make = |catalog: &_, journal: Option<&_>| Ok(install::plan(&manifest, catalog, journal, &renderer)?);
     if args.dry_run {
         let (catalog, journal) = install::look(&mut session, &manifest)?;
-        plan::show(&make(&catalog, journal.as_ref())?, context)?;
+        plan::show(&make(&catalog, journal.as_ref())?, "--allow-destroy", context)?;
         return Ok(ExitCode::SUCCESS);
     }
     let progress = context.output.progress("installing", None);
@@ -50,8 +50,8 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         &make,
         &mut |plan| {
             fits(plan, saved.as_deref())?;
-            plan::show(plan, context)?;
-            allowed(plan, args.allow_destroy)
+            plan::show(plan, "--allow-destroy", context)?;
+            allowed(plan, args.allow_destroy, "--allow-destroy")
         },
         &|_, _| progress.advance(1),
     )?;
@@ -65,8 +65,8 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
 }
 
 /// Refuses a plan that loses something, unless that was allowed.
-pub(super) fn allowed(plan: &Plan, allow_destroy: bool) -> Result<()> {
-    if plan.destroys() && !allow_destroy {
+pub(super) fn allowed(plan: &Plan, allowed: bool, flag: &str) -> Result<()> {
+    if plan.destroys() && !allowed {
         let losses: Vec<String> = plan
             .steps
             .iter()
@@ -75,7 +75,7 @@ pub(super) fn allowed(plan: &Plan, allow_destroy: bool) -> Result<()> {
             .collect();
         return Err(
             Error::message(Kind::Refused, format!("this would destroy: {}", losses.join("; ")))
-                .hint("say `--allow-destroy` when that is what you want; nothing was changed"),
+                .hint(format!("say `{flag}` when that is what you want; nothing was changed")),
         );
     }
     Ok(())

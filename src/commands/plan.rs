@@ -30,16 +30,17 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     let (catalog, journal) = install::look(&mut session, &manifest)?;
     let renderer = Renderer::new(&manifest.schema)?;
     let plan = install::plan(&manifest, &catalog, journal.as_ref(), &renderer)?;
-    show(&plan, context)?;
-    Ok(ExitCode::from(if args.detailed_exitcode && !plan.is_empty() {
-        2
-    } else {
-        0
-    }))
+    show(&plan, "--allow-destroy", context)?;
+    Ok(exit_code(args.detailed_exitcode, !plan.is_empty()))
 }
 
-/// Shows a plan: its steps as data, its notes and its sum as talk.
-pub(super) fn show(plan: &Plan, context: &Context) -> Result<()> {
+/// Returns 2 when there are changes and the caller asked to be told so.
+pub(super) fn exit_code(detailed: bool, changes: bool) -> ExitCode {
+    ExitCode::from(if detailed && changes { 2 } else { 0 })
+}
+
+/// Shows a plan: its steps as data, its notes and its sum as talk. `flag` is what allows it to destroy something.
+pub(super) fn show(plan: &Plan, flag: &str, context: &Context) -> Result<()> {
     for note in &plan.notes {
         context.output.warn(note);
     }
@@ -51,13 +52,13 @@ pub(super) fn show(plan: &Plan, context: &Context) -> Result<()> {
     }
     context.output.data(&Shown { plan })?;
     if matches!(context.output.format(), Format::Table | Format::Markdown) {
-        context.output.say(sum(plan));
+        context.output.say(sum(plan, flag));
     }
     Ok(())
 }
 
 /// Returns the sum of a plan in one sentence.
-pub(super) fn sum(plan: &Plan) -> String {
+fn sum(plan: &Plan, flag: &str) -> String {
     let destroyed = plan.steps.iter().filter(|step| step.destroys).count();
     let mut text = format!(
         "{} to take, {}",
@@ -66,7 +67,7 @@ pub(super) fn sum(plan: &Plan) -> String {
     );
     if destroyed > 0 {
         text.push_str(&format!(
-            "; {} something that cannot be made again (`--allow-destroy`)",
+            "; {} something that cannot be made again (`{flag}`)",
             if destroyed == 1 {
                 "1 destroys".to_owned()
             } else {

@@ -19,7 +19,7 @@ pub struct Args {
     #[arg(long)]
     all: bool,
     /// Do not ask: logs and marks may be lost
-    #[arg(long, short = 'y', alias = "allow-destroy")]
+    #[arg(long, short = 'y')]
     yes: bool,
     /// Show the plan and stop before the first step
     #[arg(long)]
@@ -35,13 +35,17 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     let manifest = context.load(&args.manifest.manifest)?;
     let mut session = context.connect(Some(&manifest))?;
     let renderer = Renderer::new(&manifest.schema)?;
+    let (catalog, journal) = install::look(&mut session, &manifest)?;
+    let found = journal.as_ref().ok_or_else(|| not_installed(&manifest.schema))?;
+    let foreign = install::foreign(&mut session, &manifest, found, &renderer)?;
     let make = |catalog: &_, journal: Option<&_>| {
         let journal = journal.ok_or_else(|| not_installed(&manifest.schema))?;
-        Ok(install::uninstall(&manifest, args.all, catalog, journal, &renderer)?)
+        Ok(install::uninstall(
+            &manifest, args.all, &foreign, catalog, journal, &renderer,
+        )?)
     };
-    let (catalog, journal) = install::look(&mut session, &manifest)?;
     let first = make(&catalog, journal.as_ref())?;
-    plan::show(&first, context)?;
+    plan::show(&first, "--yes", context)?;
     if args.dry_run || first.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
@@ -58,7 +62,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
             if plan.fingerprint == first.fingerprint {
                 Ok(())
             } else {
-                install_command::allowed(plan, args.yes)
+                install_command::allowed(plan, args.yes, "--yes")
             }
         },
         &|_, _| progress.advance(1),

@@ -82,6 +82,7 @@ fn escaped(place: &str, value: &Value) -> Result<String, Error> {
         (ValueKind::None, "query") => return Ok("null".to_owned()),
         (ValueKind::None, _) => return Ok(String::new()),
         (ValueKind::Bool, "attribute" | "dn" | "filter") => value.to_string().to_uppercase(),
+        (ValueKind::Bool, _) => value.to_string().to_lowercase(),
         (ValueKind::Seq | ValueKind::Map, _) => serde_json::to_string(&value.clone())
             .map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))?,
         _ => value.as_str().map_or_else(|| value.to_string(), str::to_owned),

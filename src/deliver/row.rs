@@ -2,6 +2,7 @@
 //!
 //! Templates see values ([`Row::value`]); messages and rows of another table get the text itself.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use minijinja::Value;
@@ -28,10 +29,12 @@ impl Row {
 
     /// Returns the row as templates see it: `row.login`.
     pub fn value(&self) -> Value {
-        self.columns()
+        let columns: BTreeMap<String, Value> = self
+            .columns()
             .into_iter()
             .map(|(name, json)| (name, value(json)))
-            .collect()
+            .collect();
+        Value::from(columns)
     }
 
     /// Returns the JSON text of one column.
@@ -113,6 +116,7 @@ mod tests {
         let row = Row::new(
             r#"{"a":1,"b":10.50,"c":123456789012345678901234567890.25,"d":170141183460469231731687303715884105727,"e":1e300,"f":"x","g":null,"h":[1,2],"i":true,"j":0.1}"#,
         );
+        assert_eq!(row.columns().len(), 10);
         let value = row.value();
         let text = |name: &str| value.get_attr(name).unwrap().to_string();
         assert_eq!(text("a"), "1");

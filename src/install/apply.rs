@@ -3,10 +3,12 @@
 //! All of it happens in one transaction under an advisory lock. Locks on the application's tables are taken together, late, and
 //! within the lock time-out; when they cannot be had, everything is taken back and tried again until the wait is over.
 
+use std::time::Duration;
+
 use postgres::{GenericClient, IsolationLevel, Transaction};
-use postgres_protocol::escape::escape_identifier;
 
 use super::Plan;
+use super::plan::{ONE_AT_A_TIME, settings};
 use crate::catalog::{self, Catalog};
 use crate::errors::{Error, Result};
 use crate::journal::{self, Journal};
@@ -23,14 +25,13 @@ pub fn look(session: &mut Session, manifest: &Manifest) -> Result<(Catalog, Opti
         .isolation_level(IsolationLevel::RepeatableRead)
         .read_only(true)
         .start()?;
+    transaction.batch_execute(&settings(Duration::from_secs(5)))?;
     let found = read(&mut transaction, manifest)?;
     transaction.rollback()?;
     Ok(found)
 }
 
 fn read(client: &mut Transaction<'_>, manifest: &Manifest) -> Result<(Catalog, Option<Journal>)> {
-    // Types are written as the functions see them, whatever the settings of the session.
-    client.batch_execute("set local search_path = pg_catalog, pg_temp; set local quote_all_identifiers = off")?;
     act_as_owner(client, &manifest.schema)?;
     let roles: Vec<&str> = [&manifest.roles.admin, &manifest.roles.viewer]
         .into_iter()
@@ -47,7 +48,8 @@ fn read(client: &mut Transaction<'_>, manifest: &Manifest) -> Result<(Catalog, O
         .groups
         .iter()
         .filter_map(|group| group.retention.as_ref())
-        .chain(&manifest.history.retention);
+        .chain(&manifest.history.retention)
+        .chain(manifest.sinks.iter().filter_map(|sink| sink.max_lag.as_ref()));
     for text in written {
         let interval = client
             .query_one("select $1::text::interval::text", &[&text.value])
@@ -62,6 +64,7 @@ fn read(client: &mut Transaction<'_>, manifest: &Manifest) -> Result<(Catalog, O
             })?;
         catalog.intervals.insert(text.value.clone(), interval.get(0));
     }
+    catalog.functions = catalog::functions(client, &manifest.called())?;
     Ok((catalog, journal))
 }
 
@@ -114,13 +117,9 @@ fn attempt(
         .build_transaction()
         .isolation_level(IsolationLevel::ReadCommitted)
         .start()?;
-    transaction.batch_execute(&format!(
-        "set local lock_timeout = '{}ms'; set local check_function_bodies = off; set local client_min_messages = warning",
-        locking.timeout.as_millis().max(1)
-    ))?;
-    // One installation at a time in a database, whatever its schema: they may meet on a table.
+    transaction.batch_execute(&settings(locking.timeout))?;
     transaction
-        .execute("select pg_advisory_xact_lock(hashtextextended('emaj install', 0))", &[])
+        .execute(ONE_AT_A_TIME, &[])
         .map_err(|error| pg::classify(error, "wait for another `emaj install` in this database"))?;
     let (catalog, journal) = read(&mut transaction, manifest)?;
     let plan = make(&catalog, journal.as_ref())?;
@@ -130,39 +129,13 @@ fn attempt(
     }
     let statements = plan.statements();
     let total = statements.len();
-    for (at, (step, sql)) in statements.into_iter().enumerate() {
-        let doing = match step {
-            Some(step) => format!("{} {}", verb(step.action), step.object),
-            None => "lock the tables".to_owned(),
-        };
+    for (at, statement) in statements.into_iter().enumerate() {
+        let sql = statement.sql();
         transaction
             .batch_execute(sql)
-            .map_err(|error| pg::classify_in(error, &doing, sql))?;
+            .map_err(|error| pg::classify_in(error, &statement.doing(), sql))?;
         told(at + 1, total);
-    }
-    if !plan.is_empty()
-        && plan.steps.iter().all(|step| {
-            step.object != format!("schema {}", crate::names::quote_ident(&plan.schema))
-                || step.action != super::Action::Remove
-        })
-    {
-        transaction.execute(
-            &format!(
-                "select {}._hist('INSTALL', '', $1, $2)",
-                escape_identifier(&manifest.schema)
-            ),
-            &[&plan.manifest, &crate::ui::words::count(plan.steps.len(), "step")],
-        )?;
     }
     transaction.commit().map_err(|error| pg::classify(error, "commit"))?;
     Ok(plan)
-}
-
-fn verb(action: super::Action) -> &'static str {
-    match action {
-        super::Action::Create => "create",
-        super::Action::Change => "change",
-        super::Action::Start => "start",
-        super::Action::Remove => "remove",
-    }
 }

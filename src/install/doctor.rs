@@ -62,6 +62,8 @@ pub fn examine(
     settings: Settings,
 ) -> Vec<Check> {
     let server = &catalog.server;
+    let manifest = manifest.map(|manifest| super::delivery::complete(manifest, catalog, journal));
+    let manifest = manifest.as_deref();
     let chosen = manifest.map(|manifest| chosen(manifest, catalog));
     let mut checks = vec![version(server), installation(server, journal, schema)];
     checks.extend(origin(server, journal));
@@ -170,7 +172,7 @@ fn origin(server: &Server, journal: Option<&Journal>) -> Option<Check> {
                 Level::Missing,
                 "origin",
                 "a restored copy: marks and logs were written in another cluster or database",
-                "history stays readable; to start afresh: `emaj uninstall --all --yes`, then `emaj install`",
+                "history and logs stay readable; to start afresh: `emaj uninstall --all --yes`, then `emaj install`",
             )
         },
     )
@@ -342,6 +344,8 @@ pub fn planning(manifest: &Manifest, catalog: &Catalog, journal: Option<&Journal
                 )
             })
             .collect(),
-        Err(PlanError::Render(error)) => vec![check(Level::Missing, "plan", error.to_string(), "")],
+        Err(error @ (PlanError::InTheWay { .. } | PlanError::Render(_))) => {
+            vec![check(Level::Missing, "plan", error.to_string(), "")]
+        }
     }
 }

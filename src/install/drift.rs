@@ -47,6 +47,7 @@ pub fn drift(session: &mut Session, manifest: &Manifest) -> Result<Vec<Finding>>
             repair: row.get(3),
         })
         .collect();
+    findings.extend(bindings(&mut transaction, &s, &manifest.name)?);
     if findings.is_empty() {
         findings = strays(&mut transaction, &s)?;
     }
@@ -54,6 +55,23 @@ pub fn drift(session: &mut Session, manifest: &Manifest) -> Result<Vec<Finding>>
         .rollback()
         .map_err(|error| classify(error, "look for drift"))?;
     Ok(findings)
+}
+
+/// Asks what no longer fits between the manifest's bindings and their tables.
+fn bindings(client: &mut impl GenericClient, s: &str, manifest: &str) -> Result<Vec<Finding>> {
+    let rows = client
+        .query(
+            &format!("select drift_relation, drift_problem, drift_repair from {s}._binding_drift(array[$1::text]) order by 1, 2"),
+            &[&manifest],
+        )
+        .map_err(|error| classify(error, "look for drift"))?;
+    let finding = |row: &postgres::Row| Finding {
+        group: None,
+        relation: row.get(0),
+        problem: row.get(1),
+        repair: row.get(2),
+    };
+    Ok(rows.iter().map(finding).collect())
 }
 
 /// `emaj_verify_all` speaks of objects that belong to no group once all groups are right; those of other manifests are theirs.

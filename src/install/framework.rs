@@ -1,4 +1,6 @@
-//! The steps for what all groups share: the schema, the registry, the functions, the roles and their rights.
+//! The steps for what all groups share: the schema, the registry and the functions. Who may call them is the affair of `rights`.
+
+use std::collections::BTreeSet;
 
 use minijinja::context;
 
@@ -23,24 +25,20 @@ pub(super) const REGISTRY: &[&str] = &[
     "emaj_hist",
     "emaj_rollback",
     "emaj_rollback_table",
+    "emaj_role",
+    "emaj_sink",
+    "emaj_binding",
+    "emaj_failure",
 ];
 
-/// Functions that the viewer may call.
-const VIEWER_FUNCTIONS: &[&str] = &[
-    "emaj_log_stat_group",
-    "emaj_detailed_log_stat_group",
-    "emaj_verify_all",
-    "emaj_detailed_verify_all",
-    "emaj_check_rollback_group",
-];
-
+/// Plans the schema, the registry and the functions; returns the names of the functions that it makes.
 pub(super) fn plan(
     plan: &mut Plan,
     manifest: &Manifest,
     catalog: &Catalog,
     journal: Option<&Journal>,
     renderer: &Renderer,
-) -> Result<(), RenderError> {
+) -> Result<BTreeSet<String>, RenderError> {
     let version = env!("CARGO_PKG_VERSION");
     let wanted_retention = manifest.history.retention.as_ref().map(|text| text.value.as_str());
     let functions = renderer.functions()?;
@@ -69,7 +67,7 @@ pub(super) fn plan(
             "marks, rollback and statistics in SQL",
             sql,
         ));
-        return Ok(());
+        return Ok(functions.into_iter().map(|function| function.name).collect());
     };
     let changed: Vec<_> = functions
         .iter()
@@ -119,7 +117,7 @@ pub(super) fn plan(
             renderer.render("registry/change", context! { version, retention })?,
         ));
     }
-    Ok(())
+    Ok(changed.iter().map(|function| function.name.clone()).collect())
 }
 
 fn drop_function(schema: &str, name: &str, arguments: &str) -> String {
@@ -130,92 +128,14 @@ fn drop_function(schema: &str, name: &str, arguments: &str) -> String {
     )
 }
 
-/// The roles that are there, or will be after the plan.
-pub(super) fn roles<'m>(manifest: &'m Manifest, catalog: &Catalog) -> Vec<&'m str> {
-    let there = |role: &&str| catalog.server.may_create_role || catalog.roles.iter().any(|known| known == role);
-    [&manifest.roles.admin, &manifest.roles.viewer]
-        .into_iter()
-        .flatten()
-        .map(String::as_str)
-        .filter(there)
-        .collect()
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Plans the roles and what they may do; a role that is missing and may not be created is said, not insisted on.
-pub(super) fn plan_grants(
-    plan: &mut Plan,
-    manifest: &Manifest,
-    catalog: &Catalog,
-    journal: Option<&Journal>,
-    renderer: &Renderer,
-) -> Result<(), RenderError> {
-    let there = roles(manifest, catalog);
-    for role in [&manifest.roles.admin, &manifest.roles.viewer].into_iter().flatten() {
-        if catalog.roles.contains(role) {
-            continue;
-        }
-        if !there.contains(&role.as_str()) {
-            plan.notes.push(format!(
-                "role `{role}` is not there and {} may not create roles: nobody but the owner can use emaj (`create role {}`, then install again)",
-                quote_ident(&catalog.server.role),
-                quote_ident(role),
-            ));
-            continue;
-        }
-        plan.push(Step::new(
-            Phase::Functions,
-            Action::Create,
-            format!("role {}", quote_ident(role)),
-            "the manifest names it and it is not there; nobody can log in as it",
-            renderer.render("registry/role", context! { role })?,
-        ));
+    #[test]
+    fn the_registry_is_what_its_template_makes() {
+        let mut listed = REGISTRY.to_vec();
+        listed.sort_unstable();
+        assert_eq!(listed, crate::journal::registry::tables());
     }
-    let new_role = there
-        .iter()
-        .any(|role| journal.is_none_or(|journal| !journal.grantees.contains(*role)));
-    let new_function = plan
-        .steps
-        .iter()
-        .any(|step| step.phase == Phase::Functions && step.object.contains("function"));
-    if !new_role && !new_function {
-        return Ok(());
-    }
-    let functions = renderer.functions()?;
-    // A snap on the server writes files there: that right is not emaj's to give.
-    let for_admin = |name: &String| name.starts_with("emaj_") && name != "emaj_snap_group";
-    let admin_functions: Vec<String> = functions
-        .into_iter()
-        .map(|function| function.name)
-        .filter(for_admin)
-        .collect();
-    let there_is = |journal: &Journal, log: &String| journal.tables.contains_key(log);
-    let logs = journal
-        .iter()
-        .flat_map(|journal| journal.logs.iter().filter(|log| there_is(journal, log)).cloned());
-    let tables: Vec<String> = REGISTRY.iter().map(|table| (*table).to_owned()).chain(logs).collect();
-    let granted = |role: &Option<String>| -> Vec<String> {
-        role.iter()
-            .filter(|role| there.contains(&role.as_str()))
-            .cloned()
-            .collect()
-    };
-    plan.push(Step::new(
-        Phase::Functions,
-        Action::Change,
-        "privileges",
-        if there.is_empty() {
-            "closed to everybody but the owner".to_owned()
-        } else {
-            format!("for {}; closed to everybody else", there.join(", "))
-        },
-        renderer.render(
-            "registry/grant",
-            context! {
-                admins => granted(&manifest.roles.admin),
-                viewers => granted(&manifest.roles.viewer),
-                tables, admin_functions, viewer_functions => VIEWER_FUNCTIONS.to_vec(),
-            },
-        )?,
-    ));
-    Ok(())
 }

@@ -4,7 +4,7 @@ use minijinja::context;
 
 use super::plan::{Action, Phase, Plan, Step};
 use super::wanted::{WantedGroup, wants_logging};
-use super::{framework, table};
+use super::{delivery, rights, table};
 use crate::catalog::Catalog;
 use crate::journal::Journal;
 use crate::manifest::Manifest;
@@ -22,11 +22,10 @@ pub(super) fn plan(
     let name = &wanted.group.name.value;
     let known = journal.and_then(|journal| journal.groups.get(name));
     let object = format!("group {name}");
-    let retention = wanted
-        .group
-        .retention
-        .as_ref()
-        .and_then(|text| catalog.intervals.get(&text.value).cloned());
+    let retention = wanted.group.retention.as_ref().and_then(|text| {
+        let read = catalog.intervals.get(&text.value).cloned();
+        read.or_else(|| wanted.group.implicit.then(|| text.value.clone()))
+    });
     let values = |because: &str| {
         context! {
             group => name, manifest => wanted.manifest, rollback => wanted.group.rollback,
@@ -38,7 +37,11 @@ pub(super) fn plan(
             Phase::Groups,
             Action::Create,
             &object,
-            "the manifest declares it",
+            if wanted.group.implicit {
+                "bindings read tables that no group of the manifest has"
+            } else {
+                "the manifest declares it"
+            },
             renderer.render("group/create", values(""))?,
         )),
         Some(known) => {
@@ -75,8 +78,9 @@ pub(super) fn plan(
     let before = plan.steps.len();
     let setting = table::Setting {
         group: wanted.group,
+        bound: delivery::bound(manifest, wanted.group),
         enabled: logging || starts,
-        readers: framework::roles(manifest, catalog),
+        readers: rights::readers(manifest, catalog, journal),
         active_marks: known.map_or(0, |known| known.active_marks),
     };
     for wanted in &wanted.tables {

@@ -1,25 +1,30 @@
 //! From a manifest to a database: what is wanted, what is there, and the steps between. Pure: values in, a plan out.
 //!
-//! `wanted` resolves the manifest against the catalogue, `framework`, `table`, `group` and `removal` turn differences into
+//! `wanted` resolves the manifest against the catalogue, `framework`, `rights`, `table`, `group`, `delivery`, `action` and `removal` turn
+//! differences into
 //! [`Step`]s, each with its reason, and `plan` holds the plan and its script. `apply` is the one part that touches the database:
 //! it carries a plan out in one transaction. Called by `commands/` (plan, install, uninstall, drift).
 //! Beside them: `drift` asks the installed functions what no longer fits, `draft` makes a manifest of what is there, `doctor` looks
-//! for rights and settings that are missing.
+//! for rights and settings that are missing, `foreign` for what stands in the way of an uninstall.
 
+mod action;
 mod apply;
+mod delivery;
 pub mod doctor;
 pub mod draft;
 mod drift;
+mod foreign;
 mod framework;
 mod group;
 mod plan;
 mod removal;
+mod rights;
 mod survey;
 mod table;
 mod wanted;
 
 use crate::catalog::Catalog;
-use crate::errors::Error;
+use crate::errors::{Error, Kind};
 use crate::journal::Journal;
 use crate::manifest::Manifest;
 use crate::render::{RenderError, Renderer};
@@ -27,7 +32,8 @@ use crate::render::{RenderError, Renderer};
 pub use crate::pg::Locking;
 pub use apply::{apply, look};
 pub use drift::{Finding, drift};
-pub use plan::{Action, Phase, Plan, Step};
+pub use foreign::{Foreign, foreign};
+pub use plan::{Action, Phase, Plan, Statement, Step};
 pub use removal::uninstall;
 pub use survey::survey;
 pub use wanted::{Mode, Problem, Problems};
@@ -37,6 +43,9 @@ pub use wanted::{Mode, Problem, Problems};
 pub enum PlanError {
     #[error(transparent)]
     Problems(#[from] Problems),
+    /// What is in the way of an uninstall; no file says it.
+    #[error("{message}")]
+    InTheWay { kind: Kind, message: String, next: String },
     #[error(transparent)]
     Render(#[from] RenderError),
 }
@@ -45,6 +54,7 @@ impl From<PlanError> for Error {
     fn from(error: PlanError) -> Self {
         match error {
             PlanError::Problems(problems) => problems.into(),
+            PlanError::InTheWay { kind, message, next } => Error::message(kind, message).hint(next),
             PlanError::Render(error) => error.into(),
         }
     }
@@ -60,14 +70,16 @@ pub fn plan(
     journal: Option<&Journal>,
     renderer: &Renderer,
 ) -> Result<Plan, PlanError> {
+    let manifest = &*delivery::complete(manifest, catalog, journal);
     wanted::check_server(manifest, catalog, journal)?;
     let wanted = wanted::resolve(manifest, catalog, journal)?;
-    let mut plan = Plan::new(manifest, wanted.notes);
-    framework::plan(&mut plan, manifest, catalog, journal, renderer)?;
+    let mut plan = Plan::new(manifest, catalog.server.schema_owner.clone(), wanted.notes);
+    let made = framework::plan(&mut plan, manifest, catalog, journal, renderer)?;
     for group in &wanted.groups {
         group::plan(&mut plan, manifest, group, catalog, journal, renderer)?;
     }
+    delivery::plan(&mut plan, manifest, &wanted.bindings, catalog, journal, renderer)?;
     removal::plan(&mut plan, manifest, &wanted.groups, catalog, journal, renderer)?;
-    framework::plan_grants(&mut plan, manifest, catalog, journal, renderer)?;
+    rights::plan(&mut plan, manifest, catalog, journal, &made, renderer)?;
     Ok(plan.finish(renderer))
 }

@@ -1,6 +1,7 @@
 //! A plan: steps in the order in which they run, each with its reason, its lock and what it will cost.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -8,6 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::manifest::Manifest;
 use crate::names::quote_literal;
 use crate::render::Renderer;
+use crate::ui::words::count;
 
 /// The order of the work. Everything before [`Phase::Capture`] leaves the application alone; from there on its writers wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -19,6 +21,7 @@ pub enum Phase {
     Logs,
     Capture,
     Start,
+    Delivery,
     Removal,
 }
 
@@ -40,6 +43,15 @@ impl Action {
             Action::Change => "~",
             Action::Start => ">",
             Action::Remove => "-",
+        }
+    }
+
+    fn verb(self) -> &'static str {
+        match self {
+            Action::Create => "create",
+            Action::Change => "change",
+            Action::Start => "start",
+            Action::Remove => "remove",
         }
     }
 }
@@ -138,6 +150,12 @@ pub struct Plan {
     pub notes: Vec<String>,
     /// Relations that are as they should be already.
     pub unchanged: usize,
+    /// Who owns the installation and therefore what is made, quoted; none while there is no schema.
+    #[serde(skip)]
+    owner: Option<String>,
+    /// What the history says of it; none when there is no history left.
+    #[serde(skip)]
+    pub(super) event: Option<&'static str>,
     #[serde(skip)]
     locks: Vec<String>,
     /// Names in the schema that this plan gives away.
@@ -146,8 +164,10 @@ pub struct Plan {
 }
 
 impl Plan {
-    pub(super) fn new(manifest: &Manifest, notes: Vec<String>) -> Self {
+    pub(super) fn new(manifest: &Manifest, owner: Option<String>, notes: Vec<String>) -> Self {
         Plan {
+            owner,
+            event: Some("INSTALL"),
             manifest: manifest.name.clone(),
             schema: manifest.schema.clone(),
             fingerprint: String::new(),
@@ -198,41 +218,95 @@ impl Plan {
         self.steps.iter().any(|step| step.destroys)
     }
 
-    /// Returns the statements in their order; the locks stand before the first step that needs one.
-    pub fn statements(&self) -> Vec<(Option<&Step>, &str)> {
-        let mut statements: Vec<(Option<&Step>, &str)> = Vec::with_capacity(self.steps.len() + 2);
+    /// Returns the statements in their order: the locks before the first step that needs one, the entry in the history at the end.
+    pub fn statements(&self) -> Vec<Statement<'_>> {
+        let mut statements = Vec::with_capacity(self.steps.len() + 3);
         let mut locked = false;
         for step in &self.steps {
             if step.phase >= Phase::Capture && !locked {
-                statements.extend(self.locks.iter().map(|lock| (None, lock.as_str())));
+                statements.extend(self.locks.iter().map(|lock| Statement::Lock(lock)));
                 locked = true;
             }
-            statements.push((Some(step), &step.sql));
+            statements.push(Statement::Step(step));
         }
+        statements.extend(self.record().map(Statement::Record));
         statements
+    }
+
+    fn record(&self) -> Option<String> {
+        let event = self.event.filter(|_| !self.is_empty())?;
+        Some(format!(
+            "select {}._hist({}, '', {}, {});",
+            postgres_protocol::escape::escape_identifier(&self.schema),
+            quote_literal(event),
+            quote_literal(&self.manifest),
+            quote_literal(&count(self.steps.len(), "step")),
+        ))
     }
 
     /// Returns the whole script, as `emaj plan -o sql` shows it; psql can run it.
     pub fn script(&self) -> String {
-        let mut script = String::from(
-            "begin;\nset local check_function_bodies = off;\nset local client_min_messages = warning;\nset local lock_timeout = '5s';\n",
+        let mut script = format!(
+            "begin isolation level read committed;\n{}\n{ONE_AT_A_TIME};\n",
+            settings(Duration::from_secs(5))
         );
-        for (step, sql) in self.statements() {
-            if let Some(step) = step {
-                script.push_str(&format!(
-                    "\n-- {} {}: {}\n",
-                    step.action.sign(),
-                    one_line(&step.object),
-                    one_line(&step.because)
-                ));
-            } else {
-                script.push_str("\n-- from here on writers of these tables wait\n");
-            }
-            script.push_str(sql.trim());
-            script.push('\n');
+        if let Some(owner) = &self.owner {
+            script.push_str(&format!("set local role {owner};\n"));
+        }
+        for statement in self.statements() {
+            let title = match &statement {
+                Statement::Lock(_) => "from here on writers of these tables wait".to_owned(),
+                Statement::Step(step) => format!("{} {}: {}", step.action.sign(), step.object, step.because),
+                Statement::Record(_) => "the history".to_owned(),
+            };
+            script.push_str(&format!("\n-- {}\n{}\n", one_line(&title), statement.sql().trim()));
         }
         script.push_str("\ncommit;\n");
         script
+    }
+}
+
+/// One installation at a time in a database, whatever its schema: they may meet on a table.
+pub(super) const ONE_AT_A_TIME: &str = "select pg_advisory_xact_lock(hashtextextended('emaj install', 0))";
+
+/// Returns the settings under which a plan is made and carried out. Types are written as the functions see them.
+pub(super) fn settings(lock_timeout: Duration) -> String {
+    format!(
+        "set local lock_timeout = '{}ms';
+set local check_function_bodies = off;
+set local client_min_messages = warning;
+set local search_path = pg_catalog, pg_temp;
+set local quote_all_identifiers = off;",
+        lock_timeout.as_millis().max(1)
+    )
+}
+
+/// A statement of a plan's script.
+#[derive(Debug)]
+pub enum Statement<'a> {
+    /// Locks tables together.
+    Lock(&'a str),
+    Step(&'a Step),
+    /// Enters the installation into the history.
+    Record(String),
+}
+
+impl Statement<'_> {
+    pub fn sql(&self) -> &str {
+        match self {
+            Statement::Lock(sql) => sql,
+            Statement::Step(step) => &step.sql,
+            Statement::Record(sql) => sql,
+        }
+    }
+
+    /// Returns what it does, to complete "failed to …".
+    pub fn doing(&self) -> String {
+        match self {
+            Statement::Lock(_) => "lock the tables".to_owned(),
+            Statement::Step(step) => format!("{} {}", step.action.verb(), step.object),
+            Statement::Record(_) => "write the history".to_owned(),
+        }
     }
 }
 

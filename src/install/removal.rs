@@ -1,15 +1,18 @@
 //! The steps for what is no longer wanted: relations that left a group, groups that left the manifest, the whole installation.
 
+use std::collections::BTreeSet;
+
 use minijinja::context;
 
+use super::foreign::Foreign;
 use super::framework::REGISTRY;
 use super::plan::{Action, Lock, Phase, Plan, Step};
-use super::wanted::{Problem, Problems, WantedGroup};
-use super::{PlanError, group, table};
-use crate::catalog::Catalog;
+use super::wanted::WantedGroup;
+use super::{PlanError, delivery, group, rights, table};
+use crate::catalog::{Catalog, Trigger};
 use crate::errors::Kind;
 use crate::journal::{Journal, Relation};
-use crate::manifest::{Diagnostic, Manifest};
+use crate::manifest::Manifest;
 use crate::names::quote_ident;
 use crate::render::{RenderError, Renderer};
 use crate::ui::words::count;
@@ -48,8 +51,10 @@ pub(super) fn plan(
                 "the manifest does not declare it any more",
                 &relations[..],
                 moved,
+                (catalog, journal),
                 renderer,
             )?;
+            delivery::look_at_removal(plan, manifest, name, &relations, &kept, journal);
             continue;
         }
         for relation in relations.iter().filter(|relation| !kept(relation.oid)) {
@@ -80,6 +85,7 @@ fn drop_group(
     because: &str,
     relations: &[&Relation],
     moved: usize,
+    (catalog, journal): (&Catalog, &Journal),
     renderer: &Renderer,
 ) -> Result<(), RenderError> {
     let sql = renderer.render("group/remove", context! { group => name })?;
@@ -90,34 +96,43 @@ fn drop_group(
         ))
         .destroying();
     step.lock = Some(Lock::AccessExclusive);
-    step.tables = relations
-        .iter()
-        .filter(|relation| relation.kind != 'S')
-        .map(|relation| relation.oid)
-        .collect();
+    step.tables = captured_by(relations, catalog, journal, renderer);
     plan.push(step);
     Ok(())
 }
 
-/// Plans the way back: the groups of `manifest` (or of all manifests), and, when none is left, everything emaj made.
+/// Finds the tables that have the triggers of these relations. The oids in the registry do not tell: in a restored copy another table
+/// may have one of them by now, and a partition that was detached keeps its trigger.
+fn captured_by(relations: &[&Relation], catalog: &Catalog, journal: &Journal, renderer: &Renderer) -> Vec<u32> {
+    let functions: BTreeSet<u32> = relations
+        .iter()
+        .filter_map(|relation| Some(journal.functions.get(relation.log.as_ref()?)?.oid))
+        .collect();
+    let own = |trigger: &Trigger| {
+        !trigger.cloned && renderer.triggers().contains(&trigger.name) && functions.contains(&trigger.function)
+    };
+    let tables = catalog.tables.values();
+    tables
+        .filter(|table| table.triggers.iter().any(own))
+        .map(|table| table.oid)
+        .collect()
+}
+
+/// Plans the way back: the groups of `manifest` (or of all manifests), and, when none is left, everything emaj made. Of the objects of
+/// somebody else, `foreign`, nothing is dropped.
 ///
 /// # Errors
-/// Objects of somebody else in the schema; rights that are missing.
+/// Objects of somebody else that stand in the way; rights that are missing.
 pub fn uninstall(
     manifest: &Manifest,
     all: bool,
+    foreign: &[Foreign],
     catalog: &Catalog,
     journal: &Journal,
     renderer: &Renderer,
 ) -> Result<Plan, PlanError> {
-    let mut plan = Plan::new(manifest, Vec::new());
-    let refuse = |kind, message: String, next: String| {
-        Err(Problems(vec![Problem {
-            kind,
-            what: Diagnostic::of_file(std::path::Path::new("database"), message).next(next),
-        }])
-        .into())
-    };
+    let mut plan = Plan::new(manifest, catalog.server.schema_owner.clone(), Vec::new());
+    let refuse = |kind, message: String, next: String| Err(PlanError::InTheWay { kind, message, next });
     if !catalog.server.owns_schema {
         let owner = catalog.server.schema_owner.clone().unwrap_or_default();
         return refuse(
@@ -145,45 +160,51 @@ pub fn uninstall(
             &format!("uninstall of manifest `{}`", group.manifest),
             &relations,
             0,
+            (catalog, journal),
             renderer,
         )?;
     }
-    if !others.is_empty() {
-        let names: Vec<&str> = others.iter().map(|(name, _)| name.as_str()).collect();
-        plan.notes.push(format!(
-            "schema {} stays: it holds the groups of other manifests ({})",
-            quote_ident(&manifest.schema),
-            names.join(", ")
-        ));
-        return Ok(plan.finish(renderer));
-    }
-    let functions = renderer.functions()?;
-    let own_function =
-        |name: &str| functions.iter().any(|function| function.name == name) || journal.logs.contains(name);
-    let foreign: Vec<&str> = journal
-        .tables
-        .keys()
-        .filter(|name| !REGISTRY.contains(&name.as_str()) && !journal.logs.contains(*name))
-        .chain(journal.views.iter().filter(|view| {
-            !journal
-                .relations
-                .iter()
-                .any(|relation| relation.guard.as_ref() == Some(view))
-        }))
-        .chain(journal.functions.keys().filter(|name| !own_function(name)))
-        .map(String::as_str)
+    let is_ours = |owner: &str| all || owner == manifest.name;
+    let bound = delivery::uninstall(&mut plan, &is_ours, catalog, journal, renderer)?;
+    let stays = !others.is_empty() || !bound.is_empty();
+    let goes = |group: &String| ours.iter().any(|(name, _)| *name == group);
+    let in_the_way: Vec<&str> = foreign
+        .iter()
+        .filter(|foreign| !stays || foreign.group.as_ref().is_some_and(goes))
+        .map(|foreign| foreign.what.as_str())
         .collect();
-    if !foreign.is_empty() {
+    if !in_the_way.is_empty() {
         return refuse(
             Kind::Refused,
             format!(
-                "schema {} holds objects that emaj did not make: {}",
+                "schema {} holds, or is needed by, what emaj did not make: {}",
                 quote_ident(&manifest.schema),
-                foreign.join(", ")
+                in_the_way.join(", ")
             ),
-            "move them to another schema, or drop them".to_owned(),
+            "drop it, or move it to another schema when it does not need this one".to_owned(),
         );
     }
+    if stays {
+        plan.event = Some("UNINSTALL");
+        let names = others.iter().map(|(name, _)| name.as_str());
+        let names: Vec<&str> = names.chain(bound.iter().map(String::as_str)).collect();
+        plan.notes.push(format!(
+            "schema {} stays: it holds what other manifests have ({})",
+            quote_ident(&manifest.schema),
+            names.join(", ")
+        ));
+        rights::privileges(
+            &mut plan,
+            &manifest.name,
+            &[],
+            Some(journal),
+            &BTreeSet::new(),
+            renderer,
+        )?;
+        return Ok(plan.finish(renderer));
+    }
+    plan.event = None;
+    let functions = renderer.functions()?;
     let dropped: Vec<_> = functions
         .iter()
         .filter_map(|function| {

@@ -1,5 +1,7 @@
 //! The steps for one table or sequence of a group: capture it, or let its capture follow what has changed.
 
+use std::collections::BTreeMap;
+
 use minijinja::context;
 use minijinja::value::{Serde, Value};
 use serde::Serialize;
@@ -27,11 +29,31 @@ const OWN_COLUMNS: &[&str] = &[
 /// What the tables of one group have in common.
 pub(super) struct Setting<'a> {
     pub group: &'a Group,
+    /// Why tables are in a group that nobody declared.
+    pub bound: BTreeMap<QualifiedName, String>,
     /// The triggers are to fire.
     pub enabled: bool,
     /// Roles that may read the logs.
     pub readers: Vec<&'a str>,
     pub active_marks: i64,
+}
+
+impl Setting<'_> {
+    /// Returns how many marks a rollback refuses once the group takes in a relation that was not captured at them.
+    fn lost_marks(&self) -> i64 {
+        if self.group.rollback { self.active_marks } else { 0 }
+    }
+}
+
+/// Adds to an effect that so many earlier marks are lost, if any.
+fn and_marks(effect: String, marks: i64) -> String {
+    match marks {
+        0 => effect,
+        marks => format!(
+            "{effect}; {} set before can no longer be rolled back to",
+            count(marks.unsigned_abs(), "mark")
+        ),
+    }
 }
 
 /// Everything the templates of one table are rendered with.
@@ -45,6 +67,7 @@ struct Capture<'a> {
     mode: &'static str,
     partitioned: bool,
     log: String,
+    into_log: String,
     guard: Option<String>,
     columns: Vec<Column>,
     attnums: Vec<i16>,
@@ -99,7 +122,11 @@ pub(super) fn plan(
     let Some((journal, known)) = known else {
         let taken = Taken { journal, plan };
         let capture = capture(setting, wanted, &taken, None);
-        return create(plan, &capture, wanted, "in the group, and not captured yet", renderer);
+        let because = setting
+            .bound
+            .get(wanted.name)
+            .map_or("in the group, and not captured yet", String::as_str);
+        return create(plan, &capture, wanted, because, setting.lost_marks(), renderer);
     };
     if let Some(reason) = must_begin_anew(setting, wanted, journal, known) {
         end(plan, known, &reason, marks_of(journal, known), renderer);
@@ -112,7 +139,13 @@ pub(super) fn plan(
             },
             None,
         );
-        return create(plan, &capture, wanted, &reason, renderer);
+        // Of the group that it was in, the end of its capture has spoken already.
+        let lost = if known.group == setting.group.name.value {
+            0
+        } else {
+            setting.lost_marks()
+        };
+        return create(plan, &capture, wanted, &reason, lost, renderer);
     }
     let capture = capture(
         setting,
@@ -153,6 +186,7 @@ pub(super) fn plan_sequence(
             ));
         }
         _ => {
+            let lost = setting.lost_marks();
             if let Some(known) = known {
                 let marks = journal.map_or(0, |journal| marks_of(journal, known));
                 end(plan, known, "it moves to another group", marks, renderer);
@@ -166,7 +200,7 @@ pub(super) fn plan_sequence(
                     "in the group, and not noted yet",
                     sql,
                 )
-                .effect("its state is noted at every mark"),
+                .effect(and_marks("its state is noted at every mark".to_owned(), lost)),
             );
         }
     }
@@ -175,7 +209,8 @@ pub(super) fn plan_sequence(
 
 /// Returns how many marks the group that holds a relation now can be rolled back to.
 fn marks_of(journal: &Journal, known: &Relation) -> i64 {
-    journal.groups.get(&known.group).map_or(0, |group| group.active_marks)
+    let group = journal.groups.get(&known.group).filter(|group| group.rollback);
+    group.map_or(0, |group| group.active_marks)
 }
 
 /// Ends what is captured now; the marks set before can no longer be rolled back to.
@@ -235,6 +270,13 @@ fn must_begin_anew(
     let Some(there) = known.log.as_ref().and_then(|log| journal.tables.get(log)) else {
         return Some("its log table is gone".to_owned());
     };
+    if known
+        .into
+        .as_ref()
+        .is_none_or(|part| !journal.logs.contains(part) || !journal.tables.contains_key(part))
+    {
+        return Some("the part of its log that is written to is gone".to_owned());
+    }
     for captured in &known.columns {
         match wanted
             .table
@@ -265,13 +307,8 @@ fn capture<'a>(
     known: Option<&Relation>,
 ) -> Capture<'a> {
     let table = wanted.table;
-    let context: Vec<Extra> = setting
-        .group
-        .context
-        .iter()
-        .map(|column| extra(&column.value))
-        .collect();
-    let name_parts = [sanitized(&wanted.name.schema), sanitized(&wanted.name.name)];
+    let context = extras(setting.group);
+    let name_parts = [for_log(&wanted.name.schema), for_log(&wanted.name.name)];
     let derive = |suffix: &str| derived_name(&[&name_parts[0], &name_parts[1]], suffix, &|name| taken.contains(name));
     let log = known
         .and_then(|known| known.log.clone())
@@ -281,7 +318,15 @@ fn capture<'a>(
             .and_then(|known| known.guard.clone())
             .unwrap_or_else(|| derive("_guard"))
     });
-    let columns = columns(table, &context);
+    // Columns of the log that a context has left behind.
+    let left: Vec<&String> = known
+        .and_then(|known| Some((known, taken.journal?.tables.get(&log)?)))
+        .map(|(known, there)| {
+            let of_table = |name: &String| known.columns.iter().any(|column| column.log == *name);
+            there.iter().filter(|name| !of_table(name)).collect()
+        })
+        .unwrap_or_default();
+    let columns = columns(table, &context, &left);
     Capture {
         group: &setting.group.name.value,
         oid: table.oid,
@@ -290,6 +335,9 @@ fn capture<'a>(
         table: wanted.name.to_string(),
         mode: wanted.mode.name(),
         partitioned: table.partitioned,
+        into_log: known
+            .and_then(|known| known.into.clone())
+            .unwrap_or_else(|| log.clone()),
         log,
         guard,
         attnums: columns
@@ -331,11 +379,19 @@ fn sanitized(name: &str) -> String {
     name.replace("$emaj$", "_emaj_")
 }
 
-fn columns(table: &catalog::Table, context: &[Extra]) -> Vec<Column> {
+/// Rotation puts another name in the place of the log's, also inside strings of the capture function: there must be nothing in it that a
+/// string would write in another way.
+fn for_log(name: &str) -> String {
+    sanitized(name).replace(['\'', '\\'], "_")
+}
+
+/// Names the log's columns. Taken are the framework's own names, those of the context, and what is `left` in the log of an earlier one.
+fn columns(table: &catalog::Table, context: &[Extra], left: &[&String]) -> Vec<Column> {
     let mut used: Vec<String> = OWN_COLUMNS
         .iter()
         .map(|name| (*name).to_owned())
         .chain(context.iter().map(|extra| extra.column.clone()))
+        .chain(left.iter().map(|name| (*name).clone()))
         .collect();
     let columns = table.columns.iter().enumerate().map(|(at, column)| {
         let log = derived_name(&[&sanitized(&column.name)], "", &|name| {
@@ -354,6 +410,19 @@ fn columns(table: &catalog::Table, context: &[Extra]) -> Vec<Column> {
     columns.collect()
 }
 
+/// Names the context columns. Two settings may come to one name (`a.b_c`, `a_b.c`): then both keep their dots, whichever comes first.
+fn extras(group: &Group) -> Vec<Extra> {
+    let mut extras: Vec<Extra> = group.context.iter().map(|column| extra(&column.value)).collect();
+    let names: Vec<String> = extras.iter().map(|extra| extra.column.clone()).collect();
+    for (extra, declared) in extras.iter_mut().zip(&group.context) {
+        let shared = names.iter().filter(|name| **name == extra.column).count() > 1;
+        if let (ContextColumn::Setting(name), true) = (&declared.value, shared) {
+            extra.column = derived_name(&["emaj", "setting", name], "", &|_| false);
+        }
+    }
+    extras
+}
+
 fn extra(column: &ContextColumn) -> Extra {
     match column {
         ContextColumn::ApplicationName => Extra {
@@ -367,7 +436,9 @@ fn extra(column: &ContextColumn) -> Extra {
             value: "inet_client_addr()".to_owned(),
         },
         ContextColumn::Setting(name) => Extra {
-            column: derived_name(&["emaj", &name.replace('.', "_")], "", &|_| false),
+            column: derived_name(&["emaj", &name.replace('.', "_")], "", &|name| {
+                OWN_COLUMNS.contains(&name)
+            }),
             r#type: "text",
             value: format!("current_setting({}, true)", quote_literal(name)),
         },
@@ -387,6 +458,7 @@ fn create(
     capture: &Capture<'_>,
     wanted: &WantedTable<'_>,
     because: &str,
+    lost_marks: i64,
     renderer: &Renderer,
 ) -> Result<(), RenderError> {
     let values = || serde_value(capture);
@@ -435,9 +507,12 @@ fn create(
             sql,
         )
         .locking(lock, capture.oid)
-        .effect(format!(
-            "writers wait; no row is read (about {})",
-            count(wanted.table.rows as u64, "row")
+        .effect(and_marks(
+            format!(
+                "writers wait; no row is read (about {})",
+                count(wanted.table.rows as u64, "row")
+            ),
+            lost_marks,
         )),
     );
     Ok(())
@@ -465,11 +540,12 @@ fn follow(
         .iter()
         .filter(|column| column.captured && known_column(known, column).is_none())
         .collect();
+    // A column of the table that had the name before gives it up: it is renamed first.
     let there = &journal.tables[&capture.log];
     let added_context: Vec<&Extra> = capture
         .context
         .iter()
-        .filter(|extra| !there.contains(&extra.column))
+        .filter(|extra| !there.contains(&extra.column) || known.columns.iter().any(|column| column.log == extra.column))
         .collect();
     let mut note = |condition: bool, reason: &dyn Fn() -> String| {
         if condition {

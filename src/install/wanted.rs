@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use super::delivery::{self, WantedBinding};
 use crate::catalog::{Catalog, Persistence, Table};
 use crate::errors::{Error, Kind};
 use crate::journal::Journal;
@@ -27,6 +28,7 @@ impl Mode {
 
 pub(super) struct Wanted<'a> {
     pub groups: Vec<WantedGroup<'a>>,
+    pub bindings: Vec<WantedBinding<'a>>,
     pub notes: Vec<String>,
 }
 
@@ -142,7 +144,7 @@ pub(super) fn check_server(manifest: &Manifest, catalog: &Catalog, journal: Opti
             Kind::Refused,
             "this database is a restored copy: its marks and logs were written in another cluster or database"
                 .to_owned(),
-            "history and logs stay readable; `emaj uninstall --all --allow-destroy`, then install, starts afresh"
+            "history and logs stay readable; to start afresh: `emaj uninstall --all --yes`, then `emaj install`"
                 .to_owned(),
         );
     }
@@ -168,9 +170,13 @@ pub(super) fn resolve<'a>(
         taken: BTreeMap::new(),
     };
     let groups = manifest.groups.iter().map(|group| resolver.group(group)).collect();
+    let (bindings, mut found) = delivery::resolve(manifest, catalog, journal);
+    resolver.problems.append(&mut found.problems);
+    resolver.notes.append(&mut found.notes);
     if resolver.problems.is_empty() {
         Ok(Wanted {
             groups,
+            bindings,
             notes: resolver.notes,
         })
     } else {
@@ -542,11 +548,11 @@ fn pattern_place<'g>(group: &'g Group, name: &QualifiedName) -> &'g Place {
         .map_or(&group.name.place, |pattern| &pattern.place)
 }
 
-fn place_text(place: &Place) -> String {
+pub(super) fn place_text(place: &Place) -> String {
     format!("{}:{}:{}", place.file().display(), place.line(), place.column())
 }
 
-fn nearest<'n>(name: &QualifiedName, known: impl Iterator<Item = &'n QualifiedName>) -> Option<String> {
+pub(super) fn nearest<'n>(name: &QualifiedName, known: impl Iterator<Item = &'n QualifiedName>) -> Option<String> {
     let name = name.to_string();
     known
         .map(ToString::to_string)

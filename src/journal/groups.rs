@@ -95,7 +95,10 @@ pub fn members(client: &mut impl GenericClient, schema: &str, group: &str) -> Re
         &format!(
             "select coalesce(n.nspname::text, r.rel_schema), coalesce(c.relname::text, r.rel_name),
                     case r.rel_kind when 'S' then 'sequence' when 'p' then 'partitioned table' else 'table' end,
-                    r.rel_mode, r.rel_priority, r.rel_log, pg_total_relation_size(l.oid), c.oid is not null
+                    r.rel_mode, r.rel_priority, r.rel_log,
+                    (pg_total_relation_size(l.oid)
+                      + coalesce((select sum(pg_total_relation_size(inhrelid)) from pg_catalog.pg_inherits where inhparent = l.oid), 0))::bigint,
+                    c.oid is not null
                from {s}.emaj_relation r
                left join pg_catalog.pg_class c on c.oid = r.rel_oid
                left join pg_catalog.pg_namespace n on n.oid = c.relnamespace

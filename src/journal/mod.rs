@@ -6,10 +6,13 @@ mod cursor;
 mod failures;
 mod groups;
 mod history;
+mod installed;
 mod lag;
 mod marks;
 mod position;
 mod read;
+pub(crate) mod registry;
+mod rights;
 mod sinks;
 mod stat;
 mod status;
@@ -26,10 +29,12 @@ pub use failures::{
 };
 pub use groups::{Captured, GroupState, Member, captured, groups, members};
 pub use history::{Event, Wanted, history};
+pub use installed::{COUNTED, InstalledBinding, InstalledSink};
 pub use lag::{SinkLag, lag};
 pub use marks::{MarkState, last_mark, marks};
 pub use position::{NoSnapshot, Position, Snapshot};
 pub use read::read;
+pub use rights::{Grants, Named, Right};
 pub use sinks::{
     BindingRecord, LogRecord, SinkRecord, SinkState, bindings_of, logs_of, rewind, set_sink_state, sink_locks,
     sink_named, sinks, structure_of,
@@ -50,15 +55,19 @@ pub struct Journal {
     pub history_retention: Option<String>,
     pub groups: BTreeMap<String, Group>,
     pub relations: Vec<Relation>,
-    /// Functions in the schema: name and body.
+    pub sinks: BTreeMap<String, InstalledSink>,
+    pub bindings: BTreeMap<String, InstalledBinding>,
+    /// Functions in the schema by name; of several with one name, emaj's.
     pub functions: BTreeMap<String, Function>,
     /// Tables and views in the schema: name and columns.
     pub tables: BTreeMap<String, Vec<String>>,
     pub views: BTreeSet<String>,
-    /// Log tables, also of relations that have left their group; a log's capture function has its name.
+    /// Log tables and the parts that rotation made, also of relations that have left their group; a log's capture function has its name.
     pub logs: BTreeSet<String>,
-    /// Roles that may use the schema.
-    pub grantees: BTreeSet<String>,
+    /// Roles that the installed manifests name.
+    pub named: Vec<Named>,
+    /// The rights that roles have, the owner left out.
+    pub grants: BTreeMap<String, Grants>,
 }
 
 /// A function in the installation's schema.
@@ -91,6 +100,8 @@ pub struct Relation {
     pub priority: i32,
     pub mode: Option<String>,
     pub log: Option<String>,
+    /// The part of the log that is written to: the log itself, or a child of it.
+    pub into: Option<String>,
     pub key: Vec<i16>,
     pub natts: Option<i16>,
     pub keep_triggers: Vec<String>,

@@ -5,14 +5,15 @@ use std::collections::{BTreeMap, HashMap};
 use postgres::GenericClient;
 use postgres_protocol::escape::escape_identifier;
 
-use super::{Column, Function, Group, Journal, Relation};
+use super::{Column, Function, Group, Journal, Relation, installed, registry, rights};
 use crate::errors::Result;
 use crate::names::QualifiedName;
+use crate::render::{Renderer, parameter_names};
 
 /// Reads the installation in `schema`; `None` when there is none.
 ///
 /// # Errors
-/// Whatever the server answers; lacking rights on the registry among it.
+/// A registry that another version made; whatever the server answers, lacking rights on the registry among it.
 pub fn read(client: &mut impl GenericClient, schema: &str) -> Result<Option<Journal>> {
     let installed: bool = client
         .query_one(
@@ -25,6 +26,8 @@ pub fn read(client: &mut impl GenericClient, schema: &str) -> Result<Option<Jour
         return Ok(None);
     }
     let s = escape_identifier(schema);
+    let renderer = Renderer::new(schema)?;
+    registry::check(client, schema, &renderer)?;
     let row = client.query_one(
         &format!(
             "select install_version, install_system, install_database, install_roles,
@@ -43,18 +46,8 @@ pub fn read(client: &mut impl GenericClient, schema: &str) -> Result<Option<Jour
         relations: relations(client, &s)?,
         ..Journal::default()
     };
-    for row in &client.query(
-        "select proname::text, p.oid, prosrc, pg_get_function_identity_arguments(p.oid)
-           from pg_catalog.pg_proc p where pronamespace = $1::text::regnamespace",
-        &[&s],
-    )? {
-        let function = Function {
-            oid: row.get(1),
-            body: row.get(2),
-            arguments: row.get(3),
-        };
-        journal.functions.insert(row.get(0), function);
-    }
+    (journal.sinks, journal.bindings) = installed::read(client, &s)?;
+    journal.functions = functions(client, &s, &renderer)?;
     for row in &client.query(
         "select c.relname::text, c.relkind = 'v',
                 array(select a.attname::text from pg_catalog.pg_attribute a
@@ -69,21 +62,45 @@ pub fn read(client: &mut impl GenericClient, schema: &str) -> Result<Option<Jour
         }
     }
     let logs = client.query(
-        &format!("select rel_log from {s}.emaj_relation where rel_log is not null"),
-        &[],
+        &format!(
+            "select rel_log from {s}.emaj_relation where rel_log is not null
+              union
+             select c.relname::text
+               from {s}.emaj_relation
+               join pg_catalog.pg_inherits on inhparent = pg_catalog.to_regclass($1::text || '.' || pg_catalog.quote_ident(rel_log))
+               join pg_catalog.pg_class c on c.oid = inhrelid and c.relnamespace = $1::text::regnamespace"
+        ),
+        &[&s],
     )?;
     journal.logs = logs.iter().map(|row| row.get(0)).collect();
+    journal.named = rights::named(client, &s)?;
+    journal.grants = rights::grants(client, &s, &journal)?;
+    Ok(Some(journal))
+}
+
+/// Reads the functions in the schema. Of several with one name, emaj's is the one whose parameters are called as its template says; a
+/// capture function has none.
+fn functions(client: &mut impl GenericClient, s: &str, renderer: &Renderer) -> Result<BTreeMap<String, Function>> {
+    let framework = renderer.functions()?;
+    let mut functions: BTreeMap<String, Function> = BTreeMap::new();
     for row in &client.query(
-        "select r.rolname::text
-           from pg_catalog.pg_namespace n
-          cross join lateral pg_catalog.aclexplode(n.nspacl) as a
-           join pg_catalog.pg_roles r on r.oid = a.grantee
-          where n.oid = $1::text::regnamespace and a.privilege_type = 'USAGE' and a.grantee <> n.nspowner",
+        "select proname::text, p.oid, prosrc, pg_get_function_identity_arguments(p.oid)
+           from pg_catalog.pg_proc p where pronamespace = $1::text::regnamespace order by p.oid",
         &[&s],
     )? {
-        journal.grantees.insert(row.get(0));
+        let name: String = row.get(0);
+        let function = Function {
+            oid: row.get(1),
+            body: row.get(2),
+            arguments: row.get(3),
+        };
+        let own = framework.iter().find(|own| own.name == name);
+        let wanted = own.map_or("", |own| own.arguments.as_str());
+        if !functions.contains_key(&name) || parameter_names(&function.arguments) == parameter_names(wanted) {
+            functions.insert(name, function);
+        }
     }
-    Ok(Some(journal))
+    Ok(functions)
 }
 
 fn groups(client: &mut impl GenericClient, s: &str) -> Result<BTreeMap<String, Group>> {
@@ -136,7 +153,7 @@ fn relations(client: &mut impl GenericClient, s: &str) -> Result<Vec<Relation>> 
     let rows = client.query(
         &format!(
             "select rel_id, rel_group, rel_oid, rel_kind, rel_schema, rel_name, rel_priority, rel_mode, rel_log, rel_key,
-                    rel_natts, rel_keep_triggers, rel_context, rel_guard
+                    rel_natts, rel_keep_triggers, rel_context, rel_guard, rel_into
                from {s}.emaj_relation where rel_ended is null order by rel_id"
         ),
         &[],
@@ -160,6 +177,7 @@ fn relations(client: &mut impl GenericClient, s: &str) -> Result<Vec<Relation>> 
             keep_triggers: row.get(11),
             context: row.get(12),
             guard: row.get(13),
+            into: row.get(14),
             columns: columns.remove(&row.get(0)).unwrap_or_default(),
         })
         .collect())

@@ -55,7 +55,8 @@ pub fn status(client: &mut impl GenericClient, schema: &str) -> Result<Vec<Group
                   cross join lateral (
                     select count(*) filter (where rel_kind <> 'S' and rel_ended is null) as tables,
                            count(*) filter (where rel_kind = 'S' and rel_ended is null) as sequences,
-                           coalesce(sum(pg_total_relation_size(log)), 0)::bigint as bytes,
+                           coalesce(sum(pg_total_relation_size(log)
+                             + coalesce((select sum(pg_total_relation_size(inhrelid)) from pg_inherits where inhparent = log), 0)), 0)::bigint as bytes,
                            coalesce(array_agg(log::text) filter (where rel_ended is null and log is not null), '{{}}') as logs
                       from {s}.emaj_relation
                      cross join lateral to_regclass(quote_ident($1::text) || '.' || quote_ident(rel_log)) as log

@@ -11,7 +11,7 @@ use minijinja::value::{Serde, Value};
 use minijinja::{Environment, UndefinedBehavior};
 use serde::Serialize;
 
-pub use templates::FUNCTIONS;
+use crate::names::derived_name;
 
 /// A template that could not be rendered: a fault of the program, or of a template directory given on the command line.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +41,8 @@ pub struct TriggerNames {
 impl TriggerNames {
     /// Returns the names used by an installation in `schema`, so that two installations never share one.
     pub fn of(schema: &str) -> Self {
-        let name = |verb: &str| format!("!{schema}_{verb}");
+        // A name that PostgreSQL cuts would be the same for all five.
+        let name = |verb: &str| derived_name(&[&format!("!{schema}")], &format!("_{verb}"), &|_| false);
         TriggerNames {
             insert: name("ins"),
             update: name("upd"),
@@ -51,11 +52,14 @@ impl TriggerNames {
         }
     }
 
+    /// Returns all of them.
+    pub fn all(&self) -> [&str; 5] {
+        [&self.insert, &self.update, &self.delete, &self.row, &self.truncate]
+    }
+
     /// Returns whether `name` is one of them.
     pub fn contains(&self, name: &str) -> bool {
-        [&self.insert, &self.update, &self.delete, &self.row, &self.truncate]
-            .into_iter()
-            .any(|own| own == name)
+        self.all().contains(&name)
     }
 }
 
@@ -63,6 +67,8 @@ impl TriggerNames {
 #[derive(Debug, Clone)]
 pub struct Function {
     pub name: String,
+    /// Names and types of its parameters, as `drop` and `grant` take them: no defaults.
+    pub arguments: String,
     pub sql: String,
     pub body: String,
 }
@@ -124,8 +130,7 @@ impl Renderer {
 
     /// Renders every function of the framework, in a fixed order.
     pub fn functions(&self) -> Result<Vec<Function>, RenderError> {
-        FUNCTIONS
-            .iter()
+        templates::functions()
             .map(|name| Ok(function(self.render(name, ())?)))
             .collect()
     }
@@ -141,8 +146,26 @@ pub fn function(sql: String) -> Function {
         .trim()
         .trim_matches('"')
         .to_owned();
+    let arguments = sql[head.len()..]
+        .split_once(")\nreturns ")
+        .map_or("", |(arguments, _)| arguments.trim_start_matches('('));
+    let plain = |argument: &str| argument.split(" default ").next().unwrap_or_default().trim().to_owned();
+    let arguments: Vec<String> = arguments.split(',').map(plain).collect();
     let body = sql.split("$emaj$").nth(1).unwrap_or_default().to_owned();
-    Function { name, sql, body }
+    Function {
+        name,
+        arguments: arguments.join(", "),
+        sql,
+        body,
+    }
+}
+
+/// Returns the names of parameters, given as `a integer, b text`.
+pub fn parameter_names(arguments: &str) -> Vec<&str> {
+    arguments
+        .split(',')
+        .filter_map(|argument| argument.split_whitespace().next())
+        .collect()
 }
 
 #[cfg(test)]
@@ -181,6 +204,18 @@ mod tests {
             .add_template("bad/undefined.sql.j2", "{{ nothing | ident }}")
             .unwrap();
         assert!(renderer.render("bad/undefined.sql.j2", ()).is_err());
+    }
+
+    #[test]
+    fn trigger_names_fit_and_differ_whatever_the_schema() {
+        assert_eq!(TriggerNames::of("emaj").insert, "!emaj_ins");
+        let (long, other) = ("x".repeat(63), "x".repeat(62) + "y");
+        let names = [TriggerNames::of(&long), TriggerNames::of(&other)];
+        let mut all: Vec<&str> = names.iter().flat_map(TriggerNames::all).collect();
+        assert!(all.iter().all(|name| name.len() <= 63), "{all:?}");
+        all.sort();
+        all.dedup();
+        assert_eq!(all.len(), 10);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The list of embedded templates; one line each. A test holds it against the folder.
+//! The list of embedded templates; one line each. A test holds it against the folder. Which of them define a function of the
+//! framework is read off the templates.
 
 macro_rules! templates {
     ($($name:literal),* $(,)?) => {
@@ -9,17 +10,27 @@ macro_rules! templates {
 }
 
 templates! {
+    "action/drop",
+    "action/function",
+    "action/trigger",
+    "binding/change",
+    "binding/create",
+    "binding/drift",
+    "binding/remove",
     "group/begin",
     "group/capture_on",
+    "group/catalogue_rows",
     "group/change",
     "group/check",
     "group/column_type",
     "group/create",
     "group/drift",
+    "group/drift_reason",
     "group/drop",
     "group/drop_api",
     "group/force_drop_api",
     "group/lock",
+    "group/looked",
     "group/partitions",
     "group/protect",
     "group/protect_api",
@@ -32,19 +43,25 @@ templates! {
     "group/start_api",
     "group/stop",
     "group/stop_api",
-    "group/suspect",
     "group/unprotect_api",
     "group/unwatched_files",
     "history/purge",
+    "history/purge_api",
     "history/write",
     "log/current_names",
     "log/end",
     "log/follow",
     "log/function",
     "log/guard",
+    "log/keeps",
+    "log/needed",
+    "log/parts",
     "log/purge",
+    "log/purge_logs",
+    "log/purge_table",
     "log/register",
     "log/release",
+    "log/rotate",
     "log/table",
     "log/table_name",
     "log/to_truncate",
@@ -107,6 +124,12 @@ templates! {
     "sequence/rename",
     "sequence/restore",
     "sequence/state",
+    "sink/change",
+    "sink/create",
+    "sink/lose",
+    "sink/reads",
+    "sink/remove",
+    "sink/unread",
     "snap/group",
     "snap/queries_api",
     "snap/query",
@@ -121,83 +144,53 @@ templates! {
     "verify/detailed",
 }
 
-/// The templates that define one function of the framework each.
-pub const FUNCTIONS: &[&str] = &[
-    "group/capture_on",
-    "group/check",
-    "group/column_type",
-    "group/drift",
-    "group/drop",
-    "group/drop_api",
-    "group/force_drop_api",
-    "group/lock",
-    "group/partitions",
-    "group/protect",
-    "group/protect_api",
-    "group/refuse_drift",
-    "group/relations",
-    "group/reset",
-    "group/reset_api",
-    "group/start",
-    "group/start_api",
-    "group/stop",
-    "group/stop_api",
-    "group/suspect",
-    "group/unprotect_api",
-    "group/unwatched_files",
-    "history/purge",
-    "history/write",
-    "log/current_names",
-    "log/end",
-    "log/purge",
-    "log/release",
-    "log/table_name",
-    "log/to_truncate",
-    "log/uncapture",
-    "mark/delete",
-    "mark/name",
-    "mark/protect",
-    "mark/protect_api",
-    "mark/put",
-    "mark/rename",
-    "mark/resolve",
-    "mark/set",
-    "mark/unprotect_api",
-    "position/after",
-    "position/full_xid",
-    "position/now",
-    "position/precedes",
-    "registry/check_origin",
-    "registry/refuse",
-    "rollback/check",
-    "rollback/check_api",
-    "rollback/columns",
-    "rollback/constraints_mode",
-    "rollback/foreign_keys",
-    "rollback/forget",
-    "rollback/logged_api",
-    "rollback/loosen",
-    "rollback/order",
-    "rollback/plain_type",
-    "rollback/refusals",
-    "rollback/replica",
-    "rollback/run",
-    "rollback/source",
-    "rollback/stop_api",
-    "rollback/survey",
-    "rollback/table",
-    "rollback/tables",
-    "rollback/triggers_off",
-    "rollback/unlogged_api",
-    "sequence/note",
-    "sequence/restore",
-    "sequence/state",
-    "snap/group",
-    "snap/queries_api",
-    "snap/query",
-    "stat/detailed",
-    "stat/log",
-    "stat/window",
-    "verify/all",
-    "verify/detailed",
-];
+/// How a template begins a function of the framework. Those of a table (`log/function`) and of a binding
+/// (`action/function`) have a name of their own there instead.
+const DEFINES: &str = "\ncreate or replace function {{ schema | ident }}.";
+
+/// Returns the names of the templates that define one function of the framework each.
+pub(super) fn functions() -> impl Iterator<Item = &'static str> {
+    let of_framework = |(_, source): &&(&str, &str)| {
+        source
+            .split_once(DEFINES)
+            .is_some_and(|(_, name)| !name.starts_with("{{"))
+    };
+    TEMPLATES.iter().filter(of_framework).map(|(name, _)| *name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn the_list_is_the_folder() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates");
+        let mut there = BTreeSet::new();
+        for noun in std::fs::read_dir(folder).unwrap() {
+            let noun = noun.unwrap();
+            for verb in std::fs::read_dir(noun.path()).unwrap() {
+                let (noun, verb) = (noun.file_name(), verb.unwrap().file_name());
+                let verb = verb.to_str().unwrap().strip_suffix(".sql.j2").unwrap();
+                there.insert(format!("{}/{verb}", noun.to_str().unwrap()));
+            }
+        }
+        let listed: BTreeSet<String> = TEMPLATES.iter().map(|(name, _)| (*name).to_owned()).collect();
+        assert_eq!(listed, there);
+        assert_eq!(listed.len(), TEMPLATES.len(), "each once");
+    }
+
+    #[test]
+    fn every_function_is_of_the_framework_or_of_a_table() {
+        let all = TEMPLATES
+            .iter()
+            .filter(|(_, source)| source.contains("create or replace function"));
+        let others: Vec<&str> = all
+            .map(|(name, _)| *name)
+            .filter(|name| !functions().any(|own| own == *name))
+            .collect();
+        assert_eq!(others, ["action/function", "log/function"]);
+    }
+}

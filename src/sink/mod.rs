@@ -10,6 +10,7 @@ mod fault;
 mod file;
 #[cfg(feature = "kafka")]
 mod kafka;
+pub mod ldap;
 mod message;
 #[cfg(feature = "nats")]
 mod nats;
@@ -142,6 +143,7 @@ pub trait Opener: Send + Sync {
 /// All references that lead nowhere, with their places in the manifest.
 pub fn opener(sink: &manifest::Sink, environment: &Environment, source: &str) -> Result<Box<dyn Opener>> {
     match &sink.kind {
+        SinkKind::Ldap(settings) => ldap::opener(settings, environment),
         SinkKind::Postgres(database) => postgres::opener(&sink.name, database, environment, source),
         SinkKind::Webhook(settings) => webhook::opener(settings, environment),
         #[cfg(feature = "nats")]
@@ -149,6 +151,7 @@ pub fn opener(sink: &manifest::Sink, environment: &Environment, source: &str) ->
         #[cfg(feature = "kafka")]
         SinkKind::Kafka(settings) => kafka::opener(settings, environment),
         SinkKind::File(file) => file::opener(&sink.name, file, environment, source),
+        #[cfg(not(all(feature = "nats", feature = "kafka")))]
         kind => Err(crate::errors::Error::message(
             crate::errors::Kind::Failed,
             format!("this build cannot deliver to a sink of the kind `{}`", kind.word()),

@@ -6,8 +6,8 @@
 
 use std::error::Error as _;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::header::{HeaderMap, HeaderName, HeaderValue, NATS_MESSAGE_ID};
@@ -138,6 +138,8 @@ struct Lost {
     is_open: AtomicBool,
     is_lost: AtomicBool,
     happened: tokio::sync::Notify,
+    /// What the server said outside of an acknowledgement: a right that is missing, say.
+    said: Mutex<Option<String>>,
 }
 
 impl Lost {
@@ -169,9 +171,15 @@ impl Settings {
             .event_callback(move |event| {
                 let seen = seen.clone();
                 async move {
-                    if matches!(event, Event::Disconnected | Event::Closed) {
-                        seen.is_lost.store(true, Ordering::Release);
-                        seen.happened.notify_waiters();
+                    match event {
+                        Event::Disconnected | Event::Closed => {
+                            seen.is_lost.store(true, Ordering::Release);
+                            seen.happened.notify_waiters();
+                        }
+                        Event::ServerError(error) => {
+                            *seen.said.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+                        }
+                        _ => {}
                     }
                 }
             });
@@ -282,6 +290,22 @@ impl Connection {
         }
     }
 
+    /// Asks whether JetStream is there. Returns what is wrong, or nothing.
+    async fn jetstream(&self) -> Option<String> {
+        // (Not `query_account`, which cannot read the answers of older servers.)
+        let said = match self.context().client().request("$JS.API.INFO", "".into()).await {
+            Ok(answer) => {
+                let answer: serde_json::Value = serde_json::from_slice(&answer.payload).unwrap_or_default();
+                answer.get("error")?.get("description")?.as_str()?.to_owned()
+            }
+            Err(error) => error.to_string(),
+        };
+        let said = self.settings.secrets.hide(&said);
+        Some(format!(
+            "{said} (hint: `jetstream {{}}` in the server's configuration, and for the account)"
+        ))
+    }
+
     /// Says what is wrong with a message before it is on its way: afterwards, others of its key would overtake it.
     fn check(&self, message: &Message) -> Result<(), Fault> {
         check_subject(&message.address)?;
@@ -360,10 +384,15 @@ impl Connection {
             PublishErrorKind::StreamNotFound => Fault::down(
                 "no stream holds the message's subject (hint: add it to a stream, or name the stream as `stream` in the manifest)",
             ),
-            PublishErrorKind::TimedOut => Fault::down(format!(
-                "no acknowledgement within {} s",
-                self.settings.timeout.as_secs()
-            )),
+            PublishErrorKind::TimedOut => {
+                let said = self.lost.said.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let said = said.map(|said| format!("; the server says: {}", self.settings.secrets.hide(&said)));
+                Fault::down(format!(
+                    "no acknowledgement within {} s{}",
+                    self.settings.timeout.as_secs(),
+                    said.unwrap_or_default()
+                ))
+            }
             PublishErrorKind::BrokenPipe | PublishErrorKind::MaxAckPending => {
                 Fault::down("the connection to the NATS server is lost")
             }
@@ -406,13 +435,9 @@ impl Sink for Connection {
     fn probe(&mut self) -> Result<Vec<Finding>, Fault> {
         let good = |what: String| Finding { what, problem: None };
         let mut findings = vec![good("log in".to_owned())];
-        let asked = self.run(self.context().query_account());
         findings.push(Finding {
             what: "JetStream".to_owned(),
-            problem: asked.err().map(|error| {
-                let said = self.settings.secrets.hide(&error.to_string());
-                format!("it does not answer: {said} (hint: `jetstream: enabled` in the server's configuration, and for the account)")
-            }),
+            problem: self.run(self.jetstream()),
         });
         if let Some(info) = self.look()? {
             let (config, window) = (info.config, |seconds: u64| format!("{seconds} s"));

@@ -4,13 +4,20 @@
 //! cannot be started fails the tests, nothing is skipped. Its watchdog removes it when the binary ends.
 
 mod database;
+pub mod kafka;
 mod load;
+pub mod nats;
 mod program;
+pub mod receiver;
 mod redact;
+pub mod rows;
 pub mod sinks;
+pub mod slapd;
 pub mod story;
+mod worker;
 
 pub use self::database::{Database, database, owner, shared_cluster};
 pub use self::load::{Chance, scale, seed};
 pub use self::program::{Emaj, Run, emaj, emaj_alone};
 pub use self::redact::redact;
+pub use self::worker::{Worker, wait_for};

@@ -100,6 +100,11 @@ impl Emaj {
         .collect()
     }
 
+    /// Returns the command, for those who start it themselves.
+    pub(super) fn into_command(self) -> Command {
+        self.command
+    }
+
     /// Runs it to its end.
     pub fn run(self) -> Run {
         self.run_while(|_| ())

@@ -1,63 +1,186 @@
-//! What the tests of sinks need: a sink from a manifest's text, and deliveries for it.
+//! Sinks as a manifest would open them, and deliveries for them; the servers behind are beside this file.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::process::{Child, ChildStdin, Command, Stdio};
 
-use emaj::manifest::{self, Event, Manifest};
-use emaj::names::QualifiedName;
+use emaj::errors::Error;
 use emaj::pg::Environment;
-use emaj::sink::{Action, Delivery, Message, Offset, Opener, RowChange, opener};
+use emaj::sink::{Action, Delivery, Message, Offset, Opener, Outcome, Verdict, opener};
 
-/// Reads a manifest whose sink is called `there`.
-pub fn manifest_of(folder: &Path, text: &str) -> Manifest {
-    let path = folder.join("sink.yaml");
-    std::fs::write(&path, format!("version: 1\n{text}\n")).expect("a manifest in the test's folder");
-    manifest::load(&[path])
-        .unwrap_or_else(|error| panic!("{error}"))
-        .manifest
+/// Reads `settings`, the YAML of one sink on one line, and looks its references up in `variables`.
+pub fn try_sink(settings: &str, variables: &[(&str, &str)]) -> Result<Box<dyn Opener>, Error> {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("emaj.yaml");
+    let text = format!("version: 1\ngroups:\n  g: {{ tables: [public.t] }}\nsinks:\n  place: {settings}\n");
+    std::fs::write(&file, text).unwrap();
+    let loaded = emaj::manifest::load(&[file]).unwrap_or_else(|problems| panic!("{problems}"));
+    let environment = Environment {
+        variables: HashMap::from_iter(
+            variables
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+        ),
+        ..Environment::default()
+    };
+    opener(&loaded.manifest.sinks[0], &environment, "test")
 }
 
-/// Makes what opens the sink `there`, for the installation `here`.
-pub fn opener_of(folder: &Path, sink: &str, variables: &[(&str, &str)]) -> Box<dyn Opener> {
-    let manifest = manifest_of(folder, &format!("sinks: {{ there: {sink} }}"));
-    let mut environment = Environment::default();
-    for (name, value) in variables {
-        environment.variables.insert((*name).to_owned(), (*value).to_owned());
-    }
-    let sink = manifest.sink("there").expect("the sink");
-    opener(sink, &environment, "here").unwrap_or_else(|error| panic!("{error}"))
+pub fn sink(settings: &str, variables: &[(&str, &str)]) -> Box<dyn Opener> {
+    try_sink(settings, variables).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// A delivery with an offset of its own; `event` `None` is `emaj init`.
-pub fn delivery(offset: usize, event: Option<Event>, action: Action) -> Delivery {
+/// Returns a message with a CloudEvents body that holds its id.
+pub fn event(id: &str, address: &str, key: &str) -> Delivery {
+    let body =
+        serde_json::json!({ "specversion": "1.0", "id": id, "source": "/shop", "type": "t", "data": { "key": key } });
+    delivery(id, address, key, &body.to_string(), true)
+}
+
+/// Returns a message with a body of the manifest's own.
+pub fn plain(id: &str, address: &str, key: &str, body: &str) -> Delivery {
+    delivery(id, address, key, body, false)
+}
+
+fn delivery(id: &str, address: &str, key: &str, body: &str, is_cloud_event: bool) -> Delivery {
     Delivery {
-        id: format!("id-{offset}"),
-        binding: "bound".into(),
-        offset: Offset(format!("{offset:012}")),
-        time: "2026-01-02T03:04:05.000006Z".into(),
-        event,
-        action,
+        id: id.to_owned(),
+        binding: "b".into(),
+        offset: Offset(id.to_owned()),
+        time: "2026-01-01T00:00:00.000000Z".to_owned(),
+        event: None,
+        action: Action::Message(Message {
+            address: address.to_owned(),
+            key: key.to_owned(),
+            event_type: "t".to_owned(),
+            body: body.to_owned(),
+            is_cloud_event,
+            headers: Vec::new(),
+        }),
     }
 }
 
-/// A change of `public.<table>`, whose key is `id`.
-pub fn row(table: &str, delete: Option<&str>, upsert: Option<&str>) -> Action {
-    Action::Row(RowChange {
-        table: QualifiedName::new("public", table),
-        key: vec!["id".into()],
-        delete: delete.map(Arc::from),
-        upsert: upsert.map(Arc::from),
-    })
+/// Adds a header to a message.
+pub fn with_header(mut delivery: Delivery, name: &str, value: &str) -> Delivery {
+    let Action::Message(message) = &mut delivery.action else {
+        unreachable!()
+    };
+    message.headers.push((name.to_owned(), value.to_owned()));
+    delivery
 }
 
-/// A message with this body.
-pub fn message(body: &str) -> Action {
-    Action::Message(Message {
-        address: String::new(),
-        key: "k".into(),
-        event_type: "t".into(),
-        body: body.into(),
-        is_cloud_event: true,
-        headers: Vec::new(),
-    })
+/// Returns each outcome as a word, for comparing.
+pub fn words(outcomes: &[Outcome]) -> Vec<&'static str> {
+    let word = |outcome: &Outcome| match outcome {
+        Outcome::Written => "written",
+        Outcome::Unchanged => "unchanged",
+        Outcome::Failed(fault) => match fault.verdict {
+            Verdict::Later => "later",
+            Verdict::Never => "never",
+            Verdict::Down => "down",
+        },
+    };
+    outcomes.iter().map(word).collect()
+}
+
+/// Returns the reason of the last outcome, which is a failure.
+#[track_caller]
+pub fn reason(outcomes: &[Outcome]) -> String {
+    match outcomes.last() {
+        Some(Outcome::Failed(fault)) => fault.reason.clone(),
+        other => panic!("no failure at the end: {other:?}"),
+    }
+}
+
+/// Returns a port that is free now.
+pub fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0))
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
+/// A server as a child process, which ends with this value and also when the test is killed.
+#[derive(Debug)]
+pub struct Server {
+    shell: Child,
+    lifeline: Option<ChildStdin>,
+}
+
+impl Server {
+    /// Starts `command`; its output goes to standard output, which [`Server::output`] hands out.
+    ///
+    /// A shell stands between: it waits for the end of its input, which comes whatever becomes of this process.
+    pub fn start(package: &str, command: &[&str]) -> Server {
+        let is_there = Command::new("sh")
+            .args(["-c", "command -v \"$0\"", command[0]])
+            .output()
+            .unwrap();
+        assert!(
+            is_there.status.success(),
+            "the test needs `{}`: apt-get install --no-install-recommends {package} (or tools/provision.sh)",
+            command[0]
+        );
+        let script =
+            "\"$@\" 2>&1 </dev/null & server=$!; cat >/dev/null; kill -9 $server; wait $server 2>/dev/null; exit 0";
+        let mut shell = Command::new("sh")
+            .args(["-c", script, "sh"])
+            .args(command)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lifeline = shell.stdin.take();
+        Server { shell, lifeline }
+    }
+
+    /// Returns what the server says, until `is_ready` likes it; the rest is read and thrown away.
+    pub fn output(&mut self, is_ready: impl Fn(&str) -> bool) -> String {
+        let mut pipe = self.shell.stdout.take().expect("taken once");
+        let mut said = String::new();
+        let mut part = [0; 4096];
+        while !is_ready(&said) {
+            let length = pipe.read(&mut part).unwrap();
+            assert!(length > 0, "the server ended: {said}");
+            said += &String::from_utf8_lossy(&part[..length]);
+        }
+        std::thread::spawn(move || std::io::copy(&mut pipe, &mut std::io::sink()));
+        said
+    }
+
+    pub fn stop(&mut self) {
+        if let Some(mut lifeline) = self.lifeline.take() {
+            let _ = lifeline.flush();
+            drop(lifeline);
+            let _ = self.shell.wait();
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Returns a certificate for this machine and its key, as PEM; it is its own authority.
+pub fn certificate() -> (String, String) {
+    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let made = rcgen::generate_simple_self_signed(names).unwrap();
+    (made.cert.pem(), made.signing_key.serialize_pem())
+}
+
+/// Returns what a TLS server needs to show `certificate`.
+pub fn tls_server(certificate: &(String, String)) -> std::sync::Arc<rustls::ServerConfig> {
+    use rustls::pki_types::pem::PemObject as _;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    let chain = vec![CertificateDer::from_pem_slice(certificate.0.as_bytes()).unwrap()];
+    let key = PrivateKeyDer::from_pem_slice(certificate.1.as_bytes()).unwrap();
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap();
+    std::sync::Arc::new(config.with_no_client_auth().with_single_cert(chain, key).unwrap())
 }

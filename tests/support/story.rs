@@ -222,11 +222,13 @@ impl<'db> Story<'db> {
                select 'column ' || attrelid::regclass || ' ' || attname || ' ' || format_type(atttypid, atttypmod) || ' ' || attnotnull || attidentity::text || attgenerated::text
                  from pg_attribute where attnum > 0
                union all
-               select 'index ' || indrelid::regclass || ' ' || pg_get_indexdef(indexrelid) || indisvalid from pg_index
+               -- (Of this schema only: temporary ones of a session that ends may go meanwhile.)
+               select 'index ' || indrelid::regclass || ' ' || pg_get_indexdef(indexrelid) || indisvalid
+                 from pg_index where indrelid in (select oid from pg_class where relnamespace = '{0}'::regnamespace)
                union all
                select 'table ' || c.oid::regclass || ' ' || c.relkind::text || c.relpersistence::text || c.relrowsecurity || c.relforcerowsecurity || coalesce(c.relacl::text, '')
                  from pg_class c where relkind in ('r', 'p', 'S')) as d(x)
-              where split_part(x, ' ', 2) like '{}.%' order by x collate \"C\"",
+              where split_part(x, ' ', 2) like '{0}.%' order by x collate \"C\"",
             self.schema
         );
         let mut client = self.db.client();

@@ -2,10 +2,8 @@
 
 use std::process::ExitCode;
 
-use postgres_protocol::escape::escape_identifier;
-
-use super::{Several, named};
-use crate::commands::act::{Done, act, connect, tell};
+use super::{Several, call, named};
+use crate::commands::act::{Done, connect};
 use crate::commands::{Context, unknown_group};
 use crate::errors::{Error, Kind, Result};
 use crate::journal;
@@ -53,14 +51,12 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     } else {
         "emaj_drop_group"
     };
-    let sql = format!("select {}.{function}($1)", escape_identifier(&schema));
-    let doing = format!("drop {}", named(&groups));
-    let done = act(&mut session, &args.several.lock, &doing, &mut |transaction| {
-        let mut done = Vec::new();
-        for group in &groups {
-            let relations: i32 = transaction.query_one(&sql, &[group])?.get(0);
-            done.push(Done {
-                group: group.clone(),
+    args.several
+        .each_in(session, &schema, "drop", context, &|transaction, schema, group| {
+            let sql = call(schema, &format!("{function}($1)"));
+            let relations: i32 = transaction.query_one(&sql, &[&group])?.get(0);
+            Ok(Some(Done {
+                group: group.to_owned(),
                 done: "dropped",
                 mark: None,
                 count: Some(relations.into()),
@@ -68,10 +64,6 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
                     "dropped group `{group}`: {} not captured any more",
                     count(relations, "relation")
                 ),
-            });
-        }
-        Ok(done)
-    })?;
-    tell(&context.output, &done)?;
-    Ok(ExitCode::SUCCESS)
+            }))
+        })
 }

@@ -12,9 +12,13 @@ mod stop;
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use postgres::Transaction;
+use postgres_protocol::escape::escape_identifier;
 
+use super::act::{Done, act, connect, tell};
 use super::{Context, InstallationArgs, LockArgs};
 use crate::errors::Result;
+use crate::pg::Session;
 
 /// Shows groups of tables, starts and stops them. Which tables are in a group is the manifest's to say.
 #[derive(Debug, clap::Args)]
@@ -35,8 +39,8 @@ enum Verb {
     Stop(stop::Args),
     /// Empties the logs of stopped groups and forgets their marks
     Reset(Several),
-    /// Removes log rows that no mark and no retention needs
-    Purge(Several),
+    /// Removes log rows that no mark, no retention and no sink needs
+    Purge(purge::Args),
     /// Protects groups against rollbacks
     Protect(Several),
     /// Takes the protection of groups away
@@ -79,6 +83,39 @@ impl Several {
         groups.dedup();
         groups
     }
+
+    /// Connects, does `work` on each group in one transaction, and tells it; `verb` completes "failed to … group `a`". `work` is given
+    /// the installation's schema and the group's name.
+    fn each(&self, verb: &str, context: &Context, work: &Work<'_>) -> Result<ExitCode> {
+        let (session, schema) = connect(context, &self.installation)?;
+        self.each_in(session, &schema, verb, context, work)
+    }
+
+    fn each_in(
+        &self,
+        mut session: Session,
+        schema: &str,
+        verb: &str,
+        context: &Context,
+        work: &Work<'_>,
+    ) -> Result<ExitCode> {
+        let groups = self.sorted();
+        let doing = format!("{verb} {}", named(&groups));
+        let done = act(&mut session, &self.lock, &doing, &mut |transaction| {
+            let done = groups.iter().map(|group| work(transaction, schema, group));
+            done.filter_map(Result::transpose).collect::<Result<Vec<Done>>>()
+        })?;
+        tell(&context.output, &done)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// What is done to one group; none: there was nothing to do.
+type Work<'w> = dyn Fn(&mut Transaction<'_>, &str, &str) -> Result<Option<Done>> + 'w;
+
+/// Returns the call of a function of the installation.
+fn call(schema: &str, function: &str) -> String {
+    format!("select {}.{function}", escape_identifier(schema))
 }
 
 /// Returns the groups for a message: "group `a`", "groups `a`, `b`".

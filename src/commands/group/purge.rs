@@ -2,33 +2,88 @@
 
 use std::process::ExitCode;
 
-use postgres_protocol::escape::escape_identifier;
+use serde::Serialize;
 
-use super::{Several, named};
-use crate::commands::Context;
-use crate::commands::act::{Done, act, connect, tell};
+use crate::commands::act::connect;
+use crate::commands::{Context, InstallationArgs, unknown_group};
 use crate::errors::Result;
+use crate::journal;
+use crate::retention::{self, Purged};
 use crate::ui::words::count;
+use crate::ui::{Column, Format, Tabular};
 
-pub(super) fn run(args: &Several, context: &Context) -> Result<ExitCode> {
-    let groups = args.sorted();
+/// Removes log rows that no mark, no retention and no sink needs; log by log, each in a transaction of its own
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Groups [default: all]
+    #[arg(value_name = "GROUP")]
+    groups: Vec<String>,
+    #[command(flatten)]
+    installation: InstallationArgs,
+}
+
+pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let (mut session, schema) = connect(context, &args.installation)?;
-    let doing = format!("purge {}", named(&groups));
-    let sql = format!("select {}.emaj_purge_group($1)", escape_identifier(&schema));
-    let done = act(&mut session, &args.lock, &doing, &mut |transaction| {
-        let mut done = Vec::new();
-        for group in &groups {
-            let rows: i64 = transaction.query_one(&sql, &[group])?.get(0);
-            done.push(Done {
-                group: group.clone(),
-                done: "purged",
-                mark: None,
-                count: Some(rows),
-                sentence: format!("purged group `{group}`: {} removed", count(rows, "log row")),
-            });
-        }
-        Ok(done)
-    })?;
-    tell(&context.output, &done)?;
+    let known = journal::groups(&mut *session, &schema)?;
+    if let Some(unknown) = args
+        .groups
+        .iter()
+        .find(|name| known.iter().all(|group| group.group != **name))
+    {
+        return Err(unknown_group(unknown, &known));
+    }
+    let done = retention::round(&mut session, &schema, &args.groups)?;
+    if context.output.format() != Format::Table {
+        context.output.data(&Report(done))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for purged in &done {
+        context.output.say(sentence(purged));
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+fn sentence(purged: &Purged) -> String {
+    let mut text = format!(
+        "purged group `{}`: {} removed",
+        purged.group,
+        count(purged.rows.unsigned_abs(), "log row")
+    );
+    if purged.rotated > 0 {
+        text += &format!("; {} rotated", count(purged.rotated.unsigned_abs(), "log"));
+    }
+    if purged.later > 0 {
+        text += &format!(
+            "; {} in use, left for the next time",
+            count(purged.later.unsigned_abs(), "log")
+        );
+    }
+    text
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Report(Vec<Purged>);
+
+impl Tabular for Report {
+    fn columns(&self) -> Vec<Column> {
+        vec![
+            Column::left("group"),
+            Column::right("rows"),
+            Column::right("rotated"),
+            Column::right("later"),
+        ]
+    }
+
+    fn rows(&self) -> Vec<Vec<String>> {
+        let cells = |purged: &Purged| {
+            vec![
+                purged.group.clone(),
+                purged.rows.to_string(),
+                purged.rotated.to_string(),
+                purged.later.to_string(),
+            ]
+        };
+        self.0.iter().map(cells).collect()
+    }
 }

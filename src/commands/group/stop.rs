@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use postgres_protocol::escape::escape_identifier;
 
-use super::{Several, named};
+use super::{Several, call};
 use crate::commands::Context;
-use crate::commands::act::{Done, act, connect, tell};
+use crate::commands::act::Done;
 use crate::errors::Result;
 use crate::journal;
 
@@ -21,36 +21,28 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
-    let groups = args.several.sorted();
-    let (mut session, schema) = connect(context, &args.several.installation)?;
-    let doing = format!("stop {}", named(&groups));
-    let sql = format!("select {}.emaj_stop_group($1, $2)", escape_identifier(&schema));
-    let state = format!(
-        "select group_state from {}.emaj_group where group_name = $1",
-        escape_identifier(&schema)
-    );
-    let done = act(&mut session, &args.several.lock, &doing, &mut |transaction| {
-        let mut done = Vec::new();
-        for group in &groups {
+    args.several.each("stop", context, &|transaction, schema, group| {
+        let state = format!(
+            "select group_state from {}.emaj_group where group_name = $1",
+            escape_identifier(schema)
+        );
+        let before: Option<String> = transaction.query_opt(&state, &[&group])?.map(|row| row.get(0));
+        let sql = call(schema, "emaj_stop_group($1, $2)");
+        let relations: i32 = transaction.query_one(&sql, &[&group, &args.mark])?.get(0);
+        if before.as_deref() != Some("LOGGING") {
             // A group that is stopped already is told by a warning of the server.
-            let before: Option<String> = transaction.query_opt(&state, &[group])?.map(|row| row.get(0));
-            let relations: i32 = transaction.query_one(&sql, &[group, &args.mark])?.get(0);
-            if before.as_deref() == Some("LOGGING") {
-                let mark = journal::last_mark(transaction, &schema, group)?;
-                done.push(Done {
-                    group: group.clone(),
-                    done: "stopped",
-                    sentence: format!(
-                        "stopped group `{group}` with mark `{}`",
-                        mark.as_deref().unwrap_or_default()
-                    ),
-                    mark,
-                    count: Some(relations.into()),
-                });
-            }
+            return Ok(None);
         }
-        Ok(done)
-    })?;
-    tell(&context.output, &done)?;
-    Ok(ExitCode::SUCCESS)
+        let mark = journal::last_mark(transaction, schema, group)?;
+        Ok(Some(Done {
+            group: group.to_owned(),
+            done: "stopped",
+            sentence: format!(
+                "stopped group `{group}` with mark `{}`",
+                mark.as_deref().unwrap_or_default()
+            ),
+            mark,
+            count: Some(relations.into()),
+        }))
+    })
 }

@@ -111,7 +111,8 @@ impl Settings {
                 init_backoff: Duration::from_millis(50),
                 max_backoff: Duration::from_secs(1),
                 base: 3.0,
-                deadline: Some(self.timeout.min(Duration::from_secs(5))),
+                // Before the time is up, so that there is a reason to tell.
+                deadline: Some((self.timeout / 2).min(Duration::from_secs(5))),
             });
         if self.tls {
             builder = builder.tls_config(Arc::new(trust::client(self.ca_file.as_ref())?));
@@ -153,7 +154,7 @@ impl Settings {
             }
             other => {
                 let said = self.secrets.hide(&other.to_string());
-                let hint = if said.contains("SaslAuthenticationFailed") || said.contains("Sasl handshake failed") {
+                let hint = if said.contains("SaslAuthenticationFailed") {
                     " (hint: look at `user` and `password`)"
                 } else {
                     ""

@@ -1,0 +1,294 @@
+//! The steps for who may use emaj: the manifest's roles, what they may call and read, and what is taken back from those it names no more.
+//!
+//! What a manifest gave is in the registry (`emaj_role`), so that only that is taken back: a right that somebody else gave to a role of
+//! their own is left alone, and so are the roles of other manifests.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use minijinja::context;
+use minijinja::value::{Serde, Value};
+use serde::Serialize;
+
+use super::framework::REGISTRY;
+use super::plan::{Action, Phase, Plan, Step};
+use crate::catalog::Catalog;
+use crate::journal::{Grants, Journal, Right};
+use crate::manifest::Manifest;
+use crate::names::quote_ident;
+use crate::render::{Function, RenderError, Renderer};
+use crate::ui::words::count;
+
+/// Functions that the viewer may call.
+const VIEWER_FUNCTIONS: &[&str] = &[
+    "emaj_log_stat_group",
+    "emaj_detailed_log_stat_group",
+    "emaj_verify_all",
+    "emaj_detailed_verify_all",
+    "emaj_check_rollback_group",
+];
+
+/// What a plan gives to one role and takes from it.
+#[derive(Debug, Default, Serialize)]
+struct Change {
+    role: String,
+    grant: Set,
+    revoke: Set,
+}
+
+/// Rights as the template takes them: functions with their parameters.
+#[derive(Debug, Default, Serialize)]
+struct Set {
+    usage: bool,
+    functions: Vec<(String, String)>,
+    tables: Vec<String>,
+}
+
+impl Set {
+    fn is_empty(&self) -> bool {
+        !self.usage && self.functions.is_empty() && self.tables.is_empty()
+    }
+
+    fn of(grants: &Grants, functions: &[Function]) -> Self {
+        let ours = |function: &&Function| grants.functions.contains(&function.name);
+        let signature = |function: &Function| (function.name.clone(), function.arguments.clone());
+        Set {
+            usage: grants.usage,
+            functions: functions.iter().filter(ours).map(signature).collect(),
+            tables: grants.tables.iter().cloned().collect(),
+        }
+    }
+
+    fn said(&self) -> String {
+        format!(
+            "{}, {}",
+            count(self.functions.len(), "function"),
+            count(self.tables.len(), "table")
+        )
+    }
+}
+
+/// The manifest's roles that are there, or will be after the plan.
+fn named<'m>(manifest: &'m Manifest, catalog: &Catalog) -> Vec<(&'m str, Right)> {
+    let there = |role: &str| catalog.server.may_create_role || catalog.roles.iter().any(|known| known == role);
+    [
+        (&manifest.roles.admin, Right::Admin),
+        (&manifest.roles.viewer, Right::Viewer),
+    ]
+    .into_iter()
+    .filter_map(|(role, right)| Some((role.as_deref()?, right)))
+    .filter(|(role, _)| there(role))
+    .collect()
+}
+
+/// Returns every role that may read a new log: those of the manifest, and those of the others that share the installation.
+pub(super) fn readers<'m>(manifest: &'m Manifest, catalog: &Catalog, journal: Option<&'m Journal>) -> Vec<&'m str> {
+    let own = named(manifest, catalog).into_iter().map(|(role, _)| role);
+    let others = journal
+        .iter()
+        .flat_map(|journal| &journal.named)
+        .filter(|named| named.there && named.manifest != manifest.name)
+        .map(|named| named.role.as_str());
+    own.chain(others).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// Plans the roles and what they may do; a role that is missing and may not be created is said, not insisted on. `made` are the
+/// functions that the plan makes, which nobody has a right on then but, by default, everybody.
+pub(super) fn plan(
+    plan: &mut Plan,
+    manifest: &Manifest,
+    catalog: &Catalog,
+    journal: Option<&Journal>,
+    made: &BTreeSet<String>,
+    renderer: &Renderer,
+) -> Result<(), RenderError> {
+    let named = named(manifest, catalog);
+    for role in [&manifest.roles.admin, &manifest.roles.viewer].into_iter().flatten() {
+        if catalog.roles.contains(role) {
+            continue;
+        }
+        if named.iter().all(|(there, _)| there != role) {
+            plan.notes.push(format!(
+                "role `{role}` is not there and {} may not create roles: nobody but the owner can use emaj (`create role {}`, then install again)",
+                quote_ident(&catalog.server.role),
+                quote_ident(role),
+            ));
+            continue;
+        }
+        plan.push(Step::new(
+            Phase::Functions,
+            Action::Create,
+            format!("role {}", quote_ident(role)),
+            "the manifest names it and it is not there; nobody can log in as it",
+            renderer.render("registry/role", context! { role })?,
+        ));
+    }
+    privileges(plan, &manifest.name, &named, journal, made, renderer)
+}
+
+/// Plans the difference between the rights there are and those that the roles `named` by `manifest`, and those of all other manifests,
+/// are to have.
+pub(super) fn privileges(
+    plan: &mut Plan,
+    manifest: &str,
+    named: &[(&str, Right)],
+    journal: Option<&Journal>,
+    made: &BTreeSet<String>,
+    renderer: &Renderer,
+) -> Result<(), RenderError> {
+    let functions = renderer.functions()?;
+    let recorded: Vec<(&str, Right, bool)> = journal
+        .iter()
+        .flat_map(|journal| &journal.named)
+        .filter(|named| named.manifest == manifest)
+        .map(|named| (named.role.as_str(), named.right, named.there))
+        .collect();
+    let tables = tables(journal);
+    let mut wanted: BTreeMap<&str, Grants> = BTreeMap::new();
+    for (role, _, _) in recorded.iter().filter(|(_, _, there)| *there) {
+        wanted.entry(role).or_default();
+    }
+    let others = journal.iter().flat_map(|journal| &journal.named);
+    let others = others
+        .filter(|other| other.manifest != manifest && other.there)
+        .map(|other| (other.role.as_str(), other.right));
+    for (role, right) in named.iter().copied().chain(others) {
+        let grants = wanted.entry(role).or_default();
+        grants.usage = true;
+        grants.tables.extend(tables.iter().cloned());
+        let may = functions.iter().map(|function| &function.name);
+        grants
+            .functions
+            .extend(may.filter(|name| may_call(right, name)).cloned());
+    }
+    let there = |role: &str| {
+        let mut grants = journal.and_then(|journal| journal.grants.get(role)).cloned();
+        if let Some(grants) = &mut grants {
+            grants.functions.retain(|name| !made.contains(name));
+        }
+        grants.unwrap_or_default()
+    };
+    let changes: Vec<Change> = wanted
+        .iter()
+        .map(|(role, wanted)| {
+            let there = there(role);
+            Change {
+                role: (*role).to_owned(),
+                grant: Set::of(&wanted.without(&there), &functions),
+                revoke: Set::of(&there.within(&tables).without(wanted), &functions),
+            }
+        })
+        .filter(|change| !change.grant.is_empty() || !change.revoke.is_empty())
+        .collect();
+    let mut open = there("public").functions;
+    open.extend(made.iter().cloned());
+    let open = Grants {
+        functions: open,
+        ..Grants::default()
+    };
+    let close = Set::of(&open, &functions).functions;
+    let declared: Vec<_> = named
+        .iter()
+        .filter(|(role, right)| !recorded.iter().any(|known| (known.0, known.1) == (*role, *right)))
+        .collect();
+    let forgotten: Vec<_> = recorded
+        .iter()
+        .filter(|(role, right, _)| !named.contains(&(*role, *right)))
+        .collect();
+    if changes.is_empty() && close.is_empty() && declared.is_empty() && forgotten.is_empty() {
+        return Ok(());
+    }
+    let closes = !close.is_empty();
+    let entries = |roles: Vec<(&str, Right)>| {
+        let entry = |(role, right): (&str, Right)| context! { role, right => right.name() };
+        roles.into_iter().map(entry).collect::<Vec<Value>>()
+    };
+    let sql = renderer.render_value(
+        "registry/grant",
+        context! {
+            manifest, close, changes => Value::from(Serde(&changes)),
+            declared => entries(declared.iter().map(|known| (known.0, known.1)).collect()),
+            forgotten => entries(forgotten.iter().map(|known| (known.0, known.1)).collect()),
+        },
+    )?;
+    let step = if journal.is_none() {
+        let roles: Vec<&str> = wanted.keys().copied().collect();
+        let because = if roles.is_empty() {
+            "closed to everybody but the owner".to_owned()
+        } else {
+            format!("for {}; closed to everybody else", roles.join(", "))
+        };
+        Step::new(Phase::Functions, Action::Change, "privileges", because, sql)
+    } else {
+        let because = because(named, &recorded, &changes, closes);
+        Step::new(Phase::Functions, Action::Change, "privileges", because, sql).effect(effect(&changes))
+    };
+    plan.push(step);
+    Ok(())
+}
+
+/// The registry's tables, and every log that is there; a log to come is granted when it is made.
+fn tables(journal: Option<&Journal>) -> BTreeSet<String> {
+    let there = |journal: &Journal, log: &String| journal.tables.contains_key(log);
+    let logs = journal
+        .iter()
+        .flat_map(|journal| journal.logs.iter().filter(|log| there(journal, log)).cloned());
+    REGISTRY.iter().map(|table| (*table).to_owned()).chain(logs).collect()
+}
+
+fn may_call(right: Right, function: &str) -> bool {
+    match right {
+        // A snap on the server writes files there: that right is not emaj's to give.
+        Right::Admin => function.starts_with("emaj_") && function != "emaj_snap_group",
+        Right::Viewer => VIEWER_FUNCTIONS.contains(&function),
+    }
+}
+
+fn because(named: &[(&str, Right)], recorded: &[(&str, Right, bool)], changes: &[Change], closes: bool) -> String {
+    let rights_of = |known: Vec<(&str, Right)>, role: &str| -> Vec<&'static str> {
+        let own = known.into_iter().filter(|(other, _)| *other == role);
+        own.map(|(_, right)| right.name()).collect()
+    };
+    let roles: BTreeSet<&str> = named
+        .iter()
+        .map(|known| known.0)
+        .chain(recorded.iter().map(|known| known.0))
+        .chain(changes.iter().map(|change| change.role.as_str()))
+        .collect();
+    let mut reasons = Vec::new();
+    for role in roles {
+        let now = rights_of(named.to_vec(), role);
+        let before = rights_of(recorded.iter().map(|known| (known.0, known.1)).collect(), role);
+        let changes = changes.iter().any(|change| change.role == role);
+        let role = quote_ident(role);
+        match (before.as_slice(), now.as_slice()) {
+            ([], []) => reasons.push(format!("{role} lacks rights that another manifest gives it")),
+            (_, []) => reasons.push(format!("{role} is not named any more")),
+            ([], now) => reasons.push(format!("{role} is {} now", now.join(" and "))),
+            (before, now) if before != now => reasons.push(format!(
+                "{role} is {} now and was {}",
+                now.join(" and "),
+                before.join(" and ")
+            )),
+            _ if changes => reasons.push(format!("{role} has not the rights it should have")),
+            _ => {}
+        }
+    }
+    if closes {
+        reasons.push("functions are closed to everybody else".to_owned());
+    }
+    reasons.join("; ")
+}
+
+fn effect(changes: &[Change]) -> String {
+    let mut effects = Vec::new();
+    for change in changes {
+        let role = quote_ident(&change.role);
+        if !change.grant.is_empty() {
+            effects.push(format!("grants to {role}: {}", change.grant.said()));
+        }
+        if !change.revoke.is_empty() {
+            effects.push(format!("revokes from {role}: {}", change.revoke.said()));
+        }
+    }
+    effects.join("; ")
+}

@@ -1,0 +1,114 @@
+//! Sinks and bindings as they are installed, and what would be lost if one of them went: for a plan.
+//!
+//! `sinks` reads the same rows for the workers, with cursors.
+
+use std::collections::BTreeMap;
+
+use postgres::GenericClient;
+
+use crate::errors::Result;
+use crate::names::QualifiedName;
+
+/// So many undelivered changes are counted; of more it is only said that there are more.
+pub const COUNTED: i64 = 10_000;
+
+/// A sink that a manifest has installed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InstalledSink {
+    pub manifest: String,
+    pub kind: String,
+    /// Text of an interval.
+    pub max_lag: Option<String>,
+}
+
+/// A binding that a manifest has installed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InstalledBinding {
+    pub manifest: String,
+    /// None: it is done inside the transaction.
+    pub sink: Option<String>,
+    pub oid: u32,
+    pub table: QualifiedName,
+    pub kind: String,
+    pub fingerprint: String,
+    /// Its function in the schema, when it is done inside the transaction.
+    pub action: Option<String>,
+    /// Log rows that its sink has not read, up to [`COUNTED`].
+    pub unread: i64,
+    /// Changes that its sink did not take, set aside.
+    pub failures: i64,
+}
+
+type Installed = (BTreeMap<String, InstalledSink>, BTreeMap<String, InstalledBinding>);
+
+/// Reads them all. `s` is the quoted schema.
+pub(super) fn read(client: &mut impl GenericClient, s: &str) -> Result<Installed> {
+    let sinks = client.query(
+        &format!("select sink_name, sink_manifest, sink_kind, sink_max_lag::text from {s}.emaj_sink"),
+        &[],
+    )?;
+    let sinks = sinks.iter().map(|row| {
+        let sink = InstalledSink {
+            manifest: row.get(1),
+            kind: row.get(2),
+            max_lag: row.get(3),
+        };
+        (row.get(0), sink)
+    });
+    let rows = client.query(
+        &format!(
+            "select bind_name, bind_manifest, bind_sink, bind_oid, bind_schema, bind_table, bind_kind, bind_fingerprint, bind_action,
+                    (select count(*) from {s}.emaj_failure where fail_binding = bind_name)
+               from {s}.emaj_binding"
+        ),
+        &[],
+    )?;
+    let mut bindings: BTreeMap<String, InstalledBinding> = rows
+        .iter()
+        .map(|row| {
+            let binding = InstalledBinding {
+                manifest: row.get(1),
+                sink: row.get(2),
+                oid: row.get(3),
+                table: QualifiedName {
+                    schema: row.get(4),
+                    name: row.get(5),
+                },
+                kind: row.get(6),
+                fingerprint: row.get(7),
+                action: row.get(8),
+                unread: 0,
+                failures: row.get(9),
+            };
+            (row.get(0), binding)
+        })
+        .collect();
+    for (name, log, condition) in unread_logs(client, s)? {
+        if let Some(binding) = bindings.get_mut(&name) {
+            let counted = client.query_one(
+                &format!(
+                    "select count(*) from (select from {log} as l where {condition} and l.emaj_tuple <> '' limit {COUNTED}) as counted"
+                ),
+                &[],
+            )?;
+            binding.unread = COUNTED.min(binding.unread + counted.get::<_, i64>(0));
+        }
+    }
+    Ok((sinks.collect(), bindings))
+}
+
+/// Returns, for each binding to a sink, the logs of its table, and the condition that a row `l` there has not been read.
+fn unread_logs(client: &mut impl GenericClient, s: &str) -> Result<Vec<(String, String, String)>> {
+    let rows = client.query(
+        &format!(
+            "select bind_name, log::text, format('(%s) and (%s)', {s}._after(sink_from), {s}._after(bind_since))
+               from {s}.emaj_binding
+               join {s}.emaj_sink on sink_name = bind_sink
+               join {s}.emaj_relation on rel_oid = bind_oid and rel_log is not null
+              cross join lateral pg_catalog.to_regclass($1::text || '.' || pg_catalog.quote_ident(rel_log)) as log
+              where sink_state <> 'LOST' and log is not null"
+        ),
+        &[&s],
+    )?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect())
+}

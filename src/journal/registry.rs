@@ -1,0 +1,132 @@
+//! Whether the registry in a database is the one that this version of emaj knows: its tables and columns against those of its template.
+//!
+//! There is no way yet from the registry of one version to that of another, so a strange one is refused before it is read.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use postgres::GenericClient;
+use postgres_protocol::escape::escape_identifier;
+
+use crate::errors::{Error, Kind, Result};
+use crate::render::Renderer;
+
+/// Refuses a registry with other tables or columns than this version makes.
+///
+/// # Errors
+/// [`Kind::Refused`] with what differs, and what to do.
+pub(super) fn check(client: &mut impl GenericClient, schema: &str, renderer: &Renderer) -> Result<()> {
+    // (Whatever is in the schema's name, it is not read as SQL here.)
+    let sql = renderer.render("registry/tables", ())?;
+    let wanted = columns_of(&sql.replace(&escape_identifier(schema), "emaj"));
+    let names: Vec<&str> = wanted.keys().map(String::as_str).collect();
+    let mut there: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for row in &client.query(
+        "select c.relname::text, a.attname::text
+           from pg_catalog.pg_class c
+           join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+           join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+          where n.nspname = $1 and c.relname = any ($2::text[]) and c.relkind = 'r'",
+        &[&schema, &names],
+    )? {
+        there.entry(row.get(0)).or_default().insert(row.get(1));
+    }
+    let differences = differences(&wanted, &there);
+    if differences.is_empty() {
+        return Ok(());
+    }
+    // Only what every version has is asked for.
+    let version: Option<String> = client
+        .query_opt(
+            &format!(
+                "select to_jsonb(i) ->> 'install_version' from {}.emaj_install i limit 1",
+                escape_identifier(schema)
+            ),
+            &[],
+        )?
+        .and_then(|row| row.get(0));
+    let (version, own) = (version.unwrap_or_else(|| "?".to_owned()), env!("CARGO_PKG_VERSION"));
+    Err(Error::message(
+        Kind::Refused,
+        format!(
+            "the registry in schema `{schema}` was made by another emaj ({version}; this is {own}): {}",
+            differences.join(", ")
+        ),
+    )
+    .hint(
+        "there is no upgrade of a registry yet: go on with the emaj that made it, or take it out with that one (`emaj uninstall --all --yes`; logs and marks are lost) and install anew with this one",
+    ))
+}
+
+fn differences(wanted: &BTreeMap<String, BTreeSet<String>>, there: &BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
+    let mut all = Vec::new();
+    for (table, columns) in wanted {
+        let Some(found) = there.get(table) else {
+            all.push(format!("table {table} is missing"));
+            continue;
+        };
+        let missing = columns.difference(found);
+        all.extend(missing.map(|column| format!("column {table}.{column} is missing")));
+        let strange = found.difference(columns);
+        all.extend(strange.map(|column| format!("column {table}.{column} is unknown")));
+    }
+    all
+}
+
+/// Reads tables and columns off the rendered template: one column a line, constraints of the table begin with a word of SQL.
+fn columns_of(sql: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let mut tables = BTreeMap::new();
+    let statements = sql.split("\ncreate table ").skip(1);
+    for statement in statements {
+        let mut lines = statement.lines();
+        let name = lines
+            .next()
+            .and_then(|line| line.strip_suffix(" ("))
+            .unwrap_or_default();
+        let name = name.rsplit('.').next().unwrap_or_default();
+        let columns = lines
+            .take_while(|line| !line.starts_with(')'))
+            .filter_map(|line| line.split_whitespace().next())
+            .filter(|word| !["primary", "unique", "check", "foreign", "constraint", "--"].contains(word));
+        tables.insert(name.to_owned(), columns.map(str::to_owned).collect());
+    }
+    tables
+}
+
+/// Returns the registry's tables, as the template makes them.
+#[cfg(test)]
+pub(crate) fn tables() -> Vec<String> {
+    let sql = Renderer::new("emaj").unwrap().render("registry/tables", ()).unwrap();
+    columns_of(&sql).into_keys().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_read_off_the_template() {
+        let sql = Renderer::new("o.\"dd").unwrap().render("registry/tables", ()).unwrap();
+        let tables = columns_of(&sql);
+        assert_eq!(sql.matches("create table").count(), tables.len());
+        let expected = ["role_manifest", "role_name", "role_right"].map(str::to_owned);
+        assert_eq!(tables["emaj_role"], BTreeSet::from(expected));
+        assert!(tables.values().all(|columns| !columns.is_empty()));
+    }
+
+    #[test]
+    fn every_difference_is_told() {
+        let of = |columns: &[&str]| {
+            columns
+                .iter()
+                .map(|column| (*column).to_owned())
+                .collect::<BTreeSet<_>>()
+        };
+        let wanted = BTreeMap::from([("a".to_owned(), of(&["x", "y"])), ("b".to_owned(), of(&["z"]))]);
+        let there = BTreeMap::from([("a".to_owned(), of(&["x", "new"]))]);
+        assert_eq!(
+            differences(&wanted, &there),
+            ["column a.y is missing", "column a.new is unknown", "table b is missing"]
+        );
+        assert!(differences(&wanted, &wanted).is_empty());
+    }
+}

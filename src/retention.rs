@@ -1,0 +1,94 @@
+//! A round of retention: takes out of the logs what no mark, no retention and no sink needs, and old history.
+//!
+//! Each log in a transaction of its own, so that no lock lasts longer than for one of them; a round that is cut off has done its logs
+//! up to there, and the next one goes on. What is needed and how a log is emptied is decided in the database (`log/needed`,
+//! `log/purge_logs`). Called by `commands/group/purge`; a worker calls it from time to time.
+
+use std::collections::BTreeMap;
+
+use postgres::IsolationLevel;
+use postgres_protocol::escape::escape_identifier;
+use serde::Serialize;
+
+use crate::errors::Result;
+use crate::pg::{Interrupt, Session, classify};
+
+/// What a round did to the logs of one group.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Purged {
+    pub group: String,
+    /// Log rows that are gone.
+    pub rows: i64,
+    /// Logs that are written to another part from now on, so that a later round can empty this one.
+    pub rotated: i64,
+    /// Logs that hold what could go, but are in use: a later round finds them again.
+    pub later: i64,
+}
+
+/// Carries out one round for `groups` (all that there are, when none is named), and returns a line for each group.
+///
+/// Waits for nobody longer than half a second at a log; no writer waits longer than a log takes to be emptied.
+///
+/// # Errors
+/// Whatever the server answers; a Ctrl-C. The logs that were dealt with before stay so.
+pub fn round(session: &mut Session, schema: &str, groups: &[String]) -> Result<Vec<Purged>> {
+    let s = escape_identifier(schema);
+    let interrupt = Interrupt::listen(session)?;
+    let failed = |error| {
+        interrupt
+            .check()
+            .err()
+            .unwrap_or_else(|| classify(error, "purge the logs"))
+    };
+    let rows = session
+        .query(
+            &format!(
+                "select g.group_name, r.rel_id
+                   from {s}.emaj_group g
+                   left join {s}.emaj_relation r
+                     on r.rel_group = g.group_name
+                    and (select pg_relation_size(l.oid)
+                                + coalesce((select sum(pg_relation_size(inhrelid)) from pg_catalog.pg_inherits where inhparent = l.oid), 0)
+                           from (select to_regclass($2::text || '.' || quote_ident(r.rel_log))::oid as oid) as l) > 0
+                  where g.group_name = any ($1) or cardinality($1::text[]) = 0
+                  order by g.group_name, r.rel_priority, r.rel_oid, r.rel_id"
+            ),
+            &[&groups, &s],
+        )
+        .map_err(failed)?;
+    let mut done: BTreeMap<String, Purged> = BTreeMap::new();
+    for row in &rows {
+        let group: String = row.get(0);
+        let purged = done.entry(group.clone()).or_insert_with(|| Purged {
+            group,
+            ..Purged::default()
+        });
+        if let Some(relation) = row.get::<_, Option<i64>>(1) {
+            interrupt.check()?;
+            purge(session, &s, relation, purged).map_err(failed)?;
+        }
+    }
+    session
+        .execute(&format!("select {s}.emaj_purge_history()"), &[])
+        .map_err(failed)?;
+    Ok(done.into_values().collect())
+}
+
+fn purge(session: &mut Session, s: &str, relation: i64, purged: &mut Purged) -> Result<(), postgres::Error> {
+    let mut transaction = session
+        .build_transaction()
+        .isolation_level(IsolationLevel::ReadCommitted)
+        .start()?;
+    let row = transaction.query_opt(
+        &format!("select purge_rows, purge_rotated, purge_later from {s}.emaj_purge_table($1)"),
+        &[&relation],
+    )?;
+    transaction.commit()?;
+    // None: the relation went meanwhile.
+    if let Some(row) = row {
+        purged.rows += row.get::<_, i64>(0);
+        purged.rotated += i64::from(row.get::<_, bool>(1));
+        purged.later += i64::from(row.get::<_, bool>(2));
+    }
+    Ok(())
+}

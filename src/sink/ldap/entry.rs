@@ -1,0 +1,369 @@
+//! An entry comes, changes, or goes: read, compare, write only the difference.
+//!
+//! A new entry is added without looking first, because it is seldom there. A changed one is read, and what differs is written: so what
+//! somebody else broke is mended, and what is so already is left alone. Whatever is found, the end is the same: that is what
+//! makes it safe to do it twice.
+
+use super::super::fault::{self, Fault};
+use super::super::{Action, Delivery, Entry, EntryChange};
+use super::change::{Change, Kind, Values};
+use super::diff::{Care, Wanted, difference, union};
+use super::directory::{Directory, Found, Trouble};
+use super::dn::{BadDn, Dn, Rdn};
+use super::schema::{Rule, Schema};
+use super::work::Work;
+use crate::manifest::Mode;
+
+/// How often it is looked again when somebody else is changing the entry meanwhile.
+const TRIES: usize = 5;
+
+/// Brings an entry where it is to be; `place` is the delivery's in its batch. Returns whether something was written.
+pub(super) async fn carry_out<D: Directory>(
+    work: &Work<'_, D>,
+    change: &EntryChange,
+    batch: &[Delivery],
+    place: usize,
+) -> Result<bool, Fault> {
+    match (&change.old, &change.new) {
+        (None, None) => Ok(false),
+        (None, Some(new)) => create(work, &Aim::new(work.schema, new, None)?).await,
+        (Some(old), None) => {
+            let is_taken = Dn::parse(&old.dn).is_ok_and(|dn| work.taken.borrow_mut().remove(&dn.normal()));
+            Ok(!is_taken && remove(work, &old.dn).await?)
+        }
+        (Some(old), Some(new)) => {
+            let aim = Aim::new(work.schema, new, Some(old))?;
+            let from = Dn::parse(&old.dn).map_err(|error| bad_dn(&old.dn, error))?;
+            if from.normal() != aim.normal {
+                rename(work, &aim, old, &from, batch, place).await
+            } else if values_of(&from) != values_of(&aim.dn) {
+                respell(work, &aim, old).await
+            } else {
+                converge(work, &aim).await
+            }
+        }
+    }
+}
+
+/// An entry as it is to be.
+struct Aim<'a> {
+    entry: &'a Entry,
+    dn: Dn,
+    normal: String,
+    attributes: Vec<Wanted>,
+}
+
+impl<'a> Aim<'a> {
+    fn new(schema: &Schema, entry: &'a Entry, old: Option<&Entry>) -> Result<Aim<'a>, Fault> {
+        let dn = Dn::parse(&entry.dn).map_err(|error| bad_dn(&entry.dn, error))?;
+        let Some(rdn) = dn.0.first() else {
+            return Err(Fault::never("the name of the entry is empty"));
+        };
+        Ok(Aim {
+            attributes: attributes(schema, entry, old, rdn),
+            normal: dn.normal(),
+            entry,
+            dn,
+        })
+    }
+
+    fn dn(&self) -> &str {
+        &self.entry.dn
+    }
+
+    /// Returns what an entry that is new is made of.
+    fn content(&self, care: Care) -> Vec<(String, Values)> {
+        let values = |wanted: &Wanted| {
+            let rule = match care {
+                Care::Plain => wanted.rule,
+                Care::Whole => Rule::Folded,
+            };
+            (wanted.name.clone(), union([&wanted.values, &wanted.naming], rule))
+        };
+        let all = self.attributes.iter().map(values);
+        all.filter(|(_, values)| !values.is_empty()).collect()
+    }
+}
+
+/// Lists what each attribute is to be: object classes are only added to, and the values of the entry's own name are always among them.
+fn attributes(schema: &Schema, entry: &Entry, old: Option<&Entry>, rdn: &Rdn) -> Vec<Wanted> {
+    let mut list: Vec<Wanted> = Vec::new();
+    let mut put = |name: &str, mode: Mode, values: Values, ours: Values, naming: Values| {
+        let key = schema.name(name);
+        match list.iter_mut().find(|wanted| wanted.key == key) {
+            Some(wanted) => {
+                wanted.values.extend(values);
+                wanted.ours.extend(ours);
+                wanted.naming.extend(naming);
+            }
+            None => list.push(Wanted {
+                name: name.to_owned(),
+                rule: schema.rule(name),
+                key,
+                mode,
+                values,
+                ours,
+                naming,
+            }),
+        }
+    };
+    let none = Values::new;
+    if !entry.object_classes.is_empty() {
+        put("objectClass", Mode::Merge, bytes(&entry.object_classes), none(), none());
+    }
+    for attribute in &entry.attributes {
+        put(
+            &attribute.name,
+            attribute.mode,
+            bytes(&attribute.values),
+            none(),
+            none(),
+        );
+    }
+    for attribute in old.map(|old| old.attributes.as_slice()).unwrap_or_default() {
+        put(&attribute.name, Mode::Merge, none(), bytes(&attribute.values), none());
+    }
+    let old_rdn = old.and_then(|old| Dn::parse(&old.dn).ok()?.0.into_iter().next());
+    for part in old_rdn.map(|rdn| rdn.parts).unwrap_or_default() {
+        put(&part.name, Mode::Merge, none(), vec![part.value], none());
+    }
+    for part in &rdn.parts {
+        put(&part.name, Mode::Merge, none(), none(), vec![part.value.clone()]);
+    }
+    list
+}
+
+/// Adds an entry that is thought to be new.
+async fn create<D: Directory>(work: &Work<'_, D>, aim: &Aim<'_>) -> Result<bool, Fault> {
+    match add(work, aim).await {
+        Ok(()) => Ok(true),
+        Err(trouble) if trouble.code() == Some(fault::ENTRY_ALREADY_EXISTS) => converge(work, aim).await,
+        Err(trouble) => Err(trouble.into_fault(aim.dn())),
+    }
+}
+
+async fn add<D: Directory>(work: &Work<'_, D>, aim: &Aim<'_>) -> Result<(), Trouble> {
+    let change = |care| Change::new(aim.dn(), Kind::Add(aim.content(care)));
+    match work.directory.write(&change(Care::Plain)).await {
+        // Two of our values are one to the server.
+        Err(trouble) if trouble.code() == Some(fault::ATTRIBUTE_OR_VALUE_EXISTS) => {
+            work.directory.write(&change(Care::Whole)).await
+        }
+        result => result,
+    }
+}
+
+/// Reads the entry and writes what differs; adds it when it is not there.
+async fn converge<D: Directory>(work: &Work<'_, D>, aim: &Aim<'_>) -> Result<bool, Fault> {
+    let names: Vec<String> = aim.attributes.iter().map(|wanted| wanted.name.clone()).collect();
+    let mut care = Care::Plain;
+    for _ in 0..TRIES {
+        let found = work.directory.read(aim.dn(), &names).await;
+        let result = match found.map_err(|trouble| trouble.into_fault(aim.dn()))? {
+            None => add(work, aim).await,
+            Some(found) => {
+                let mods = changes(&aim.attributes, &found, care);
+                if mods.is_empty() {
+                    return Ok(false);
+                }
+                work.directory.write(&Change::new(aim.dn(), Kind::Modify(mods))).await
+            }
+        };
+        match result {
+            Ok(()) => return Ok(true),
+            Err(trouble) => match trouble.code() {
+                Some(fault::ENTRY_ALREADY_EXISTS) => {}
+                // It went meanwhile, or the one above is missing: an addition tells.
+                Some(fault::NO_SUCH_OBJECT) if care == Care::Plain => match create_missing(work, aim).await? {
+                    Some(written) => return Ok(written),
+                    None => continue,
+                },
+                Some(code) if work.is_other_mind(code) && care == Care::Plain => care = Care::Whole,
+                _ => return Err(trouble.into_fault(aim.dn())),
+            },
+        }
+    }
+    Err(Fault::later(format!(
+        "{}: somebody else is changing it at the same time",
+        aim.dn()
+    )))
+}
+
+/// Adds an entry that has just gone; `None`: it has just come again.
+async fn create_missing<D: Directory>(work: &Work<'_, D>, aim: &Aim<'_>) -> Result<Option<bool>, Fault> {
+    match add(work, aim).await {
+        Ok(()) => Ok(Some(true)),
+        Err(trouble) if trouble.code() == Some(fault::ENTRY_ALREADY_EXISTS) => Ok(None),
+        Err(trouble) => Err(trouble.into_fault(aim.dn())),
+    }
+}
+
+fn changes(attributes: &[Wanted], found: &Found, care: Care) -> Vec<super::change::Mod> {
+    let of = |wanted: &Wanted| difference(wanted, found.values(&wanted.key), care);
+    attributes.iter().flat_map(of).collect()
+}
+
+/// Takes an entry away.
+async fn remove<D: Directory>(work: &Work<'_, D>, dn: &str) -> Result<bool, Fault> {
+    match work.directory.write(&Change::new(dn, Kind::Delete)).await {
+        Ok(()) => Ok(true),
+        Err(trouble) if trouble.code() == Some(fault::NO_SUCH_OBJECT) => Ok(false),
+        Err(trouble) => Err(trouble.into_fault(dn)),
+    }
+}
+
+/// Gives an entry its new name, then what else differs.
+async fn rename<D: Directory>(
+    work: &Work<'_, D>,
+    aim: &Aim<'_>,
+    old: &Entry,
+    from: &Dn,
+    batch: &[Delivery],
+    place: usize,
+) -> Result<bool, Fault> {
+    let moves = Moves { batch, place };
+    let from_normal = from.normal();
+    // What has the old name now is another row's: see below.
+    if work.taken.borrow_mut().remove(&from_normal) {
+        return match add(work, aim).await {
+            Ok(()) => Ok(true),
+            Err(trouble) if trouble.code() == Some(fault::ENTRY_ALREADY_EXISTS) => take_over(work, aim, moves).await,
+            Err(trouble) => Err(trouble.into_fault(aim.dn())),
+        };
+    }
+    match work.directory.write(&renaming(work.schema, aim, old, from)).await {
+        Ok(()) => converge(work, aim).await.map(|_| true),
+        // It has the new name already, or was never there, or there is no entry above.
+        Err(trouble) if trouble.code() == Some(fault::NO_SUCH_OBJECT) => converge(work, aim).await,
+        // Both names are in use. This entry becomes what its name's new row makes of it; the other one goes, unless it is wanted too.
+        Err(trouble) if trouble.code() == Some(fault::ENTRY_ALREADY_EXISTS) => {
+            let written = take_over(work, aim, moves).await?;
+            let is_wanted = moves.comes_later(&from_normal) || moves.was_given(&from_normal, old);
+            Ok((!is_wanted && remove(work, &old.dn).await?) || written)
+        }
+        Err(trouble) => Err(trouble.into_fault(&old.dn)),
+    }
+}
+
+/// Makes an entry that another row has, or had, this row's.
+async fn take_over<D: Directory>(work: &Work<'_, D>, aim: &Aim<'_>, moves: Moves<'_>) -> Result<bool, Fault> {
+    if moves.leaves_later(&aim.normal, aim.entry) {
+        work.taken.borrow_mut().insert(aim.normal.clone());
+    }
+    converge(work, aim).await
+}
+
+fn renaming(schema: &Schema, aim: &Aim<'_>, old: &Entry, from: &Dn) -> Change {
+    let parent = |dn: &Dn| dn.normal_line().get(1).cloned().unwrap_or_default();
+    let names = |name: &str| {
+        let key = schema.name(name);
+        aim.attributes.iter().find(move |wanted| wanted.key == key)
+    };
+    // The old name's value goes, unless the manifest says what becomes of that attribute: a required one must never be without value.
+    let stays = from.0.first().is_some_and(|rdn| {
+        rdn.parts.iter().any(|part| match names(&part.name) {
+            Some(wanted) if wanted.naming.is_empty() => !wanted.values.is_empty(),
+            Some(wanted) => wanted
+                .values
+                .iter()
+                .any(|value| wanted.rule.equal(value) == wanted.rule.equal(&part.value)),
+            None => false,
+        })
+    });
+    Change::new(
+        &old.dn,
+        Kind::Rename {
+            rdn: aim.dn.0[0].text.clone(),
+            delete_old: !stays,
+            superior: (parent(from) != parent(&aim.dn)).then(|| aim.dn.parent()),
+        },
+    )
+}
+
+/// Writes a name in another way that is the same name to the server (`Bob`, `bob`), then what else differs.
+async fn respell<D: Directory>(work: &Work<'_, D>, aim: &Aim<'_>, old: &Entry) -> Result<bool, Fault> {
+    let found = work.directory.read(aim.dn(), &["1.1".to_owned()]).await;
+    let found = found.map_err(|trouble| trouble.into_fault(aim.dn()))?;
+    let is_so = |found: &Found| Dn::parse(&found.dn).is_ok_and(|dn| values_of(&dn) == values_of(&aim.dn));
+    if found.as_ref().is_none_or(is_so) {
+        return converge(work, aim).await;
+    }
+    let kind = Kind::Rename {
+        rdn: aim.dn.0[0].text.clone(),
+        // Old and new value are one to the server: deleting the old one would take both.
+        delete_old: false,
+        superior: None,
+    };
+    match work.directory.write(&Change::new(&old.dn, kind)).await {
+        Ok(()) => converge(work, aim).await.map(|_| true),
+        Err(Trouble::Fault(fault)) => Err(fault),
+        // A server that will not: the attribute says how it is written.
+        Err(Trouble::Refused { .. }) => converge(work, aim).await,
+    }
+}
+
+/// Returns the values of the entry's own component, byte by byte.
+fn values_of(dn: &Dn) -> Vec<&[u8]> {
+    let parts = dn.0.first().map(|rdn| rdn.parts.as_slice()).unwrap_or_default();
+    parts.iter().map(|part| part.value.as_slice()).collect()
+}
+
+pub(super) fn bytes(values: &[String]) -> Values {
+    values.iter().map(|value| value.clone().into_bytes()).collect()
+}
+
+fn bad_dn(dn: &str, error: BadDn) -> Fault {
+    Fault::never(format!("{dn}: {error}"))
+}
+
+/// What the batch says about the names of entries.
+#[derive(Clone, Copy)]
+struct Moves<'a> {
+    batch: &'a [Delivery],
+    place: usize,
+}
+
+impl<'a> Moves<'a> {
+    /// Lists the later changes of entries, with the old and the new name.
+    fn later(self) -> impl Iterator<Item = (&'a EntryChange, Option<String>, Option<String>)> {
+        let later = self.batch.iter().skip(self.place + 1);
+        later.filter_map(|delivery| {
+            let Action::Entry(change) = &delivery.action else {
+                return None;
+            };
+            let normal = |entry: &Option<Entry>| Some(Dn::parse(&entry.as_ref()?.dn).ok()?.normal());
+            Some((change, normal(&change.old), normal(&change.new)))
+        })
+    }
+
+    /// Tells whether another row gives this name up later. A row that was what `entry` is to be, is the same one.
+    fn leaves_later(self, name: &str, entry: &'a Entry) -> bool {
+        let mut entry = entry;
+        for (change, old, new) in self.later().filter(|(_, old, _)| old.as_deref() == Some(name)) {
+            match (&change.old, &change.new) {
+                (Some(was), Some(becomes)) if was == entry && old == new => entry = becomes,
+                (Some(was), _) if old != new => return was != entry,
+                _ => {}
+            }
+        }
+        false
+    }
+
+    /// Tells whether an earlier delivery gave this name to another row than the one that was `entry`.
+    fn was_given(self, name: &str, entry: &Entry) -> bool {
+        let earlier = self.batch[..self.place].iter().rev();
+        let mut given = earlier.filter_map(|delivery| match &delivery.action {
+            Action::Entry(change) => change.new.as_ref(),
+            _ => None,
+        });
+        given
+            .find(|new| Dn::parse(&new.dn).is_ok_and(|dn| dn.normal() == name))
+            .is_some_and(|new| new != entry)
+    }
+
+    /// Tells whether a later delivery gives this name to an entry.
+    fn comes_later(self, name: &str) -> bool {
+        self.later()
+            .any(|(_, old, new)| old != new && new.as_deref() == Some(name))
+    }
+}

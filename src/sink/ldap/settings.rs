@@ -1,0 +1,198 @@
+//! The settings of an LDAP sink with their references looked up: where to, how to log in, whom to believe.
+//!
+//! Files of certificates are read once, here; a bad one is an error of the manifest, not an outage.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
+use secrecy::SecretString;
+use url::Url;
+
+use crate::errors::{Error, Kind, Result};
+use crate::manifest::{Diagnostic, Diagnostics, Env, LdapSink, Place, Text};
+use crate::pg::Environment;
+
+/// Everything that opening a connection needs.
+pub(super) struct Settings {
+    pub(super) url: Url,
+    pub(super) starttls: bool,
+    pub(super) login: Login,
+    /// `None`: no TLS.
+    pub(super) tls: Option<Arc<ClientConfig>>,
+    pub(super) connections: usize,
+    pub(super) timeout: Duration,
+    pub(super) page_size: u32,
+}
+
+/// As whom.
+pub(super) enum Login {
+    Anonymous,
+    Simple {
+        dn: String,
+        password: SecretString,
+    },
+    /// By certificate or socket.
+    External,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("url", &self.describe())
+            .field("connections", &self.connections)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Settings {
+    /// Looks up what `sink` refers to. Errors with all references that lead nowhere, and with files that cannot be used.
+    pub(super) fn resolve(sink: &LdapSink, environment: &Environment) -> Result<Settings> {
+        let look_up = |name: &str| environment.get(name).map(str::to_owned);
+        let env: Env<'_> = &look_up;
+        let mut problems = Vec::new();
+        let mut text = |text: &Text| text.resolve(env).map_err(|wrong| problems.extend(wrong.0)).ok();
+        let url = text(&sink.url);
+        let bind_dn = sink.bind_dn.as_ref().map(&mut text);
+        let files = [&sink.ca_file, &sink.cert_file, &sink.key_file].map(|file| file.as_ref().and_then(&mut text));
+        let password = sink
+            .password
+            .as_ref()
+            .map(|password| password.resolve(env).map_err(|wrong| problems.extend(wrong.0)).ok());
+        if !problems.is_empty() {
+            return Err(Error::new(Kind::Manifest, Diagnostics(problems)));
+        }
+        let url = url.unwrap_or_default();
+        let place = sink.url.place();
+        let url = read_url(&url).map_err(|problem| wrong(place, format!("`url` cannot be used: {problem}")))?;
+        let login = match (sink.sasl_external, bind_dn.flatten(), password.flatten()) {
+            (true, ..) => Login::External,
+            (false, Some(dn), Some(password)) => Login::Simple { dn, password },
+            (false, ..) => Login::Anonymous,
+        };
+        let wants_tls = url.scheme() == "ldaps" || (url.scheme() == "ldap" && sink.starttls);
+        let [ca, cert, key] = files;
+        let path = |text: Option<String>, from: &Option<Text>| Some(beside(from.as_ref()?.place(), &text?));
+        let (ca, cert, key) = (
+            path(ca, &sink.ca_file),
+            path(cert, &sink.cert_file),
+            path(key, &sink.key_file),
+        );
+        let tls = match wants_tls {
+            true => {
+                Some(tls(ca.as_deref(), cert.as_deref().zip(key.as_deref())).map_err(|problem| wrong(place, problem))?)
+            }
+            false => None,
+        };
+        Ok(Settings {
+            starttls: sink.starttls && url.scheme() == "ldap",
+            url,
+            login,
+            tls,
+            connections: sink.connections as usize,
+            timeout: Duration::from_secs(sink.timeout.into()),
+            page_size: sink.page_size,
+        })
+    }
+
+    /// Returns where this leads, without secrets.
+    pub(super) fn describe(&self) -> String {
+        let host = self.url.host_str().unwrap_or_default();
+        let host = percent_decoded(host);
+        match self.url.port() {
+            Some(port) => format!("{}://{host}:{port}", self.url.scheme()),
+            None => format!("{}://{host}", self.url.scheme()),
+        }
+    }
+}
+
+fn wrong(place: &Place, problem: String) -> Error {
+    Error::new(Kind::Manifest, Diagnostics(vec![Diagnostic::error(place, problem)]))
+}
+
+fn read_url(text: &str) -> std::result::Result<Url, String> {
+    // The text itself is not shown: somebody may have put a password into it.
+    let url = Url::parse(text).map_err(|error| error.to_string())?;
+    match url.scheme() {
+        "ldap" | "ldaps" | "ldapi" => {}
+        other => return Err(format!("found the scheme `{other}`, expected ldap, ldaps or ldapi")),
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("it holds a user or a password; these are `bind_dn` and `password`".to_owned());
+    }
+    if url.host_str().unwrap_or_default().is_empty() {
+        return Err(match url.scheme() {
+            "ldapi" => "it names no socket; write its path with %2F for /, `ldapi://%2Frun%2Fslapd%2Fldapi`".to_owned(),
+            _ => "it names no server".to_owned(),
+        });
+    }
+    Ok(url)
+}
+
+/// A path counts from the folder of the manifest.
+fn beside(place: &Place, path: &str) -> PathBuf {
+    place.file().parent().map(PathBuf::from).unwrap_or_default().join(path)
+}
+
+pub(super) fn percent_decoded(text: &str) -> String {
+    let (mut bytes, mut rest) = (Vec::new(), text.as_bytes());
+    while let [first, tail @ ..] = rest {
+        let code = tail.get(..2).filter(|_| *first == b'%');
+        let byte = code.and_then(|code| u8::from_str_radix(std::str::from_utf8(code).ok()?, 16).ok());
+        bytes.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { &tail[2..] } else { tail };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn tls(ca: Option<&Path>, client: Option<(&Path, &Path)>) -> std::result::Result<Arc<ClientConfig>, String> {
+    let mut roots = RootCertStore::empty();
+    match ca {
+        Some(file) => {
+            for certificate in certificates(file)? {
+                roots
+                    .add(certificate)
+                    .map_err(|error| format!("`ca_file` {}: {error}", file.display()))?;
+            }
+        }
+        None => {
+            let found = rustls_native_certs::load_native_certs();
+            let (usable, _) = roots.add_parsable_certificates(found.certs);
+            if usable == 0 {
+                return Err("the system has no root certificates; name the authority's in `ca_file`".to_owned());
+            }
+        }
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots);
+    let config = match client {
+        None => config.with_no_client_auth(),
+        Some((cert, key)) => {
+            let private = PrivateKeyDer::from_pem_file(key)
+                .map_err(|error| format!("`key_file` {} cannot be read: {error}", key.display()))?;
+            config
+                .with_client_auth_cert(certificates(cert)?, private)
+                .map_err(|error| format!("`cert_file` {} cannot be used: {error}", cert.display()))?
+        }
+    };
+    Ok(Arc::new(config))
+}
+
+fn certificates(file: &Path) -> std::result::Result<Vec<CertificateDer<'static>>, String> {
+    let unreadable = |error: rustls::pki_types::pem::Error| format!("{} cannot be read: {error}", file.display());
+    let found: Vec<_> = CertificateDer::pem_file_iter(file)
+        .map_err(unreadable)?
+        .collect::<std::result::Result<_, _>>()
+        .map_err(unreadable)?;
+    match found.is_empty() {
+        true => Err(format!("{} holds no certificate in PEM form", file.display())),
+        false => Ok(found),
+    }
+}

@@ -1,0 +1,140 @@
+//! Into a file: which changes arrive, in which order, how often.
+
+use serde_json::{Value, json};
+
+use super::{drain, install};
+use crate::support::{Database, database, emaj};
+
+const MANIFEST: &str = "
+version: 1
+roles: { admin: null, viewer: null }
+sinks:
+  lines: { file: { path: out.ndjson } }
+bindings:
+  people: { table: public.person, to: lines, message: {} }
+";
+
+fn lines(db: &Database) -> Vec<Value> {
+    let text = std::fs::read_to_string(db.dir().join("out.ndjson")).unwrap_or_default();
+    text.lines()
+        .map(|line| serde_json::from_str(line).expect("a line is JSON"))
+        .collect()
+}
+
+/// Event, row and old row of each line.
+fn data(db: &Database) -> Vec<Value> {
+    lines(db)
+        .iter()
+        .map(|line| json!([line["data"]["event"], line["data"]["row"], line["data"]["old"]]))
+        .collect()
+}
+
+#[test]
+fn changes_arrive_once_and_in_order() {
+    let db = database();
+    db.psql("create table person (id int primary key, name text); insert into person values (1, 'Ann')");
+    install(&db, MANIFEST);
+    drain(&db).run().ok();
+    assert_eq!(data(&db), [] as [Value; 0], "rows that were there before are init's");
+
+    db.psql("insert into person values (2, 'Bob')");
+    db.psql("update person set name = 'Rob' where id = 2");
+    db.psql("update person set name = name; delete from person where id = 1");
+    drain(&db).run().ok();
+    let expected = [
+        json!(["insert", {"id": 2, "name": "Bob"}, null]),
+        json!(["update", {"id": 2, "name": "Rob"}, {"id": 2, "name": "Bob"}]),
+        json!(["delete", null, {"id": 1, "name": "Ann"}]),
+    ];
+    assert_eq!(data(&db), expected);
+    drain(&db).run().ok();
+    assert_eq!(data(&db), expected, "a second run delivers nothing");
+    let ids: Vec<String> = lines(&db).iter().map(|line| line["id"].to_string()).collect();
+    assert_eq!(
+        ids.len(),
+        ids.iter().collect::<std::collections::HashSet<_>>().len(),
+        "{ids:?}"
+    );
+}
+
+#[test]
+fn what_a_transaction_took_back_is_never_seen() {
+    let db = database();
+    db.psql("create table person (id int primary key, name text)");
+    install(&db, MANIFEST);
+    db.psql("begin; insert into person values (1, 'never'); rollback");
+    db.psql(
+        "begin; insert into person values (2, 'kept'); savepoint s; update person set name = 'never' where id = 2;
+         insert into person values (3, 'never'); rollback to s; insert into person values (4, 'a'); update person set name = 'b' where id = 4; commit",
+    );
+    let mut late = db.client();
+    let mut late = late.transaction().unwrap();
+    late.batch_execute("insert into person values (5, 'late')").unwrap();
+    db.psql("insert into person values (6, 'early')");
+    drain(&db).run().ok();
+    late.batch_execute("insert into person values (7, 'late')").unwrap();
+    late.commit().unwrap();
+    drain(&db).run().ok();
+    let names: Vec<Value> = data(&db).iter().map(|line| line[1]["name"].clone()).collect();
+    assert_eq!(
+        names,
+        [json!("kept"), json!("b"), json!("early"), json!("late"), json!("late")]
+    );
+}
+
+#[test]
+fn changed_keys_truncates_and_rollbacks_arrive_too() {
+    let db = database();
+    db.psql("create table person (id int primary key deferrable, name text)");
+    install(
+        &db,
+        &MANIFEST.replace("sinks:", "groups: { g: { tables: [public.person] } }\nsinks:"),
+    );
+    db.psql("insert into person values (1, 'a'), (2, 'b')");
+    emaj(&db).args(["mark", "set", "g", "here"]).run().ok();
+    db.psql("update person set id = 3 - id");
+    db.psql("update person set id = 9 where id = 1");
+    db.psql("truncate person");
+    drain(&db).run().ok();
+    let all = data(&db);
+    assert_eq!(all.len(), 7, "{all:#?}");
+    assert_eq!(
+        all[4],
+        json!(["update", {"id": 9, "name": "b"}, {"id": 1, "name": "b"}])
+    );
+    assert_eq!([&all[5][0], &all[6][0]], ["delete", "delete"]);
+
+    emaj(&db).args(["rollback", "g", "here", "--yes"]).run().ok();
+    drain(&db).run().ok();
+    let mut back: Vec<Value> = data(&db)[7..].iter().map(|line| line[1].clone()).collect();
+    back.sort_by_key(|row| row["id"].as_i64());
+    assert_eq!(back, [json!({"id": 1, "name": "a"}), json!({"id": 2, "name": "b"})]);
+
+    db.psql("delete from person where id = 1");
+    emaj(&db)
+        .args(["rollback", "g", "here", "--yes", "--unlogged"])
+        .run()
+        .ok();
+    drain(&db).run().ok();
+    let last: Vec<Value> = data(&db)[9..].iter().map(|line| line[0].clone()).collect();
+    assert_eq!(
+        last,
+        ["delete", "insert"],
+        "an unlogged rollback of a bound table is delivered as well"
+    );
+}
+
+#[test]
+fn init_sends_the_rows_that_were_there() {
+    let db = database();
+    db.psql("create table person (id int primary key, name text); insert into person select n, 'p' || n from generate_series(1, 12345) as n");
+    install(&db, MANIFEST);
+    db.psql("update person set name = 'changed' where id = 12345");
+    emaj(&db).args(["init", "emaj.yaml"]).run().ok();
+    drain(&db).run().ok();
+    let all = data(&db);
+    let inits = all.iter().filter(|line| line[0] == "init").count();
+    assert_eq!((all.len(), inits), (12346, 12345));
+    let last = all.iter().rfind(|line| line[1]["id"] == 12345).unwrap();
+    assert_eq!(last[1]["name"], "changed");
+}

@@ -1,0 +1,167 @@
+//! Ways in: plain, StartTLS, LDAPS, the socket, certificates; and what keeps one out.
+
+use emaj::sink::{Fault, Sink, Verdict};
+
+use super::hand::{connect, entry, insert, letters, opener, person, person_dn, plain, try_opener};
+use crate::support::slapd::{ACCOUNT, PASSWORD, slapd};
+
+fn refused(settings: &str) -> Fault {
+    match opener(settings).open() {
+        Ok(_) => panic!("expected a refusal: {settings}"),
+        Err(fault) => fault,
+    }
+}
+
+fn writes(mut sink: Box<dyn Sink>, uid: &str) {
+    assert_eq!(letters(&mut *sink, &[insert(&person(uid, &[]))]), "w");
+}
+
+#[test]
+fn every_way_in() {
+    let slapd = slapd();
+    let login = format!("bind_dn: \"{ACCOUNT}\", password: \"${{env:LDAP_PASSWORD}}\"");
+    let ca = format!("ca_file: {}", slapd.file("ca.crt").display());
+    let certificate = format!(
+        "cert_file: {}, key_file: {}, sasl: external",
+        slapd.file("client.crt").display(),
+        slapd.file("client.key").display()
+    );
+    let (url, tls_url, socket_url) = (slapd.url(), slapd.tls_url(), slapd.socket_url());
+    for (uid, settings) in [
+        ("plain", format!("url: \"{url}\", {login}")),
+        ("starttls", format!("url: \"{url}\", starttls: true, {ca}, {login}")),
+        ("ldaps", format!("url: \"{tls_url}\", {ca}, {login}")),
+        ("certificate", format!("url: \"{tls_url}\", {ca}, {certificate}")),
+        (
+            "starttls-certificate",
+            format!("url: \"{url}\", starttls: true, {ca}, {certificate}"),
+        ),
+        ("socket", format!("url: \"{socket_url}\", sasl: external")),
+    ] {
+        let mut sink = opener(&settings)
+            .open()
+            .unwrap_or_else(|fault| panic!("{uid}: {fault}"));
+        let findings = sink.probe().unwrap();
+        let found = |part: &str| {
+            findings
+                .iter()
+                .any(|one| one.problem.is_none() && one.what.contains(part))
+        };
+        let encryption = match uid {
+            "plain" | "socket" => "encryption: none",
+            "ldaps" | "certificate" => "encryption: TLS",
+            _ => "encryption: StartTLS",
+        };
+        assert!(
+            found(encryption) && found(&format!("the directory says dn:{ACCOUNT}")),
+            "{uid}: {findings:?}"
+        );
+        assert!(
+            found("read `dc=example,dc=org`") && found("list in pages") && found("write: not tried"),
+            "{findings:?}"
+        );
+        writes(sink, uid);
+        assert!(slapd.entry(&person_dn(uid)).is_some());
+    }
+    assert!(slapd.log().contains("TLS established"), "slapd too says so");
+}
+
+#[test]
+fn what_keeps_one_out_is_said_and_the_secret_is_not() {
+    let slapd = slapd();
+    let ca = |name: &str| format!("ca_file: {}", slapd.file(name).display());
+    let login = format!("bind_dn: \"{ACCOUNT}\", password: \"${{env:LDAP_PASSWORD}}\"");
+    let (url, tls_url) = (slapd.url(), slapd.tls_url());
+    for (settings, expected) in [
+        (
+            format!("url: \"{url}\", bind_dn: \"{ACCOUNT}\", password: canary-wrong"),
+            "invalidCredentials (49)",
+        ),
+        (
+            format!("url: \"{url}\", bind_dn: \"cn=nobody,dc=x\", password: canary-wrong"),
+            "invalidCredentials (49)",
+        ),
+        (
+            format!("url: \"{tls_url}\", {}, {login}", ca("other.crt")),
+            "certificate",
+        ),
+        (
+            format!("url: \"{url}\", starttls: true, {}, {login}", ca("other.crt")),
+            "certificate",
+        ),
+        // An address that is not in the certificate.
+        (
+            format!(
+                "url: \"{}\", {}, {login}",
+                tls_url.replace("localhost", "127.0.0.2"),
+                ca("ca.crt")
+            ),
+            "cannot connect",
+        ),
+        (format!("url: \"ldap://127.0.0.1:9\", {login}"), "cannot connect"),
+        (
+            format!("url: \"ldap://no-such-host.invalid\", {login}"),
+            "cannot connect",
+        ),
+        (
+            "url: \"ldapi://%2Fno%2Fsuch%2Fsocket\", sasl: external".to_owned(),
+            "cannot connect",
+        ),
+        (format!("url: \"{url}\", sasl: external"), "SASL EXTERNAL was refused"),
+    ] {
+        let fault = refused(&settings);
+        assert_eq!(fault.verdict, Verdict::Down, "{settings}: {fault}");
+        assert!(fault.reason.contains(expected), "{settings}: {fault}");
+        assert!(!format!("{fault:?} {fault}").contains("canary"), "{fault:?}");
+    }
+    let opener = opener(&plain(&slapd));
+    assert_eq!(opener.describe(), slapd.url());
+    assert_eq!(opener.lanes(), 4);
+}
+
+#[test]
+fn settings_that_lead_nowhere_are_errors_of_the_manifest() {
+    let said = |settings: &str| match try_opener(settings) {
+        Ok(_) => panic!("expected an error: {settings}"),
+        Err(error) => {
+            assert_eq!(error.exit_code(), 65);
+            error.to_string()
+        }
+    };
+    assert!(said("url: \"ldap://x\", bind_dn: a, password: \"${env:NO_SUCH}\"").contains("`NO_SUCH` is not set"));
+    assert!(said("url: \"ldapi:///socket\"").contains("names no socket"));
+    assert!(said("url: \"ldap://me:canary@host\"").contains("it holds a user or a password"));
+    assert!(!said("url: \"ldap://me:canary@host\"").contains("canary"));
+    assert!(said("url: \"ldaps://x\", ca_file: /no/such/file").contains("/no/such/file cannot be read"));
+    // What the manifest refers to and cannot be used is said with its place.
+    assert!(said("url: \"ldaps://x\", ca_file: /no/such/file").contains("/tmp/manifest.yaml:2:"));
+}
+
+#[test]
+fn the_secret_is_nowhere_to_be_seen() {
+    let slapd = slapd();
+    let mut sink = connect(&slapd);
+    // A server that repeats what it is told would tell it in a fault.
+    let secret = entry(
+        "cn=x,ou=groups,dc=example,dc=org",
+        &["nothing"],
+        &[("userPassword", &[PASSWORD])],
+    );
+    let outcomes = sink.deliver(&[insert(&secret)]);
+    assert!(!format!("{outcomes:?}").contains(PASSWORD), "{outcomes:?}");
+    assert!(!format!("{:?}", sink.probe().unwrap()).contains(PASSWORD));
+    assert!(!opener(&plain(&slapd)).describe().contains(PASSWORD));
+}
+
+#[test]
+fn nobody_in_particular() {
+    let slapd = slapd();
+    let mut sink = opener(&format!("url: \"{}\"", slapd.url())).open().unwrap();
+    let findings = sink.probe().unwrap();
+    assert!(
+        findings.iter().any(|one| one.what.contains("nobody (anonymous)")),
+        "{findings:?}"
+    );
+    // The rights may be given while it waits.
+    assert_eq!(letters(&mut *sink, &[insert(&person("bob", &[]))]), "d");
+}

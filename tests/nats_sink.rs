@@ -1,0 +1,393 @@
+//! NATS against a real server: what the stream holds afterwards, also after the same again, a refusal, a server gone and back.
+
+use std::time::{Duration, Instant};
+
+use emaj::sink::{Action, Delivery, Opener};
+use serde_json::json;
+
+use crate::support::nats::Nats;
+use crate::support::sinks::{certificate, event, plain, reason, sink, with_header, words};
+
+fn bus(nats: &Nats, more: &str) -> Box<dyn Opener> {
+    sink(
+        &format!("{{ nats: {{ url: \"{}\", timeout: 5{more} }} }}", nats.url()),
+        &[],
+    )
+}
+
+fn events(range: std::ops::Range<usize>) -> Vec<Delivery> {
+    range
+        .map(|at| event(&format!("e{at}"), &format!("shop.k{}", at % 7), &format!("k{}", at % 7)))
+        .collect()
+}
+
+#[test]
+fn messages_arrive_in_order_and_the_same_again_is_recognised() {
+    let nats = Nats::start();
+    nats.stream("SHOP", &["shop.>"], json!({}));
+    let opener = bus(&nats, ", stream: SHOP");
+    assert_eq!(
+        (opener.lanes(), opener.describe()),
+        (1, format!("NATS at 127.0.0.1:{}", nats.port))
+    );
+    let mut sink = opener.open().unwrap();
+    let mut batch = events(0..500);
+    batch.push(with_header(
+        plain("own", "shop.own", "own", "h\u{e9}llo"),
+        "X-Name",
+        "Ren\u{e9}e: a",
+    ));
+    assert_eq!(words(&sink.deliver(&batch)), ["written"; 501]);
+    // Again, as after a crash: by the same connection, and by another one.
+    assert_eq!(words(&sink.deliver(&batch[490..])), ["unchanged"; 11]);
+    assert_eq!(
+        words(&opener.open().unwrap().deliver(&events(498..502))),
+        ["unchanged", "unchanged", "written", "written"]
+    );
+    let held = nats.messages("SHOP");
+    assert_eq!(held.len(), 503);
+    for (at, (subject, headers, body)) in held[..500].iter().enumerate() {
+        assert_eq!(*subject, format!("shop.k{}", at % 7));
+        assert!(headers.contains(&format!("Nats-Msg-Id: e{at}\r\n")), "{headers}");
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(body).unwrap()["id"],
+            format!("e{at}")
+        );
+    }
+    let (subject, headers, body) = &held[500];
+    assert_eq!((subject.as_str(), body.as_str()), ("shop.own", "h\u{e9}llo"));
+    assert!(
+        headers.contains("X-Name: Ren\u{e9}e: a\r\n") && headers.contains("Content-Type: text/plain"),
+        "{headers}"
+    );
+}
+
+#[test]
+fn what_the_stream_does_not_take_is_set_aside_and_the_others_go_on() {
+    let nats = Nats::start();
+    nats.stream("SHOP", &["shop.*.x", "shop.k.*.b"], json!({ "max_msg_size": 2000 }));
+    let mut sink = bus(&nats, ", stream: SHOP").open().unwrap();
+    let batch = [
+        event("e1", "shop.1.x", "1"),
+        event("e2", "other.1.x", "2"),
+        event("e3", "shop.1.x", "2"),
+        plain("e4", "shop.k.a.b", "4", &"x".repeat(3000)),
+        plain("e5", "shop.k.a.b", "5", &"x".repeat(2 << 20)),
+        event("e6", "shop.1.x.y", "6"),
+        event("e7", "shop.k.7.b", "7"),
+    ];
+    let outcomes = sink.deliver(&batch);
+    assert_eq!(
+        words(&outcomes),
+        ["written", "never", "later", "never", "never", "never", "written"]
+    );
+    assert!(
+        reason(&outcomes[..2]).contains("it holds shop.*.x, shop.k.*.b"),
+        "{}",
+        reason(&outcomes[..2])
+    );
+    assert!(
+        reason(&outcomes[..4]).contains("2000 bytes"),
+        "{}",
+        reason(&outcomes[..4])
+    );
+    assert_eq!(nats.count("SHOP"), 2);
+    // Without a stream in the manifest, the server and its stream say so.
+    let mut sink = bus(&nats, "").open().unwrap();
+    let outcomes = sink.deliver(&[batch[3].clone(), batch[4].clone(), event("e8", "shop.8.x", "8")]);
+    assert_eq!(words(&outcomes), ["never", "never", "written"]);
+    assert!(reason(&outcomes[..1]).contains("10054"), "{}", reason(&outcomes[..1]));
+    assert!(
+        reason(&outcomes[..2]).contains("max_payload"),
+        "{}",
+        reason(&outcomes[..2])
+    );
+    // A header that breaks its line would be another one, `Nats-Rollup` say.
+    for (name, value) in [
+        ("x", "a\r\nNats-Rollup: all"),
+        ("x", "a\nb"),
+        ("Nats-Msg-Id", "e1"),
+        ("nats-rollup", "all"),
+        ("a b", "c"),
+    ] {
+        let hostile = with_header(event("e9", "shop.9.x", "9"), name, value);
+        assert_eq!(words(&sink.deliver(&[hostile])), ["never"], "{name}");
+    }
+    for subject in [
+        "shop.*.x",
+        "shop.>",
+        "shop..x",
+        "",
+        "shop.a b.x",
+        "$JS.API.STREAM.PURGE.SHOP",
+        "a\r\nPUB b 0\r\n",
+    ] {
+        assert_eq!(
+            words(&sink.deliver(&[event("e9", subject, "9")])),
+            ["never"],
+            "{subject}"
+        );
+    }
+    assert_eq!(nats.count("SHOP"), 3);
+}
+
+#[test]
+fn without_a_stream_the_place_is_down_until_there_is_one() {
+    let nats = Nats::start();
+    let fault = bus(&nats, ", stream: SHOP").open().err().unwrap();
+    assert!(
+        fault.reason.contains("stream not found") && fault.reason.contains("nats stream add"),
+        "{fault}"
+    );
+    let opener = bus(&nats, "");
+    let outcomes = opener.open().unwrap().deliver(&events(0..3));
+    assert_eq!(words(&outcomes), ["down"]);
+    assert!(
+        reason(&outcomes).contains("no stream holds the message's subject"),
+        "{}",
+        reason(&outcomes)
+    );
+    nats.stream("SHOP", &["shop.>"], json!({ "max_msgs": 2, "discard": "new" }));
+    let outcomes = opener.open().unwrap().deliver(&events(0..3));
+    assert_eq!(words(&outcomes), ["written", "written", "down"]);
+    assert!(
+        reason(&outcomes).contains("maximum messages exceeded"),
+        "{}",
+        reason(&outcomes)
+    );
+}
+
+#[test]
+fn a_server_that_goes_is_noticed_at_once_and_all_arrives_when_it_is_back() {
+    let mut nats = Nats::start();
+    nats.stream("SHOP", &["shop.>"], json!({}));
+    let opener = bus(&nats, ", stream: SHOP");
+    let mut sink = opener.open().unwrap();
+    assert_eq!(words(&sink.deliver(&events(0..10))), ["written"; 10]);
+    nats.down();
+    let begin = Instant::now();
+    let outcomes = sink.deliver(&events(10..20));
+    assert_eq!(words(&outcomes), ["down"]);
+    assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
+    assert!(opener.open().is_err());
+    nats.up();
+    // The old connection is not taken up again: what was on its way would be missing.
+    assert_eq!(words(&sink.deliver(&events(10..20))), ["down"]);
+    let mut sink = opener.open().unwrap();
+    assert_eq!(words(&sink.deliver(&events(5..20)))[5..], ["written"; 10]);
+    let bodies: Vec<String> = nats
+        .messages("SHOP")
+        .into_iter()
+        .map(|(_, headers, _)| headers)
+        .collect();
+    assert_eq!(bodies.len(), 20);
+    for (at, headers) in bodies.iter().enumerate() {
+        assert!(headers.contains(&format!("Nats-Msg-Id: e{at}\r\n")), "{at}: {headers}");
+    }
+}
+
+#[test]
+fn a_server_killed_in_the_middle_loses_nothing_and_swaps_nothing() {
+    let mut nats = Nats::start();
+    nats.stream("SHOP", &["shop.>"], json!({}));
+    let opener = bus(&nats, ", stream: SHOP");
+    let all = events(0..6000);
+    let mut done = 0;
+    let mut kills = 0;
+    while done < all.len() {
+        let Ok(mut sink) = opener.open() else {
+            nats.up();
+            continue;
+        };
+        let batch = all[done..all.len().min(done + 2000)].to_vec();
+        let worker = std::thread::spawn(move || sink.deliver(&batch));
+        if kills < 4 {
+            kills += 1;
+            std::thread::sleep(Duration::from_millis(10 * kills));
+            nats.down();
+        }
+        let outcomes = worker.join().unwrap();
+        done += words(&outcomes)
+            .iter()
+            .take_while(|word| ["written", "unchanged"].contains(word))
+            .count();
+    }
+    let ids: Vec<String> = nats
+        .messages("SHOP")
+        .iter()
+        .map(|(_, _, body)| {
+            serde_json::from_str::<serde_json::Value>(body).unwrap()["id"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        })
+        .collect();
+    let expected: Vec<String> = (0..6000).map(|at| format!("e{at}")).collect();
+    assert!(ids == expected, "{} of {}", ids.len(), expected.len());
+}
+
+#[test]
+fn the_login_and_its_refusal() {
+    let configuration = "authorization { users = [ { user: emaj, password: \"canary-password\" } ] }";
+    let nats = Nats::with(configuration, json!({ "user": "emaj", "pass": "canary-password" }));
+    nats.stream("SHOP", &["shop.>"], json!({}));
+    let settings = format!(
+        "{{ nats: {{ url: \"{}\", timeout: 5, user: emaj, password: \"${{env:PW}}\" }} }}",
+        nats.url()
+    );
+    let good = sink(&settings, &[("PW", "canary-password")]);
+    assert_eq!(words(&good.open().unwrap().deliver(&events(0..2))), ["written"; 2]);
+    let fault = sink(&settings, &[("PW", "canary-wrong")]).open().err().unwrap();
+    assert!(
+        fault.reason.contains("it refuses the login") && !fault.reason.contains("canary"),
+        "{fault}"
+    );
+    assert!(bus(&nats, "").open().is_err());
+    let token = Nats::with(
+        "authorization { token: \"canary-token\" }",
+        json!({ "auth_token": "canary-token" }),
+    );
+    token.stream("SHOP", &["shop.>"], json!({}));
+    let settings = format!(
+        "{{ nats: {{ url: \"{}\", timeout: 5, token: \"${{env:T}}\" }} }}",
+        token.url()
+    );
+    assert_eq!(
+        words(
+            &sink(&settings, &[("T", "canary-token")])
+                .open()
+                .unwrap()
+                .deliver(&events(0..1))
+        ),
+        ["written"]
+    );
+    let fault = sink(&settings, &[("T", "canary-other")]).open().err().unwrap();
+    assert!(
+        fault.reason.contains("it refuses the login") && !fault.reason.contains("canary"),
+        "{fault}"
+    );
+    let file = nats.file("emaj.creds", "canary: no JWT");
+    let fault = bus(&nats, &format!(", credentials_file: \"{file}\""))
+        .open()
+        .err()
+        .unwrap();
+    assert!(
+        fault.reason.contains("holds no JWT and seed") && !fault.reason.contains("canary"),
+        "{fault}"
+    );
+}
+
+#[test]
+fn rights_that_are_missing_are_the_servers_word() {
+    let configuration = "authorization { users = [
+        { user: admin, password: admin }
+        { user: emaj, password: emaj, permissions: { publish: [\"shop.allowed\"], subscribe: [\"_INBOX.>\"] } } ] }";
+    let nats = Nats::with(configuration, json!({ "user": "admin", "pass": "admin" }));
+    nats.stream("SHOP", &["shop.>"], json!({}));
+    let settings = format!(
+        "{{ nats: {{ url: \"{}\", timeout: 1, user: emaj, password: \"${{env:PW}}\" }} }}",
+        nats.url()
+    );
+    let opener = sink(&settings, &[("PW", "emaj")]);
+    assert_eq!(
+        words(&opener.open().unwrap().deliver(&[event("e1", "shop.allowed", "1")])),
+        ["written"]
+    );
+    let outcomes = opener.open().unwrap().deliver(&[event("e2", "shop.denied", "1")]);
+    assert_eq!(words(&outcomes), ["down"]);
+    assert!(
+        reason(&outcomes).contains("Permissions Violation"),
+        "{}",
+        reason(&outcomes)
+    );
+}
+
+#[test]
+fn tls_is_verified_by_the_authority_of_the_manifest() {
+    let (chain, key) = certificate();
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    std::fs::write(path("chain.pem"), &chain).unwrap();
+    std::fs::write(path("key.pem"), &key).unwrap();
+    std::fs::write(path("other.pem"), certificate().0).unwrap();
+    let configuration = format!(
+        "tls {{ cert_file: \"{}\", key_file: \"{}\" }}",
+        path("chain.pem"),
+        path("key.pem")
+    );
+    let nats = Nats::with(&configuration, json!({}));
+    let settings = |file: &str| {
+        format!(
+            "{{ nats: {{ url: \"tls://localhost:{}\", timeout: 5, ca_file: \"{}\" }} }}",
+            nats.port,
+            path(file)
+        )
+    };
+    let findings = sink(&settings("chain.pem"), &[]).open().unwrap().probe().unwrap();
+    assert!(findings.iter().all(|finding| finding.problem.is_none()), "{findings:?}");
+    let fault = sink(&settings("other.pem"), &[]).open().err().unwrap();
+    assert!(fault.reason.contains("certificate"), "{fault}");
+}
+
+#[test]
+fn it_can_be_looked_at_before() {
+    let nats = Nats::start();
+    nats.stream(
+        "SHOP",
+        &["shop.>", "more"],
+        json!({ "duplicate_window": 600_000_000_000_u64 }),
+    );
+    let mut sink = bus(&nats, ", stream: SHOP").open().unwrap();
+    let findings = sink.probe().unwrap();
+    assert!(findings.iter().all(|finding| finding.problem.is_none()), "{findings:?}");
+    let what = &findings.last().unwrap().what;
+    assert_eq!(
+        what,
+        "stream `SHOP`: holds shop.>, more; duplicates are recognised for 600 s"
+    );
+    let line = sink
+        .preview(&[with_header(event("e1", "shop.1", "7"), "x-n", "v")])
+        .unwrap()
+        .remove(0);
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(
+        (&line["address"], &line["key"], &line["body"]["id"]),
+        (&"shop.1".into(), &"7".into(), &"e1".into())
+    );
+    assert_eq!(
+        (&line["headers"]["Nats-Msg-Id"], &line["headers"]["x-n"]),
+        (&"e1".into(), &"v".into())
+    );
+    assert_eq!(nats.count("SHOP"), 0, "the preview sends nothing");
+}
+
+#[test]
+fn an_idle_connection_stays() {
+    let nats = Nats::with("ping_interval: \"300ms\"\nping_max: 2", json!({}));
+    nats.stream("SHOP", &["shop.>"], json!({}));
+    let mut sink = bus(&nats, "").open().unwrap();
+    assert_eq!(words(&sink.deliver(&events(0..1))), ["written"]);
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(words(&sink.deliver(&events(1..2))), ["written"]);
+}
+
+/// `cargo test --release --test main nats_sink::how_fast -- --ignored --nocapture` says how many messages a second.
+#[test]
+#[ignore = "a measurement, not a test"]
+fn how_fast() {
+    let nats = Nats::start();
+    nats.stream("SHOP", &["shop.>"], json!({}));
+    let mut sink = bus(&nats, ", stream: SHOP").open().unwrap();
+    let mut batch = events(0..200_000);
+    for delivery in &mut batch {
+        let Action::Message(message) = &mut delivery.action else {
+            unreachable!()
+        };
+        message.body += &" ".repeat(200);
+    }
+    let begin = Instant::now();
+    for part in batch.chunks(2000) {
+        assert!(words(&sink.deliver(part)).iter().all(|word| *word == "written"));
+    }
+    println!("{:.0} messages/s", 200_000.0 / begin.elapsed().as_secs_f64());
+}

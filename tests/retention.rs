@@ -1,0 +1,469 @@
+//! Logs give their space back while everybody works: what is needed stays, what is not goes, and nobody waits.
+//!
+//! A log is large from a megabyte on; then it rotates. `fill` writes that much.
+
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::support::story::{Story, Who, stories, tell};
+use crate::support::{self, Chance, scale, seed};
+
+/// One table of each way of capture, and names that want quoting.
+const TABLES: &str = r#"
+    create table t (id bigserial primary key, v text, n int);
+    create table by_row (id int primary key, v text, n int);
+    create table p (id int, r int, v text, n int, primary key (r, id)) partition by list (r);
+    create table p_0 partition of p for values in (0);
+    create table p_1 partition of p for values in (1);
+    create table "o'dd \ "" (emaj_gid" (id int primary key, "v'"" \" text, n int);"#;
+
+const FILL: &str = r#"
+    insert into t (v) select repeat('x', 200) from generate_series(1, 6000);
+    insert into by_row select n, repeat('x', 200) from generate_series(1, 6000) n;
+    insert into p select n, n % 2, repeat('x', 200) from generate_series(1, 6000) n;
+    insert into "o'dd \ "" (emaj_gid" select n, repeat('x', 200) from generate_series(1, 6000) n;"#;
+
+const CHANGE: &str = r#"
+    update t set n = coalesce(n, 0) + 1 where id % 3 = 0; delete from t where id % 7 = 0; insert into t (v) values ('new');
+    update by_row set n = coalesce(n, 0) + 1 where id % 3 = 0; delete from by_row where id % 7 = 0;
+    update p set r = 1 - r where id % 5 = 0; delete from p where id % 7 = 0; truncate p_1;
+    update "o'dd \ "" (emaj_gid" set n = coalesce(n, 0) + 1 where id % 3 = 0; delete from "o'dd \ "" (emaj_gid" where id % 7 = 0;"#;
+
+fn install(story: &mut Story<'_>) {
+    story.sql(TABLES);
+    story.options += &format!("    table_options: {{ {}.by_row: {{ capture: row }} }}\n", story.schema);
+    story.install("*, !p_*");
+}
+
+fn purge(story: &Story<'_>) -> serde_json::Value {
+    story.emaj(&["group", "purge", "g", "-o", "json"]).ok().stdout_json()[0].clone()
+}
+
+/// Bytes of all parts of all logs, without indexes.
+fn log_bytes(story: &mut Story<'_>) -> i64 {
+    story
+        .ask("select coalesce(sum(part_size), 0) from emaj.emaj_relation, emaj._parts(rel_log)")
+        .parse()
+        .unwrap()
+}
+
+fn rotated(story: &mut Story<'_>) -> String {
+    story.ask("select count(*) from emaj.emaj_relation where rel_into <> rel_log")
+}
+
+#[track_caller]
+fn nothing_to_change(story: &mut Story<'_>) {
+    let plan = story.emaj(&["plan", "-o", "json"]).ok().stdout_json();
+    assert_eq!(plan["steps"].as_array().map(Vec::len), Some(0), "{plan:#}");
+    assert_eq!(story.ask("select emaj.emaj_verify_all()"), "No error detected");
+}
+
+stories! {
+    a_rollback_reads_all_parts(story) {
+        install(story);
+        let definitions = story.definitions();
+        story.sql(FILL);
+        story.mark("full");
+        let full = story.state();
+        story.sql(CHANGE);
+        let done = purge(story);
+        assert_eq!((&done["rows"], &done["rotated"], &done["later"]), (&0.into(), &4.into(), &0.into()), "{done}");
+        assert_eq!(rotated(story), "4");
+        nothing_to_change(story);
+        story.mark("rotated");
+        let changed = story.state();
+        story.sql(CHANGE);
+        assert_ne!(story.ask("select count(*) from emaj._parts((select rel_log from emaj.emaj_relation where rel_name = 'by_row')) where part_size = 0"), "2", "nothing went to the other part");
+        // Once more, so that three parts hold rows.
+        story.sql(FILL.replace("6000) n", "0) n").as_str());
+        story.sql("update by_row set v = v || 'y'");
+        purge(story);
+        story.sql("truncate t; delete from by_row where id < 100");
+        story.logged_rollback("rotated");
+        story.is(&changed, &definitions, "logged rollback to `rotated`");
+        let start = story.last_start_mark();
+        story.logged_rollback(&start);
+        story.rollback("rotated");
+        story.is(&changed, &definitions, "unlogged rollback to `rotated`");
+        assert_eq!(story.ask("select sum(stat_rows) from emaj.emaj_log_stat_group('g', 'rotated', null)"), "0", "rows of the window are left");
+        story.rollback("full");
+        story.is(&full, &definitions, "rollback to `full`");
+        nothing_to_change(story);
+    }
+
+    what_no_mark_needs_goes_and_the_space_comes_back(story) {
+        install(story);
+        let definitions = story.definitions();
+        story.sql(FILL);
+        let full = log_bytes(story);
+        assert!(full > 4 << 20, "{full}");
+        story.mark("full");
+        let state = story.state();
+        // Rows after the mark in the same part: it cannot be emptied yet, and is left behind.
+        story.sql("update t set n = 1 where id = 1; update by_row set n = 1 where id = 1; update p set n = 1 where id = 1");
+        story.sql("select emaj.emaj_delete_mark_group('g', (select mark_name from emaj.emaj_mark order by mark_id limit 1))");
+        assert_eq!(rotated(story), "3", "the fourth had nothing to keep and was emptied at once");
+        story.sql(CHANGE);
+        story.logged_rollback("full");
+        story.is(&state, &definitions, "across the rotation");
+        story.mark("later");
+        let later = story.state();
+        for mark in ["full", "RLBK_%_START", "RLBK_%_DONE"] {
+            story.sql(&format!("select emaj.emaj_delete_mark_group('g', mark_name) from emaj.emaj_mark where mark_name like '{mark}'"));
+        }
+        purge(story);
+        assert_eq!(log_bytes(story), 0);
+        story.sql(CHANGE);
+        story.rollback("later");
+        story.is(&later, &definitions, "after all was emptied");
+        nothing_to_change(story);
+        assert_eq!(story.ask("select sum(split_part(hist_wording, ' ', 1)::int) > 24000 from emaj.emaj_hist where hist_function = 'PURGE_GROUP'"), "t");
+    }
+
+    an_install_follows_a_table_whose_log_was_rotated(story) {
+        install(story);
+        story.sql(FILL);
+        purge(story);
+        assert_eq!(rotated(story), "4");
+        story.sql("alter table t add column w text default 'w'; alter table by_row rename column n to m; alter table p rename to q");
+        story.sql("insert into t (v) values ('before')");
+        let manifest = std::fs::read_to_string(story.db.dir().join("emaj.yaml")).unwrap();
+        story.install_manifest(&manifest).ok();
+        nothing_to_change(story);
+        assert_eq!(rotated(story), "4");
+        story.mark("followed");
+        let (state, definitions) = (story.state(), story.definitions());
+        story.sql("update t set w = 'x'; delete from t where id < 10; update by_row set m = 7; delete from q");
+        story.rollback("followed");
+        story.is(&state, &definitions, "columns added in all parts");
+    }
+
+    a_group_stops_resets_releases_and_drops_with_all_parts(story) {
+        install(story);
+        story.sql(FILL);
+        purge(story);
+        story.sql(CHANGE);
+        story.sql("select emaj.emaj_stop_group('g'); select emaj.emaj_reset_group('g')");
+        assert_eq!(log_bytes(story), 0);
+        story.sql("select emaj.emaj_start_group('g', 'again')");
+        let (state, definitions) = (story.state(), story.definitions());
+        story.sql(CHANGE);
+        story.rollback("again");
+        story.is(&state, &definitions, "started again, with the other part");
+        story.sql("select emaj.emaj_release_table('t'::regclass)");
+        assert_eq!(story.ask("select count(*) from emaj._parts((select rel_log from emaj.emaj_relation where rel_name = 't'))"), "2");
+        story.sql("select emaj.emaj_stop_group('g'); select emaj.emaj_reset_group('g')");
+        assert_eq!(story.ask("select count(*) from pg_class where relnamespace = 'emaj'::regnamespace and relkind = 'r' and relname like 'emaj\\_log\\_%'"), "3");
+        story.sql("select emaj.emaj_drop_group('g')");
+        assert_eq!(story.ask("select count(*) from pg_class where relnamespace = 'emaj'::regnamespace and relkind = 'r' and relname ~ '^emaj_log_|_log$'"), "0");
+    }
+
+    uninstall_leaves_no_trace_of_a_rotation(story) {
+        story.sql(TABLES);
+        let before = dump(story);
+        story.options += &format!("    table_options: {{ {}.by_row: {{ capture: row }} }}\n", story.schema);
+        story.install("*, !p_*");
+        story.sql(FILL);
+        purge(story);
+        assert_eq!(rotated(story), "4");
+        story.emaj(&["uninstall", "--yes", "emaj.yaml"]).ok();
+        support::story::same(&dump(story), &before, "after uninstall");
+    }
+}
+
+fn dump(story: &Story<'_>) -> String {
+    let output = Command::new(support::shared_cluster().bindir().join("pg_dump"))
+        .args(["-s", "-d", &story.db.conninfo()])
+        .output()
+        .expect("pg_dump runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines()
+        .filter(|line| !line.contains("restrict "))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+#[test]
+fn time_keeps_rows_in_an_audit_only_group() {
+    tell(Who::Owner, |story| {
+        story.options = "    rollback: false\n    retention: 1 hour\n".to_owned();
+        story.sql("create table t (v text)");
+        story.install("t");
+        story.sql("insert into t select repeat('x', 200) from generate_series(1, 6000)");
+        purge(story);
+        let log = story.ask("select format('emaj.%I', rel_log) from emaj.emaj_relation where rel_log is not null");
+        assert_eq!(story.ask(&format!("select count(*) from {log}")), "6000");
+        // Two hours later.
+        story.sql(&format!("update {log} set emaj_changed = emaj_changed - interval '2 hours'; update emaj.emaj_relation set rel_rotated = rel_rotated - interval '2 hours'"));
+        story.sql("insert into t values ('young')");
+        purge(story);
+        assert_eq!(rotated(story), "1");
+        story.sql(&format!(
+            "update {log} set emaj_changed = emaj_changed - interval '2 hours'; insert into t values ('younger')"
+        ));
+        assert_eq!(purge(story)["rows"], 6001);
+        assert_eq!(story.ask(&format!("select string_agg(v, ',') from {log}")), "younger");
+        assert_eq!(
+            story.ask("select hist_wording from emaj.emaj_hist where hist_event = 'ROUND'"),
+            "6001 log rows"
+        );
+    });
+}
+
+#[test]
+fn a_sink_keeps_what_it_has_not_read() {
+    tell(Who::Owner, |story| {
+        story.sql("create table t (id bigserial primary key, v text)");
+        story.install("t");
+        story.sql(
+            "insert into emaj.emaj_sink (sink_name, sink_manifest, sink_kind, sink_from) values ('s', 'm', 'file', emaj._position());
+             insert into emaj.emaj_binding (bind_name, bind_manifest, bind_sink, bind_oid, bind_schema, bind_table, bind_kind, bind_fingerprint, bind_since)
+             values ('b', 'm', 's', 't'::regclass, 'app', 't', 'x', 'x', emaj._position())",
+        );
+        story.sql("insert into t (v) select repeat('x', 200) from generate_series(1, 6000)");
+        story.mark("m");
+        story.sql("select emaj.emaj_delete_mark_group('g', mark_name) from emaj.emaj_mark where mark_name <> 'm'");
+        purge(story);
+        assert_eq!(
+            story.ask("select sum(part_size) > 1000000 from emaj.emaj_relation, emaj._parts(rel_log)"),
+            "t"
+        );
+        story.sql("update emaj.emaj_sink set sink_from = emaj._position(), sink_moved = clock_timestamp()");
+        assert_eq!(purge(story)["rows"], 6000);
+        assert_eq!(log_bytes(story), 0);
+    });
+}
+
+/// Statements and transactions that were under way when the capture function was replaced: each row is in the log, in whichever part.
+#[test]
+fn writers_under_way_lose_nothing() {
+    tell(Who::Superuser, |story| {
+        story.sql("create table t (id bigserial primary key, v text)");
+        story.install("t");
+        story.sql("insert into t (v) select repeat('x', 200) from generate_series(1, 6000)");
+        story.mark("m");
+        let mut long = story.db.client();
+        long.batch_execute("begin; insert into t (v) values ('old part')")
+            .unwrap();
+        let mut slow = story.db.client();
+        let slow = thread::spawn(move || {
+            slow.batch_execute(
+                "insert into t (v) select 'slow' from (select pg_sleep(1.5)) as s; insert into t (v) values ('next')",
+            )
+            .unwrap();
+        });
+        thread::sleep(Duration::from_millis(300));
+        story.sql("select emaj.emaj_delete_mark_group('g', mark_name) from emaj.emaj_mark where mark_name <> 'm'");
+        assert_eq!(rotated(story), "1");
+        long.batch_execute("insert into t (v) values ('same transaction')")
+            .unwrap();
+        // Nothing may be emptied under a writer's feet.
+        assert_eq!(purge(story)["rows"], 0);
+        slow.join().unwrap();
+        long.batch_execute("commit").unwrap();
+        let log = story.ask("select format('emaj.%I', rel_log) from emaj.emaj_relation where rel_log is not null");
+        purge(story);
+        assert_eq!(
+            story.ask(&format!(
+                "select string_agg(v, ', ' order by id) from {log} where length(v) < 100"
+            )),
+            "old part, same transaction, slow, next"
+        );
+        story.rollback("m");
+        assert_eq!(story.ask("select count(*) from t"), "6000");
+    });
+}
+
+/// Transfers go on while a reader holds an old snapshot, marks come and go, and rounds empty the logs.
+#[test]
+fn an_old_snapshot_does_not_make_logs_grow() {
+    tell(Who::Superuser, |story| {
+        story.sql("create table t (id int primary key, v text, n int not null); insert into t select g, repeat('x', 100), 0 from generate_series(1, 1000) g");
+        story.install("t");
+        let mut reader = story.db.client();
+        reader
+            .batch_execute("begin isolation level repeatable read; select count(*) from t")
+            .unwrap();
+        let over = AtomicBool::new(false);
+        let done = AtomicU64::new(0);
+        let slowest = AtomicU64::new(0);
+        let seconds = scale(8) as u64;
+        let (mut written, mut most) = (0, 0);
+        thread::scope(|scope| {
+            for writer in 0..3_u64 {
+                let (over, done, slowest, db) = (&over, &done, &slowest, story.db);
+                scope.spawn(move || {
+                    let mut client = db.client();
+                    let mut chance = Chance::new(seed() + writer);
+                    while !over.load(Ordering::Relaxed) {
+                        let (a, b) = (1 + chance.below(500), 501 + chance.below(500));
+                        let began = Instant::now();
+                        client
+                            .batch_execute(&format!("begin; update t set n = n + 1 where id = {a}; update t set n = n - 1 where id = {b}; commit"))
+                            .unwrap();
+                        slowest.fetch_max(began.elapsed().as_millis() as u64, Ordering::Relaxed);
+                        done.fetch_add(2, Ordering::Relaxed);
+                    }
+                });
+            }
+            let end = Instant::now() + Duration::from_secs(seconds);
+            while Instant::now() < end {
+                thread::sleep(Duration::from_millis(500));
+                story.sql("select emaj.emaj_set_mark_group('g', 'M_%'); select emaj.emaj_delete_mark_group('g', mark_name) from (select mark_name from emaj.emaj_mark order by mark_id desc offset 1) as m");
+                purge(story);
+                most = most.max(log_bytes(story));
+            }
+            // A copy at the very instant of a mark, while they write.
+            story.sql("begin isolation level repeatable read; select emaj.emaj_set_mark_group('g', 'copied'); create table copied as table t; commit");
+            thread::sleep(Duration::from_millis(500));
+            purge(story);
+            over.store(true, Ordering::Relaxed);
+            written = done.load(Ordering::Relaxed);
+        });
+        story.rollback("copied");
+        assert_eq!(
+            story.ask(
+                "select count(*) from ((table t except table copied) union all (table copied except table t)) as d"
+            ),
+            "0"
+        );
+        story.sql("select emaj.emaj_set_mark_group('g', 'end'); select emaj.emaj_delete_mark_group('g', mark_name) from emaj.emaj_mark where mark_name <> 'end'");
+        purge(story);
+        purge(story);
+        let (left, slowest) = (log_bytes(story), slowest.load(Ordering::Relaxed));
+        let all = written as i64 * 2 * 160;
+        println!(
+            "{written} updates in {seconds} s; {all} bytes of log rows at least, at most {most} at once, {left} at the end; slowest transaction {slowest} ms"
+        );
+        assert_eq!(left, 0, "the logs did not shrink");
+        assert!(
+            all < (4 << 20) || most < all / 2,
+            "the logs grew to {most} of {all} bytes"
+        );
+        assert!(slowest < 2_000, "a writer waited {slowest} ms");
+        reader.batch_execute("select count(*) from t; commit").unwrap();
+        nothing_to_change(story);
+    });
+}
+
+/// Killed anywhere: what is captured goes on, the next round does the rest, and no row is missing.
+#[test]
+fn a_round_that_is_killed_is_made_up_for() {
+    tell(Who::Superuser, |story| {
+        let seed = seed();
+        println!("EMAJ_SEED={seed}");
+        let mut chance = Chance::new(seed);
+        install(story);
+        for round in 0..scale(6) {
+            story.sql(&format!(
+                "delete from by_row; truncate p; delete from \"o'dd \\ \"\" (emaj_gid\"; {FILL}"
+            ));
+            let mark = format!("r{round}");
+            story.mark(&mark);
+            let state = story.state();
+            let mut child = Command::new(env!("CARGO_BIN_EXE_emaj"))
+                .current_dir(story.db.dir())
+                .envs(story.db.env())
+                .args(["group", "purge", "g"])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            thread::sleep(Duration::from_millis(chance.below(150) as u64));
+            if round % 2 == 0 {
+                child.kill().unwrap();
+            } else {
+                story.sql("select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'emaj%' and datname = current_database()");
+            }
+            child.wait().unwrap();
+            story.sql(CHANGE);
+            story.logged_rollback(&mark);
+            assert!(story.state() == state, "round {round}: not as at the mark");
+            story.sql("select emaj.emaj_delete_mark_group('g', mark_name) from (select mark_name from emaj.emaj_mark order by mark_id desc offset 1) as m");
+            nothing_to_change(story);
+        }
+        story.mark("end");
+        story.sql("select emaj.emaj_delete_mark_group('g', mark_name) from emaj.emaj_mark where mark_name <> 'end'");
+        purge(story);
+        assert_eq!(log_bytes(story), 0);
+    });
+}
+
+/// Installations that change the capture function, and rounds that replace it, at the same time, under a writer.
+#[test]
+fn rounds_and_installations_do_not_get_into_each_others_way() {
+    tell(Who::Superuser, |story| {
+        story.sql("create table t (id bigserial primary key, v text)");
+        story.install("t");
+        story.mark("m");
+        let over = AtomicBool::new(false);
+        let wrote = AtomicU64::new(0);
+        thread::scope(|scope| {
+            let (over, wrote, db) = (&over, &wrote, story.db);
+            scope.spawn(move || {
+                let mut client = db.client();
+                while !over.load(Ordering::Relaxed) {
+                    client
+                        .batch_execute("insert into t (v) select repeat('x', 200) from generate_series(1, 1000)")
+                        .unwrap();
+                    wrote.fetch_add(1000, Ordering::Relaxed);
+                }
+            });
+            scope.spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    support::emaj(db).args(["group", "purge"]).run().ok();
+                    // So that every round rotates.
+                    db.client()
+                        .batch_execute("update emaj.emaj_relation set rel_rotated = '-infinity'")
+                        .unwrap();
+                }
+            });
+            for round in 0..scale(5) {
+                story.sql(&format!("alter table t add column c{round} int"));
+                story.emaj(&["install", "--wait", "20s", "emaj.yaml"]).ok();
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+        let log = story.ask("select format('emaj.%I', rel_log) from emaj.emaj_relation where rel_log is not null");
+        assert_eq!(
+            story.ask(&format!("select count(*) from {log}")),
+            wrote.load(Ordering::Relaxed).to_string()
+        );
+        assert_ne!(
+            story.ask(
+                "select count(*) from emaj._parts((select rel_log from emaj.emaj_relation where rel_log is not null))"
+            ),
+            "1",
+            "nothing was rotated"
+        );
+        nothing_to_change(story);
+    });
+}
+
+/// However long nothing may go: a log has eight parts at most, and they are used again.
+#[test]
+fn a_log_has_eight_parts_at_most() {
+    tell(Who::Owner, |story| {
+        story.sql("create table t (id bigserial primary key, v text)");
+        story.install("t");
+        let (empty, definitions) = (story.state(), story.definitions());
+        story.mark("empty");
+        for _ in 0..10 {
+            story.sql("insert into t (v) select repeat('x', 200) from generate_series(1, 6000); update emaj.emaj_relation set rel_rotated = '-infinity'");
+            let done = purge(story);
+            assert_eq!((&done["rows"], &done["later"]), (&0.into(), &0.into()), "{done}");
+        }
+        let parts = "select count(*) || ' ' || count(*) filter (where part_size > 0) from emaj.emaj_relation, emaj._parts(rel_log) where rel_log is not null";
+        assert_eq!(story.ask(parts), "8 8");
+        nothing_to_change(story);
+        story.logged_rollback("empty");
+        story.is(&empty, &definitions, "from eight parts");
+        story.mark("end");
+        story.sql("select emaj.emaj_delete_mark_group('g', mark_name) from (select mark_name from emaj.emaj_mark where mark_name <> 'end' order by mark_id) as m");
+        purge(story);
+        assert_eq!(story.ask(parts), "8 0");
+    });
+}
