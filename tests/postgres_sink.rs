@@ -299,3 +299,232 @@ fn a_broken_reference_waits_and_others_go_on() {
     assert_eq!(outcomes(&sink.deliver(&batch)), "wwwwww");
     assert_eq!(db.psql("select count(*) from p"), "0");
 }
+
+#[test]
+fn unique_values_may_be_handed_on_and_exchanged() {
+    let db = support::database();
+    db.psql(
+        "create table t (id int primary key, u text unique);
+         create table d (id int primary key, u text, constraint u unique (u) deferrable);
+         insert into t values (1, 'a'), (2, 'b'); insert into d select * from t",
+    );
+    let mut sink = into(&db).open().unwrap();
+    // In order there is never a conflict; as a set there is one.
+    let batch = [
+        update(1, "t", r#"{"id":1,"u":"c"}"#),
+        update(2, "t", r#"{"id":2,"u":"a"}"#),
+        update(3, "t", r#"{"id":1,"u":"b"}"#),
+        delete(4, "t", r#"{"id":2}"#),
+        insert(5, "t", r#"{"id":3,"u":"a"}"#),
+    ];
+    assert_eq!(outcomes(&sink.deliver(&batch)), "wwwww");
+    assert_eq!(db.psql("select * from t order by id"), "1|b\n3|a");
+    let batch = [
+        update(6, "d", r#"{"id":1,"u":"b"}"#),
+        update(7, "d", r#"{"id":2,"u":"a"}"#),
+    ];
+    assert_eq!(outcomes(&sink.deliver(&batch)), "ww");
+    assert_eq!(db.psql("select * from d order by id"), "1|b\n2|a");
+    let taken = sink.deliver(&[
+        insert(8, "t", r#"{"id":9,"u":"a"}"#),
+        insert(9, "t", r#"{"id":10,"u":"z"}"#),
+    ]);
+    assert_eq!(outcomes(&taken), "Lw");
+}
+
+#[test]
+fn a_batch_that_is_cut_short_leaves_nothing() {
+    let db = support::database();
+    db.psql("create table t (id int primary key); create table slow (id int primary key)");
+    // The server ends the session in the middle of the batch, behind the first table.
+    db.psql(
+        "create function cut() returns trigger language plpgsql as $$ begin perform pg_terminate_backend(pg_backend_pid()); return new; end $$;
+         create trigger cut before insert on slow for each row execute function cut()",
+    );
+    let opener = into(&db);
+    let mut sink = opener.open().unwrap();
+    assert_eq!(outcomes(&sink.deliver(&[insert(1, "t", r#"{"id":1}"#)])), "w");
+    let batch = [insert(2, "t", r#"{"id":2}"#), insert(3, "slow", r#"{"id":3}"#)];
+    assert_eq!(outcomes(&sink.deliver(&batch)), "D");
+    assert_eq!(outcomes(&sink.deliver(&batch)), "D", "the connection is gone");
+    assert_eq!(db.psql("select count(*) from t"), "1");
+    db.psql("drop trigger cut on slow");
+    let mut sink = opener.open().unwrap();
+    assert_eq!(sink.resume().unwrap(), Some(Offset(format!("{:012}", 1))));
+    assert_eq!(outcomes(&sink.deliver(&batch)), "ww");
+    assert_eq!(sink.resume().unwrap(), Some(Offset(format!("{:012}", 3))));
+}
+
+#[test]
+fn what_is_wrong_with_a_table_is_said() {
+    let db = support::database();
+    db.psql(
+        "create table customer (id int primary key, name text); create table keyless (id int);
+         create table deferred (id int primary key deferrable)",
+    );
+    for (table, json, expected) in [
+        (
+            "custmer",
+            r#"{"id":1}"#,
+            "the other database has no table `public.custmer` (nearest: `public.customer`)",
+        ),
+        (
+            "customer",
+            r#"{"id":1,"nam":"x","zzz":1}"#,
+            "has no columns `nam` (nearest: `name`), `zzz`",
+        ),
+        ("keyless", r#"{"id":1}"#, "`alter table public.keyless add unique (id)`"),
+        (
+            "deferred",
+            r#"{"id":1}"#,
+            "no unique constraint on (id) that is checked at once",
+        ),
+    ] {
+        let mut sink = into(&db).open().unwrap();
+        let done = sink.deliver(&[insert(1, table, json)]);
+        assert_eq!(outcomes(&done), "D");
+        assert!(reason(&done[0]).contains(expected), "{}", reason(&done[0]));
+    }
+    let mut sink = into(&db).open().unwrap();
+    let done = sink.deliver(&[
+        insert(1, "customer", r#"{"name":"x"}"#),
+        insert(2, "customer", r#"{"id":null}"#),
+    ]);
+    assert_eq!(outcomes(&done), "NN");
+}
+
+#[test]
+fn generated_and_identity_columns_and_unnamed_ones() {
+    let db = support::database();
+    db.psql(
+        "create table t (id int primary key generated always as identity, v int, twice int generated always as (v * 2) stored, own text default 'ours')",
+    );
+    let mut sink = into(&db).open().unwrap();
+    assert_eq!(
+        outcomes(&sink.deliver(&[insert(1, "t", r#"{"id":7,"v":2,"twice":4}"#)])),
+        "w"
+    );
+    db.psql("update t set own = 'changed there'");
+    assert_eq!(
+        outcomes(&sink.deliver(&[update(2, "t", r#"{"id":7,"v":3,"twice":6}"#)])),
+        "w"
+    );
+    assert_eq!(
+        outcomes(&sink.deliver(&[update(3, "t", r#"{"id":7,"v":3,"twice":6}"#)])),
+        "="
+    );
+    assert_eq!(db.psql("select * from t"), "7|3|6|changed there");
+}
+
+#[test]
+fn a_role_without_rights_is_told_what_to_run() {
+    let db = support::database();
+    let owner = support::owner(&db);
+    let name = owner.name();
+    db.psql(&format!(
+        "create table t (id int primary key); revoke create on database {} from {name}",
+        db.name()
+    ));
+    let mut sink = into_as(&db, name).open().unwrap();
+    let findings = sink.probe().unwrap();
+    assert!(
+        findings.iter().any(|finding| finding
+            .problem
+            .as_deref()
+            .is_some_and(|problem| problem.contains("authorization"))),
+        "{findings:?}"
+    );
+    let done = sink.deliver(&[insert(1, "t", r#"{"id":1}"#)]);
+    assert_eq!(outcomes(&done), "D");
+    assert!(
+        reason(&done[0]).contains(&format!("create schema emaj_received authorization {name}")),
+        "{done:?}"
+    );
+    db.psql(&format!("create schema emaj_received authorization {name}"));
+    let mut sink = into_as(&db, name).open().unwrap();
+    let done = sink.deliver(&[insert(1, "t", r#"{"id":1}"#)]);
+    assert_eq!(outcomes(&done), "D", "no right to the table");
+    assert!(reason(&done[0]).contains("permission denied"), "{done:?}");
+    db.psql(&format!("grant select, insert, update, delete on t to {name}"));
+    let mut sink = into_as(&db, name).open().unwrap();
+    assert_eq!(outcomes(&sink.deliver(&[insert(1, "t", r#"{"id":1}"#)])), "w");
+    assert!(sink.probe().unwrap().iter().all(|finding| finding.problem.is_none()));
+}
+
+#[test]
+fn the_source_s_environment_does_not_lead_the_sink_and_secrets_stay_inside() {
+    let db = support::database();
+    let cluster = support::shared_cluster();
+    let sink = format!(
+        "{{ postgres: {{ host: 127.0.0.1, port: {}, dbname: {}, user: postgres, password: \"${{env:CANARY}}\" }} }}",
+        cluster.port(),
+        db.name()
+    );
+    let variables = [
+        ("CANARY", "hunter2-canary"),
+        ("EMAJ_DATABASE_URL", "postgresql://elsewhere/x"),
+        ("PGPASSWORD", "source-canary"),
+        ("PGSERVICE", "nowhere"),
+    ];
+    let opener = opener_of(db.dir(), &sink, &variables);
+    let Err(fault) = opener.open() else {
+        panic!("a wrong password got in")
+    };
+    assert_eq!(fault.verdict, Verdict::Down);
+    let said = format!("{fault} {fault:?} {}", opener.describe());
+    assert!(said.contains("password authentication failed"), "{said}");
+    assert!(!said.contains("canary") && said.contains(db.name()), "{said}");
+    let uri = format!(
+        "{{ postgres: {{ uri: \"postgresql://postgres:uri-canary@127.0.0.1:{}/{}\" }} }}",
+        cluster.port(),
+        db.name()
+    );
+    let opener = opener_of(db.dir(), &uri, &[]);
+    let Err(fault) = opener.open() else {
+        panic!("a wrong password got in")
+    };
+    assert!(!format!("{fault:?} {}", opener.describe()).contains("canary"));
+}
+
+#[test]
+fn what_is_there_can_be_listed_and_taken_away() {
+    let db = support::database();
+    db.psql(
+        r#"create table t (id numeric(10,2), at timestamptz, "Odd" text, primary key (id, at));
+         insert into t values (1.5, '2026-01-02 03:04:05+05:30', 'a'), (2, '2026-01-01', 'b')"#,
+    );
+    let manifest = manifest_of(
+        db.dir(),
+        "sinks: { there: { postgres: { dbname: x } } }
+bindings: { b: { table: public.t, to: there, row: { key: [id, at] } } }",
+    );
+    let mut sink = into(&db).open().unwrap();
+    // As another server writes it: the same key in other words.
+    let mut change = row(
+        "t",
+        None,
+        Some(r#"{"id":1.5000,"at":"2026-01-01T21:34:05+00:00","Odd":"O'K"}"#),
+    );
+    if let emaj::sink::Action::Row(change) = &mut change {
+        change.key.push("at".into());
+    }
+    let there = delivery(1, None, change);
+    let identity = sink.identity(&there).unwrap();
+    let mut found = Vec::new();
+    sink.existing(manifest.binding("b").unwrap(), &mut |existing| found.push(existing))
+        .unwrap();
+    assert_eq!(found.len(), 2);
+    let gone: Vec<_> = found
+        .into_iter()
+        .filter(|existing| existing.identity != identity)
+        .collect();
+    assert_eq!(gone.len(), 1, "{identity} is the other one");
+    insta::assert_snapshot!(sink.preview(std::slice::from_ref(&there)).unwrap().join("\n"), @r#"
+    insert into "public"."t" ("id", "at", "Odd")
+    values ('1.5000', '2026-01-01T21:34:05+00:00', 'O''K')
+    on conflict ("id", "at") do update set "Odd" = excluded."Odd";
+    "#);
+    let removal = delivery(2, Some(Event::Delete), gone[0].remove.clone());
+    assert_eq!(outcomes(&sink.deliver(&[removal])), "w");
+    assert_eq!(db.psql("select id from t"), "1.50");
+}

@@ -21,20 +21,18 @@ pub(super) fn probe(client: &mut Client) -> Result<Vec<Finding>, Fault> {
         .query_one(
             "select current_user::text, current_setting('server_version'), current_database()::text,
                     current_setting('transaction_read_only') = 'on',
-                    coalesce(has_schema_privilege(to_regnamespace('emaj_received')::oid, 'usage'),
-                             has_database_privilege(current_database(), 'create')),
-                    coalesce(has_table_privilege(to_regclass('emaj_received.position')::oid, 'select, insert, update'),
-                             has_schema_privilege(to_regnamespace('emaj_received')::oid, 'create'),
-                             has_database_privilege(current_database(), 'create')),
                     has_database_privilege(current_database(), 'temporary')",
             &[],
         )
         .map_err(|error| of_postgres(&error))?;
     let (role, version, database): (String, String, String) = (row.get(0), row.get(1), row.get(2));
     let finding = |what: String, problem: Option<String>| Finding { what, problem };
-    let may_note = row.get::<_, bool>(4) && row.get::<_, bool>(5);
+    let position = super::received::state(client)?;
     Ok(vec![
-        finding(format!("log in to `{database}` as `{role}`, PostgreSQL {version}"), None),
+        finding(
+            format!("log in to `{database}` as `{role}`, PostgreSQL {version}"),
+            None,
+        ),
         finding(
             "write".to_owned(),
             row.get::<_, bool>(3)
@@ -42,14 +40,13 @@ pub(super) fn probe(client: &mut Client) -> Result<Vec<Finding>, Fault> {
         ),
         finding(
             "note the position in `emaj_received.position`".to_owned(),
-            (!may_note).then(|| {
-                let role = crate::names::quote_ident(&role);
-                format!("`{role}` may not: let the owner of the database run `create schema emaj_received authorization {role}`")
-            }),
+            position
+                .to_run
+                .map(|sql| format!("this role may not: let the owner of the database run `{sql}`")),
         ),
         finding(
             "make temporary tables".to_owned(),
-            (!row.get::<_, bool>(6)).then(|| {
+            (!row.get::<_, bool>(4)).then(|| {
                 let (role, database) = (crate::names::quote_ident(&role), crate::names::quote_ident(&database));
                 format!("run `grant temporary on database {database} to {role}`")
             }),

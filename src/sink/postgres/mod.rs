@@ -134,10 +134,10 @@ impl PostgresSink {
                 Err(fault) => outcomes[at] = Some(Outcome::Failed(fault)),
             }
         }
-        if !self.has_position && !received::is_there(&mut self.session)? {
-            received::create(&mut self.session, &self.renderer)?;
+        if !self.has_position {
+            received::ensure(&mut self.session, &self.renderer)?;
+            self.has_position = true;
         }
-        self.has_position = true;
         self.tables.prepare(&mut self.session, &self.renderer, &items)?;
         let failed = |error: ::postgres::Error| of_postgres(&error);
         self.session
@@ -171,7 +171,7 @@ impl Sink for PostgresSink {
     }
 
     fn resume(&mut self) -> Result<Option<Offset>, Fault> {
-        if !received::is_there(&mut self.session)? {
+        if !received::usable(&mut self.session)?.is_there {
             return Ok(None);
         }
         received::read(&mut self.session, &self.who)

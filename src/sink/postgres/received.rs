@@ -17,37 +17,72 @@ pub(super) struct Who {
     pub(super) sink: String,
 }
 
-/// Tells whether the table is there.
-pub(super) fn is_there(client: &mut Client) -> Result<bool, Fault> {
-    client
-        .query_one(
-            "select pg_catalog.to_regclass('emaj_received.position') is not null",
-            &[],
-        )
-        .map(|row| row.get(0))
-        .map_err(|error| of_postgres(&error))
+/// What there is of the table.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) is_there: bool,
+    has_schema: bool,
+    /// What somebody with more rights has to run first.
+    pub(super) to_run: Option<String>,
 }
 
-/// Makes the table.
-pub(super) fn create(client: &mut Client, renderer: &Renderer) -> Result<(), Fault> {
-    let sql = renderer.render("received/create", ()).map_err(Fault::down)?;
-    let Err(error) = client.batch_execute(&sql) else {
-        return Ok(());
+/// Looks for the table, and at what this role may do there.
+pub(super) fn state(client: &mut Client) -> Result<State, Fault> {
+    let row = client
+        .query_one(
+            "select current_user::text, n.oid is not null, c.oid is not null,
+                    case when c.oid is not null
+                           then has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'select')
+                                and has_table_privilege(c.oid, 'insert') and has_table_privilege(c.oid, 'update')
+                         when n.oid is not null
+                           then has_schema_privilege(n.oid, 'usage') and has_schema_privilege(n.oid, 'create')
+                         else has_database_privilege(current_database(), 'create')
+                    end
+               from (select) as one
+               left join pg_catalog.pg_namespace n on n.nspname = 'emaj_received'
+               left join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = 'position'",
+            &[],
+        )
+        .map_err(|error| of_postgres(&error))?;
+    let (role, has_schema, is_there, may): (String, bool, bool, bool) =
+        (row.get(0), row.get(1), row.get(2), row.get(3));
+    let role = quote_ident(&role);
+    let to_run = match (has_schema, is_there) {
+        _ if may => None,
+        (false, _) => Some(format!("create schema emaj_received authorization {role}")),
+        (true, false) => Some(format!("grant usage, create on schema emaj_received to {role}")),
+        (true, true) => Some(format!(
+            "grant usage on schema emaj_received to {role}; grant select, insert, update on emaj_received.position to {role}"
+        )),
     };
-    // Another session may have been quicker.
-    if is_there(client)? {
+    Ok(State {
+        is_there,
+        has_schema,
+        to_run,
+    })
+}
+
+/// Makes the table when it is missing.
+pub(super) fn ensure(client: &mut Client, renderer: &Renderer) -> Result<(), Fault> {
+    let found = usable(client)?;
+    if found.is_there {
         return Ok(());
     }
-    let fault = of_postgres(&error);
-    let role: String = client
-        .query_one("select current_user::text", &[])
-        .map(|row| row.get(0))
-        .map_err(|error| of_postgres(&error))?;
-    Err(Fault::down(format!(
-        "the other database has no `emaj_received.position`, and `{role}` may not make it: {fault}; let its owner run \
-         `create schema emaj_received authorization {}`",
-        quote_ident(&role)
-    )))
+    let sql = renderer
+        .render("received/create", serde_json::json!({ "has_schema": found.has_schema }))
+        .map_err(Fault::down)?;
+    client.batch_execute(&sql).map_err(|error| of_postgres(&error))
+}
+
+/// Returns what there is, unless this role may not use it.
+pub(super) fn usable(client: &mut Client) -> Result<State, Fault> {
+    let found = state(client)?;
+    match &found.to_run {
+        None => Ok(found),
+        Some(sql) => Err(Fault::down(format!(
+            "the position cannot be kept in `emaj_received.position` of the other database: let its owner run `{sql}`"
+        ))),
+    }
 }
 
 /// Returns how far it has come.
