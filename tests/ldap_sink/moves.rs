@@ -50,6 +50,19 @@ fn two_rows_exchange_their_names() {
 }
 
 #[test]
+fn two_rows_exchange_their_names_in_batches_of_one_over_two_connections() {
+    let slapd = with(&[("a", "1"), ("b", "2")]);
+    let opener = super::hand::opener(&super::hand::plain(&slapd));
+    let (mut one, mut other) = (opener.open().unwrap(), opener.open().unwrap());
+    assert_eq!(letters(&mut *one, &[moves("1", "a", "b")]), "w");
+    assert_eq!(letters(&mut *other, &[moves("2", "b", "a")]), "w");
+    assert_eq!(holders(&slapd), ["a 2", "b 1"]);
+    assert_eq!(letters(&mut *other, &[moves("1", "b", "c")]), "w");
+    assert_eq!(letters(&mut *one, &[moves("2", "a", "b")]), "w");
+    assert_eq!(holders(&slapd), ["b 2", "c 1"]);
+}
+
+#[test]
 fn three_rows_in_a_ring() {
     let slapd = with(&[("a", "1"), ("b", "2"), ("c", "3")]);
     let mut sink = connect(&slapd);

@@ -10,6 +10,7 @@ use super::directory::{Directory, Found, Live, Trouble};
 use super::dn::{Dn, Rdn};
 use super::ldif;
 use super::schema::Schema;
+use super::taken::Taken;
 use super::work::Work;
 use crate::manifest::Scope;
 
@@ -21,7 +22,8 @@ pub(super) async fn preview(live: &Live, schema: &Schema, batch: &[Delivery]) ->
         entries: RefCell::default(),
         records: RefCell::default(),
     };
-    let work = Work::new(&dry, schema);
+    let taken = Taken::default();
+    let work = Work::new(&dry, schema, &taken);
     let mut texts = Vec::new();
     for place in 0..batch.len() {
         let result = work.carry_out(batch, place).await;

@@ -28,8 +28,8 @@ pub(super) async fn carry_out<D: Directory>(
         (None, None) => Ok(false),
         (None, Some(new)) => create(work, &Aim::new(work.schema, new, None)?).await,
         (Some(old), None) => {
-            let is_taken = Dn::parse(&old.dn).is_ok_and(|dn| work.taken.borrow_mut().remove(&dn.normal()));
-            Ok(!is_taken && remove(work, &old.dn).await?)
+            let is_anothers = Dn::parse(&old.dn).is_ok_and(|dn| work.taken.is_another(&dn.normal(), old));
+            Ok(!is_anothers && remove(work, &old.dn).await?)
         }
         (Some(old), Some(new)) => {
             let aim = Aim::new(work.schema, new, Some(old))?;
@@ -39,6 +39,7 @@ pub(super) async fn carry_out<D: Directory>(
             } else if values_of(&from) != values_of(&aim.dn) {
                 respell(work, &aim, old).await
             } else {
+                work.taken.follow(&aim.normal, old, new);
                 converge(work, &aim).await
             }
         }
@@ -224,10 +225,10 @@ async fn rename<D: Directory>(
     let moves = Moves { batch, place };
     let from_normal = from.normal();
     // What has the old name now is another row's: see below.
-    if work.taken.borrow_mut().remove(&from_normal) {
+    if work.taken.is_another(&from_normal, old) {
         return match add(work, aim).await {
             Ok(()) => Ok(true),
-            Err(trouble) if trouble.code() == Some(fault::ENTRY_ALREADY_EXISTS) => take_over(work, aim, moves).await,
+            Err(trouble) if trouble.code() == Some(fault::ENTRY_ALREADY_EXISTS) => take_over(work, aim).await,
             Err(trouble) => Err(trouble.into_fault(aim.dn())),
         };
     }
@@ -237,7 +238,7 @@ async fn rename<D: Directory>(
         Err(trouble) if trouble.code() == Some(fault::NO_SUCH_OBJECT) => converge(work, aim).await,
         // Both names are in use. This entry becomes what its name's new row makes of it; the other one goes, unless it is wanted too.
         Err(trouble) if trouble.code() == Some(fault::ENTRY_ALREADY_EXISTS) => {
-            let written = take_over(work, aim, moves).await?;
+            let written = take_over(work, aim).await?;
             let is_wanted = moves.comes_later(&from_normal) || moves.was_given(&from_normal, old);
             Ok((!is_wanted && remove(work, &old.dn).await?) || written)
         }
@@ -246,10 +247,8 @@ async fn rename<D: Directory>(
 }
 
 /// Makes an entry that another row has, or had, this row's.
-async fn take_over<D: Directory>(work: &Work<'_, D>, aim: &Aim<'_>, moves: Moves<'_>) -> Result<bool, Fault> {
-    if moves.leaves_later(&aim.normal, aim.entry) {
-        work.taken.borrow_mut().insert(aim.normal.clone());
-    }
+async fn take_over<D: Directory>(work: &Work<'_, D>, aim: &Aim<'_>) -> Result<bool, Fault> {
+    work.taken.put(&aim.normal, aim.entry);
     converge(work, aim).await
 }
 
@@ -323,32 +322,7 @@ struct Moves<'a> {
     place: usize,
 }
 
-impl<'a> Moves<'a> {
-    /// Lists the later changes of entries, with the old and the new name.
-    fn later(self) -> impl Iterator<Item = (&'a EntryChange, Option<String>, Option<String>)> {
-        let later = self.batch.iter().skip(self.place + 1);
-        later.filter_map(|delivery| {
-            let Action::Entry(change) = &delivery.action else {
-                return None;
-            };
-            let normal = |entry: &Option<Entry>| Some(Dn::parse(&entry.as_ref()?.dn).ok()?.normal());
-            Some((change, normal(&change.old), normal(&change.new)))
-        })
-    }
-
-    /// Tells whether another row gives this name up later. A row that was what `entry` is to be, is the same one.
-    fn leaves_later(self, name: &str, entry: &'a Entry) -> bool {
-        let mut entry = entry;
-        for (change, old, new) in self.later().filter(|(_, old, _)| old.as_deref() == Some(name)) {
-            match (&change.old, &change.new) {
-                (Some(was), Some(becomes)) if was == entry && old == new => entry = becomes,
-                (Some(was), _) if old != new => return was != entry,
-                _ => {}
-            }
-        }
-        false
-    }
-
+impl Moves<'_> {
     /// Tells whether an earlier delivery gave this name to another row than the one that was `entry`.
     fn was_given(self, name: &str, entry: &Entry) -> bool {
         let earlier = self.batch[..self.place].iter().rev();
@@ -363,7 +337,15 @@ impl<'a> Moves<'a> {
 
     /// Tells whether a later delivery gives this name to an entry.
     fn comes_later(self, name: &str) -> bool {
-        self.later()
-            .any(|(_, old, new)| old != new && new.as_deref() == Some(name))
+        self.batch
+            .iter()
+            .skip(self.place + 1)
+            .any(|delivery| match &delivery.action {
+                Action::Entry(change) => change
+                    .new
+                    .as_ref()
+                    .is_some_and(|new| Dn::parse(&new.dn).is_ok_and(|dn| dn.normal() == name)),
+                _ => false,
+            })
     }
 }

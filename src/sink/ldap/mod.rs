@@ -20,6 +20,7 @@ mod listing;
 mod probe;
 mod schema;
 mod settings;
+mod taken;
 mod value;
 mod waves;
 mod work;
@@ -34,7 +35,8 @@ use self::directory::{Live, Query};
 use self::dn::Dn;
 use self::schema::Schema;
 use self::settings::Settings;
-use self::waves::{DEPTH, waves};
+use self::taken::Taken;
+use self::waves::{depth, waves};
 use self::work::Work;
 use super::fault::{Fault, Verdict};
 use super::{Action, Delivery, Existing, Finding, Opener, Outcome, Sink};
@@ -52,6 +54,7 @@ pub(super) fn opener(sink: &LdapSink, environment: &Environment) -> Result<Box<d
     Ok(Box::new(LdapOpener {
         settings: Arc::new(Settings::resolve(sink, environment)?),
         schema: Arc::default(),
+        taken: Arc::default(),
     }))
 }
 
@@ -60,6 +63,7 @@ pub(super) fn opener(sink: &LdapSink, environment: &Environment) -> Result<Box<d
 struct LdapOpener {
     settings: Arc<Settings>,
     schema: Arc<OnceLock<Schema>>,
+    taken: Arc<Taken>,
 }
 
 impl Opener for LdapOpener {
@@ -77,6 +81,7 @@ impl Opener for LdapOpener {
             runtime,
             settings: self.settings.clone(),
             schema: self.schema.clone(),
+            taken: self.taken.clone(),
         }))
     }
 
@@ -95,6 +100,7 @@ struct Connection {
     runtime: Runtime,
     settings: Arc<Settings>,
     schema: Arc<OnceLock<Schema>>,
+    taken: Arc<Taken>,
 }
 
 impl Sink for Connection {
@@ -104,7 +110,9 @@ impl Sink for Connection {
             Err(fault) => return batch.first().map(|_| Outcome::Failed(fault)).into_iter().collect(),
         };
         let schema = schema.get_or_init(Schema::default);
-        self.runtime.block_on(deliver(&self.live, schema, batch))
+        let work = Work::new(&self.live, schema, &self.taken);
+        self.runtime
+            .block_on(deliver(&work, depth(self.settings.connections), batch))
     }
 
     fn probe(&mut self) -> Result<Vec<Finding>, Fault> {
@@ -169,17 +177,13 @@ impl Drop for Connection {
 }
 
 /// Carries out a batch, wave by wave.
-async fn deliver(live: &Live, schema: &Schema, batch: &[Delivery]) -> Vec<Outcome> {
-    let work = Work::new(live, schema);
+async fn deliver(work: &Work<'_, Live>, depth: usize, batch: &[Delivery]) -> Vec<Outcome> {
     let mut outcomes: Vec<Outcome> = Vec::with_capacity(batch.len());
     for wave in waves(batch) {
         let (start, is_alone) = (wave.start, wave.len() == 1);
         let mut results: Vec<Option<Result<bool, Fault>>> = vec![None; wave.len()];
-        let started = wave.map(|place| {
-            let work = &work;
-            async move { (place, work.carry_out(batch, place).await) }
-        });
-        let mut under_way = futures_util::stream::iter(started).buffer_unordered(DEPTH);
+        let started = wave.map(async |place| (place, work.carry_out(batch, place).await));
+        let mut under_way = futures_util::stream::iter(started).buffer_unordered(depth);
         while let Some((place, result)) = under_way.next().await {
             let is_down = matches!(&result, Err(fault) if fault.verdict == Verdict::Down);
             results[place - start] = Some(result);

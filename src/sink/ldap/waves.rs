@@ -9,8 +9,14 @@ use std::ops::Range;
 use super::super::{Action, Delivery, EntryTarget};
 use super::dn::Dn;
 
-/// How many may be under way on one connection. Servers limit it: OpenLDAP closes a connection with 1,000 waiting, or 100 when it is anonymous.
-pub(super) const DEPTH: usize = 32;
+/// How many may be under way at a server, over all connections. More would only wait there, and servers limit it: OpenLDAP has 16 threads,
+/// and closes a connection with 100 waiting when it is anonymous.
+const MOST: usize = 32;
+
+/// Returns how many may be under way on one of a number of connections.
+pub(super) fn depth(connections: usize) -> usize {
+    (MOST / connections.max(1)).max(4)
+}
 
 /// Cuts a batch into waves.
 pub(super) fn waves(batch: &[Delivery]) -> Vec<Range<usize>> {

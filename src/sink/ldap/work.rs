@@ -1,29 +1,25 @@
 //! What a delivery is carried out with, and the fork to its kind.
 
-use std::cell::RefCell;
-use std::collections::HashSet;
-
 use super::super::fault::{self, Fault};
 use super::super::{Action, Delivery};
 use super::directory::Directory;
 use super::schema::Schema;
+use super::taken::Taken;
 use super::{entry, value};
 
 /// Everything that carrying out a batch needs.
 pub(super) struct Work<'a, D> {
     pub(super) directory: &'a D,
     pub(super) schema: &'a Schema,
-    /// Names that were given to a row before the one that had them gave them up (rows exchange their names, or the same is
-    /// delivered again). What takes such a name away next means the entry that had it before.
-    pub(super) taken: RefCell<HashSet<String>>,
+    pub(super) taken: &'a Taken,
 }
 
 impl<'a, D: Directory> Work<'a, D> {
-    pub(super) fn new(directory: &'a D, schema: &'a Schema) -> Self {
+    pub(super) fn new(directory: &'a D, schema: &'a Schema, taken: &'a Taken) -> Self {
         Work {
             directory,
             schema,
-            taken: RefCell::default(),
+            taken,
         }
     }
 
