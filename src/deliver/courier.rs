@@ -6,7 +6,7 @@
 //! with the same ids.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -38,6 +38,8 @@ const REST: u32 = 50;
 const KEEP: Duration = Duration::from_secs(10);
 /// The pauses between tries to reach a place that is down, and the database.
 const PAUSES: [u64; 6] = [200, 500, 1_000, 2_000, 5_000, 10_000];
+/// How many changes in a chunk make it worth reading the next one at the same time.
+const WORTH_A_THREAD: usize = 500;
 /// How many delivered rows make it worth having the ends of the logs summarised.
 const SUMMARISE_AFTER: usize = 20_000;
 
@@ -139,10 +141,10 @@ fn serve(orders: &Orders) -> Result<Option<Ended>> {
         unfinished: unfinished(&sink)?,
         deletes_allowed: sink.reason.as_deref() == Some(DELETES_ALLOWED),
         keeper,
-        stream,
+        stream: Arc::new(Mutex::new(stream)),
         asker,
         structure: String::new(),
-        sources: Sources::default(),
+        sources: Arc::default(),
         bound: Vec::new(),
         parked: HashSet::new(),
         parked_mark: String::new(),
@@ -242,10 +244,10 @@ struct Courier<'a> {
     unfinished: Option<(Window, Option<Offset>)>,
     deletes_allowed: bool,
     keeper: Session,
-    stream: Stream,
+    stream: Arc<Mutex<Stream>>,
     asker: Session,
     structure: String,
-    sources: Sources,
+    sources: Arc<Sources>,
     bound: Vec<Bound>,
     /// Binding and key of what is set aside.
     parked: HashSet<(String, String)>,
@@ -284,6 +286,33 @@ enum Step {
 impl Courier<'_> {
     fn name(&self) -> &str {
         &self.orders.sink.name.value
+    }
+
+    fn stream(&self) -> MutexGuard<'_, Stream> {
+        // A reader that broke down has left it as a lost connection would.
+        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Delivers a chunk, and reads the next one meanwhile where there is much to read. `None`: told to stop before.
+    fn deliver_and_read(&mut self, chunk: &[Placed]) -> Result<Option<Vec<Placed>>> {
+        if chunk.len() < WORTH_A_THREAD {
+            if !self.deliver(chunk)? {
+                return Ok(None);
+            }
+            return self.stream().next(&self.sources).map(Some);
+        }
+        let reader = std::thread::spawn({
+            let (stream, sources) = (Arc::clone(&self.stream), Arc::clone(&self.sources));
+            move || stream.lock().unwrap_or_else(PoisonError::into_inner).next(&sources)
+        });
+        let delivered = self.deliver(chunk);
+        let read = reader
+            .join()
+            .unwrap_or_else(|_| Err(Error::message(Kind::Failed, "the reader of the log broke down")));
+        match delivered? {
+            true => read.map(Some),
+            false => Ok(None),
+        }
     }
 
     fn condition(&self, condition: SinkCondition) {
@@ -387,10 +416,10 @@ impl Courier<'_> {
             &self.orders.bindings,
         )?;
         self.structure = fed.structure;
-        self.sources = fed.sources;
+        self.sources = Arc::new(fed.sources);
         self.bound = fed.bound;
         self.window_deletes = vec![0; self.bound.len()];
-        self.stream.sources_changed();
+        self.stream().sources_changed();
         Ok(())
     }
 
@@ -405,20 +434,20 @@ impl Courier<'_> {
 
     /// Delivers one window: the one that was left unfinished, or what has come since.
     fn window(&mut self, init: &mut Vec<String>) -> Result<Step> {
-        let snapshot = self.stream.hold()?;
+        let snapshot = self.stream().hold()?;
         let name = self.name().to_owned();
-        if self.stream.structure(&name)? != self.structure {
-            self.stream.release()?;
+        if self.stream().structure(&name)? != self.structure {
+            self.stream().release()?;
             self.load()?;
             return Ok(Step::Interrupted);
         }
         let (window, offset) = match self.unfinished.take() {
             Some(unfinished) => unfinished,
             None => {
-                let found = !self.stream.probe(&self.sources, &self.from)?.is_empty();
+                let found = !self.stream().probe(&self.sources, &self.from)?.is_empty();
                 if !found && init.is_empty() {
                     self.from = snapshot.into();
-                    self.stream.release()?;
+                    self.stream().release()?;
                     return Ok(Step::Idle);
                 }
                 let window = Window {
@@ -435,36 +464,33 @@ impl Courier<'_> {
         self.unfinished = Some((window.clone(), offset.clone()));
         self.window_deletes.iter_mut().for_each(|deletes| *deletes = 0);
         let same_snapshot = window.until == snapshot;
-        self.stream.read(window.clone(), offset);
+        self.stream().read(window.clone(), offset);
         let began = Instant::now();
-        while !self.stream.is_over() {
-            let chunk = self.stream.next(&self.sources)?;
-            if chunk.is_empty() {
-                break;
-            }
-            let last = chunk[chunk.len() - 1].offset.clone();
-            if !self.deliver(&chunk)? {
-                self.stream.release()?;
+        let mut chunk = self.stream().next(&self.sources)?;
+        while let Some(last) = chunk.last().map(|placed| placed.offset.clone()) {
+            let Some(next) = self.deliver_and_read(&chunk)? else {
+                self.stream().release()?;
                 return Ok(Step::Interrupted);
-            }
+            };
+            chunk = next;
             self.unfinished = Some((window.clone(), Some(last)));
             // Somebody may want it while a long window is delivered.
             if began.elapsed() > Duration::from_secs(1) && (self.orders.stop.is_set() || self.look()?.is_none()) {
-                self.stream.release()?;
+                self.stream().release()?;
                 return Ok(Step::Interrupted);
             }
         }
         // Rows that were there before are read in the very snapshot that ends the window: none is older than what was delivered,
         // and none comes again.
         let sent = match init.first().cloned() {
-            Some(binding) if same_snapshot && self.stream.is_held() => {
+            Some(binding) if same_snapshot && self.stream().is_held() => {
                 match self.send_rows(&window, &binding)? {
                     Init::Some => {}
                     Init::Over => {
                         init.remove(0);
                     }
                     Init::Interrupted => {
-                        self.stream.release()?;
+                        self.stream().release()?;
                         return Ok(Step::Interrupted);
                     }
                 }
@@ -472,7 +498,7 @@ impl Courier<'_> {
             }
             _ => false,
         };
-        self.stream.release()?;
+        self.stream().release()?;
         self.from = window.until.clone().into();
         self.unfinished = None;
         if !sent {
@@ -506,7 +532,7 @@ impl Courier<'_> {
         let progress = super::init::progress(&mut self.keeper, &self.orders.schema, binding)?;
         let table = self.bound[at].table;
         let rows = super::init::rows(
-            self.stream.session(),
+            self.stream().session(),
             &self.orders.renderer,
             &self.sources.tables[table],
             window.number,
@@ -564,7 +590,13 @@ impl Courier<'_> {
     /// waits behind it too.
     fn make(&mut self, chunk: &[Placed], only: Option<usize>) -> Result<(Vec<(usize, usize, Keyed)>, Vec<SetAside>)> {
         let (mut keyed, mut aside) = (Vec::with_capacity(chunk.len()), Vec::new());
+        let mut turn = 0;
         for (number, placed) in chunk.iter().enumerate() {
+            // Several changes may have one offset; a delivery has one of its own.
+            turn = match number.checked_sub(1).map(|before| &chunk[before].offset) {
+                Some(before) if *before == placed.offset => turn + 1,
+                _ => 0,
+            };
             for at in 0..self.bound.len() {
                 let bound = &self.bound[at];
                 if bound.table != placed.change.table
@@ -579,7 +611,8 @@ impl Courier<'_> {
                     continue;
                 }
                 match self.render(at, placed) {
-                    Ok(Some(made)) => {
+                    Ok(Some(mut made)) => {
+                        made.delivery.offset = own_offset(&placed.offset, turn, &key.0);
                         let is_delete = placed.change.new.is_none() || deletes(&made.delivery.action);
                         self.window_deletes[at] += u64::from(is_delete);
                         keyed.push((number, at, made));
@@ -639,7 +672,8 @@ impl Courier<'_> {
             let most = match limit {
                 Limit::Rows(rows) => rows,
                 Limit::Percent(share) => {
-                    let table = &self.sources.tables[bound.table].names.name;
+                    let oid = self.sources.tables[bound.table].oid;
+                    let table: String = self.asker.query_one("select $1::oid::regclass::text", &[&oid])?.get(0);
                     let sql = format!("select count(*) from {table}");
                     let rows: i64 = self.asker.query_one(&sql, &[])?.get(0);
                     (u64::try_from(rows).unwrap_or(0) + deletes) * u64::from(share) / 100
@@ -781,7 +815,7 @@ impl Courier<'_> {
     fn open(&mut self) -> Result<bool> {
         let began = Instant::now();
         // A snapshot is not held while nothing can be delivered.
-        self.stream.release()?;
+        self.stream().release()?;
         loop {
             match self.try_open() {
                 Ok(lanes) => {
@@ -977,6 +1011,11 @@ fn deletes(action: &Action) -> bool {
         Action::Row(row) => row.upsert.is_none(),
         _ => false,
     }
+}
+
+/// The place of one delivery among those of its group: behind those of earlier changes and of bindings that come before.
+fn own_offset(group: &Offset, turn: usize, binding: &str) -> Offset {
+    Offset(format!("{}/{turn:08x}/{binding}", group.0))
 }
 
 /// The id of what a binding makes of a change: the same however often it is delivered.
