@@ -3,7 +3,7 @@
 use emaj::manifest::Event;
 use emaj::sink::{Delivery, Offset, Opener, Outcome, Verdict};
 
-use crate::support::rows::{delivery, opener_of, row};
+use crate::support::rows::{delivery, manifest_of, opener_of, row};
 use crate::support::{self, Database};
 
 /// Makes what opens a sink into `db`, as `role`.
