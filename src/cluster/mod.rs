@@ -220,10 +220,10 @@ impl Cluster {
         }
     }
 
-    /// Returns a command for one of the server's programs: under the right account, in the watchdog's group, without
-    /// anything of this process's environment that could change its ways.
-    fn program(&self, name: &str) -> Command {
-        let mut command = Command::new(self.bindir.join(name));
+    /// Returns a command for another server that belongs to the cluster: it runs under the same account, without anything of this
+    /// process's environment that could change its ways, and ends with the cluster, whatever ends that.
+    pub fn companion(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
         command.stdin(Stdio::null()).current_dir(&self.directory);
         command
             .env_clear()
@@ -233,6 +233,19 @@ impl Cluster {
         self.account.apply(&mut command);
         self.watchdog.guard(&mut command);
         command
+    }
+
+    /// Gives a file in the cluster's directory to the account that its servers run under.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn hand_over(&self, path: &Path) -> Result<()> {
+        Ok(self.account.give(path)?)
+    }
+
+    /// Returns a command for one of PostgreSQL's programs.
+    fn program(&self, name: &str) -> Command {
+        self.companion(&self.bindir.join(name))
     }
 
     fn log_error(&self, message: &str) -> Error {

@@ -1,7 +1,7 @@
 # Cleans up after a throw-away cluster, however its owner ended.
 #
 # Runs as `sh -c THIS watchdog DIRECTORY`, under the account that runs the server, leading the process group that
-# initdb and the postmaster join. The owner holds the other end of standard input and never writes to it: the end of
+# initdb, the postmaster and its companions join. The owner holds the other end of standard input and never writes to it: the end of
 # input means that the owner is gone (finished, panicked, interrupted, killed) or asks for the end.
 # Then: stop at once what is in the group, wait for it, remove the directory.
 dir=$1
@@ -25,7 +25,7 @@ others() {
     return "$found"
 }
 
-# To a postmaster QUIT is the immediate shutdown; initdb simply dies of it.
+# To a postmaster QUIT is the immediate shutdown; initdb and companions simply die of it.
 kill -QUIT 0
 tries=0
 while others ""; do

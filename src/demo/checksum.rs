@@ -24,7 +24,7 @@ const QUERIES: &str = r#"
          end
     from pg_catalog.pg_class c
     join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-   where n.nspname in ('shop', 'Odd Schema')
+   where n.nspname in ('shop', 'Odd Schema', 'hr')
      and c.relkind in ('r', 'p', 'S')
      and not c.relispartition"#;
 

@@ -1,14 +1,15 @@
 //! What the story is played on: a cluster, a session of the application, and this program as a child process.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use postgres::SimpleQueryMessage;
-
 use super::checksum::{self, Checksums};
-use super::story::MANIFEST;
+use super::columns::{indented, table};
+use super::directory::{self, Directory, Facts, Programs};
+use super::story;
 use crate::cluster::Cluster;
 use crate::errors::{Error, Kind, Result};
 use crate::pg::{self, Environment, Given, Prompt, Session, classify, classify_in};
@@ -22,10 +23,12 @@ const OWNER: &str = "shopkeeper";
 pub(super) enum Act {
     /// Runs a script of the application, shown by its name alone.
     Load(&'static str, &'static str),
-    /// Shows the manifest, without its comments.
-    Show,
-    /// Runs this program with these arguments.
+    /// Lays a manifest out under a name, and shows it without its comments.
+    Show(&'static str, &'static str),
+    /// Runs this program with these arguments; it must succeed.
     Emaj(&'static [&'static str]),
+    /// Runs this program with these arguments; it must end with this code.
+    Fails(u8, &'static [&'static str]),
     /// Runs one statement of the application. In its text, and in the arguments of `Emaj`, a pattern in braces stands for the
     /// name of the last mark that is like it.
     Sql(&'static str),
@@ -39,6 +42,20 @@ pub(super) enum Act {
     Dump,
     /// Checks that it says the same.
     SameDump,
+    /// Starts the directory, for the first time or again.
+    StartDirectory,
+    /// Stops it.
+    StopDirectory,
+    /// Shows what `ldapsearch` finds with these arguments.
+    Search(&'static [&'static str]),
+    /// Checks that the directory says of people and teams what the tables say, nothing less and nothing more.
+    Follows,
+    /// Checks that it does so of all but the entry whose name begins so, and does not of that.
+    FollowsBut(&'static str),
+    /// Keeps the identity of the entry whose name begins so.
+    Note(&'static str),
+    /// Checks that the entry whose name begins so is the noted one.
+    SameEntry(&'static str),
 }
 
 /// How the story ended.
@@ -57,22 +74,26 @@ pub(super) struct Stage {
     remembered: BTreeMap<&'static str, Checksums>,
     dump: Option<String>,
     outcome: Outcome,
-    directory: PathBuf,
+    folder: PathBuf,
     program: PathBuf,
-    /// Last, so that the session is closed before the server stops.
+    entry: Option<Facts>,
+    directory: Option<Directory>,
+    /// Last, so that the session is closed, and the directory stopped, before the server stops.
     cluster: Cluster,
 }
 
 impl Stage {
-    /// Starts the cluster, makes the database and its owner, and lays the manifest out.
-    pub(super) fn set() -> Result<Stage> {
+    /// Starts the cluster, makes the database and its owner, and lays out the directory, when there are programs for one.
+    pub(super) fn set(programs: Option<Programs>) -> Result<Stage> {
         let program = std::env::current_exe()
             .map_err(|error| Error::from(error).context("failed to find the program's own file"))?;
         let cluster = Cluster::builder().start()?;
         // Below the cluster's directory: what removes that removes this, too.
-        let directory = cluster.socket_dir().with_file_name("demo");
-        fs::create_dir(&directory)?;
-        fs::write(directory.join(MANIFEST.0), MANIFEST.1)?;
+        let folder = cluster.socket_dir().with_file_name("demo");
+        fs::create_dir(&folder)?;
+        let directory = programs
+            .map(|programs| Directory::lay_out(&cluster, programs, story::ENTRIES))
+            .transpose()?;
         connect(&cluster, "postgres", cluster.superuser())?
             .batch_execute(&format!(
                 "create role {OWNER} login createrole; alter role {OWNER} set timezone = 'UTC'"
@@ -86,8 +107,10 @@ impl Stage {
             remembered: BTreeMap::new(),
             dump: None,
             outcome: Outcome { checks: 0, failed: 0 },
-            directory,
+            folder,
             program,
+            entry: None,
+            directory,
             cluster,
         })
     }
@@ -100,16 +123,14 @@ impl Stage {
                     .batch_execute(sql)
                     .map_err(|error| classify_in(error, "load the shop", sql))
             }
-            Act::Show => {
+            Act::Show(name, text) => {
+                fs::write(self.folder.join(name), text)?;
                 let said = |line: &&str| !line.trim_start().starts_with('#') && !line.is_empty();
-                let lines: Vec<&str> = MANIFEST.1.lines().filter(said).collect();
-                tell(&format!(
-                    "\n  $ grep -v '^#' {}\n{}",
-                    MANIFEST.0,
-                    indented(&lines.join("\n"))
-                ))
+                let lines: Vec<&str> = text.lines().filter(said).collect();
+                tell(&format!("\n  $ grep -v '^#' {name}\n{}", indented(&lines.join("\n"))))
             }
-            Act::Emaj(args) => self.emaj(args, tell),
+            Act::Emaj(args) => self.emaj(0, args, tell),
+            Act::Fails(code, args) => self.emaj(*code, args, tell),
             Act::Sql(sql) => self.sql(sql, tell),
             Act::Remember(name) => {
                 let sums = checksum::read(&mut self.session)?;
@@ -161,6 +182,65 @@ impl Stage {
                 };
                 self.check(same, &text, tell)
             }
+            Act::StartDirectory => {
+                let directory = self.directory.as_mut().ok_or_else(no_directory)?;
+                tell("\n  $ slapd -f slapd.conf -h $LDAPURI\n")?;
+                directory.start(&self.cluster)
+            }
+            Act::StopDirectory => {
+                let process = self.directory.as_mut().ok_or_else(no_directory)?.stop()?;
+                tell(&format!("\n  $ kill {process}\n"))
+            }
+            Act::Search(args) => {
+                let quoted = args.iter().map(|arg| match arg.contains('(') {
+                    true => format!("'{arg}'"),
+                    false => (*arg).to_owned(),
+                });
+                tell(&format!(
+                    "\n  $ ldapsearch -x -LLL {}\n",
+                    quoted.collect::<Vec<_>>().join(" ")
+                ))?;
+                let output = self.search(args)?;
+                // (What failed says so here.)
+                directory::facts(&output)?;
+                tell(&indented(String::from_utf8_lossy(&output.stdout).trim_end()))
+            }
+            Act::Follows => {
+                let (total, differing) = self.against_tables()?;
+                let text = match differing.as_slice() {
+                    [] => format!(
+                        "the directory says what the tables say, and nothing else: {}",
+                        count(total, "value")
+                    ),
+                    entries => format!(
+                        "the directory does not say what the tables say of {}",
+                        entries.join(", ")
+                    ),
+                };
+                self.check(differing.is_empty(), &text, tell)
+            }
+            Act::FollowsBut(name) => {
+                let (_, differing) = self.against_tables()?;
+                let text = match differing.as_slice() {
+                    [] => format!("nothing differs, not even `{name}`"),
+                    entries => format!("not yet as the tables say: {}; all the rest is", entries.join(", ")),
+                };
+                let holds = matches!(differing.as_slice(), [one] if one.split(',').next() == Some(name));
+                self.check(holds, &text, tell)
+            }
+            Act::Note(name) => {
+                self.entry = Some(self.identity(name)?);
+                tell(&format!("\n  noted: the identity (entryUUID) of `{name}`\n"))
+            }
+            Act::SameEntry(name) => {
+                let now = self.identity(name)?;
+                let same = !now.is_empty() && self.entry.as_ref() == Some(&now);
+                let text = match same {
+                    true => format!("`{name}` is the entry that was noted: it was renamed, not made anew"),
+                    false => format!("`{name}` is not the entry that was noted"),
+                };
+                self.check(same, &text, tell)
+            }
         }
     }
 
@@ -169,7 +249,7 @@ impl Stage {
         self.outcome
     }
 
-    fn emaj(&mut self, args: &[&str], tell: Tell<'_>) -> Result<()> {
+    fn emaj(&mut self, code: u8, args: &[&str], tell: Tell<'_>) -> Result<()> {
         let args = args
             .iter()
             .map(|arg| self.with_marks(arg))
@@ -179,13 +259,20 @@ impl Stage {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         tell(&indented(&text(&output.stdout)))?;
         tell(&indented(&text(&output.stderr)))?;
-        if output.status.success() {
-            return Ok(());
+        if output.status.code() != Some(code.into()) {
+            return Err(Error::message(
+                Kind::Failed,
+                format!(
+                    "`emaj {}` ended with {}, not with {code}",
+                    args.join(" "),
+                    output.status
+                ),
+            ));
         }
-        Err(Error::message(
-            Kind::Failed,
-            format!("`emaj {}` ended with {}", args.join(" "), output.status),
-        ))
+        match code {
+            0 => Ok(()),
+            _ => tell(&format!("  exit code {code}\n")),
+        }
     }
 
     fn sql(&mut self, sql: &str, tell: Tell<'_>) -> Result<()> {
@@ -228,6 +315,37 @@ impl Stage {
         Ok((now.len(), differing.into_iter().map(str::to_owned).collect()))
     }
 
+    fn search(&self, args: &[impl AsRef<OsStr>]) -> Result<Output> {
+        let directory = self.directory.as_ref().ok_or_else(no_directory)?;
+        let fixed = ["-x", "-LLL", "-o", "ldif-wrap=no"].map(OsStr::new);
+        let args: Vec<&OsStr> = fixed.into_iter().chain(args.iter().map(AsRef::as_ref)).collect();
+        self.run(directory.search(), &args)
+    }
+
+    /// Compares people and groups with the tables: the number of values that there should be, and the entries that differ.
+    fn against_tables(&mut self) -> Result<(usize, Vec<String>)> {
+        let are = directory::facts(&self.search(&["(|(objectClass=inetOrgPerson)(objectClass=groupOfNames))"])?)?;
+        let rows = self
+            .session
+            .query(story::TABLES_SAY, &[])
+            .map_err(|error| classify_in(error, "read what the directory should say", story::TABLES_SAY))?;
+        let wanted: Facts = rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect();
+        let entries: BTreeSet<String> = are
+            .symmetric_difference(&wanted)
+            .map(|(entry, ..)| entry.clone())
+            .collect();
+        Ok((wanted.len(), entries.into_iter().collect()))
+    }
+
+    /// Returns what never changes of an entry, without its name.
+    fn identity(&self, name: &str) -> Result<Facts> {
+        let facts = directory::facts(&self.search(&[&format!("({name})"), "entryUUID"])?)?;
+        Ok(facts
+            .into_iter()
+            .map(|(_, name, value)| (String::new(), name, value))
+            .collect())
+    }
+
     fn check(&mut self, holds: bool, text: &str, tell: Tell<'_>) -> Result<()> {
         self.outcome.checks += 1;
         self.outcome.failed += usize::from(!holds);
@@ -258,24 +376,31 @@ impl Stage {
     }
 
     /// Runs a program in the demonstration's directory; nothing of the person's own settings leads it elsewhere.
-    fn run(&self, program: &Path, args: &[impl AsRef<std::ffi::OsStr>]) -> Result<Output> {
+    fn run(&self, program: &Path, args: &[impl AsRef<OsStr>]) -> Result<Output> {
         let mut command = Command::new(program);
-        command.args(args).current_dir(&self.directory);
+        command.args(args).current_dir(&self.folder);
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
-            if text.starts_with("PG") || text.starts_with("EMAJ_") {
+            if ["PG", "EMAJ_", "LDAP"].iter().any(|ours| text.starts_with(ours)) {
                 command.env_remove(&name);
             }
         }
+        if let Some(directory) = &self.directory {
+            command.envs(directory.environment(&self.cluster));
+        }
         command
-            .env("HOME", &self.directory)
-            .env("PGSYSCONFDIR", &self.directory)
+            .env("HOME", &self.folder)
+            .env("PGSYSCONFDIR", &self.folder)
             .envs(self.cluster.env(DATABASE))
             .env("PGUSER", OWNER)
             .stdin(std::process::Stdio::null())
             .output()
             .map_err(|error| Error::from(error).context(format!("failed to run `{}`", program.display())))
     }
+}
+
+fn no_directory() -> Error {
+    Error::message(Kind::Failed, "bug: the story speaks of a directory, and there is none")
 }
 
 fn connect(cluster: &Cluster, dbname: &str, role: &str) -> Result<Session> {
@@ -285,44 +410,4 @@ fn connect(cluster: &Cluster, dbname: &str, role: &str) -> Result<Session> {
         ..Given::default()
     };
     pg::resolve(&as_role, None, &Environment::default())?.connect(Prompt::Never)
-}
-
-/// Returns an answer in columns; of a statement without one, the number of its rows.
-fn table(answers: &[SimpleQueryMessage]) -> String {
-    let mut lines: Vec<Vec<String>> = Vec::new();
-    let mut rows = 0;
-    for answer in answers {
-        match answer {
-            SimpleQueryMessage::RowDescription(columns) => {
-                lines.push(columns.iter().map(|column| column.name().to_owned()).collect());
-            }
-            SimpleQueryMessage::Row(row) => {
-                let cells = (0..row.len()).map(|at| row.get(at).unwrap_or_default().to_owned());
-                lines.push(cells.collect());
-            }
-            SimpleQueryMessage::CommandComplete(number) => rows = *number,
-            _ => {}
-        }
-    }
-    let Some(heading) = lines.first() else {
-        return count(rows, "row");
-    };
-    let widths: Vec<usize> = (0..heading.len())
-        .map(|at| {
-            lines
-                .iter()
-                .map(|line| line[at].chars().count())
-                .max()
-                .unwrap_or_default()
-        })
-        .collect();
-    let line = |cells: &Vec<String>| {
-        let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    lines.iter().map(line).collect::<Vec<_>>().join("\n")
-}
-
-fn indented(text: &str) -> String {
-    text.lines().map(|line| format!("  │ {line}\n")).collect()
 }

@@ -1,24 +1,15 @@
-//! The story as data: chapters, and in each what is typed and what must hold.
-//!
-//! To change how something is done, change its one line here.
+//! The first part: a shop, a mark, a day's work, a mistake, and the way back.
 
-use super::stage::Act;
+use super::{Act, Chapter};
 
-/// A part of the story.
-pub(super) struct Chapter {
-    pub title: &'static str,
-    pub told: &'static str,
-    pub acts: &'static [Act],
-}
-
-/// The manifest of the gallery that the story installs, and its name.
-pub(super) const MANIFEST: (&str, &str) = (
+/// The manifest of the gallery that is installed, and its name.
+const MANIFEST: (&str, &str) = (
     "01-first-group.yaml",
     include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/01-first-group.yaml")),
 );
 
 /// The application.
-pub(super) const SHOP: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/shop.sql"));
+const SHOP: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/shop.sql"));
 
 pub(super) const CHAPTERS: &[Chapter] = &[
     Chapter {
@@ -37,7 +28,7 @@ pub(super) const CHAPTERS: &[Chapter] = &[
         title: "A manifest",
         told: "Four tables belong together: the manifest says so. `install` shows its plan and carries it out; `plan` stops before.",
         acts: &[
-            Act::Show,
+            Act::Show(MANIFEST.0, MANIFEST.1),
             Act::Emaj(&["install", MANIFEST.0]),
             Act::Emaj(&["plan", MANIFEST.0]),
         ],
