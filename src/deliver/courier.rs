@@ -270,6 +270,9 @@ struct Courier<'a> {
     is_hastened: bool,
 }
 
+/// A delivery, with the numbers of its change in the chunk and of its binding.
+type Work = (usize, usize, Keyed);
+
 /// What the database says at a look.
 struct Look {
     snapshot: String,
@@ -609,7 +612,7 @@ impl Courier<'_> {
 
     /// Renders what each binding makes of each change, for all bindings or only one; what cannot be rendered is set aside, and what
     /// waits behind it too.
-    fn make(&mut self, chunk: &[Placed], only: Option<usize>) -> Result<(Vec<(usize, usize, Keyed)>, Vec<SetAside>)> {
+    fn make(&mut self, chunk: &[Placed], only: Option<usize>) -> Result<(Vec<Work>, Vec<SetAside>)> {
         let (mut keyed, mut aside) = (Vec::with_capacity(chunk.len()), Vec::new());
         let mut turn = 0;
         for (number, placed) in chunk.iter().enumerate() {
@@ -742,7 +745,7 @@ impl Courier<'_> {
     /// Hands deliveries to the place until all have arrived or are set aside, and puts that on record. `false`: told to stop before.
     fn hand_over(
         &mut self,
-        mut work: Vec<(usize, usize, Keyed)>,
+        mut work: Vec<Work>,
         mut aside: Vec<SetAside>,
         chunk: &[Placed],
         offset: Option<&Offset>,
