@@ -43,10 +43,7 @@ fn outcomes(outcomes: &[Outcome]) -> String {
     let letter = |outcome: &Outcome| match outcome {
         Outcome::Written => 'w',
         Outcome::Unchanged => '=',
-        Outcome::Failed(fault) => match {
-            eprintln!("{fault}");
-            fault.verdict
-        } {
+        Outcome::Failed(fault) => match fault.verdict {
             Verdict::Later => 'L',
             Verdict::Never => 'N',
             Verdict::Down => 'D',

@@ -88,6 +88,11 @@ const QUERY: &str = "
     select 'pg_class'::regclass::oid, c.oid, r.rel_group from pg_class c join ns on ns.oid = c.relnamespace
       join {s}.emaj_relation r on c.relkind = 'r' and c.relname = r.rel_log or c.relkind = 'v' and c.relname = r.rel_guard
     union all
+    -- The parts of a log.
+    select 'pg_class'::regclass, i.inhrelid, r.rel_group from pg_inherits i
+      join pg_class l on l.oid = i.inhparent join ns on ns.oid = l.relnamespace
+      join {s}.emaj_relation r on l.relname = r.rel_log
+    union all
     select 'pg_proc'::regclass, p.oid, r.rel_group from pg_proc p join ns on ns.oid = p.pronamespace
       join {s}.emaj_relation r on p.proname = r.rel_log
      where p.pronargs = 0 and p.prorettype = 'trigger'::regtype
