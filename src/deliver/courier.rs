@@ -937,11 +937,12 @@ impl Courier<'_> {
             .status
             .update(&name, |status| status.set_aside = waiting.len() as u64);
         self.parked.clear();
-        let mut is_forgotten = false;
+        let (mut is_forgotten, mut fronts) = (false, HashSet::new());
         for failure in &waiting {
-            let key = (failure.binding.clone(), failure.key.clone());
-            let is_first = self.parked.insert(key, failure.key.clone()).is_none();
+            let is_first = fronts.insert((&failure.binding, &failure.key));
             is_forgotten |= is_first && failure.state == FailureState::Behind;
+            let key = (failure.binding.clone(), failure.key.clone());
+            self.parked.insert(key, failure.key.clone());
             if let Some(at) = self.bound.iter().position(|bound| *bound.name == *failure.binding)
                 && let Some(placed) = read(&failure.change, self.bound[at].table)
             {

@@ -84,7 +84,10 @@ pub(super) fn merged(changes: &[Placed], key_of: impl Fn(&Row) -> String) -> Vec
             Some(old) if placed.change.new.is_some() => key_of(old),
             _ => placed.change.key.to_string(),
         };
-        match rows.iter_mut().find(|row| *row.change.key == *before) {
+        // What was changed was there: another row had this key, and went, when it was not.
+        let is_next =
+            |row: &&mut Placed| *row.change.key == *before && (placed.change.old.is_none() || row.change.new.is_some());
+        match rows.iter_mut().rfind(is_next) {
             Some(row) => {
                 let (old, is_init) = (row.change.old.take(), row.change.is_init && placed.change.is_init);
                 *row = placed.clone();
@@ -162,7 +165,12 @@ mod tests {
             shown(&[insert, update, moved.clone(), change("1", None, Some("1c"))]),
             "->2b ->1c"
         );
-        assert_eq!(shown(&[moved, change("2", Some("2b"), None)]), "1b>-");
+        assert_eq!(shown(&[moved.clone(), change("2", Some("2b"), None)]), "1b>-");
+        // A row takes the key of one that went.
+        let gone = change("2", Some("2a"), None);
+        let later = change("2", Some("2b"), Some("2c"));
+        assert_eq!(shown(&[gone.clone(), moved, later.clone()]), "2a>- 1b>2c");
+        assert_eq!(shown(&[gone, later]), "2a>- 2b>2c", "that row came another way");
     }
 
     #[test]

@@ -1,9 +1,13 @@
 //! What a sink does not take: it is set aside by key, the others go on, and nothing of a key overtakes anything.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
 use super::{PEOPLE, PERSON, column, drain, install, logins, people, prepare, set_aside, to_directory, worker};
 use crate::support::receiver::{Receiver, status};
 use crate::support::slapd::slapd;
-use crate::support::{Database, database, wait_for};
+use crate::support::{Chance, Database, database, scale, seed, wait_for};
 
 #[test]
 fn a_refused_row_heals_when_it_is_corrected() {
@@ -171,8 +175,6 @@ fn messages_of_a_key_keep_their_order() {
 
 #[test]
 fn a_running_worker_tries_again_on_request() {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering};
     let db = database();
     db.psql("create table item (id int primary key, text text)");
     let mended = Arc::new(AtomicBool::new(false));
@@ -287,7 +289,7 @@ fn a_mass_deletion_stops_a_worker_too() {
     let stopped = || (column(&db, "select sink_state from emaj.emaj_sink") == ["STOPPED"]).then_some(());
     wait_for("the guard", 30, stopped);
     db.psql("insert into person values (6, 'six', 'six')");
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    std::thread::sleep(Duration::from_millis(500));
     assert_eq!(logins(&slapd).len(), 5);
     prepare(&db, &["sink", "resume", "directory"]).run().ok();
     wait_for("what waited", 30, || {
@@ -308,7 +310,7 @@ fn a_paused_sink_waits() {
         .run()
         .ok();
     // A worker that is delivering ends its chunk.
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    std::thread::sleep(Duration::from_millis(500));
     db.psql("insert into person values (2, 'bob', 'Bob')");
     let run = drain(&db).run().code(4);
     assert!(
@@ -321,4 +323,110 @@ fn a_paused_sink_waits() {
     prepare(&db, &["sink", "resume", "directory"]).run().ok();
     wait_for("what waited", 30, || (logins(&slapd) == ["ann", "bob"]).then_some(()));
     assert_eq!(worker.stop(), Some(0));
+}
+
+#[test]
+fn refusals_at_random_heal() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(PERSON);
+    install(&db, &to_directory(&slapd, PEOPLE));
+    let seed = seed();
+    println!("EMAJ_SEED={seed}");
+    let mut chance = Chance::new(seed);
+    let worker = worker(&db).start();
+    let mut client = db.client();
+    for number in 0..scale(600) {
+        let id = chance.below(25);
+        let mail = if chance.happens(30) { "é" } else { "a@x" };
+        let sql = match chance.below(6) {
+            0 | 1 => format!("insert into person values ({id}, 'l{number}', 'n', '{mail}') on conflict do nothing"),
+            2 => format!("delete from person where id = {id}"),
+            3 => format!("update person set login = 'r{number}', mail = '{mail}' where id = {id}"),
+            4 => format!(
+                "update person set id = {0}, mail = '{mail}' where id = {id} and not exists (select from person where id = {0})",
+                chance.below(25)
+            ),
+            _ => format!("update person set mail = '{mail}' where id = {id}"),
+        };
+        client.batch_execute(&sql).unwrap();
+        std::thread::sleep(Duration::from_millis(chance.below(8) as u64));
+    }
+    assert_eq!(worker.stop(), Some(0));
+    drain(&db).run();
+    println!("{} set aside", set_aside(&db).len());
+    db.psql("update person set mail = null");
+    drain(&db).run().ok();
+    assert_eq!(
+        logins(&slapd),
+        column(&db, "select login from person order by login collate \"C\"")
+    );
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+}
+
+#[test]
+fn order_is_kept_whatever_is_refused_and_killed() {
+    let db = database();
+    db.psql("create table item (id int primary key, version int)");
+    let seed = seed();
+    println!("EMAJ_SEED={seed}");
+    let mut chance = Chance::new(seed);
+    let decide = Mutex::new(chance.clone());
+    let refused = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&refused);
+    let arrived = Arc::new(Mutex::new(Vec::<String>::new()));
+    let taken = Arc::clone(&arrived);
+    let receiver = Receiver::start(move |_, request| {
+        let answer = *decide
+            .lock()
+            .unwrap()
+            .pick(&[204, 204, 204, 204, 204, 204, 204, 204, 422, 500]);
+        match answer {
+            204 => taken.lock().unwrap().push(request.body.clone()),
+            _ => _ = count.fetch_add(1, Ordering::SeqCst),
+        }
+        status(answer)
+    });
+    install(
+        &db,
+        &format!(
+            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks: {{ hook: {{ webhook: {{ url: \"{}\" }} }} }}\n\
+             bindings: {{ items: {{ table: public.item, to: hook, message: {{ body: \"{{{{ row.id }}}} {{{{ row.version }}}}\" }} }} }}\n",
+            receiver.url()
+        ),
+    );
+    db.psql("insert into item select n, 0 from generate_series(1, 8) n");
+    for _ in 0..scale(4) {
+        let worker = worker(&db).start();
+        for _ in 0..30 {
+            db.client()
+                .batch_execute(&format!(
+                    "update item set version = version + 1 where id = {}",
+                    chance.below(8) + 1
+                ))
+                .unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(chance.below(500) as u64));
+        worker.kill();
+    }
+    for _ in 0..200 {
+        if drain(&db).run().status == Some(0) {
+            break;
+        }
+        prepare(&db, &["failures", "retry", "--all"]).run().ok();
+    }
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+    assert!(refused.load(Ordering::SeqCst) > 5);
+    let arrived = arrived.lock().unwrap().clone();
+    for row in db.client().query("select id, version from item", &[]).unwrap() {
+        let (id, last): (i32, i32) = (row.get(0), row.get(1));
+        let mut first_seen = Vec::new();
+        for body in &arrived {
+            let (of, version) = body.split_once(' ').unwrap();
+            if of == id.to_string() && !first_seen.contains(&version.to_owned()) {
+                first_seen.push(version.to_owned());
+            }
+        }
+        let expected: Vec<String> = (0..=last).map(|version| version.to_string()).collect();
+        assert_eq!(first_seen, expected, "item {id}");
+    }
 }

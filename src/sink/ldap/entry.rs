@@ -232,6 +232,7 @@ async fn rename<D: Directory>(
             Err(trouble) => Err(trouble.into_fault(aim.dn())),
         };
     }
+    change_before_move(work, aim, old, from).await?;
     match work.directory.write(&renaming(work.schema, aim, old, from)).await {
         Ok(()) => converge(work, aim).await.map(|_| true),
         // It has the new name already, or was never there, or there is no entry above.
@@ -243,6 +244,44 @@ async fn rename<D: Directory>(
             Ok((!is_wanted && remove(work, &old.dn).await?) || written)
         }
         Err(trouble) => Err(trouble.into_fault(&old.dn)),
+    }
+}
+
+/// Writes, under the old name, all but what the name says. What the server refuses is refused before the entry has moved: the next change
+/// of the row finds it where it knows it to be.
+async fn change_before_move<D: Directory>(
+    work: &Work<'_, D>,
+    aim: &Aim<'_>,
+    old: &Entry,
+    from: &Dn,
+) -> Result<(), Fault> {
+    let parts = from.0.first().map(|rdn| rdn.parts.as_slice()).unwrap_or_default();
+    let is_named = |wanted: &Wanted| {
+        !wanted.naming.is_empty() || parts.iter().any(|part| work.schema.name(&part.name) == wanted.key)
+    };
+    let others: Vec<&Wanted> = aim.attributes.iter().filter(|wanted| !is_named(wanted)).collect();
+    let names: Vec<String> = others.iter().map(|wanted| wanted.name.clone()).collect();
+    let target = work.directory.read(aim.dn(), &["1.1".to_owned()]).await;
+    if others.is_empty() || target.map_err(|trouble| trouble.into_fault(aim.dn()))?.is_some() {
+        // The new name is in use: what has the old one may be another row's by now.
+        return Ok(());
+    }
+    let found = work.directory.read(&old.dn, &names).await;
+    let Some(found) = found.map_err(|trouble| trouble.into_fault(&old.dn))? else {
+        return Ok(());
+    };
+    let of = |wanted: &&Wanted| difference(wanted, found.values(&wanted.key), Care::Plain);
+    let mods: Vec<_> = others.iter().flat_map(of).collect();
+    if mods.is_empty() {
+        return Ok(());
+    }
+    match work.directory.write(&Change::new(&old.dn, Kind::Modify(mods))).await {
+        Ok(()) => Ok(()),
+        Err(trouble) => match trouble.code() {
+            // What is compared otherwise is settled after the move.
+            Some(code) if code == fault::NO_SUCH_OBJECT || work.is_other_mind(code) => Ok(()),
+            _ => Err(trouble.into_fault(&old.dn)),
+        },
     }
 }
 
