@@ -96,7 +96,7 @@ fn people(who: usize, number: u64, title: Option<&str>) -> Vec<Entry> {
 fn ldif(is_change: bool, people: &[Entry]) -> String {
     let mut out = String::new();
     for person in people {
-        _ = write!(out, "dn: {}\n", person.dn);
+        _ = writeln!(out, "dn: {}", person.dn);
         if is_change {
             _ = write!(
                 out,
@@ -107,7 +107,7 @@ fn ldif(is_change: bool, people: &[Entry]) -> String {
         }
         out.push_str("changetype: add\nobjectClass: inetOrgPerson\n");
         for attribute in &person.attributes {
-            _ = write!(out, "{}: {}\n", attribute.name, attribute.values[0]);
+            _ = writeln!(out, "{}: {}", attribute.name, attribute.values[0]);
         }
         out.push('\n');
     }

@@ -8,7 +8,8 @@ use serde::Serialize;
 use super::binding::Ask;
 use super::row::Row;
 use super::sources::Sources;
-use crate::pg::Session;
+use crate::errors::Error;
+use crate::pg::{Session, classify};
 use crate::render::Renderer;
 use crate::sink::Fault;
 
@@ -17,6 +18,20 @@ pub(super) struct Asker<'a> {
     pub session: &'a mut Session,
     pub renderer: &'a Renderer,
     pub sources: &'a Sources,
+}
+
+/// Prepares a connection for asking: values are printed as the log prints them, and what may not be seen is an error instead of a
+/// wrong answer.
+///
+/// # Errors
+/// Whatever the server answers.
+pub(super) fn settle(session: &mut Session) -> Result<(), Error> {
+    session
+        .batch_execute(
+            "set default_transaction_read_only = on; set row_security = off; set datestyle = 'ISO'; set intervalstyle = 'postgres';
+             set extra_float_digits = 1; set bytea_output = 'hex'; set timezone = 'UTC'",
+        )
+        .map_err(|error| classify(error, "prepare to ask the database"))
 }
 
 /// A column under its present name and under the one that bindings use.

@@ -14,7 +14,9 @@ use crate::errors::{Error, Kind, Result};
 use crate::journal::Position;
 use crate::manifest::{self, AttributeSource, BindingKind, EntryRef, Event, Located, Mode, Scope};
 use crate::names::QualifiedName;
-use crate::sink::{Action, Attribute, Entry, EntryChange, EntryTarget, Fault, Message, RowChange, ValueChange};
+use crate::sink::{
+    Action, Attribute, Entry, EntryChange, EntryTarget, Fault, Message, RowChange, ValueChange, Verdict,
+};
 
 /// What a binding may have to ask the database that it is bound in.
 pub(super) trait Ask {
@@ -68,6 +70,8 @@ enum Compiled {
     },
     Query {
         target: Target,
+        /// The columns that name the entry.
+        columns: Vec<String>,
         attribute: String,
         mode: Mode,
         query: Template,
@@ -109,6 +113,8 @@ pub(super) struct Made {
     pub event: Option<Event>,
     pub action: Action,
     pub keys: Vec<String>,
+    /// The entries of a directory that it touches.
+    pub entries: Vec<String>,
 }
 
 /// What a message says of itself.
@@ -186,6 +192,7 @@ impl Bound {
                 mode,
             } => Compiled::Query {
                 target: engine.target(entry)?,
+                columns: std::mem::take(&mut engine.columns),
                 attribute: attribute.value.clone(),
                 mode: *mode,
                 query: engine.add(Place::Query, query)?,
@@ -287,14 +294,12 @@ impl Bound {
         {
             return Ok(None);
         }
-        let mut keys = vec![format!("{}\u{1f}{}", self.names.name, change.key)];
-        if let (Some(old), Some(_)) = (old, new) {
-            // A key that was changed: what was done to the old one came before.
-            let key = self.key_of(old);
-            if key != *change.key {
-                keys.push(format!("{}\u{1f}{key}", self.names.name));
-            }
-        }
+        let mut keys: Vec<String> = self
+            .keys_of(change)
+            .iter()
+            .map(|key| format!("{}\u{1f}{}\u{1f}{key}", self.name, self.names.name))
+            .collect();
+        let mut entries = Vec::new();
         let word = match (change.is_init, event) {
             (true, _) => "init",
             (_, Event::Insert) => "insert",
@@ -303,13 +308,16 @@ impl Bound {
         };
         let action = match &self.kind {
             Compiled::Entry { .. } => {
-                let old = old.map(|row| self.entry(row, envelope, ask)).transpose()?;
+                let old = match old {
+                    Some(row) => self.former_entry(row, envelope, ask)?,
+                    None => None,
+                };
                 let new = new.map(|row| self.entry(row, envelope, ask)).transpose()?;
                 // What is asked for may have changed though the row has not.
-                if old == new && !self.asks() {
+                if old == new && (new.is_none() || !self.asks()) {
                     return Ok(None);
                 }
-                keys.extend([&old, &new].into_iter().flatten().map(|entry| folded(&entry.dn)));
+                entries.extend([&old, &new].into_iter().flatten().map(|entry| folded(&entry.dn)));
                 Action::Entry(EntryChange { old, new })
             }
             Compiled::Value { attribute, .. } => {
@@ -318,7 +326,7 @@ impl Bound {
                 if old_value == new_value && !change.is_init {
                     return Ok(None);
                 }
-                keys.extend(
+                entries.extend(
                     [&old_value, &new_value]
                         .into_iter()
                         .flatten()
@@ -340,7 +348,10 @@ impl Bound {
             Compiled::Query { .. } => return self.query(old, new, event, envelope, ask, keys),
             Compiled::Message { .. } => {
                 let message = self.message(change, old, new, word, envelope)?;
-                keys.push(format!("message\u{1f}{}", message.key));
+                // Without a key of the manifest's own it is the row's, which is there already.
+                if message.key != *change.key {
+                    keys.push(format!("message\u{1f}{}", message.key));
+                }
                 Action::Message(message)
             }
             Compiled::Row { table, key, columns } => {
@@ -369,6 +380,7 @@ impl Bound {
             event: (!change.is_init).then_some(event),
             action,
             keys,
+            entries,
         }))
     }
 
@@ -380,10 +392,11 @@ impl Bound {
         event: Event,
         envelope: &Envelope<'_>,
         ask: &mut dyn Ask,
-        mut keys: Vec<String>,
+        keys: Vec<String>,
     ) -> Result<Option<Made>, Fault> {
         let Compiled::Query {
             target,
+            columns,
             attribute,
             mode,
             query,
@@ -391,13 +404,14 @@ impl Bound {
         else {
             return Ok(None);
         };
-        let mut attributes = Vec::new();
+        let (mut attributes, mut entries) = (Vec::new(), Vec::new());
         for row in [old, new].into_iter().flatten() {
-            let value = self.context(row, envelope);
             // A row that names no entry concerns none.
-            let Some(entry) = self.target(target, &value)? else {
+            if columns.iter().any(|column| row.column(column) == Some("null")) {
                 continue;
-            };
+            }
+            let value = self.context(row, envelope);
+            let entry = self.target(target, &value)?;
             if attributes.iter().any(|(known, _)| *known == entry) {
                 continue;
             }
@@ -406,7 +420,7 @@ impl Bound {
                 mode: *mode,
                 values: ask.values(&self.render(query, &value)?)?,
             };
-            keys.push(key_of_target(&entry));
+            entries.push(key_of_target(&entry));
             attributes.push((entry, attribute));
         }
         let actions: Vec<(EntryTarget, Attribute)> = attributes;
@@ -414,6 +428,7 @@ impl Bound {
             event: Some(event),
             action: Action::Attributes(actions),
             keys,
+            entries,
         }))
     }
 
@@ -446,8 +461,21 @@ impl Bound {
                 .any(|column| old.column(&column.value) != new.column(&column.value))
     }
 
-    fn key_of(&self, row: &Row) -> String {
+    /// The key of a row, as changes have it.
+    pub(super) fn key_of(&self, row: &Row) -> String {
         key_text(row, &self.names.key)
+    }
+
+    /// The key of a change and, when it was changed, the one before: what was done to that came before.
+    pub(super) fn keys_of(&self, change: &Change) -> Vec<String> {
+        let mut keys = vec![change.key.to_string()];
+        if let (Some(old), Some(_), false) = (&change.old, &change.new, self.names.key.is_empty()) {
+            let key = self.key_of(old);
+            if key != *change.key {
+                keys.push(key);
+            }
+        }
+        keys
     }
 
     fn context(&self, row: &Row, envelope: &Envelope<'_>) -> Value {
@@ -466,6 +494,23 @@ impl Bound {
             .get_template(&template.0)
             .and_then(|template| template.render(value))
             .map_err(|error| Fault::never(format!("binding `{}`: {}", self.name, describe(&error))))
+    }
+
+    /// The entry of a row as it was. From a row that no name can be made of none was ever made; and where only an attribute of
+    /// it cannot be made, the name is enough to find the entry.
+    fn former_entry(&self, row: &Row, envelope: &Envelope<'_>, ask: &mut dyn Ask) -> Result<Option<Entry>, Fault> {
+        match self.entry(row, envelope, ask) {
+            Err(fault) if fault.verdict == Verdict::Never => {}
+            other => return other.map(Some),
+        }
+        let Compiled::Entry { dn, classes, .. } = &self.kind else {
+            return Ok(None);
+        };
+        Ok(self.render(dn, &self.context(row, envelope)).ok().map(|dn| Entry {
+            dn,
+            object_classes: classes.clone(),
+            attributes: Vec::new(),
+        }))
     }
 
     fn entry(&self, row: &Row, envelope: &Envelope<'_>, ask: &mut dyn Ask) -> Result<Entry, Fault> {
@@ -519,8 +564,10 @@ impl Bound {
         }
         let context = self.context(row, envelope);
         let text = self.render(value, &context)?;
-        let target = self.target(target, &context)?;
-        Ok(target.filter(|_| !text.trim().is_empty()).map(|target| (target, text)))
+        if text.trim().is_empty() {
+            return Ok(None);
+        }
+        Ok(Some((self.target(target, &context)?, text)))
     }
 
     /// Whether another row still gives this value to this entry. Rows are looked up as they are now: a change of theirs that is not
@@ -547,15 +594,15 @@ impl Bound {
         Ok(false)
     }
 
-    fn target(&self, target: &Target, value: &Value) -> Result<Option<EntryTarget>, Fault> {
-        Ok(Some(match target {
+    fn target(&self, target: &Target, value: &Value) -> Result<EntryTarget, Fault> {
+        Ok(match target {
             Target::Dn(dn) => EntryTarget::Dn(self.render(dn, value)?),
             Target::Search { base, filter, scope } => EntryTarget::Search {
                 base: self.render(base, value)?,
                 filter: self.render(filter, value)?,
                 scope: *scope,
             },
-        }))
+        })
     }
 
     fn message(

@@ -5,14 +5,14 @@
 //! delivered, and a chunk's offset after all of it has arrived or is set aside: after a crash the last chunk comes again,
 //! with the same ids.
 
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
-use super::ask::Asker;
+use super::ask::{Asker, columns_of, settle};
 use super::binding::{Bound, Envelope};
 use super::init::Init;
 use super::lanes::{Fate, Keyed, Lanes};
@@ -22,8 +22,9 @@ use super::status::{SinkCondition, Status};
 use super::stop::Stop;
 use super::stream::{Placed, Stream, Window, summarise, window_of};
 use crate::errors::{Error, Kind, Result};
-use crate::journal::{self, Cursor, FailureFilter, Position, SetAside, SinkRecord, SinkState, Snapshot};
+use crate::journal::{self, Cursor, FailureFilter, FailureState, Position, SetAside, SinkRecord, SinkState, Snapshot};
 use crate::manifest::{self, Limit};
+use crate::names::QualifiedName;
 use crate::pg::{Prompt, Session, Settings, classify};
 use crate::render::Renderer;
 use crate::sink::{Action, Delivery, Fault, Offset, Opener, Outcome, Verdict};
@@ -37,7 +38,9 @@ const REST: u32 = 50;
 /// How often the cursor is put on record while there is nothing to deliver: the log behind it can go then.
 const KEEP: Duration = Duration::from_secs(10);
 /// The pauses between tries to reach a place that is down, and the database.
-const PAUSES: [u64; 6] = [200, 500, 1_000, 2_000, 5_000, 10_000];
+const PAUSES: [u64; 5] = [200, 500, 1_000, 2_000, 5_000];
+/// How many changes in a chunk make it worth reading the next one at the same time.
+const WORTH_A_THREAD: usize = 500;
 /// How many delivered rows make it worth having the ends of the logs summarised.
 const SUMMARISE_AFTER: usize = 20_000;
 
@@ -129,7 +132,8 @@ fn serve(orders: &Orders) -> Result<Option<Ended>> {
         &orders.schema,
         Arc::clone(&orders.renderer),
     )?;
-    let asker = settings.connect(Prompt::Never)?;
+    let mut asker = settings.connect(Prompt::Never)?;
+    settle(&mut asker)?;
     tracing::info!(sink = %name, "delivering to {}", orders.opener.describe());
     let mut courier = Courier {
         orders,
@@ -139,12 +143,12 @@ fn serve(orders: &Orders) -> Result<Option<Ended>> {
         unfinished: unfinished(&sink)?,
         deletes_allowed: sink.reason.as_deref() == Some(DELETES_ALLOWED),
         keeper,
-        stream,
+        stream: Arc::new(Mutex::new(stream)),
         asker,
         structure: String::new(),
-        sources: Sources::default(),
+        sources: Arc::default(),
         bound: Vec::new(),
-        parked: HashSet::new(),
+        parked: HashMap::new(),
         parked_mark: String::new(),
         place: None,
         faults: 0,
@@ -155,6 +159,7 @@ fn serve(orders: &Orders) -> Result<Option<Ended>> {
         since_summary: 0,
         window_deletes: Vec::new(),
         was_in_fault: sink.fault.is_some(),
+        is_hastened: false,
     };
     courier.load()?;
     courier.go()
@@ -242,13 +247,13 @@ struct Courier<'a> {
     unfinished: Option<(Window, Option<Offset>)>,
     deletes_allowed: bool,
     keeper: Session,
-    stream: Stream,
+    stream: Arc<Mutex<Stream>>,
     asker: Session,
     structure: String,
-    sources: Sources,
+    sources: Arc<Sources>,
     bound: Vec<Bound>,
-    /// Binding and key of what is set aside.
-    parked: HashSet<(String, String)>,
+    /// Binding and key of what is set aside, with the key under which that stands: of several when one was changed.
+    parked: HashMap<(String, String), String>,
     parked_mark: String,
     place: Option<Lanes>,
     faults: usize,
@@ -261,6 +266,8 @@ struct Courier<'a> {
     /// Deletes of the window so far, by binding.
     window_deletes: Vec<u64>,
     was_in_fault: bool,
+    /// With `until_empty`: what has to be tried again was tried once more at the end.
+    is_hastened: bool,
 }
 
 /// What the database says at a look.
@@ -284,6 +291,33 @@ enum Step {
 impl Courier<'_> {
     fn name(&self) -> &str {
         &self.orders.sink.name.value
+    }
+
+    fn stream(&self) -> MutexGuard<'_, Stream> {
+        // A reader that broke down has left it as a lost connection would.
+        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Delivers a chunk, and reads the next one meanwhile where there is much to read. `None`: told to stop before.
+    fn deliver_and_read(&mut self, chunk: &[Placed]) -> Result<Option<Vec<Placed>>> {
+        if chunk.len() < WORTH_A_THREAD {
+            if !self.deliver(chunk)? {
+                return Ok(None);
+            }
+            return self.stream().next(&self.sources).map(Some);
+        }
+        let reader = std::thread::spawn({
+            let (stream, sources) = (Arc::clone(&self.stream), Arc::clone(&self.sources));
+            move || stream.lock().unwrap_or_else(PoisonError::into_inner).next(&sources)
+        });
+        let delivered = self.deliver(chunk);
+        let read = reader
+            .join()
+            .unwrap_or_else(|_| Err(Error::message(Kind::Failed, "the reader of the log broke down")));
+        match delivered? {
+            true => read.map(Some),
+            false => Ok(None),
+        }
     }
 
     fn condition(&self, condition: SinkCondition) {
@@ -310,6 +344,9 @@ impl Courier<'_> {
             }
             if look.snapshot == seen && self.unfinished.is_none() && init.is_empty() {
                 if self.orders.until_empty {
+                    if self.hasten()? {
+                        continue;
+                    }
                     self.keep()?;
                     return Ok(Some(Ended::Empty));
                 }
@@ -329,6 +366,9 @@ impl Courier<'_> {
                         status.caught_up = Some(Timestamp::now());
                     });
                     if self.orders.until_empty && init.is_empty() {
+                        if self.hasten()? {
+                            continue;
+                        }
                         self.keep()?;
                         return Ok(Some(Ended::Empty));
                     }
@@ -338,9 +378,19 @@ impl Courier<'_> {
                     }
                     self.rest();
                 }
-                Step::Interrupted => {}
+                // What was set aside in a chunk that comes again is not on record.
+                Step::Interrupted => self.parked_mark.clear(),
             }
         }
+    }
+
+    /// Has what waits for something else tried once more, at the end: it may have come meanwhile. Returns whether there is any.
+    fn hasten(&mut self) -> Result<bool> {
+        if std::mem::replace(&mut self.is_hastened, true) {
+            return Ok(false);
+        }
+        let name = self.orders.sink.name.value.as_str();
+        Ok(journal::hasten(&mut *self.keeper, &self.orders.schema, name)? > 0)
     }
 
     fn rest(&self) {
@@ -387,10 +437,10 @@ impl Courier<'_> {
             &self.orders.bindings,
         )?;
         self.structure = fed.structure;
-        self.sources = fed.sources;
+        self.sources = Arc::new(fed.sources);
         self.bound = fed.bound;
         self.window_deletes = vec![0; self.bound.len()];
-        self.stream.sources_changed();
+        self.stream().sources_changed();
         Ok(())
     }
 
@@ -405,20 +455,20 @@ impl Courier<'_> {
 
     /// Delivers one window: the one that was left unfinished, or what has come since.
     fn window(&mut self, init: &mut Vec<String>) -> Result<Step> {
-        let snapshot = self.stream.hold()?;
+        let snapshot = self.stream().hold()?;
         let name = self.name().to_owned();
-        if self.stream.structure(&name)? != self.structure {
-            self.stream.release()?;
+        if self.stream().structure(&name)? != self.structure {
+            self.stream().release()?;
             self.load()?;
             return Ok(Step::Interrupted);
         }
         let (window, offset) = match self.unfinished.take() {
             Some(unfinished) => unfinished,
             None => {
-                let found = !self.stream.probe(&self.sources, &self.from)?.is_empty();
+                let found = !self.stream().probe(&self.sources, &self.from)?.is_empty();
                 if !found && init.is_empty() {
                     self.from = snapshot.into();
-                    self.stream.release()?;
+                    self.stream().release()?;
                     return Ok(Step::Idle);
                 }
                 let window = Window {
@@ -435,36 +485,33 @@ impl Courier<'_> {
         self.unfinished = Some((window.clone(), offset.clone()));
         self.window_deletes.iter_mut().for_each(|deletes| *deletes = 0);
         let same_snapshot = window.until == snapshot;
-        self.stream.read(window.clone(), offset);
+        self.stream().read(window.clone(), offset);
         let began = Instant::now();
-        while !self.stream.is_over() {
-            let chunk = self.stream.next(&self.sources)?;
-            if chunk.is_empty() {
-                break;
-            }
-            let last = chunk[chunk.len() - 1].offset.clone();
-            if !self.deliver(&chunk)? {
-                self.stream.release()?;
+        let mut chunk = self.stream().next(&self.sources)?;
+        while let Some(last) = chunk.last().map(|placed| placed.offset.clone()) {
+            let Some(next) = self.deliver_and_read(&chunk)? else {
+                self.stream().release()?;
                 return Ok(Step::Interrupted);
-            }
+            };
+            chunk = next;
             self.unfinished = Some((window.clone(), Some(last)));
             // Somebody may want it while a long window is delivered.
             if began.elapsed() > Duration::from_secs(1) && (self.orders.stop.is_set() || self.look()?.is_none()) {
-                self.stream.release()?;
+                self.stream().release()?;
                 return Ok(Step::Interrupted);
             }
         }
         // Rows that were there before are read in the very snapshot that ends the window: none is older than what was delivered,
         // and none comes again.
         let sent = match init.first().cloned() {
-            Some(binding) if same_snapshot && self.stream.is_held() => {
+            Some(binding) if same_snapshot && self.stream().is_held() => {
                 match self.send_rows(&window, &binding)? {
                     Init::Some => {}
                     Init::Over => {
                         init.remove(0);
                     }
                     Init::Interrupted => {
-                        self.stream.release()?;
+                        self.stream().release()?;
                         return Ok(Step::Interrupted);
                     }
                 }
@@ -472,7 +519,7 @@ impl Courier<'_> {
             }
             _ => false,
         };
-        self.stream.release()?;
+        self.stream().release()?;
         self.from = window.until.clone().into();
         self.unfinished = None;
         if !sent {
@@ -506,7 +553,7 @@ impl Courier<'_> {
         let progress = super::init::progress(&mut self.keeper, &self.orders.schema, binding)?;
         let table = self.bound[at].table;
         let rows = super::init::rows(
-            self.stream.session(),
+            self.stream().session(),
             &self.orders.renderer,
             &self.sources.tables[table],
             window.number,
@@ -564,7 +611,13 @@ impl Courier<'_> {
     /// waits behind it too.
     fn make(&mut self, chunk: &[Placed], only: Option<usize>) -> Result<(Vec<(usize, usize, Keyed)>, Vec<SetAside>)> {
         let (mut keyed, mut aside) = (Vec::with_capacity(chunk.len()), Vec::new());
+        let mut turn = 0;
         for (number, placed) in chunk.iter().enumerate() {
+            // Several changes may have one offset; a delivery has one of its own.
+            turn = match number.checked_sub(1).map(|before| &chunk[before].offset) {
+                Some(before) if *before == placed.offset => turn + 1,
+                _ => 0,
+            };
             for at in 0..self.bound.len() {
                 let bound = &self.bound[at];
                 if bound.table != placed.change.table
@@ -573,13 +626,15 @@ impl Courier<'_> {
                 {
                     continue;
                 }
-                let key = (bound.name.to_string(), placed.change.key.to_string());
-                if self.parked.contains(&key) {
-                    aside.push(record(placed, &key.0, None));
+                let binding = Arc::clone(&bound.name);
+                if let Some(front) = self.front(at, placed) {
+                    aside.push(record(placed, &binding, &front, None));
+                    self.park(at, placed, front);
                     continue;
                 }
                 match self.render(at, placed) {
-                    Ok(Some(made)) => {
+                    Ok(Some(mut made)) => {
+                        made.delivery.offset = own_offset(&placed.offset, turn, &binding);
                         let is_delete = placed.change.new.is_none() || deletes(&made.delivery.action);
                         self.window_deletes[at] += u64::from(is_delete);
                         keyed.push((number, at, made));
@@ -589,9 +644,8 @@ impl Courier<'_> {
                         return Err(Error::message(Kind::Unreachable, fault.reason));
                     }
                     Err(fault) => {
-                        tracing::warn!(sink = %self.name(), binding = %key.0, "a change is set aside: {:?}", fault.verdict);
-                        aside.push(record(placed, &key.0, Some(&fault)));
-                        self.parked.insert(key);
+                        tracing::warn!(sink = %self.name(), %binding, "a change is set aside: {:?}", fault.verdict);
+                        aside.push(self.set_aside(at, placed, &fault));
                     }
                 }
             }
@@ -624,7 +678,33 @@ impl Courier<'_> {
                 action: made.action,
             },
             keys: made.keys,
+            entries: made.entries,
         }))
+    }
+
+    /// The key under which that stands what a change has to wait for, if there is anything.
+    fn front(&self, at: usize, placed: &Placed) -> Option<String> {
+        let bound = &self.bound[at];
+        let keys = bound.keys_of(&placed.change).into_iter().rev();
+        keys.filter_map(|key| self.parked.get(&(bound.name.to_string(), key)))
+            .next()
+            .cloned()
+    }
+
+    /// Remembers that later changes of the same row have to wait.
+    fn park(&mut self, at: usize, placed: &Placed, front: String) {
+        let bound = &self.bound[at];
+        for key in bound.keys_of(&placed.change) {
+            self.parked.insert((bound.name.to_string(), key), front.clone());
+        }
+    }
+
+    /// Sets a change aside: in front, or behind one of the same row that was refused in the same batch.
+    fn set_aside(&mut self, at: usize, placed: &Placed, fault: &Fault) -> SetAside {
+        let before = self.front(at, placed);
+        let front = before.clone().unwrap_or_else(|| placed.change.key.to_string());
+        self.park(at, placed, front.clone());
+        record(placed, &self.bound[at].name, &front, before.is_none().then_some(fault))
     }
 
     /// The reason to stop, when a binding would delete more in this window than its `max_deletes`.
@@ -639,7 +719,11 @@ impl Courier<'_> {
             let most = match limit {
                 Limit::Rows(rows) => rows,
                 Limit::Percent(share) => {
-                    let table = &self.sources.tables[bound.table].names.name;
+                    let source = &self.sources.tables[bound.table];
+                    // By its present name: it may be another one than at the last install.
+                    let present = columns_of(&mut self.asker, source.oid, &source.columns)
+                        .map_err(|fault| Error::message(Kind::Failed, fault.reason))?;
+                    let table = QualifiedName::new(present.table.schema, present.table.name);
                     let sql = format!("select count(*) from {table}");
                     let rows: i64 = self.asker.query_one(&sql, &[])?.get(0);
                     (u64::try_from(rows).unwrap_or(0) + deletes) * u64::from(share) / 100
@@ -687,26 +771,19 @@ impl Courier<'_> {
             let (mut written, mut unchanged, mut refused) = (0, 0, 0);
             for ((number, at, keyed), fate) in work.into_iter().zip(fates) {
                 let placed = &chunk[number];
-                let binding = self.bound[at].name.to_string();
                 match fate {
                     Fate::Done(Outcome::Written) => written += 1,
                     Fate::Done(Outcome::Unchanged) => unchanged += 1,
+                    // A place that keeps the order itself refuses what comes behind a refused change of a row: that one waits for it.
                     Fate::Done(Outcome::Failed(fault)) => {
                         refused += 1;
-                        tracing::warn!(sink = %self.orders.sink.name.value, binding = %binding, id = %keyed.delivery.id, "a change is set aside");
-                        // A place that keeps the order itself refuses what comes behind a refused change of a row: that one waits for it.
-                        let key = (binding, placed.change.key.to_string());
-                        let behind = self.parked.contains(&key);
-                        aside.push(record(placed, &key.0, (!behind).then_some(&fault)));
-                        self.parked.insert(key);
+                        tracing::warn!(sink = %self.orders.sink.name.value, binding = %self.bound[at].name, id = %keyed.delivery.id, "a change is set aside");
+                        aside.push(self.set_aside(at, placed, &fault));
                     }
-                    // Behind another row's delivery to the same entry it is not parked by its own key: it is tried again by itself.
+                    // Behind another row's message with the same key it is not parked by its own key: it is tried again by itself.
                     Fate::Behind => {
-                        let key = (binding, placed.change.key.to_string());
-                        let fault = Fault::later("an earlier change of the same entry was refused");
-                        let behind = self.parked.contains(&key);
-                        aside.push(record(placed, &key.0, (!behind).then_some(&fault)));
-                        self.parked.insert(key);
+                        let fault = Fault::later("an earlier change with the same key was refused");
+                        aside.push(self.set_aside(at, placed, &fault));
                     }
                     Fate::NotTried => rest.push((number, at, keyed)),
                 }
@@ -781,7 +858,7 @@ impl Courier<'_> {
     fn open(&mut self) -> Result<bool> {
         let began = Instant::now();
         // A snapshot is not held while nothing can be delivered.
-        self.stream.release()?;
+        self.stream().release()?;
         loop {
             match self.try_open() {
                 Ok(lanes) => {
@@ -840,20 +917,38 @@ impl Courier<'_> {
         if self.parked_mark == mark {
             return Ok(());
         }
+        self.read_parked()?;
+        self.parked_mark = mark.to_owned();
+        Ok(())
+    }
+
+    /// Reads what is set aside.
+    fn read_parked(&mut self) -> Result<()> {
         let name = self.name().to_owned();
         let filter = FailureFilter {
             sink: Some(&name),
             ..FailureFilter::default()
         };
         let waiting = journal::failures(&mut *self.keeper, &self.orders.schema, &filter)?;
-        self.parked = waiting
-            .iter()
-            .map(|failure| (failure.binding.clone(), failure.key.clone()))
-            .collect();
         self.orders
             .status
             .update(&name, |status| status.set_aside = waiting.len() as u64);
-        self.parked_mark = mark.to_owned();
+        self.parked.clear();
+        let mut is_forgotten = false;
+        for failure in &waiting {
+            let key = (failure.binding.clone(), failure.key.clone());
+            let is_first = self.parked.insert(key, failure.key.clone()).is_none();
+            is_forgotten |= is_first && failure.state == FailureState::Behind;
+            if let Some(at) = self.bound.iter().position(|bound| *bound.name == *failure.binding)
+                && let Some(placed) = read(&failure.change, self.bound[at].table)
+            {
+                self.park(at, &placed, failure.key.clone());
+            }
+        }
+        if is_forgotten {
+            // What it waited for arrived, or was discarded, while it was being set aside.
+            journal::promote(&mut *self.keeper, &self.orders.schema)?;
+        }
         Ok(())
     }
 
@@ -874,8 +969,7 @@ impl Courier<'_> {
             if self.orders.stop.is_set() {
                 return Ok(false);
             }
-            let key = (due.binding.clone(), due.key.clone());
-            if !tried.insert(key.clone()) {
+            if !tried.insert((due.binding.clone(), due.key.clone())) {
                 continue;
             }
             let Some(at) = self.bound.iter().position(|bound| *bound.name == *due.binding) else {
@@ -897,77 +991,86 @@ impl Courier<'_> {
                 .iter()
                 .filter_map(|failure| Some((failure.id, read(&failure.change, table)?)))
                 .collect();
-            if self.bound[at].keeps_state() {
-                let placed: Vec<Placed> = changes.iter().map(|(_, placed)| placed.clone()).collect();
-                let ids: Vec<i64> = changes.iter().map(|(id, _)| *id).collect();
-                if let Some(whole) = merged(&placed)
-                    && !self.try_again(at, &whole, &ids, all[0].attempts)?
-                {
-                    return Ok(false);
+            let keeps_state = self.bound[at].keeps_state();
+            let tries: Vec<(Placed, Vec<i64>)> = match keeps_state {
+                true => {
+                    let placed: Vec<Placed> = changes.iter().map(|(_, placed)| placed.clone()).collect();
+                    let rows = merged(&placed, |row| self.bound[at].key_of(row));
+                    rows.into_iter().map(|row| (row, Vec::new())).collect()
                 }
-            } else {
-                for ((id, placed), failure) in changes.iter().zip(&all) {
-                    let before = self.parked.len();
-                    if !self.try_again(at, placed, &[*id], failure.attempts)? {
-                        return Ok(false);
-                    }
-                    if self.parked.len() == before && self.parked.contains(&key) {
+                false => changes.iter().map(|(id, placed)| (placed.clone(), vec![*id])).collect(),
+            };
+            let mut failed = None;
+            for (placed, ids) in tries {
+                match self.try_again(at, &placed)? {
+                    Tried::Arrived => journal::arrived(&mut *self.keeper, &schema, &ids)?,
+                    Tried::Refused(fault) => {
+                        failed = Some((ids.first().copied(), fault));
                         break;
                     }
+                    Tried::Interrupted => return Ok(false),
+                }
+            }
+            match failed {
+                // The state after all of it is what counts: it is one.
+                None => {
+                    let ids: Vec<i64> = all.iter().map(|failure| failure.id).collect();
+                    journal::arrived(&mut *self.keeper, &schema, &ids)?;
+                }
+                Some((id, fault)) => {
+                    let id = id.unwrap_or(all[0].id);
+                    let attempts = all
+                        .iter()
+                        .find(|failure| failure.id == id)
+                        .map_or(0, |failure| failure.attempts);
+                    let (state, retry_in) = state_after(&fault, attempts);
+                    journal::failed_again(&mut *self.keeper, &schema, id, state, &fault.reason, retry_in)?;
                 }
             }
         }
+        self.read_parked()?;
         self.parked_mark.clear();
         Ok(true)
     }
 
-    /// Tries one change again; forgets `ids` when it arrives. `false`: the place is down and this courier was told to stop.
-    fn try_again(&mut self, at: usize, placed: &Placed, ids: &[i64], attempts: i32) -> Result<bool> {
-        let schema = self.orders.schema.clone();
-        let key = (self.bound[at].name.to_string(), placed.change.key.to_string());
-        let failed = match self.render(at, placed) {
-            Err(fault) => Some(fault),
-            Ok(None) => None,
-            Ok(Some(keyed)) => loop {
-                let Some(place) = &mut self.place else {
-                    if !self.open()? {
-                        return Ok(false);
-                    }
-                    continue;
-                };
-                let (fates, down) = place.deliver(std::slice::from_ref(&keyed));
-                if let Some(fault) = down {
-                    self.is_down(&fault)?;
-                    continue;
-                }
-                break match fates.into_iter().next() {
-                    Some(Fate::Done(Outcome::Failed(fault))) => Some(fault),
-                    _ => None,
-                };
-            },
+    /// Tries one change again.
+    fn try_again(&mut self, at: usize, placed: &Placed) -> Result<Tried> {
+        let keyed = match self.render(at, placed) {
+            Err(fault) if fault.verdict == Verdict::Down => {
+                return Err(Error::message(Kind::Unreachable, fault.reason));
+            }
+            Err(fault) => return Ok(Tried::Refused(fault)),
+            Ok(None) => return Ok(Tried::Arrived),
+            Ok(Some(keyed)) => keyed,
         };
-        match failed {
-            Some(fault) => {
-                let (state, retry_in) = state_after(&fault, attempts);
-                journal::failed_again(&mut *self.keeper, &schema, ids[0], state, &fault.reason, retry_in)?;
-                self.parked.insert(key);
-            }
-            None => {
-                journal::arrived(&mut *self.keeper, &schema, ids)?;
-                let left = FailureFilter {
-                    sink: Some(&self.orders.sink.name.value),
-                    binding: Some(&key.0),
-                    key: Some(&key.1),
-                    ids: &[],
-                };
-                if journal::failures(&mut *self.keeper, &schema, &left)?.is_empty() {
-                    self.parked.remove(&key);
+        loop {
+            let Some(place) = &mut self.place else {
+                if !self.open()? {
+                    return Ok(Tried::Interrupted);
                 }
-                self.orders.status.update(self.name(), |status| status.written += 1);
+                continue;
+            };
+            let (fates, down) = place.deliver(std::slice::from_ref(&keyed));
+            if let Some(fault) = down {
+                self.is_down(&fault)?;
+                continue;
             }
+            if let Some(Fate::Done(Outcome::Failed(fault))) = fates.into_iter().next() {
+                return Ok(Tried::Refused(fault));
+            }
+            self.orders.status.update(self.name(), |status| status.written += 1);
+            return Ok(Tried::Arrived);
         }
-        Ok(true)
     }
+}
+
+/// What became of a change that was tried again.
+enum Tried {
+    /// It arrived, or there is nothing to be done about it any more.
+    Arrived,
+    Refused(Fault),
+    /// The place is down, and this courier was told to stop.
+    Interrupted,
 }
 
 /// Whether an action takes something away that a person would miss.
@@ -977,6 +1080,11 @@ fn deletes(action: &Action) -> bool {
         Action::Row(row) => row.upsert.is_none(),
         _ => false,
     }
+}
+
+/// The place of one delivery among those of its group: behind those of earlier changes and of bindings that come before.
+fn own_offset(group: &Offset, turn: usize, binding: &str) -> Offset {
+    Offset(format!("{}/{turn:08x}/{binding}", group.0))
 }
 
 /// The id of what a binding makes of a change: the same however often it is delivered.

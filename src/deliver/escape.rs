@@ -6,6 +6,8 @@ use minijinja::value::{Value, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
 use postgres_protocol::escape::escape_literal;
 
+use crate::sink::ldap::{dn_value, filter_value};
+
 /// What a template makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
@@ -96,38 +98,6 @@ fn escaped(place: &str, value: &Value) -> Result<String, Error> {
     })
 }
 
-/// Escapes a value for a DN (RFC 4514); what could be misread at either end too.
-pub(super) fn dn_value(text: &str) -> String {
-    let last = text.chars().count().saturating_sub(1);
-    let mut escaped = String::with_capacity(text.len() + 8);
-    for (at, c) in text.chars().enumerate() {
-        match c {
-            '"' | '+' | ',' | ';' | '<' | '>' | '\\' | '=' => {
-                escaped.push('\\');
-                escaped.push(c);
-            }
-            ' ' if at == 0 || at == last => escaped.push_str("\\ "),
-            '#' if at == 0 => escaped.push_str("\\#"),
-            c if c.is_ascii_control() => escaped.push_str(&format!("\\{:02X}", c as u32)),
-            c => escaped.push(c),
-        }
-    }
-    escaped
-}
-
-/// Escapes a value for a search filter (RFC 4515).
-pub(super) fn filter_value(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len() + 8);
-    for c in text.chars() {
-        match c {
-            '*' | '(' | ')' | '\\' => escaped.push_str(&format!("\\{:02x}", c as u32)),
-            c if c.is_ascii_control() => escaped.push_str(&format!("\\{:02x}", c as u32)),
-            c => escaped.push(c),
-        }
-    }
-    escaped
-}
-
 /// Makes one token of a subject out of any value: what would end or widen the token is percent-encoded.
 pub(super) fn subject_token(text: &str) -> String {
     let mut token = String::with_capacity(text.len());
@@ -163,9 +133,9 @@ mod tests {
     #[test]
     fn values_stay_values() {
         let dn = |text: &str| render(Place::Dn, "uid={{ x }},ou=people", text).unwrap();
-        assert_eq!(dn("x,ou=admins"), r"uid=x\,ou\=admins,ou=people");
-        assert_eq!(dn(" a#\n"), r"uid=\ a#\0A,ou=people");
-        assert_eq!(dn("#é"), r"uid=\#é,ou=people");
+        assert_eq!(dn("x,ou=admins"), r"uid=x\2cou\3dadmins,ou=people");
+        assert_eq!(dn(" a#\n"), r"uid=\20a#\0a,ou=people");
+        assert_eq!(dn("#é"), r"uid=\23é,ou=people");
         assert_eq!(
             render(Place::Filter, "(uid={{ x }})", "a*)(uid=*").unwrap(),
             r"(uid=a\2a\29\28uid=\2a)"

@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use postgres_protocol::escape::escape_identifier;
 
+use super::ask::{Asker, settle};
 use super::binding::Envelope;
 use super::courier::id_of;
 use super::init::{self, Progress};
+use super::prune;
 use super::sources::{Fed, load};
 use super::status::Status;
 use super::stop::Stop;
 use super::stream::{Placed, Stream};
 use super::worker::{self, Wanted};
-use super::{ask::Asker, prune};
 use crate::errors::{Error, Kind, Result};
 use crate::journal;
 use crate::manifest::{Binding, BindingKind, Manifest};
@@ -298,6 +299,7 @@ impl Reader {
         let renderer = std::sync::Arc::new(Renderer::new(&manifest.schema)?);
         let settings = session.wanted();
         let mut asker = settings.connect(Prompt::Never)?;
+        settle(&mut asker)?;
         let sink = binding.to.as_ref().map(|to| to.value.clone()).unwrap_or_default();
         let bindings: Vec<Binding> = manifest
             .bindings

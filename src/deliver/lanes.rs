@@ -1,10 +1,11 @@
 //! Spreads deliveries over the connections of a sink without breaking the order of a key.
 //!
-//! What shares a key (the row's, the entry's, the message's) goes one after the other; what shares none goes side by side. Deliveries of one
-//! batch share none either, unless the sink never refuses a single one: so that nothing of a key is carried out behind a delivery
-//! of it that was refused.
+//! What shares a key (the row's, the message's) goes one after the other; what shares none goes side by side. Deliveries of one batch share
+//! none either, unless the sink never refuses a single one: so that nothing of a key is carried out behind a delivery of it that
+//! was refused. What touches the same entry of a directory, or comes from one change, is given to one connection in one batch: rows that
+//! exchange their names can only be told apart by who sees both.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
@@ -15,6 +16,8 @@ use crate::sink::{Delivery, Fault, Opener, Outcome, Sink, Verdict};
 pub(super) struct Keyed {
     pub delivery: Delivery,
     pub keys: Vec<String>,
+    /// The entries of a directory that it touches.
+    pub entries: Vec<String>,
 }
 
 /// What became of a delivery: an outcome, or not tried because the place was down or an earlier one of its key had failed.
@@ -80,21 +83,25 @@ impl Lanes {
     /// Carries out deliveries. Returns a fate each, in order, and the fault when the place went down.
     pub(super) fn deliver(&mut self, work: &[Keyed]) -> (Vec<Fate>, Option<Fault>) {
         let mut fates = vec![Fate::NotTried; work.len()];
-        let mut failed: HashMap<&str, ()> = HashMap::new();
+        let mut failed: HashSet<&str> = HashSet::new();
         for level in levels(work, self.refuses) {
             let mut todo = Vec::with_capacity(level.len());
-            for at in level {
-                if !failed.is_empty() && work[at].keys.iter().any(|key| failed.contains_key(key.as_str())) {
-                    fates[at] = Fate::Behind;
-                    failed.extend(work[at].keys.iter().map(|key| (key.as_str(), ())));
-                } else {
-                    todo.push(at);
+            for bundle in level {
+                let mut left = Vec::with_capacity(bundle.len());
+                for at in bundle {
+                    if work[at].keys.iter().any(|key| failed.contains(key.as_str())) {
+                        fates[at] = Fate::Behind;
+                        failed.extend(work[at].keys.iter().map(String::as_str));
+                    } else {
+                        left.push(at);
+                    }
                 }
+                todo.push(left);
             }
             let down = self.carry_out(work, &todo, &mut fates);
-            for at in todo {
+            for at in todo.into_iter().flatten() {
                 if matches!(&fates[at], Fate::Done(Outcome::Failed(fault)) if fault.verdict != Verdict::Down) {
-                    failed.extend(work[at].keys.iter().map(|key| (key.as_str(), ())));
+                    failed.extend(work[at].keys.iter().map(String::as_str));
                 }
             }
             if down.is_some() {
@@ -106,13 +113,14 @@ impl Lanes {
 
     /// Carries out what may go side by side: batch after batch to each lane. Within one level nothing depends on another, but where
     /// a sink never refuses, one lane keeps the order of all.
-    fn carry_out(&mut self, work: &[Keyed], todo: &[usize], fates: &mut [Fate]) -> Option<Fault> {
-        let share = todo.len().div_ceil(self.lanes.len().max(1)).clamp(1, self.batch);
+    fn carry_out(&mut self, work: &[Keyed], todo: &[Vec<usize>], fates: &mut [Fate]) -> Option<Fault> {
+        let number: usize = todo.iter().map(Vec::len).sum();
+        let share = number.div_ceil(self.lanes.len().max(1)).clamp(1, self.batch);
         let mut down = None;
-        let mut batches = batches(work, todo, share).into_iter();
+        let mut batches = batches(todo, share).into_iter();
         loop {
             // Each lane has one batch at a time; a round ends when all have answered.
-            let round: Vec<(usize, &[usize])> = (0..self.lanes.len())
+            let round: Vec<(usize, Vec<usize>)> = (0..self.lanes.len())
                 .map_while(|lane| batches.next().map(|batch| (lane, batch)))
                 .collect();
             if round.is_empty() {
@@ -159,46 +167,80 @@ impl Drop for Lanes {
     }
 }
 
-/// Cuts into batches of about `share`. What one change became stays in one batch: a place that keeps the position with the data notes
-/// offsets, not deliveries.
-fn batches<'a>(work: &[Keyed], mut todo: &'a [usize], share: usize) -> Vec<&'a [usize]> {
-    let offset = |at: usize| &work[at].delivery.offset;
-    let mut batches = Vec::with_capacity(todo.len() / share + 1);
-    while !todo.is_empty() {
-        let mut end = share.min(todo.len());
-        while end < todo.len() && offset(todo[end]) == offset(todo[end - 1]) && !offset(todo[end]).0.is_empty() {
-            end += 1;
+/// Puts bundles together to batches of about `share`.
+fn batches(todo: &[Vec<usize>], share: usize) -> Vec<Vec<usize>> {
+    let mut batches: Vec<Vec<usize>> = Vec::new();
+    for bundle in todo.iter().filter(|bundle| !bundle.is_empty()) {
+        match batches.last_mut() {
+            Some(batch) if batch.len() + bundle.len() <= share => batch.extend(bundle),
+            _ => batches.push(bundle.clone()),
         }
-        let (batch, rest) = todo.split_at(end);
-        batches.push(batch);
-        todo = rest;
     }
     batches
 }
 
-/// Sorts deliveries into levels: those of one level share no key, and each comes behind all earlier ones it shares a key with.
-fn levels(work: &[Keyed], refuses: bool) -> Vec<Vec<usize>> {
-    if !refuses {
-        return vec![(0..work.len()).collect()];
-    }
-    let mut last: HashMap<&str, usize> = HashMap::with_capacity(work.len());
-    let mut levels: Vec<Vec<usize>> = Vec::new();
+/// Sorts deliveries into levels of bundles. Those of one level share no key, and each comes behind all earlier ones it shares a key
+/// with; but what one change became has no order in itself and stays in one bundle, because a place that keeps the position with
+/// the data notes offsets, not deliveries. What touches the same entry is in one bundle of a level, in its order.
+fn levels(work: &[Keyed], refuses: bool) -> Vec<Vec<Vec<usize>>> {
+    let mut keys: HashMap<&str, usize> = HashMap::with_capacity(work.len());
+    let mut entries: HashMap<&str, usize> = HashMap::new();
+    let mut level_of: Vec<usize> = Vec::with_capacity(work.len());
+    let mut bundles = Bundles((0..work.len()).collect());
     for (at, keyed) in work.iter().enumerate() {
-        let level = keyed
-            .keys
+        let is_same = |before: usize| {
+            let offset = &work[before].delivery.offset;
+            *offset == keyed.delivery.offset && !offset.0.is_empty()
+        };
+        let behind = keyed.keys.iter().filter_map(|key| keys.get(key.as_str()));
+        let behind = behind.map(|before| level_of[*before] + usize::from(!is_same(*before)));
+        let beside: Vec<usize> = keyed
+            .entries
             .iter()
-            .filter_map(|key| last.get(key.as_str()))
-            .max()
-            .map_or(0, |level| level + 1);
-        for key in &keyed.keys {
-            last.insert(key, level);
+            .filter_map(|name| entries.get(name.as_str()).copied())
+            .collect();
+        let level = match refuses {
+            true => behind
+                .chain(beside.iter().map(|before| level_of[*before]))
+                .max()
+                .unwrap_or(0),
+            false => 0,
+        };
+        level_of.push(level);
+        let siblings = (0..at).rev().take_while(|before| is_same(*before));
+        for before in siblings.take(1).chain(beside) {
+            if level_of[before] == level {
+                bundles.join(before, at);
+            }
         }
-        if level == levels.len() {
-            levels.push(Vec::new());
-        }
-        levels[level].push(at);
+        keys.extend(keyed.keys.iter().map(|key| (key.as_str(), at)));
+        entries.extend(keyed.entries.iter().map(|name| (name.as_str(), at)));
     }
-    levels
+    let mut levels: Vec<BTreeMap<usize, Vec<usize>>> = Vec::new();
+    for (at, level) in level_of.into_iter().enumerate() {
+        levels.resize_with(levels.len().max(level + 1), BTreeMap::new);
+        levels[level].entry(bundles.first(at)).or_default().push(at);
+    }
+    levels.into_iter().map(|level| level.into_values().collect()).collect()
+}
+
+/// Which deliveries belong together: each knows an earlier one, the first knows itself.
+struct Bundles(Vec<usize>);
+
+impl Bundles {
+    fn first(&mut self, at: usize) -> usize {
+        let mut first = at;
+        while self.0[first] != first {
+            self.0[first] = self.0[self.0[first]];
+            first = self.0[first];
+        }
+        first
+    }
+
+    fn join(&mut self, one: usize, other: usize) {
+        let (one, other) = (self.first(one), self.first(other));
+        self.0[one.max(other)] = one.min(other);
+    }
 }
 
 #[cfg(test)]
@@ -257,7 +299,16 @@ mod tests {
                     headers: Vec::new(),
                 }),
             },
-            keys: keys.split(',').map(str::to_owned).collect(),
+            keys: keys
+                .split(',')
+                .filter(|key| !key.starts_with('='))
+                .map(str::to_owned)
+                .collect(),
+            entries: keys
+                .split(',')
+                .filter(|key| key.starts_with('='))
+                .map(str::to_owned)
+                .collect(),
         }
     }
 
@@ -285,6 +336,25 @@ mod tests {
             assert!(at("a1") < at("a2") && at("a2") < at("ab") && at("b1") < at("ab"));
             assert!(at("ab") < at("a3") && at("ab") < at("b2"));
         }
+    }
+
+    #[test]
+    fn what_touches_one_entry_is_given_to_one_connection() {
+        let shown = |work: &str| {
+            let work: Vec<Keyed> = work.split_whitespace().map(keyed).collect();
+            format!("{:?}", levels(&work, true))
+        };
+        assert_eq!(
+            shown("1:r1,=a,=b 2:r2 3:r3,=b,=a"),
+            "[[[0, 2], [1]]]",
+            "two rows exchange names"
+        );
+        assert_eq!(shown("1:r1,=a 2:r1,=b 3:r2,=b 4:r3,=a"), "[[[0, 3]], [[1, 2]]]");
+        assert_eq!(shown("1:r1,=a 2:r2,=b 3:r3,=a,=b"), "[[[0, 1, 2]]]");
+        assert_eq!(
+            batches(&[vec![0, 3], vec![1], vec![2], vec![4]], 2),
+            [vec![0, 3], vec![1, 2], vec![4]]
+        );
     }
 
     #[test]

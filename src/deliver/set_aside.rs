@@ -25,12 +25,13 @@ pub(super) fn state_after(fault: &Fault, attempts: i32) -> (FailureState, Option
     }
 }
 
-/// Writes a change down. Rows stay texts inside: JSON of the registry would lose digits of numbers.
-pub(super) fn record(placed: &Placed, binding: &str, fault: Option<&Fault>) -> SetAside {
+/// Writes a change down under `key`, that of the first change that it waits for. Rows stay texts inside: JSON of the registry would
+/// lose digits of numbers.
+pub(super) fn record(placed: &Placed, binding: &str, key: &str, fault: Option<&Fault>) -> SetAside {
     let (state, retry_in) = fault.map_or((FailureState::Behind, None), |fault| state_after(fault, 0));
     SetAside {
         binding: binding.to_owned(),
-        key: placed.change.key.to_string(),
+        key: key.to_owned(),
         state,
         reason: fault.map(|fault| fault.reason.clone()),
         change: written(placed),
@@ -74,13 +75,25 @@ pub(super) fn read(written: &Value, table: usize) -> Option<Placed> {
     })
 }
 
-/// Makes one change of several of the same key, in order: the state before the first, and after the last.
-pub(super) fn merged(changes: &[Placed]) -> Option<Placed> {
-    let (first, last) = (changes.first()?, changes.last()?);
-    let mut whole = last.clone();
-    whole.change.old.clone_from(&first.change.old);
-    whole.change.is_init = changes.iter().all(|placed| placed.change.is_init);
-    Some(whole)
+/// Makes one change of several of each row, in order: the state before the first, and after the last. Usually that is one row; there are
+/// several when a key was changed, and another row had the old one afterwards.
+pub(super) fn merged(changes: &[Placed], key_of: impl Fn(&Row) -> String) -> Vec<Placed> {
+    let mut rows: Vec<Placed> = Vec::new();
+    for placed in changes {
+        let before = match &placed.change.old {
+            Some(old) if placed.change.new.is_some() => key_of(old),
+            _ => placed.change.key.to_string(),
+        };
+        match rows.iter_mut().find(|row| *row.change.key == *before) {
+            Some(row) => {
+                let (old, is_init) = (row.change.old.take(), row.change.is_init && placed.change.is_init);
+                *row = placed.clone();
+                (row.change.old, row.change.is_init) = (old, is_init);
+            }
+            None => rows.push(placed.clone()),
+        }
+    }
+    rows
 }
 
 #[cfg(test)]
@@ -106,8 +119,50 @@ mod tests {
                 is_init: false,
             },
         };
-        let back = read(&record(&placed, "b", None).change, 5).unwrap();
+        let back = read(&record(&placed, "b", "[1]", None).change, 5).unwrap();
         assert_eq!(format!("{back:?}"), format!("{placed:?}"));
+    }
+
+    fn change(key: &str, old: Option<&str>, new: Option<&str>) -> Placed {
+        Placed {
+            offset: Offset(String::new()),
+            relation: 1,
+            change: Change {
+                table: 0,
+                txid: 1,
+                position: 1,
+                lsn: 1,
+                time: Timestamp::UNIX_EPOCH,
+                key: key.into(),
+                old: old.map(Row::new),
+                new: new.map(Row::new),
+                is_init: false,
+            },
+        }
+    }
+
+    #[test]
+    fn what_waits_of_a_row_becomes_one_change() {
+        let shown = |changes: &[Placed]| {
+            let text = |row: &Option<Row>| row.as_ref().map_or("-".to_owned(), |row| row.json.to_string());
+            let one = |placed: &Placed| format!("{}>{}", text(&placed.change.old), text(&placed.change.new));
+            let rows = merged(changes, |row| row.json[..1].to_owned());
+            rows.iter().map(one).collect::<Vec<_>>().join(" ")
+        };
+        let (insert, update) = (change("1", None, Some("1a")), change("1", Some("1a"), Some("1b")));
+        assert_eq!(shown(&[insert.clone(), update.clone()]), "->1b");
+        assert_eq!(shown(&[update.clone(), change("1", Some("1b"), None)]), "1a>-");
+        assert_eq!(
+            shown(&[change("1", Some("1a"), None), change("1", None, Some("1c"))]),
+            "1a>1c"
+        );
+        // The key is changed, and another row takes the old one.
+        let moved = change("2", Some("1b"), Some("2b"));
+        assert_eq!(
+            shown(&[insert, update, moved.clone(), change("1", None, Some("1c"))]),
+            "->2b ->1c"
+        );
+        assert_eq!(shown(&[moved, change("2", Some("2b"), None)]), "1b>-");
     }
 
     #[test]

@@ -109,6 +109,8 @@ pub(super) fn load(session: &mut Session, schema: &str, sink: &str, bindings: &[
             bound.push(Bound::compile(binding, table, names, record.since)?);
         }
     }
+    // In the order of their bytes, as offsets are.
+    bound.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(Fed {
         structure,
         sources,

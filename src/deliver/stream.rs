@@ -223,11 +223,6 @@ impl Stream {
         }
     }
 
-    /// Whether the window that is read is at its end.
-    pub(super) fn is_over(&self) -> bool {
-        self.cursor.as_ref().is_none_or(|reading| reading.is_over)
-    }
-
     fn declare(&mut self, sources: &Sources) -> Result<()> {
         if self.held.is_none() {
             self.hold()?;

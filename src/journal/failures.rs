@@ -173,6 +173,16 @@ pub fn discard(client: &mut impl GenericClient, schema: &str, filter: &FailureFi
         &format!("delete from {s}.emaj_failure where {CHOSEN}"),
         &[&filter.sink, &filter.binding, &filter.key, &filter.ids],
     )?;
+    promote(client, schema)?;
+    Ok(gone)
+}
+
+/// Brings what waits behind nothing any more to the front of its key: it is tried next.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn promote(client: &mut impl GenericClient, schema: &str) -> Result<()> {
+    let s = escape_identifier(schema);
     client.execute(
         &format!(
             "update {s}.emaj_failure f set fail_state = 'LATER', fail_retry = clock_timestamp()
@@ -183,7 +193,19 @@ pub fn discard(client: &mut impl GenericClient, schema: &str, filter: &FailureFi
         ),
         &[],
     )?;
-    Ok(gone)
+    Ok(())
+}
+
+/// Has what is tried again by itself tried now. Returns the number of changes.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn hasten(client: &mut impl GenericClient, schema: &str, sink: &str) -> Result<u64> {
+    let s = escape_identifier(schema);
+    let sql = format!(
+        "update {s}.emaj_failure set fail_retry = clock_timestamp() where fail_sink = $1 and fail_state = 'LATER'"
+    );
+    Ok(client.execute(&sql, &[&sink])?)
 }
 
 /// Notes that a change failed again.

@@ -25,7 +25,8 @@ use crate::names::QualifiedName;
 
 pub use cursor::Cursor;
 pub use failures::{
-    Failure, FailureFilter, FailureState, SetAside, arrived, discard, failed_again, failures, retry, set_aside,
+    Failure, FailureFilter, FailureState, SetAside, arrived, discard, failed_again, failures, hasten, promote, retry,
+    set_aside,
 };
 pub use groups::{Captured, GroupState, Member, captured, groups, members};
 pub use history::{Event, Wanted, history};

@@ -63,9 +63,9 @@ fn thousands_in_pages_and_nothing_foreign() {
 fn identities_do_not_depend_on_how_a_name_is_written() {
     let slapd = slapd();
     let mut sink = connect(&slapd);
-    slapd.modify(&format!(
+    slapd.modify(
         "dn: userid=J\u{fc}rgen  O,ou=People,dc=example,dc=org\nchangetype: add\nobjectClass: inetOrgPerson\ncn: x\nsn: x\n"
-    ));
+    );
     let mut listed = Vec::new();
     let binding = binding("uid={{ row.a }},ou=people,dc=example,dc=org", "[inetOrgPerson]");
     sink.existing(&binding, &mut |existing| listed.push(existing.identity))

@@ -36,7 +36,7 @@ fn a_value_comes_changes_and_goes() {
     assert_eq!(letters(&mut *sink, &[go.clone(), go]), "wu");
     assert_eq!(slapd.values(STAFF, "memberUid"), ["foreign"]);
     // Half done before: the old one is gone already, or the new one is there already.
-    assert_eq!(letters(&mut *sink, &[change.clone()]), "w");
+    assert_eq!(letters(&mut *sink, std::slice::from_ref(&change)), "w");
     assert_eq!(letters(&mut *sink, &[come, change]), "ww");
     assert_eq!(slapd.values(STAFF, "memberUid"), ["foreign", "robert"]);
     assert_eq!(slapd.count("SRCH"), searches + 3, "only this test has looked");

@@ -7,9 +7,10 @@ use std::process::{Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::{Database, redact};
+use super::{Database, redact, scale};
 
 /// No single run of a test takes so long; a program that waits for ever fails its test instead of stopping all.
+/// (Tests that are made longer take longer.)
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// Prepares a run of `emaj` in the directory of `db`; the environment leads to `db` as superuser.
@@ -124,7 +125,7 @@ impl Emaj {
         let stdout = read_all(child.stdout.take().expect("a pipe"));
         let stderr = read_all(child.stderr.take().expect("a pipe"));
         watch(child.id());
-        let end = Instant::now() + LIMIT;
+        let end = Instant::now() + LIMIT * scale(1) as u32;
         let status = loop {
             match child.try_wait().expect("emaj can be waited for") {
                 Some(status) => break Some(status),

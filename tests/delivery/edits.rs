@@ -1,0 +1,227 @@
+//! The manifest and the tables change: what is on its way stays right. A rollback is followed like any other change.
+
+use super::{PEOPLE, PERSON, drain, install, people, prepare, set_aside, to_directory, worker, writes};
+use crate::support::slapd::slapd;
+use crate::support::{database, wait_for};
+
+#[test]
+fn bindings_come_change_and_go() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(PERSON);
+    install(&db, &to_directory(&slapd, PEOPLE));
+    db.psql("insert into person values (1, 'ann', 'Ann', 'ann@x', 'note')");
+    drain(&db).run().ok();
+
+    // Changed: what is not delivered yet goes the new way.
+    db.psql("insert into person values (2, 'bob', 'Bob', 'bob@x', 'note')");
+    let changed = PEOPLE.replace("mail: \"{{ row.mail }}\"", "mail: \"{{ row.login }}@new.org\"");
+    install(&db, &to_directory(&slapd, &changed));
+    drain(&db).run().ok();
+    assert_eq!(people(&slapd), ["ann Ann ann@x", "bob Bob bob@new.org"]);
+    prepare(&db, &["init", "emaj.yaml"]).run().ok();
+    assert_eq!(people(&slapd), ["ann Ann ann@new.org", "bob Bob bob@new.org"]);
+
+    // Added: from now on; `init` sends what is there.
+    let added = format!(
+        "{changed}
+  notes:
+    table: public.person
+    to: directory
+    value: {{ dn: \"uid={{{{ row.login }}}},ou=people,dc=example,dc=org\", attribute: description, value: \"{{{{ row.note }}}}\" }}
+"
+    );
+    install(&db, &to_directory(&slapd, &added));
+    db.psql("update person set note = 'new' where id = 2");
+    drain(&db).run().ok();
+    let description = |login: &str| slapd.values(&format!("uid={login},ou=people,dc=example,dc=org"), "description");
+    assert_eq!(
+        (description("ann"), description("bob")),
+        (vec![], vec!["new".to_owned()])
+    );
+    prepare(&db, &["init", "emaj.yaml", "--binding", "notes"]).run().ok();
+    assert_eq!(description("ann"), ["note"]);
+
+    // A worker of the old manifest does not deliver what it does not know.
+    std::fs::write(db.dir().join("old.yaml"), to_directory(&slapd, PEOPLE)).unwrap();
+    let run = prepare(&db, &["run", "old.yaml", "--until-empty"]).run();
+    assert!(
+        run.status != Some(0) && run.stderr.contains("not what this manifest says"),
+        "{run}"
+    );
+
+    // Removed: nothing of it is delivered any more; the entries stay.
+    install(&db, &to_directory(&slapd, &changed));
+    db.psql("update person set note = 'newest', name = 'Robert' where id = 2");
+    drain(&db).run().ok();
+    assert_eq!(
+        (description("bob"), people(&slapd)[1].as_str()),
+        (vec!["new".to_owned()], "bob Robert bob@new.org")
+    );
+    // Installed once more, nothing changes.
+    let run = prepare(&db, &["plan", "emaj.yaml", "--detailed-exitcode"]).run().ok();
+    assert_eq!(run.status, Some(0));
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+}
+
+#[test]
+fn tables_and_columns_are_renamed_and_added() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(PERSON);
+    install(&db, &to_directory(&slapd, PEOPLE));
+    db.psql("insert into person values (1, 'ann', 'Ann', 'ann@x')");
+    drain(&db).run().ok();
+    // The application is ahead of the manifest.
+    db.psql("alter table person rename to human");
+    db.psql("insert into human values (2, 'bob', 'Bob')");
+    drain(&db).run().ok();
+    assert_eq!(people(&slapd), ["ann Ann ann@x", "bob Bob"]);
+    db.psql("alter table human add born date; alter table human rename column name to full_name");
+    db.psql("update human set full_name = 'Robert' where id = 2");
+    drain(&db).run().ok();
+    assert_eq!(people(&slapd), ["ann Ann ann@x", "bob Robert"]);
+    prepare(&db, &["init", "emaj.yaml"]).run().ok();
+    assert_eq!(people(&slapd), ["ann Ann ann@x", "bob Robert"]);
+    // The manifest follows, with changes on their way.
+    db.psql("update human set full_name = 'Anna', born = '2000-01-01' where id = 1");
+    let followed = PEOPLE
+        .replace("public.person", "public.human")
+        .replace("row.name", "row.full_name")
+        .replace(
+            "mail: \"{{ row.mail }}\"",
+            "mail: \"{{ row.mail }}\", employeeNumber: \"{{ row.born }}\"",
+        );
+    install(&db, &to_directory(&slapd, &followed));
+    drain(&db).run().ok();
+    db.psql("insert into human values (3, 'cid', 'Cid', null, null, '1999-09-09')");
+    drain(&db).run().ok();
+    assert_eq!(people(&slapd), ["ann Anna ann@x", "bob Robert", "cid Cid"]);
+    assert_eq!(
+        slapd.values("uid=cid,ou=people,dc=example,dc=org", "employeeNumber"),
+        ["1999-09-09"]
+    );
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+}
+
+#[test]
+fn a_rollback_is_followed() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(PERSON);
+    let manifest = |group: &str| {
+        to_directory(&slapd, PEOPLE).replace(
+            "sinks:",
+            &format!("groups: {{ {group}: {{ tables: [public.person] }} }}\nsinks:"),
+        )
+    };
+    install(&db, &manifest("staff"));
+    db.psql("insert into person values (1, 'ann', 'Ann'), (2, 'bob', 'Bob')");
+    prepare(&db, &["mark", "set", "staff", "monday"]).run().ok();
+    drain(&db).run().ok();
+    for more in [&["--yes"][..], &["--yes", "--unlogged"]] {
+        db.psql("delete from person where id = 1");
+        db.psql("update person set login = 'rob', name = 'Rob' where id = 2");
+        db.psql("insert into person values (3, 'cid', 'Cid')");
+        // Half of it is delivered before.
+        drain(&db).run().ok();
+        assert_eq!(people(&slapd), ["cid Cid", "rob Rob"]);
+        db.psql("insert into person values (4, 'dan', 'Dan')");
+        prepare(&db, &[&["rollback", "staff", "monday"][..], more].concat())
+            .run()
+            .ok();
+        drain(&db).run().ok();
+        assert_eq!(people(&slapd), ["ann Ann", "bob Bob"], "{more:?}");
+    }
+    // The table moves to another group, with a change on its way.
+    db.psql("insert into person values (5, 'eve', 'Eve')");
+    std::fs::write(db.dir().join("emaj.yaml"), manifest("people")).unwrap();
+    prepare(&db, &["install", "emaj.yaml", "--allow-destroy"]).run().ok();
+    db.psql("insert into person values (6, 'fay', 'Fay')");
+    drain(&db).run().ok();
+    assert_eq!(people(&slapd), ["ann Ann", "bob Bob", "eve Eve", "fay Fay"]);
+    prepare(&db, &["mark", "set", "people", "tuesday"]).run().ok();
+    db.psql("truncate person");
+    drain(&db).run().ok();
+    assert_eq!(people(&slapd), [] as [&str; 0]);
+    prepare(&db, &["rollback", "people", "tuesday", "--yes"]).run().ok();
+    drain(&db).run().ok();
+    assert_eq!(people(&slapd), ["ann Ann", "bob Bob", "eve Eve", "fay Fay"]);
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+}
+
+#[test]
+fn delivered_again_from_a_mark() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(PERSON);
+    let groups = "groups: { staff: { tables: [public.person] } }\nsinks:";
+    install(&db, &to_directory(&slapd, PEOPLE).replace("sinks:", groups));
+    prepare(&db, &["mark", "set", "staff", "monday"]).run().ok();
+    db.psql("insert into person values (1, 'ann', 'Ann'), (2, 'bob', 'Bob')");
+    db.psql("update person set name = 'Anna' where id = 1");
+    let worker = worker(&db).start();
+    wait_for("the entries", 30, || {
+        (people(&slapd) == ["ann Anna", "bob Bob"]).then_some(())
+    });
+    // Somebody restored an old copy of the directory.
+    slapd.modify("dn: uid=ann,ou=people,dc=example,dc=org\nchangetype: delete\n");
+    let before = writes(&slapd);
+    prepare(&db, &["replay", "directory", "--from", "monday", "--yes"])
+        .run()
+        .ok();
+    wait_for("the entry again", 30, || {
+        (people(&slapd) == ["ann Anna", "bob Bob"]).then_some(())
+    });
+    assert!(writes(&slapd) > before);
+    let run = prepare(&db, &["replay", "directory", "--from", "sunday", "--yes"])
+        .run()
+        .code(4);
+    assert!(run.stderr.contains("no mark `sunday`"), "{run}");
+    assert_eq!(worker.stop(), Some(0));
+}
+
+#[test]
+fn messages_say_what_happened_and_only_what_is_wanted() {
+    let db = database();
+    db.psql("create table item (id int primary key, name text, price numeric, note text)");
+    install(
+        &db,
+        "version: 1
+roles: { admin: null, viewer: null }
+sinks: { lines: { file: { path: out.ndjson } } }
+bindings:
+  prices:
+    table: public.item
+    to: lines
+    events: [update, delete]
+    columns: [price]
+    message: { body: '{\"what\": \"{{ event }}\", \"was\": \"{{ old.price }}\", \"is\": \"{{ row.price }}\", \"of\": \"{{ row.name }}\"}' }
+",
+    );
+    db.psql("insert into item values (1, 'nut', 1.10, 'x')");
+    db.psql("update item set note = 'y'");
+    db.psql("update item set price = 12345678901234567890.12345");
+    db.psql("update item set price = null, name = 'bolt'");
+    db.psql("delete from item");
+    drain(&db).run().ok();
+    let text = std::fs::read_to_string(db.dir().join("out.ndjson")).unwrap();
+    let told: Vec<String> = text
+        .lines()
+        .map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            let body = line.get("body").cloned().unwrap_or(line);
+            let body: serde_json::Value = match body.as_str() {
+                Some(text) => serde_json::from_str(text).unwrap(),
+                None => body,
+            };
+            ["what", "was", "is", "of"]
+                .map(|name| body[name].as_str().unwrap_or("?").to_owned())
+                .join(" ")
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "update 1.1 12345678901234567890.12345 nut",
+            "update 12345678901234567890.12345  bolt",
+            "delete   bolt"
+        ]
+    );
+}

@@ -1,0 +1,324 @@
+//! What a sink does not take: it is set aside by key, the others go on, and nothing of a key overtakes anything.
+
+use super::{PEOPLE, PERSON, column, drain, install, logins, people, prepare, set_aside, to_directory, worker};
+use crate::support::receiver::{Receiver, status};
+use crate::support::slapd::slapd;
+use crate::support::{Database, database, wait_for};
+
+#[test]
+fn a_refused_row_heals_when_it_is_corrected() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(PERSON);
+    install(&db, &to_directory(&slapd, PEOPLE));
+    // `mail` of a directory is ASCII.
+    db.psql("insert into person values (1, 'ann', 'Ann', 'ann@exämple.org'), (2, 'bob', 'Bob', 'bob@example.org')");
+    db.psql("update person set name = 'Bobby' where id = 2; update person set name = 'Anna' where id = 1");
+    let run = drain(&db).run().code(3);
+    assert!(run.stderr.contains("2 changes set aside"), "{run}");
+    assert_eq!(people(&slapd), ["bob Bobby bob@example.org"], "the others go on");
+    assert_eq!(set_aside(&db), ["people [1] never", "people [1] behind"]);
+    drain(&db).run().code(3);
+    let run = prepare(&db, &["failures", "retry", "--all"]).run().ok();
+    assert!(run.stderr.contains("1 key will be tried again"), "{run}");
+    drain(&db).run().code(3);
+    assert_eq!(
+        column(
+            &db,
+            "select fail_attempts::text from emaj.emaj_failure order by fail_id"
+        )[0],
+        "3"
+    );
+    // The row is corrected: no hand is needed any more.
+    db.psql(
+        "update person set mail = 'ann@example.org' where id = 1; insert into person values (3, 'cid', 'Cid', '漢@x')",
+    );
+    db.psql("delete from person where id = 3");
+    drain(&db).run().ok();
+    assert_eq!(
+        people(&slapd),
+        ["ann Anna ann@example.org", "bob Bobby bob@example.org"]
+    );
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+}
+
+#[test]
+fn a_worker_goes_on_beside_what_is_refused() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(PERSON);
+    install(&db, &to_directory(&slapd, PEOPLE));
+    let worker = worker(&db).start();
+    db.psql("insert into person values (1, 'ann', 'Ann', 'é')");
+    db.psql("insert into person values (2, 'bob', 'Bob'), (3, 'cid', 'Cid')");
+    wait_for("the others", 30, || (logins(&slapd) == ["bob", "cid"]).then_some(()));
+    wait_for("the refused one", 30, || {
+        (set_aside(&db) == ["people [1] never"]).then_some(())
+    });
+    db.psql("update person set mail = null where id = 1");
+    wait_for("the corrected one", 30, || {
+        (logins(&slapd) == ["ann", "bob", "cid"]).then_some(())
+    });
+    wait_for("nothing set aside", 30, || set_aside(&db).is_empty().then_some(()));
+    assert_eq!(worker.stop(), Some(0));
+}
+
+#[test]
+fn a_refused_row_may_change_its_key_too() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(PERSON);
+    install(&db, &to_directory(&slapd, PEOPLE));
+    db.psql("insert into person values (1, 'ann', 'Ann', 'é')");
+    drain(&db).run().code(3);
+    db.psql("update person set id = 2 where id = 1");
+    db.psql("insert into person values (1, 'bob', 'Bob')");
+    db.psql("update person set login = 'anna' where id = 2");
+    drain(&db).run().code(3);
+    assert_eq!(
+        people(&slapd),
+        [] as [&str; 0],
+        "the new row 1 waits for the one that had its key"
+    );
+    db.psql("update person set mail = null where id = 2");
+    drain(&db).run().ok();
+    assert_eq!(people(&slapd), ["anna Ann", "bob Bob"]);
+}
+
+#[test]
+fn a_name_that_is_null_is_set_aside_with_a_reason() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(PERSON);
+    install(&db, &to_directory(&slapd, PEOPLE));
+    db.psql("insert into person values (1, null, 'Secret Name'), (2, 'bob', 'Bob')");
+    drain(&db).run().code(3);
+    assert_eq!(people(&slapd), ["bob Bob"]);
+    let run = prepare(&db, &["failures", "list"]).run().ok();
+    assert!(
+        run.stdout.contains("binding `people`") && run.stdout.contains("null"),
+        "{run}"
+    );
+    assert!(run.stdout.contains("dn"), "{run}");
+    assert!(!run.stdout.contains("Secret Name"), "{run}");
+    let run = prepare(&db, &["failures", "show"]).run().ok();
+    assert!(run.stdout.contains("Secret Name"), "{run}");
+    // Discarded and then corrected, it is as good as new; and it may go again.
+    prepare(&db, &["failures", "discard", "--all", "--yes"]).run().ok();
+    db.psql("update person set login = 'ann' where id = 1");
+    drain(&db).run().ok();
+    assert_eq!(people(&slapd), ["ann Secret Name", "bob Bob"]);
+    db.psql("insert into person values (3)");
+    drain(&db).run().code(3);
+    prepare(&db, &["failures", "discard", "--all", "--yes"]).run().ok();
+    db.psql("delete from person where id = 3");
+    drain(&db).run().ok();
+}
+
+/// A service that refuses what holds `bad`, and messages for it.
+fn messages(db: &Database) -> Receiver {
+    db.psql("create table item (id int primary key, text text)");
+    let receiver = Receiver::start(|_, request| status(if request.body.contains("bad") { 422 } else { 204 }));
+    let body = "{{ event }} {{ row.id }} {{ old.text if old else '-' }} {{ row.text }}";
+    install(
+        db,
+        &format!(
+            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks: {{ hook: {{ webhook: {{ url: \"{}\" }} }} }}\n\
+             bindings: {{ items: {{ table: public.item, to: hook, message: {{ body: \"{body}\" }} }} }}\n",
+            receiver.url()
+        ),
+    );
+    receiver
+}
+
+/// What was taken.
+fn taken(receiver: &Receiver) -> Vec<String> {
+    let all = receiver.got().into_iter().map(|request| request.body);
+    all.filter(|body| !body.contains("bad")).collect()
+}
+
+#[test]
+fn messages_of_a_key_keep_their_order() {
+    let db = database();
+    let receiver = messages(&db);
+    for text in ["one", "bad", "three", "four"] {
+        db.psql(&format!(
+            "insert into item values (1, '{text}') on conflict (id) do update set text = excluded.text"
+        ));
+    }
+    db.psql("insert into item values (2, 'other')");
+    drain(&db).run().code(3);
+    let mut arrived = taken(&receiver);
+    arrived.sort();
+    assert_eq!(arrived, ["insert 1 - one", "insert 2 - other"]);
+    assert_eq!(
+        set_aside(&db),
+        ["items [1] never", "items [1] behind", "items [1] behind"]
+    );
+    db.psql("update item set text = 'five' where id = 1");
+    drain(&db).run().code(3);
+    assert_eq!(taken(&receiver).len(), 2, "nothing overtakes");
+    // It is discarded; the next one is refused as well, because it says what was before.
+    let first = column(&db, "select min(fail_id)::text from emaj.emaj_failure").remove(0);
+    prepare(&db, &["failures", "discard", &first, "--yes"]).run().ok();
+    drain(&db).run().code(3);
+    assert_eq!(
+        set_aside(&db),
+        ["items [1] never", "items [1] behind", "items [1] behind"]
+    );
+    let first = column(&db, "select min(fail_id)::text from emaj.emaj_failure").remove(0);
+    prepare(&db, &["failures", "discard", &first, "--yes"]).run().ok();
+    drain(&db).run().ok();
+    assert_eq!(taken(&receiver)[2..], ["update 1 three four", "update 1 four five"]);
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+}
+
+#[test]
+fn a_running_worker_tries_again_on_request() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let db = database();
+    db.psql("create table item (id int primary key, text text)");
+    let mended = Arc::new(AtomicBool::new(false));
+    let is_mended = Arc::clone(&mended);
+    let receiver = Receiver::start(move |_, request| {
+        let bad = request.body.contains("bad") && !is_mended.load(Ordering::SeqCst);
+        status(if bad { 422 } else { 204 })
+    });
+    install(
+        &db,
+        &format!(
+            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks: {{ hook: {{ webhook: {{ url: \"{}\" }} }} }}\n\
+             bindings: {{ items: {{ table: public.item, to: hook, events: [insert, update], message: {{ body: \"{{{{ row.text }}}}\" }} }} }}\n",
+            receiver.url()
+        ),
+    );
+    let worker = worker(&db).start();
+    for text in ["bad one", "two", "three", "four"] {
+        db.psql(&format!(
+            "insert into item values (1, '{text}') on conflict (id) do update set text = excluded.text"
+        ));
+    }
+    db.psql("delete from item; insert into item values (2, 'other')");
+    wait_for("what is set aside", 30, || (set_aside(&db).len() == 4).then_some(()));
+    mended.store(true, Ordering::SeqCst);
+    prepare(&db, &["failures", "retry", "--key", "[1]"]).run().ok();
+    wait_for("nothing set aside", 30, || set_aside(&db).is_empty().then_some(()));
+    let texts: Vec<String> = receiver
+        .got()
+        .into_iter()
+        .map(|request| request.body)
+        .filter(|text| text != "other")
+        .collect();
+    assert_eq!(texts, ["bad one", "bad one", "two", "three", "four"]);
+    assert_eq!(worker.stop(), Some(0));
+}
+
+#[test]
+fn what_may_pass_is_tried_again_by_itself() {
+    let (db, slapd) = (database(), slapd());
+    db.psql("create table member (id int primary key, team text, login text)");
+    let bindings = "
+  members:
+    table: public.member
+    to: directory
+    value: { dn: \"cn={{ row.team }},ou=groups,dc=example,dc=org\", attribute: memberUid, value: \"{{ row.login }}\" }
+";
+    install(&db, &to_directory(&slapd, bindings));
+    db.psql("insert into member values (1, 'red', 'ann'), (2, 'red', 'bob')");
+    drain(&db).run().code(3);
+    assert_eq!(set_aside(&db), ["members [1] later", "members [2] later"]);
+    slapd.modify(
+        "dn: cn=red,ou=groups,dc=example,dc=org\nchangetype: add\nobjectClass: posixGroup\ncn: red\ngidNumber: 7\n",
+    );
+    let worker = worker(&db).start();
+    wait_for("the members", 60, || set_aside(&db).is_empty().then_some(()));
+    assert_eq!(
+        slapd.values("cn=red,ou=groups,dc=example,dc=org", "memberUid"),
+        ["ann", "bob"]
+    );
+    assert_eq!(worker.stop(), Some(0));
+}
+
+#[test]
+fn a_mass_deletion_stops_the_sink() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(PERSON);
+    install(
+        &db,
+        &to_directory(
+            &slapd,
+            &PEOPLE.replace("    entry:", "    max_deletes: 30%\n    entry:"),
+        ),
+    );
+    db.psql("insert into person select n, 'p' || n, 'p' || n from generate_series(1, 20) n");
+    drain(&db).run().ok();
+    // (It is called otherwise by now.)
+    db.psql("delete from person where id <= 3; alter table person rename to human");
+    drain(&db).run().ok();
+    assert_eq!(logins(&slapd).len(), 17);
+    db.psql("delete from human where id <= 10; insert into human values (100, 'new', 'new')");
+    let run = drain(&db).run().code(4);
+    assert!(
+        run.stderr.contains("binding `people` would delete 7") && run.stderr.contains("emaj sink resume"),
+        "{run}"
+    );
+    drain(&db).run().code(4);
+    assert_eq!(logins(&slapd).len(), 17, "nothing was delivered");
+    let run = prepare(&db, &["sink", "list"]).run().ok();
+    assert!(run.stdout.contains("stopped"), "{run}");
+    prepare(&db, &["sink", "resume", "directory"]).run().ok();
+    drain(&db).run().ok();
+    assert_eq!(logins(&slapd).len(), 11);
+    // That was for once.
+    db.psql("delete from human");
+    drain(&db).run().code(4);
+    assert_eq!(logins(&slapd).len(), 11);
+}
+
+#[test]
+fn a_mass_deletion_stops_a_worker_too() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(PERSON);
+    install(
+        &db,
+        &to_directory(&slapd, &PEOPLE.replace("    entry:", "    max_deletes: 2\n    entry:")),
+    );
+    let worker = worker(&db).start();
+    db.psql("insert into person select n, 'p' || n, 'p' || n from generate_series(1, 5) n");
+    wait_for("the entries", 30, || (logins(&slapd).len() == 5).then_some(()));
+    db.psql("delete from person where id < 4");
+    let stopped = || (column(&db, "select sink_state from emaj.emaj_sink") == ["STOPPED"]).then_some(());
+    wait_for("the guard", 30, stopped);
+    db.psql("insert into person values (6, 'six', 'six')");
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert_eq!(logins(&slapd).len(), 5);
+    prepare(&db, &["sink", "resume", "directory"]).run().ok();
+    wait_for("what waited", 30, || {
+        (logins(&slapd) == ["p4", "p5", "six"]).then_some(())
+    });
+    assert_eq!(worker.stop(), Some(0));
+}
+
+#[test]
+fn a_paused_sink_waits() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(PERSON);
+    install(&db, &to_directory(&slapd, PEOPLE));
+    let worker = worker(&db).start();
+    db.psql("insert into person values (1, 'ann', 'Ann')");
+    wait_for("an entry", 30, || (logins(&slapd) == ["ann"]).then_some(()));
+    prepare(&db, &["sink", "pause", "directory", "--because", "new disks"])
+        .run()
+        .ok();
+    // A worker that is delivering ends its chunk.
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    db.psql("insert into person values (2, 'bob', 'Bob')");
+    let run = drain(&db).run().code(4);
+    assert!(
+        run.stderr.contains("new disks") && run.stderr.contains("emaj sink resume directory"),
+        "{run}"
+    );
+    let run = prepare(&db, &["sink", "lag"]).run().ok();
+    assert!(run.stdout.contains("paused") && run.stdout.contains('1'), "{run}");
+    assert_eq!(logins(&slapd), ["ann"]);
+    prepare(&db, &["sink", "resume", "directory"]).run().ok();
+    wait_for("what waited", 30, || (logins(&slapd) == ["ann", "bob"]).then_some(()));
+    assert_eq!(worker.stop(), Some(0));
+}

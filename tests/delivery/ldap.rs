@@ -1,0 +1,244 @@
+//! Rows that are entries of a directory: they come, change, are renamed, go, and hold whatever people type.
+
+use super::{PEOPLE, PERSON, column, drain, install, people, set_aside, to_directory, writes};
+use crate::support::database;
+use crate::support::slapd::{Slapd, slapd};
+
+const ANN: &str = "uid=ann,ou=people,dc=example,dc=org";
+
+/// How often entries of people were asked for or written.
+fn touched(slapd: &Slapd) -> usize {
+    writes(slapd) + slapd.log().matches("ou=people").count()
+}
+
+#[test]
+fn entries_follow_their_rows() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(PERSON);
+    install(&db, &to_directory(&slapd, PEOPLE));
+    db.psql("insert into person values (1, 'ann', 'Ann', 'ann@example.org'), (2, 'bob', 'Bob', null)");
+    drain(&db).run().ok();
+    assert_eq!(people(&slapd), ["ann Ann ann@example.org", "bob Bob"]);
+
+    slapd.modify(&format!(
+        "dn: {ANN}\nchangetype: modify\nadd: telephoneNumber\ntelephoneNumber: 112\n"
+    ));
+    db.psql("update person set name = 'Anna', mail = null where id = 1");
+    drain(&db).run().ok();
+    assert_eq!(people(&slapd), ["ann Anna", "bob Bob"]);
+    assert_eq!(
+        slapd.values(ANN, "telephoneNumber"),
+        ["112"],
+        "what the manifest does not name stays"
+    );
+
+    let before = touched(&slapd);
+    db.psql("update person set note = 'of no interest'");
+    drain(&db).run().ok();
+    assert_eq!(
+        touched(&slapd),
+        before,
+        "a column that is not mapped is none of the directory's business"
+    );
+
+    db.psql("delete from person where id = 1");
+    drain(&db).run().ok();
+    assert_eq!(people(&slapd), ["bob Bob"]);
+    db.psql("truncate person");
+    drain(&db).run().ok();
+    assert_eq!(people(&slapd), [] as [&str; 0]);
+}
+
+#[test]
+fn what_was_never_committed_is_never_seen() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(PERSON);
+    install(&db, &to_directory(&slapd, PEOPLE));
+    db.psql("begin; insert into person values (1, 'never', 'x'); rollback");
+    db.psql(
+        "begin; insert into person values (2, 'kept', 'x'); savepoint s; update person set login = 'never';
+         insert into person values (3, 'never3', 'x'); rollback to s; commit",
+    );
+    let mut late = db.client();
+    let mut late = late.transaction().unwrap();
+    late.batch_execute("insert into person values (5, 'late', 'x')")
+        .unwrap();
+    db.psql("insert into person values (6, 'early', 'x')");
+    drain(&db).run().ok();
+    assert_eq!(people(&slapd), ["early x", "kept x"]);
+    late.batch_execute("insert into person values (7, 'later', 'x'); update person set name = 'y' where id = 5")
+        .unwrap();
+    late.commit().unwrap();
+    drain(&db).run().ok();
+    assert_eq!(people(&slapd), ["early x", "kept x", "late y", "later x"]);
+    assert!(!slapd.log().contains("never"));
+}
+
+#[test]
+fn hostile_values_are_stored_as_they_are() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(PERSON);
+    install(&db, &to_directory(&slapd, PEOPLE));
+    let values = [
+        "a*)(uid=*",
+        "x,ou=admins",
+        "O'Brien'); DROP TABLE person; --",
+        "two\nlines\r\n- add: x",
+        "Zoë Ünïcødé 漢字 🐘",
+        " spaces at both ends ",
+        "#hash",
+        "back\\slash \\2c \\00 %00",
+        "\"quoted\" <angle> a+b=c;d",
+        "{{ row.id }} {% raw %} ${env:LDAP_PASSWORD}",
+        "bell \u{7} delete \u{7f}",
+    ];
+    let mut client = db.client();
+    for (id, value) in values.iter().enumerate() {
+        client
+            .execute(
+                "insert into person (id, login, name) values ($1, $2, $2)",
+                &[&(id as i32), value],
+            )
+            .unwrap();
+    }
+    drain(&db).run().ok();
+    let base = "ou=people,dc=example,dc=org";
+    let stored = |attribute: &str| {
+        let names = slapd.names(base);
+        let mut all: Vec<String> = names
+            .iter()
+            .filter(|name| *name != base)
+            .flat_map(|name| slapd.values(name, attribute))
+            .collect();
+        all.sort();
+        all
+    };
+    let mut expected: Vec<String> = values.iter().map(|value| (*value).to_owned()).collect();
+    expected.sort();
+    assert_eq!(stored("cn"), expected);
+    assert_eq!(stored("uid"), expected);
+    db.psql("update person set name = name || '!'");
+    drain(&db).run().ok();
+    assert!(stored("sn").iter().all(|value| value.ends_with('!')));
+    db.psql("delete from person");
+    drain(&db).run().ok();
+    assert_eq!(slapd.names(base), [base]);
+}
+
+#[test]
+fn a_changed_name_moves_the_entry() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(PERSON);
+    install(&db, &to_directory(&slapd, PEOPLE));
+    db.psql("insert into person values (1, 'ann', 'Ann'), (2, 'bob', 'Bob'), (3, 'cid', 'Cid')");
+    drain(&db).run().ok();
+    slapd.modify(&format!(
+        "dn: {ANN}\nchangetype: modify\nadd: telephoneNumber\ntelephoneNumber: 112\n"
+    ));
+    // The primary key changes as well.
+    db.psql("update person set login = 'anna', name = 'Anna', id = 100 where id = 1");
+    drain(&db).run().ok();
+    assert_eq!(people(&slapd), ["anna Anna", "bob Bob", "cid Cid"]);
+    let anna = "uid=anna,ou=people,dc=example,dc=org";
+    assert_eq!(slapd.values(anna, "telephoneNumber"), ["112"]);
+    assert_eq!((slapd.count("MODRDN"), slapd.count("DEL")), (1, 0));
+
+    // Three rows exchange their names in one transaction; a fourth takes a name that becomes free in it.
+    db.psql("begin; update person set login = case id when 2 then 'cid' when 3 then 'anna' else 'bob' end; commit;");
+    drain(&db).run().ok();
+    assert_eq!(people(&slapd), ["anna Cid", "bob Anna", "cid Bob"]);
+    db.psql("begin; delete from person where login = 'anna'; insert into person values (4, 'anna', 'Fourth'); commit");
+    drain(&db).run().ok();
+    assert_eq!(people(&slapd), ["anna Fourth", "bob Anna", "cid Bob"]);
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+}
+
+#[test]
+fn rows_exchange_their_keys() {
+    let (db, slapd) = (database(), slapd());
+    db.psql("create table person (id int primary key deferrable, name text)");
+    let bindings = PEOPLE
+        .replace("row.login", "row.id")
+        .replace(", mail: \"{{ row.mail }}\"", "");
+    install(&db, &to_directory(&slapd, &bindings));
+    db.psql("insert into person select n, 'p' || n from generate_series(1, 4) n");
+    drain(&db).run().ok();
+    db.psql("update person set id = 5 - id");
+    drain(&db).run().ok();
+    assert_eq!(people(&slapd), ["1 p4", "2 p3", "3 p2", "4 p1"]);
+    // Again and again, before anything is delivered.
+    db.psql("update person set id = 5 - id where id in (1, 4)");
+    db.psql("update person set id = 9 where id = 1");
+    db.psql("update person set id = 1 where id = 2");
+    db.psql("update person set id = 5 - id where id in (1, 4)");
+    drain(&db).run().ok();
+    let rows = column(&db, "select id || ' ' || name from person order by id");
+    assert_eq!(people(&slapd), rows);
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+}
+
+#[test]
+fn an_entry_moves_to_another_branch() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(
+        "create table unit (name text primary key); create table person (id int primary key, login text, unit text)",
+    );
+    let bindings = "
+  units:
+    table: public.unit
+    to: directory
+    entry:
+      dn: \"ou={{ row.name }},dc=example,dc=org\"
+      object_classes: [organizationalUnit]
+      attributes: {}
+  people:
+    table: public.person
+    to: directory
+    entry:
+      dn: \"uid={{ row.login }},ou={{ row.unit }},dc=example,dc=org\"
+      object_classes: [inetOrgPerson]
+      attributes: { cn: \"{{ row.login }}\", sn: \"{{ row.login }}\" }
+";
+    install(&db, &to_directory(&slapd, bindings));
+    // Who belongs to a unit may be written down before the unit is.
+    db.psql("insert into person select n, 'p' || n, 'sales' from generate_series(1, 20) n; insert into unit values ('sales'), ('staff')");
+    drain(&db).run().ok();
+    assert_eq!(slapd.names("ou=sales,dc=example,dc=org").len(), 21);
+    db.psql("update person set unit = 'staff'; delete from unit where name = 'sales'");
+    drain(&db).run().ok();
+    assert_eq!(slapd.names("ou=staff,dc=example,dc=org").len(), 21);
+    assert_eq!(slapd.entry("ou=sales,dc=example,dc=org"), None);
+    assert_eq!(slapd.count("DEL"), 1, "people are moved, not made anew");
+}
+
+#[test]
+fn a_row_is_there_while_its_condition_holds() {
+    let (db, slapd) = (database(), slapd());
+    db.psql("create table person (id int primary key, login text, name text, mail text, active boolean)");
+    let bindings = PEOPLE.replace(
+        "    entry:",
+        "    when: row.active and row.login is not none\n    entry:",
+    );
+    install(&db, &to_directory(&slapd, &bindings));
+    db.psql("insert into person values (1, 'ann', 'Ann', null, false), (2, null, 'Bob', null, true), (3, 'cid', 'Cid', null, null)");
+    drain(&db).run().ok();
+    assert_eq!(people(&slapd), [] as [&str; 0]);
+    db.psql("update person set active = true, login = coalesce(login, 'bob')");
+    drain(&db).run().ok();
+    assert_eq!(people(&slapd), ["ann Ann", "bob Bob", "cid Cid"]);
+    db.psql(
+        "update person set active = false, name = 'Gone' where id = 1; update person set login = null where id = 2",
+    );
+    drain(&db).run().ok();
+    assert_eq!(people(&slapd), ["cid Cid"]);
+    db.psql(
+        "begin; update person set active = true where id = 1; update person set active = false where id = 1; commit",
+    );
+    let before = writes(&slapd);
+    drain(&db).run().ok();
+    assert_eq!(
+        writes(&slapd),
+        before,
+        "what a transaction did and took back is nothing"
+    );
+}

@@ -1,0 +1,57 @@
+//! `emaj init --prune`: what has no row any more is listed, then limited, then taken away.
+
+use super::{PEOPLE, PERSON, install, logins, people, prepare, to_directory, worker, writes};
+use crate::support::slapd::slapd;
+use crate::support::{database, wait_for};
+
+#[test]
+fn what_has_no_row_is_listed_then_limited_then_gone() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(PERSON);
+    db.psql("insert into person select n, 'p' || n, 'p' || n from generate_series(1, 30) n");
+    let manifest = |limit: &str| to_directory(&slapd, &PEOPLE.replace("    entry:", &format!("{limit}    entry:")));
+    install(&db, &manifest("    max_deletes: 5\n"));
+    prepare(&db, &["init", "emaj.yaml"]).run().ok();
+    // While nobody delivers, entries that nobody wants any more come about.
+    for login in ["old1", "old2", "old3", "old4", "old5", "old6"] {
+        slapd.modify(&format!("dn: uid={login},ou=people,dc=example,dc=org\nchangetype: add\nobjectClass: inetOrgPerson\nuid: {login}\ncn: x\nsn: x\n"));
+    }
+    slapd.modify(
+        "dn: cn=not ours,ou=people,dc=example,dc=org\nchangetype: add\nobjectClass: person\ncn: not ours\nsn: x\n",
+    );
+    let before = writes(&slapd);
+    let run = prepare(&db, &["init", "emaj.yaml", "--prune", "--dry-run"]).run().ok();
+    let listed: Vec<&str> = run.stdout.lines().filter(|line| line.starts_with("dn: ")).collect();
+    assert_eq!(listed.len(), 6, "{run}");
+    assert!(
+        run.stdout
+            .contains("dn: uid=old3,ou=people,dc=example,dc=org\nchangetype: delete"),
+        "{run}"
+    );
+    assert_eq!(writes(&slapd), before, "a dry run writes nothing");
+
+    let run = prepare(&db, &["init", "emaj.yaml", "--prune"]).run().code(4);
+    assert!(
+        run.stderr.contains("would take away 6, and its `max_deletes` allows 5"),
+        "{run}"
+    );
+    assert_eq!(logins(&slapd).len(), 36, "nothing was taken away");
+
+    install(&db, &manifest("    max_deletes: 20%\n"));
+    let worker = worker(&db).start();
+    let run = prepare(&db, &["init", "emaj.yaml", "--prune"]).run().ok();
+    assert!(run.stderr.contains("took away 6 things that had no row"), "{run}");
+    assert_eq!(people(&slapd).len(), 30);
+    assert!(
+        slapd.entry("cn=not ours,ou=people,dc=example,dc=org").is_some(),
+        "what is no entry of the binding stays"
+    );
+    db.psql("delete from person where id = 30");
+    wait_for("the worker, which has the sink back", 30, || {
+        (logins(&slapd).len() == 29).then_some(())
+    });
+    assert_eq!(worker.stop(), Some(0));
+    let state = slapd.dump();
+    prepare(&db, &["init", "emaj.yaml", "--prune"]).run().ok();
+    assert!(slapd.dump() == state, "a second run writes nothing");
+}

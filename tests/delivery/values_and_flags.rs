@@ -1,0 +1,172 @@
+//! Rows that are one value of an entry: members of groups, and flags that stand while a row refers to the entry.
+
+use super::{drain, install, people, set_aside, to_directory, writes};
+use crate::support::slapd::{Slapd, slapd};
+use crate::support::{Database, database};
+
+const TABLES: &str = "create table team (id int primary key, name text unique);
+    create table member (id int primary key, team text, login text)";
+const TEAMS: &str = "
+  teams:
+    table: public.team
+    to: directory
+    entry:
+      dn: \"cn={{ row.name }},ou=groups,dc=example,dc=org\"
+      object_classes: [posixGroup]
+      attributes: { gidNumber: \"{{ row.id }}\" }
+  members:
+    table: public.member
+    to: directory
+    value:
+      dn: \"cn={{ row.team }},ou=groups,dc=example,dc=org\"
+      attribute: memberUid
+      value: \"{{ row.login }}\"
+";
+
+fn members(slapd: &Slapd, team: &str) -> Vec<String> {
+    slapd.values(&format!("cn={team},ou=groups,dc=example,dc=org"), "memberUid")
+}
+
+fn change(db: &Database, sql: &str) {
+    db.psql(sql);
+    drain(db).run().ok();
+}
+
+#[test]
+fn values_come_change_move_and_go() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(TABLES);
+    install(&db, &to_directory(&slapd, TEAMS));
+    // The members are written down before their teams are.
+    change(
+        &db,
+        "insert into member values (1, 'red', 'ann'), (2, 'red', 'bob'), (3, 'blue', 'ann'), (4, null, 'cid'), (5, 'red', null);
+         insert into team values (10, 'red'), (20, 'blue')",
+    );
+    assert_eq!(members(&slapd, "red"), ["ann", "bob"]);
+    assert_eq!(members(&slapd, "blue"), ["ann"]);
+
+    change(&db, "update member set login = 'rob' where id = 2");
+    assert_eq!(members(&slapd, "red"), ["ann", "rob"]);
+    change(&db, "update member set team = 'blue' where id = 2");
+    assert_eq!(
+        (members(&slapd, "red"), members(&slapd, "blue")),
+        (vec!["ann".into()], vec!["ann".into(), "rob".into()])
+    );
+    change(
+        &db,
+        "update member set team = 'red' where id = 4; update member set login = 'eve' where id = 5",
+    );
+    assert_eq!(members(&slapd, "red"), ["ann", "cid", "eve"]);
+    change(
+        &db,
+        "update member set team = null where id = 4; update member set login = null where id = 5",
+    );
+    assert_eq!(members(&slapd, "red"), ["ann"]);
+    change(&db, "delete from member where id = 1");
+    assert_eq!(members(&slapd, "red"), [] as [&str; 0]);
+    assert_eq!(members(&slapd, "blue"), ["ann", "rob"]);
+
+    // Somebody's own member is left alone.
+    slapd.modify("dn: cn=blue,ou=groups,dc=example,dc=org\nchangetype: modify\nadd: memberUid\nmemberUid: zoe\n");
+    change(&db, "truncate member");
+    assert_eq!(members(&slapd, "blue"), ["zoe"]);
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+}
+
+#[test]
+fn a_value_stays_while_any_row_gives_it() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(TABLES);
+    install(&db, &to_directory(&slapd, TEAMS));
+    change(
+        &db,
+        "insert into team values (10, 'red'), (20, 'blue');
+         insert into member values (1, 'red', 'ann'), (2, 'red', 'ann'), (3, 'red', 'O''Brien*)('), (4, 'red', 'O''Brien*)(')",
+    );
+    assert_eq!(members(&slapd, "red"), ["O'Brien*)(", "ann"]);
+    change(&db, "delete from member where id in (1, 3)");
+    assert_eq!(members(&slapd, "red"), ["O'Brien*)(", "ann"]);
+    change(
+        &db,
+        "update member set team = 'blue' where id = 2; delete from member where id = 4",
+    );
+    assert_eq!(members(&slapd, "red"), [] as [&str; 0]);
+    assert_eq!(members(&slapd, "blue"), ["ann"]);
+    // One goes, another one comes, in one transaction.
+    change(
+        &db,
+        "begin; delete from member where id = 2; insert into member values (9, 'blue', 'ann'); commit",
+    );
+    assert_eq!(members(&slapd, "blue"), ["ann"]);
+    // They come and go faster than they are delivered.
+    for sql in [
+        "insert into member values (10, 'blue', 'ann')",
+        "delete from member where id = 9",
+        "insert into member values (9, 'blue', 'ann')",
+        "delete from member where id = 10",
+    ] {
+        db.psql(sql);
+    }
+    drain(&db).run().ok();
+    assert_eq!(members(&slapd, "blue"), ["ann"]);
+    change(&db, "delete from member");
+    assert_eq!(members(&slapd, "blue"), [] as [&str; 0]);
+}
+
+#[test]
+fn a_flag_stands_while_a_row_refers_to_the_entry() {
+    let (db, slapd) = (database(), slapd());
+    db.psql("create table person (login text primary key); create table car (id int primary key, owner text, works boolean default true)");
+    let bindings = "
+  people:
+    table: public.person
+    to: directory
+    entry:
+      dn: \"uid={{ row.login }},ou=people,dc=example,dc=org\"
+      object_classes: [inetOrgPerson]
+      attributes: { cn: \"{{ row.login }}\", sn: x }
+  drivers:
+    table: public.car
+    to: directory
+    when: row.works
+    flag:
+      search: { base: \"ou=people,dc=example,dc=org\", filter: \"(uid={{ row.owner }})\" }
+      attribute: businessCategory
+      value: driver
+";
+    install(&db, &to_directory(&slapd, bindings));
+    let drivers = || -> Vec<String> {
+        let names = slapd.names("ou=people,dc=example,dc=org");
+        names
+            .into_iter()
+            .filter(|name| name.starts_with("uid=") && slapd.values(name, "businessCategory") == ["driver"])
+            .map(|name| name["uid=".len()..].split(',').next().unwrap().to_owned())
+            .collect()
+    };
+    change(
+        &db,
+        "insert into person values ('ann'), ('bob'), ('*'); insert into car values (1, 'ann', true), (2, 'ann', true), (3, null, true), (4, 'bob', false)",
+    );
+    assert_eq!(people(&slapd).len(), 3);
+    assert_eq!(drivers(), ["ann"]);
+    let before = writes(&slapd);
+    change(&db, "insert into car values (5, 'ann'); delete from car where id = 1");
+    assert_eq!(drivers(), ["ann"]);
+    assert!(writes(&slapd) <= before + 1, "at most one value is offered again");
+    change(&db, "update car set owner = 'bob' where id in (2, 5)");
+    assert_eq!(drivers(), ["bob"]);
+    // A name that is a pattern is no pattern.
+    change(&db, "update car set owner = '*' where owner = 'bob' and works");
+    assert_eq!(drivers(), ["*"]);
+    change(
+        &db,
+        "update car set works = false where id = 2; update car set owner = null where id = 5; update car set works = true where id = 4",
+    );
+    assert_eq!(drivers(), ["bob"]);
+    change(&db, "update car set owner = 'ann' where id = 3");
+    assert_eq!(drivers(), ["ann", "bob"]);
+    change(&db, "truncate car");
+    assert_eq!(drivers(), [] as [&str; 0]);
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+}

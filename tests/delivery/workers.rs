@@ -1,0 +1,217 @@
+//! Workers are many, are killed, and lose their database: everything arrives, in order.
+
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use emaj::cluster::Cluster;
+use postgres::{Client, NoTls};
+
+use super::{PEOPLE, PERSON, column, drain, install, logins, set_aside, to_directory, worker};
+use crate::support::slapd::{PASSWORD, Slapd, slapd};
+use crate::support::{Chance, Database, database, emaj_alone, scale, seed, wait_for};
+
+/// What every row should be in the directory, and what is there.
+fn compared(wanted: &[String], slapd: &Slapd) -> Option<String> {
+    let names = slapd.dump();
+    let mut there: Vec<String> = names
+        .split("\nuid=")
+        .skip(1)
+        .map(|entry| {
+            let line = |name: &str| {
+                let line = entry.lines().find_map(|line| line.trim().strip_prefix(name));
+                line.unwrap_or_default().to_owned()
+            };
+            format!("{} {}", line("uid: "), line("sn: "))
+        })
+        .collect();
+    there.sort();
+    let differing: Vec<_> = there.iter().filter(|line| !wanted.contains(line)).take(5).collect();
+    (there != wanted).then(|| format!("{} entries, {} rows; {differing:?}", there.len(), wanted.len()))
+}
+
+/// Changes rows by chance, one transaction each; login and key are among what changes.
+fn one_change(client: &mut Client, chance: &mut Chance, number: usize) {
+    let id = chance.below(40);
+    let sql = match chance.below(6) {
+        0 | 1 => format!("insert into person values ({id}, 'l{number}', 'n{number}') on conflict do nothing"),
+        2 => format!("delete from person where id = {id}"),
+        3 => format!("update person set login = 'r{number}' where id = {id}"),
+        4 => format!(
+            "update person set id = {} where id = {id} and not exists (select from person where id = {0})",
+            chance.below(40)
+        ),
+        _ => format!("update person set name = 'm{number}' where id % 5 = {}", id % 5),
+    };
+    client.batch_execute(&sql).unwrap();
+}
+
+#[test]
+fn killed_at_any_moment_nothing_is_lost() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(PERSON);
+    install(&db, &to_directory(&slapd, PEOPLE));
+    let seed = seed();
+    println!("EMAJ_SEED={seed}");
+    let mut chance = Chance::new(seed);
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (mut client, mut chance) = (db.client(), Chance::new(seed + 1));
+            let mut number = 0;
+            while !over.load(Ordering::Relaxed) {
+                number += 1;
+                one_change(&mut client, &mut chance, number);
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        });
+        for _ in 0..scale(8) {
+            let worker = worker(&db).start();
+            std::thread::sleep(Duration::from_millis(100 + chance.below(700) as u64));
+            worker.kill();
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    drain(&db).run().ok();
+    let rows = column(
+        &db,
+        "select login || ' ' || name from person order by (login || ' ' || name) collate \"C\"",
+    );
+    assert_eq!(compared(&rows, &slapd), None);
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+}
+
+#[test]
+fn two_workers_share_and_take_over() {
+    let db = database();
+    db.psql("create table item (id int primary key, text text)");
+    install(
+        &db,
+        "version: 1\nroles: { admin: null, viewer: null }\nsinks: { lines: { file: { path: out.ndjson } } }\n\
+         bindings: { items: { table: public.item, to: lines, message: {} } }\n",
+    );
+    let ids = |db: &Database| -> Vec<i64> {
+        let text = std::fs::read_to_string(db.dir().join("out.ndjson")).unwrap_or_default();
+        let id = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["data"]["row"]["id"].as_i64();
+        text.lines().filter_map(id).collect()
+    };
+    let mut workers = vec![worker(&db).start(), worker(&db).start(), worker(&db).start()];
+    let mut next = 0;
+    for _ in 0..3 {
+        for _ in 0..20 {
+            next += 1;
+            db.client()
+                .batch_execute(&format!("insert into item values ({next}, 'x')"))
+                .unwrap();
+        }
+        wait_for("the lines", 30, || (ids(&db).len() as i64 >= next).then_some(()));
+        // The one that delivers is killed; another one takes over.
+        let who = column(&db, "select split_part(sink_worker, '@', 1) from emaj.emaj_sink").remove(0);
+        let at = workers
+            .iter()
+            .position(|worker| worker.id().to_string() == who)
+            .expect("one of ours");
+        workers.remove(at).kill();
+    }
+    assert_eq!(ids(&db), (1..=next).collect::<Vec<_>>(), "each once, in order");
+}
+
+#[test]
+fn a_restart_of_the_database_is_survived() {
+    let (db, slapd) = (database(), slapd());
+    let mut cluster = Cluster::builder().durable().start().unwrap();
+    let connect = |cluster: &Cluster| Client::connect(&cluster.conninfo("postgres"), NoTls).unwrap();
+    connect(&cluster).batch_execute(PERSON).unwrap();
+    std::fs::write(db.dir().join("emaj.yaml"), to_directory(&slapd, PEOPLE)).unwrap();
+    let prepare = |args: &[&str]| {
+        emaj_alone(db.dir())
+            .envs(cluster.env("postgres"))
+            .env("LDAP_PASSWORD", PASSWORD)
+            .args(args)
+    };
+    prepare(&["install", "emaj.yaml"]).run().ok();
+    let worker = prepare(&["run", "emaj.yaml"]).start();
+    let mut number = 0;
+    for restart in 0..3 {
+        let mut client = connect(&cluster);
+        for _ in 0..100 {
+            number += 1;
+            client
+                .batch_execute(&format!("insert into person values ({number}, 'p{number}', 'x')"))
+                .unwrap();
+        }
+        match restart {
+            0 => cluster.stop_immediate().unwrap(),
+            1 => cluster.kill9_postmaster().unwrap(),
+            _ => {
+                let others = "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and backend_type = 'client backend'";
+                client.batch_execute(others).unwrap();
+                continue;
+            }
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        cluster.start_again().unwrap();
+    }
+    let began = Instant::now();
+    connect(&cluster)
+        .batch_execute("insert into person values (0, 'last', 'x')")
+        .unwrap();
+    wait_for("the worker", 60, || slapd.entry("uid=last,ou=people,dc=example,dc=org"));
+    // (It has 10 s; a loaded machine has more.)
+    assert!(
+        began.elapsed() < Duration::from_secs(30),
+        "{:?}\n{}",
+        began.elapsed(),
+        worker.log()
+    );
+    assert_eq!(logins(&slapd).len(), number + 1);
+    let aside: i64 = connect(&cluster)
+        .query_one("select count(*) from emaj.emaj_failure", &[])
+        .unwrap()
+        .get(0);
+    assert_eq!(aside, 0, "{}", worker.log());
+    assert_eq!(worker.stop(), Some(0));
+}
+
+#[test]
+fn an_idle_worker_costs_next_to_nothing() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(PERSON);
+    install(&db, &to_directory(&slapd, PEOPLE));
+    let worker = worker(&db).start();
+    db.psql("insert into person values (1, 'ann', 'x')");
+    wait_for("the entry", 30, || (logins(&slapd) == ["ann"]).then_some(()));
+    let commits = || -> i64 {
+        std::thread::sleep(Duration::from_millis(1500));
+        db.client()
+            .query_one(
+                "select xact_commit from pg_stat_database where datname = current_database()",
+                &[],
+            )
+            .unwrap()
+            .get(0)
+    };
+    let before = commits();
+    std::thread::sleep(Duration::from_secs(3));
+    let looks = commits() - before;
+    assert!(looks < 400, "{looks} transactions in 4.5 s of nothing");
+    let ticks = |id: u32| -> u64 {
+        let stat = Command::new("cat")
+            .arg(format!("/proc/{id}/stat"))
+            .output()
+            .unwrap()
+            .stdout;
+        let stat = String::from_utf8(stat).unwrap();
+        stat.split_whitespace()
+            .skip(13)
+            .take(2)
+            .map(|ticks| ticks.parse::<u64>().unwrap())
+            .sum()
+    };
+    let before = ticks(worker.id());
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(
+        ticks(worker.id()) - before < 30,
+        "an idle worker keeps a processor busy"
+    );
+}
