@@ -25,8 +25,10 @@ others() {
     return "$found"
 }
 
-# To a postmaster QUIT is the immediate shutdown; initdb and companions simply die of it.
+# To a postmaster QUIT is the immediate shutdown, and TERM then nothing more. The others end at TERM: whoever was started in the background
+# of a shell ignores QUIT.
 kill -QUIT 0
+kill -TERM 0
 tries=0
 while others ""; do
     tries=$((tries + 1))

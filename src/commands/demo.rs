@@ -22,7 +22,11 @@ pub struct Args {
 
 pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     context.output.accept(&[Format::Table])?;
-    let outcome = demo::perform(!args.without_directory, &mut |text| context.output.text(text))?;
+    let wanted = demo::Wanted {
+        with_directory: !args.without_directory,
+        width: context.output.width(),
+    };
+    let outcome = demo::perform(wanted, &mut |text| context.output.text(text))?;
     let checks = count(outcome.checks, "check");
     if outcome.failed > 0 {
         return Err(Error::message(

@@ -68,8 +68,9 @@ pub(super) struct Directory {
 /// When one is not there, with the line that installs it as hint.
 pub(super) fn find() -> Result<Programs> {
     let named = std::env::var_os("EMAJ_SLAPD").filter(|value| !value.is_empty());
-    let slapd = match named {
-        Some(named) => Some(PathBuf::from(named)).filter(|named| named.is_file()),
+    let slapd = match named.map(PathBuf::from) {
+        Some(named) if named.is_file() => Some(named),
+        Some(named) => return Err(missing(&format!("no `slapd` at `{}` (EMAJ_SLAPD)", named.display()))),
         None => on_path("slapd", PLACES),
     };
     Ok(Programs {

@@ -91,6 +91,8 @@ impl Stage {
         // Below the cluster's directory: what removes that removes this, too.
         let folder = cluster.socket_dir().with_file_name("demo");
         fs::create_dir(&folder)?;
+        // The watchdog is no root: it must be able to empty the folder.
+        cluster.hand_over(&folder)?;
         let directory = programs
             .map(|programs| Directory::lay_out(&cluster, programs, story::ENTRIES))
             .transpose()?;
@@ -389,6 +391,8 @@ impl Stage {
             command.envs(directory.environment(&self.cluster));
         }
         command
+            // The results are the story; the worker's log, with the times of its lines, is not.
+            .env("EMAJ_LOG", "error")
             .env("HOME", &self.folder)
             .env("PGSYSCONFDIR", &self.folder)
             .envs(self.cluster.env(DATABASE))

@@ -51,6 +51,11 @@ impl Output {
         self.quiet
     }
 
+    /// Returns the width of the terminal; none when stdout is no terminal.
+    pub fn width(&self) -> Option<u16> {
+        self.width
+    }
+
     /// Refuses the format that was asked for, unless it is one of these. Commands call it before they do anything.
     pub fn accept(&self, supported: &[Format]) -> Result<()> {
         self.format.one_of(supported)

@@ -41,11 +41,7 @@ pub(super) const CHAPTERS: &[Chapter] = &[
     Chapter {
         title: "Two bindings",
         told: "A person is an entry, a membership is a value of a group. The password stays in the environment.",
-        acts: &[
-            Act::Show(MANIFEST.0, MANIFEST.1),
-            Act::Emaj(&["install"]),
-            Act::Emaj(&["sink", "test"]),
-        ],
+        acts: &[Act::Show(MANIFEST.0, MANIFEST.1), Act::Emaj(&["install"])],
     },
     Chapter {
         title: "Those who are there already",
