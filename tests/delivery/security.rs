@@ -18,10 +18,10 @@ fn a_writer_gains_nothing() {
     let mut client = db.client_as(&writer);
     // Everything that emaj's functions and queries could call by a bare name, in front of the real one.
     client
-        .batch_execute(&format!(
+        .batch_execute(
             "create schema trap; grant usage on schema trap to public;
-             create table public.caught (who text);"
-        ))
+             create table public.caught (who text);",
+        )
         .map_err(|error| error.to_string())
         .expect_err("the writer makes no schemas");
     client
