@@ -8,7 +8,7 @@
 //! knowledge  catalog/ (what the database is) · journal/ (what emaj wrote) · sink/ (the outer world)
 //! pg/        the only module that opens PostgreSQL connections
 //! render/    the only module that makes SQL text: templates in, statements out; pure
-//! words      names · manifest/ · errors
+//! words      names · manifest/ · errors · fail_at
 //! ```
 //!
 //! `cluster/` stands beside: a throw-away PostgreSQL for the demo, the tests and the benchmarks. `demo/` tells its story there.
@@ -20,6 +20,7 @@ pub mod commands;
 pub mod deliver;
 pub mod demo;
 pub mod errors;
+mod fail_at;
 pub mod install;
 pub mod journal;
 pub mod manifest;

@@ -29,6 +29,7 @@ mod plan_laws;
 mod postgres_sink;
 mod programs;
 mod refusals;
+mod reliability;
 mod retention;
 mod rights;
 mod rollback_matrix;

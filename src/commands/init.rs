@@ -38,6 +38,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     check_names(&manifest, &[])?;
     logging::begin(LogFormat::Text, true);
     let mut session = context.connect(Some(&manifest))?;
+    session.only_builtins()?;
     let initial = Initial {
         bindings: args.binding.clone(),
         prune: args.prune,

@@ -40,6 +40,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     check_names(&manifest, &args.sink)?;
     logging::begin(args.log_format, context.output.is_quiet());
     let mut session = context.connect(Some(&manifest))?;
+    session.only_builtins()?;
     let stop = Stop::default();
     stop_at_signals(&stop)?;
     let status = Status::default();

@@ -41,6 +41,8 @@ pub(super) struct NamedColumn {
     pub log: String,
     pub r#type: String,
     pub is_key: bool,
+    /// Its type is PostgreSQL's own: so are its operators.
+    pub is_builtin: bool,
 }
 
 impl Ask for Asker<'_> {
@@ -104,14 +106,16 @@ pub(super) struct Named {
 pub(super) fn columns_of(session: &mut Session, oid: u32, columns: &[(i16, String)]) -> Result<NamedTable, Fault> {
     let rows = session
         .query(
-            "select n.nspname::text, c.relname::text, a.attname::text, format_type(a.atttypid, a.atttypmod),
-                    coalesce(array_position(i.indkey::smallint[], a.attnum), -1), a.attnum
+            "select n.nspname::text, c.relname::text, a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod),
+                    coalesce(pg_catalog.array_position(i.indkey::smallint[], a.attnum), -1), a.attnum,
+                    exists (select from pg_catalog.pg_type y join pg_catalog.pg_namespace m on m.oid = y.typnamespace
+                             where y.oid = a.atttypid and m.nspname = 'pg_catalog')
                from pg_catalog.pg_class c
                join pg_catalog.pg_namespace n on n.oid = c.relnamespace
                join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
                left join pg_catalog.pg_index i on i.indrelid = c.oid and i.indisprimary
               where c.oid = $1
-              order by coalesce(array_position(i.indkey::smallint[], a.attnum), 32767), a.attnum",
+              order by coalesce(pg_catalog.array_position(i.indkey::smallint[], a.attnum), 32767), a.attnum",
             &[&oid],
         )
         .map_err(|error| fault(&error, "look at the table"))?;
@@ -132,6 +136,7 @@ pub(super) fn columns_of(session: &mut Session, oid: u32, columns: &[(i16, Strin
                     log: columns.iter().find(|(number, _)| *number == attnum)?.1.clone(),
                     r#type: row.get(3),
                     is_key: row.get::<_, i32>(4) >= 0,
+                    is_builtin: row.get(6),
                 })
             })
             .collect(),

@@ -22,6 +22,7 @@ use super::status::{SinkCondition, Status};
 use super::stop::Stop;
 use super::stream::{Placed, Stream, Window, summarise, window_of};
 use crate::errors::{Error, Kind, Result};
+use crate::fail_at::passing;
 use crate::journal::{self, Cursor, FailureFilter, FailureState, Position, SetAside, SinkRecord, SinkState, Snapshot};
 use crate::manifest::{self, Limit};
 use crate::names::QualifiedName;
@@ -124,6 +125,7 @@ fn serve(orders: &Orders) -> Result<Option<Ended>> {
     let name = &orders.sink.name.value;
     let settings = orders.settings.with_application_name(&format!("emaj {name}"));
     let mut keeper = settings.connect(Prompt::Never)?;
+    keeper.only_builtins()?;
     let Some(sink) = take(orders, &mut keeper)? else {
         return Ok(Some(Ended::Stopped));
     };
@@ -152,6 +154,8 @@ fn serve(orders: &Orders) -> Result<Option<Ended>> {
         parked_mark: String::new(),
         place: None,
         faults: 0,
+        down_since: None,
+        not_before: None,
         resume: None,
         kept: Instant::now(),
         busy: Instant::now(),
@@ -256,7 +260,10 @@ struct Courier<'a> {
     parked: HashMap<(String, String), String>,
     parked_mark: String,
     place: Option<Lanes>,
+    /// How often the place was down since something arrived there last, since when, and when it is tried again.
     faults: usize,
+    down_since: Option<Instant>,
+    not_before: Option<Instant>,
     /// What the place itself knows to have.
     resume: Option<Offset>,
     kept: Instant,
@@ -342,7 +349,7 @@ impl Courier<'_> {
                 return Ok(None);
             };
             self.reload_parked(&look.parked)?;
-            if look.is_due && !self.retry_due()? {
+            if look.is_due && self.retry_due()? {
                 continue;
             }
             if look.snapshot == seen && self.unfinished.is_none() && init.is_empty() {
@@ -364,6 +371,9 @@ impl Courier<'_> {
                     seen.clear();
                 }
                 Step::Idle => {
+                    if self.place.is_some() {
+                        self.is_up()?;
+                    }
                     self.pause = looked.elapsed() * REST;
                     self.orders.status.update(self.name(), |status| {
                         status.caught_up = Some(Timestamp::now());
@@ -481,6 +491,7 @@ impl Courier<'_> {
                 };
                 self.cursor
                     .begin(&mut *self.keeper, window.number, &window.from, &window.until)?;
+                passing("window.begun");
                 self.window = window.number;
                 (window, None)
             }
@@ -492,6 +503,7 @@ impl Courier<'_> {
         let began = Instant::now();
         let mut chunk = self.stream().next(&self.sources)?;
         while let Some(last) = chunk.last().map(|placed| placed.offset.clone()) {
+            passing("chunk.fetched");
             let Some(next) = self.deliver_and_read(&chunk)? else {
                 self.stream().release()?;
                 return Ok(Step::Interrupted);
@@ -525,9 +537,11 @@ impl Courier<'_> {
         self.stream().release()?;
         self.from = window.until.clone().into();
         self.unfinished = None;
+        passing("window.delivered");
         if !sent {
             self.cursor.end(&mut *self.keeper, self.window, &self.from)?;
         }
+        passing("window.ended");
         self.kept = Instant::now();
         if std::mem::take(&mut self.deletes_allowed) {
             self.keeper.execute(
@@ -568,6 +582,7 @@ impl Courier<'_> {
         if !self.hand_over(keyed, set_aside, &rows, None)? {
             return Ok(Init::Interrupted);
         }
+        passing("init.delivered");
         let over = sent < super::init::CHUNK;
         let from: Position = window.until.clone().into();
         let mut transaction = self.keeper.transaction()?;
@@ -581,6 +596,7 @@ impl Courier<'_> {
         )?;
         self.cursor.end(&mut transaction, window.number, &from)?;
         transaction.commit()?;
+        passing("init.noted");
         self.orders
             .status
             .update(self.name(), |status| status.sent += sent as u64);
@@ -803,8 +819,16 @@ impl Courier<'_> {
                 status.delay = delay;
             });
             work = rest;
+            // A place that keeps the position itself goes beyond what it refused: that is on record before.
+            if !work.is_empty() && !aside.is_empty() {
+                self.note(&aside, None)?;
+                aside.clear();
+            }
+            if down.is_none() {
+                self.is_up()?;
+            }
             if let Some(fault) = down {
-                self.is_down(&fault)?;
+                self.is_down(&fault, true)?;
                 if !work.is_empty() && !self.open()? {
                     // What has arrived or is set aside comes again from the start of the chunk: the same ids, once more. What is set
                     // aside must be on record only once.
@@ -812,7 +836,9 @@ impl Courier<'_> {
                 }
             }
         }
+        passing("chunk.delivered");
         self.note(&aside, offset)?;
+        passing("chunk.noted");
         Ok(true)
     }
 
@@ -830,7 +856,9 @@ impl Courier<'_> {
         if let Some(offset) = offset {
             self.cursor.advance(&mut transaction, &offset.0)?;
         }
+        passing("aside.written");
         transaction.commit()?;
+        passing("aside.noted");
         // A later change may be what makes an earlier one acceptable.
         let mut keys: Vec<(&str, &str)> = aside
             .iter()
@@ -859,41 +887,31 @@ impl Courier<'_> {
 
     /// Reaches the place, however long it takes. `false`: told to stop before.
     fn open(&mut self) -> Result<bool> {
-        let began = Instant::now();
         // A snapshot is not held while nothing can be delivered.
         self.stream().release()?;
         loop {
+            while let Some(left) = self.not_before.and_then(|at| at.checked_duration_since(Instant::now())) {
+                if self.orders.stop.wait(left.min(Duration::from_secs(1))) || self.look()?.is_none() {
+                    return Ok(false);
+                }
+            }
             match self.try_open() {
                 Ok(lanes) => {
                     self.place = Some(lanes);
-                    self.faults = 0;
-                    if std::mem::take(&mut self.was_in_fault) {
-                        self.cursor.fault(&mut *self.keeper, None)?;
+                    // Some places can be opened without being asked: a fault is over when something has arrived.
+                    if !self.was_in_fault {
+                        self.condition(SinkCondition::Up);
                     }
-                    self.condition(SinkCondition::Up);
                     return Ok(true);
                 }
-                Err(fault) => {
-                    self.is_down(&fault)?;
-                    if self.orders.until_empty && began.elapsed() >= self.orders.patience {
-                        return Err(Error::message(
-                            Kind::Unreachable,
-                            format!("sink `{}` is down: {}", self.name(), fault.reason),
-                        )
-                        .hint("nothing is lost: what is not delivered stays in the log"));
-                    }
-                }
-            }
-            let pause = backoff(self.faults);
-            self.faults += 1;
-            if self.orders.stop.wait(pause) || self.look()?.is_none() {
-                return Ok(false);
+                Err(fault) => self.is_down(&fault, false)?,
             }
         }
     }
 
     fn try_open(&mut self) -> Result<Lanes, Fault> {
         let (mut lanes, mut first) = Lanes::open(&*self.orders.opener)?;
+        passing("sink.opened");
         self.resume = first.resume()?;
         lanes.add(first);
         while lanes.len() < self.orders.opener.lanes() {
@@ -902,14 +920,43 @@ impl Courier<'_> {
         Ok(lanes)
     }
 
-    fn is_down(&mut self, fault: &Fault) -> Result<()> {
+    /// Notes that something arrived, or that nothing is left to be delivered to a place that was opened.
+    fn is_up(&mut self) -> Result<()> {
+        self.faults = 0;
+        self.down_since = None;
+        if std::mem::take(&mut self.was_in_fault) {
+            tracing::info!(sink = %self.name(), "the sink is up again");
+            self.cursor.fault(&mut *self.keeper, None)?;
+        }
+        self.condition(SinkCondition::Up);
+        Ok(())
+    }
+
+    /// Notes that the place is down, and when it is tried again. An error when nobody wants to wait for it any longer.
+    fn is_down(&mut self, fault: &Fault, was_open: bool) -> Result<()> {
         self.place = None;
+        self.faults += 1;
+        let since = *self.down_since.get_or_insert_with(Instant::now);
+        let asked = fault.pause.unwrap_or_default();
+        // A connection that was lost is made anew at once; whoever refuses again gets time.
+        let refusals = self.faults - usize::from(was_open);
+        let pause = refusals.checked_sub(1).map_or(Duration::ZERO, backoff).max(asked);
+        self.not_before = Some(Instant::now() + pause);
         if !self.was_in_fault {
             tracing::warn!(sink = %self.name(), "the sink is down: {}", fault.reason);
             self.was_in_fault = true;
         }
         self.condition(SinkCondition::Down(fault.reason.clone()));
-        self.cursor.fault(&mut *self.keeper, Some(&fault.reason))
+        self.cursor.fault(&mut *self.keeper, Some(&fault.reason))?;
+        let nobody_waits = since.elapsed() + asked >= self.orders.patience && (refusals > 0 || !asked.is_zero());
+        if self.orders.until_empty && nobody_waits {
+            return Err(Error::message(
+                Kind::Unreachable,
+                format!("sink `{}` is down: {}", self.name(), fault.reason),
+            )
+            .hint("nothing is lost: what is not delivered stays in the log"));
+        }
+        Ok(())
     }
 
     fn reload_parked(&mut self, mark: &str) -> Result<()> {
@@ -956,7 +1003,7 @@ impl Courier<'_> {
         Ok(())
     }
 
-    /// Tries again what is due, each key in its order. `false`: told to stop before.
+    /// Tries again what is due, each key in its order. `false`: there was nothing.
     fn retry_due(&mut self) -> Result<bool> {
         let (schema, name) = (self.orders.schema.clone(), self.name().to_owned());
         let filter = FailureFilter {
@@ -971,7 +1018,7 @@ impl Courier<'_> {
             .filter(|failure| failure.retry.is_some_and(|retry| retry <= now))
         {
             if self.orders.stop.is_set() {
-                return Ok(false);
+                return Ok(true);
             }
             if !tried.insert((due.binding.clone(), due.key.clone())) {
                 continue;
@@ -1012,14 +1059,16 @@ impl Courier<'_> {
                         failed = Some((ids.first().copied(), fault));
                         break;
                     }
-                    Tried::Interrupted => return Ok(false),
+                    Tried::Interrupted => return Ok(true),
                 }
             }
             match failed {
                 // The state after all of it is what counts: it is one.
                 None => {
                     let ids: Vec<i64> = all.iter().map(|failure| failure.id).collect();
+                    passing("retry.delivered");
                     journal::arrived(&mut *self.keeper, &schema, &ids)?;
+                    passing("retry.noted");
                 }
                 Some((id, fault)) => {
                     let id = id.unwrap_or(all[0].id);
@@ -1034,7 +1083,7 @@ impl Courier<'_> {
         }
         self.read_parked()?;
         self.parked_mark.clear();
-        Ok(true)
+        Ok(!tried.is_empty())
     }
 
     /// Tries one change again.
@@ -1056,7 +1105,7 @@ impl Courier<'_> {
             };
             let (fates, down) = place.deliver(std::slice::from_ref(&keyed));
             if let Some(fault) = down {
-                self.is_down(&fault)?;
+                self.is_down(&fault, true)?;
                 continue;
             }
             if let Some(Fate::Done(Outcome::Failed(fault))) = fates.into_iter().next() {

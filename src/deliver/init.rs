@@ -106,6 +106,7 @@ pub(super) fn rows(
             columns => Value::from(Serde(&named.columns)),
             key => Value::from(Serde(&key)),
             last => &progress.key,
+            builtin => key.iter().all(|column| column.is_builtin),
             limit => CHUNK,
         },
     )?;

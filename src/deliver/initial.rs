@@ -243,6 +243,7 @@ fn prune_one(
     let name = &sink.name.value;
     let source = worker::source(session, &manifest.schema)?;
     let mut keeper = session.sibling()?;
+    keeper.only_builtins()?;
     if !dry_run {
         // Nobody else delivers meanwhile.
         let record = journal::sink_named(&mut *keeper, &manifest.schema, name)?
@@ -307,6 +308,7 @@ impl Reader {
             .filter(|other| other.to.as_ref().is_some_and(|to| to.value == sink))
             .cloned()
             .collect();
+        asker.only_builtins()?;
         let fed = load(&mut asker, &manifest.schema, &sink, &bindings)?;
         let at = fed
             .bound
@@ -318,6 +320,8 @@ impl Reader {
                     format!("binding `{}` is not installed", binding.name.value),
                 )
             })?;
+        // What a manifest asks goes by the path of the role.
+        asker.batch_execute("reset search_path")?;
         Ok(Reader {
             stream: Stream::new(
                 settings.connect(Prompt::Never)?,

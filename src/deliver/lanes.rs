@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
+use crate::fail_at::passing;
 use crate::sink::{Delivery, Fault, Opener, Outcome, Sink, Verdict};
 
 /// A delivery with what it must not be reordered against.
@@ -64,7 +65,9 @@ impl Lanes {
         let (answer, answers) = channel();
         let thread = std::thread::spawn(move || {
             while let Ok(batch) = todo.recv() {
-                if answer.send(sink.deliver(&batch)).is_err() {
+                let outcomes = sink.deliver(&batch);
+                passing("batch.delivered");
+                if answer.send(outcomes).is_err() {
                     break;
                 }
             }
@@ -116,7 +119,7 @@ impl Lanes {
     fn carry_out(&mut self, work: &[Keyed], todo: &[Vec<usize>], fates: &mut [Fate]) -> Option<Fault> {
         let number: usize = todo.iter().map(Vec::len).sum();
         let share = number.div_ceil(self.lanes.len().max(1)).clamp(1, self.batch);
-        let mut down = None;
+        let (mut down, mut has_failed) = (None, false);
         let mut batches = batches(todo, share).into_iter();
         loop {
             // Each lane has one batch at a time; a round ends when all have answered.
@@ -144,10 +147,12 @@ impl Lanes {
                         down = Some(fault.clone());
                         break;
                     }
+                    has_failed |= matches!(outcome, Outcome::Failed(_));
                     fates[*at] = Fate::Done(outcome);
                 }
             }
-            if down.is_some() {
+            // What a place with one order for all refused is put on record before it gets anything behind that.
+            if down.is_some() || has_failed && !self.refuses {
                 return down;
             }
         }

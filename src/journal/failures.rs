@@ -76,7 +76,7 @@ pub struct SetAside {
     pub retry_in: Option<f64>,
 }
 
-/// Sets changes aside, in their order.
+/// Sets changes aside, in their order; one that is set aside already stays as it is.
 ///
 /// # Errors
 /// Whatever the server answers.
@@ -86,7 +86,10 @@ pub fn set_aside(client: &mut impl GenericClient, schema: &str, sink: &str, chan
         client.execute(
             &format!(
                 "insert into {s}.emaj_failure (fail_sink, fail_binding, fail_key, fail_state, fail_reason, fail_change, fail_attempts, fail_retry)
-                 values ($1, $2, $3, $4, $5, $6, case when $4::text = 'BEHIND' then 0 else 1 end, clock_timestamp() + make_interval(secs => $7))"
+                 select $1, $2, $3, $4, $5, $6, case when $4::text = 'BEHIND' then 0 else 1 end, clock_timestamp() + make_interval(secs => $7)
+                  where not exists (select from {s}.emaj_failure
+                                     where fail_sink = $1 and fail_key = $3 and fail_binding = $2
+                                       and fail_change -> 'offset' = $6::jsonb -> 'offset')"
             ),
             &[
                 &sink,
@@ -231,14 +234,24 @@ pub fn failed_again(
     Ok(())
 }
 
-/// Forgets changes that arrived after all.
+/// Forgets changes that arrived after all. What waited behind them is to be tried at once.
 ///
 /// # Errors
 /// Whatever the server answers.
 pub fn arrived(client: &mut impl GenericClient, schema: &str, ids: &[i64]) -> Result<()> {
     let s = escape_identifier(schema);
+    // One statement: the next of a key is never left without anybody to try it.
     client.execute(
-        &format!("delete from {s}.emaj_failure where fail_id = any ($1)"),
+        &format!(
+            "with gone as (delete from {s}.emaj_failure where fail_id = any ($1) returning fail_sink, fail_binding, fail_key),
+                  next as (select min(f.fail_id) as id
+                             from (select distinct * from gone) as g
+                             join {s}.emaj_failure as f using (fail_sink, fail_binding, fail_key)
+                            where f.fail_id <> all ($1)
+                            group by fail_sink, fail_binding, fail_key)
+             update {s}.emaj_failure set fail_state = 'LATER', fail_retry = clock_timestamp()
+               from next where fail_id = next.id and fail_state = 'BEHIND'"
+        ),
         &[&ids],
     )?;
     Ok(())

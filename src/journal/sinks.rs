@@ -246,10 +246,10 @@ pub fn structure_of(client: &mut impl GenericClient, schema: &str, sink: &str) -
     let s = escape_identifier(schema);
     let row = client.query_one(
         &format!(
-            "select md5(concat(
-               (select string_agg(concat_ws(',', bind_name, bind_oid, bind_fingerprint), ';' order by bind_name)
+            "select md5(pg_catalog.concat(
+               (select string_agg(pg_catalog.concat_ws(',', bind_name, bind_oid, bind_fingerprint), ';' order by bind_name)
                   from {s}.emaj_binding where bind_sink = $1), '|',
-               (select string_agg(concat_ws(',', rel_id, rel_log, rel_key::text,
+               (select string_agg(pg_catalog.concat_ws(',', rel_id, rel_log, rel_key::text,
                          (select string_agg(col_name, ',' order by col_attnum) from {s}.emaj_column where col_rel = rel_id)), ';' order by rel_id)
                   from {s}.emaj_relation where rel_oid in (select bind_oid from {s}.emaj_binding where bind_sink = $1))))"
         ),

@@ -104,6 +104,15 @@ impl Session {
         self.tls.is_some()
     }
 
+    /// Has every name that is not qualified mean PostgreSQL's own: nobody's function or operator that fits better is taken instead.
+    ///
+    /// # Errors
+    /// Whatever the server answers.
+    pub fn only_builtins(&mut self) -> Result<()> {
+        self.batch_execute("set search_path = pg_catalog, pg_temp")
+            .map_err(|error| super::classify(error, "set the search path"))
+    }
+
     /// Opens a second connection to the same server and database; no password is asked for again.
     pub fn sibling(&self) -> Result<Session> {
         Session::open(&self.here, Prompt::Never, self.notices.clone())
