@@ -26,6 +26,7 @@ pub struct Cli {
 pub enum Command {
     Demo(commands::demo::Args),
     New(commands::new::Args),
+    Import(commands::import::Args),
     Validate(commands::validate::Args),
     Schema(commands::schema::Args),
     Drift(commands::drift::Args),
@@ -89,6 +90,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
     match cli.command {
         Command::Demo(args) => commands::demo::run(args, &context),
         Command::New(args) => commands::new::run(args, &context),
+        Command::Import(args) => commands::import::run(args, &context),
         Command::Validate(args) => commands::validate::run(args, &context),
         Command::Schema(args) => commands::schema::run(args, &context),
         Command::Drift(args) => commands::drift::run(args, &context),

@@ -3,8 +3,8 @@
 //! The floors, from the top: a module uses the floors below it, never its neighbours, never above.
 //!
 //! ```text
-//! skins      main · cli · ui · commands/ (one verb a file)
-//! works      install/ · retention · rollback/ · deliver/ · snap
+//! skins      main · cli · ui · commands/ (one verb a file) · operating/ (what looks after a worker)
+//! works      install/ · retention · rollback/ · deliver/ · snap · import/
 //! knowledge  catalog/ (what the database is) · journal/ (what emaj wrote) · sink/ (the outer world)
 //! pg/        the only module that opens PostgreSQL connections
 //! render/    the only module that makes SQL text: templates in, statements out; pure
@@ -21,10 +21,12 @@ pub mod deliver;
 pub mod demo;
 pub mod errors;
 mod fail_at;
+pub mod import;
 pub mod install;
 pub mod journal;
 pub mod manifest;
 pub mod names;
+pub mod operating;
 pub mod pg;
 pub mod render;
 pub mod retention;

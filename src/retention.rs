@@ -2,7 +2,7 @@
 //!
 //! Each log in a transaction of its own, so that no lock lasts longer than for one of them; a round that is cut off has done its logs
 //! up to there, and the next one goes on. What is needed and how a log is emptied is decided in the database (`log/needed`,
-//! `log/purge_logs`). Called by `commands/group/purge`; a worker calls it from time to time.
+//! `log/purge_logs`). Called by `commands/group/purge`; a worker calls it from time to time (`operating/housekeeping`).
 
 use std::collections::BTreeMap;
 
@@ -32,30 +32,67 @@ pub struct Purged {
 /// # Errors
 /// Whatever the server answers; a Ctrl-C. The logs that were dealt with before stay so.
 pub fn round(session: &mut Session, schema: &str, groups: &[String]) -> Result<Vec<Purged>> {
-    let s = escape_identifier(schema);
     let interrupt = Interrupt::listen(session)?;
-    let failed = |error| {
-        interrupt
-            .check()
-            .err()
-            .unwrap_or_else(|| classify(error, "purge the logs"))
-    };
+    let done = rounds(session, schema, groups, &|| interrupt.check().is_err());
+    interrupt.check()?;
+    done.map_err(|error| classify(error, "purge the logs"))
+}
+
+/// As [`round`], for a worker, which has signals of its own: ends between two logs once `is_over`.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn quiet_round(
+    session: &mut Session,
+    schema: &str,
+    groups: &[String],
+    is_over: &dyn Fn() -> bool,
+) -> Result<Vec<Purged>> {
+    rounds(session, schema, groups, is_over).map_err(|error| classify(error, "purge the logs"))
+}
+
+/// Returns the groups that belong to a manifest, and those that hold the logs of tables it has bound.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn groups_of(session: &mut Session, schema: &str, manifest: &str) -> Result<Vec<String>> {
+    let s = escape_identifier(schema);
     let rows = session
         .query(
             &format!(
-                "select g.group_name, r.rel_id
-                   from {s}.emaj_group g
-                   left join {s}.emaj_relation r
-                     on r.rel_group = g.group_name
-                    and (select pg_relation_size(l.oid)
-                                + coalesce((select sum(pg_relation_size(inhrelid)) from pg_catalog.pg_inherits where inhparent = l.oid), 0)
-                           from (select to_regclass($2::text || '.' || quote_ident(r.rel_log))::oid as oid) as l) > 0
-                  where g.group_name = any ($1) or cardinality($1::text[]) = 0
-                  order by g.group_name, r.rel_priority, r.rel_oid, r.rel_id"
+                "select group_name from {s}.emaj_group where group_manifest = $1
+                 union
+                 select rel_group from {s}.emaj_relation
+                  where rel_log is not null and rel_oid in (select bind_oid from {s}.emaj_binding where bind_manifest = $1)
+                  order by 1"
             ),
-            &[&groups, &s],
+            &[&manifest],
         )
-        .map_err(failed)?;
+        .map_err(|error| classify(error, "look at the groups"))?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+fn rounds(
+    session: &mut Session,
+    schema: &str,
+    groups: &[String],
+    is_over: &dyn Fn() -> bool,
+) -> Result<Vec<Purged>, postgres::Error> {
+    let s = escape_identifier(schema);
+    let rows = session.query(
+        &format!(
+            "select g.group_name, r.rel_id
+               from {s}.emaj_group g
+               left join {s}.emaj_relation r
+                 on r.rel_group = g.group_name
+                and (select pg_relation_size(l.oid)
+                            + coalesce((select sum(pg_relation_size(inhrelid)) from pg_catalog.pg_inherits where inhparent = l.oid), 0)
+                       from (select to_regclass($2::text || '.' || quote_ident(r.rel_log))::oid as oid) as l) > 0
+              where g.group_name = any ($1) or cardinality($1::text[]) = 0
+              order by g.group_name, r.rel_priority, r.rel_oid, r.rel_id"
+        ),
+        &[&groups, &s],
+    )?;
     let mut done: BTreeMap<String, Purged> = BTreeMap::new();
     for row in &rows {
         let group: String = row.get(0);
@@ -64,13 +101,13 @@ pub fn round(session: &mut Session, schema: &str, groups: &[String]) -> Result<V
             ..Purged::default()
         });
         if let Some(relation) = row.get::<_, Option<i64>>(1) {
-            interrupt.check()?;
-            purge(session, &s, relation, purged).map_err(failed)?;
+            if is_over() {
+                return Ok(done.into_values().collect());
+            }
+            purge(session, &s, relation, purged)?;
         }
     }
-    session
-        .execute(&format!("select {s}.emaj_purge_history()"), &[])
-        .map_err(failed)?;
+    session.execute(&format!("select {s}.emaj_purge_history()"), &[])?;
     Ok(done.into_values().collect())
 }
 

@@ -10,6 +10,7 @@ pub mod drift;
 pub mod failures;
 pub mod group;
 pub mod history;
+pub mod import;
 pub mod init;
 pub mod install;
 pub mod man;

@@ -1,22 +1,25 @@
 //! `emaj run`: the worker that delivers changes to the sinks.
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::{Context, ManifestArgs, parse_duration};
-use crate::deliver::{self, Status, Stop};
+use crate::deliver::{self, Reload, Status, Stop};
 use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, FailureFilter};
-use crate::manifest::Manifest;
+use crate::manifest::{self, Manifest};
+use crate::operating::{Addresses, Backlog, keep_house, listen, reloading, tell_systemd};
 use crate::pg::Session;
 use crate::ui::logging::{self, LogFormat};
 use crate::ui::words::count;
 
 /// Delivers changes to the sinks, after they were committed, until it is told to stop (SIGTERM, Ctrl-C). Several workers may run: each
-/// sink is delivered to by one of them at a time
+/// sink is delivered to by one of them at a time. SIGHUP has it read its manifest anew
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -30,27 +33,68 @@ pub struct Args {
     /// With --until-empty: how long a sink may be out of reach
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration, requires = "until_empty")]
     wait: Duration,
+    /// Answer on /metrics, /health and /ready there; a port alone is of this machine. May be given several times
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Vec<Addresses>,
+    /// How often to take out of the logs what nothing needs any more; 0: never
+    #[arg(long, value_name = "TIME", default_value = "10min", value_parser = parse_duration)]
+    purge_every: Duration,
     /// How the log is written
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
 }
 
 pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
-    let manifest = context.load(&args.manifest.manifest)?;
-    check_names(&manifest, &args.sink)?;
     logging::begin(args.log_format, context.output.is_quiet());
+    match (work(&args, context), args.log_format) {
+        // Whoever reads the log by a program gets its last line in the same form.
+        (Err(error), LogFormat::Json) => {
+            tracing::error!(hint = %error.hints().join("; "), "{error}");
+            Ok(ExitCode::from(error.exit_code()))
+        }
+        (ended, _) => ended,
+    }
+}
+
+fn work(args: &Args, context: &Context) -> Result<ExitCode> {
+    let manifest = read(args)?;
     let mut session = context.connect(Some(&manifest))?;
     session.only_builtins()?;
     let stop = Stop::default();
-    stop_at_signals(&stop)?;
+    let wants_reload = listen_to_signals(&stop)?;
     let status = Status::default();
+    let (settings, schema) = (session.wanted().clone(), manifest.schema.clone());
+    if !args.listen.is_empty() {
+        let backlog = Backlog::begin(&settings, &schema, &stop);
+        listen(&args.listen, &status, &backlog)?;
+    }
+    tell_systemd(&status, &stop);
+    if !args.until_empty && !args.purge_every.is_zero() {
+        keep_house(&settings, &schema, &manifest.name, args.purge_every, &stop);
+    }
     let wanted = deliver::Wanted {
         sinks: args.sink.clone(),
         until_empty: args.until_empty,
         patience: args.wait,
         init: Vec::new(),
     };
-    deliver::work(&manifest, &mut session, &context.environment, &wanted, &status, &stop)?;
+    let load = || {
+        reloading();
+        read(args)
+    };
+    let reload = Reload {
+        load: &load,
+        wanted: wants_reload,
+    };
+    deliver::work(
+        &manifest,
+        &mut session,
+        &context.environment,
+        &wanted,
+        &status,
+        &stop,
+        Some(&reload).filter(|_| !args.until_empty),
+    )?;
     if !args.until_empty {
         return Ok(ExitCode::SUCCESS);
     }
@@ -67,6 +111,16 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         .output
         .hint("`emaj failures list` shows them, `emaj failures retry` has them tried again");
     Ok(ExitCode::from(Kind::PartlyDone.exit_code()))
+}
+
+/// Reads the manifest; its warnings go to the log.
+fn read(args: &Args) -> Result<Manifest> {
+    let loaded = manifest::load(&args.manifest.manifest)?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    check_names(&loaded.manifest, &args.sink)?;
+    Ok(loaded.manifest)
 }
 
 /// Refuses a sink that the manifest does not have.
@@ -108,6 +162,20 @@ pub(super) fn stop_at_signals(stop: &Stop) -> Result<()> {
         }
     });
     Ok(())
+}
+
+/// As [`stop_at_signals`]; what it returns is set by SIGHUP.
+fn listen_to_signals(stop: &Stop) -> Result<Arc<AtomicBool>> {
+    let wants_reload = Arc::new(AtomicBool::new(false));
+    let mut signals = Signals::new([SIGHUP])?;
+    let asked = Arc::clone(&wants_reload);
+    std::thread::spawn(move || {
+        for _ in signals.forever() {
+            asked.store(true, Ordering::Relaxed);
+        }
+    });
+    stop_at_signals(stop)?;
+    Ok(wants_reload)
 }
 
 /// How many changes are set aside, of the sinks that were delivered to.

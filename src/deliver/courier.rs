@@ -6,6 +6,7 @@
 //! with the same ids.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -38,6 +39,8 @@ const IDLE_AFTER: Duration = Duration::from_secs(5);
 const REST: u32 = 50;
 /// How often the cursor is put on record while there is nothing to deliver: the log behind it can go then.
 const KEEP: Duration = Duration::from_secs(10);
+/// How often a place is reached for while there is nothing to deliver: a place that is down is known before a change meets it.
+const REACH: Duration = Duration::from_secs(10);
 /// The pauses between tries to reach a place that is down, and the database.
 const PAUSES: [u64; 5] = [200, 500, 1_000, 2_000, 5_000];
 /// How many changes in a chunk make it worth reading the next one at the same time.
@@ -46,6 +49,7 @@ const WORTH_A_THREAD: usize = 500;
 const SUMMARISE_AFTER: usize = 20_000;
 
 /// What a courier is made of.
+#[derive(Clone)]
 pub(super) struct Orders {
     pub schema: String,
     pub settings: Settings,
@@ -63,6 +67,8 @@ pub(super) struct Orders {
     pub init: Vec<String>,
     pub status: Status,
     pub stop: Stop,
+    /// Set when the manifest is not the one that is installed: it may have been edited.
+    pub outdated: Arc<AtomicBool>,
 }
 
 /// Why a courier came to its end.
@@ -86,6 +92,7 @@ pub(super) fn run(orders: &Orders) -> Result<Ended> {
     let mut failures = 0;
     let began = Instant::now();
     loop {
+        orders.status.beat(name, false);
         let tried = Instant::now();
         match serve(orders) {
             Ok(Some(ended)) => return Ok(ended),
@@ -96,6 +103,9 @@ pub(super) fn run(orders: &Orders) -> Result<Ended> {
                 }
                 if orders.until_empty && (error.kind() != Kind::Unreachable || began.elapsed() > orders.patience) {
                     return Err(error);
+                }
+                if error.kind() == Kind::Refused {
+                    orders.outdated.store(true, Ordering::Relaxed);
                 }
                 let reason = format!("{error}");
                 tracing::error!(sink = %name, "{reason}");
@@ -158,6 +168,7 @@ fn serve(orders: &Orders) -> Result<Option<Ended>> {
         not_before: None,
         resume: None,
         kept: Instant::now(),
+        reached: Instant::now(),
         busy: Instant::now(),
         pause: Duration::ZERO,
         since_summary: 0,
@@ -187,6 +198,7 @@ pub const DELETES_ALLOWED: &str = "deletes allowed";
 fn take(orders: &Orders, keeper: &mut Session) -> Result<Option<SinkRecord>> {
     let name = &orders.sink.name.value;
     loop {
+        orders.status.beat(name, false);
         let sink = journal::sink_named(&mut **keeper, &orders.schema, name)?.ok_or_else(|| not_installed(name))?;
         let (courier, claim) = journal::sink_locks(&orders.schema, sink.id);
         let free: bool = match sink.state {
@@ -267,6 +279,8 @@ struct Courier<'a> {
     /// What the place itself knows to have.
     resume: Option<Offset>,
     kept: Instant,
+    /// When the place was known to be there.
+    reached: Instant,
     busy: Instant,
     pause: Duration,
     since_summary: usize,
@@ -360,6 +374,7 @@ impl Courier<'_> {
                     self.keep()?;
                     return Ok(Some(Ended::Empty));
                 }
+                self.reach()?;
                 self.rest();
                 continue;
             }
@@ -389,11 +404,28 @@ impl Courier<'_> {
                     if self.kept.elapsed() > KEEP {
                         self.keep()?;
                     }
+                    self.reach()?;
                     self.rest();
                 }
                 // What was set aside in a chunk that comes again is not on record.
                 Step::Interrupted => self.parked_mark.clear(),
             }
+        }
+    }
+
+    /// Looks now and then whether the place is still there, while nothing goes to it.
+    fn reach(&mut self) -> Result<()> {
+        if self.place.is_none() || self.reached.elapsed() < REACH {
+            return Ok(());
+        }
+        let name = self.name().to_owned();
+        self.orders.status.beat(&name, true);
+        let reached = self.orders.opener.open().and_then(|mut place| place.reach());
+        self.orders.status.beat(&name, false);
+        self.reached = Instant::now();
+        match reached {
+            Ok(()) => Ok(()),
+            Err(fault) => self.is_down(&fault, false),
         }
     }
 
@@ -417,6 +449,7 @@ impl Courier<'_> {
 
     /// One cheap question: has anything happened, is anything due, may this courier go on? `None`: it may not.
     fn look(&mut self) -> Result<Option<Look>> {
+        self.orders.status.beat(self.name(), false);
         let s = postgres_protocol::escape::escape_identifier(&self.orders.schema);
         let (_, claim) = journal::sink_locks(&self.orders.schema, self.cursor.sink());
         let row = self
@@ -504,6 +537,7 @@ impl Courier<'_> {
         let mut chunk = self.stream().next(&self.sources)?;
         while let Some(last) = chunk.last().map(|placed| placed.offset.clone()) {
             passing("chunk.fetched");
+            self.orders.status.beat(&name, false);
             let Some(next) = self.deliver_and_read(&chunk)? else {
                 self.stream().release()?;
                 return Ok(Step::Interrupted);
@@ -785,7 +819,10 @@ impl Courier<'_> {
                 continue;
             };
             let keyed: Vec<Keyed> = work.iter().map(|(_, _, keyed)| keyed.clone()).collect();
-            let (fates, down) = place.deliver(&keyed);
+            self.orders.status.beat(&self.orders.sink.name.value, true);
+            let (fates, down) = place.deliver(&keyed, &self.orders.stop);
+            self.orders.status.beat(&self.orders.sink.name.value, false);
+            self.reached = Instant::now();
             let mut rest = Vec::new();
             let (mut written, mut unchanged, mut refused) = (0, 0, 0);
             for ((number, at, keyed), fate) in work.into_iter().zip(fates) {
@@ -819,6 +856,10 @@ impl Courier<'_> {
                 status.delay = delay;
             });
             work = rest;
+            if down.is_none() && !work.is_empty() && self.orders.stop.is_set() {
+                // The chunk comes again from its start, as after a fault.
+                return Ok(false);
+            }
             // A place that keeps the position itself goes beyond what it refused: that is on record before.
             if !work.is_empty() && !aside.is_empty() {
                 self.note(&aside, None)?;
@@ -895,9 +936,13 @@ impl Courier<'_> {
                     return Ok(false);
                 }
             }
-            match self.try_open() {
+            self.orders.status.beat(self.name(), true);
+            let opened = self.try_open();
+            self.orders.status.beat(self.name(), false);
+            match opened {
                 Ok(lanes) => {
                     self.place = Some(lanes);
+                    self.reached = Instant::now();
                     // Some places can be opened without being asked: a fault is over when something has arrived.
                     if !self.was_in_fault {
                         self.condition(SinkCondition::Up);
@@ -1103,10 +1148,13 @@ impl Courier<'_> {
                 }
                 continue;
             };
-            let (fates, down) = place.deliver(std::slice::from_ref(&keyed));
+            let (fates, down) = place.deliver(std::slice::from_ref(&keyed), &self.orders.stop);
             if let Some(fault) = down {
                 self.is_down(&fault, true)?;
                 continue;
+            }
+            if fates.contains(&Fate::NotTried) {
+                return Ok(Tried::Interrupted);
             }
             if let Some(Fate::Done(Outcome::Failed(fault))) = fates.into_iter().next() {
                 return Ok(Tried::Refused(fault));

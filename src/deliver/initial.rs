@@ -169,7 +169,7 @@ pub fn initialise(
                 }
             }
         });
-        let worked = worker::work(manifest, session, environment, &wanted, status, stop);
+        let worked = worker::work(manifest, session, environment, &wanted, status, stop, None);
         over.set();
         worked
     });

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
+use super::stop::Stop;
 use crate::fail_at::passing;
 use crate::sink::{Delivery, Fault, Opener, Outcome, Sink, Verdict};
 
@@ -27,7 +28,7 @@ pub(super) enum Fate {
     Done(Outcome),
     /// An earlier delivery of one of its keys failed.
     Behind,
-    /// The place went down before its turn.
+    /// The place went down before its turn, or the worker was told to stop.
     NotTried,
 }
 
@@ -83,8 +84,9 @@ impl Lanes {
         self.lanes.len()
     }
 
-    /// Carries out deliveries. Returns a fate each, in order, and the fault when the place went down.
-    pub(super) fn deliver(&mut self, work: &[Keyed]) -> (Vec<Fate>, Option<Fault>) {
+    /// Carries out deliveries. Returns a fate each, in order, and the fault when the place went down. Once `stop` is set only the
+    /// batches under way are finished.
+    pub(super) fn deliver(&mut self, work: &[Keyed], stop: &Stop) -> (Vec<Fate>, Option<Fault>) {
         let mut fates = vec![Fate::NotTried; work.len()];
         let mut failed: HashSet<&str> = HashSet::new();
         for level in levels(work, self.refuses) {
@@ -101,13 +103,13 @@ impl Lanes {
                 }
                 todo.push(left);
             }
-            let down = self.carry_out(work, &todo, &mut fates);
+            let down = self.carry_out(work, &todo, &mut fates, stop);
             for at in todo.into_iter().flatten() {
                 if matches!(&fates[at], Fate::Done(Outcome::Failed(fault)) if fault.verdict != Verdict::Down) {
                     failed.extend(work[at].keys.iter().map(String::as_str));
                 }
             }
-            if down.is_some() {
+            if down.is_some() || stop.is_set() {
                 return (fates, down);
             }
         }
@@ -116,7 +118,7 @@ impl Lanes {
 
     /// Carries out what may go side by side: batch after batch to each lane. Within one level nothing depends on another, but where
     /// a sink never refuses, one lane keeps the order of all.
-    fn carry_out(&mut self, work: &[Keyed], todo: &[Vec<usize>], fates: &mut [Fate]) -> Option<Fault> {
+    fn carry_out(&mut self, work: &[Keyed], todo: &[Vec<usize>], fates: &mut [Fate], stop: &Stop) -> Option<Fault> {
         let number: usize = todo.iter().map(Vec::len).sum();
         let share = number.div_ceil(self.lanes.len().max(1)).clamp(1, self.batch);
         let (mut down, mut has_failed) = (None, false);
@@ -126,7 +128,7 @@ impl Lanes {
             let round: Vec<(usize, Vec<usize>)> = (0..self.lanes.len())
                 .map_while(|lane| batches.next().map(|batch| (lane, batch)))
                 .collect();
-            if round.is_empty() {
+            if round.is_empty() || stop.is_set() {
                 return down;
             }
             for (lane, batch) in &round {
@@ -326,7 +328,7 @@ mod tests {
         };
         (0..lanes).for_each(|_| all.add(Box::new(Book(Arc::clone(&book)))));
         let work: Vec<Keyed> = work.split_whitespace().map(keyed).collect();
-        let (fates, down) = all.deliver(&work);
+        let (fates, down) = all.deliver(&work, &Stop::default());
         drop(all);
         let arrived = book.lock().unwrap().clone();
         (arrived, fates, down)

@@ -28,4 +28,4 @@ pub use initial::{Done, Initial, begin, choose, initialise, preview, source_grou
 pub use row::Row;
 pub use status::{SinkCondition, SinkStatus, Status};
 pub use stop::Stop;
-pub use worker::{Wanted, source, work};
+pub use worker::{Reload, Wanted, source, work};

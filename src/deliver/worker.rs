@@ -1,8 +1,13 @@
 //! Runs a courier for each sink of a manifest, each in a thread of its own: one bad sink never stops another.
+//!
+//! When the manifest may have been edited under the worker (somebody says so, or a courier finds another one installed) it is read
+//! anew, and the couriers are replaced: what is under way is finished first, and the cursors are in the database.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
 
 use super::courier::{self, Ended, Orders};
 use super::status::Status;
@@ -12,6 +17,11 @@ use crate::manifest::Manifest;
 use crate::pg::{Environment, Session};
 use crate::render::Renderer;
 use crate::sink;
+
+/// How long what is under way may take when the worker is told to end.
+const GRACE: Duration = Duration::from_secs(8);
+/// How often the worker looks whether it is to end or to read its manifest anew.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// How a worker is to go about it.
 #[derive(Debug, Clone, Default)]
@@ -26,7 +36,23 @@ pub struct Wanted {
     pub init: Vec<String>,
 }
 
-/// Delivers until `stop` is set, or until all is delivered.
+/// Where a worker gets its manifest anew.
+pub struct Reload<'a> {
+    /// Reads it as it is now.
+    pub load: &'a dyn Fn() -> Result<Manifest>,
+    /// Set when it is to be read anew, whether it has changed or not (SIGHUP).
+    pub wanted: Arc<AtomicBool>,
+}
+
+/// How a round of couriers came to its end.
+enum Round {
+    Over(Result<()>),
+    /// They have ended because another manifest takes over.
+    Replaced(Box<Manifest>),
+}
+
+/// Delivers until `stop` is set, or until all is delivered. Told to stop, it waits for what is under way, but no longer than some
+/// seconds: what was not confirmed then comes again from the worker after it.
 ///
 /// # Errors
 /// Settings whose references lead nowhere; with `until_empty` or `init` what stands in the way of a sink, the gravest if there are
@@ -38,50 +64,179 @@ pub fn work(
     wanted: &Wanted,
     status: &Status,
     stop: &Stop,
+    reload: Option<&Reload<'_>>,
 ) -> Result<()> {
-    let all = orders(manifest, session, environment, wanted, status, stop)?;
-    let ended: Vec<(String, Result<Ended>)> = std::thread::scope(|scope| {
-        let couriers: Vec<_> = all
-            .iter()
-            .map(|orders| (orders.sink.name.value.clone(), scope.spawn(|| courier::run(orders))))
-            .collect();
-        couriers
-            .into_iter()
-            .map(|(name, courier)| {
-                let ended = courier.join().unwrap_or_else(|_| {
-                    Err(Error::message(
-                        Kind::Failed,
-                        format!("the courier of sink `{name}` broke down"),
-                    ))
-                });
-                (name, ended)
-            })
-            .collect()
-    });
+    let mut held = manifest.clone();
+    let source = source(session, &held.schema)?;
+    let mut all = orders(&held, session, environment, wanted, status, &source)?;
+    loop {
+        match round(&all, &held, wanted, status, stop, reload) {
+            Round::Over(ended) => return ended,
+            Round::Replaced(new) => match orders(&new, session, environment, wanted, status, &source) {
+                Ok(made) => (all, held) = (made, *new),
+                Err(error) => {
+                    tracing::error!("the manifest that was read anew cannot be used: {error}");
+                    renew(&mut all);
+                }
+            },
+        }
+    }
+}
+
+/// Lets the orders of couriers that have ended be carried out by others.
+fn renew(all: &mut [Orders]) {
+    let outdated = Arc::new(AtomicBool::new(false));
+    let stop = Stop::default();
+    for orders in all {
+        orders.outdated = Arc::clone(&outdated);
+        orders.stop = stop.clone();
+    }
+}
+
+/// Runs one courier for each of `all` until they have ended, or another manifest is to take over.
+fn round(
+    all: &[Orders],
+    held: &Manifest,
+    wanted: &Wanted,
+    status: &Status,
+    stop: &Stop,
+    reload: Option<&Reload<'_>>,
+) -> Round {
+    let sinks: Vec<_> = all
+        .iter()
+        .map(|orders| (orders.sink.name.value.clone(), orders.sink.kind.word()))
+        .collect();
+    status.expect(&sinks);
+    let (over, endings) = channel();
+    for orders in all {
+        let (orders, over) = (orders.clone(), over.clone());
+        let name = orders.sink.name.value.clone();
+        std::thread::spawn(move || {
+            let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| courier::run(&orders)));
+            let ended = ended.unwrap_or_else(|_| {
+                Err(Error::message(
+                    Kind::Failed,
+                    format!("the courier of sink `{name}` broke down"),
+                ))
+            });
+            // Nobody listens any more when the worker did not wait for it.
+            let _ = over.send((name, ended));
+        });
+    }
+    drop(over);
     let mut errors: BTreeMap<u8, Error> = BTreeMap::new();
-    for (_, ended) in ended {
+    let mut note = |(_, ended): (String, Result<Ended>)| {
         if let Err(error) = ended {
             errors.entry(error.kind().exit_code()).or_insert(error);
         }
+    };
+    let mut left = all.len();
+    let mut said = String::new();
+    while left > 0 {
+        match endings.recv_timeout(LOOK) {
+            Ok(ended) => {
+                left -= 1;
+                note(ended);
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        if stop.is_set() {
+            end(all, left, &endings, &mut note);
+            break;
+        }
+        if let Some(new) = reload.and_then(|reload| anew(reload, all, held, wanted, &mut said)) {
+            end(all, left, &endings, &mut note);
+            return Round::Replaced(Box::new(new));
+        }
     }
-    match errors.into_values().next_back() {
+    Round::Over(match errors.into_values().next_back() {
         Some(error) => Err(error),
         None => Ok(()),
+    })
+}
+
+/// Tells couriers to end, and waits for those that are `left`.
+fn end(
+    all: &[Orders],
+    left: usize,
+    endings: &Receiver<(String, Result<Ended>)>,
+    note: &mut dyn FnMut((String, Result<Ended>)),
+) {
+    all.iter().for_each(|orders| orders.stop.set());
+    let until = Instant::now() + GRACE;
+    for _ in 0..left {
+        match endings.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(ended) => note(ended),
+            Err(_) => {
+                tracing::warn!("a sink has not answered in time: what was under way comes again");
+                return;
+            }
+        }
     }
+}
+
+/// Reads the manifest anew when that is wanted; returns it when it is to take over.
+fn anew(reload: &Reload<'_>, all: &[Orders], held: &Manifest, wanted: &Wanted, said: &mut String) -> Option<Manifest> {
+    let asked = reload.wanted.swap(false, Ordering::Relaxed);
+    let outdated = all.iter().any(|orders| orders.outdated.swap(false, Ordering::Relaxed));
+    if !asked && !outdated {
+        return None;
+    }
+    let refused = match (reload.load)() {
+        Ok(new) if new.schema != held.schema => "its `schema` is another one: start the worker anew".to_owned(),
+        Ok(new) if chosen(&new, wanted).next().is_none() => "it has no sink to deliver to".to_owned(),
+        Ok(new) if asked || bindings_of(&new) != bindings_of(held) => {
+            tracing::info!("the manifest was read anew");
+            return Some(new);
+        }
+        // As it was: what is installed is another one, and the courier has said so.
+        Ok(_) => return None,
+        Err(error) => format!("{error}"),
+    };
+    if *said != refused || asked {
+        tracing::error!("the manifest was read anew and cannot be used: {refused}");
+        *said = refused;
+    }
+    None
+}
+
+/// What the couriers hold against what is installed.
+fn bindings_of(manifest: &Manifest) -> Vec<(String, Option<String>, String)> {
+    let of = |binding: &crate::manifest::Binding| {
+        (
+            binding.name.value.clone(),
+            binding.to.as_ref().map(|to| to.value.clone()),
+            binding.fingerprint(),
+        )
+    };
+    let mut all: Vec<_> = manifest.bindings.iter().map(of).collect();
+    all.sort();
+    all
+}
+
+/// The sinks that are delivered to: those that were asked for, of those that a binding goes to.
+fn chosen<'a>(manifest: &'a Manifest, wanted: &'a Wanted) -> impl Iterator<Item = &'a crate::manifest::Sink> {
+    manifest.sinks.iter().filter(|sink| {
+        let name = &sink.name.value;
+        let is_fed = |binding: &crate::manifest::Binding| binding.to.as_ref().is_some_and(|to| to.value == *name);
+        manifest.bindings.iter().any(is_fed) && (wanted.sinks.is_empty() || wanted.sinks.contains(name))
+    })
 }
 
 fn orders(
     manifest: &Manifest,
-    session: &mut Session,
+    session: &Session,
     environment: &Environment,
     wanted: &Wanted,
     status: &Status,
-    stop: &Stop,
+    source: &str,
 ) -> Result<Vec<Orders>> {
     let renderer = Arc::new(Renderer::new(&manifest.schema)?);
-    let source = source(session, &manifest.schema)?;
+    let (stop, outdated) = (Stop::default(), Arc::new(AtomicBool::new(false)));
     let mut all = Vec::new();
-    for sink in &manifest.sinks {
+    for sink in chosen(manifest, wanted) {
         let name = &sink.name.value;
         let bindings: Vec<_> = manifest
             .bindings
@@ -89,9 +244,6 @@ fn orders(
             .filter(|binding| binding.to.as_ref().is_some_and(|to| to.value == *name))
             .cloned()
             .collect();
-        if bindings.is_empty() || !wanted.sinks.is_empty() && !wanted.sinks.contains(name) {
-            continue;
-        }
         let init = wanted
             .init
             .iter()
@@ -104,13 +256,14 @@ fn orders(
             renderer: Arc::clone(&renderer),
             sink: sink.clone(),
             bindings,
-            opener: sink::opener(sink, environment, &source)?.into(),
-            source: source.clone(),
+            opener: sink::opener(sink, environment, source)?.into(),
+            source: source.to_owned(),
             until_empty: wanted.until_empty,
             patience: wanted.patience,
             init,
             status: status.clone(),
             stop: stop.clone(),
+            outdated: Arc::clone(&outdated),
         });
     }
     Ok(all)

@@ -72,6 +72,14 @@ pub trait Sink: Send {
     /// The place cannot be reached at all.
     fn probe(&mut self) -> Result<Vec<Finding>, Fault>;
 
+    /// Looks, after this connection was opened, whether the place is there: asked now and then while there is nothing to deliver.
+    ///
+    /// # Errors
+    /// The place is down.
+    fn reach(&mut self) -> Result<(), Fault> {
+        self.probe().map(drop)
+    }
+
     /// Returns, as text, what [`Sink::deliver`] would do now (LDIF for a directory, a JSON line for a message); changes nothing.
     ///
     /// # Errors

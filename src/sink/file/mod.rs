@@ -256,6 +256,14 @@ impl Sink for FileSink {
         Ok(self.writer()?.position.note.offset.clone().map(Offset))
     }
 
+    /// What a look at a file finds is what a delivery would run into.
+    fn reach(&mut self) -> Result<(), Fault> {
+        match self.probe()?.into_iter().find_map(|finding| finding.problem) {
+            Some(problem) => Err(Fault::down(problem)),
+            None => Ok(()),
+        }
+    }
+
     fn probe(&mut self) -> Result<Vec<Finding>, Fault> {
         let path = &self.target.path;
         let folder = folder_of(path);

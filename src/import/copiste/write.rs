@@ -1,0 +1,149 @@
+//! The YAML text of what was translated.
+
+use std::fmt::Write as _;
+
+use super::Note;
+use super::translate::Made;
+
+/// A tree of YAML, in the order it is to be written.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Yaml {
+    Text(String),
+    Map(Vec<(String, Yaml)>),
+    List(Vec<Yaml>),
+}
+
+impl Yaml {
+    pub(super) fn text(text: impl Into<String>) -> Yaml {
+        Yaml::Text(text.into())
+    }
+
+    pub(super) fn map<const N: usize>(entries: [(&str, Yaml); N]) -> Yaml {
+        Yaml::Map(
+            entries
+                .into_iter()
+                .map(|(key, value)| (key.to_owned(), value))
+                .collect(),
+        )
+    }
+}
+
+pub(super) fn write(name: &str, made: &Made, notes: &[Note]) -> String {
+    let mut out = format!(
+        "# Translated by `emaj import` from {}, a manifest of Copiste.\n",
+        one_line(name)
+    );
+    for note in notes {
+        let word = if note.is_missing { "not translated" } else { "look at" };
+        let _ = writeln!(out, "# {word}: line {}: {}", note.line, one_line(&note.text));
+    }
+    out += "version: 1\n";
+    for (key, entries) in [
+        ("database", &made.database),
+        ("sinks", &made.sinks),
+        ("bindings", &made.bindings),
+    ] {
+        if !entries.is_empty() {
+            let _ = writeln!(out, "\n{key}:");
+            entries.iter().for_each(|(key, value)| entry(&mut out, 1, key, value));
+        }
+    }
+    out
+}
+
+fn one_line(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}
+
+fn entry(out: &mut String, depth: usize, key: &str, value: &Yaml) {
+    let _ = write!(out, "{}{}:", "  ".repeat(depth), scalar(key));
+    below(out, depth, value);
+}
+
+fn below(out: &mut String, depth: usize, value: &Yaml) {
+    match value {
+        Yaml::Text(text) if is_block(text) => {
+            *out += " |-\n";
+            for line in text.lines() {
+                let _ = writeln!(
+                    out,
+                    "{}{line}",
+                    if line.is_empty() {
+                        String::new()
+                    } else {
+                        "  ".repeat(depth + 1)
+                    }
+                );
+            }
+        }
+        Yaml::Text(text) => {
+            let _ = writeln!(out, " {}", scalar(text));
+        }
+        Yaml::Map(entries) if entries.is_empty() => *out += " {}\n",
+        Yaml::Map(entries) => {
+            out.push('\n');
+            entries
+                .iter()
+                .for_each(|(key, value)| entry(out, depth + 1, key, value));
+        }
+        Yaml::List(all) => {
+            out.push('\n');
+            for one in all {
+                let _ = write!(out, "{}-", "  ".repeat(depth + 1));
+                below(out, depth + 1, one);
+            }
+        }
+    }
+}
+
+/// Several lines that a block shows as they are.
+fn is_block(text: &str) -> bool {
+    text.contains('\n')
+        && !text.starts_with([' ', '\t', '\n'])
+        && !text.ends_with(['\n', ' '])
+        && !text
+            .chars()
+            .any(|c| c.is_control() && c != '\n' || c == '\u{feff}' || c == '\u{2028}' || c == '\u{2029}')
+}
+
+/// A text as YAML takes it for a text: bare where that cannot be misread.
+fn scalar(text: &str) -> String {
+    const WORDS: [&str; 11] = [
+        "true", "false", "null", "yes", "no", "on", "off", "y", "n", "inf", "nan",
+    ];
+    let is_bare = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && !text.ends_with([' ', ':'])
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "_.-,=/ ()@:'".contains(c))
+        && !text.contains(": ")
+        && !WORDS.contains(&text.to_ascii_lowercase().as_str());
+    if is_bare {
+        return text.to_owned();
+    }
+    // What JSON writes is YAML, but for characters that YAML wants escaped and JSON does not.
+    let json = serde_json::Value::from(text).to_string();
+    json.chars()
+        .map(|c| match c {
+            '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' => format!("\\u{:04x}", c as u32),
+            c => c.to_string(),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_stay_texts() {
+        assert_eq!(scalar("select a from t"), "select a from t");
+        for text in [
+            "true", "No", "1", "a: b", "a #b", "{{ x }}", "", " a", "a ", "é", "- a", "x:",
+        ] {
+            assert!(scalar(text).starts_with('"'), "{text}: {}", scalar(text));
+        }
+        assert_eq!(scalar("\u{85}\n"), "\"\\u0085\\n\"");
+        assert!(is_block("a\n  b") && !is_block(" a\nb") && !is_block("a\n\tb"));
+    }
+}
