@@ -1,12 +1,14 @@
 //! The demonstration: a story told on a throw-away cluster, by the commands that a person would type.
 //!
 //! `story` is the list of what is done, `stage` does it (it runs this very program, so what is shown is what runs),
-//! `checksum` proves that rows and sequences are what they were, `directory` is the one that follows in the second part.
+//! `checksum` proves that rows and sequences are what they were; `directory` is the one that follows in the second part, `ldif` what is
+//! read from it.
 //! `commands/demo.rs` calls [`perform`]. Everything lives in the cluster's directory, which its watchdog removes whatever ends this process.
 
 mod checksum;
 mod columns;
 mod directory;
+mod ldif;
 mod stage;
 mod story;
 

@@ -6,7 +6,7 @@
 mod people;
 mod shop;
 
-use super::stage::Act;
+use super::stage::{Act, Follow};
 
 pub(super) use self::people::{ENTRIES, TABLES_SAY};
 

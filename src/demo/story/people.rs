@@ -1,6 +1,6 @@
 //! The second part: a directory that follows two tables, through changes, an outage and a rollback.
 
-use super::{Act, Chapter};
+use super::{Act, Chapter, Follow};
 
 /// The name that commands look for when none is given.
 const MANIFEST: (&str, &str) = ("emaj.yaml", include_str!("people.yaml"));
@@ -33,8 +33,8 @@ pub(super) const CHAPTERS: &[Chapter] = &[
         acts: &[
             Act::Load("people.sql", PEOPLE),
             Act::Sql("select login, given, family, mail, phone from hr.person order by login"),
-            Act::StartDirectory,
-            Act::Search(&["-b", "ou=people,dc=example,dc=org", "dn"]),
+            Act::Directory(Follow::Start),
+            Act::Directory(Follow::Search(&["-b", "ou=people,dc=example,dc=org", "dn"])),
             Act::Dump,
         ],
     },
@@ -48,9 +48,9 @@ pub(super) const CHAPTERS: &[Chapter] = &[
         told: "A binding delivers what happens from now on; `init` sends the rows that were there before.",
         acts: &[
             Act::Emaj(&["init"]),
-            Act::Search(&["(uid=murray)"]),
-            Act::Follows,
-            Act::Note("uid=murray"),
+            Act::Directory(Follow::Search(&["(uid=murray)"])),
+            Act::Directory(Follow::Same),
+            Act::Directory(Follow::Note("uid=murray")),
         ],
     },
     Chapter {
@@ -65,16 +65,16 @@ pub(super) const CHAPTERS: &[Chapter] = &[
                 "update hr.person set login = 'hopper', family = 'Hopper', mail = 'hopper@example.org' where login = 'murray'",
             ),
             Act::Emaj(&["run", "--until-empty"]),
-            Act::Search(&["(|(uid=hopper)(cn=compilers))"]),
-            Act::Follows,
-            Act::SameEntry("uid=hopper"),
+            Act::Directory(Follow::Search(&["(|(uid=hopper)(cn=compilers))"])),
+            Act::Directory(Follow::Same),
+            Act::Directory(Follow::Noted("uid=hopper")),
         ],
     },
     Chapter {
         title: "The directory is down",
         told: "The application does not notice: what is not delivered stays in the log.",
         acts: &[
-            Act::StopDirectory,
+            Act::Directory(Follow::Stop),
             Act::Sql("insert into hr.membership values ('analysis', 'kat'), ('compilers', 'edsger')"),
             Act::Sql("update hr.person set phone = '+1 757 555 0126' where login = 'kat'"),
             Act::Fails(13, &["run", "--until-empty"]),
@@ -85,10 +85,10 @@ pub(super) const CHAPTERS: &[Chapter] = &[
         title: "It is back",
         told: "Everything arrives, in its order. A worker without `--until-empty` would have tried again by itself.",
         acts: &[
-            Act::StartDirectory,
+            Act::Directory(Follow::Start),
             Act::Emaj(&["run", "--until-empty"]),
             Act::Emaj(&["sink", "lag"]),
-            Act::Follows,
+            Act::Directory(Follow::Same),
         ],
     },
     Chapter {
@@ -99,12 +99,12 @@ pub(super) const CHAPTERS: &[Chapter] = &[
             Act::Sql("update hr.person set mail = 'countess@example.org' where login = 'ada'"),
             Act::Fails(3, &["run", "--until-empty"]),
             Act::Emaj(&["failures", "list"]),
-            Act::FollowsBut("uid=edsger"),
+            Act::Directory(Follow::SameBut("uid=edsger")),
             Act::Sql(
                 "update hr.person set mail = 'office@example.org' where login = 'edsger' /* put right where it was wrong */",
             ),
             Act::Emaj(&["run", "--until-empty"]),
-            Act::Follows,
+            Act::Directory(Follow::Same),
         ],
     },
     Chapter {
@@ -117,8 +117,8 @@ pub(super) const CHAPTERS: &[Chapter] = &[
             Act::Sql("delete from hr.membership"),
             Act::Differs("monday"),
             Act::Emaj(&["run", "--until-empty"]),
-            Act::Search(&["(uid=ada)", "cn", "mail"]),
-            Act::Follows,
+            Act::Directory(Follow::Search(&["(uid=ada)", "cn", "mail"])),
+            Act::Directory(Follow::Same),
         ],
     },
     Chapter {
@@ -128,8 +128,8 @@ pub(super) const CHAPTERS: &[Chapter] = &[
             Act::Emaj(&["rollback", "people", "monday", "--yes"]),
             Act::Same("monday"),
             Act::Emaj(&["run", "--until-empty"]),
-            Act::Search(&["(uid=ada)", "cn", "mail"]),
-            Act::Follows,
+            Act::Directory(Follow::Search(&["(uid=ada)", "cn", "mail"])),
+            Act::Directory(Follow::Same),
         ],
     },
     Chapter {
@@ -138,7 +138,7 @@ pub(super) const CHAPTERS: &[Chapter] = &[
         acts: &[
             Act::Emaj(&["uninstall", "--yes"]),
             Act::Same("monday"),
-            Act::Follows,
+            Act::Directory(Follow::Same),
             Act::SameDump,
         ],
     },

@@ -1,6 +1,8 @@
 //! What the story is played on: a cluster, a session of the application, and this program as a child process.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod follow;
+
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,12 +10,15 @@ use std::process::{Command, Output};
 
 use super::checksum::{self, Checksums};
 use super::columns::{indented, table};
-use super::directory::{self, Directory, Facts, Programs};
+use super::directory::{Directory, Programs};
+use super::ldif::Facts;
 use super::story;
 use crate::cluster::Cluster;
 use crate::errors::{Error, Kind, Result};
 use crate::pg::{self, Environment, Given, Prompt, Session, classify, classify_in};
 use crate::ui::words::count;
+
+pub(super) use self::follow::Follow;
 
 const DATABASE: &str = "shop";
 /// Owns the database; no superuser, but it may make the roles that the manifest names.
@@ -42,20 +47,8 @@ pub(super) enum Act {
     Dump,
     /// Checks that it says the same.
     SameDump,
-    /// Starts the directory, for the first time or again.
-    StartDirectory,
-    /// Stops it.
-    StopDirectory,
-    /// Shows what `ldapsearch` finds with these arguments.
-    Search(&'static [&'static str]),
-    /// Checks that the directory says of people and teams what the tables say, nothing less and nothing more.
-    Follows,
-    /// Checks that it does so of all but the entry whose name begins so, and does not of that.
-    FollowsBut(&'static str),
-    /// Keeps the identity of the entry whose name begins so.
-    Note(&'static str),
-    /// Checks that the entry whose name begins so is the noted one.
-    SameEntry(&'static str),
+    /// Does something with the directory.
+    Directory(Follow),
 }
 
 /// How the story ended.
@@ -184,65 +177,7 @@ impl Stage {
                 };
                 self.check(same, &text, tell)
             }
-            Act::StartDirectory => {
-                let directory = self.directory.as_mut().ok_or_else(no_directory)?;
-                tell("\n  $ slapd -f slapd.conf -h $LDAPURI\n")?;
-                directory.start(&self.cluster)
-            }
-            Act::StopDirectory => {
-                let process = self.directory.as_mut().ok_or_else(no_directory)?.stop()?;
-                tell(&format!("\n  $ kill {process}\n"))
-            }
-            Act::Search(args) => {
-                let quoted = args.iter().map(|arg| match arg.contains('(') {
-                    true => format!("'{arg}'"),
-                    false => (*arg).to_owned(),
-                });
-                tell(&format!(
-                    "\n  $ ldapsearch -x -LLL {}\n",
-                    quoted.collect::<Vec<_>>().join(" ")
-                ))?;
-                let output = self.search(args)?;
-                // (What failed says so here.)
-                directory::facts(&output)?;
-                tell(&indented(String::from_utf8_lossy(&output.stdout).trim_end()))
-            }
-            Act::Follows => {
-                let (total, differing) = self.against_tables()?;
-                let text = match differing.as_slice() {
-                    [] => format!(
-                        "the directory says what the tables say, and nothing else: {}",
-                        count(total, "value")
-                    ),
-                    entries => format!(
-                        "the directory does not say what the tables say of {}",
-                        entries.join(", ")
-                    ),
-                };
-                self.check(differing.is_empty(), &text, tell)
-            }
-            Act::FollowsBut(name) => {
-                let (_, differing) = self.against_tables()?;
-                let text = match differing.as_slice() {
-                    [] => format!("nothing differs, not even `{name}`"),
-                    entries => format!("not yet as the tables say: {}; all the rest is", entries.join(", ")),
-                };
-                let holds = matches!(differing.as_slice(), [one] if one.split(',').next() == Some(name));
-                self.check(holds, &text, tell)
-            }
-            Act::Note(name) => {
-                self.entry = Some(self.identity(name)?);
-                tell(&format!("\n  noted: the identity (entryUUID) of `{name}`\n"))
-            }
-            Act::SameEntry(name) => {
-                let now = self.identity(name)?;
-                let same = !now.is_empty() && self.entry.as_ref() == Some(&now);
-                let text = match same {
-                    true => format!("`{name}` is the entry that was noted: it was renamed, not made anew"),
-                    false => format!("`{name}` is not the entry that was noted"),
-                };
-                self.check(same, &text, tell)
-            }
+            Act::Directory(act) => self.follow(act, tell),
         }
     }
 
@@ -317,37 +252,6 @@ impl Stage {
         Ok((now.len(), differing.into_iter().map(str::to_owned).collect()))
     }
 
-    fn search(&self, args: &[impl AsRef<OsStr>]) -> Result<Output> {
-        let directory = self.directory.as_ref().ok_or_else(no_directory)?;
-        let fixed = ["-x", "-LLL", "-o", "ldif-wrap=no"].map(OsStr::new);
-        let args: Vec<&OsStr> = fixed.into_iter().chain(args.iter().map(AsRef::as_ref)).collect();
-        self.run(directory.search(), &args)
-    }
-
-    /// Compares people and groups with the tables: the number of values that there should be, and the entries that differ.
-    fn against_tables(&mut self) -> Result<(usize, Vec<String>)> {
-        let are = directory::facts(&self.search(&["(|(objectClass=inetOrgPerson)(objectClass=groupOfNames))"])?)?;
-        let rows = self
-            .session
-            .query(story::TABLES_SAY, &[])
-            .map_err(|error| classify_in(error, "read what the directory should say", story::TABLES_SAY))?;
-        let wanted: Facts = rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect();
-        let entries: BTreeSet<String> = are
-            .symmetric_difference(&wanted)
-            .map(|(entry, ..)| entry.clone())
-            .collect();
-        Ok((wanted.len(), entries.into_iter().collect()))
-    }
-
-    /// Returns what never changes of an entry, without its name.
-    fn identity(&self, name: &str) -> Result<Facts> {
-        let facts = directory::facts(&self.search(&[&format!("({name})"), "entryUUID"])?)?;
-        Ok(facts
-            .into_iter()
-            .map(|(_, name, value)| (String::new(), name, value))
-            .collect())
-    }
-
     fn check(&mut self, holds: bool, text: &str, tell: Tell<'_>) -> Result<()> {
         self.outcome.checks += 1;
         self.outcome.failed += usize::from(!holds);
@@ -401,10 +305,6 @@ impl Stage {
             .output()
             .map_err(|error| Error::from(error).context(format!("failed to run `{}`", program.display())))
     }
-}
-
-fn no_directory() -> Error {
-    Error::message(Kind::Failed, "bug: the story speaks of a directory, and there is none")
 }
 
 fn connect(cluster: &Cluster, dbname: &str, role: &str) -> Result<Session> {
