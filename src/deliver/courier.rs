@@ -535,8 +535,8 @@ impl Courier<'_> {
             table,
         )?;
         let (sent, last) = (rows.len(), rows.last().map(|placed| placed.change.key.to_string()));
-        let (keyed, set_aside) = self.make(&rows, Some(at))?;
-        if !self.hand_over(keyed, set_aside, &rows, None)? {
+        let made = self.make(&rows, Some(at))?;
+        if !self.hand_over(made, &rows, None)? {
             return Ok(Init::Interrupted);
         }
         let over = sent < super::init::CHUNK;
@@ -561,7 +561,7 @@ impl Courier<'_> {
     /// Delivers a chunk; all of it has arrived or is set aside then. `false`: told to stop before.
     fn deliver(&mut self, chunk: &[Placed]) -> Result<bool> {
         self.since_summary += chunk.len();
-        let (keyed, set_aside) = self.make(chunk, None)?;
+        let made = self.make(chunk, None)?;
         if let Some(reason) = self.too_many_deletes()? {
             self.cursor.stop(&mut *self.keeper, &reason)?;
             self.condition(SinkCondition::Stopped(reason.clone()));
@@ -578,13 +578,14 @@ impl Courier<'_> {
             return Ok(false);
         }
         let last = chunk.last().map(|placed| placed.offset.clone());
-        self.hand_over(keyed, set_aside, chunk, last.as_ref())
+        self.hand_over(made, chunk, last.as_ref())
     }
 
     /// Renders what each binding makes of each change, for all bindings or only one; what cannot be rendered is set aside, and what
     /// waits behind it too.
-    fn make(&mut self, chunk: &[Placed], only: Option<usize>) -> Result<(Vec<(usize, usize, Keyed)>, Vec<SetAside>)> {
+    fn make(&mut self, chunk: &[Placed], only: Option<usize>) -> Result<Made> {
         let (mut keyed, mut aside) = (Vec::with_capacity(chunk.len()), Vec::new());
+        let parked = self.parked.clone();
         for (number, placed) in chunk.iter().enumerate() {
             for at in 0..self.bound.len() {
                 let bound = &self.bound[at];
@@ -596,7 +597,7 @@ impl Courier<'_> {
                 }
                 let binding = Arc::clone(&bound.name);
                 if let Some(front) = self.front(at, placed) {
-                    aside.push(record(placed, &binding, &front, None));
+                    aside.push((number, at, None));
                     self.park(at, placed, front);
                     continue;
                 }
@@ -612,12 +613,13 @@ impl Courier<'_> {
                     }
                     Err(fault) => {
                         tracing::warn!(sink = %self.name(), %binding, "a change is set aside: {:?}", fault.verdict);
-                        aside.push(self.set_aside(at, placed, &fault));
+                        aside.push((number, at, Some(fault)));
+                        self.park(at, placed, placed.change.key.to_string());
                     }
                 }
             }
         }
-        Ok((keyed, aside))
+        Ok(Made { keyed, aside, parked })
     }
 
     fn render(&mut self, at: usize, placed: &Placed) -> Result<Option<Keyed>, Fault> {
@@ -667,11 +669,16 @@ impl Courier<'_> {
     }
 
     /// Sets a change aside: in front, or behind one of the same row that was refused in the same batch.
-    fn set_aside(&mut self, at: usize, placed: &Placed, fault: &Fault) -> SetAside {
-        let before = self.front(at, placed);
-        let front = before.clone().unwrap_or_else(|| placed.change.key.to_string());
+    fn set_aside(&mut self, at: usize, placed: &Placed, fault: Option<Fault>) -> SetAside {
+        let (front, fault) = match self.front(at, placed) {
+            Some(front) => (front, None),
+            None => {
+                let fault = fault.unwrap_or_else(|| Fault::later("an earlier change of the same row was set aside"));
+                (placed.change.key.to_string(), Some(fault))
+            }
+        };
         self.park(at, placed, front.clone());
-        record(placed, &self.bound[at].name, &front, before.is_none().then_some(fault))
+        record(placed, &self.bound[at].name, &front, fault.as_ref())
     }
 
     /// The reason to stop, when a binding would delete more in this window than its `max_deletes`.
@@ -707,13 +714,12 @@ impl Courier<'_> {
     }
 
     /// Hands deliveries to the place until all have arrived or are set aside, and puts that on record. `false`: told to stop before.
-    fn hand_over(
-        &mut self,
-        mut work: Vec<(usize, usize, Keyed)>,
-        mut aside: Vec<SetAside>,
-        chunk: &[Placed],
-        offset: Option<&Offset>,
-    ) -> Result<bool> {
+    fn hand_over(&mut self, made: Made, chunk: &[Placed], offset: Option<&Offset>) -> Result<bool> {
+        let Made {
+            keyed: mut work,
+            mut aside,
+            parked,
+        } = made;
         if self.place.is_none() && !work.is_empty() && !self.open()? {
             return Ok(false);
         }
@@ -737,7 +743,6 @@ impl Courier<'_> {
             let mut rest = Vec::new();
             let (mut written, mut unchanged, mut refused) = (0, 0, 0);
             for ((number, at, keyed), fate) in work.into_iter().zip(fates) {
-                let placed = &chunk[number];
                 match fate {
                     Fate::Done(Outcome::Written) => written += 1,
                     Fate::Done(Outcome::Unchanged) => unchanged += 1,
@@ -745,12 +750,12 @@ impl Courier<'_> {
                     Fate::Done(Outcome::Failed(fault)) => {
                         refused += 1;
                         tracing::warn!(sink = %self.orders.sink.name.value, binding = %self.bound[at].name, id = %keyed.delivery.id, "a change is set aside");
-                        aside.push(self.set_aside(at, placed, &fault));
+                        aside.push((number, at, Some(fault)));
                     }
                     // Behind another row's message with the same key it is not parked by its own key: it is tried again by itself.
                     Fate::Behind => {
                         let fault = Fault::later("an earlier change with the same key was refused");
-                        aside.push(self.set_aside(at, placed, &fault));
+                        aside.push((number, at, Some(fault)));
                     }
                     Fate::NotTried => rest.push((number, at, keyed)),
                 }
@@ -776,6 +781,13 @@ impl Courier<'_> {
                 }
             }
         }
+        // What waits for what is settled in the order of the changes, whatever was refused first.
+        self.parked = parked;
+        aside.sort_by_key(|(number, at, _)| (*number, *at));
+        let aside: Vec<SetAside> = aside
+            .into_iter()
+            .map(|(number, at, fault)| self.set_aside(at, &chunk[number], fault))
+            .collect();
         self.note(&aside, offset)?;
         Ok(true)
     }
@@ -959,40 +971,26 @@ impl Courier<'_> {
                 .iter()
                 .filter_map(|failure| Some((failure.id, read(&failure.change, table)?)))
                 .collect();
-            let keeps_state = self.bound[at].keeps_state();
-            let tries: Vec<(Placed, Vec<i64>)> = match keeps_state {
-                true => {
-                    let placed: Vec<Placed> = changes.iter().map(|(_, placed)| placed.clone()).collect();
-                    let rows = merged(&placed, |row| self.bound[at].key_of(row));
-                    rows.into_iter().map(|row| (row, Vec::new())).collect()
-                }
-                false => changes.iter().map(|(id, placed)| (placed.clone(), vec![*id])).collect(),
+            let (ids, placed): (Vec<i64>, Vec<Placed>) = changes.into_iter().unzip();
+            let tries: Vec<(Placed, Vec<usize>)> = match self.bound[at].keeps_state() {
+                true => merged(&placed, |row| self.bound[at].key_of(row)),
+                false => placed
+                    .into_iter()
+                    .enumerate()
+                    .map(|(at, placed)| (placed, vec![at]))
+                    .collect(),
             };
-            let mut failed = None;
-            for (placed, ids) in tries {
+            for (placed, parts) in tries {
+                let ids: Vec<i64> = parts.iter().map(|part| ids[*part]).collect();
                 match self.try_again(at, &placed)? {
                     Tried::Arrived => journal::arrived(&mut *self.keeper, &schema, &ids)?,
                     Tried::Refused(fault) => {
-                        failed = Some((ids.first().copied(), fault));
+                        let attempts = all.iter().find(|failure| failure.id == ids[0]);
+                        let (state, retry_in) = state_after(&fault, attempts.map_or(0, |failure| failure.attempts));
+                        journal::failed_again(&mut *self.keeper, &schema, ids[0], state, &fault.reason, retry_in)?;
                         break;
                     }
                     Tried::Interrupted => return Ok(false),
-                }
-            }
-            match failed {
-                // The state after all of it is what counts: it is one.
-                None => {
-                    let ids: Vec<i64> = all.iter().map(|failure| failure.id).collect();
-                    journal::arrived(&mut *self.keeper, &schema, &ids)?;
-                }
-                Some((id, fault)) => {
-                    let id = id.unwrap_or(all[0].id);
-                    let attempts = all
-                        .iter()
-                        .find(|failure| failure.id == id)
-                        .map_or(0, |failure| failure.attempts);
-                    let (state, retry_in) = state_after(&fault, attempts);
-                    journal::failed_again(&mut *self.keeper, &schema, id, state, &fault.reason, retry_in)?;
                 }
             }
         }
@@ -1030,6 +1028,14 @@ impl Courier<'_> {
             return Ok(Tried::Arrived);
         }
     }
+}
+
+/// What bindings made of a chunk: deliveries, and what is set aside (each with the places of its change and its binding).
+struct Made {
+    keyed: Vec<(usize, usize, Keyed)>,
+    aside: Vec<(usize, usize, Option<Fault>)>,
+    /// What was set aside before this chunk.
+    parked: HashMap<(String, String), String>,
 }
 
 /// What became of a change that was tried again.
