@@ -197,6 +197,15 @@ fn the_page_of_time_travel_is_true() {
 }
 
 #[test]
+fn the_page_of_delivery_is_true() {
+    let place = Place::new("keeper");
+    place.lay("docs/commands/delivery.md", "sql", "shop.sql");
+    place.lay("docs/commands/delivery.md", "yaml", "emaj.yaml");
+    place.prepare("createdb shop && psql -q -f shop.sql && emaj install");
+    hold("docs/commands/delivery.md", &place, 12);
+}
+
+#[test]
 fn lines_may_be_left_out_and_nothing_else() {
     let said = "a\nb\nc\nd\n";
     for shown in [

@@ -48,7 +48,11 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     let chosen = deliver::choose(&manifest, &initial.bindings)?;
     if args.dry_run {
         let output = context.output.clone();
-        let mut show = |text: &str| output.text(text);
+        // A record of LDIF ends with a line break, a message does not.
+        let mut show = |text: &str| match text.ends_with('\n') {
+            true => output.text(text),
+            false => output.text(&format!("{text}\n")),
+        };
         let shown = deliver::preview(
             &manifest,
             &mut session,

@@ -300,6 +300,8 @@ impl Bound {
             .map(|key| format!("{}\u{1f}{}\u{1f}{key}", self.name, self.names.name))
             .collect();
         let mut entries = Vec::new();
+        // A row whose key was changed is told anew even if nothing else was: what comes later must not overtake what came before.
+        let is_moved = keys.len() > 1;
         let word = match (change.is_init, event) {
             (true, _) => "init",
             (_, Event::Insert) => "insert",
@@ -314,7 +316,7 @@ impl Bound {
                 };
                 let new = new.map(|row| self.entry(row, envelope, ask)).transpose()?;
                 // What is asked for may have changed though the row has not.
-                if old == new && (new.is_none() || !self.asks()) {
+                if old == new && (new.is_none() || !self.asks() && !is_moved) {
                     return Ok(None);
                 }
                 entries.extend([&old, &new].into_iter().flatten().map(|entry| folded(&entry.dn)));
@@ -323,7 +325,7 @@ impl Bound {
             Compiled::Value { attribute, .. } => {
                 let old_value = old.map(|row| self.value(row, envelope)).transpose()?.flatten();
                 let new_value = new.map(|row| self.value(row, envelope)).transpose()?.flatten();
-                if old_value == new_value && !change.is_init {
+                if old_value == new_value && !change.is_init && !(is_moved && new_value.is_some()) {
                     return Ok(None);
                 }
                 entries.extend(

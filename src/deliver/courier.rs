@@ -612,8 +612,8 @@ impl Courier<'_> {
             table,
         )?;
         let (sent, last) = (rows.len(), rows.last().map(|placed| placed.change.key.to_string()));
-        let (keyed, set_aside) = self.make(&rows, Some(at))?;
-        if !self.hand_over(keyed, set_aside, &rows, None)? {
+        let made = self.make(&rows, Some(at))?;
+        if !self.hand_over(made, &rows, None)? {
             return Ok(Init::Interrupted);
         }
         passing("init.delivered");
@@ -640,7 +640,7 @@ impl Courier<'_> {
     /// Delivers a chunk; all of it has arrived or is set aside then. `false`: told to stop before.
     fn deliver(&mut self, chunk: &[Placed]) -> Result<bool> {
         self.since_summary += chunk.len();
-        let (keyed, set_aside) = self.make(chunk, None)?;
+        let made = self.make(chunk, None)?;
         if let Some(reason) = self.too_many_deletes()? {
             self.cursor.stop(&mut *self.keeper, &reason)?;
             self.condition(SinkCondition::Stopped(reason.clone()));
@@ -657,13 +657,14 @@ impl Courier<'_> {
             return Ok(false);
         }
         let last = chunk.last().map(|placed| placed.offset.clone());
-        self.hand_over(keyed, set_aside, chunk, last.as_ref())
+        self.hand_over(made, chunk, last.as_ref())
     }
 
     /// Renders what each binding makes of each change, for all bindings or only one; what cannot be rendered is set aside, and what
     /// waits behind it too.
-    fn make(&mut self, chunk: &[Placed], only: Option<usize>) -> Result<(Vec<Work>, Vec<SetAside>)> {
+    fn make(&mut self, chunk: &[Placed], only: Option<usize>) -> Result<Made> {
         let (mut keyed, mut aside) = (Vec::with_capacity(chunk.len()), Vec::new());
+        let parked = self.parked.clone();
         let mut turn = 0;
         for (number, placed) in chunk.iter().enumerate() {
             // Several changes may have one offset; a delivery has one of its own.
@@ -681,7 +682,7 @@ impl Courier<'_> {
                 }
                 let binding = Arc::clone(&bound.name);
                 if let Some(front) = self.front(at, placed) {
-                    aside.push(record(placed, &binding, &front, None));
+                    aside.push((number, at, None));
                     self.park(at, placed, front);
                     continue;
                 }
@@ -698,12 +699,13 @@ impl Courier<'_> {
                     }
                     Err(fault) => {
                         tracing::warn!(sink = %self.name(), %binding, "a change is set aside: {:?}", fault.verdict);
-                        aside.push(self.set_aside(at, placed, &fault));
+                        aside.push((number, at, Some(fault)));
+                        self.park(at, placed, placed.change.key.to_string());
                     }
                 }
             }
         }
-        Ok((keyed, aside))
+        Ok(Made { keyed, aside, parked })
     }
 
     fn render(&mut self, at: usize, placed: &Placed) -> Result<Option<Keyed>, Fault> {
@@ -753,11 +755,16 @@ impl Courier<'_> {
     }
 
     /// Sets a change aside: in front, or behind one of the same row that was refused in the same batch.
-    fn set_aside(&mut self, at: usize, placed: &Placed, fault: &Fault) -> SetAside {
-        let before = self.front(at, placed);
-        let front = before.clone().unwrap_or_else(|| placed.change.key.to_string());
+    fn set_aside(&mut self, at: usize, placed: &Placed, fault: Option<Fault>) -> SetAside {
+        let (front, fault) = match self.front(at, placed) {
+            Some(front) => (front, None),
+            None => {
+                let fault = fault.unwrap_or_else(|| Fault::later("an earlier change of the same row was set aside"));
+                (placed.change.key.to_string(), Some(fault))
+            }
+        };
         self.park(at, placed, front.clone());
-        record(placed, &self.bound[at].name, &front, before.is_none().then_some(fault))
+        record(placed, &self.bound[at].name, &front, fault.as_ref())
     }
 
     /// The reason to stop, when a binding would delete more in this window than its `max_deletes`.
@@ -793,13 +800,12 @@ impl Courier<'_> {
     }
 
     /// Hands deliveries to the place until all have arrived or are set aside, and puts that on record. `false`: told to stop before.
-    fn hand_over(
-        &mut self,
-        mut work: Vec<Work>,
-        mut aside: Vec<SetAside>,
-        chunk: &[Placed],
-        offset: Option<&Offset>,
-    ) -> Result<bool> {
+    fn hand_over(&mut self, made: Made, chunk: &[Placed], offset: Option<&Offset>) -> Result<bool> {
+        let Made {
+            keyed: mut work,
+            mut aside,
+            mut parked,
+        } = made;
         if self.place.is_none() && !work.is_empty() && !self.open()? {
             return Ok(false);
         }
@@ -826,7 +832,6 @@ impl Courier<'_> {
             let mut rest = Vec::new();
             let (mut written, mut unchanged, mut refused) = (0, 0, 0);
             for ((number, at, keyed), fate) in work.into_iter().zip(fates) {
-                let placed = &chunk[number];
                 match fate {
                     Fate::Done(Outcome::Written) => written += 1,
                     Fate::Done(Outcome::Unchanged) => unchanged += 1,
@@ -834,12 +839,12 @@ impl Courier<'_> {
                     Fate::Done(Outcome::Failed(fault)) => {
                         refused += 1;
                         tracing::warn!(sink = %self.orders.sink.name.value, binding = %self.bound[at].name, id = %keyed.delivery.id, "a change is set aside");
-                        aside.push(self.set_aside(at, placed, &fault));
+                        aside.push((number, at, Some(fault)));
                     }
                     // Behind another row's message with the same key it is not parked by its own key: it is tried again by itself.
                     Fate::Behind => {
                         let fault = Fault::later("an earlier change with the same key was refused");
-                        aside.push(self.set_aside(at, placed, &fault));
+                        aside.push((number, at, Some(fault)));
                     }
                     Fate::NotTried => rest.push((number, at, keyed)),
                 }
@@ -861,9 +866,8 @@ impl Courier<'_> {
                 return Ok(false);
             }
             // A place that keeps the position itself goes beyond what it refused: that is on record before.
-            if !work.is_empty() && !aside.is_empty() {
-                self.note(&aside, None)?;
-                aside.clear();
+            if !work.is_empty() && !aside.is_empty() && !self.orders.opener.refuses() {
+                self.settle(std::mem::take(&mut aside), &mut parked, chunk, None)?;
             }
             if down.is_none() {
                 self.is_up()?;
@@ -878,9 +882,29 @@ impl Courier<'_> {
             }
         }
         passing("chunk.delivered");
-        self.note(&aside, offset)?;
+        self.settle(aside, &mut parked, chunk, offset)?;
         passing("chunk.noted");
         Ok(true)
+    }
+
+    /// Settles what waits for what in the order of the changes, whatever was refused first, and puts it on record. `parked` is what
+    /// was set aside before.
+    fn settle(
+        &mut self,
+        mut aside: Vec<(usize, usize, Option<Fault>)>,
+        parked: &mut HashMap<(String, String), String>,
+        chunk: &[Placed],
+        offset: Option<&Offset>,
+    ) -> Result<()> {
+        self.parked.clone_from(parked);
+        aside.sort_by_key(|(number, at, _)| (*number, *at));
+        let aside: Vec<SetAside> = aside
+            .into_iter()
+            .map(|(number, at, fault)| self.set_aside(at, &chunk[number], fault))
+            .collect();
+        self.note(&aside, offset)?;
+        parked.clone_from(&self.parked);
+        Ok(())
     }
 
     /// Puts what is set aside and the offset on record, in one transaction.
@@ -1087,42 +1111,30 @@ impl Courier<'_> {
                 .iter()
                 .filter_map(|failure| Some((failure.id, read(&failure.change, table)?)))
                 .collect();
-            let keeps_state = self.bound[at].keeps_state();
-            let tries: Vec<(Placed, Vec<i64>)> = match keeps_state {
-                true => {
-                    let placed: Vec<Placed> = changes.iter().map(|(_, placed)| placed.clone()).collect();
-                    let rows = merged(&placed, |row| self.bound[at].key_of(row));
-                    rows.into_iter().map(|row| (row, Vec::new())).collect()
-                }
-                false => changes.iter().map(|(id, placed)| (placed.clone(), vec![*id])).collect(),
+            let (ids, placed): (Vec<i64>, Vec<Placed>) = changes.into_iter().unzip();
+            let tries: Vec<(Placed, Vec<usize>)> = match self.bound[at].keeps_state() {
+                true => merged(&placed, |row| self.bound[at].key_of(row)),
+                false => placed
+                    .into_iter()
+                    .enumerate()
+                    .map(|(at, placed)| (placed, vec![at]))
+                    .collect(),
             };
-            let mut failed = None;
-            for (placed, ids) in tries {
+            for (placed, parts) in tries {
+                let ids: Vec<i64> = parts.iter().map(|part| ids[*part]).collect();
                 match self.try_again(at, &placed)? {
-                    Tried::Arrived => journal::arrived(&mut *self.keeper, &schema, &ids)?,
+                    Tried::Arrived => {
+                        passing("retry.delivered");
+                        journal::arrived(&mut *self.keeper, &schema, &ids)?;
+                        passing("retry.noted");
+                    }
                     Tried::Refused(fault) => {
-                        failed = Some((ids.first().copied(), fault));
+                        let attempts = all.iter().find(|failure| failure.id == ids[0]);
+                        let (state, retry_in) = state_after(&fault, attempts.map_or(0, |failure| failure.attempts));
+                        journal::failed_again(&mut *self.keeper, &schema, ids[0], state, &fault.reason, retry_in)?;
                         break;
                     }
                     Tried::Interrupted => return Ok(true),
-                }
-            }
-            match failed {
-                // The state after all of it is what counts: it is one.
-                None => {
-                    let ids: Vec<i64> = all.iter().map(|failure| failure.id).collect();
-                    passing("retry.delivered");
-                    journal::arrived(&mut *self.keeper, &schema, &ids)?;
-                    passing("retry.noted");
-                }
-                Some((id, fault)) => {
-                    let id = id.unwrap_or(all[0].id);
-                    let attempts = all
-                        .iter()
-                        .find(|failure| failure.id == id)
-                        .map_or(0, |failure| failure.attempts);
-                    let (state, retry_in) = state_after(&fault, attempts);
-                    journal::failed_again(&mut *self.keeper, &schema, id, state, &fault.reason, retry_in)?;
                 }
             }
         }
@@ -1163,6 +1175,14 @@ impl Courier<'_> {
             return Ok(Tried::Arrived);
         }
     }
+}
+
+/// What bindings made of a chunk: deliveries, and what is set aside (each with the places of its change and its binding).
+struct Made {
+    keyed: Vec<Work>,
+    aside: Vec<(usize, usize, Option<Fault>)>,
+    /// What was set aside before this chunk.
+    parked: HashMap<(String, String), String>,
 }
 
 /// What became of a change that was tried again.

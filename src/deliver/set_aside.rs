@@ -77,23 +77,26 @@ pub(super) fn read(written: &Value, table: usize) -> Option<Placed> {
 
 /// Makes one change of several of each row, in order: the state before the first, and after the last. Usually that is one row; there are
 /// several when a key was changed, and another row had the old one afterwards.
-pub(super) fn merged(changes: &[Placed], key_of: impl Fn(&Row) -> String) -> Vec<Placed> {
-    let mut rows: Vec<Placed> = Vec::new();
-    for placed in changes {
+/// Each comes with the places of those that it was made of.
+pub(super) fn merged(changes: &[Placed], key_of: impl Fn(&Row) -> String) -> Vec<(Placed, Vec<usize>)> {
+    let mut rows: Vec<(Placed, Vec<usize>)> = Vec::new();
+    for (at, placed) in changes.iter().enumerate() {
         let before = match &placed.change.old {
             Some(old) if placed.change.new.is_some() => key_of(old),
             _ => placed.change.key.to_string(),
         };
         // What was changed was there: another row had this key, and went, when it was not.
-        let is_next =
-            |row: &&mut Placed| *row.change.key == *before && (placed.change.old.is_none() || row.change.new.is_some());
+        let is_next = |(row, _): &&mut (Placed, Vec<usize>)| {
+            *row.change.key == *before && (placed.change.old.is_none() || row.change.new.is_some())
+        };
         match rows.iter_mut().rfind(is_next) {
-            Some(row) => {
+            Some((row, parts)) => {
                 let (old, is_init) = (row.change.old.take(), row.change.is_init && placed.change.is_init);
                 *row = placed.clone();
                 (row.change.old, row.change.is_init) = (old, is_init);
+                parts.push(at);
             }
-            None => rows.push(placed.clone()),
+            None => rows.push((placed.clone(), vec![at])),
         }
     }
     rows
@@ -150,7 +153,7 @@ mod tests {
             let text = |row: &Option<Row>| row.as_ref().map_or("-".to_owned(), |row| row.json.to_string());
             let one = |placed: &Placed| format!("{}>{}", text(&placed.change.old), text(&placed.change.new));
             let rows = merged(changes, |row| row.json[..1].to_owned());
-            rows.iter().map(one).collect::<Vec<_>>().join(" ")
+            rows.iter().map(|(row, _)| one(row)).collect::<Vec<_>>().join(" ")
         };
         let (insert, update) = (change("1", None, Some("1a")), change("1", Some("1a"), Some("1b")));
         assert_eq!(shown(&[insert.clone(), update.clone()]), "->1b");
