@@ -374,6 +374,22 @@ mod tests {
     }
 
     #[test]
+    fn a_place_with_one_order_gets_nothing_behind_a_refusal_in_the_same_call() {
+        let book = Arc::new(Mutex::new(Vec::new()));
+        let mut all = Lanes {
+            lanes: Vec::new(),
+            batch: 2,
+            refuses: false,
+        };
+        all.add(Box::new(Book(Arc::clone(&book))));
+        let work: Vec<Keyed> = "a:a bad1:b c:c d:d".split(' ').map(keyed).collect();
+        let (fates, down) = all.deliver(&work, &Stop::default());
+        assert!(down.is_none());
+        assert_eq!(fates[1], Fate::Done(Outcome::Failed(Fault::never("no"))));
+        assert_eq!([&fates[2], &fates[3]], [&Fate::NotTried; 2]);
+    }
+
+    #[test]
     fn nothing_follows_when_the_place_is_down() {
         let (_, fates, down) = run(1, "a1:a down1:b c:c a2:a");
         assert_eq!(down.unwrap().verdict, Verdict::Down);

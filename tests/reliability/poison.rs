@@ -1,5 +1,7 @@
 //! One that is refused does not hold up the others: keys beside a poisoned one, and sinks beside a dead one, keep their speed.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::{drain, install, wait_for_lines, worker};
@@ -105,6 +107,53 @@ fn the_other_sinks_keep_their_speed() {
         ratio * 100.0
     );
     assert!(ratio > 0.5, "{ratio}");
+}
+
+#[test]
+fn a_row_that_gets_another_key_waits_for_what_is_set_aside_under_the_old_one() {
+    let refuses = Arc::new(AtomicBool::new(true));
+    let is_refused = Arc::clone(&refuses);
+    let receiver = Receiver::start(move |_, request| {
+        let refused = request.body == "1" && is_refused.load(Ordering::Relaxed);
+        status(if refused { 422 } else { 204 })
+    });
+    let db = support::database();
+    db.psql("create table item (id int primary key, name text)");
+    install(
+        &db,
+        &format!(
+            "sinks: {{ hook: {{ webhook: {{ url: \"{}\" }} }} }}\nbindings: {{ item: {{ table: public.item, to: hook, message: {{ body: \"{{{{ row.id }}}}\" }} }} }}\n",
+            receiver.url()
+        ),
+    );
+    for sql in [
+        "insert into item values (1, 'a'), (5, 'other')",
+        "update item set id = 2 where id = 1",
+        "update item set id = 3 where id = 2",
+        "insert into item values (1, 'another')",
+    ] {
+        db.psql(sql);
+        drain(&db).run().code(3);
+    }
+    refuses.store(false, Ordering::Relaxed);
+    let taken = || -> Vec<String> {
+        let all = receiver.got();
+        let refused = all.iter().position(|request| request.body == "1").unwrap();
+        all.iter()
+            .enumerate()
+            .filter(|(at, _)| *at != refused)
+            .map(|(_, request)| request.body.clone())
+            .collect()
+    };
+    assert_eq!(taken(), ["5"], "nothing overtakes");
+    crate::support::wait_for("all to be taken", 30, || {
+        crate::support::emaj(&db).args(["failures", "retry", "--all"]).run();
+        (drain(&db).run().status == Some(0)).then_some(())
+    });
+    let order = taken();
+    let at = |wanted: &str| order.iter().position(|body| body == wanted).unwrap();
+    assert_eq!(order.len(), 5, "{order:?}");
+    assert!(at("1") < at("2") && at("2") < at("3"), "{order:?}");
 }
 
 fn best(rates: &[f64]) -> f64 {
