@@ -386,9 +386,10 @@ impl Courier<'_> {
                     seen.clear();
                 }
                 Step::Idle => {
-                    if self.place.is_some() {
+                    if self.place.is_some() && !self.was_in_fault {
                         self.is_up()?;
                     }
+                    self.reach()?;
                     self.pause = looked.elapsed() * REST;
                     self.orders.status.update(self.name(), |status| {
                         status.caught_up = Some(Timestamp::now());
@@ -404,7 +405,6 @@ impl Courier<'_> {
                     if self.kept.elapsed() > KEEP {
                         self.keep()?;
                     }
-                    self.reach()?;
                     self.rest();
                 }
                 // What was set aside in a chunk that comes again is not on record.
@@ -413,9 +413,10 @@ impl Courier<'_> {
         }
     }
 
-    /// Looks now and then whether the place is still there, while nothing goes to it.
+    /// Looks now and then whether the place is still there, while nothing goes to it; at once when it was not: opening alone proves
+    /// nothing where there is no connection (a web service).
     fn reach(&mut self) -> Result<()> {
-        if self.place.is_none() || self.reached.elapsed() < REACH {
+        if self.place.is_none() || !self.was_in_fault && self.reached.elapsed() < REACH {
             return Ok(());
         }
         let name = self.name().to_owned();
@@ -424,7 +425,7 @@ impl Courier<'_> {
         self.orders.status.beat(&name, false);
         self.reached = Instant::now();
         match reached {
-            Ok(()) => Ok(()),
+            Ok(()) => self.is_up(),
             Err(fault) => self.is_down(&fault, false),
         }
     }
@@ -1029,8 +1030,8 @@ impl Courier<'_> {
     }
 
     fn reload_parked(&mut self, mark: &str) -> Result<()> {
-        if self.place.is_none() && self.faults == 0 {
-            // Readiness is known before there is anything to deliver.
+        if self.place.is_none() {
+            // Readiness is known before there is anything to deliver, and a place is found again that was gone.
             self.open()?;
         }
         if self.parked_mark == mark {

@@ -61,6 +61,8 @@ pub struct Receiver {
     pub port: u16,
     got: Arc<Mutex<Vec<Request>>>,
     ended: Arc<AtomicBool>,
+    /// Listens; nothing listens to the port any more when it has ended.
+    thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Receiver {
@@ -88,7 +90,7 @@ impl Receiver {
         let ended = Arc::new(AtomicBool::new(false));
         let decide: Arc<Decide> = Arc::new(decide);
         let (all, is_over) = (got.clone(), ended.clone());
-        std::thread::spawn(move || {
+        let thread = std::thread::spawn(move || {
             for (connection, stream) in listener.incoming().enumerate() {
                 if is_over.load(Ordering::Acquire) {
                     return;
@@ -104,7 +106,12 @@ impl Receiver {
                 });
             }
         });
-        Receiver { port, got, ended }
+        Receiver {
+            port,
+            got,
+            ended,
+            thread: Some(thread),
+        }
     }
 
     pub fn url(&self) -> String {
@@ -121,6 +128,9 @@ impl Drop for Receiver {
         self.ended.store(true, Ordering::Release);
         // Wakes the loop, which then ends.
         let _ = TcpStream::connect(("127.0.0.1", self.port));
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 

@@ -208,20 +208,32 @@ impl Lexer<'_> {
                 self.line += 1;
                 return Ok(());
             }
-            'n' => return Ok(text.push('\n')),
-            't' => return Ok(text.push('\t')),
-            'r' => return Ok(text.push('\r')),
-            '\\' | '\'' | '"' => return Ok(text.push(c)),
+            'n' => {
+                text.push('\n');
+                return Ok(());
+            }
+            't' => {
+                text.push('\t');
+                return Ok(());
+            }
+            'r' => {
+                text.push('\r');
+                return Ok(());
+            }
+            '\\' | '\'' | '"' => {
+                text.push(c);
+                return Ok(());
+            }
             'x' => (2, 16),
             'u' => (4, 16),
             'U' => (8, 16),
             '0'..='7' => {
-                self.rest = &self.rest[0..];
                 let more = self.rest.chars().take(2).take_while(|c| c.is_digit(8)).count();
                 let octal = format!("{c}{}", &self.rest[..more]);
                 self.rest = &self.rest[more..];
                 let code = u32::from_str_radix(&octal, 8).unwrap_or(0);
-                return Ok(text.extend(char::from_u32(code)));
+                text.extend(char::from_u32(code));
+                return Ok(());
             }
             // Python leaves what it does not know as it is.
             c => {
