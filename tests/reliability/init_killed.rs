@@ -67,9 +67,7 @@ fn killed_again_and_again_init_goes_on_where_it_was() {
     for event in lines(&db.dir().join("out.ndjson")) {
         let data = &event["data"];
         sent += usize::from(data["event"] == "init");
-        for gone in [&data["old"]["id"]] {
-            state.remove(&gone.as_i64().unwrap_or(-1));
-        }
+        state.remove(&data["old"]["id"].as_i64().unwrap_or(-1));
         if let Some(id) = data["row"]["id"].as_i64() {
             state.insert(id, data["row"]["n"].as_i64().unwrap());
         }
