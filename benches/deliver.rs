@@ -90,11 +90,13 @@ fn init(bench: &mut Bench) -> Outcome {
         let mut to = bench.database("init_to")?;
         create_table(&mut from, "t")?;
         create_table(&mut to, "t")?;
-        from.batch_execute(&format!("insert into t {}; vacuum analyze t", some_rows(1, bench.rows)))?;
+        from.batch_execute(&format!("insert into t {}", some_rows(1, bench.rows)))?;
+        from.batch_execute("vacuum analyze t")?;
         let started = Instant::now();
         copy(bench)?;
         copies.push(started.elapsed());
-        to.batch_execute("truncate t; checkpoint")?;
+        to.batch_execute("truncate t")?;
+        to.batch_execute("checkpoint")?;
         let sink = format!("{{ postgres: {{ uri: \"{}\" }} }}", uri(bench, "init_to"));
         let manifest = manifest(bench, &sink, "b: { table: public.t, to: s, row: {} }")?;
         bench.emaj("init_from", &["install", "-q"], &manifest)?;
