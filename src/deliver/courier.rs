@@ -11,12 +11,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use sha2::{Digest, Sha256};
 
 use super::ask::{Asker, columns_of, settle};
-use super::binding::{Bound, Envelope};
+use super::binding::Bound;
 use super::init::Init;
 use super::lanes::{Fate, Keyed, Lanes};
+use super::render::render;
 use super::set_aside::{merged, read, record, state_after};
 use super::sources::{Sources, load};
 use super::status::{SinkCondition, Status};
@@ -29,7 +29,7 @@ use crate::manifest::{self, Limit};
 use crate::names::QualifiedName;
 use crate::pg::{Prompt, Session, Settings, classify};
 use crate::render::Renderer;
-use crate::sink::{Action, Delivery, Fault, Offset, Opener, Outcome, Verdict};
+use crate::sink::{Action, Fault, Offset, Opener, Outcome, Verdict};
 
 /// How often a sink is looked after when there is something to do, and when there has been nothing for a while.
 const POLL: Duration = Duration::from_millis(20);
@@ -710,32 +710,12 @@ impl Courier<'_> {
     }
 
     fn render(&mut self, at: usize, placed: &Placed) -> Result<Option<Keyed>, Fault> {
-        let bound = &self.bound[at];
-        let id = id_of(&bound.name, placed);
-        let time = format!("{:.6}", placed.change.time);
-        let envelope = Envelope {
-            id: &id,
-            time: &time,
-            source: &self.orders.source,
-        };
         let mut asker = Asker {
             session: &mut self.asker,
             renderer: &self.orders.renderer,
             sources: &self.sources,
         };
-        let made = bound.make(&placed.change, &envelope, &mut asker)?;
-        Ok(made.map(|made| Keyed {
-            delivery: Delivery {
-                id,
-                binding: Arc::clone(&bound.name),
-                offset: placed.offset.clone(),
-                time,
-                event: made.event,
-                action: made.action,
-            },
-            keys: made.keys,
-            entries: made.entries,
-        }))
+        render(&self.bound[at], placed, &self.orders.source, &mut asker)
     }
 
     /// The key under which that stands what a change has to wait for, if there is anything.
@@ -825,14 +805,17 @@ impl Courier<'_> {
                 }
                 continue;
             };
-            let keyed: Vec<Keyed> = work.iter().map(|(_, _, keyed)| keyed.clone()).collect();
+            let (places, keyed): (Vec<(usize, usize)>, Vec<Keyed>) = work
+                .into_iter()
+                .map(|(number, at, keyed)| ((number, at), keyed))
+                .unzip();
             self.orders.status.beat(&self.orders.sink.name.value, true);
             let (fates, down) = place.deliver(&keyed, &self.orders.stop);
             self.orders.status.beat(&self.orders.sink.name.value, false);
             self.reached = Instant::now();
             let mut rest = Vec::new();
             let (mut written, mut unchanged, mut refused) = (0, 0, 0);
-            for ((number, at, keyed), fate) in work.into_iter().zip(fates) {
+            for (((number, at), keyed), fate) in places.into_iter().zip(keyed).zip(fates) {
                 match fate {
                     Fate::Done(Outcome::Written) => written += 1,
                     Fate::Done(Outcome::Unchanged) => unchanged += 1,
@@ -1207,15 +1190,4 @@ fn deletes(action: &Action) -> bool {
 /// The place of one delivery among those of its group: behind those of earlier changes and of bindings that come before.
 fn own_offset(group: &Offset, turn: usize, binding: &str) -> Offset {
     Offset(format!("{}/{turn:08x}/{binding}", group.0))
-}
-
-/// The id of what a binding makes of a change: the same however often it is delivered.
-pub(super) fn id_of(binding: &str, placed: &Placed) -> String {
-    let digest = Sha256::digest(&*placed.change.key);
-    let short: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-    if placed.change.is_init {
-        format!("{binding}-init-{:x}-{short}", placed.relation)
-    } else {
-        format!("{binding}-{:x}-{:x}-{short}", placed.change.txid, placed.relation)
-    }
 }

@@ -7,10 +7,9 @@ use std::time::Duration;
 use postgres_protocol::escape::escape_identifier;
 
 use super::ask::{Asker, settle};
-use super::binding::Envelope;
-use super::courier::id_of;
 use super::init::{self, Progress};
 use super::prune;
+use super::render::render;
 use super::sources::{Fed, load};
 use super::status::Status;
 use super::stop::Stop;
@@ -302,12 +301,7 @@ impl Reader {
         let mut asker = settings.connect(Prompt::Never)?;
         settle(&mut asker)?;
         let sink = binding.to.as_ref().map(|to| to.value.clone()).unwrap_or_default();
-        let bindings: Vec<Binding> = manifest
-            .bindings
-            .iter()
-            .filter(|other| other.to.as_ref().is_some_and(|to| to.value == sink))
-            .cloned()
-            .collect();
+        let bindings: Vec<Binding> = manifest.bindings_to(&sink).cloned().collect();
         asker.only_builtins()?;
         let fed = load(&mut asker, &manifest.schema, &sink, &bindings)?;
         let at = fed
@@ -345,28 +339,15 @@ impl Reader {
                 init::rows(self.stream.session(), &self.renderer, table, 0, &progress, bound.table)?;
             let mut deliveries = Vec::with_capacity(rows.len());
             for placed in &rows {
-                let (id, time) = (id_of(&bound.name, placed), format!("{:.6}", placed.change.time));
-                let envelope = Envelope {
-                    id: &id,
-                    time: &time,
-                    source,
-                };
                 let mut asker = Asker {
                     session: &mut self.asker,
                     renderer: &self.renderer,
                     sources: &self.fed.sources,
                 };
-                let made = bound.make(&placed.change, &envelope, &mut asker).map_err(|fault| {
+                let keyed = render(bound, placed, source, &mut asker).map_err(|fault| {
                     Error::message(Kind::Failed, format!("{} (key {})", fault.reason, placed.change.key))
                 })?;
-                deliveries.extend(made.map(|made| Delivery {
-                    id: id.clone(),
-                    binding: std::sync::Arc::clone(&bound.name),
-                    offset: placed.offset.clone(),
-                    time: time.clone(),
-                    event: made.event,
-                    action: made.action,
-                }));
+                deliveries.extend(keyed.map(|keyed| keyed.delivery));
             }
             take(deliveries)?;
             match rows.last() {

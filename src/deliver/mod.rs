@@ -14,6 +14,7 @@ mod init;
 mod initial;
 mod lanes;
 mod prune;
+mod render;
 mod row;
 mod set_aside;
 mod sources;

@@ -18,7 +18,7 @@ use super::change::{Change, Image, net};
 use super::row::Row;
 use super::sources::Sources;
 use crate::errors::Result;
-use crate::journal::{self, LogRecord, Position, Snapshot};
+use crate::journal::{self, Position, Snapshot};
 use crate::pg::{Session, classify};
 use crate::render::Renderer;
 use crate::sink::Offset;
@@ -55,7 +55,7 @@ pub(super) struct Stream {
 struct Reading {
     window: Window,
     /// The group at the end of the last fetch: more of it may come.
-    open: Vec<(Offset, Image)>,
+    open: Vec<(Offset, i64, Image)>,
     /// What is delivered already.
     behind: Option<Offset>,
     is_declared: bool,
@@ -248,7 +248,7 @@ impl Stream {
         let resume = reading
             .behind
             .as_ref()
-            .and_then(position_of)
+            .and_then(|offset| journal::place_of(&offset.0))
             .map(|lsn| PgLsn::from(lsn).to_string());
         let sql = self.renderer.render_value(
             "stream/window",
@@ -294,15 +294,15 @@ impl Stream {
                 row: Row::new(text),
             };
             let offset = offset(reading.window.number, position, log.relation, image.txid, row.get(7));
-            if reading.open.last().is_some_and(|(open, _)| *open != offset) {
-                close(reading, &sources.logs, &mut placed);
+            if reading.open.last().is_some_and(|(open, ..)| *open != offset) {
+                close(reading, &mut placed);
             }
-            reading.open.push((offset, image));
+            reading.open.push((offset, log.relation, image));
         }
         if rows.len() < self.fetch {
             reading.is_over = true;
             if !reading.open.is_empty() {
-                close(reading, &sources.logs, &mut placed);
+                close(reading, &mut placed);
             }
             // The snapshot stays: rows that were there before are read in it.
             self.session.batch_execute("close emaj_window")?;
@@ -316,15 +316,16 @@ impl Stream {
 }
 
 /// Nets the group that has come to its end.
-fn close(reading: &mut Reading, logs: &[(usize, LogRecord)], placed: &mut Vec<Placed>) {
+fn close(reading: &mut Reading, placed: &mut Vec<Placed>) {
     let group = std::mem::take(&mut reading.open);
-    let Some((offset, first)) = group.first() else { return };
+    let Some((offset, relation, _)) = group.first() else {
+        return;
+    };
     if reading.behind.as_ref().is_some_and(|behind| offset <= behind) {
         return;
     }
-    let offset = offset.clone();
-    let relation = relation_of(&offset, logs, first.table);
-    let images: Vec<Image> = group.into_iter().map(|(_, image)| image).collect();
+    let (offset, relation) = (offset.clone(), *relation);
+    let images: Vec<Image> = group.into_iter().map(|(.., image)| image).collect();
     let whole = net(&images);
     reading.behind = Some(offset.clone());
     placed.extend(whole.into_iter().map(|change| Placed {
@@ -344,20 +345,6 @@ fn offset(window: i64, position: u64, relation: i64, txid: i64, part: &str) -> O
 /// The offset of the `number`th row that is sent by `init` behind the changes of a window.
 pub(super) fn init_offset(window: i64, number: i64) -> Offset {
     Offset(format!("{window:016x}/ffffffffffffffff/{number:016x}"))
-}
-
-fn position_of(offset: &Offset) -> Option<u64> {
-    u64::from_str_radix(offset.0.split('/').nth(1)?, 16).ok()
-}
-
-fn relation_of(offset: &Offset, logs: &[(usize, LogRecord)], table: usize) -> i64 {
-    offset
-        .0
-        .split('/')
-        .nth(2)
-        .and_then(|part| i64::from_str_radix(part, 16).ok())
-        .or_else(|| logs.iter().find(|(of, _)| *of == table).map(|(_, log)| log.relation))
-        .unwrap_or_default()
 }
 
 /// Returns the number of the window an offset belongs to.

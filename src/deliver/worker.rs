@@ -220,8 +220,7 @@ fn bindings_of(manifest: &Manifest) -> Vec<(String, Option<String>, String)> {
 fn chosen<'a>(manifest: &'a Manifest, wanted: &'a Wanted) -> impl Iterator<Item = &'a crate::manifest::Sink> {
     manifest.sinks.iter().filter(|sink| {
         let name = &sink.name.value;
-        let is_fed = |binding: &crate::manifest::Binding| binding.to.as_ref().is_some_and(|to| to.value == *name);
-        manifest.bindings.iter().any(is_fed) && (wanted.sinks.is_empty() || wanted.sinks.contains(name))
+        manifest.bindings_to(name).next().is_some() && (wanted.sinks.is_empty() || wanted.sinks.contains(name))
     })
 }
 
@@ -238,12 +237,7 @@ fn orders(
     let mut all = Vec::new();
     for sink in chosen(manifest, wanted) {
         let name = &sink.name.value;
-        let bindings: Vec<_> = manifest
-            .bindings
-            .iter()
-            .filter(|binding| binding.to.as_ref().is_some_and(|to| to.value == *name))
-            .cloned()
-            .collect();
+        let bindings: Vec<_> = manifest.bindings_to(name).cloned().collect();
         let init = wanted
             .init
             .iter()

@@ -9,6 +9,11 @@ use postgres_protocol::escape::escape_identifier;
 use super::position::{Position, Snapshot};
 use crate::errors::{Error, Kind, Result};
 
+/// Returns the place in the WAL that an offset speaks of; `None` for a text that is no offset.
+pub fn place_of(offset: &str) -> Option<u64> {
+    u64::from_str_radix(offset.split('/').nth(1)?, 16).ok()
+}
+
 /// Which sink of which installation.
 #[derive(Debug, Clone)]
 pub struct Cursor {

@@ -29,12 +29,9 @@ impl FailureState {
         }
     }
 
-    fn text(self) -> &'static str {
-        match self {
-            FailureState::Later => "LATER",
-            FailureState::Never => "NEVER",
-            FailureState::Behind => "BEHIND",
-        }
+    /// The word that the registry has.
+    fn text(self) -> String {
+        self.word().to_uppercase()
     }
 
     /// Returns the word people read.

@@ -5,6 +5,7 @@ use postgres::GenericClient;
 use postgres_protocol::escape::escape_identifier;
 use serde::Serialize;
 
+use super::cursor::place_of;
 use super::sinks::{SinkState, bindings_of, logs_of, sinks};
 use crate::errors::Result;
 
@@ -51,7 +52,7 @@ pub fn lag(client: &mut impl GenericClient, schema: &str) -> Result<Vec<SinkLag>
         let arrived = sink
             .offset
             .as_deref()
-            .and_then(|offset| u64::from_str_radix(offset.split('/').nth(1)?, 16).ok())
+            .and_then(place_of)
             .map_or_else(String::new, |lsn| {
                 format!(" and l.emaj_gid > '{}'::pg_lsn", postgres::types::PgLsn::from(lsn))
             });

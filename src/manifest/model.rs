@@ -39,6 +39,12 @@ impl Manifest {
         self.bindings.iter().find(|binding| *binding.name == name)
     }
 
+    /// Returns the bindings that go to a sink, in the order of the files.
+    pub fn bindings_to<'a>(&'a self, sink: &'a str) -> impl Iterator<Item = &'a Binding> {
+        let goes_there = move |binding: &&Binding| binding.to.as_ref().is_some_and(|to| to.value == sink);
+        self.bindings.iter().filter(goes_there)
+    }
+
     /// Returns the functions that bindings call inside the transaction.
     pub fn called(&self) -> Vec<&QualifiedName> {
         let functions = self.bindings.iter().map(|binding| match &binding.kind {

@@ -1,0 +1,47 @@
+//! Makes a delivery of a change: what a binding says is to be done, under an id that is the same however often it is delivered.
+
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use super::binding::{Ask, Bound, Envelope};
+use super::lanes::Keyed;
+use super::stream::Placed;
+use crate::sink::{Delivery, Fault};
+
+/// Renders what `bound` makes of a change; `None`: nothing. `source` is the CloudEvents source.
+///
+/// # Errors
+/// Whatever the binding fails with on this row.
+pub(super) fn render(bound: &Bound, placed: &Placed, source: &str, ask: &mut dyn Ask) -> Result<Option<Keyed>, Fault> {
+    let id = id_of(&bound.name, placed);
+    let time = format!("{:.6}", placed.change.time);
+    let envelope = Envelope {
+        id: &id,
+        time: &time,
+        source,
+    };
+    let made = bound.make(&placed.change, &envelope, ask)?;
+    Ok(made.map(|made| Keyed {
+        delivery: Delivery {
+            id,
+            binding: Arc::clone(&bound.name),
+            offset: placed.offset.clone(),
+            time,
+            event: made.event,
+            action: made.action,
+        },
+        keys: made.keys,
+        entries: made.entries,
+    }))
+}
+
+fn id_of(binding: &str, placed: &Placed) -> String {
+    let digest = Sha256::digest(&*placed.change.key);
+    let short: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    if placed.change.is_init {
+        format!("{binding}-init-{:x}-{short}", placed.relation)
+    } else {
+        format!("{binding}-{:x}-{:x}-{short}", placed.change.txid, placed.relation)
+    }
+}
