@@ -260,7 +260,9 @@ impl Slapd {
         command
     }
 
-    fn search(&self, args: &[&str]) -> BTreeMap<String, Entry> {
+    /// Searches with `ldapsearch`: the entries by their names, attributes in lower case, values sorted.
+    #[track_caller]
+    pub fn search(&self, args: &[&str]) -> BTreeMap<String, Entry> {
         let output = self
             .client("ldapsearch")
             .args(["-LLL", "-o", "ldif-wrap=no"])
