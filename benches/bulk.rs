@@ -29,8 +29,10 @@ pub fn run(bench: &mut Bench) -> Outcome {
                 &format!("insert into {table} {}", some_rows(1, bench.rows)),
             )?);
             client.batch_execute(&format!("vacuum {table}"))?;
+            client.batch_execute("checkpoint")?;
             times[at][1].push(timed(&mut client, &format!("update {table} set amount = amount + 1"))?);
             client.batch_execute(&format!("vacuum {table}"))?;
+            client.batch_execute("checkpoint")?;
             times[at][2].push(timed(&mut client, &format!("delete from {table}"))?);
             client.batch_execute(&format!("truncate {table}"))?;
         }
