@@ -24,6 +24,7 @@ mod log_readers;
 mod look_commands;
 mod manifest;
 mod manifest_commands;
+mod marks;
 mod nats_sink;
 mod operating;
 mod pagila;

@@ -82,6 +82,9 @@ stories! {
             "emaj_unprotect_group('nobody')", "emaj_protect_mark_group('nobody', 'm')", "emaj_unprotect_mark_group('nobody', 'm')",
             "emaj_log_stat_group('nobody', null, null)", "emaj_detailed_log_stat_group('nobody', null, null)", "emaj_drop_group('nobody')",
             "emaj_force_drop_group('nobody')", "emaj_purge_group('nobody')", "emaj_snap_group('nobody', '/tmp')",
+            "emaj_set_mark_groups(array['g', 'nobody'], 'm')", "emaj_start_groups(array['nobody'])", "emaj_stop_groups(array['g', 'nobody'])",
+            "emaj_comment_mark_group('nobody', 'm', 'c')", "emaj_delete_before_mark_group('nobody', 'm')",
+            "emaj_get_previous_mark_group('nobody', 'm')", "emaj_get_previous_mark_group('nobody', now())",
         ], "unknown group `nobody` (known groups: `g`)");
     }
 
@@ -96,6 +99,7 @@ stories! {
             "emaj_rollback_group('g', 'nowhere')", "emaj_logged_rollback_group('g', 'nowhere')", "emaj_rollback_and_stop_group('g', 'nowhere')",
             "emaj_delete_mark_group('g', 'nowhere')", "emaj_rename_mark_group('g', 'nowhere', 'n')", "emaj_protect_mark_group('g', 'nowhere')",
             "emaj_log_stat_group('g', 'nowhere', null)", "emaj_detailed_log_stat_group('g', null, 'nowhere')",
+            "emaj_comment_mark_group('g', 'nowhere', 'c')", "emaj_delete_before_mark_group('g', 'nowhere')", "emaj_get_previous_mark_group('g', 'nowhere')",
         ], "group `g` has no mark `nowhere` (its marks, the newest first: `m`");
         refuses(story, &["emaj_rollback_group('g', null)", "emaj_rollback_group('g', '')", "emaj_delete_mark_group('g', null)"], "has no mark");
     }

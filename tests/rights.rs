@@ -206,13 +206,14 @@ stories! {
         story.sql("update t set v = 'x'");
         let mut client = session(story, &viewer);
         let log = story.ask("select format('emaj.%I', rel_log) from emaj.emaj_relation where rel_name = 't'");
-        runs(&mut client, &format!("select * from emaj.emaj_mark; select * from emaj.emaj_hist; select * from {log}; select * from emaj.emaj_log_stat_group('g', 'm', null); select * from emaj.emaj_detailed_log_stat_group('g', null, null); select * from emaj.emaj_verify_all()"));
+        runs(&mut client, &format!("select * from emaj.emaj_mark; select * from emaj.emaj_hist; select * from {log}; select * from emaj.emaj_log_stat_group('g', 'm', null); select * from emaj.emaj_detailed_log_stat_group('g', null, null); select * from emaj.emaj_verify_all(); select emaj.emaj_get_previous_mark_group('g', 'm')"));
         let everything = story.everything();
         for attempt in [
             "select emaj.emaj_set_mark_group('g', 'x')", "select emaj.emaj_rollback_group('g', 'm')", "select emaj.emaj_logged_rollback_group('g', 'm')", "select emaj.emaj_stop_group('g')",
             "select emaj.emaj_start_group('g', 'm')", "select emaj.emaj_reset_group('g')", "select emaj.emaj_delete_mark_group('g', 'm')", "select emaj.emaj_rename_mark_group('g', 'm', 'n')",
             "select emaj.emaj_protect_group('g')", "select emaj.emaj_drop_group('g')", "select emaj.emaj_force_drop_group('g')", "select emaj.emaj_purge_group('g')",
-            "select emaj.emaj_release_table(1)", "update emaj.emaj_mark set mark_name = 'x'", "select emaj._hist('a', 'b', 'c', 'd')", "create table emaj.x ()",
+            "select emaj.emaj_set_mark_groups(array['g'], 'x')", "select emaj.emaj_start_groups(array['g'])", "select emaj.emaj_stop_groups(array['g'])",
+            "select emaj.emaj_comment_mark_group('g', 'm', 'c')", "select emaj.emaj_delete_before_mark_group('g', 'm')", "select emaj.emaj_release_table(1)", "update emaj.emaj_mark set mark_name = 'x'", "select emaj._hist('a', 'b', 'c', 'd')", "create table emaj.x ()",
         ] {
             denied(&mut client, attempt);
         }
@@ -231,7 +232,7 @@ stories! {
         let rights = |role: &str| {
             story.db.psql(&format!(
                 "select has_schema_privilege('{role}', 'emaj', 'usage')::int
-                        || ' ' || count(*) filter (where proname like 'emaj\\_%' and proname !~ 'stat|verify|check') || ' ' || count(*) filter (where proname ~ 'emaj.*(stat|verify|check)')
+                        || ' ' || count(*) filter (where proname like 'emaj\\_%' and proname !~ 'stat|verify|check|previous') || ' ' || count(*) filter (where proname ~ 'emaj.*(stat|verify|check|previous)')
                         || ' ' || (select count(*) from pg_class where relnamespace = 'emaj'::regnamespace and relkind = 'r' and has_table_privilege('{role}', oid, 'select'))
                    from pg_proc where pronamespace = 'emaj'::regnamespace and has_function_privilege('{role}', oid, 'execute')"))
         };

@@ -57,3 +57,36 @@ pub fn last_mark(client: &mut impl GenericClient, schema: &str, group: &str) -> 
     )?;
     Ok(row.map(|row| row.get(0)))
 }
+
+/// The last mark of a group, and how many tables and sequences it covers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastMark {
+    pub group: String,
+    pub mark: String,
+    pub relations: i64,
+}
+
+/// Reads the last mark of each of the groups that has one, by the names of the groups.
+///
+/// # Errors
+/// As [`marks`].
+pub fn last_marks(client: &mut impl GenericClient, schema: &str, groups: &[String]) -> Result<Vec<LastMark>> {
+    let s = escape_identifier(schema);
+    let rows = client.query(
+        &format!(
+            "select group_name, mark_name,
+                    (select count(*) from {s}.emaj_relation where rel_group = group_name and rel_ended is null)
+               from {s}.emaj_group join {s}.emaj_mark on mark_id = group_last_mark
+              where group_name = any ($1) order by group_name"
+        ),
+        &[&groups],
+    )?;
+    Ok(rows
+        .iter()
+        .map(|row| LastMark {
+            group: row.get(0),
+            mark: row.get(1),
+            relations: row.get(2),
+        })
+        .collect())
+}

@@ -32,7 +32,7 @@ pub use groups::{Captured, GroupState, Member, captured, groups, members};
 pub use history::{Event, Wanted, history};
 pub use installed::{COUNTED, InstalledBinding, InstalledSink};
 pub use lag::{SinkLag, lag};
-pub use marks::{MarkState, last_mark, marks};
+pub use marks::{LastMark, MarkState, last_mark, last_marks, marks};
 pub use position::{NoSnapshot, Position, Snapshot};
 pub use read::read;
 pub use rights::{Grants, Named, Right};

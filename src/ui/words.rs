@@ -22,6 +22,16 @@ pub fn count_as(number: impl TryInto<u64>, one: &str, many: &str) -> String {
     }
 }
 
+/// Returns names with what they are: "mark `a`", "marks `a`, `b`".
+pub fn quoted(noun: &str, names: &[String]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    format!(
+        "{noun}{} {}",
+        if names.len() == 1 { "" } else { "s" },
+        quoted.join(", ")
+    )
+}
+
 /// Returns the duration in the one or two units that matter: "12 ms", "1.2 s", "2 min 5 s", "3 d 4 h".
 pub fn duration(time: Duration) -> String {
     let seconds = time.as_secs();

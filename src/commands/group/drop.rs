@@ -2,12 +2,12 @@
 
 use std::process::ExitCode;
 
-use super::{Several, call, named};
+use super::{Several, call};
 use crate::commands::act::{Done, connect};
 use crate::commands::{Context, unknown_group};
 use crate::errors::{Error, Kind, Result};
 use crate::journal;
-use crate::ui::words::count;
+use crate::ui::words::{count, quoted};
 
 /// Takes groups out of the database, with their logs and marks; the tables stay. The next install of their manifest makes them anew
 #[derive(Debug, clap::Args)]
@@ -42,7 +42,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     }
     let question = format!(
         "Drop {}, with logs and {}?",
-        named(&groups),
+        quoted("group", &groups),
         count(marks, "active mark")
     );
     context.output.confirm(&question, args.yes)?;

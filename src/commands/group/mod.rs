@@ -19,6 +19,7 @@ use super::act::{Done, act, connect, tell};
 use super::{Context, InstallationArgs, LockArgs};
 use crate::errors::Result;
 use crate::pg::Session;
+use crate::ui::words::quoted;
 
 /// Shows groups of tables, starts and stops them. Which tables are in a group is the manifest's to say.
 #[derive(Debug, clap::Args)]
@@ -93,17 +94,36 @@ impl Several {
 
     fn each_in(
         &self,
-        mut session: Session,
+        session: Session,
         schema: &str,
         verb: &str,
         context: &Context,
         work: &Work<'_>,
     ) -> Result<ExitCode> {
-        let groups = self.sorted();
-        let doing = format!("{verb} {}", named(&groups));
-        let done = act(&mut session, &self.lock, &doing, &mut |transaction| {
+        self.all_in(session, schema, verb, context, &|transaction, schema, groups| {
             let done = groups.iter().map(|group| work(transaction, schema, group));
-            done.filter_map(Result::transpose).collect::<Result<Vec<Done>>>()
+            done.filter_map(Result::transpose).collect()
+        })
+    }
+
+    /// Connects, does `work` on all groups as one act, and tells it; `work` is given the installation's schema and the names of the groups.
+    fn all(&self, verb: &str, context: &Context, work: &WorkOnAll<'_>) -> Result<ExitCode> {
+        let (session, schema) = connect(context, &self.installation)?;
+        self.all_in(session, &schema, verb, context, work)
+    }
+
+    fn all_in(
+        &self,
+        mut session: Session,
+        schema: &str,
+        verb: &str,
+        context: &Context,
+        work: &WorkOnAll<'_>,
+    ) -> Result<ExitCode> {
+        let groups = self.sorted();
+        let doing = format!("{verb} {}", quoted("group", &groups));
+        let done = act(&mut session, &self.lock, &doing, &mut |transaction| {
+            work(transaction, schema, &groups)
         })?;
         tell(&context.output, &done)?;
         Ok(ExitCode::SUCCESS)
@@ -113,13 +133,10 @@ impl Several {
 /// What is done to one group; none: there was nothing to do.
 type Work<'w> = dyn Fn(&mut Transaction<'_>, &str, &str) -> Result<Option<Done>> + 'w;
 
+/// What is done to all groups at once.
+type WorkOnAll<'w> = dyn Fn(&mut Transaction<'_>, &str, &[String]) -> Result<Vec<Done>> + 'w;
+
 /// Returns the call of a function of the installation.
 fn call(schema: &str, function: &str) -> String {
     format!("select {}.{function}", escape_identifier(schema))
-}
-
-/// Returns the groups for a message: "group `a`", "groups `a`, `b`".
-fn named(groups: &[String]) -> String {
-    let names: Vec<String> = groups.iter().map(|group| format!("`{group}`")).collect();
-    format!("group{} {}", if names.len() == 1 { "" } else { "s" }, names.join(", "))
 }

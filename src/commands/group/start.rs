@@ -6,7 +6,7 @@ use super::{Several, call};
 use crate::commands::Context;
 use crate::commands::act::Done;
 use crate::errors::Result;
-use crate::journal;
+use crate::journal::{self, LastMark};
 use crate::ui::words::count;
 
 /// Starts groups: from now on their changes are logged, beginning with a mark
@@ -23,27 +23,27 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
-    args.several.each("start", context, &|transaction, schema, group| {
-        let sql = call(schema, "emaj_start_group($1, $2, $3)");
-        let relations: i32 = transaction
-            .query_one(&sql, &[&group, &args.mark, &!args.keep_log])?
-            .get(0);
-        let mark = journal::last_mark(transaction, schema, group)?;
-        Ok(Some(Done {
-            group: group.to_owned(),
+    args.several.all("start", context, &|transaction, schema, groups| {
+        let sql = call(schema, "emaj_start_groups($1, $2, $3)");
+        transaction.execute(&sql, &[&groups, &args.mark, &!args.keep_log])?;
+        let started = journal::last_marks(transaction, schema, groups)?;
+        let tell = |last: LastMark| Done {
             done: "started",
             sentence: format!(
-                "started group `{group}` with mark `{}`: {} logged",
-                mark.as_deref().unwrap_or_default(),
-                relations_are(relations)
+                "started group `{}` with mark `{}`: {} logged",
+                last.group,
+                last.mark,
+                relations_are(last.relations)
             ),
-            mark,
-            count: Some(relations.into()),
-        }))
+            group: last.group,
+            mark: Some(last.mark),
+            count: Some(last.relations),
+        };
+        Ok(started.into_iter().map(tell).collect())
     })
 }
 
-fn relations_are(number: i32) -> String {
+fn relations_are(number: i64) -> String {
     format!(
         "{} {}",
         count(number, "relation"),

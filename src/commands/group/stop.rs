@@ -2,13 +2,11 @@
 
 use std::process::ExitCode;
 
-use postgres_protocol::escape::escape_identifier;
-
 use super::{Several, call};
 use crate::commands::Context;
 use crate::commands::act::Done;
 use crate::errors::Result;
-use crate::journal;
+use crate::journal::{self, LastMark};
 
 /// Stops groups: no change is logged any more. Their marks and logs stay readable; none can be rolled back to
 #[derive(Debug, clap::Args)]
@@ -21,28 +19,25 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
-    args.several.each("stop", context, &|transaction, schema, group| {
-        let state = format!(
-            "select group_state from {}.emaj_group where group_name = $1",
-            escape_identifier(schema)
-        );
-        let before: Option<String> = transaction.query_opt(&state, &[&group])?.map(|row| row.get(0));
-        let sql = call(schema, "emaj_stop_group($1, $2)");
-        let relations: i32 = transaction.query_one(&sql, &[&group, &args.mark])?.get(0);
-        if before.as_deref() != Some("LOGGING") {
-            // A group that is stopped already is told by a warning of the server.
-            return Ok(None);
-        }
-        let mark = journal::last_mark(transaction, schema, group)?;
-        Ok(Some(Done {
-            group: group.to_owned(),
+    args.several.all("stop", context, &|transaction, schema, groups| {
+        // A group that is stopped already is told by a warning of the server.
+        let logging: Vec<String> = journal::groups(transaction, schema)?
+            .into_iter()
+            .filter(|group| group.state == "LOGGING" && groups.contains(&group.group))
+            .map(|group| group.group)
+            .collect();
+        let sql = call(schema, "emaj_stop_groups($1, $2)");
+        transaction.execute(&sql, &[&groups, &args.mark])?;
+        let tell = |last: LastMark| Done {
             done: "stopped",
-            sentence: format!(
-                "stopped group `{group}` with mark `{}`",
-                mark.as_deref().unwrap_or_default()
-            ),
-            mark,
-            count: Some(relations.into()),
-        }))
+            sentence: format!("stopped group `{}` with mark `{}`", last.group, last.mark),
+            group: last.group,
+            mark: Some(last.mark),
+            count: Some(last.relations),
+        };
+        Ok(journal::last_marks(transaction, schema, &logging)?
+            .into_iter()
+            .map(tell)
+            .collect())
     })
 }

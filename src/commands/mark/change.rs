@@ -1,4 +1,4 @@
-//! `emaj mark rename`, `delete`, `protect` and `unprotect`: one function of the database each.
+//! `emaj mark rename`, `comment`, `delete`, `protect` and `unprotect`: one function of the database each.
 
 use std::process::ExitCode;
 
@@ -8,6 +8,7 @@ use super::Several;
 use crate::commands::act::{Done, act, connect, tell};
 use crate::commands::{Context, InstallationArgs, LockArgs};
 use crate::errors::Result;
+use crate::ui::words::{count, quoted};
 
 /// Gives a mark another name
 #[derive(Debug, clap::Args)]
@@ -54,8 +55,94 @@ pub(super) fn rename(args: &Rename, context: &Context) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) fn delete(args: &Several, context: &Context) -> Result<ExitCode> {
-    call(args, "delete", "deleted", context)
+/// Says something about a mark, instead of what was said before
+#[derive(Debug, clap::Args)]
+pub(super) struct Comment {
+    /// The group
+    group: String,
+    /// The mark
+    mark: String,
+    /// What there is to say; nothing takes the comment away
+    #[arg(default_value = "", hide_default_value = true)]
+    text: String,
+    #[command(flatten)]
+    installation: InstallationArgs,
+    #[command(flatten)]
+    lock: LockArgs,
+}
+
+pub(super) fn comment(args: &Comment, context: &Context) -> Result<ExitCode> {
+    let (group, mark) = (&args.group, &args.mark);
+    let (mut session, schema) = connect(context, &args.installation)?;
+    let sql = format!(
+        "select {}.emaj_comment_mark_group($1, $2, $3)",
+        escape_identifier(&schema)
+    );
+    let doing = format!("comment on mark `{mark}` of group `{group}`");
+    act(&mut session, &args.lock, &doing, &mut |transaction| {
+        transaction.execute(&sql, &[group, mark, &args.text])?;
+        Ok(())
+    })?;
+    let done = Done {
+        group: group.clone(),
+        done: "commented",
+        sentence: format!("commented on mark `{mark}` of group `{group}`"),
+        mark: Some(mark.clone()),
+        count: None,
+    };
+    tell(&context.output, &[done])?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Deletes marks; nobody can roll back to them any more
+#[derive(Debug, clap::Args)]
+pub(super) struct Delete {
+    /// The group
+    group: String,
+    /// Marks; all of them in one transaction
+    #[arg(value_name = "MARK", required_unless_present = "before")]
+    marks: Vec<String>,
+    /// All marks that were set before this one
+    #[arg(long, value_name = "MARK", conflicts_with = "marks")]
+    before: Option<String>,
+    #[command(flatten)]
+    installation: InstallationArgs,
+    #[command(flatten)]
+    lock: LockArgs,
+}
+
+pub(super) fn delete(args: Delete, context: &Context) -> Result<ExitCode> {
+    let Some(mark) = args.before else {
+        let several = Several {
+            group: args.group,
+            marks: args.marks,
+            installation: args.installation,
+            lock: args.lock,
+        };
+        return call(&several, "delete", "deleted", context);
+    };
+    let group = args.group;
+    let (mut session, schema) = connect(context, &args.installation)?;
+    let sql = format!(
+        "select {}.emaj_delete_before_mark_group($1, $2)",
+        escape_identifier(&schema)
+    );
+    let doing = format!("delete the marks of group `{group}` before `{mark}`");
+    let deleted: i32 = act(&mut session, &args.lock, &doing, &mut |transaction| {
+        Ok(transaction.query_one(&sql, &[&group, &mark])?.get(0))
+    })?;
+    let done = Done {
+        done: "deleted",
+        sentence: format!(
+            "deleted {} of group `{group}` set before mark `{mark}`",
+            count(deleted, "mark")
+        ),
+        group,
+        mark: None,
+        count: Some(deleted.into()),
+    };
+    tell(&context.output, &[done])?;
+    Ok(ExitCode::SUCCESS)
 }
 
 pub(super) fn protect(args: &Several, on: bool, context: &Context) -> Result<ExitCode> {
@@ -70,12 +157,7 @@ fn call(args: &Several, verb: &str, done_word: &'static str, context: &Context) 
     let group = &args.group;
     let (mut session, schema) = connect(context, &args.installation)?;
     let sql = format!("select {}.emaj_{verb}_mark_group($1, $2)", escape_identifier(&schema));
-    let names: Vec<String> = args.marks.iter().map(|mark| format!("`{mark}`")).collect();
-    let doing = format!(
-        "{verb} mark{} {} of group `{group}`",
-        if names.len() == 1 { "" } else { "s" },
-        names.join(", ")
-    );
+    let doing = format!("{verb} {} of group `{group}`", quoted("mark", &args.marks));
     act(&mut session, &args.lock, &doing, &mut |transaction| {
         for mark in &args.marks {
             transaction.execute(&sql, &[group, mark])?;

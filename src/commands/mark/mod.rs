@@ -2,6 +2,7 @@
 
 mod change;
 mod list;
+mod previous;
 mod set;
 
 use std::process::ExitCode;
@@ -20,14 +21,18 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Sets a mark on a group that is logging; nobody waits for it
+    /// Sets a mark on a group that is logging, or on several; nobody waits for it
     Set(set::Args),
     /// Lists the marks of a group
     List(list::Args),
     /// Gives a mark another name
     Rename(change::Rename),
+    /// Names the mark before a mark or a time
+    Previous(previous::Args),
+    /// Says something about a mark, instead of what was said before
+    Comment(change::Comment),
     /// Deletes marks; nobody can roll back to them any more
-    Delete(Several),
+    Delete(change::Delete),
     /// Protects marks: no rollback goes past them, and they are not deleted
     Protect(Several),
     /// Takes the protection of marks away
@@ -39,7 +44,9 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         Verb::Set(args) => set::run(&args, context),
         Verb::List(args) => list::run(&args, context),
         Verb::Rename(args) => change::rename(&args, context),
-        Verb::Delete(args) => change::delete(&args, context),
+        Verb::Previous(args) => previous::run(&args, context),
+        Verb::Comment(args) => change::comment(&args, context),
+        Verb::Delete(args) => change::delete(args, context),
         Verb::Protect(args) => change::protect(&args, true, context),
         Verb::Unprotect(args) => change::protect(&args, false, context),
     }

@@ -8,9 +8,9 @@ use crate::commands::act::{Done, act, connect, tell};
 use crate::commands::{Context, InstallationArgs, LockArgs};
 use crate::errors::Result;
 use crate::journal;
-use crate::ui::words::count;
+use crate::ui::words::{count, quoted};
 
-/// Sets a mark on a group that is logging; nobody waits for it
+/// Sets a mark on a group that is logging, or on several; nobody waits for it
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The group
@@ -18,6 +18,12 @@ pub(super) struct Args {
     /// Name of the mark; `%` becomes the time
     #[arg(default_value = "MARK_%")]
     name: String,
+    /// Another group, at the same instant; may be given several times
+    #[arg(long, value_name = "GROUP")]
+    with: Vec<String>,
+    /// What there is to say about the mark
+    #[arg(long, value_name = "TEXT")]
+    comment: Option<String>,
     #[command(flatten)]
     installation: InstallationArgs,
     #[command(flatten)]
@@ -25,25 +31,31 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
-    let group = &args.group;
+    let mut groups: Vec<String> = std::iter::once(&args.group).chain(&args.with).cloned().collect();
+    groups.sort();
+    groups.dedup();
     let (mut session, schema) = connect(context, &args.installation)?;
-    let sql = format!("select {}.emaj_set_mark_group($1, $2)", escape_identifier(&schema));
-    let doing = format!("set a mark on group `{group}`");
+    let sql = format!("select {}.emaj_set_mark_groups($1, $2, $3)", escape_identifier(&schema));
+    let doing = format!("set a mark on {}", quoted("group", &groups));
     let done = act(&mut session, &args.lock, &doing, &mut |transaction| {
-        let relations: i32 = transaction.query_one(&sql, &[group, &args.name])?.get(0);
-        let mark = journal::last_mark(transaction, &schema, group)?;
-        Ok(Done {
-            group: group.clone(),
+        transaction.execute(&sql, &[&groups, &args.name, &args.comment])?;
+        journal::last_marks(transaction, &schema, &groups)
+    })?;
+    let done: Vec<Done> = done
+        .into_iter()
+        .map(|last| Done {
             done: "set",
             sentence: format!(
-                "set mark `{}` on group `{group}`: {}",
-                mark.as_deref().unwrap_or_default(),
-                count(relations, "relation")
+                "set mark `{}` on group `{}`: {}",
+                last.mark,
+                last.group,
+                count(last.relations, "relation")
             ),
-            mark,
-            count: Some(relations.into()),
+            group: last.group,
+            mark: Some(last.mark),
+            count: Some(last.relations),
         })
-    })?;
-    tell(&context.output, &[done])?;
+        .collect();
+    tell(&context.output, &done)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,0 +1,176 @@
+//! Marks beyond setting them: on several groups at one instant, what is said about them, the one before, and deleting all that is older.
+
+use crate::support::{self, Database, emaj};
+
+const MANIFEST: &str = "\
+version: 1
+roles: { admin: null, viewer: null }
+groups:
+  a: { tables: [public.a] }
+  b: { tables: [public.b] }
+";
+
+fn installed() -> Database {
+    let db = support::database();
+    db.psql("create table a (id int primary key); create table b (id int primary key)");
+    db.file("emaj.yaml", MANIFEST);
+    run(&db, &["install"]);
+    db
+}
+
+#[track_caller]
+fn run(db: &Database, words: &[&str]) -> support::Run {
+    emaj(db).args(words).run().ok()
+}
+
+/// How many instants the marks called so stand for.
+fn instants(db: &Database, mark: &str) -> String {
+    db.psql(&format!(
+        "select count(*) || ' marks, ' || count(distinct mark_position::text) || ' instants' from emaj.emaj_mark where mark_name = '{mark}'"
+    ))
+}
+
+#[test]
+fn what_is_done_to_several_groups_is_one_instant() {
+    let db = installed();
+    run(&db, &["mark", "set", "b", "noon", "--with", "a", "--with", "b"]);
+    assert_eq!(instants(&db, "noon"), "2 marks, 1 instants");
+    run(&db, &["mark", "set", "a", "apart"]);
+    run(&db, &["mark", "set", "b", "apart"]);
+    assert_eq!(instants(&db, "apart"), "2 marks, 2 instants");
+    let told = run(&db, &["group", "stop", "a", "b", "--mark", "evening", "-o", "csv"]);
+    assert_eq!(
+        told.stdout,
+        "group,done,mark,count\na,stopped,evening,1\nb,stopped,evening,1\n"
+    );
+    assert_eq!(instants(&db, "evening"), "2 marks, 1 instants");
+    run(&db, &["group", "start", "b", "a", "--mark", "morning", "--keep-log"]);
+    assert_eq!(instants(&db, "morning"), "2 marks, 1 instants");
+
+    // One that is not there, or already has the name: nothing anywhere.
+    emaj(&db)
+        .args(["mark", "set", "a", "x", "--with", "nobody"])
+        .run()
+        .code(4);
+    emaj(&db)
+        .args(["mark", "set", "a", "morning", "--with", "b"])
+        .run()
+        .code(4);
+    db.psql("select emaj.emaj_set_mark_group('b', 'taken')");
+    emaj(&db)
+        .args(["mark", "set", "a", "taken", "--with", "b"])
+        .run()
+        .code(4);
+    emaj(&db).args(["group", "start", "a", "nobody"]).run().code(4);
+    assert_eq!(
+        db.psql("select count(*) from emaj.emaj_mark where mark_name in ('x', 'taken')"),
+        "1"
+    );
+}
+
+#[test]
+fn the_functions_take_several_groups() {
+    let db = installed();
+    assert_eq!(
+        db.psql("select emaj.emaj_set_mark_groups(array['a', 'b', 'a'], 'noon', 'half way')"),
+        "2"
+    );
+    assert_eq!(instants(&db, "noon"), "2 marks, 1 instants");
+    assert_eq!(
+        db.psql("select distinct mark_comment from emaj.emaj_mark where mark_name = 'noon'"),
+        "half way"
+    );
+    assert_eq!(db.psql("select emaj.emaj_stop_groups(array['b', 'a'])"), "2");
+    assert_eq!(
+        db.psql("select emaj.emaj_start_groups(array['b', 'a', 'b'], 'on', false)"),
+        "2"
+    );
+    assert_eq!(instants(&db, "on"), "2 marks, 1 instants");
+    for empty in ["null", "'{}'"] {
+        for call in ["emaj_set_mark_groups", "emaj_stop_groups", "emaj_start_groups"] {
+            let error = db.client().batch_execute(&format!("select emaj.{call}({empty}, 'm')"));
+            assert!(support::story::described(&error.unwrap_err()).contains("no group given"));
+        }
+    }
+}
+
+#[test]
+fn a_mark_has_a_comment() {
+    let db = installed();
+    run(&db, &["mark", "set", "a", "m", "--comment", "before the import"]);
+    let listed = || run(&db, &["mark", "list", "a", "-o", "json"]).stdout_json();
+    assert_eq!(listed()[1]["comment"], "before the import");
+    run(&db, &["mark", "comment", "a", "EMAJ_LAST_MARK", "it's \"üü\" $1"]);
+    assert_eq!(listed()[1]["comment"], "it's \"üü\" $1");
+    run(&db, &["mark", "comment", "a", "m"]);
+    assert_eq!(listed()[1]["comment"], serde_json::Value::Null);
+    emaj(&db).args(["mark", "comment", "a", "nowhere", "x"]).run().code(4);
+}
+
+#[test]
+fn the_mark_before_a_mark_or_a_time() {
+    let db = installed();
+    run(&db, &["mark", "set", "a", "one"]);
+    run(&db, &["mark", "set", "a", "2020-01-01"]);
+    let previous = |of: &str| run(&db, &["mark", "previous", "a", of]).stdout;
+    assert_eq!(previous("2020-01-01"), "one\n", "a mark goes before a time");
+    assert_eq!(previous("EMAJ_LAST_MARK"), "one\n");
+    assert_eq!(previous("tomorrow"), "2020-01-01\n");
+    assert_eq!(previous("yesterday"), "");
+    let json = run(&db, &["mark", "previous", "a", "yesterday", "-o", "json"]).stdout_json();
+    assert_eq!(json, serde_json::json!({ "group": "a", "mark": null }));
+    let neither = emaj(&db).args(["mark", "previous", "a", "nowhere"]).run().code(4);
+    assert!(
+        neither
+            .stderr
+            .contains("`nowhere` is neither a mark of group `a` nor a time"),
+        "{}",
+        neither.stderr
+    );
+    emaj(&db).args(["mark", "previous", "nobody", "now"]).run().code(4);
+    assert_eq!(
+        db.psql("select emaj.emaj_get_previous_mark_group('a', 'one') ~ '^START_' and emaj.emaj_get_previous_mark_group('a', now() - interval '1 day') is null"),
+        "t"
+    );
+}
+
+#[test]
+fn all_marks_before_one_are_deleted() {
+    let db = installed();
+    for (mark, id) in [("one", 1), ("two", 2), ("three", 3)] {
+        db.psql(&format!("insert into a values ({id})"));
+        run(&db, &["mark", "set", "a", mark]);
+    }
+    run(&db, &["mark", "protect", "a", "one"]);
+    let refused = emaj(&db)
+        .args(["mark", "delete", "a", "--before", "three"])
+        .run()
+        .code(4);
+    assert!(
+        refused
+            .stderr
+            .contains("mark `one` of group `a` is protected, and older than `three`"),
+        "{}",
+        refused.stderr
+    );
+    run(&db, &["mark", "unprotect", "a", "one"]);
+    let told = run(&db, &["mark", "delete", "a", "--before", "two"]);
+    assert_eq!(told.stderr, "deleted 2 marks of group `a` set before mark `two`\n");
+    assert_eq!(
+        db.psql("select string_agg(mark_name, ',' order by mark_id) from emaj.emaj_mark where mark_group = 'a'"),
+        "two,three"
+    );
+    // The logs keep what the oldest mark needs, and no more.
+    assert_eq!(db.psql("select count(*) from emaj.public_a_log"), "1");
+    run(&db, &["rollback", "a", "two", "--yes"]);
+    assert_eq!(db.psql("select max(id) from a"), "2");
+    assert_eq!(
+        db.psql("select emaj.emaj_delete_before_mark_group('a', null) is null"),
+        "t"
+    );
+    emaj(&db).args(["mark", "delete", "a"]).run().code(64);
+    emaj(&db)
+        .args(["mark", "delete", "a", "x", "--before", "two"])
+        .run()
+        .code(64);
+}
