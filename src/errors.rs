@@ -31,8 +31,10 @@ pub enum Kind {
     Usage,
     /// The manifest is wrong.
     Manifest,
-    /// A signal stopped the work (SIGINT).
+    /// Ctrl-C stopped the work (SIGINT).
     Interrupted,
+    /// The system or somebody else stopped the work (SIGTERM, SIGHUP).
+    Terminated,
 }
 
 impl Kind {
@@ -50,6 +52,7 @@ impl Kind {
             Kind::Usage => 64,
             Kind::Manifest => 65,
             Kind::Interrupted => 130,
+            Kind::Terminated => 143,
         }
     }
 }

@@ -75,6 +75,7 @@ fn the_page_of_exit_codes_and_the_program_agree() {
         Kind::Usage,
         Kind::Manifest,
         Kind::Interrupted,
+        Kind::Terminated,
     ];
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/exit-codes.md")).unwrap();
     let row = |line: &str| -> Option<(u8, String)> {

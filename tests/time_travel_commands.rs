@@ -694,42 +694,112 @@ fn a_lock_that_cannot_be_had_is_explained_and_waited_for() {
 }
 
 #[test]
-fn ctrl_c_takes_a_rollback_back() {
+fn a_session_of_another_role_is_named_too() {
+    let shop = Shop::open();
+    shop.run(&["mark", "set", "shop", "one"]).ok();
+    shop.sql("delete from shop.invoice");
+    let mut blocker = shop.db.client();
+    blocker
+        .batch_execute("begin; lock table shop.invoice in row exclusive mode")
+        .unwrap();
+    let run = shop
+        .run(&["rollback", "shop", "one", "--yes", "--lock-timeout", "400ms"])
+        .code(11);
+    assert!(
+        Regex::new(r"(?m)^hint: in the way: process \d+ of role \w+[^,]*$").unwrap().is_match(&run.stderr),
+        "what the role may not see is left out: {run}"
+    );
+}
+
+#[test]
+fn a_signal_takes_a_rollback_back() {
     let shop = Shop::open();
     shop.run(&["mark", "set", "shop", "one"]).ok();
     shop.sql("delete from shop.invoice");
     let bad = shop.content();
-    let mut blocker = shop.db.client_as(&shop.owner);
+    for (signal, code, word) in [
+        ("-INT", 130, "interrupted"),
+        ("-TERM", 143, "terminated"),
+        ("-HUP", 143, "terminated"),
+    ] {
+        let mut blocker = shop.db.client_as(&shop.owner);
+        blocker
+            .batch_execute("begin; lock table shop.invoice in row exclusive mode")
+            .unwrap();
+        let run = shop
+            .emaj(&["rollback", "shop", "one", "--yes", "--lock-timeout", "60s"])
+            .run_while(|pid| {
+                until(&shop.db, WAITS_FOR_A_LOCK);
+                let done = std::process::Command::new("kill")
+                    .args([signal, &pid.to_string()])
+                    .status()
+                    .unwrap();
+                assert!(done.success());
+            })
+            .code(code);
+        assert_eq!(run.stderr, format!("error: {word}; nothing was changed\n"));
+        // Nothing is left waiting in the server, though nobody has let it through.
+        until(
+            &shop.db,
+            "select not exists (select from pg_stat_activity where datname = current_database() and query like '%rollback_group%' and pid <> pg_backend_pid() and state = 'active')",
+        );
+        blocker.batch_execute("commit").unwrap();
+        assert_eq!(shop.content(), bad);
+        assert_eq!(shop.value("select count(*) from emaj.emaj_rollback"), "0");
+    }
+}
+
+#[test]
+fn the_time_limits_of_a_role_do_not_end_a_rollback() {
+    let shop = Shop::open();
+    shop.run(&["mark", "set", "shop", "one"]).ok();
+    shop.sql("delete from shop.invoice");
+    shop.sql("set statement_timeout = 0");
+    shop.db
+        .psql(&format!("alter role {} set statement_timeout = '2s'", shop.owner));
+    let mut blocker = shop.db.client();
     blocker
         .batch_execute("begin; lock table shop.invoice in row exclusive mode")
         .unwrap();
-    let began = Instant::now();
-    let run = shop
-        .emaj(&["rollback", "shop", "one", "--yes", "--lock-timeout", "60s"])
-        .run_while(|pid| {
+    shop.emaj(&["rollback", "shop", "one", "--yes", "--lock-timeout", "60s"])
+        .run_while(|_| {
             until(&shop.db, WAITS_FOR_A_LOCK);
-            let done = std::process::Command::new("kill")
-                .args(["-INT", &pid.to_string()])
-                .status()
-                .unwrap();
-            assert!(done.success());
+            std::thread::sleep(Duration::from_millis(2500));
+            blocker.batch_execute("commit").unwrap();
         })
-        .code(130);
-    assert!(began.elapsed() < Duration::from_secs(20), "{run}");
-    insta::assert_snapshot!(shown(&run), @r#"
-    $ emaj rollback shop one --yes --lock-timeout 60s
-    --- stderr
-    error: interrupted; nothing was changed
-    --- exit code 130
-    "#);
-    blocker.batch_execute("commit").unwrap();
-    assert_eq!(shop.content(), bad);
-    assert_eq!(shop.value("select count(*) from emaj.emaj_rollback"), "0");
-    // Nothing is left waiting in the server.
-    until(
-        &shop.db,
-        "select not exists (select from pg_stat_activity where datname = current_database() and query like '%rollback_group%' and pid <> pg_backend_pid() and state = 'active')",
-    );
+        .ok();
+    assert_eq!(shop.value("select count(*) from shop.invoice"), "2");
+}
+
+#[test]
+fn a_server_that_only_reads_says_where_to_go() {
+    let shop = Shop::open();
+    let run = shop
+        .emaj(&["mark", "set", "shop", "one"])
+        .env("PGOPTIONS", "-c default_transaction_read_only=on")
+        .run()
+        .code(1);
+    assert!(run.stderr.contains("hint: this server is a standby, or the session is read-only"), "{run}");
+}
+
+#[test]
+fn names_that_no_list_could_show_are_refused() {
+    let shop = Shop::open();
+    for name in ["a\nb", &"x".repeat(201), "tab\there"] {
+        let run = shop.run(&["mark", "set", "shop", name]).code(4);
+        assert!(run.stderr.contains("longer than 200 bytes, or holds a control character"), "{run}");
+    }
+    shop.run(&["mark", "set", "shop", &"é".repeat(100)]).ok();
+}
+
+#[test]
+fn the_name_of_the_schema_is_spelt_as_in_sql() {
+    let shop = Shop::open();
+    shop.run(&["group", "list", "--schema", "EMAJ"]).ok();
+    shop.run(&["group", "list", "--schema", "\"emaj\""]).ok();
+    shop.run(&["group", "list", "--schema", "\"EMAJ\""]).code(10);
+    let run = shop.run(&["group", "list", "--schema", "a b"]).code(64);
+    assert!(run.stderr.contains("`a b` is not the name of a schema"), "{run}");
 }
 
 #[test]

@@ -40,6 +40,7 @@ use crate::install::Locking;
 use crate::journal::GroupState;
 pub use crate::journal::not_installed;
 use crate::manifest::{self, Manifest};
+use crate::names::parse_ident;
 use crate::pg::{self, Environment, Given, Notice, Prompt, Session};
 use crate::ui::Output;
 
@@ -87,7 +88,7 @@ pub struct InstallationArgs {
     /// Manifest that says where the database is [default: ./emaj.yaml, when it is there]
     #[arg(short = 'f', long, value_name = "MANIFEST")]
     pub manifest: Vec<PathBuf>,
-    /// Schema of the installation [default: the manifest's, or emaj]
+    /// Schema of the installation, as SQL spells it [default: the manifest's, or emaj]
     #[arg(long, env = "EMAJ_SCHEMA")]
     pub schema: Option<String>,
 }
@@ -223,9 +224,17 @@ impl Context {
         } else {
             Some(self.load(&paths)?)
         };
-        let schema = args
-            .schema
-            .clone()
+        let named = args.schema.as_deref().map(|name| {
+            parse_ident(name).map_err(|error| {
+                Error::message(
+                    Kind::Usage,
+                    format!("`{name}` is not the name of a schema: {}", error.problem),
+                )
+                .hint(error.hint())
+            })
+        });
+        let schema = named
+            .transpose()?
             .or_else(|| manifest.as_ref().map(|manifest| manifest.schema.clone()));
         let schema = schema.unwrap_or_else(|| "emaj".to_owned());
         let mut session = self.connect_with_notices(manifest.as_ref(), handle)?;

@@ -19,7 +19,7 @@ use crate::journal::{COUNTED, InstalledBinding, Journal, Relation};
 use crate::manifest::{Binding, BindingKind, Diagnostic, Group, Located, Manifest, Place, Sequences, Sink, State};
 use crate::names::{Pattern, QualifiedName, derived_name};
 use crate::render::{RenderError, Renderer};
-use crate::ui::words::count;
+use crate::ui::words::{count, shell};
 
 /// How long the log of a group that nobody declared is kept beyond what sinks have read.
 const RETENTION: &str = "1 day";
@@ -336,8 +336,9 @@ fn check_delivered(
     };
     if let Some(group) = idle {
         found.notes.push(format!(
-            "{}: group `{group}` is not started: changes of {name} are not delivered until it is (`emaj group start {group}`)",
-            place_text(place)
+            "{}: group `{group}` is not started: changes of {name} are not delivered until it is (`emaj group start {}`)",
+            place_text(place),
+            shell(group)
         ));
     }
 }

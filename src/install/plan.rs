@@ -273,6 +273,9 @@ pub(super) const ONE_AT_A_TIME: &str = "select pg_advisory_xact_lock(hashtextext
 pub(super) fn settings(lock_timeout: Duration) -> String {
     format!(
         "set local lock_timeout = '{}ms';
+set local statement_timeout = 0;
+set local idle_in_transaction_session_timeout = 0;
+set local standard_conforming_strings = on;
 set local check_function_bodies = off;
 set local client_min_messages = warning;
 set local search_path = pg_catalog, pg_temp;

@@ -23,11 +23,15 @@ pub(super) fn check(raw: &RawManifest<'_>, out: &mut Vec<Diagnostic>) {
 
 fn check_schema(raw: &RawManifest<'_>, out: &mut Vec<Diagnostic>) {
     let Some(item) = raw.setting("schema") else { return };
-    if item
-        .text()
-        .and_then(|text| parse_ident(text).ok())
-        .is_some_and(|schema| schema.starts_with("pg_"))
-    {
+    let schema = item.text().and_then(|text| parse_ident(text).ok());
+    let schema = schema.as_deref().unwrap_or_default();
+    if schema.contains("$emaj$") {
+        out.push(
+            Diagnostic::error(&item.place(), "the bodies of emaj's functions stand between `$emaj$`")
+                .expected("another name for emaj's schema"),
+        );
+    }
+    if schema.starts_with("pg_") {
         out.push(
             Diagnostic::error(&item.place(), "PostgreSQL keeps names that begin with `pg_` for itself")
                 .expected("another name for emaj's schema"),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::diagnostic::{Diagnostic, nearest};
 use super::mask::literal_password;
-use super::shape::{Record, Shape, TextKind, one_of};
+use super::shape::{Record, Shape, TextKind, Wrong, one_of};
 use super::source::{Place, Source, inside};
 use super::text::{Text, literal_secret};
 use super::yaml::{Node, Value};
@@ -96,7 +96,11 @@ fn check_word(words: &[&str], found: &str, place: &Place, out: &mut Vec<Diagnost
 }
 
 fn check_text(kind: &TextKind, text: &str, node: &Node, source: &Arc<Source>) -> Option<Diagnostic> {
-    let wrong = (kind.check)(text).err()?;
+    let wrong = match text.find('\0') {
+        // No text of PostgreSQL holds one, nor does any of the protocols.
+        Some(at) => Wrong::new("the text holds a NUL character").at(at, at + 1),
+        None => (kind.check)(text).err()?,
+    };
     let span = wrong
         .at
         .map_or(node.span.clone(), |at| inside(source.shown(), &node.span, text, at));

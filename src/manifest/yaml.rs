@@ -76,7 +76,9 @@ fn syntax_error(error: &Error, text: &str) -> SyntaxError {
         // The library points behind the tag.
         at = text[..at].rfind('!').unwrap_or(at);
     }
-    let breached = matches!(error, Error::Budget { .. }) || message.starts_with("budget breached");
+    let breached = matches!(error, Error::Budget { .. })
+        || message.starts_with("budget breached")
+        || message.starts_with("recursion limit");
     let next = match text.get(at..).and_then(|rest| rest.chars().next()) {
         _ if breached => None,
         Some('*') => Some("quote a text that starts with `*`; bare, YAML takes it for an alias"),
@@ -88,6 +90,7 @@ fn syntax_error(error: &Error, text: &str) -> SyntaxError {
     };
     let message = match error {
         _ if breached => "the manifest is too large or too deep, or its aliases make it so".to_owned(),
+        _ if message.starts_with("recursive references") => "an alias stands inside what it is an alias of".to_owned(),
         _ if message.starts_with("multiple YAML documents") => "a second YAML document begins here".to_owned(),
         _ => without_position(&message),
     };

@@ -52,12 +52,23 @@ impl Watch {
 }
 
 fn look(sibling: &mut Session, pid: i32) -> Result<Option<String>, postgres::Error> {
+    // Of a session of another role one may see less. A prepared transaction has no process: it goes by its name.
     let blocker = sibling.query_opt(
-        "select format('process %s of role %s%s, %s, its transaction %s old', a.pid, a.usename,
-                       case when a.application_name <> '' then format(' (%s)', a.application_name) else '' end,
-                       a.state, date_trunc('second', clock_timestamp() - a.xact_start))
-           from unnest(pg_blocking_pids($1)) as b(pid) join pg_stat_activity a on a.pid = b.pid limit 1",
+        "select case when b.pid = 0
+                     then (select format('prepared transaction %L of role %s, made ready %s ago; end it with `commit prepared` or `rollback prepared`',
+                                         p.gid, p.owner, date_trunc('second', clock_timestamp() - p.prepared))
+                             from pg_prepared_xacts p
+                             join pg_locks h on h.virtualtransaction = '-1/' || p.transaction
+                             join pg_locks w on w.pid = $1 and not w.granted
+                            where h.granted
+                              and (h.relation, h.database) is not distinct from (w.relation, w.database)
+                              and h.transactionid::text is not distinct from w.transactionid::text
+                            limit 1)
+                     else format('process %s of role %s%s%s%s', b.pid, coalesce(a.usename, '?'),
+                                 ' (' || nullif(a.application_name, '') || ')', ', ' || a.state,
+                                 ', its transaction ' || date_trunc('second', clock_timestamp() - a.xact_start) || ' old') end
+           from unnest(pg_blocking_pids($1)) as b(pid) left join pg_stat_activity a on a.pid = b.pid limit 1",
         &[&pid],
     )?;
-    Ok(blocker.map(|row| row.get(0)))
+    Ok(blocker.and_then(|row| row.get(0)))
 }

@@ -113,7 +113,7 @@ impl From<postgres::Error> for Error {
         let kind = kind(&error);
         match ServerError::of(&error) {
             Some(server) => {
-                let hint = server.hint.clone();
+                let hint = server.hint.clone().or_else(|| own_hint(&server).map(str::to_owned));
                 with_hint(Error::new(kind, server), hint)
             }
             None => Error::new(kind, error),
@@ -125,6 +125,20 @@ fn with_hint(error: Error, hint: Option<String>) -> Error {
     match hint {
         Some(hint) => error.hint(hint),
         None => error,
+    }
+}
+
+/// Returns what to do where the server has no hint of its own.
+fn own_hint(server: &ServerError) -> Option<&'static str> {
+    match server.code.as_str() {
+        "25006" => Some(
+            "this server is a standby, or the session is read-only: connect to the primary (`target_session_attrs=read-write`), \
+             and look at `default_transaction_read_only`",
+        ),
+        "57014" if server.message.contains("statement timeout") => Some(
+            "`statement_timeout` of the role, the database or PGOPTIONS ended it; nothing of the statement was done",
+        ),
+        _ => None,
     }
 }
 

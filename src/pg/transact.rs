@@ -43,7 +43,7 @@ fn attempt<T>(
         .isolation_level(IsolationLevel::ReadCommitted)
         .start()?;
     transaction.batch_execute(&format!(
-        "set local lock_timeout = '{}ms'",
+        "set local lock_timeout = '{}ms'; set local statement_timeout = 0; set local idle_in_transaction_session_timeout = 0",
         locking.timeout.as_millis().clamp(1, i32::MAX as u128)
     ))?;
     let done = work(&mut transaction)?;

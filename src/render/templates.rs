@@ -49,6 +49,7 @@ templates! {
     "group/unwatched_files",
     "history/purge",
     "history/purge_api",
+    "history/shell_word",
     "history/write",
     "log/current_names",
     "log/end",

@@ -32,6 +32,15 @@ pub fn quoted(noun: &str, names: &[String]) -> String {
     )
 }
 
+/// Returns a name as a shell takes it in a command that is shown: as it is, or in quotes.
+pub fn shell(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_.:/@%+=,-".contains(c);
+    if !name.is_empty() && name.chars().all(plain) && !name.starts_with('-') {
+        return name.to_owned();
+    }
+    format!("'{}'", name.replace('\'', r"'\''"))
+}
+
 /// Returns the duration in the one or two units that matter: "12 ms", "1.2 s", "2 min 5 s", "3 d 4 h".
 pub fn duration(time: Duration) -> String {
     let seconds = time.as_secs();
@@ -84,6 +93,28 @@ pub fn bytes(size: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_shell_takes_the_name_back_as_it_is() {
+        let names = [
+            "shop",
+            "billing-2026",
+            "a b",
+            "o'hara",
+            "$(rm -rf /) `x` \\ \"",
+            "--yes",
+            "",
+            "é",
+        ];
+        for name in names {
+            let said = std::process::Command::new("sh")
+                .args(["-c", &format!("printf %s {}", shell(name))])
+                .output()
+                .unwrap();
+            assert_eq!(String::from_utf8(said.stdout).unwrap(), name);
+        }
+        assert_eq!(shell("2026.11.21-09:30"), "2026.11.21-09:30");
+    }
 
     #[test]
     fn counts_have_the_right_plural() {

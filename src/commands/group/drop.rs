@@ -7,7 +7,7 @@ use crate::commands::act::{Done, connect};
 use crate::commands::{Context, unknown_group};
 use crate::errors::{Error, Kind, Result};
 use crate::journal;
-use crate::ui::words::{count, quoted};
+use crate::ui::words::{count, quoted, shell};
 
 /// Takes groups out of the database, with their logs and marks; the tables stay. The next install of their manifest makes them anew
 #[derive(Debug, clap::Args)]
@@ -34,7 +34,8 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
         if group.state != "IDLE" && !args.force {
             return Err(
                 Error::message(Kind::Refused, format!("group `{name}` is {}, not IDLE", group.state)).hint(format!(
-                    "stop it first: `emaj group stop {name}`, or drop it as it is with `--force`"
+                    "stop it first: `emaj group stop {}`, or drop it as it is with `--force`",
+                    shell(name)
                 )),
             );
         }

@@ -10,6 +10,7 @@ use crate::commands::{Context, InstallationArgs};
 use crate::errors::{Error, Kind, Result};
 use crate::journal;
 use crate::ui::Format;
+use crate::ui::words::shell;
 
 /// Names the mark before a mark or a time
 #[derive(Debug, clap::Args)]
@@ -43,7 +44,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
                 Kind::Refused,
                 format!("`{of}` is neither a mark of group `{group}` nor a time"),
             )
-            .hint(format!("`emaj mark list {group}` shows the marks")),
+            .hint(format!("`emaj mark list {}` shows the marks", shell(group))),
             _ => error.into(),
         }
     })?;
