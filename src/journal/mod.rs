@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::names::QualifiedName;
 
-pub use cursor::{Cursor, place_of};
+pub use cursor::{Cursor, SinkLook, place_of};
 pub use failures::{
     Failure, FailureFilter, FailureState, SetAside, arrived, discard, failed_again, failures, hasten, promote, retry,
     set_aside,
