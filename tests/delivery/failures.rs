@@ -174,6 +174,80 @@ fn messages_of_a_key_keep_their_order() {
 }
 
 #[test]
+fn messages_with_one_key_wait_for_each_other_in_every_window() {
+    let db = database();
+    db.psql(
+        "create table item (id int primary key, team text, text text); create table note (id int primary key, team text)",
+    );
+    let mended = Arc::new(AtomicBool::new(false));
+    let is_mended = Arc::clone(&mended);
+    let receiver = Receiver::start(move |_, request| {
+        let bad = request.body.contains("bad") && !is_mended.load(Ordering::SeqCst);
+        status(if bad { 422 } else { 204 })
+    });
+    install(
+        &db,
+        &format!(
+            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks: {{ hook: {{ webhook: {{ url: \"{}\" }} }} }}\nbindings:\n  \
+             items: {{ table: public.item, to: hook, message: {{ key: \"{{{{ row.team }}}}\", body: \"{{{{ row.text }}}}\" }} }}\n  \
+             notes: {{ table: public.note, to: hook, message: {{ key: \"{{{{ row.team }}}}\", body: \"note {{{{ row.id }}}}\" }} }}\n",
+            receiver.url()
+        ),
+    );
+    // Each in a window of its own: another row, another table, a row that comes from another team, one that waits for that.
+    for (sql, code) in [
+        ("insert into item values (1, 'red', 'bad')", 3),
+        ("insert into item values (2, 'red', 'two')", 3),
+        ("insert into note values (1, 'red')", 3),
+        ("update item set team = 'blue', text = 'two is blue' where id = 2", 3),
+        ("insert into item values (3, 'blue', 'three')", 3),
+        ("insert into item values (4, 'green', 'four')", 3),
+        ("insert into item values (5, 'white', 'bad five')", 3),
+        // It waits for both.
+        (
+            "update item set team = 'white', text = 'three is white' where id = 3",
+            3,
+        ),
+        ("insert into item values (6, 'white', 'six')", 3),
+    ] {
+        db.psql(sql);
+        drain(&db).run().code(code);
+    }
+    assert_eq!(taken(&receiver), ["four"], "nothing overtakes");
+    assert_eq!(
+        set_aside(&db),
+        [
+            "items [1] never",
+            "items [2] behind",
+            "notes [1] behind",
+            "items [2] behind",
+            "items [3] behind",
+            "items [5] behind",
+            "items [3] behind",
+            "items [6] behind"
+        ]
+    );
+    mended.store(true, Ordering::SeqCst);
+    prepare(&db, &["failures", "retry", "--binding", "notes"]).run().ok();
+    drain(&db).run().ok();
+    let delivered: Vec<String> = receiver.got().into_iter().map(|request| request.body).collect();
+    let first = delivered.len() - 8;
+    assert_eq!(
+        delivered[first..],
+        [
+            "bad",
+            "two",
+            "note 1",
+            "two is blue",
+            "three",
+            "bad five",
+            "three is white",
+            "six"
+        ]
+    );
+}
+
+#[test]
 fn a_running_worker_tries_again_on_request() {
     let db = database();
     db.psql("create table item (id int primary key, text text)");

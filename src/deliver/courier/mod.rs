@@ -156,7 +156,7 @@ fn serve(orders: &Orders) -> Result<Option<Ended>> {
         structure: String::new(),
         sources: Arc::default(),
         bound: Vec::new(),
-        parked: Parked::new(),
+        parked: Parked::default(),
         parked_mark: String::new(),
         place: Place::new(sink.fault.is_some()),
         kept: Instant::now(),

@@ -1,8 +1,4 @@
-//! Tries again what is set aside and due, each key in its order.
-
-use std::collections::HashSet;
-
-use jiff::Timestamp;
+//! Tries again what is set aside and due, each queue in its order.
 
 use super::Courier;
 use crate::deliver::lanes::Fate;
@@ -10,11 +6,11 @@ use crate::deliver::set_aside::{merged, read, state_after};
 use crate::deliver::stream::Placed;
 use crate::errors::{Error, Kind, Result};
 use crate::fail_at::passing;
-use crate::journal::{self, FailureFilter};
+use crate::journal::{self, Failure, FailureState};
 use crate::sink::{Fault, Outcome, Verdict};
 
 /// What became of a change that was tried again.
-pub(super) enum Tried {
+enum Tried {
     /// It arrived, or there is nothing to be done about it any more.
     Arrived,
     Refused(Fault),
@@ -22,80 +18,99 @@ pub(super) enum Tried {
     Interrupted,
 }
 
+/// One step on the way out of a queue: a change, or what several of them amount to.
+struct Step {
+    /// Its binding.
+    at: usize,
+    change: Placed,
+    ids: Vec<i64>,
+    attempts: i32,
+}
+
 impl Courier<'_> {
-    /// Tries again what is due, each key in its order. `false`: there was nothing.
+    /// Tries again what is due, each queue in its order. `false`: there was nothing.
     pub(super) fn retry_due(&mut self) -> Result<bool> {
-        let (schema, name) = (self.orders.schema.clone(), self.name().to_owned());
-        let filter = FailureFilter {
-            sink: Some(&name),
-            ..FailureFilter::default()
-        };
-        let waiting = journal::failures(&mut *self.keeper, &schema, &filter)?;
-        let now = Timestamp::now();
-        let mut tried: HashSet<(String, String)> = HashSet::new();
-        for due in waiting
-            .iter()
-            .filter(|failure| failure.retry.is_some_and(|retry| retry <= now))
-        {
-            if self.orders.stop.is_set() {
+        let due = journal::due(&mut *self.keeper, &self.orders.schema, &self.orders.sink.name.value)?;
+        for queue in &due {
+            if self.orders.stop.is_set() || !self.retry_queue(queue)? {
                 return Ok(true);
-            }
-            if !tried.insert((due.binding.clone(), due.key.clone())) {
-                continue;
-            }
-            let Some(at) = self.bound.iter().position(|bound| *bound.name == *due.binding) else {
-                // Its binding is gone: nobody wants it any more.
-                let all: Vec<i64> = waiting
-                    .iter()
-                    .filter(|other| other.binding == due.binding)
-                    .map(|other| other.id)
-                    .collect();
-                journal::arrived(&mut *self.keeper, &schema, &all)?;
-                continue;
-            };
-            let all: Vec<&journal::Failure> = waiting
-                .iter()
-                .filter(|failure| failure.binding == due.binding && failure.key == due.key)
-                .collect();
-            let table = self.bound[at].table;
-            let changes: Vec<(i64, Placed)> = all
-                .iter()
-                .filter_map(|failure| Some((failure.id, read(&failure.change, table)?)))
-                .collect();
-            let (ids, placed): (Vec<i64>, Vec<Placed>) = changes.into_iter().unzip();
-            let tries: Vec<(Placed, Vec<usize>)> = match self.bound[at].keeps_state() {
-                true => merged(&placed, |row| self.bound[at].key_of(row)),
-                false => placed
-                    .into_iter()
-                    .enumerate()
-                    .map(|(at, placed)| (placed, vec![at]))
-                    .collect(),
-            };
-            for (placed, parts) in tries {
-                let ids: Vec<i64> = parts.iter().map(|part| ids[*part]).collect();
-                match self.try_again(at, &placed)? {
-                    Tried::Arrived => {
-                        passing("retry.delivered");
-                        journal::arrived(&mut *self.keeper, &schema, &ids)?;
-                        passing("retry.noted");
-                    }
-                    Tried::Refused(fault) => {
-                        let attempts = all.iter().find(|failure| failure.id == ids[0]);
-                        let (state, retry_in) = state_after(&fault, attempts.map_or(0, |failure| failure.attempts));
-                        journal::failed_again(&mut *self.keeper, &schema, ids[0], state, &fault.reason, retry_in)?;
-                        break;
-                    }
-                    Tried::Interrupted => return Ok(true),
-                }
             }
         }
         self.read_parked()?;
         self.parked_mark.clear();
-        Ok(!tried.is_empty())
+        Ok(!due.is_empty())
+    }
+
+    /// Tries a queue from its front to the first change that is refused. `false`: told to stop before.
+    fn retry_queue(&mut self, queue: &str) -> Result<bool> {
+        let schema = self.orders.schema.as_str();
+        let waiting = journal::queue(&mut *self.keeper, schema, &self.orders.sink.name.value, queue)?;
+        for step in self.steps(&waiting)? {
+            match self.try_again(step.at, &step.change)? {
+                Tried::Arrived => {
+                    passing("retry.delivered");
+                    journal::arrived(&mut *self.keeper, schema, &step.ids)?;
+                    passing("retry.noted");
+                }
+                Tried::Refused(fault) => {
+                    let (state, retry_in) = state_after(&fault, step.attempts);
+                    journal::failed_again(&mut *self.keeper, schema, step.ids[0], state, &fault.reason, retry_in)?;
+                    break;
+                }
+                Tried::Interrupted => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    /// What is to be done about a queue, in order: of a binding that keeps a state, what waits of a row is one step.
+    fn steps(&mut self, waiting: &[Failure]) -> Result<Vec<Step>> {
+        let mut steps: Vec<Step> = Vec::with_capacity(waiting.len());
+        let mut nobodys = Vec::new();
+        for failure in waiting {
+            let Some(at) = self.bound.iter().position(|bound| *bound.name == *failure.binding) else {
+                nobodys.push(failure.id);
+                continue;
+            };
+            let Some(change) = read(&failure.change, self.bound[at].table) else {
+                let reason = "what is on record of it cannot be read";
+                let state = FailureState::Never;
+                journal::failed_again(&mut *self.keeper, &self.orders.schema, failure.id, state, reason, None)?;
+                break;
+            };
+            steps.push(Step {
+                at,
+                change,
+                ids: vec![failure.id],
+                attempts: failure.attempts,
+            });
+        }
+        if !nobodys.is_empty() {
+            // Their binding is gone: nobody wants them any more.
+            journal::arrived(&mut *self.keeper, &self.orders.schema, &nobodys)?;
+        }
+        let Some(bound) = steps.first().map(|step| &self.bound[step.at]) else {
+            return Ok(steps);
+        };
+        // (What waits together in a queue is either of one such binding, or messages.)
+        if !bound.keeps_state() {
+            return Ok(steps);
+        }
+        let changes: Vec<Placed> = steps.iter().map(|step| step.change.clone()).collect();
+        let merged = merged(&changes, |row| bound.key_of(row));
+        Ok(merged
+            .into_iter()
+            .map(|(change, parts)| Step {
+                at: steps[0].at,
+                change,
+                attempts: steps[parts[0]].attempts,
+                ids: parts.iter().map(|part| steps[*part].ids[0]).collect(),
+            })
+            .collect())
     }
 
     /// Tries one change again.
-    pub(super) fn try_again(&mut self, at: usize, placed: &Placed) -> Result<Tried> {
+    fn try_again(&mut self, at: usize, placed: &Placed) -> Result<Tried> {
         let keyed = match self.render(at, placed) {
             Err(fault) if fault.verdict == Verdict::Down => {
                 return Err(Error::message(Kind::Unreachable, fault.reason));
