@@ -32,8 +32,8 @@ pub use installed::{COUNTED, InstalledBinding, InstalledSink};
 pub use lag::{SinkLag, lag};
 pub use marks::{MarkState, last_mark, marks};
 pub use parked::{
-    SetAside, Waiting, arrived, due, failed_again, hasten, join, one_front, promote, queue, retry_queues, set_aside,
-    waiting,
+    SetAside, Waiting, arrived, begun, due, failed_again, hasten, join, not_begun, one_front, promote, queue,
+    retry_queues, set_aside, waiting,
 };
 pub use position::{NoSnapshot, Position, Snapshot};
 pub use read::read;

@@ -206,6 +206,29 @@ pub fn failed_again(
     Ok(())
 }
 
+/// Notes, before changes are tried, that they are: when nothing is heard of it any more, they may be there.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn begun(client: &mut impl GenericClient, schema: &str, ids: &[i64]) -> Result<()> {
+    set_begun(client, schema, ids, true)
+}
+
+/// Notes that changes which were tried are not there.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn not_begun(client: &mut impl GenericClient, schema: &str, ids: &[i64]) -> Result<()> {
+    set_begun(client, schema, ids, false)
+}
+
+fn set_begun(client: &mut impl GenericClient, schema: &str, ids: &[i64], begun: bool) -> Result<()> {
+    let s = escape_identifier(schema);
+    let sql = format!("update {s}.emaj_failure set fail_begun = $2 where fail_id = any ($1) and fail_begun <> $2");
+    client.execute(&sql, &[&ids, &begun])?;
+    Ok(())
+}
+
 /// Forgets changes that arrived after all. What waited behind them is to be tried at once.
 ///
 /// # Errors

@@ -87,6 +87,42 @@ fn a_refused_row_may_change_its_key_too() {
 }
 
 #[test]
+fn what_was_tried_when_the_worker_was_killed_is_not_forgotten() {
+    // Killed before the entry is made, and after it, but before that is on record.
+    for (point, is_there) in [("retry.begun", false), ("retry.delivered", true)] {
+        let (db, slapd) = (database(), slapd());
+        db.psql(
+            "create table person (id int primary key, login text);
+             create function remark_of(id int) returns text language sql as $$select 'r' || id$$",
+        );
+        let bindings = "
+  people:
+    table: public.person
+    to: directory
+    entry:
+      dn: \"uid={{ row.login }},ou=staff,dc=example,dc=org\"
+      object_classes: [inetOrgPerson]
+      attributes: { cn: \"{{ row.login }}\", sn: x, description: { query: \"select remark_of({{ row.id }})\" } }
+";
+        install(&db, &to_directory(&slapd, bindings));
+        db.psql("insert into person values (1, 'ann')");
+        drain(&db).run().code(3);
+        slapd.modify("dn: ou=staff,dc=example,dc=org\nchangetype: add\nobjectClass: organizationalUnit\nou: staff\n");
+        let staff = || slapd.names("ou=staff,dc=example,dc=org").len() - 1;
+        assert_eq!(drain(&db).env("EMAJ_FAIL_AT", point).run().status, None, "{point}");
+        assert_eq!(staff(), usize::from(is_there), "{point}");
+        // It cannot be repeated at once, and the row goes meanwhile.
+        db.psql("alter function remark_of rename to gone; delete from person");
+        drain(&db).run().code(3);
+        assert_eq!(set_aside(&db), ["people [1] never", "people [1] behind"], "{point}");
+        db.psql("alter function gone rename to remark_of");
+        prepare(&db, &["failures", "retry", "--all"]).run().ok();
+        drain(&db).run().ok();
+        assert_eq!((staff(), set_aside(&db).len()), (0, 0), "{point}");
+    }
+}
+
+#[test]
 fn a_name_that_is_null_is_set_aside_with_a_reason() {
     let (db, slapd) = (database(), slapd());
     db.psql(PERSON);

@@ -1,6 +1,13 @@
 //! Tries again what is set aside and due, each queue in its order.
+//!
+//! Of a binding that keeps a state, what waits of a row is tried as one step. That it is being tried is on record before: if the worker
+//! ends before the outcome is, the same step is repeated as it was, and what came later is a step of its own behind it.
+//! (An entry that was made and a deletion that came meanwhile would amount to nothing, and the entry would stay.)
+
+use std::collections::BTreeSet;
 
 use super::Courier;
+use crate::deliver::binding::Bound;
 use crate::deliver::lanes::Fate;
 use crate::deliver::set_aside::{merged, read, state_after};
 use crate::deliver::stream::Placed;
@@ -13,7 +20,10 @@ use crate::sink::{Fault, Outcome, Verdict};
 enum Tried {
     /// It arrived, or there is nothing to be done about it any more.
     Arrived,
+    /// The place refused it: nothing of it is there.
     Refused(Fault),
+    /// It could not even be rendered.
+    NotMade(Fault),
     /// The place is down, and this courier was told to stop.
     Interrupted,
 }
@@ -24,7 +34,8 @@ struct Step {
     at: usize,
     change: Placed,
     ids: Vec<i64>,
-    attempts: i32,
+    /// It was being tried when a worker ended: it may be there.
+    begun: bool,
 }
 
 impl Courier<'_> {
@@ -45,20 +56,36 @@ impl Courier<'_> {
     fn retry_queue(&mut self, queue: &str) -> Result<bool> {
         let schema = self.orders.schema.as_str();
         let waiting = journal::queue(&mut *self.keeper, schema, &self.orders.sink.name.value, queue)?;
-        for step in self.steps(&waiting)? {
-            match self.try_again(step.at, &step.change)? {
+        let steps = self.steps(&waiting)?;
+        let mut left: BTreeSet<i64> = steps.iter().flat_map(|step| step.ids.iter().copied()).collect();
+        for step in steps {
+            let (fault, begun) = match self.try_again(&step)? {
+                Tried::Interrupted => return Ok(false),
                 Tried::Arrived => {
                     passing("retry.delivered");
                     journal::arrived(&mut *self.keeper, schema, &step.ids)?;
                     passing("retry.noted");
+                    step.ids.iter().for_each(|id| _ = left.remove(id));
+                    continue;
                 }
-                Tried::Refused(fault) => {
-                    let (state, retry_in) = state_after(&fault, step.attempts);
-                    journal::failed_again(&mut *self.keeper, schema, step.ids[0], state, &fault.reason, retry_in)?;
-                    break;
+                Tried::Refused(fault) => (fault, false),
+                Tried::NotMade(fault) => (fault, step.begun),
+            };
+            // The front of the queue stands for all of it.
+            let front = left
+                .first()
+                .and_then(|id| waiting.iter().find(|failure| failure.id == *id));
+            let Some(first) = front else { break };
+            let (state, retry_in) = state_after(&fault, first.attempts);
+            journal::failed_again(&mut *self.keeper, schema, first.id, state, &fault.reason, retry_in)?;
+            if !begun && self.bound[step.at].keeps_state() {
+                journal::not_begun(&mut *self.keeper, schema, &step.ids)?;
+                if step.begun {
+                    // With what came later it may be acceptable.
+                    return self.retry_queue(queue);
                 }
-                Tried::Interrupted => return Ok(false),
             }
+            break;
         }
         Ok(true)
     }
@@ -73,16 +100,17 @@ impl Courier<'_> {
                 continue;
             };
             let Some(change) = read(&failure.change, self.bound[at].table) else {
-                let reason = "what is on record of it cannot be read";
-                let state = FailureState::Never;
-                journal::failed_again(&mut *self.keeper, &self.orders.schema, failure.id, state, reason, None)?;
+                if failure.id == waiting[0].id {
+                    let (state, reason) = (FailureState::Never, "what is on record of it cannot be read");
+                    journal::failed_again(&mut *self.keeper, &self.orders.schema, failure.id, state, reason, None)?;
+                }
                 break;
             };
             steps.push(Step {
                 at,
                 change,
                 ids: vec![failure.id],
-                attempts: failure.attempts,
+                begun: failure.begun,
             });
         }
         if !nobodys.is_empty() {
@@ -96,29 +124,27 @@ impl Courier<'_> {
         if !bound.keeps_state() {
             return Ok(steps);
         }
-        let changes: Vec<Placed> = steps.iter().map(|step| step.change.clone()).collect();
-        let merged = merged(&changes, |row| bound.key_of(row));
-        Ok(merged
-            .into_iter()
-            .map(|(change, parts)| Step {
-                at: steps[0].at,
-                change,
-                attempts: steps[parts[0]].attempts,
-                ids: parts.iter().map(|part| steps[*part].ids[0]).collect(),
-            })
-            .collect())
+        // What was begun is repeated as it was.
+        let (begun, rest): (Vec<Step>, Vec<Step>) = steps.into_iter().partition(|step| step.begun);
+        let mut merged = amounts(bound, &begun);
+        merged.extend(amounts(bound, &rest));
+        Ok(merged)
     }
 
-    /// Tries one change again.
-    fn try_again(&mut self, at: usize, placed: &Placed) -> Result<Tried> {
-        let keyed = match self.render(at, placed) {
+    /// Tries one step again.
+    fn try_again(&mut self, step: &Step) -> Result<Tried> {
+        let keyed = match self.render(step.at, &step.change) {
             Err(fault) if fault.verdict == Verdict::Down => {
                 return Err(Error::message(Kind::Unreachable, fault.reason));
             }
-            Err(fault) => return Ok(Tried::Refused(fault)),
+            Err(fault) => return Ok(Tried::NotMade(fault)),
             Ok(None) => return Ok(Tried::Arrived),
             Ok(Some(keyed)) => keyed,
         };
+        if !step.begun && self.bound[step.at].keeps_state() {
+            journal::begun(&mut *self.keeper, &self.orders.schema, &step.ids)?;
+            passing("retry.begun");
+        }
         loop {
             let Some(place) = &mut self.place.lanes else {
                 if !self.open()? {
@@ -141,4 +167,18 @@ impl Courier<'_> {
             return Ok(Tried::Arrived);
         }
     }
+}
+
+/// What several changes of a binding that keeps a state amount to: one step for each row.
+fn amounts(bound: &Bound, steps: &[Step]) -> Vec<Step> {
+    let changes: Vec<Placed> = steps.iter().map(|step| step.change.clone()).collect();
+    merged(&changes, |row| bound.key_of(row))
+        .into_iter()
+        .map(|(change, parts)| Step {
+            at: steps[parts[0]].at,
+            change,
+            ids: parts.iter().map(|part| steps[*part].ids[0]).collect(),
+            begun: steps[parts[0]].begun,
+        })
+        .collect()
 }
