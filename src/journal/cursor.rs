@@ -115,6 +115,7 @@ impl Cursor {
     pub fn end(&self, client: &mut impl GenericClient, window: i64, position: &Position) -> Result<()> {
         let sql = format!(
             "update {s}.emaj_sink set sink_window = $2, sink_from = {p}, sink_until = null, sink_offset = null,
+                    sink_replay = case when pg_snapshot_xmax($3::text::pg_snapshot) < pg_snapshot_xmax(sink_replay) then sink_replay end,
                     sink_moved = clock_timestamp() where sink_id = $1",
             s = self.schema,
             p = self.position()

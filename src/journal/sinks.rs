@@ -62,6 +62,8 @@ pub struct SinkRecord {
     pub until: Option<String>,
     /// How far that window is delivered.
     pub offset: Option<String>,
+    /// What this sees was delivered before, and is delivered again.
+    pub replay: Option<String>,
     /// When the cursor moved last.
     pub moved: Timestamp,
     pub worker: Option<String>,
@@ -96,7 +98,7 @@ pub fn sink_locks(schema: &str, sink: i32) -> (i64, i64) {
 
 const SINK_COLUMNS: &str = "sink_id, sink_name, sink_manifest, sink_kind, sink_state, sink_reason, sink_window,
     (sink_from).snapshot::text, coalesce((sink_from).txid, 0), (sink_from).lsn, sink_until::text, sink_offset, sink_moved,
-    sink_worker, sink_fault, sink_fault_since,
+    sink_worker, sink_fault, sink_fault_since, sink_replay::text,
     array(select (classid::bigint << 32 | objid::bigint) from pg_catalog.pg_locks
            where locktype = 'advisory' and objsubid = 1 and granted
              and database = (select oid from pg_catalog.pg_database where datname = current_database()))";
@@ -111,7 +113,7 @@ fn position(row: &Row, at: usize) -> Result<Position> {
 }
 
 fn sink(schema: &str, row: &Row) -> Result<SinkRecord> {
-    let held: Vec<i64> = row.get(16);
+    let held: Vec<i64> = row.get(17);
     Ok(SinkRecord {
         is_taken: held.contains(&sink_locks(schema, row.get(0)).0),
         id: row.get(0),
@@ -124,6 +126,7 @@ fn sink(schema: &str, row: &Row) -> Result<SinkRecord> {
         from: position(row, 7)?,
         until: row.get(10),
         offset: row.get(11),
+        replay: row.get(16),
         moved: row.get(12),
         worker: row.get(13),
         fault: row.get::<_, Option<String>>(14).zip(row.get(15)),
@@ -303,7 +306,9 @@ pub fn rewind(client: &mut impl GenericClient, schema: &str, sink: &str, group: 
     let changed = client.execute(
         &format!(
             "update {s}.emaj_sink
-                set sink_from = mark_position, sink_until = null, sink_offset = null, sink_state = 'ACTIVE', sink_reason = null
+                set sink_from = mark_position, sink_until = null, sink_offset = null, sink_state = 'ACTIVE', sink_reason = null,
+                    sink_replay = case when pg_snapshot_xmax(sink_replay) > pg_snapshot_xmax(coalesce(sink_until, (sink_from).snapshot))
+                                       then sink_replay else coalesce(sink_until, (sink_from).snapshot) end
                from {s}.emaj_mark
               where sink_name = $1 and mark_group = $2 and mark_name = $3"
         ),

@@ -137,6 +137,7 @@ templates! {
     "stat/log",
     "stat/window",
     "stream/alike",
+    "stream/present",
     "stream/probe",
     "stream/rows",
     "stream/window",

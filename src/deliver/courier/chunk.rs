@@ -44,6 +44,7 @@ impl Courier<'_> {
     pub(super) fn make(&mut self, chunk: &[Placed], only: Option<usize>) -> Result<Made> {
         let (mut keyed, mut aside) = (Vec::with_capacity(chunk.len()), Vec::new());
         let parked = self.parked.clone();
+        let present = self.present(chunk)?;
         let mut turn = 0;
         for (number, placed) in chunk.iter().enumerate() {
             // Several changes may have one offset; a delivery has one of its own.
@@ -72,10 +73,15 @@ impl Courier<'_> {
                         continue;
                     }
                 }
-                match self.render(at, placed) {
+                let Some(instead) = present.instead(&self.bound[at], placed) else {
+                    continue;
+                };
+                match self.render(at, &instead) {
                     Ok(Some(mut made)) => {
                         made.delivery.offset = own_offset(&placed.offset, turn, &binding);
-                        let is_delete = placed.change.new.is_none() || deletes(&made.delivery.action);
+                        // (Delivered again, each change of a row that is gone takes it away; it is counted once.)
+                        let is_again = instead.change.new.is_none() && placed.change.new.is_some();
+                        let is_delete = placed.change.new.is_none() || !is_again && deletes(&made.delivery.action);
                         self.window_deletes[at] += u64::from(is_delete);
                         keyed.push((number, at, made));
                     }

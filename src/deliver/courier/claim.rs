@@ -88,13 +88,18 @@ pub(super) fn take(orders: &Orders, keeper: &mut Session) -> Result<Turn> {
 /// The window that was left unfinished, and how far it is delivered.
 pub(super) fn unfinished(sink: &SinkRecord) -> Result<Option<(Window, Option<Offset>)>> {
     let Some(until) = &sink.until else { return Ok(None) };
-    let until: Snapshot = until.parse().map_err(|error| Error::new(Kind::Failed, error))?;
     let window = Window {
         number: sink.window,
         from: sink.from.clone(),
-        until,
+        until: snapshot(until)?,
+        replay: sink.replay.as_deref().map(snapshot).transpose()?,
     };
     Ok(Some((window, sink.offset.clone().map(Offset))))
+}
+
+/// Reads a snapshot off the registry.
+pub(super) fn snapshot(text: &str) -> Result<Snapshot> {
+    text.parse().map_err(|error| Error::new(Kind::Failed, error))
 }
 
 fn not_installed(sink: &str) -> Error {

@@ -7,13 +7,14 @@
 //!
 //! Its parts: `claim` asks whether it may deliver (`standby`: while another worker does), `rounds` is its day, `window` takes a window of the log to its end, `chunk` makes deliveries of
 //! changes, `hand_over` gives them to the place and puts on record what became of them, `place` reaches the place, `parked` knows what
-//! waits, `retry` tries that again. They share the state of one [`Courier`]; this file makes it, and makes it anew when a session is lost.
+//! waits, `retry` tries that again, `replay` knows what was delivered before. They share the state of one [`Courier`]; this file makes it, and makes it anew when a session is lost.
 
 mod chunk;
 mod claim;
 mod hand_over;
 mod parked;
 mod place;
+mod replay;
 mod retry;
 mod rounds;
 mod standby;
@@ -23,7 +24,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use self::claim::{Turn, take, unfinished};
+use self::claim::{Turn, snapshot, take, unfinished};
 use self::parked::Parked;
 use self::place::Place;
 use super::ask::settle;
@@ -33,7 +34,7 @@ use super::status::{SinkCondition, Status};
 use super::stop::Stop;
 use super::stream::{Stream, Window};
 use crate::errors::{Kind, Result};
-use crate::journal::{Cursor, Position};
+use crate::journal::{Cursor, Position, Snapshot};
 use crate::manifest;
 use crate::pg::{Prompt, Session, Settings};
 use crate::render::Renderer;
@@ -151,6 +152,7 @@ fn serve(orders: &Orders) -> Result<Option<Ended>> {
         window: sink.window,
         from: sink.from.clone(),
         unfinished: unfinished(&sink)?,
+        replay: sink.replay.as_deref().map(snapshot).transpose()?,
         deletes_allowed: sink.reason.as_deref() == Some(DELETES_ALLOWED),
         keeper,
         stream: Arc::new(Mutex::new(stream)),
@@ -179,6 +181,8 @@ struct Courier<'a> {
     window: i64,
     from: Position,
     unfinished: Option<(Window, Option<Offset>)>,
+    /// What this sees was delivered before, and is delivered again.
+    replay: Option<Snapshot>,
     deletes_allowed: bool,
     keeper: Session,
     stream: Arc<Mutex<Stream>>,

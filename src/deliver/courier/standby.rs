@@ -125,6 +125,7 @@ mod tests {
             from: Position::default(),
             until: Some("1:1:".to_owned()),
             offset: None,
+            replay: None,
             moved: Timestamp::UNIX_EPOCH,
             worker: Some("17@host".to_owned()),
             is_taken: true,

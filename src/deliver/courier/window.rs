@@ -50,7 +50,7 @@ impl Courier<'_> {
             None => {
                 let found = !self.stream().probe(&self.sources, &self.from)?.is_empty();
                 if !found && init.is_empty() {
-                    self.from = snapshot.into();
+                    self.reached_position(snapshot.into());
                     self.stream().release()?;
                     return Ok(Step::Idle);
                 }
@@ -58,6 +58,7 @@ impl Courier<'_> {
                     number: self.window + 1,
                     from: self.from.clone(),
                     until: snapshot.clone(),
+                    replay: self.replay.clone(),
                 };
                 self.cursor
                     .begin(&mut *self.keeper, window.number, &window.from, &window.until)?;
@@ -106,7 +107,7 @@ impl Courier<'_> {
             _ => false,
         };
         self.stream().release()?;
-        self.from = window.until.clone().into();
+        self.reached_position(window.until.clone().into());
         self.unfinished = None;
         passing("window.delivered");
         if !sent {
