@@ -4,6 +4,7 @@
 //! its size does not matter; the snapshot is held for [`SLICE`] at most, then the rest is asked for anew.
 //! It may be resumed behind any offset, also by another process: order and offsets follow from the log alone.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -36,6 +37,8 @@ pub(super) struct Window {
     pub number: i64,
     pub from: Position,
     pub until: Snapshot,
+    /// What this sees was delivered before, and is delivered again.
+    pub replay: Option<Snapshot>,
 }
 
 /// Reads windows over a connection of its own.
@@ -49,6 +52,8 @@ pub(super) struct Stream {
     cursor: Option<Reading>,
     probe: Option<(usize, postgres::Statement)>,
     fetch: usize,
+    /// Tables in which rows got other keys in this window, or have none; known of a window that is a replay.
+    rekeyed: HashSet<usize>,
 }
 
 #[derive(Debug)]
@@ -94,6 +99,7 @@ impl Stream {
             cursor: None,
             probe: None,
             fetch: 500,
+            rekeyed: HashSet::new(),
         })
     }
 
@@ -185,6 +191,11 @@ impl Stream {
         Ok(rows.iter().map(|row| row.get::<_, i32>(0) as usize).collect())
     }
 
+    /// Tells whether rows of a table got other keys in the window of a replay, or have none.
+    pub(super) fn is_rekeyed(&self, table: usize) -> bool {
+        self.rekeyed.contains(&table)
+    }
+
     /// Forgets statements that were made for other sources.
     pub(super) fn sources_changed(&mut self) {
         self.probe = None;
@@ -193,6 +204,7 @@ impl Stream {
 
     /// Begins to read a window, behind `offset` if there is one.
     pub(super) fn read(&mut self, window: Window, offset: Option<Offset>) {
+        self.rekeyed.clear();
         self.cursor = Some(Reading {
             window,
             open: Vec::new(),
@@ -232,7 +244,9 @@ impl Stream {
         };
         reading.is_declared = true;
         reading.open.clear();
-        let Window { from, until, .. } = &reading.window;
+        let Window {
+            from, until, replay, ..
+        } = &reading.window;
         let logs: Vec<ReadLog<'_>> = sources
             .logs
             .iter()
@@ -260,6 +274,7 @@ impl Stream {
                 },
                 until => context! { xmin => until.xmin, xmax => until.xmax, running => &until.running },
                 resume => resume,
+                replay => replay.is_some(),
             },
         )?;
         self.session
@@ -280,6 +295,9 @@ impl Stream {
         for row in &rows {
             let number = row.get::<_, i32>(0) as usize;
             let (table, log) = &sources.logs[number];
+            if row.get(9) {
+                self.rekeyed.insert(*table);
+            }
             let position = u64::from(row.get::<_, PgLsn>(2));
             let text: &str = row.get(8);
             bytes += text.len();

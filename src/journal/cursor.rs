@@ -8,10 +8,24 @@ use postgres_protocol::escape::escape_identifier;
 
 use super::position::{Position, Snapshot};
 use crate::errors::{Error, Kind, Result};
+use crate::pg::classify;
 
 /// Returns the place in the WAL that an offset speaks of; `None` for a text that is no offset.
 pub fn place_of(offset: &str) -> Option<u64> {
     u64::from_str_radix(offset.split('/').nth(1)?, 16).ok()
+}
+
+/// What the database says at a look.
+#[derive(Debug, Clone)]
+pub struct SinkLook {
+    /// The server's snapshot: as long as it is the same, nothing has happened.
+    pub snapshot: String,
+    /// A text that changes when something is set aside or comes back.
+    pub parked: String,
+    /// Something that is set aside is to be tried again.
+    pub is_due: bool,
+    /// The sink is active, and nobody claims it.
+    pub may_go_on: bool,
 }
 
 /// Which sink of which installation.
@@ -32,6 +46,29 @@ impl Cursor {
     /// Returns the number of the sink in the registry.
     pub fn sink(&self) -> i32 {
         self.sink
+    }
+
+    /// Asks how things stand, in one cheap question; `None`: the sink is gone. `claim` is the lock that nobody else may hold.
+    ///
+    /// # Errors
+    /// Whatever the server answers.
+    pub fn look(&self, client: &mut impl GenericClient, claim: Option<i64>) -> Result<Option<SinkLook>> {
+        let sql = format!(
+            "select pg_current_snapshot()::text, sink_state = 'ACTIVE' and ($2::bigint is null or pg_try_advisory_xact_lock_shared($2)),
+                    (select concat(count(*), ':', sum(fail_id)) from {s}.emaj_failure where fail_sink = sink_name),
+                    exists (select from {s}.emaj_failure where fail_sink = sink_name and fail_retry <= clock_timestamp())
+               from {s}.emaj_sink where sink_id = $1",
+            s = self.schema
+        );
+        let row = client
+            .query_opt(&sql, &[&self.sink, &claim])
+            .map_err(|error| classify(error, "look after the sink"))?;
+        Ok(row.map(|row| SinkLook {
+            snapshot: row.get(0),
+            may_go_on: row.get(1),
+            parked: row.get(2),
+            is_due: row.get(3),
+        }))
     }
 
     /// Puts the window from `from` to `until` on record; it is the window number `window`.
@@ -78,6 +115,7 @@ impl Cursor {
     pub fn end(&self, client: &mut impl GenericClient, window: i64, position: &Position) -> Result<()> {
         let sql = format!(
             "update {s}.emaj_sink set sink_window = $2, sink_from = {p}, sink_until = null, sink_offset = null,
+                    sink_replay = case when pg_snapshot_xmax($3::text::pg_snapshot) < pg_snapshot_xmax(sink_replay) then sink_replay end,
                     sink_moved = clock_timestamp() where sink_id = $1",
             s = self.schema,
             p = self.position()
@@ -132,6 +170,18 @@ impl Cursor {
             s = self.schema
         );
         self.update(client, &sql, &[&self.sink, &reason])
+    }
+
+    /// Forgets why the sink is in the state that it is in.
+    ///
+    /// # Errors
+    /// The sink is gone, or whatever the server answers.
+    pub fn forget_reason(&self, client: &mut impl GenericClient) -> Result<()> {
+        let sql = format!(
+            "update {}.emaj_sink set sink_reason = null where sink_id = $1",
+            self.schema
+        );
+        self.update(client, &sql, &[&self.sink])
     }
 
     fn position(&self) -> String {

@@ -62,6 +62,8 @@ pub struct SinkRecord {
     pub until: Option<String>,
     /// How far that window is delivered.
     pub offset: Option<String>,
+    /// What this sees was delivered before, and is delivered again.
+    pub replay: Option<String>,
     /// When the cursor moved last.
     pub moved: Timestamp,
     pub worker: Option<String>,
@@ -96,7 +98,7 @@ pub fn sink_locks(schema: &str, sink: i32) -> (i64, i64) {
 
 const SINK_COLUMNS: &str = "sink_id, sink_name, sink_manifest, sink_kind, sink_state, sink_reason, sink_window,
     (sink_from).snapshot::text, coalesce((sink_from).txid, 0), (sink_from).lsn, sink_until::text, sink_offset, sink_moved,
-    sink_worker, sink_fault, sink_fault_since,
+    sink_worker, sink_fault, sink_fault_since, sink_replay::text,
     array(select (classid::bigint << 32 | objid::bigint) from pg_catalog.pg_locks
            where locktype = 'advisory' and objsubid = 1 and granted
              and database = (select oid from pg_catalog.pg_database where datname = current_database()))";
@@ -111,7 +113,7 @@ fn position(row: &Row, at: usize) -> Result<Position> {
 }
 
 fn sink(schema: &str, row: &Row) -> Result<SinkRecord> {
-    let held: Vec<i64> = row.get(16);
+    let held: Vec<i64> = row.get(17);
     Ok(SinkRecord {
         is_taken: held.contains(&sink_locks(schema, row.get(0)).0),
         id: row.get(0),
@@ -124,6 +126,7 @@ fn sink(schema: &str, row: &Row) -> Result<SinkRecord> {
         from: position(row, 7)?,
         until: row.get(10),
         offset: row.get(11),
+        replay: row.get(16),
         moved: row.get(12),
         worker: row.get(13),
         fault: row.get::<_, Option<String>>(14).zip(row.get(15)),
@@ -280,13 +283,32 @@ pub fn set_sink_state(
 /// Sets the cursor of a sink back to a mark: everything since is delivered again. The caller holds the sink's lock.
 ///
 /// # Errors
-/// Whatever the server answers; `false` when the group has no such mark.
+/// [`Kind::Refused`] when a log does not go back so far any more; whatever the server answers; `false` when the group has no such mark.
 pub fn rewind(client: &mut impl GenericClient, schema: &str, sink: &str, group: &str, mark: &str) -> Result<bool> {
     let s = escape_identifier(schema);
+    let gone = client.query_opt(
+        &format!(
+            "select format('%I.%I', rel_schema, rel_name), max(rel_kept)
+               from {s}.emaj_mark, {s}.emaj_binding join {s}.emaj_relation on rel_oid = bind_oid
+              where mark_group = $2 and mark_name = $3 and bind_sink = $1 and rel_kept > mark_datetime
+              group by 1 order by 2 desc limit 1"
+        ),
+        &[&sink, &group, &mark],
+    )?;
+    if let Some(row) = gone {
+        let (table, kept): (String, Timestamp) = (row.get(0), row.get(1));
+        return Err(Error::message(
+            Kind::Refused,
+            format!("mark `{mark}` is older than what is left of the log of {table}: that goes back to {kept:.0}"),
+        )
+        .hint("`emaj init` sends all rows anew; `retention` of a group says how long its log is kept"));
+    }
     let changed = client.execute(
         &format!(
             "update {s}.emaj_sink
-                set sink_from = mark_position, sink_until = null, sink_offset = null, sink_state = 'ACTIVE', sink_reason = null
+                set sink_from = mark_position, sink_until = null, sink_offset = null, sink_state = 'ACTIVE', sink_reason = null,
+                    sink_replay = case when pg_snapshot_xmax(sink_replay) > pg_snapshot_xmax(coalesce(sink_until, (sink_from).snapshot))
+                                       then sink_replay else coalesce(sink_until, (sink_from).snapshot) end
                from {s}.emaj_mark
               where sink_name = $1 and mark_group = $2 and mark_name = $3"
         ),

@@ -144,6 +144,7 @@ templates! {
     "stat/log",
     "stat/window",
     "stream/alike",
+    "stream/present",
     "stream/probe",
     "stream/rows",
     "stream/window",

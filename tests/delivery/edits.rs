@@ -1,7 +1,7 @@
 //! The manifest and the tables change: what is on its way stays right. A rollback is followed like any other change.
 
-use super::{PEOPLE, PERSON, drain, install, people, prepare, set_aside, to_directory, worker, writes};
-use crate::support::slapd::slapd;
+use super::{PEOPLE, PERSON, column, drain, install, people, prepare, set_aside, to_directory, worker, writes};
+use crate::support::slapd::{Slapd, slapd};
 use crate::support::{database, wait_for};
 
 #[test]
@@ -175,6 +175,65 @@ fn delivered_again_from_a_mark() {
         .code(4);
     assert!(run.stderr.contains("no mark `sunday`"), "{run}");
     assert_eq!(worker.stop(), Some(0));
+}
+
+/// How many writes the directory took: what it refused because it was done already changed nothing.
+fn written(slapd: &Slapd) -> usize {
+    let took = |tag: &str| slapd.log().matches(&format!(" RESULT tag={tag} err=0 ")).count();
+    ["103", "105", "107", "109"].map(took).iter().sum()
+}
+
+#[test]
+fn a_directory_that_is_told_again_never_sees_an_old_state() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(PERSON);
+    let groups = "groups: { staff: { tables: [public.person] } }\nsinks:";
+    install(&db, &to_directory(&slapd, PEOPLE).replace("sinks:", groups));
+    prepare(&db, &["mark", "set", "staff", "monday"]).run().ok();
+    for sql in [
+        "insert into person (id, login, name) values (1, 'ann', 'Ann'), (2, 'bob', 'Bob'), (3, 'cid', 'Cid')",
+        "update person set mail = 'b@x', login = 'anne' where id = 1",
+        "update person set mail = null where id = 1",
+        "update person set mail = 'c@x', login = 'anna' where id = 1",
+        "update person set name = 'Rob' where id = 2",
+        "delete from person where id = 2",
+        "delete from person where id = 3; insert into person values (3, 'sid', 'Sid')",
+    ] {
+        db.psql(sql);
+        drain(&db).run().ok();
+    }
+    let replay = || {
+        prepare(&db, &["replay", "directory", "--from", "monday", "--yes"])
+            .run()
+            .ok();
+        let before = written(&slapd);
+        drain(&db).run().ok();
+        assert_eq!(people(&slapd), ["anna Ann c@x", "sid Sid"]);
+        assert_eq!(set_aside(&db), [] as [&str; 0]);
+        written(&slapd) - before
+    };
+    assert_eq!(replay(), 0, "all is as it should be");
+    // A copy of any day in between was restored.
+    slapd.modify("dn: uid=anna,ou=people,dc=example,dc=org\nchangetype: modrdn\nnewrdn: uid=anne\ndeleteoldrdn: 1\n");
+    slapd.modify("dn: uid=bob,ou=people,dc=example,dc=org\nchangetype: add\nobjectClass: inetOrgPerson\nuid: bob\ncn: Rob\nsn: Rob\n");
+    slapd.modify("dn: uid=sid,ou=people,dc=example,dc=org\nchangetype: delete\n");
+    assert_eq!(replay(), 4, "each entry that is wrong, and nothing else");
+    // What comes after the replay comes as ever.
+    db.psql("update person set login = 'ann' where id = 1; update person set login = 'annie' where id = 1");
+    drain(&db).run().ok();
+    assert_eq!(people(&slapd), ["annie Ann c@x", "sid Sid"]);
+    // A row that got another key: in order, as it was.
+    db.psql("update person set id = 10 where id = 1");
+    drain(&db).run().ok();
+    prepare(&db, &["replay", "directory", "--from", "monday", "--yes"])
+        .run()
+        .ok();
+    drain(&db).run().ok();
+    assert_eq!(people(&slapd), ["annie Ann c@x", "sid Sid"]);
+    assert_eq!(
+        column(&db, "select 'over' from emaj.emaj_sink where sink_replay is null"),
+        ["over"]
+    );
 }
 
 #[test]

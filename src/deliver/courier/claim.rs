@@ -1,0 +1,126 @@
+//! Whether a courier may deliver: it takes the sink when nobody else has it, and asks at each look whether it may go on.
+//!
+//! Two advisory locks say who has a sink: that of the courier, and that of somebody who claims it for a while (`emaj init`,
+//! `emaj replay`), to whom the courier gives way.
+
+use std::time::Duration;
+
+use super::standby::Standby;
+use super::{Courier, Ended, Orders};
+use crate::deliver::status::SinkCondition;
+use crate::deliver::stream::Window;
+use crate::errors::{Error, Kind, Result};
+use crate::journal::{self, Cursor, SinkLook, SinkRecord, SinkState, Snapshot};
+use crate::pg::Session;
+use crate::sink::Offset;
+
+/// Whose turn it is.
+pub(super) enum Turn {
+    /// This courier may deliver.
+    Ours(Box<SinkRecord>),
+    /// It need not any more: it was told to stop, or another worker has delivered everything.
+    Over(Ended),
+}
+
+/// Waits until this courier may deliver, or need not any more.
+pub(super) fn take(orders: &Orders, keeper: &mut Session) -> Result<Turn> {
+    let name = &orders.sink.name.value;
+    let mut standby = None;
+    loop {
+        orders.status.beat(name, false);
+        let sink = journal::sink_named(&mut **keeper, &orders.schema, name)?.ok_or_else(|| not_installed(name))?;
+        let (courier, claim) = journal::sink_locks(&orders.schema, sink.id);
+        let free: bool = match sink.state {
+            SinkState::Active if orders.init.is_empty() => keeper
+                .query_one("select pg_try_advisory_xact_lock_shared($1)", &[&claim])?
+                .get(0),
+            SinkState::Active => {
+                // Whoever delivers now sees this and lets go.
+                keeper.query_one("select pg_advisory_lock($1)", &[&claim])?;
+                true
+            }
+            state => {
+                let reason = sink.reason.clone().unwrap_or_else(|| state.word().to_owned());
+                orders.status.update(name, |status| {
+                    status.condition = match state {
+                        SinkState::Paused => SinkCondition::Paused(reason.clone()),
+                        _ => SinkCondition::Stopped(reason.clone()),
+                    }
+                });
+                if orders.until_empty {
+                    return Err(
+                        Error::message(Kind::Refused, format!("sink `{name}` is {}: {reason}", state.word()))
+                            .hint(format!("`emaj sink resume {name}` lets it go on")),
+                    );
+                }
+                false
+            }
+        };
+        if free {
+            let taken: bool = keeper.query_one("select pg_try_advisory_lock($1)", &[&courier])?.get(0);
+            if taken {
+                // Anew: the one before may have moved the cursor.
+                let sink =
+                    journal::sink_named(&mut **keeper, &orders.schema, name)?.ok_or_else(|| not_installed(name))?;
+                let worker = format!("{}@{}", std::process::id(), whoami::hostname().unwrap_or_default());
+                Cursor::new(&orders.schema, sink.id).taken_by(&mut **keeper, &worker)?;
+                return Ok(Turn::Ours(Box::new(sink)));
+            }
+            orders
+                .status
+                .update(name, |status| status.condition = SinkCondition::Standby);
+        }
+        if orders.until_empty && sink.state == SinkState::Active && sink.is_taken {
+            let standby = match &mut standby {
+                Some(standby) => standby,
+                None => standby.insert(Standby::begin(orders, &sink)?),
+            };
+            if standby.is_over(orders, &sink)? {
+                return Ok(Turn::Over(Ended::Empty));
+            }
+        }
+        if orders.stop.wait(Duration::from_millis(200)) {
+            return Ok(Turn::Over(Ended::Stopped));
+        }
+    }
+}
+
+/// The window that was left unfinished, and how far it is delivered.
+pub(super) fn unfinished(sink: &SinkRecord) -> Result<Option<(Window, Option<Offset>)>> {
+    let Some(until) = &sink.until else { return Ok(None) };
+    let window = Window {
+        number: sink.window,
+        from: sink.from.clone(),
+        until: snapshot(until)?,
+        replay: sink.replay.as_deref().map(snapshot).transpose()?,
+    };
+    Ok(Some((window, sink.offset.clone().map(Offset))))
+}
+
+/// Reads a snapshot off the registry.
+pub(super) fn snapshot(text: &str) -> Result<Snapshot> {
+    text.parse().map_err(|error| Error::new(Kind::Failed, error))
+}
+
+fn not_installed(sink: &str) -> Error {
+    Error::message(
+        Kind::NotInstalled,
+        format!("sink `{sink}` is not installed in this database"),
+    )
+    .hint("`emaj install` with this manifest installs it")
+}
+
+impl Courier<'_> {
+    /// One cheap question: has anything happened, is anything due, may this courier go on? `None`: it may not.
+    pub(super) fn look(&mut self) -> Result<Option<SinkLook>> {
+        self.orders.status.beat(self.name(), false);
+        let (_, claim) = journal::sink_locks(&self.orders.schema, self.cursor.sink());
+        // Who sends rows that were there before has claimed it himself.
+        let claim = self.orders.init.is_empty().then_some(claim);
+        let look = self
+            .cursor
+            .look(&mut *self.keeper, claim)?
+            .ok_or_else(|| not_installed(self.name()))?;
+        Ok(look.may_go_on.then_some(look))
+    }
+}

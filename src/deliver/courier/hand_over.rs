@@ -1,0 +1,173 @@
+//! Hands deliveries to the place until all have arrived or are set aside, and puts on record what became of them.
+
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+use super::Courier;
+use super::parked::{Aside, Parked, Settled};
+use crate::deliver::lanes::{Fate, Keyed};
+use crate::deliver::stream::{Placed, window_of};
+use crate::errors::Result;
+use crate::fail_at::passing;
+use crate::journal;
+use crate::sink::{Fault, Offset, Outcome};
+
+/// A delivery, with the numbers of its change in the chunk and of its binding.
+pub(super) type Work = (usize, usize, Keyed);
+
+/// What bindings made of a chunk: deliveries, and what is set aside (each with the places of its change and its binding).
+pub(super) struct Made {
+    pub keyed: Vec<Work>,
+    pub aside: Vec<Aside>,
+    /// What was set aside before this chunk.
+    pub parked: Parked,
+}
+
+impl Courier<'_> {
+    /// Hands deliveries to the place until all have arrived or are set aside, and puts that on record. `false`: told to stop before.
+    pub(super) fn hand_over(&mut self, made: Made, chunk: &[Placed], offset: Option<&Offset>) -> Result<bool> {
+        let Made {
+            keyed: mut work,
+            mut aside,
+            mut parked,
+        } = made;
+        if self.place.lanes.is_none() && !work.is_empty() && !self.open()? {
+            return Ok(false);
+        }
+        // What the place knows to have is not sent again.
+        if let Some(resume) = self
+            .place
+            .resume
+            .clone()
+            .filter(|resume| window_of(resume) == Some(self.window))
+        {
+            work.retain(|(_, _, keyed)| keyed.delivery.offset > resume);
+        }
+        while !work.is_empty() {
+            let Some(place) = &mut self.place.lanes else {
+                if !self.open()? {
+                    return Ok(false);
+                }
+                continue;
+            };
+            let (places, keyed): (Vec<(usize, usize)>, Vec<Keyed>) = work
+                .into_iter()
+                .map(|(number, at, keyed)| ((number, at), keyed))
+                .unzip();
+            self.orders.status.beat(&self.orders.sink.name.value, true);
+            let (fates, down) = place.deliver(&keyed, &self.orders.stop);
+            self.orders.status.beat(&self.orders.sink.name.value, false);
+            self.place.reached = Instant::now();
+            let mut rest = Vec::new();
+            let (mut written, mut unchanged, mut refused) = (0, 0, 0);
+            for (((number, at), keyed), fate) in places.into_iter().zip(keyed).zip(fates) {
+                match fate {
+                    Fate::Done(Outcome::Written) => written += 1,
+                    Fate::Done(Outcome::Unchanged) => unchanged += 1,
+                    // A place that keeps the order itself refuses what comes behind a refused change of a row: that one waits for it.
+                    Fate::Done(Outcome::Failed(fault)) => {
+                        refused += 1;
+                        tracing::warn!(sink = %self.orders.sink.name.value, binding = %self.bound[at].name, id = %keyed.delivery.id, "a change is set aside");
+                        aside.push(self.aside(number, at, chunk, fault));
+                    }
+                    // Behind a message with the same key it waits; behind a row with the same place in the target it is tried by itself.
+                    Fate::Behind => {
+                        let fault = Fault::later("an earlier change with the same key was refused");
+                        aside.push(self.aside(number, at, chunk, fault));
+                    }
+                    Fate::NotTried => rest.push((number, at, keyed)),
+                }
+            }
+            let delay = chunk.last().map_or(0.0, |placed| {
+                (Timestamp::now() - placed.change.time)
+                    .total(jiff::Unit::Second)
+                    .unwrap_or(0.0)
+            });
+            self.orders.status.update(self.name(), |status| {
+                status.written += written;
+                status.unchanged += unchanged;
+                status.refused += refused;
+                status.delay = delay;
+            });
+            work = rest;
+            if down.is_none() && !work.is_empty() && self.orders.stop.is_set() {
+                // The chunk comes again from its start, as after a fault.
+                return Ok(false);
+            }
+            // A place that keeps the position itself goes beyond what it refused: that is on record before.
+            if !work.is_empty() && !aside.is_empty() && !self.orders.opener.refuses() {
+                let settled = self.settle(std::mem::take(&mut aside), parked, chunk);
+                parked = self.parked.clone();
+                self.note(&settled, None)?;
+            }
+            if down.is_none() {
+                self.is_up()?;
+            }
+            if let Some(fault) = down {
+                self.is_down(&fault, true)?;
+                if !work.is_empty() && !self.open()? {
+                    // What has arrived or is set aside comes again from the start of the chunk: the same ids, once more. What is set
+                    // aside must be on record only once.
+                    return Ok(false);
+                }
+            }
+        }
+        passing("chunk.delivered");
+        let settled = self.settle(aside, parked, chunk);
+        self.note(&settled, offset)?;
+        passing("chunk.noted");
+        Ok(true)
+    }
+
+    fn aside(&self, number: usize, at: usize, chunk: &[Placed], fault: Fault) -> Aside {
+        Aside {
+            number,
+            at,
+            keys: self.keys_of(at, &chunk[number]),
+            fault: Some(fault),
+        }
+    }
+
+    /// Puts what is set aside and the offset on record, in one transaction.
+    fn note(&mut self, settled: &Settled, offset: Option<&Offset>) -> Result<()> {
+        let Settled { changes, joined } = settled;
+        let (schema, name) = (self.orders.schema.as_str(), self.orders.sink.name.value.as_str());
+        if changes.is_empty() {
+            return match offset {
+                Some(offset) => self.cursor.advance(&mut *self.keeper, &offset.0),
+                None => Ok(()),
+            };
+        }
+        let mut transaction = self.keeper.transaction()?;
+        for (queue, into) in joined {
+            journal::join(&mut transaction, schema, name, queue, into)?;
+        }
+        journal::set_aside(&mut transaction, schema, name, changes)?;
+        for (_, into) in joined {
+            journal::one_front(&mut transaction, schema, name, into)?;
+        }
+        if let Some(offset) = offset {
+            self.cursor.advance(&mut transaction, &offset.0)?;
+        }
+        passing("aside.written");
+        transaction.commit()?;
+        passing("aside.noted");
+        // A later change may be what makes an earlier one acceptable.
+        let keeps_state = |binding: &str| {
+            let mut all = self.bound.iter();
+            all.any(|bound| *bound.name == *binding && bound.keeps_state())
+        };
+        let mut queues: Vec<&str> = changes
+            .iter()
+            .filter(|change| change.reason.is_none() && keeps_state(&change.binding))
+            .map(|change| change.queue.as_str())
+            .collect();
+        queues.sort_unstable();
+        queues.dedup();
+        match queues.is_empty() {
+            true => Ok(()),
+            false => journal::retry_queues(&mut *self.keeper, schema, name, &queues),
+        }
+    }
+}

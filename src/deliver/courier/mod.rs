@@ -1,0 +1,223 @@
+//! Carries to one sink what it is owed: reads windows, delivers them, keeps the cursor, sets aside what is refused.
+//!
+//! One courier at a time delivers to a sink, whatever the number of workers: it holds an advisory lock on the session that moves the
+//! cursor, so that a worker that has lost its session can move nothing any more. A window is on record before anything of it is
+//! delivered, and a chunk's offset after all of it has arrived or is set aside: after a crash the last chunk comes again,
+//! with the same ids.
+//!
+//! Its parts: `claim` asks whether it may deliver (`standby`: while another worker does), `rounds` is its day, `window` takes a window of the log to its end, `chunk` makes deliveries of
+//! changes, `hand_over` gives them to the place and puts on record what became of them, `place` reaches the place, `parked` knows what
+//! waits, `retry` tries that again, `replay` knows what was delivered before. They share the state of one [`Courier`]; this file makes it, and makes it anew when a session is lost.
+
+mod chunk;
+mod claim;
+mod hand_over;
+mod parked;
+mod place;
+mod replay;
+mod retry;
+mod rounds;
+mod standby;
+mod window;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use self::claim::{Turn, snapshot, take, unfinished};
+use self::parked::Parked;
+use self::place::Place;
+use super::ask::settle;
+use super::binding::Bound;
+use super::sources::Sources;
+use super::status::{SinkCondition, Status};
+use super::stop::Stop;
+use super::stream::{Stream, Window};
+use crate::errors::{Kind, Result};
+use crate::journal::{Cursor, Position, Snapshot};
+use crate::manifest;
+use crate::pg::{Prompt, Session, Settings};
+use crate::render::Renderer;
+use crate::sink::{Offset, Opener};
+
+/// The pauses between tries to reach a place that is down, and the database.
+const PAUSES: [u64; 5] = [200, 500, 1_000, 2_000, 5_000];
+
+/// The reason of an active sink whose guard was overruled for the window that it stopped at.
+pub const DELETES_ALLOWED: &str = "deletes allowed";
+
+/// What a courier is made of.
+#[derive(Clone)]
+pub(super) struct Orders {
+    pub schema: String,
+    pub settings: Settings,
+    pub renderer: Arc<Renderer>,
+    pub sink: manifest::Sink,
+    pub bindings: Vec<manifest::Binding>,
+    pub opener: Arc<dyn Opener>,
+    /// The CloudEvents source.
+    pub source: String,
+    /// End when the log is delivered to its end.
+    pub until_empty: bool,
+    /// With `until_empty`: how long a place may be out of reach.
+    pub patience: Duration,
+    /// The bindings whose rows are to be sent, by this courier.
+    pub init: Vec<String>,
+    pub status: Status,
+    pub stop: Stop,
+    /// Set when the manifest is not the one that is installed: it may have been edited.
+    pub outdated: Arc<AtomicBool>,
+}
+
+/// Why a courier came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// It was told to.
+    Stopped,
+    /// Everything is delivered, or set aside.
+    Empty,
+}
+
+/// Runs a courier until it is told to stop, or until all is delivered.
+///
+/// # Errors
+/// Only with `until_empty`, or for `init`: what stands in the way. Otherwise it goes on trying.
+pub(super) fn run(orders: &Orders) -> Result<Ended> {
+    let name = &orders.sink.name.value;
+    orders
+        .status
+        .update(name, |status| status.kind = orders.sink.kind.word().to_owned());
+    let mut failures = 0;
+    let began = Instant::now();
+    loop {
+        orders.status.beat(name, false);
+        let tried = Instant::now();
+        match serve(orders) {
+            Ok(Some(ended)) => return Ok(ended),
+            Ok(None) => continue,
+            Err(error) => {
+                if orders.stop.is_set() {
+                    return Ok(Ended::Stopped);
+                }
+                if orders.until_empty && (error.kind() != Kind::Unreachable || began.elapsed() > orders.patience) {
+                    return Err(error);
+                }
+                if error.kind() == Kind::Refused {
+                    orders.outdated.store(true, Ordering::Relaxed);
+                }
+                let reason = format!("{error}");
+                tracing::error!(sink = %name, "{reason}");
+                orders
+                    .status
+                    .update(name, |status| status.condition = SinkCondition::Broken(reason));
+            }
+        }
+        failures = if tried.elapsed() > Duration::from_secs(30) {
+            0
+        } else {
+            failures + 1
+        };
+        if orders.stop.wait(backoff(failures)) {
+            return Ok(Ended::Stopped);
+        }
+    }
+}
+
+fn backoff(failures: usize) -> Duration {
+    Duration::from_millis(PAUSES[failures.min(PAUSES.len() - 1)])
+}
+
+/// One life of the sessions: ends with an error when one of them is lost, with nothing when the sink was paused or is wanted by
+/// another process.
+fn serve(orders: &Orders) -> Result<Option<Ended>> {
+    let name = &orders.sink.name.value;
+    let settings = orders.settings.with_application_name(&format!("emaj {name}"));
+    let mut keeper = settings.connect(Prompt::Never)?;
+    keeper.only_builtins()?;
+    let sink = match take(orders, &mut keeper)? {
+        Turn::Ours(sink) => sink,
+        Turn::Over(ended) => return Ok(Some(ended)),
+    };
+    let stream = Stream::new(
+        settings.connect(Prompt::Never)?,
+        &orders.schema,
+        Arc::clone(&orders.renderer),
+    )?;
+    let mut asker = settings.connect(Prompt::Never)?;
+    settle(&mut asker)?;
+    tracing::info!(sink = %name, "delivering to {}", orders.opener.describe());
+    let mut courier = Courier {
+        orders,
+        cursor: Cursor::new(&orders.schema, sink.id),
+        window: sink.window,
+        from: sink.from.clone(),
+        unfinished: unfinished(&sink)?,
+        replay: sink.replay.as_deref().map(snapshot).transpose()?,
+        deletes_allowed: sink.reason.as_deref() == Some(DELETES_ALLOWED),
+        keeper,
+        stream: Arc::new(Mutex::new(stream)),
+        asker,
+        structure: String::new(),
+        sources: Arc::default(),
+        bound: Vec::new(),
+        parked: Parked::default(),
+        parked_mark: String::new(),
+        place: Place::new(sink.fault.is_some()),
+        kept: Instant::now(),
+        busy: Instant::now(),
+        pause: Duration::ZERO,
+        since_summary: 0,
+        window_deletes: Vec::new(),
+        is_hastened: false,
+    };
+    courier.load()?;
+    courier.go()
+}
+
+/// What the parts share.
+struct Courier<'a> {
+    orders: &'a Orders,
+    cursor: Cursor,
+    window: i64,
+    from: Position,
+    unfinished: Option<(Window, Option<Offset>)>,
+    /// What this sees was delivered before, and is delivered again.
+    replay: Option<Snapshot>,
+    deletes_allowed: bool,
+    keeper: Session,
+    stream: Arc<Mutex<Stream>>,
+    asker: Session,
+    structure: String,
+    sources: Arc<Sources>,
+    bound: Vec<Bound>,
+    parked: Parked,
+    /// What is on record of it at that time: it is read anew when that has changed.
+    parked_mark: String,
+    place: Place,
+    /// When the cursor was put on record last, when something was delivered last, and how long to rest.
+    kept: Instant,
+    busy: Instant,
+    pause: Duration,
+    since_summary: usize,
+    /// Deletes of the window so far, by binding.
+    window_deletes: Vec<u64>,
+    /// With `until_empty`: what has to be tried again was tried once more at the end.
+    is_hastened: bool,
+}
+
+impl Courier<'_> {
+    fn name(&self) -> &str {
+        &self.orders.sink.name.value
+    }
+
+    fn stream(&self) -> MutexGuard<'_, Stream> {
+        // A reader that broke down has left it as a lost connection would.
+        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn condition(&self, condition: SinkCondition) {
+        self.orders
+            .status
+            .update(self.name(), |status| status.condition = condition);
+    }
+}

@@ -1,0 +1,179 @@
+//! What is set aside, as far as a courier has to know it: what must not overtake something that waits, waits behind it.
+//!
+//! What waits stands in queues. Which queue a change belongs to follows from its keys alone (of its row, of its message), in this chunk
+//! as in one of next week: the keys are on record with what was set aside.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::Courier;
+use crate::deliver::render::keys_of;
+use crate::deliver::set_aside::record;
+use crate::deliver::stream::Placed;
+use crate::errors::Result;
+use crate::journal::{self, FailureState, SetAside};
+use crate::sink::Fault;
+
+/// The queues, by the keys of what waits in them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Parked(HashMap<String, String>);
+
+impl Parked {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The queues that hold something that has one of `keys`; several when it waits for several things.
+    fn queues(&self, keys: &[String]) -> BTreeSet<String> {
+        keys.iter().filter_map(|key| self.0.get(key)).cloned().collect()
+    }
+
+    /// Puts what has `keys` behind all that it has to wait for. Returns its queue and those that became part of it; nothing when it
+    /// has to wait for nothing.
+    pub(super) fn park(&mut self, keys: &[String]) -> Option<(String, Vec<String>)> {
+        let mut queues = self.queues(keys).into_iter();
+        let queue = queues.next()?;
+        let joined: Vec<String> = queues.collect();
+        if !joined.is_empty() {
+            self.0
+                .values_mut()
+                .filter(|known| joined.contains(known))
+                .for_each(|known| known.clone_from(&queue));
+        }
+        self.begin(&queue, keys);
+        Some((queue, joined))
+    }
+
+    /// Puts what has `keys` into a queue.
+    pub(super) fn begin(&mut self, queue: &str, keys: &[String]) {
+        self.0.extend(keys.iter().map(|key| (key.clone(), queue.to_owned())));
+    }
+}
+
+/// A change that is to be set aside.
+pub(super) struct Aside {
+    /// Its places in the chunk and among the bindings.
+    pub number: usize,
+    pub at: usize,
+    pub keys: Vec<String>,
+    /// Why; nothing when it waits for another one.
+    pub fault: Option<Fault>,
+}
+
+/// Changes as they are put on record, and queues that became one: `(this, part of that)`.
+pub(super) struct Settled {
+    pub changes: Vec<SetAside>,
+    pub joined: Vec<(String, String)>,
+}
+
+impl Courier<'_> {
+    pub(super) fn reload_parked(&mut self, mark: &str) -> Result<()> {
+        if self.place.lanes.is_none() {
+            // Readiness is known before there is anything to deliver, and a place is found again that was gone.
+            self.open()?;
+        }
+        if self.parked_mark == mark {
+            return Ok(());
+        }
+        self.read_parked()?;
+        self.parked_mark = mark.to_owned();
+        Ok(())
+    }
+
+    /// Reads what is set aside.
+    pub(super) fn read_parked(&mut self) -> Result<()> {
+        let name = self.name().to_owned();
+        let waiting = journal::waiting(&mut *self.keeper, &self.orders.schema, &name)?;
+        self.orders
+            .status
+            .update(&name, |status| status.set_aside = waiting.len() as u64);
+        self.parked = Parked::default();
+        let (mut is_forgotten, mut known) = (false, BTreeSet::new());
+        for change in &waiting {
+            let is_first = known.insert(&change.queue);
+            is_forgotten |= is_first && change.state == FailureState::Behind;
+            self.parked.begin(&change.queue, &change.keys);
+        }
+        if is_forgotten {
+            // What it waited for arrived, or was discarded, while it was being set aside.
+            journal::promote(&mut *self.keeper, &self.orders.schema)?;
+        }
+        Ok(())
+    }
+
+    /// The keys of a change: what has one of them must not overtake it.
+    pub(super) fn keys_of(&self, at: usize, placed: &Placed) -> Vec<String> {
+        keys_of(&self.bound[at], placed, &self.orders.source)
+    }
+
+    /// Settles what waits for what in the order of the changes, whatever was refused first. `parked` is what was set aside before.
+    pub(super) fn settle(&mut self, mut aside: Vec<Aside>, parked: Parked, chunk: &[Placed]) -> Settled {
+        self.parked = parked;
+        aside.sort_by_key(|aside| (aside.number, aside.at));
+        let mut settled = Settled {
+            changes: Vec::with_capacity(aside.len()),
+            joined: Vec::new(),
+        };
+        for Aside {
+            number,
+            at,
+            keys,
+            fault,
+        } in aside
+        {
+            let (placed, binding) = (&chunk[number], &*self.bound[at].name);
+            let (queue, fault) = match self.parked.park(&keys) {
+                Some((queue, joined)) => {
+                    for part in joined {
+                        for change in settled.changes.iter_mut().filter(|change| change.queue == part) {
+                            change.queue.clone_from(&queue);
+                        }
+                        settled.joined.push((part, queue.clone()));
+                    }
+                    (queue, None)
+                }
+                None => {
+                    let queue = format!("{binding} {}", placed.change.key);
+                    self.parked.begin(&queue, &keys);
+                    let fault =
+                        fault.unwrap_or_else(|| Fault::later("an earlier change of the same row was set aside"));
+                    (queue, Some(fault))
+                }
+            };
+            settled
+                .changes
+                .push(record(placed, binding, queue, keys, fault.as_ref()));
+        }
+        settled
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(text: &str) -> Vec<String> {
+        text.split(' ').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn what_waits_for_two_makes_one_queue_of_them() {
+        let mut parked = Parked::default();
+        assert_eq!(parked.park(&keys("row1 messageA")), None);
+        parked.begin("one", &keys("row1 messageA"));
+        assert_eq!(parked.park(&keys("row2 messageB")), None);
+        parked.begin("two", &keys("row2 messageB"));
+        assert_eq!(
+            parked.park(&keys("row3 messageA")),
+            Some(("one".to_owned(), Vec::new()))
+        );
+        assert_eq!(
+            parked.park(&keys("row3 messageB")),
+            Some(("one".to_owned(), vec!["two".to_owned()]))
+        );
+        assert_eq!(
+            parked.park(&keys("row2 messageC")),
+            Some(("one".to_owned(), Vec::new()))
+        );
+        assert_eq!(parked.park(&keys("row4 messageD")), None);
+    }
+}

@@ -1,0 +1,144 @@
+//! The place that a sink leads to: reached, lost, reached again.
+
+use std::time::{Duration, Instant};
+
+use super::{Courier, backoff};
+use crate::deliver::lanes::Lanes;
+use crate::deliver::status::SinkCondition;
+use crate::errors::{Error, Kind, Result};
+use crate::fail_at::passing;
+use crate::sink::{Fault, Offset};
+
+/// How often a place is reached for while there is nothing to deliver: a place that is down is known before a change meets it.
+const REACH: Duration = Duration::from_secs(10);
+
+/// What a courier knows of the place.
+pub(super) struct Place {
+    /// Its connections, while there are any.
+    pub lanes: Option<Lanes>,
+    /// What the place itself knows to have.
+    pub resume: Option<Offset>,
+    /// When it was known to be there.
+    pub reached: Instant,
+    pub was_in_fault: bool,
+    /// How often it was down since something arrived there last, since when, and when it is tried again.
+    faults: usize,
+    down_since: Option<Instant>,
+    not_before: Option<Instant>,
+}
+
+impl Place {
+    /// Knows nothing yet, but for what is on record.
+    pub(super) fn new(was_in_fault: bool) -> Self {
+        Place {
+            lanes: None,
+            resume: None,
+            reached: Instant::now(),
+            was_in_fault,
+            faults: 0,
+            down_since: None,
+            not_before: None,
+        }
+    }
+}
+
+impl Courier<'_> {
+    /// Looks now and then whether the place is still there, while nothing goes to it; at once when it was not: opening alone proves
+    /// nothing where there is no connection (a web service).
+    pub(super) fn reach(&mut self) -> Result<()> {
+        if self.place.lanes.is_none() || !self.place.was_in_fault && self.place.reached.elapsed() < REACH {
+            return Ok(());
+        }
+        let name = self.name().to_owned();
+        self.orders.status.beat(&name, true);
+        let reached = self.orders.opener.open().and_then(|mut place| place.reach());
+        self.orders.status.beat(&name, false);
+        self.place.reached = Instant::now();
+        match reached {
+            Ok(()) => self.is_up(),
+            Err(fault) => self.is_down(&fault, false),
+        }
+    }
+
+    /// Reaches the place, however long it takes. `false`: told to stop before.
+    pub(super) fn open(&mut self) -> Result<bool> {
+        // A snapshot is not held while nothing can be delivered.
+        self.stream().release()?;
+        loop {
+            while let Some(left) = self
+                .place
+                .not_before
+                .and_then(|at| at.checked_duration_since(Instant::now()))
+            {
+                if self.orders.stop.wait(left.min(Duration::from_secs(1))) || self.look()?.is_none() {
+                    return Ok(false);
+                }
+            }
+            self.orders.status.beat(self.name(), true);
+            let opened = self.try_open();
+            self.orders.status.beat(self.name(), false);
+            match opened {
+                Ok(lanes) => {
+                    self.place.lanes = Some(lanes);
+                    self.place.reached = Instant::now();
+                    // Some places can be opened without being asked: a fault is over when something has arrived.
+                    if !self.place.was_in_fault {
+                        self.condition(SinkCondition::Up);
+                    }
+                    return Ok(true);
+                }
+                Err(fault) => self.is_down(&fault, false)?,
+            }
+        }
+    }
+
+    pub(super) fn try_open(&mut self) -> Result<Lanes, Fault> {
+        let (mut lanes, mut first) = Lanes::open(&*self.orders.opener)?;
+        passing("sink.opened");
+        self.place.resume = first.resume()?;
+        lanes.add(first);
+        while lanes.len() < self.orders.opener.lanes() {
+            lanes.add(self.orders.opener.open()?);
+        }
+        Ok(lanes)
+    }
+
+    /// Notes that something arrived, or that nothing is left to be delivered to a place that was opened.
+    pub(super) fn is_up(&mut self) -> Result<()> {
+        self.place.faults = 0;
+        self.place.down_since = None;
+        if std::mem::take(&mut self.place.was_in_fault) {
+            tracing::info!(sink = %self.name(), "the sink is up again");
+            self.cursor.fault(&mut *self.keeper, None)?;
+        }
+        self.condition(SinkCondition::Up);
+        Ok(())
+    }
+
+    /// Notes that the place is down, and when it is tried again. An error when nobody wants to wait for it any longer.
+    pub(super) fn is_down(&mut self, fault: &Fault, was_open: bool) -> Result<()> {
+        self.place.lanes = None;
+        self.place.faults += 1;
+        let since = *self.place.down_since.get_or_insert_with(Instant::now);
+        let asked = fault.pause.unwrap_or_default();
+        // A connection that was lost is made anew at once; whoever refuses again gets time.
+        let refusals = self.place.faults - usize::from(was_open);
+        let pause = refusals.checked_sub(1).map_or(Duration::ZERO, backoff).max(asked);
+        self.place.not_before = Some(Instant::now() + pause);
+        if !self.place.was_in_fault {
+            tracing::warn!(sink = %self.name(), "the sink is down: {}", fault.reason);
+            self.place.was_in_fault = true;
+        }
+        self.condition(SinkCondition::Down(fault.reason.clone()));
+        self.cursor.fault(&mut *self.keeper, Some(&fault.reason))?;
+        let nobody_waits = since.elapsed() + asked >= self.orders.patience && (refusals > 0 || !asked.is_zero());
+        if self.orders.until_empty && nobody_waits {
+            return Err(Error::message(
+                Kind::Unreachable,
+                format!("sink `{}` is down: {}", self.name(), fault.reason),
+            )
+            .hint("nothing is lost: what is not delivered stays in the log"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,131 @@
+//! What is delivered again: a place that keeps a state gets each row as it is now, and never as it was in between.
+//!
+//! Each change of the replay is delivered in its order, with the state before it as it was, and the present state in place of the one
+//! after it. So whichever of the old states a place has, it is recognised and made the present one; no old one is ever written.
+//! Where rows got other keys meanwhile, changes are delivered as they were, because it cannot be said of a key which row it was.
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+
+use minijinja::context;
+use minijinja::value::{Serde, Value};
+
+use super::Courier;
+use crate::deliver::ask::{NamedColumn, columns_of, fault};
+use crate::deliver::binding::Bound;
+use crate::deliver::row::Row;
+use crate::deliver::sources::SourceTable;
+use crate::deliver::stream::Placed;
+use crate::errors::{Error, Kind, Result};
+use crate::journal::{Position, Snapshot};
+use crate::pg::Session;
+use crate::render::Renderer;
+use crate::sink::{Fault, Verdict};
+
+/// The rows of a chunk as they are now, by table and key; of those tables only whose changes are delivered again in this way.
+#[derive(Debug, Default)]
+pub(super) struct Present {
+    before: Option<Snapshot>,
+    tables: HashMap<usize, HashMap<String, Row>>,
+}
+
+impl Present {
+    /// What is delivered of a change; `None`: nothing, because there was no row before, and is none now.
+    pub(super) fn instead<'a>(&self, bound: &Bound, placed: &'a Placed) -> Option<Cow<'a, Placed>> {
+        let rows = self.tables.get(&placed.change.table);
+        let (Some(rows), Some(before)) = (rows, &self.before) else {
+            return Some(Cow::Borrowed(placed));
+        };
+        if !bound.keeps_state() || !is_replayed(before, placed) {
+            return Some(Cow::Borrowed(placed));
+        }
+        let mut changed = placed.clone();
+        changed.change.new = rows.get(&*placed.change.key).cloned();
+        (changed.change.old.is_some() || changed.change.new.is_some()).then_some(Cow::Owned(changed))
+    }
+}
+
+fn is_replayed(before: &Snapshot, placed: &Placed) -> bool {
+    !placed.change.is_init && before.sees(placed.change.txid)
+}
+
+impl Courier<'_> {
+    /// Everything before `position` is delivered.
+    pub(super) fn reached_position(&mut self, position: Position) {
+        if let Some(replay) = &self.replay
+            && position.snapshot.covers(replay)
+        {
+            self.replay = None;
+        }
+        self.from = position;
+    }
+
+    /// Looks up how the rows of a chunk are now, where it is delivered again to a place that keeps a state.
+    pub(super) fn present(&mut self, chunk: &[Placed]) -> Result<Present> {
+        let Some(before) = self.replay.clone() else {
+            return Ok(Present::default());
+        };
+        let mut tables = HashMap::new();
+        let states: HashSet<usize> = self
+            .bound
+            .iter()
+            .filter(|bound| bound.keeps_state())
+            .map(|bound| bound.table)
+            .collect();
+        for table in states {
+            let keys: HashSet<&str> = chunk
+                .iter()
+                .filter(|placed| placed.change.table == table && is_replayed(&before, placed))
+                .map(|placed| &*placed.change.key)
+                .collect();
+            if keys.is_empty() || self.stream().is_rekeyed(table) {
+                continue;
+            }
+            let keys: Vec<&str> = keys.into_iter().collect();
+            match rows(
+                &mut self.asker,
+                &self.orders.renderer,
+                &self.sources.tables[table],
+                &keys,
+            ) {
+                Ok(rows) => _ = tables.insert(table, rows),
+                Err(fault) if fault.verdict == Verdict::Never => {
+                    tracing::warn!(sink = %self.name(), "changes are delivered again as they were: {}", fault.reason);
+                }
+                Err(fault) => return Err(Error::message(Kind::Unreachable, fault.reason)),
+            }
+        }
+        Ok(Present {
+            before: Some(before),
+            tables,
+        })
+    }
+}
+
+/// Reads the rows that have `keys`.
+fn rows(
+    session: &mut Session,
+    renderer: &Renderer,
+    source: &SourceTable,
+    keys: &[&str],
+) -> Result<HashMap<String, Row>, Fault> {
+    let named = columns_of(session, source.oid, &source.columns)?;
+    let key: Vec<&NamedColumn> = named.columns.iter().filter(|column| column.is_key).collect();
+    let sql = renderer
+        .render_value(
+            "stream/present",
+            context! {
+                table => Value::from(Serde(&named.table)),
+                columns => Value::from(Serde(&named.columns)),
+                key => Value::from(Serde(&key)),
+            },
+        )
+        .map_err(Fault::never)?;
+    let rows = session
+        .query(&sql, &[&keys])
+        .map_err(|error| fault(&error, "look up the rows"))?;
+    Ok(rows
+        .iter()
+        .map(|row| (row.get(0), Row::new(row.get::<_, &str>(1))))
+        .collect())
+}

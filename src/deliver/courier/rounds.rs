@@ -1,0 +1,121 @@
+//! The day of a courier: it looks, tries again what is due, delivers what has come, and rests.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::{Courier, Ended};
+use crate::errors::Result;
+use crate::journal;
+
+/// How often a sink is looked after when there is something to do, and when there has been nothing for a while.
+const POLL: Duration = Duration::from_millis(20);
+const IDLE_POLL: Duration = Duration::from_millis(100);
+const IDLE_AFTER: Duration = Duration::from_secs(5);
+/// A look that found nothing is followed by a pause this many times as long: looking costs 2% at most.
+const REST: u32 = 50;
+/// How often the cursor is put on record while there is nothing to deliver: the log behind it can go then.
+const KEEP: Duration = Duration::from_secs(10);
+
+/// How a step ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Something was delivered.
+    Busy,
+    /// There was nothing.
+    Idle,
+    /// Told to stop, or to let go.
+    Interrupted,
+}
+
+impl Courier<'_> {
+    pub(super) fn go(&mut self) -> Result<Option<Ended>> {
+        let mut seen = String::new();
+        let mut init = self.orders.init.clone();
+        loop {
+            if self.orders.stop.is_set() {
+                self.keep()?;
+                return Ok(Some(Ended::Stopped));
+            }
+            let Some(look) = self.look()? else {
+                self.keep()?;
+                return Ok(None);
+            };
+            self.reload_parked(&look.parked)?;
+            if look.is_due && self.retry_due()? {
+                continue;
+            }
+            if look.snapshot == seen && self.unfinished.is_none() && init.is_empty() {
+                if self.orders.until_empty {
+                    if self.hasten()? {
+                        continue;
+                    }
+                    self.keep()?;
+                    return Ok(Some(Ended::Empty));
+                }
+                self.reach()?;
+                self.rest();
+                continue;
+            }
+            let looked = Instant::now();
+            match self.window(&mut init)? {
+                Step::Busy => {
+                    self.busy = Instant::now();
+                    self.pause = Duration::ZERO;
+                    seen.clear();
+                }
+                Step::Idle => {
+                    if self.place.lanes.is_some() && !self.place.was_in_fault {
+                        self.is_up()?;
+                    }
+                    self.reach()?;
+                    self.pause = looked.elapsed() * REST;
+                    self.orders.status.update(self.name(), |status| {
+                        status.caught_up = Some(Timestamp::now());
+                    });
+                    if self.orders.until_empty && init.is_empty() {
+                        if self.hasten()? {
+                            continue;
+                        }
+                        self.keep()?;
+                        return Ok(Some(Ended::Empty));
+                    }
+                    seen = look.snapshot;
+                    if self.kept.elapsed() > KEEP {
+                        self.keep()?;
+                    }
+                    self.rest();
+                }
+                // What was set aside in a chunk that comes again is not on record.
+                Step::Interrupted => self.parked_mark.clear(),
+            }
+        }
+    }
+
+    /// Has what waits for something else tried once more, at the end: it may have come meanwhile. Returns whether there is any.
+    pub(super) fn hasten(&mut self) -> Result<bool> {
+        if std::mem::replace(&mut self.is_hastened, true) {
+            return Ok(false);
+        }
+        let name = self.orders.sink.name.value.as_str();
+        Ok(journal::hasten(&mut *self.keeper, &self.orders.schema, name)? > 0)
+    }
+
+    pub(super) fn rest(&self) {
+        let poll = if self.busy.elapsed() > IDLE_AFTER {
+            IDLE_POLL
+        } else {
+            POLL
+        };
+        self.orders.stop.wait(poll.max(self.pause.min(Duration::from_secs(2))));
+    }
+
+    /// Puts the cursor on record where it is.
+    pub(super) fn keep(&mut self) -> Result<()> {
+        if self.unfinished.is_none() {
+            self.cursor.end(&mut *self.keeper, self.window, &self.from)?;
+            self.kept = Instant::now();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,193 @@
+//! Takes one window of the log to its end: the one that was left unfinished, or all that has come since.
+//!
+//! It is put on record before anything of it is delivered, and behind it come rows that were there before, where they are to be sent.
+
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::Courier;
+use super::rounds::Step;
+use crate::deliver::init::{self, Init};
+use crate::deliver::sources::load;
+use crate::deliver::stream::{Placed, Window, summarise};
+use crate::errors::{Error, Kind, Result};
+use crate::fail_at::passing;
+use crate::journal::Position;
+
+/// How many changes in a chunk make it worth reading the next one at the same time.
+const WORTH_A_THREAD: usize = 500;
+/// How many delivered rows make it worth having the ends of the logs summarised.
+const SUMMARISE_AFTER: usize = 20_000;
+
+impl Courier<'_> {
+    /// Reads what the sink is fed by.
+    pub(super) fn load(&mut self) -> Result<()> {
+        let fed = load(
+            &mut self.keeper,
+            &self.orders.schema,
+            &self.orders.sink.name.value,
+            &self.orders.bindings,
+        )?;
+        self.structure = fed.structure;
+        self.sources = Arc::new(fed.sources);
+        self.bound = fed.bound;
+        self.window_deletes = vec![0; self.bound.len()];
+        self.stream().sources_changed();
+        Ok(())
+    }
+
+    /// Delivers one window: the one that was left unfinished, or what has come since.
+    pub(super) fn window(&mut self, init: &mut Vec<String>) -> Result<Step> {
+        let snapshot = self.stream().hold()?;
+        let name = self.name().to_owned();
+        if self.stream().structure(&name)? != self.structure {
+            self.stream().release()?;
+            self.load()?;
+            return Ok(Step::Interrupted);
+        }
+        let (window, offset) = match self.unfinished.take() {
+            Some(unfinished) => unfinished,
+            None => {
+                let found = !self.stream().probe(&self.sources, &self.from)?.is_empty();
+                if !found && init.is_empty() {
+                    self.reached_position(snapshot.into());
+                    self.stream().release()?;
+                    return Ok(Step::Idle);
+                }
+                let window = Window {
+                    number: self.window + 1,
+                    from: self.from.clone(),
+                    until: snapshot.clone(),
+                    replay: self.replay.clone(),
+                };
+                self.cursor
+                    .begin(&mut *self.keeper, window.number, &window.from, &window.until)?;
+                passing("window.begun");
+                self.window = window.number;
+                (window, None)
+            }
+        };
+        self.unfinished = Some((window.clone(), offset.clone()));
+        self.window_deletes.iter_mut().for_each(|deletes| *deletes = 0);
+        let same_snapshot = window.until == snapshot;
+        self.stream().read(window.clone(), offset);
+        let began = Instant::now();
+        let mut chunk = self.stream().next(&self.sources)?;
+        while let Some(last) = chunk.last().map(|placed| placed.offset.clone()) {
+            passing("chunk.fetched");
+            self.orders.status.beat(&name, false);
+            let Some(next) = self.deliver_and_read(&chunk)? else {
+                self.stream().release()?;
+                return Ok(Step::Interrupted);
+            };
+            chunk = next;
+            self.unfinished = Some((window.clone(), Some(last)));
+            // Somebody may want it while a long window is delivered.
+            if began.elapsed() > Duration::from_secs(1) && (self.orders.stop.is_set() || self.look()?.is_none()) {
+                self.stream().release()?;
+                return Ok(Step::Interrupted);
+            }
+        }
+        // Rows that were there before are read in the very snapshot that ends the window: none is older than what was delivered,
+        // and none comes again.
+        let sent = match init.first().cloned() {
+            Some(binding) if same_snapshot && self.stream().is_held() => {
+                match self.send_rows(&window, &binding)? {
+                    Init::Some => {}
+                    Init::Over => {
+                        init.remove(0);
+                    }
+                    Init::Interrupted => {
+                        self.stream().release()?;
+                        return Ok(Step::Interrupted);
+                    }
+                }
+                true
+            }
+            _ => false,
+        };
+        self.stream().release()?;
+        self.reached_position(window.until.clone().into());
+        self.unfinished = None;
+        passing("window.delivered");
+        if !sent {
+            self.cursor.end(&mut *self.keeper, self.window, &self.from)?;
+        }
+        passing("window.ended");
+        self.kept = Instant::now();
+        if std::mem::take(&mut self.deletes_allowed) {
+            self.cursor.forget_reason(&mut *self.keeper)?;
+        }
+        if self.since_summary > SUMMARISE_AFTER {
+            self.since_summary = 0;
+            summarise(&mut self.keeper, &self.orders.schema, &self.sources);
+        }
+        Ok(Step::Busy)
+    }
+
+    /// Delivers a chunk, and reads the next one meanwhile where there is much to read. `None`: told to stop before.
+    pub(super) fn deliver_and_read(&mut self, chunk: &[Placed]) -> Result<Option<Vec<Placed>>> {
+        if chunk.len() < WORTH_A_THREAD {
+            if !self.deliver(chunk)? {
+                return Ok(None);
+            }
+            return self.stream().next(&self.sources).map(Some);
+        }
+        let reader = std::thread::spawn({
+            let (stream, sources) = (Arc::clone(&self.stream), Arc::clone(&self.sources));
+            move || stream.lock().unwrap_or_else(PoisonError::into_inner).next(&sources)
+        });
+        let delivered = self.deliver(chunk);
+        let read = reader
+            .join()
+            .unwrap_or_else(|_| Err(Error::message(Kind::Failed, "the reader of the log broke down")));
+        match delivered? {
+            true => read.map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// Sends the next rows that were there before, for one binding, and ends the window with them.
+    pub(super) fn send_rows(&mut self, window: &Window, binding: &str) -> Result<Init> {
+        let Some(at) = self.bound.iter().position(|bound| &*bound.name == binding) else {
+            return Err(Error::message(
+                Kind::Refused,
+                format!("binding `{binding}` is not installed"),
+            ));
+        };
+        let progress = init::progress(&mut self.keeper, &self.orders.schema, binding)?;
+        let table = self.bound[at].table;
+        let rows = init::rows(
+            self.stream().session(),
+            &self.orders.renderer,
+            &self.sources.tables[table],
+            window.number,
+            &progress,
+            table,
+        )?;
+        let (sent, last) = (rows.len(), rows.last().map(|placed| placed.change.key.to_string()));
+        let made = self.make(&rows, Some(at))?;
+        if !self.hand_over(made, &rows, None)? {
+            return Ok(Init::Interrupted);
+        }
+        passing("init.delivered");
+        let over = sent < init::CHUNK;
+        let from: Position = window.until.clone().into();
+        let mut transaction = self.keeper.transaction()?;
+        init::note(
+            &mut transaction,
+            &self.orders.schema,
+            binding,
+            last.as_deref(),
+            sent as i64,
+            over,
+        )?;
+        self.cursor.end(&mut transaction, window.number, &from)?;
+        transaction.commit()?;
+        passing("init.noted");
+        self.orders
+            .status
+            .update(self.name(), |status| status.sent += sent as u64);
+        Ok(if over { Init::Over } else { Init::Some })
+    }
+}
