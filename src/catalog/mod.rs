@@ -6,6 +6,7 @@ mod functions;
 mod read;
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use serde::Serialize;
 
@@ -13,6 +14,9 @@ use crate::names::QualifiedName;
 
 pub use functions::functions;
 pub use read::read;
+
+/// The major versions of PostgreSQL that the tests run on. An older one is refused, with a newer one emaj warns and goes on.
+pub const VERSIONS: RangeInclusive<i32> = 14..=18;
 
 /// The facts a plan is made from.
 #[derive(Debug, Clone, Default)]
@@ -50,6 +54,30 @@ pub struct Server {
     pub owns_schema: bool,
     /// The schema belongs to an extension of this name.
     pub schema_extension: Option<String>,
+}
+
+impl Server {
+    /// Returns the major version, for example 15.
+    pub fn major(&self) -> i32 {
+        self.version / 10_000
+    }
+
+    /// Returns the version as people write it, for example `15.18`.
+    pub fn release(&self) -> String {
+        format!("{}.{}", self.major(), self.version % 10_000)
+    }
+
+    /// Returns what to say of a server that is newer than every one known, if it is.
+    pub fn newer_than_known(&self) -> Option<String> {
+        (self.major() > *VERSIONS.end()).then(|| {
+            format!(
+                "the server is PostgreSQL {}, and emaj is tested with {} to {}",
+                self.release(),
+                VERSIONS.start(),
+                VERSIONS.end()
+            )
+        })
+    }
 }
 
 /// A table or partitioned table.
