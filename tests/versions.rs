@@ -42,6 +42,30 @@ stories! {
         story.back_and_forth(&["delete from p where id < 4", "update c set p = 9 where p is null; delete from p where id = 9"]);
     }
 
+    members_that_may_not_act_as_the_owner(story) {
+        let boss = format!("{}_boss", story.db.name());
+        let owner = story.role.clone().unwrap_or_else(|| "postgres".to_owned());
+        story.sql("create table t (id int primary key)");
+        story.install("*");
+        story.sql_as_superuser(&format!("create role {boss} login"));
+        let granted = story.db.client().batch_execute(&format!("grant {owner} to {boss} with set false, inherit false"));
+        if story.ask("select current_setting('server_version_num')::int >= 160000") != "t" {
+            granted.unwrap_err();
+        } else {
+            granted.unwrap();
+            let run = |args: &[&str]| crate::support::emaj(story.db).user(&boss).args(args).run().code(12);
+            for verb in ["plan", "install", "uninstall"] {
+                let refused = run(&[verb]);
+                assert!(refused.stderr.contains(&format!("grant {owner} to {boss} with set true")), "{refused}");
+            }
+            let doctor = run(&["doctor"]);
+            assert!(doctor.stdout.contains(&format!("grant {owner} to {boss} with set true;")), "{doctor}");
+            story.sql_as_superuser(&format!("grant {owner} to {boss} with set true"));
+            crate::support::emaj(story.db).user(&boss).args(["plan", "--detailed-exitcode"]).run().ok();
+        }
+        story.sql_as_superuser(&format!("drop role {boss}"));
+    }
+
     identities_of_partitioned_tables(story) {
         let tables = "create table t (id int generated always as identity, v int, primary key (id)) partition by range (id);
                       create table t1 partition of t for values from (0) to (100); create table t2 partition of t default;

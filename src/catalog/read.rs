@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use postgres::{GenericClient, Row};
 
-use super::{Catalog, Column, Generated, Partition, Persistence, Sequence, Server, Table, Trigger, VERSIONS};
+use super::{
+    Catalog, Column, Generated, Partition, Persistence, Sequence, Server, TO_ACT_AS, Table, Trigger, VERSIONS,
+};
 use crate::errors::{Error, Kind, Result};
 use crate::names::QualifiedName;
 
@@ -59,19 +61,20 @@ struct Found {
 }
 
 fn server(client: &mut impl GenericClient, schema: &str) -> Result<Server> {
-    let row = client.query_one(
+    let query = format!(
         "select current_setting('server_version_num')::int, current_database()::text, d.oid,
                 (select system_identifier from pg_catalog.pg_control_system()),
                 current_user::text, r.rolsuper, r.rolsuper or r.rolcreaterole, has_database_privilege(d.oid, 'create'),
                 r.rolsuper or r.rolbypassrls, current_setting('max_prepared_transactions')::int,
-                n.nspowner::regrole::text, coalesce(pg_has_role(n.nspowner, 'member'), false), e.extname::text
+                n.nspowner::regrole::text, coalesce(pg_has_role(n.nspowner, {TO_ACT_AS}), false), e.extname::text,
+                coalesce(pg_has_role(n.nspowner, 'member'), false)
            from pg_catalog.pg_database d
            join pg_catalog.pg_roles r on r.rolname = current_user
            left join pg_catalog.pg_namespace n on n.nspname = $1
            left join pg_catalog.pg_extension e on e.extnamespace = n.oid and e.extname = 'emaj'
-          where d.datname = current_database()",
-        &[&schema],
-    )?;
+          where d.datname = current_database()"
+    );
+    let row = client.query_one(&query, &[&schema])?;
     let version: i32 = row.get(0);
     let superuser: bool = row.get(5);
     let may_be_replica = superuser
@@ -97,6 +100,7 @@ fn server(client: &mut impl GenericClient, schema: &str) -> Result<Server> {
         schema_owner: row.get(10),
         owns_schema: row.get(11),
         schema_extension: row.get(12),
+        in_owner: row.get(13),
     })
 }
 

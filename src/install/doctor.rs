@@ -145,7 +145,7 @@ fn installation(server: &Server, journal: Option<&Journal>, schema: &str) -> Che
             Level::Missing,
             &what,
             format!("belongs to role {owner}"),
-            format!("grant {owner} to {role};"),
+            format!("{};", server.grant_of_owner()),
         ),
         (Some(_), None) => check(
             Level::Missing,

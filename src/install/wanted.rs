@@ -121,10 +121,10 @@ pub(super) fn check_server(manifest: &Manifest, catalog: &Catalog, journal: Opti
         problem(
             Kind::Denied,
             format!(
-                "schema {schema} belongs to role {owner}, and {} is not a member of it",
+                "schema {schema} belongs to role {owner}, and {} may not act as it",
                 quote_ident(&server.role)
             ),
-            format!("connect as {owner}, or: grant {owner} to {}", quote_ident(&server.role)),
+            format!("connect as {owner}, or: {}", server.grant_of_owner()),
         );
     }
     if let Some(journal) = journal
