@@ -39,4 +39,5 @@ mod rollback_matrix;
 mod sql_api;
 mod time_travel_commands;
 mod ui;
+mod versions;
 mod webhook_sink;

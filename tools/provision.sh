@@ -2,6 +2,7 @@
 # Installs what building, testing and the demo need, on Debian and Ubuntu: only what is missing, nothing running.
 #
 #   tools/provision.sh           as root, or as a user who may sudo, or as anybody when nothing is missing
+#   tools/provision.sh --fetch   npm and pip too, with which tools/servers.sh fetches servers of other versions
 #
 # PostgreSQL (server and client programs; no cluster, no service), slapd and ldap-utils (no service), nats-server (no
 # service), kcat, a C compiler, curl, git, and Rust for the user who runs this. Quick when nothing is missing. Exit code 1: something is missing and
@@ -41,6 +42,10 @@ look() {
     have cc || missing+=(build-essential)
     have pkg-config || missing+=(pkg-config)
     have git || missing+=(git)
+    if [ "$mode" = --fetch ]; then
+        have npm || missing+=(npm)
+        python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
+    fi
 }
 
 as_root() {
@@ -149,6 +154,12 @@ install_rust() {
     exit 1
 }
 
+mode=${1:-}
+if [ -n "$mode" ] && [ "$mode" != --fetch ]; then
+    say "error: unknown argument \`$mode\`"
+    say "hint: \`tools/provision.sh\` takes none but \`--fetch\`"
+    exit 64
+fi
 if [ -n "${EMAJ_PG_BINDIR:-}" ] && ! have_server; then
     say "error: no \`postgres\` and \`initdb\` in \`$EMAJ_PG_BINDIR\` (EMAJ_PG_BINDIR)"
     say "hint: name the directory that holds them, or unset it to have PostgreSQL found or installed"

@@ -6,13 +6,17 @@ mod functions;
 mod read;
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use serde::Serialize;
 
-use crate::names::QualifiedName;
+use crate::names::{QualifiedName, quote_ident};
 
 pub use functions::functions;
 pub use read::read;
+
+/// The major versions of PostgreSQL that the tests run on. An older one is refused, with a newer one emaj warns and goes on.
+pub const VERSIONS: RangeInclusive<i32> = 14..=18;
 
 /// The facts a plan is made from.
 #[derive(Debug, Clone, Default)]
@@ -48,8 +52,46 @@ pub struct Server {
     pub schema_owner: Option<String>,
     /// The connected role is, or may act as, the owner of the installation schema.
     pub owns_schema: bool,
+    /// The connected role is a member of that owner, as it was granted: since 16 that alone need not let it act as the owner.
+    pub in_owner: bool,
     /// The schema belongs to an extension of this name.
     pub schema_extension: Option<String>,
+}
+
+/// The right to act as a role (`set role`), for `pg_has_role`. Since 16 a membership may come without it, as the one does that whoever
+/// creates a role gets.
+pub const TO_ACT_AS: &str =
+    "case when current_setting('server_version_num')::int >= 160000 then 'set' else 'member' end";
+
+impl Server {
+    /// Returns the major version, for example 15.
+    pub fn major(&self) -> i32 {
+        self.version / 10_000
+    }
+
+    /// Returns the version as people write it, for example `15.18`.
+    pub fn release(&self) -> String {
+        format!("{}.{}", self.major(), self.version % 10_000)
+    }
+
+    /// Returns the statement that lets the connected role act as the owner of the installation schema.
+    pub fn grant_of_owner(&self) -> String {
+        let owner = self.schema_owner.as_deref().unwrap_or_default();
+        let anew = if self.in_owner { " with set true" } else { "" };
+        format!("grant {owner} to {}{anew}", quote_ident(&self.role))
+    }
+
+    /// Returns what to say of a server that is newer than every one known, if it is.
+    pub fn newer_than_known(&self) -> Option<String> {
+        (self.major() > *VERSIONS.end()).then(|| {
+            format!(
+                "the server is PostgreSQL {}, and emaj is tested with {} to {}",
+                self.release(),
+                VERSIONS.start(),
+                VERSIONS.end()
+            )
+        })
+    }
 }
 
 /// A table or partitioned table.

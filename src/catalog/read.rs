@@ -4,16 +4,20 @@ use std::collections::{BTreeMap, HashMap};
 
 use postgres::{GenericClient, Row};
 
-use super::{Catalog, Column, Generated, Partition, Persistence, Sequence, Server, Table, Trigger};
-use crate::errors::Result;
+use super::{
+    Catalog, Column, Generated, Partition, Persistence, Sequence, Server, TO_ACT_AS, Table, Trigger, VERSIONS,
+};
+use crate::errors::{Error, Kind, Result};
 use crate::names::QualifiedName;
 
 /// Reads what a plan needs to know about the database, besides what emaj itself wrote. `schema` is the installation schema,
 /// `roles` the cluster roles whose existence matters.
 ///
 /// # Errors
-/// Whatever the server answers.
+/// [`Kind::Refused`] when the server is older than [`VERSIONS`]; whatever the server answers.
 pub fn read(client: &mut impl GenericClient, schema: &str, roles: &[&str]) -> Result<Catalog> {
+    let server = server(client, schema)?;
+    refuse_old(&server)?;
     let mut tables = tables(client, schema)?;
     add_columns(client, &mut tables)?;
     add_keys(client, &mut tables)?;
@@ -21,7 +25,7 @@ pub fn read(client: &mut impl GenericClient, schema: &str, roles: &[&str]) -> Re
     add_sequences(client, &mut tables)?;
     nest_partitions(&mut tables);
     Ok(Catalog {
-        server: server(client, schema)?,
+        server,
         tables: tables.into_values().map(|found| (found.name, found.table)).collect(),
         sequences: sequences(client, schema)?,
         roles: client
@@ -37,6 +41,19 @@ pub fn read(client: &mut impl GenericClient, schema: &str, roles: &[&str]) -> Re
     })
 }
 
+/// What comes after this asks for columns and functions that older servers do not have.
+fn refuse_old(server: &Server) -> Result<()> {
+    if server.major() >= *VERSIONS.start() {
+        return Ok(());
+    }
+    let message = format!(
+        "the server is PostgreSQL {}, and emaj needs {} or newer",
+        server.release(),
+        VERSIONS.start()
+    );
+    Err(Error::message(Kind::Refused, message).hint("upgrade the server, or connect to another one"))
+}
+
 struct Found {
     name: QualifiedName,
     table: Table,
@@ -44,19 +61,20 @@ struct Found {
 }
 
 fn server(client: &mut impl GenericClient, schema: &str) -> Result<Server> {
-    let row = client.query_one(
+    let query = format!(
         "select current_setting('server_version_num')::int, current_database()::text, d.oid,
                 (select system_identifier from pg_catalog.pg_control_system()),
                 current_user::text, r.rolsuper, r.rolsuper or r.rolcreaterole, has_database_privilege(d.oid, 'create'),
                 r.rolsuper or r.rolbypassrls, current_setting('max_prepared_transactions')::int,
-                n.nspowner::regrole::text, coalesce(pg_has_role(n.nspowner, 'member'), false), e.extname::text
+                n.nspowner::regrole::text, coalesce(pg_has_role(n.nspowner, {TO_ACT_AS}), false), e.extname::text,
+                coalesce(pg_has_role(n.nspowner, 'member'), false)
            from pg_catalog.pg_database d
            join pg_catalog.pg_roles r on r.rolname = current_user
            left join pg_catalog.pg_namespace n on n.nspname = $1
            left join pg_catalog.pg_extension e on e.extnamespace = n.oid and e.extname = 'emaj'
-          where d.datname = current_database()",
-        &[&schema],
-    )?;
+          where d.datname = current_database()"
+    );
+    let row = client.query_one(&query, &[&schema])?;
     let version: i32 = row.get(0);
     let superuser: bool = row.get(5);
     let may_be_replica = superuser
@@ -82,6 +100,7 @@ fn server(client: &mut impl GenericClient, schema: &str) -> Result<Server> {
         schema_owner: row.get(10),
         owns_schema: row.get(11),
         schema_extension: row.get(12),
+        in_owner: row.get(13),
     })
 }
 
@@ -316,4 +335,34 @@ fn sequences(client: &mut impl GenericClient, schema: &str) -> Result<BTreeMap<Q
             (name(row, 0), sequence)
         })
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(version: i32) -> Server {
+        Server {
+            version,
+            ..Server::default()
+        }
+    }
+
+    #[test]
+    fn an_old_server_is_refused_with_what_it_is_and_what_is_needed() {
+        let error = refuse_old(&server(130_023)).unwrap_err();
+        assert_eq!(error.kind(), Kind::Refused);
+        insta::assert_snapshot!(error, @"the server is PostgreSQL 13.23, and emaj needs 14 or newer");
+        assert!(refuse_old(&server(140_000)).is_ok());
+    }
+
+    #[test]
+    fn a_server_newer_than_the_tests_is_not_refused_but_said() {
+        assert!(refuse_old(&server(190_000)).is_ok());
+        insta::assert_snapshot!(
+            server(190_001).newer_than_known().unwrap_or_default(),
+            @"the server is PostgreSQL 19.1, and emaj is tested with 14 to 18"
+        );
+        assert_eq!(server(180_004).newer_than_known(), None);
+    }
 }

@@ -10,7 +10,7 @@ use postgres::{GenericClient, IsolationLevel, Transaction};
 use super::Plan;
 use super::plan::{ONE_AT_A_TIME, settings};
 use crate::catalog::{self, Catalog};
-use crate::errors::{Error, Result};
+use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, Journal};
 use crate::manifest::Manifest;
 use crate::pg::{self, Locking, Session};
@@ -42,7 +42,10 @@ fn read(client: &mut Transaction<'_>, manifest: &Manifest) -> Result<(Catalog, O
     let journal = if catalog.server.schema_extension.is_some() {
         None
     } else {
-        journal::read(client, &manifest.schema)?
+        journal::read(client, &manifest.schema).map_err(|error| match catalog.server.owns_schema {
+            false if error.kind() == Kind::Denied => error.hint(catalog.server.grant_of_owner()),
+            _ => error,
+        })?
     };
     let written = manifest
         .groups
@@ -70,11 +73,12 @@ fn read(client: &mut Transaction<'_>, manifest: &Manifest) -> Result<(Catalog, O
 
 /// Goes on as the owner of the installation, where the connected role may: what is made then belongs to one role.
 pub(super) fn act_as_owner(client: &mut impl GenericClient, schema: &str) -> Result<()> {
-    let owner = client.query_opt(
+    let query = format!(
         "select nspowner::regrole::text from pg_catalog.pg_namespace
-          where nspname = $1 and nspowner <> current_user::regrole and pg_has_role(nspowner, 'member')",
-        &[&schema],
-    )?;
+          where nspname = $1 and nspowner <> current_user::regrole and pg_has_role(nspowner, {})",
+        catalog::TO_ACT_AS
+    );
+    let owner = client.query_opt(&query, &[&schema])?;
     if let Some(owner) = owner {
         // regrole prints a quoted name.
         client.batch_execute(&format!("set local role {}", owner.get::<_, String>(0)))?;

@@ -13,7 +13,7 @@ use minijinja::value::{Serde, Value};
 use super::action;
 use super::plan::{Action, Phase, Plan, Step};
 use super::wanted::{Problem, nearest, place_text};
-use crate::catalog::{Catalog, Persistence, Table};
+use crate::catalog::{Catalog, Generated, Persistence, Table};
 use crate::errors::Kind;
 use crate::journal::{COUNTED, InstalledBinding, Journal, Relation};
 use crate::manifest::{Binding, BindingKind, Diagnostic, Group, Located, Manifest, Place, Sequences, Sink, State};
@@ -220,7 +220,12 @@ fn no_table(binding: &Binding, known: Option<&InstalledBinding>, catalog: &Catal
 }
 
 fn check_columns(binding: &Binding, name: &QualifiedName, table: &Table, found: &mut Found) {
-    let known = || table.columns.iter().map(|column| column.name.as_str());
+    // (What is virtual is computed when it is read, and never written down.)
+    let logged = table
+        .columns
+        .iter()
+        .filter(|column| column.generated != Generated::Virtual);
+    let known = || logged.clone().map(|column| column.name.as_str());
     let mut said: Vec<(String, usize, usize)> = Vec::new();
     for column in binding.columns_used() {
         let at = (column.value.clone(), column.place.line(), column.place.column());
@@ -228,6 +233,18 @@ fn check_columns(binding: &Binding, name: &QualifiedName, table: &Table, found: 
             continue;
         }
         said.push(at);
+        if table.columns.iter().any(|there| there.name == column.value) {
+            found.problem(
+                Kind::Manifest,
+                &column.place,
+                format!(
+                    "column `{}` of table {name} is virtual: it is not in the log",
+                    column.value
+                ),
+                "write its expression here, from columns that are stored, or make the column `stored`",
+            );
+            continue;
+        }
         let nearest = known()
             .map(|name| (strsim::jaro_winkler(&column.value, name), name))
             .filter(|(likeness, _)| *likeness > 0.8)

@@ -110,11 +110,11 @@ fn chosen<'a>(manifest: &Manifest, catalog: &'a Catalog) -> Vec<(&'a QualifiedNa
 }
 
 fn version(server: &Server) -> Check {
-    let found = format!("PostgreSQL {}.{}", server.version / 10_000, server.version % 10_000);
-    if super::wanted::VERSIONS.contains(&server.version) {
-        check(Level::Ok, "server", found, "")
-    } else {
-        check(Level::Missing, "server", found, "emaj works with PostgreSQL 14 to 18")
+    // (An older one than emaj works with was refused when the catalogue was read.)
+    let found = format!("PostgreSQL {}", server.release());
+    match server.newer_than_known() {
+        None => check(Level::Ok, "server", found, ""),
+        Some(problem) => check(Level::Warning, "server", found, problem),
     }
 }
 
@@ -145,7 +145,7 @@ fn installation(server: &Server, journal: Option<&Journal>, schema: &str) -> Che
             Level::Missing,
             &what,
             format!("belongs to role {owner}"),
-            format!("grant {owner} to {role};"),
+            format!("{};", server.grant_of_owner()),
         ),
         (Some(_), None) => check(
             Level::Missing,

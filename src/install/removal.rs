@@ -138,10 +138,7 @@ pub fn uninstall(
         return refuse(
             Kind::Denied,
             format!("schema {} belongs to role {owner}", quote_ident(&manifest.schema)),
-            format!(
-                "connect as {owner}, or: grant {owner} to {}",
-                quote_ident(&catalog.server.role)
-            ),
+            format!("connect as {owner}, or: {}", catalog.server.grant_of_owner()),
         );
     }
     let (ours, others): (Vec<_>, Vec<_>) = journal

@@ -385,7 +385,8 @@ fn for_log(name: &str) -> String {
     sanitized(name).replace(['\'', '\\'], "_")
 }
 
-/// Names the log's columns. Taken are the framework's own names, those of the context, and what is `left` in the log of an earlier one.
+/// Names the log's columns. Virtual ones are only counted, so that what comes after them is found at its place; at the end there is no need
+/// to, and they may come and go. Taken are the framework's own names, those of the context, and what is `left` in the log of an earlier one.
 fn columns(table: &catalog::Table, context: &[Extra], left: &[&String]) -> Vec<Column> {
     let mut used: Vec<String> = OWN_COLUMNS
         .iter()
@@ -407,7 +408,11 @@ fn columns(table: &catalog::Table, context: &[Extra], left: &[&String]) -> Vec<C
             captured: column.generated != Generated::Virtual,
         }
     });
-    columns.collect()
+    let mut columns: Vec<Column> = columns.collect();
+    if let Some(last) = columns.iter().rposition(|column| column.captured) {
+        columns.truncate(last + 1);
+    }
+    columns
 }
 
 /// Names the context columns. Two settings may come to one name (`a.b_c`, `a_b.c`): then both keep their dots, whichever comes first.
@@ -626,7 +631,7 @@ fn follow(
         return Ok(());
     }
     let because = if reasons.is_empty() {
-        "an uncaptured column came and went".to_owned()
+        "a column that is not captured came or went".to_owned()
     } else {
         reasons.join("; ")
     };

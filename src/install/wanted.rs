@@ -77,9 +77,6 @@ impl From<Problems> for Error {
     }
 }
 
-/// The oldest and the newest server that is known to work.
-pub(super) const VERSIONS: std::ops::RangeInclusive<i32> = 140_000..=189_999;
-
 /// Checks what has to be right before any table is looked at.
 pub(super) fn check_server(manifest: &Manifest, catalog: &Catalog, journal: Option<&Journal>) -> Result<(), Problems> {
     let server = &catalog.server;
@@ -93,13 +90,6 @@ pub(super) fn check_server(manifest: &Manifest, catalog: &Catalog, journal: Opti
         problems.push(Problem { kind, what });
     };
     let schema = quote_ident(&manifest.schema);
-    if !VERSIONS.contains(&server.version) {
-        problem(
-            Kind::Refused,
-            format!("the server is PostgreSQL {}", server.version / 10_000),
-            "emaj works with PostgreSQL 14 to 18".to_owned(),
-        );
-    }
     if let Some(extension) = &server.schema_extension {
         problem(
             Kind::Refused,
@@ -131,10 +121,10 @@ pub(super) fn check_server(manifest: &Manifest, catalog: &Catalog, journal: Opti
         problem(
             Kind::Denied,
             format!(
-                "schema {schema} belongs to role {owner}, and {} is not a member of it",
+                "schema {schema} belongs to role {owner}, and {} may not act as it",
                 quote_ident(&server.role)
             ),
-            format!("connect as {owner}, or: grant {owner} to {}", quote_ident(&server.role)),
+            format!("connect as {owner}, or: {}", server.grant_of_owner()),
         );
     }
     if let Some(journal) = journal
@@ -166,7 +156,7 @@ pub(super) fn resolve<'a>(
         catalog,
         journal,
         problems: Vec::new(),
-        notes: Vec::new(),
+        notes: catalog.server.newer_than_known().into_iter().collect(),
         taken: BTreeMap::new(),
     };
     let groups = manifest.groups.iter().map(|group| resolver.group(group)).collect();

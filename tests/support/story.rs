@@ -256,6 +256,8 @@ impl<'db> Story<'db> {
                    join pg_attribute ca on ca.attrelid = con.conrelid and ca.attnum = k.child
                    join pg_attribute pa on pa.attrelid = con.confrelid and pa.attnum = k.parent
                   where con.contype = 'f' and con.convalidated and con.conparentid = 0
+                    -- (A `period` is there when it is covered, not when it is found; 18.)
+                    and to_jsonb(con) ->> 'conperiod' is distinct from 'true'
                   group by con.oid, con.conrelid, con.confrelid",
                 &[],
             )

@@ -73,7 +73,7 @@ impl Shape {
                 identity_always: row.get(4),
             });
         }
-        // Those that `on conflict` can use: not deferrable, whole, of plain columns.
+        // Those that `on conflict` can use: not deferrable, whole, of plain columns, and not `without overlaps` (18).
         let keys = client
             .query(
                 "select array(select a.attname::text
@@ -84,7 +84,7 @@ impl Shape {
                         i.indisprimary
                    from pg_catalog.pg_index i
                   where i.indrelid = $1 and i.indisunique and i.indimmediate and i.indisvalid
-                    and i.indpred is null and i.indexprs is null",
+                    and not i.indisexclusion and i.indpred is null and i.indexprs is null",
                 &[&oid],
             )
             .map_err(failed)?;

@@ -1,0 +1,180 @@
+//! What one version of PostgreSQL has and an older one has not. Each story begins with what is new: an older server has to refuse it, and
+//! there the story ends. `./test.sh --all-versions` tells them on each.
+
+use crate::support::story::{Story, stories};
+
+/// Runs `sql`, which PostgreSQL knows since the version `major`; on an older one it must fail. Says whether it was done.
+fn since(story: &mut Story<'_>, major: i32, sql: &str) -> bool {
+    let version: i32 = story
+        .ask("select current_setting('server_version_num')")
+        .parse()
+        .unwrap();
+    let is_there = version / 10_000 >= major;
+    if is_there {
+        story.sql(sql);
+    } else {
+        story.fails(sql);
+    }
+    is_there
+}
+
+stories! {
+    keys_that_take_null_as_a_value(story) {
+        if !since(story, 15, "create table t (id int primary key, a int, b int, unique nulls not distinct (a, b))") {
+            return;
+        }
+        story.sql("insert into t values (1, null, null), (2, 1, null), (3, null, 1), (4, 2, 2)");
+        story.install("*");
+        story.back_and_forth(&[
+            "update t set a = 9 where id = 1; update t set a = null where id = 2; insert into t values (5, 1, null)",
+            "update t set b = case b when 2 then null else 2 end where id in (3, 4); delete from t where id = 2",
+        ]);
+    }
+
+    foreign_keys_that_clear_one_of_their_columns(story) {
+        let tables = "create table p (tenant int, id int, primary key (tenant, id));
+                      create table c (id int primary key, tenant int not null, p int, foreign key (tenant, p) references p on delete set null (p))";
+        if !since(story, 15, tables) {
+            return;
+        }
+        story.sql("insert into p select 1, i from generate_series(1, 9) i; insert into c select i, 1, i from generate_series(1, 9) i");
+        story.install("*");
+        story.back_and_forth(&["delete from p where id < 4", "update c set p = 9 where p is null; delete from p where id = 9"]);
+    }
+
+    members_that_may_not_act_as_the_owner(story) {
+        let boss = format!("{}_boss", story.db.name());
+        let owner = story.role.clone().unwrap_or_else(|| "postgres".to_owned());
+        story.sql("create table t (id int primary key)");
+        story.install("*");
+        story.sql_as_superuser(&format!("create role {boss} login"));
+        let granted = story.db.client().batch_execute(&format!("grant {owner} to {boss} with set false, inherit false"));
+        if story.ask("select current_setting('server_version_num')::int >= 160000") != "t" {
+            granted.unwrap_err();
+        } else {
+            granted.unwrap();
+            let run = |args: &[&str]| crate::support::emaj(story.db).user(&boss).args(args).run().code(12);
+            for verb in ["plan", "install", "uninstall"] {
+                let refused = run(&[verb]);
+                assert!(refused.stderr.contains(&format!("grant {owner} to {boss} with set true")), "{refused}");
+            }
+            let doctor = run(&["doctor"]);
+            assert!(doctor.stdout.contains(&format!("grant {owner} to {boss} with set true;")), "{doctor}");
+            story.sql_as_superuser(&format!("grant {owner} to {boss} with set true"));
+            crate::support::emaj(story.db).user(&boss).args(["plan", "--detailed-exitcode"]).run().ok();
+        }
+        story.sql_as_superuser(&format!("drop role {boss}"));
+    }
+
+    identities_of_partitioned_tables(story) {
+        let tables = "create table t (id int generated always as identity, v int, primary key (id)) partition by range (id);
+                      create table t1 partition of t for values from (0) to (100); create table t2 partition of t default;
+                      insert into t1 (v) values (1)";
+        if !since(story, 17, tables) {
+            return;
+        }
+        story.sql("insert into t (v) select i from generate_series(1, 5) i");
+        story.install("t");
+        story.back_and_forth(&["insert into t (v) values (7); update t set v = v + 1 where id < 4", "delete from t where id = 2; insert into t1 (v) values (8), (9)"]);
+    }
+
+    virtual_columns(story) {
+        let tables = "create table t (id int primary key, a int, twice int generated always as (a * 2), b text, kept int generated always as (a + 1) stored,
+                                      whole text generated always as (b || a) virtual);
+                      insert into t (id, a, b) select i, i, 'b' || i from generate_series(1, 9) i";
+        if !since(story, 18, tables) {
+            return;
+        }
+        story.sql("create table parted (id int, a int, twice int generated always as (a * 2) virtual, primary key (id)) partition by range (id);
+                   create table parted1 partition of parted for values from (0) to (10);
+                   create table parted2 (a int, id int not null, twice int generated always as (a * 2) virtual);
+                   alter table parted attach partition parted2 for values from (10) to (20);
+                   insert into parted (id, a) values (1, 1), (11, 11)");
+        story.install("t, parted");
+        let logged = story.ask("select string_agg(attname, ' ' order by attnum) from pg_attribute
+                                 where attrelid = ('emaj.' || quote_ident(current_schema() || '_t_log'))::regclass and attnum > 0 and attname !~ '^emaj_'");
+        assert_eq!(logged, "id a b kept", "what is computed when it is read is not written down");
+        // What stands before a captured column holds its place; what stands behind them may come and go, and capture does not mind.
+        assert_eq!(story.fails("alter table t drop column twice").code(), "2BP01");
+        story.sql("alter table t drop column whole; alter table t add column thrice int generated always as (a * 3)");
+        let again = story.emaj(&["install"]).ok();
+        assert!(!again.stdout.contains("capture function"), "{}", again.stdout);
+        story.sql("update t set b = 'still written down' where id = 9; alter table t drop column thrice; update t set b = b || '!' where id = 9; \
+                   alter table t add column fourfold int generated always as (a * 4) virtual; \
+                   alter table t alter column twice set expression as (a * 20)");
+        story.back_and_forth(&[
+            "update t set a = 100 where id < 4; delete from t where id = 5; insert into t (id, a, b) values (20, 20, 'new'); update parted set a = 0",
+            "update t set id = id + 1000 where id = 1; truncate parted",
+        ]);
+    }
+
+    temporal_keys(story) {
+        let tables = "create extension btree_gist;
+                      create table room (id int, during daterange, price int, primary key (id, during without overlaps))";
+        if !since(story, 18, tables) {
+            return;
+        }
+        story.sql("create table stay (id int primary key, room int, during daterange, foreign key (room, period during) references room (id, period during));
+                   create table spell (id text, at datemultirange, v int, primary key (id, at without overlaps));
+                   insert into room select i, daterange('2026-01-01', '2027-01-01'), 10 * i from generate_series(1, 5) i;
+                   insert into stay values (1, 1, '[2026-03-01,2026-03-08)'), (2, 3, '[2026-05-01,2026-05-08)');
+                   insert into spell values ('a', '{[2026-01-01,2026-02-01), [2026-03-01,2026-04-01)}', 1)");
+        story.install("*");
+        story.back_and_forth(&[
+            // One row becomes two, which overlap what it was: at the mark, none of them was there.
+            "update room set during = '[2026-01-01,2026-07-01)' where id = 1; insert into room values (1, '[2026-07-01,2027-01-01)', 99);
+             update spell set at = '{[2026-01-01,2026-01-15)}', v = 2",
+            "update room set price = 0 where id = 1; delete from stay where id = 2; delete from room where id = 3;
+             insert into spell values ('a', '{[2026-02-01,2026-05-01)}', 3)",
+            "insert into room values (3, '[2026-05-01,2026-06-01)', 30); insert into stay values (2, 3, '[2026-05-01,2026-05-08)'); update room set id = 50 where id = 5",
+        ]);
+    }
+
+    foreign_keys_that_are_not_enforced(story) {
+        let tables = "create table p (id int primary key, v int);
+                      create table c (id int primary key, p int constraint loose references p not enforced)";
+        if !since(story, 18, tables) {
+            return;
+        }
+        story.sql("comment on constraint loose on c is 'for those who read'; insert into p values (1, 1), (2, 2); insert into c values (1, 1), (7, 7)");
+        story.install("*");
+        story.back_and_forth(&["delete from p where id = 1; insert into c values (8, 8)", "update p set id = 3 where id = 2; update c set p = 2; insert into p values (1, 10)"]);
+    }
+}
+
+#[test]
+fn a_binding_cannot_read_a_virtual_column() {
+    let db = crate::support::database();
+    let mut client = db.client();
+    let tables =
+        "create schema app; create table app.t (id int primary key, a int, twice int generated always as (a * 2))";
+    let version: i32 = db.psql("show server_version_num").parse().unwrap();
+    if version < 180_000 {
+        client.batch_execute(tables).unwrap_err();
+        return;
+    }
+    client.batch_execute(tables).unwrap();
+    let manifest = |body: &str| {
+        format!(
+            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks:\n  out: {{ file: {{ path: out.json }} }}\nbindings:\n  \
+             t: {{ table: app.t, to: out, message: {{ body: '{body}' }} }}\n"
+        )
+    };
+    db.file("emaj.yaml", &manifest("{{ row.twice }}"));
+    let refused = crate::support::emaj(&db).args(["plan"]).run().code(65);
+    assert!(
+        refused.stderr.contains("column `twice` of table app.t is virtual"),
+        "{refused}"
+    );
+    db.file("emaj.yaml", &manifest("{{ row.a * 2 }}"));
+    crate::support::emaj(&db).args(["install"]).run().ok();
+    client
+        .batch_execute("insert into app.t (id, a) values (1, 21)")
+        .unwrap();
+    crate::support::emaj(&db)
+        .args(["run", "emaj.yaml", "--until-empty"])
+        .run()
+        .ok();
+    let said = std::fs::read_to_string(db.dir().join("out.json")).unwrap();
+    assert!(said.contains("42"), "{said}");
+}
