@@ -33,7 +33,11 @@ pub fn run(bench: &mut Bench) -> Outcome {
                 to.batch_execute("update t set amount = amount + 1")?;
                 to.batch_execute("vacuum t")?;
             }
-            time.push(if at == 0 { copy(bench, "rows_from", "rows_to")? } else { deliver(bench, event)? });
+            time.push(if at == 0 {
+                copy(bench, "rows_from", "rows_to")?
+            } else {
+                deliver(bench, event)?
+            });
             let rows: i64 = to.query_one("select count(*) from t", &[])?.get(0);
             assert_eq!(rows as u64, bench.rows);
         }

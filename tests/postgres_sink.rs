@@ -1,7 +1,8 @@
 //! The sink `postgres`, asked directly: rows of one database in another, each once, whatever is refused or killed.
 
 use emaj::manifest::Event;
-use emaj::sink::{Delivery, Offset, Opener, Outcome, Verdict};
+use emaj::names::QualifiedName;
+use emaj::sink::{Delivery, Fault, Offset, Opener, Outcome, RowsAsText, Sink, TextColumn, Verdict};
 
 use crate::support::rows::{delivery, manifest_of, opener_of, row};
 use crate::support::{self, Database};
@@ -524,4 +525,81 @@ bindings: { b: { table: public.t, to: there, row: { key: [id, at] } } }",
     let removal = delivery(2, Some(Event::Delete), gone[0].remove.clone());
     assert_eq!(outcomes(&sink.deliver(&[removal])), "w");
     assert_eq!(db.psql("select id from t"), "1.50");
+}
+
+/// Copies `text`, piece by piece, into columns of these types; `broken`: it ends before its end.
+fn copy(
+    sink: &mut dyn Sink,
+    table: &str,
+    columns: &[(&str, Option<&str>)],
+    text: &str,
+    broken: bool,
+) -> Result<Option<u64>, Fault> {
+    let rows = RowsAsText {
+        table: QualifiedName::new("public", table),
+        key: vec!["id".into()],
+        columns: columns
+            .iter()
+            .map(|(name, sql_type)| TextColumn {
+                name: (*name).into(),
+                sql_type: sql_type.map(str::to_owned),
+            })
+            .collect(),
+        offset: Offset("000000000100".into()),
+    };
+    let mut pieces: Vec<Vec<u8>> = text.as_bytes().chunks(3).rev().map(<[u8]>::to_vec).collect();
+    sink.copy(&rows, &mut || match pieces.pop() {
+        Some(piece) => Ok(Some(piece)),
+        None if broken => Err(Fault::later("broken off")),
+        None => Ok(None),
+    })
+}
+
+#[test]
+fn rows_come_as_text_all_or_none() {
+    let db = support::database();
+    db.psql(
+        "create type mood as enum ('so so', 'fine');
+         create table t (id int primary key, v varchar(9), m mood, j jsonb);
+         create table made (id int primary key, v text generated always as ('x') stored);
+         create table guarded (id int primary key, v text); alter table guarded enable row level security",
+    );
+    let columns = [
+        ("id", Some("integer")),
+        ("v", Some("character varying")),
+        ("m", None),
+        ("j", Some("jsonb")),
+    ];
+    let mut sink = into(&db).open().unwrap();
+    let text = "1\ta\\tb\tso so\t{\"k\": 1}\n2\t\\N\tfine\t\\N\n";
+    assert_eq!(copy(&mut *sink, "t", &columns, text, true), Ok(None), "broken off");
+    assert_eq!(db.psql("select count(*) from t"), "0");
+    assert_eq!(sink.resume().unwrap(), None, "the position comes with the rows");
+    assert_eq!(copy(&mut *sink, "t", &columns, text, false), Ok(Some(2)));
+    assert_eq!(
+        db.psql("select id, v = e'a\\tb', m, j from t order by id"),
+        "1|t|so so|{\"k\": 1}\n2||fine|"
+    );
+    assert_eq!(sink.resume().unwrap(), Some(Offset("000000000100".into())));
+    // One of them is there, or does not fit: none of them comes.
+    for text in [
+        "3\ta\tfine\t\\N\n2\ta\tfine\t\\N\n",
+        "3\ttoo long for it\tfine\t\\N\n",
+        "4\ta\tnone such\t\\N\n",
+    ] {
+        assert_eq!(copy(&mut *sink, "t", &columns, text, false), Ok(None), "{text}");
+    }
+    // Types that may write the same value otherwise; columns that the table makes itself.
+    let other = [("id", Some("bigint")), ("v", Some("text"))];
+    assert_eq!(copy(&mut *sink, "t", &other, "5\ta\n", false), Ok(None));
+    let both = [("id", Some("integer")), ("v", Some("text"))];
+    assert_eq!(copy(&mut *sink, "made", &both, "5\ta\n", false), Ok(None));
+    assert_eq!(db.psql("select count(*) from t"), "2");
+    let missing = copy(&mut *sink, "nowhere", &both, "5\ta\n", false).unwrap_err();
+    assert_eq!(missing.verdict, Verdict::Down);
+    // It still delivers.
+    assert_eq!(
+        outcomes(&sink.deliver(&[insert(101, "t", r#"{"id":9,"v":"a","m":"fine","j":null}"#)])),
+        "w"
+    );
 }

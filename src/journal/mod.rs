@@ -6,6 +6,7 @@ mod cursor;
 mod failures;
 mod groups;
 mod history;
+mod initial;
 mod installed;
 mod lag;
 mod marks;
@@ -30,6 +31,7 @@ pub use failures::{
 };
 pub use groups::{Captured, GroupState, Member, captured, groups, members};
 pub use history::{Event, Wanted, history};
+pub use initial::{begin_anew, groups_of, note_rows, rows_sent, want_rows};
 pub use installed::{COUNTED, InstalledBinding, InstalledSink};
 pub use lag::{SinkLag, lag};
 pub use marks::{MarkState, last_mark, marks};

@@ -137,6 +137,8 @@ templates! {
     "stat/log",
     "stat/window",
     "stream/alike",
+    "stream/copy",
+    "stream/key_after",
     "stream/probe",
     "stream/rows",
     "stream/window",

@@ -109,3 +109,23 @@ pub struct RowChange {
     /// The row to be there: a JSON object of the columns to be written.
     pub upsert: Option<Arc<str>>,
 }
+
+/// Rows of a table as `copy … to stdout` writes them: nothing is made of them on the way.
+#[derive(Debug, Clone)]
+pub struct RowsAsText {
+    pub table: QualifiedName,
+    /// The columns of the other table's key.
+    pub key: Vec<String>,
+    /// The columns, in the order of the fields.
+    pub columns: Vec<TextColumn>,
+    /// Behind all of them.
+    pub offset: Offset,
+}
+
+/// A column of [`RowsAsText`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TextColumn {
+    pub name: String,
+    /// The type that the text is of, without its modifier; `None`: any type that is one text takes it, as it would from JSON.
+    pub sql_type: Option<String>,
+}
