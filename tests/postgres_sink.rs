@@ -603,3 +603,91 @@ fn rows_come_as_text_all_or_none() {
         "w"
     );
 }
+
+#[test]
+fn a_row_that_gets_another_key_keeps_what_is_only_there() {
+    let db = support::database();
+    db.psql(
+        "create table t (id int primary key, v text check (v <> 'bad' and (id < 100 or v like 'big%')), own text default 'ours');
+         create table c (id int primary key, t int not null references t on update cascade);
+         insert into t values (1, 'a', 'one'), (2, 'b', 'two'), (3, 'c', 'three'), (5, 'e', 'five'), (6, 'f', 'six');
+         insert into c values (1, 1), (2, 2), (3, 3)",
+    );
+    let mut sink = into(&db).open().unwrap();
+    let all = "select string_agg(concat_ws(' ', t.id, t.v, t.own, c.id), ', ' order by t.id) from t left join c on c.t = t.id";
+    // The image is written at once: a constraint sees no state in between.
+    let batch = [rekey(1, "t", r#"{"id":1}"#, r#"{"id":101,"v":"big a"}"#)];
+    assert_eq!(outcomes(&sink.deliver(&batch)), "w");
+    assert_eq!(
+        db.psql(all),
+        "2 b two 2, 3 c three 3, 5 e five, 6 f six, 101 big a one 1"
+    );
+    // Once more, as after a lost answer: nobody is at the old key, and the row is there.
+    assert_eq!(outcomes(&sink.deliver(&batch)), "=");
+    // One key to the next one, in three transactions; a key that is free; a change behind it; one that nobody has.
+    let batch = [
+        rekey(2, "t", r#"{"id":3}"#, r#"{"id":4,"v":"c"}"#),
+        rekey(3, "t", r#"{"id":2}"#, r#"{"id":3,"v":"b"}"#),
+        rekey(4, "t", r#"{"id":101}"#, r#"{"id":2,"v":"a"}"#),
+        update(5, "t", r#"{"id":2,"v":"aa"}"#),
+        rekey(6, "t", r#"{"id":77}"#, r#"{"id":78,"v":"new"}"#),
+    ];
+    assert_eq!(outcomes(&sink.deliver(&batch)), "wwwww");
+    assert_eq!(
+        db.psql(all),
+        "2 aa one 1, 3 b two 2, 4 c three 3, 5 e five, 6 f six, 78 new ours"
+    );
+    // The new key is taken: who has it gets the values, and the old row goes. One that is refused keeps the others from nothing.
+    let batch = [
+        rekey(7, "t", r#"{"id":5}"#, r#"{"id":6,"v":"g"}"#),
+        rekey(8, "t", r#"{"id":4}"#, r#"{"id":5,"v":"bad"}"#),
+        rekey(9, "t", r#"{"id":3}"#, r#"{"id":9,"v":"b"}"#),
+    ];
+    assert_eq!(outcomes(&sink.deliver(&batch)), "wNw");
+    assert_eq!(db.psql(all), "2 aa one 1, 4 c three 3, 6 g six, 9 b two 2, 78 new ours");
+    insta::assert_snapshot!(sink.preview(&[rekey(10, "t", r#"{"id":4}"#, r#"{"id":5,"v":"h"}"#)]).unwrap().join(""), @r#"
+    update "public"."t"
+       set "id" = '5', "v" = 'h'
+     where "id" = '4';
+    -- where there is no such row, or one with the new key:
+    delete from "public"."t"
+     where "id" = '4';
+    insert into "public"."t" ("id", "v")
+    values ('5', 'h')
+    on conflict ("id") do update set "v" = excluded."v";
+    "#);
+}
+
+#[test]
+fn rows_may_exchange_their_keys() {
+    let db = support::database();
+    db.psql(
+        "create table t (id int primary key, v text, own text); insert into t values (1, 'a', 'one'), (2, 'b', 'two'), (3, 'c', 'three');
+         create table fixed (id int primary key generated always as identity, v text, own text);
+         insert into fixed overriding system value values (1, 'a', 'one')",
+    );
+    let mut sink = into(&db).open().unwrap();
+    let of = |at: usize, transaction: u8, old: u8, new: u8, v: &str| {
+        let mut delivery = rekey(
+            at,
+            "t",
+            &format!(r#"{{"id":{old}}}"#),
+            &format!(r#"{{"id":{new},"v":"{v}"}}"#),
+        );
+        delivery.offset = Offset(format!("1/{at:04}/7/{transaction}/[1]/0/b"));
+        delivery
+    };
+    // In one transaction two change places, while another one has its own change in between; then they change back, in three transactions.
+    let batch = [of(1, 1, 1, 2, "a"), of(2, 2, 3, 4, "c"), of(3, 1, 2, 1, "b")];
+    assert_eq!(outcomes(&sink.deliver(&batch)), "www");
+    assert_eq!(db.psql("select * from t order by id"), "1|b|one\n2|a|two\n4|c|three");
+    let batch = [of(4, 3, 1, 9, "b"), of(5, 4, 2, 1, "a"), of(6, 5, 9, 2, "b")];
+    assert_eq!(outcomes(&sink.deliver(&batch)), "www");
+    assert_eq!(db.psql("select id, v from t order by id"), "1|a\n2|b\n4|c");
+    // A key that can never be changed.
+    assert_eq!(
+        outcomes(&sink.deliver(&[rekey(7, "fixed", r#"{"id":1}"#, r#"{"id":2,"v":"z"}"#)])),
+        "w"
+    );
+    assert_eq!(db.psql("select * from fixed"), "2|z|");
+}

@@ -115,6 +115,7 @@ templates! {
     "row/delete",
     "row/empty",
     "row/keys",
+    "row/move",
     "row/preview",
     "row/stage",
     "row/unchanged",
