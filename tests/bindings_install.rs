@@ -150,7 +150,8 @@ fn an_edited_binding_says_what_becomes_of_changes_on_their_way() {
     assert_ne!(db.psql(since), first);
 
     db.psql("update app.person set mail = 'y' where id = 1; insert into app.note values (now(), 'n');
-             insert into emaj.emaj_failure (fail_sink, fail_binding, fail_key, fail_state, fail_change) values ('other', 'mail', '[1]', 'NEVER', '{}')");
+             insert into emaj.emaj_failure (fail_sink, fail_binding, fail_key, fail_queue, fail_keys, fail_state, fail_change)
+               values ('other', 'mail', '[1]', 'mail [1]', '{}', 'NEVER', '{}')");
     let gone = manifest(OTHER);
     let run = self::run(&db, "install", &gone, &[]).code(4);
     assert!(

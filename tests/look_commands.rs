@@ -36,7 +36,7 @@ fn status_tells_what_has_changed_since_the_last_mark() {
         )
         .unwrap();
     let run = emaj(&db).args(["status", "-o", "json"]).run().ok();
-    let groups = run.stdout_json();
+    let groups = run.stdout_json()["groups"].take();
     let shop = &groups[1];
     assert_eq!(
         (&shop["group"], &shop["manifest"], &shop["last_mark"]),
@@ -67,7 +67,7 @@ fn status_tells_what_has_changed_since_the_last_mark() {
         .unwrap();
     let idle = emaj(&db).args(["status", "-o", "json"]).run().ok().stdout_json();
     assert_eq!(
-        (&idle[1]["logging"], &idle[1]["changes_since"]),
+        (&idle["groups"][1]["logging"], &idle["groups"][1]["changes_since"]),
         (&false.into(), &serde_json::Value::Null)
     );
 }

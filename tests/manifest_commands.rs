@@ -115,7 +115,7 @@ line".plain (t text);
     db.client().batch_execute(odd).unwrap();
     let text = from_db(&db, "postgres", &[]);
     let status = emaj(&db).args(["status", "-o", "json"]).run().ok().stdout_json();
-    let mut groups: Vec<(String, i64)> = status
+    let mut groups: Vec<(String, i64)> = status["groups"]
         .as_array()
         .unwrap()
         .iter()

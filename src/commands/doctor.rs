@@ -3,19 +3,23 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Context;
 use crate::errors::{Kind, Result};
 use crate::install;
 use crate::install::doctor::{self, Check, Level, Settings};
+use crate::install::doctor_sinks;
+use crate::journal;
 use crate::pg::{Session, classify};
 use crate::ui::words::count_as;
 use crate::ui::{Column, Format, Tabular};
 
 /// Checks every right and setting that emaj needs, and says what is missing
 ///
-/// What is missing comes with the SQL that gives it. Changes nothing. Exits with 12 when something necessary is missing; warnings are
+/// What is missing comes with the SQL that gives it. Sinks that are installed are looked at too: whether they are delivered to, keep up, and
+/// took everything. Changes nothing. Exits with 12 when something necessary is missing; warnings are
 /// about what would make it better.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -49,12 +53,24 @@ pub fn run(mut args: Args, context: &Context) -> Result<ExitCode> {
         .map(String::as_str)
         .collect();
     let (catalog, journal) = install::survey(&mut session, schema, &roles)?;
+    let installed = journal.is_some();
     let mut checks = doctor::examine(manifest.as_ref(), &catalog, journal.as_ref(), schema, settings);
     if let Some(manifest) = &manifest
         && checks.iter().all(|check| check.level != Level::Missing)
     {
         let (catalog, journal) = install::look(&mut session, manifest)?;
         checks.extend(doctor::planning(manifest, &catalog, journal.as_ref()));
+    }
+    if installed {
+        checks.extend(match journal::lag(&mut *session, schema) {
+            Ok(lags) => doctor_sinks::sinks(&lags, Timestamp::now()),
+            Err(error) => vec![Check {
+                level: Level::Warning,
+                what: "sinks".to_owned(),
+                found: format!("how far behind they are cannot be read: {error}"),
+                todo: "ask as the owner of the installation".to_owned(),
+            }],
+        });
     }
     let report = Report { checks };
     context.output.data(&report)?;

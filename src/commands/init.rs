@@ -99,9 +99,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     match set_aside(&mut session, &manifest, &sinks)? {
         0 => Ok(ExitCode::SUCCESS),
         number => {
-            context
-                .output
-                .warn(format!("{} set aside", count(number as u64, "change")));
+            context.output.warn(format!("{} set aside", count(number, "change")));
             context.output.hint("`emaj failures list` shows them");
             Ok(ExitCode::from(Kind::PartlyDone.exit_code()))
         }

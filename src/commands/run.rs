@@ -104,9 +104,7 @@ fn work(args: &Args, context: &Context) -> Result<ExitCode> {
     if set_aside == 0 {
         return Ok(ExitCode::SUCCESS);
     }
-    context
-        .output
-        .warn(format!("{} set aside", count(set_aside as u64, "change")));
+    context.output.warn(format!("{} set aside", count(set_aside, "change")));
     context
         .output
         .hint("`emaj failures list` shows them, `emaj failures retry` has them tried again");
@@ -179,7 +177,7 @@ fn listen_to_signals(stop: &Stop) -> Result<Arc<AtomicBool>> {
 }
 
 /// How many changes are set aside, of the sinks that were delivered to.
-pub(super) fn set_aside(session: &mut Session, manifest: &Manifest, only: &[String]) -> Result<usize> {
+pub(super) fn set_aside(session: &mut Session, manifest: &Manifest, only: &[String]) -> Result<u64> {
     let mut number = 0;
     for sink in &manifest.sinks {
         let name = sink.name.value.as_str();
@@ -188,7 +186,7 @@ pub(super) fn set_aside(session: &mut Session, manifest: &Manifest, only: &[Stri
                 sink: Some(name),
                 ..FailureFilter::default()
             };
-            number += journal::failures(&mut **session, &manifest.schema, &filter)?.len();
+            number += journal::count_failures(&mut **session, &manifest.schema, &filter)?;
         }
     }
     Ok(number)

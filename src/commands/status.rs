@@ -1,20 +1,22 @@
-//! `emaj status`: how the groups are doing.
+//! `emaj status`: how the groups and the sinks are doing.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Context, InstallationArgs};
 use crate::errors::Result;
-use crate::journal::{self, GroupStatus};
+use crate::journal::{self, GroupStatus, SinkLag};
 use crate::ui::words::{bytes, duration};
 use crate::ui::{Column, Format, Tabular};
 
-/// Shows how the groups are doing
+/// Shows how the groups and the sinks are doing
 ///
-/// For every group of the installation: its state, its last mark and the changes since, and the size of its logs.
+/// For every group of the installation: its state, its last mark and the changes since, and the size of its logs. For every sink: its state,
+/// who delivers to it, the changes that it has not been delivered yet, the age of the oldest, and how many changes are set aside.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Manifest that says where the database is, as with `-f`
@@ -31,13 +33,73 @@ pub fn run(mut args: Args, context: &Context) -> Result<ExitCode> {
     args.installation.manifest.append(&mut args.positional);
     let (mut session, schema) = context.installation(&args.installation, |_| {})?;
     let groups = Groups(journal::status(&mut *session, &schema)?);
+    let sinks = Sinks(journal::lag(&mut *session, &schema)?);
+    if context.output.format() == Format::Json {
+        return context.output.data(&All { groups, sinks }).map(|()| ExitCode::SUCCESS);
+    }
     context.output.data(&groups)?;
+    if !sinks.0.is_empty() {
+        context.output.text("\n")?;
+        context.output.data(&sinks)?;
+    }
     if groups.0.is_empty() {
         context
             .output
             .say("there is no group; a manifest declares them, `emaj install` makes them");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Both, for programs.
+#[derive(Serialize)]
+struct All {
+    groups: Groups,
+    sinks: Sinks,
+}
+
+impl Tabular for All {
+    fn columns(&self) -> Vec<Column> {
+        self.groups.columns()
+    }
+
+    fn rows(&self) -> Vec<Vec<String>> {
+        self.groups.rows()
+    }
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Sinks(Vec<SinkLag>);
+
+impl Tabular for Sinks {
+    fn columns(&self) -> Vec<Column> {
+        vec![
+            Column::left("sink"),
+            Column::left("kind"),
+            Column::left("state"),
+            Column::left("worker"),
+            Column::right("not delivered"),
+            Column::right("since"),
+            Column::right("set aside"),
+            Column::left("reason"),
+        ]
+    }
+
+    fn rows(&self) -> Vec<Vec<String>> {
+        let cells = |sink: &SinkLag| {
+            vec![
+                sink.sink.clone(),
+                sink.kind.clone(),
+                sink.state.word().to_owned(),
+                sink.worker.clone().unwrap_or_else(|| "none".to_owned()),
+                sink.changes.to_string(),
+                sink.age(Timestamp::now()).map(duration).unwrap_or_default(),
+                sink.set_aside.to_string(),
+                sink.reason.clone().unwrap_or_default(),
+            ]
+        };
+        self.0.iter().map(cells).collect()
+    }
 }
 
 #[derive(Serialize)]

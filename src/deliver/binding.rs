@@ -288,11 +288,8 @@ impl Bound {
     ) -> Result<Option<Made>, Fault> {
         let old = self.fits(change.old.as_ref())?;
         let new = self.fits(change.new.as_ref())?;
-        let event = match (&old, &new) {
-            (None, None) => return Ok(None),
-            (None, Some(_)) => Event::Insert,
-            (Some(_), Some(_)) => Event::Update,
-            (Some(_), None) => Event::Delete,
+        let Some(event) = event_of(old, new) else {
+            return Ok(None);
         };
         if !self.manifest.events.contains(&event) && !change.is_init {
             return Ok(None);
@@ -302,20 +299,10 @@ impl Bound {
         {
             return Ok(None);
         }
-        let mut keys: Vec<String> = self
-            .keys_of(change)
-            .iter()
-            .map(|key| format!("{}\u{1f}{}\u{1f}{key}", self.name, self.names.name))
-            .collect();
+        let mut keys = self.row_keys(change);
         let mut entries = Vec::new();
         // A row whose key was changed is told anew even if nothing else was: what comes later must not overtake what came before.
         let is_moved = keys.len() > 1;
-        let word = match (change.is_init, event) {
-            (true, _) => "init",
-            (_, Event::Insert) => "insert",
-            (_, Event::Update) => "update",
-            (_, Event::Delete) => "delete",
-        };
         let action = match &self.kind {
             Compiled::Entry { .. } => {
                 let old = match old {
@@ -357,11 +344,8 @@ impl Bound {
             }
             Compiled::Query { .. } => return self.query(old, new, event, envelope, ask, keys),
             Compiled::Message { .. } => {
-                let message = self.message(change, old, new, word, envelope)?;
-                // Without a key of the manifest's own it is the row's, which is there already.
-                if message.key != *change.key {
-                    keys.push(format!("message\u{1f}{}", message.key));
-                }
+                let message = self.message(change, old, new, word_of(change, event), envelope)?;
+                keys.extend(message_key(change, &message.key));
                 Action::Message(message)
             }
             Compiled::Row { table, key, columns } => {
@@ -476,8 +460,30 @@ impl Bound {
         key_text(row, &self.names.key)
     }
 
+    /// The keys by which a change is known that must not be overtaken: those of its row, and of its message as far as that can be said.
+    pub(super) fn order_keys(&self, change: &Change, envelope: &Envelope<'_>) -> Vec<String> {
+        let mut keys = self.row_keys(change);
+        if let Compiled::Message { key: Some(key), .. } = &self.kind {
+            let fits = |row| self.fits(row).ok().flatten();
+            let (old, new) = (fits(change.old.as_ref()), fits(change.new.as_ref()));
+            if let Some(event) = event_of(old, new) {
+                let value = self.message_context(old, new, word_of(change, event), envelope);
+                let rendered = self.render(key, &value).ok();
+                keys.extend(rendered.and_then(|key| message_key(change, &key)));
+            }
+        }
+        keys
+    }
+
+    fn row_keys(&self, change: &Change) -> Vec<String> {
+        self.keys_of(change)
+            .iter()
+            .map(|key| format!("{}\u{1f}{}\u{1f}{key}", self.name, self.names.name))
+            .collect()
+    }
+
     /// The key of a change and, when it was changed, the one before: what was done to that came before.
-    pub(super) fn keys_of(&self, change: &Change) -> Vec<String> {
+    fn keys_of(&self, change: &Change) -> Vec<String> {
         let mut keys = vec![change.key.to_string()];
         if let (Some(old), Some(_), false) = (&change.old, &change.new, self.names.key.is_empty()) {
             let key = self.key_of(old);
@@ -636,16 +642,7 @@ impl Bound {
         let needs_values =
             address.is_some() || key.is_some() || event_type.is_some() || body.is_some() || !headers.is_empty();
         let value = if needs_values {
-            context! {
-                row => new.or(old).map(Row::value),
-                old => old.map(Row::value),
-                event => word,
-                table => &self.names.name.name,
-                schema => &self.names.name.schema,
-                binding => &*self.name,
-                id => envelope.id,
-                time => envelope.time,
-            }
+            self.message_context(old, new, word, envelope)
         } else {
             Value::from(())
         };
@@ -674,6 +671,19 @@ impl Bound {
                 .map(|(name, template)| Ok((name.clone(), self.render(template, &value)?)))
                 .collect::<Result<_, Fault>>()?,
         })
+    }
+
+    fn message_context(&self, old: Option<&Row>, new: Option<&Row>, word: &str, envelope: &Envelope<'_>) -> Value {
+        context! {
+            row => new.or(old).map(Row::value),
+            old => old.map(Row::value),
+            event => word,
+            table => &self.names.name.name,
+            schema => &self.names.name.schema,
+            binding => &*self.name,
+            id => envelope.id,
+            time => envelope.time,
+        }
     }
 
     /// The CloudEvent (structured mode) that stands for a change; rows as the server printed them.
@@ -725,6 +735,32 @@ impl Bound {
         json.push('}');
         Ok(json.into())
     }
+}
+
+/// What happened to a row, as far as the binding is concerned; `None`: nothing.
+fn event_of(old: Option<&Row>, new: Option<&Row>) -> Option<Event> {
+    match (old, new) {
+        (None, None) => None,
+        (None, Some(_)) => Some(Event::Insert),
+        (Some(_), Some(_)) => Some(Event::Update),
+        (Some(_), None) => Some(Event::Delete),
+    }
+}
+
+/// The word by which messages call it.
+fn word_of(change: &Change, event: Event) -> &'static str {
+    match (change.is_init, event) {
+        (true, _) => "init",
+        (_, Event::Insert) => "insert",
+        (_, Event::Update) => "update",
+        (_, Event::Delete) => "delete",
+    }
+}
+
+/// What messages with the same key must not be reordered against. Without a key of the manifest's own it is the row's, which
+/// stands for itself.
+fn message_key(change: &Change, key: &str) -> Option<String> {
+    (key != &*change.key).then(|| format!("message\u{1f}{key}"))
 }
 
 /// A failure without the values of the row: the engine's own text would show none either, but its details may.

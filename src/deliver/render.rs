@@ -14,8 +14,7 @@ use crate::sink::{Delivery, Fault};
 /// # Errors
 /// Whatever the binding fails with on this row.
 pub(super) fn render(bound: &Bound, placed: &Placed, source: &str, ask: &mut dyn Ask) -> Result<Option<Keyed>, Fault> {
-    let id = id_of(&bound.name, placed);
-    let time = format!("{:.6}", placed.change.time);
+    let (id, time) = (id_of(&bound.name, placed), time_of(placed));
     let envelope = Envelope {
         id: &id,
         time: &time,
@@ -34,6 +33,21 @@ pub(super) fn render(bound: &Bound, placed: &Placed, source: &str, ask: &mut dyn
         keys: made.keys,
         entries: made.entries,
     }))
+}
+
+/// Returns what a change must not be overtaken by: whatever has one of these keys. Also of a change that cannot be rendered.
+pub(super) fn keys_of(bound: &Bound, placed: &Placed, source: &str) -> Vec<String> {
+    let (id, time) = (id_of(&bound.name, placed), time_of(placed));
+    let envelope = Envelope {
+        id: &id,
+        time: &time,
+        source,
+    };
+    bound.order_keys(&placed.change, &envelope)
+}
+
+fn time_of(placed: &Placed) -> String {
+    format!("{:.6}", placed.change.time)
 }
 
 fn id_of(binding: &str, placed: &Placed) -> String {

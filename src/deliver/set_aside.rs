@@ -25,13 +25,20 @@ pub(super) fn state_after(fault: &Fault, attempts: i32) -> (FailureState, Option
     }
 }
 
-/// Writes a change down under `key`, that of the first change that it waits for. Rows stay texts inside: JSON of the registry would
-/// lose digits of numbers.
-pub(super) fn record(placed: &Placed, binding: &str, key: &str, fault: Option<&Fault>) -> SetAside {
+/// Writes a change down that has `keys` and waits in `queue`. Rows stay texts inside: JSON of the registry would lose digits of numbers.
+pub(super) fn record(
+    placed: &Placed,
+    binding: &str,
+    queue: String,
+    keys: Vec<String>,
+    fault: Option<&Fault>,
+) -> SetAside {
     let (state, retry_in) = fault.map_or((FailureState::Behind, None), |fault| state_after(fault, 0));
     SetAside {
         binding: binding.to_owned(),
-        key: key.to_owned(),
+        key: placed.change.key.to_string(),
+        queue,
+        keys,
         state,
         reason: fault.map(|fault| fault.reason.clone()),
         change: written(placed),
@@ -125,7 +132,7 @@ mod tests {
                 is_init: false,
             },
         };
-        let back = read(&record(&placed, "b", "[1]", None).change, 5).unwrap();
+        let back = read(&record(&placed, "b", "b [1]".to_owned(), Vec::new(), None).change, 5).unwrap();
         assert_eq!(format!("{back:?}"), format!("{placed:?}"));
     }
 

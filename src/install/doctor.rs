@@ -87,7 +87,7 @@ pub fn examine(
     checks
 }
 
-fn check(level: Level, what: &str, found: impl Into<String>, todo: impl Into<String>) -> Check {
+pub(super) fn check(level: Level, what: &str, found: impl Into<String>, todo: impl Into<String>) -> Check {
     Check {
         level,
         what: what.to_owned(),

@@ -11,6 +11,7 @@ mod action;
 mod apply;
 mod delivery;
 pub mod doctor;
+pub mod doctor_sinks;
 pub mod draft;
 mod drift;
 mod foreign;

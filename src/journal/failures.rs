@@ -1,11 +1,15 @@
-//! What sinks did not take: set aside by key, in order, until it is retried or discarded.
+//! What sinks did not take, as people see it: listed, tried again on request, discarded.
+//!
+//! How couriers set it aside and take it up again is in `parked`.
 
 use jiff::Timestamp;
 use postgres::GenericClient;
+use postgres::types::ToSql;
 use postgres_protocol::escape::escape_identifier;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::parked::promote;
 use crate::errors::Result;
 
 /// Why a change is set aside.
@@ -16,12 +20,12 @@ pub enum FailureState {
     Later,
     /// A person has to look at it.
     Never,
-    /// It waits behind an earlier change of its key.
+    /// It waits behind an earlier change of its queue.
     Behind,
 }
 
 impl FailureState {
-    fn of(text: &str) -> Self {
+    pub(super) fn of(text: &str) -> Self {
         match text {
             "LATER" => FailureState::Later,
             "NEVER" => FailureState::Never,
@@ -30,7 +34,7 @@ impl FailureState {
     }
 
     /// The word that the registry has.
-    fn text(self) -> String {
+    pub(super) fn text(self) -> String {
         self.word().to_uppercase()
     }
 
@@ -50,56 +54,19 @@ pub struct Failure {
     pub id: i64,
     pub sink: String,
     pub binding: String,
+    /// The key of its row.
     pub key: String,
     pub state: FailureState,
     pub reason: Option<String>,
     pub attempts: i32,
     pub time: Timestamp,
     pub retry: Option<Timestamp>,
+    /// It may be there already: it was being tried when the worker ended.
+    #[serde(skip)]
+    pub begun: bool,
     /// The change as it was in the log; row values of the application.
     #[serde(skip)]
     pub change: Value,
-}
-
-/// A change to be set aside.
-#[derive(Debug, Clone)]
-pub struct SetAside {
-    pub binding: String,
-    pub key: String,
-    pub state: FailureState,
-    pub reason: Option<String>,
-    pub change: Value,
-    /// Seconds until it is tried again.
-    pub retry_in: Option<f64>,
-}
-
-/// Sets changes aside, in their order; one that is set aside already stays as it is.
-///
-/// # Errors
-/// Whatever the server answers.
-pub fn set_aside(client: &mut impl GenericClient, schema: &str, sink: &str, changes: &[SetAside]) -> Result<()> {
-    let s = escape_identifier(schema);
-    for change in changes {
-        client.execute(
-            &format!(
-                "insert into {s}.emaj_failure (fail_sink, fail_binding, fail_key, fail_state, fail_reason, fail_change, fail_attempts, fail_retry)
-                 select $1, $2, $3, $4, $5, $6, case when $4::text = 'BEHIND' then 0 else 1 end, clock_timestamp() + make_interval(secs => $7)
-                  where not exists (select from {s}.emaj_failure
-                                     where fail_sink = $1 and fail_key = $3 and fail_binding = $2
-                                       and fail_change -> 'offset' = $6::jsonb -> 'offset')"
-            ),
-            &[
-                &sink,
-                &change.binding,
-                &change.key,
-                &change.state.text(),
-                &change.reason,
-                &change.change,
-                &change.retry_in,
-            ],
-        )?;
-    }
-    Ok(())
 }
 
 /// Which failures are meant.
@@ -119,13 +86,29 @@ const CHOSEN: &str = "($1::text is null or fail_sink = $1) and ($2::text is null
 /// # Errors
 /// Whatever the server answers.
 pub fn failures(client: &mut impl GenericClient, schema: &str, filter: &FailureFilter<'_>) -> Result<Vec<Failure>> {
+    read(
+        client,
+        schema,
+        CHOSEN,
+        &[&filter.sink, &filter.binding, &filter.key, &filter.ids],
+    )
+}
+
+/// Reads failures that fit a condition, in order.
+pub(super) fn read(
+    client: &mut impl GenericClient,
+    schema: &str,
+    condition: &str,
+    values: &[&(dyn ToSql + Sync)],
+) -> Result<Vec<Failure>> {
     let s = escape_identifier(schema);
     let rows = client.query(
         &format!(
-            "select fail_id, fail_sink, fail_binding, fail_key, fail_state, fail_reason, fail_attempts, fail_time, fail_retry, fail_change
-               from {s}.emaj_failure where {CHOSEN} order by fail_id"
+            "select fail_id, fail_sink, fail_binding, fail_key, fail_state, fail_reason, fail_attempts, fail_time, fail_retry, fail_begun,
+                    fail_change
+               from {s}.emaj_failure where {condition} order by fail_id"
         ),
-        &[&filter.sink, &filter.binding, &filter.key, &filter.ids],
+        values,
     )?;
     Ok(rows
         .iter()
@@ -139,12 +122,26 @@ pub fn failures(client: &mut impl GenericClient, schema: &str, filter: &FailureF
             attempts: row.get(6),
             time: row.get(7),
             retry: row.get(8),
-            change: row.get(9),
+            begun: row.get(9),
+            change: row.get(10),
         })
         .collect())
 }
 
-/// Has what is chosen tried again by the next worker, with all that waits of the same keys. Returns the number of keys.
+/// Counts what is set aside.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn count_failures(client: &mut impl GenericClient, schema: &str, filter: &FailureFilter<'_>) -> Result<u64> {
+    let s = escape_identifier(schema);
+    let row = client.query_one(
+        &format!("select count(*) from {s}.emaj_failure where {CHOSEN}"),
+        &[&filter.sink, &filter.binding, &filter.key, &filter.ids],
+    )?;
+    Ok(row.get::<_, i64>(0).cast_unsigned())
+}
+
+/// Has what is chosen tried again by the next worker, with all that it waits for or that waits for it. Returns the number of queues.
 ///
 /// # Errors
 /// Whatever the server answers.
@@ -152,18 +149,17 @@ pub fn retry(client: &mut impl GenericClient, schema: &str, filter: &FailureFilt
     let s = escape_identifier(schema);
     let row = client.query_one(
         &format!(
-            "with keys as (select distinct fail_sink, fail_binding, fail_key from {s}.emaj_failure where {CHOSEN}),
+            "with queues as (select distinct fail_sink, fail_queue from {s}.emaj_failure where {CHOSEN}),
                   due as (update {s}.emaj_failure f set fail_retry = clock_timestamp()
-                            from keys k where (f.fail_sink, f.fail_binding, f.fail_key) = (k.fail_sink, k.fail_binding, k.fail_key)
-                             and f.fail_state <> 'BEHIND')
-             select count(*) from keys"
+                            from queues q where (f.fail_sink, f.fail_queue) = (q.fail_sink, q.fail_queue) and f.fail_state <> 'BEHIND')
+             select count(*) from queues"
         ),
         &[&filter.sink, &filter.binding, &filter.key, &filter.ids],
     )?;
     Ok(row.get(0))
 }
 
-/// Forgets what is chosen. What waited behind it comes to the front of its key and is tried. Returns the number of changes.
+/// Forgets what is chosen. What waited behind it comes to the front of its queue and is tried. Returns the number of changes.
 ///
 /// # Errors
 /// Whatever the server answers.
@@ -175,81 +171,4 @@ pub fn discard(client: &mut impl GenericClient, schema: &str, filter: &FailureFi
     )?;
     promote(client, schema)?;
     Ok(gone)
-}
-
-/// Brings what waits behind nothing any more to the front of its key: it is tried next.
-///
-/// # Errors
-/// Whatever the server answers.
-pub fn promote(client: &mut impl GenericClient, schema: &str) -> Result<()> {
-    let s = escape_identifier(schema);
-    client.execute(
-        &format!(
-            "update {s}.emaj_failure f set fail_state = 'LATER', fail_retry = clock_timestamp()
-              where fail_state = 'BEHIND'
-                and not exists (select from {s}.emaj_failure b
-                                 where (b.fail_sink, b.fail_binding, b.fail_key) = (f.fail_sink, f.fail_binding, f.fail_key)
-                                   and b.fail_id < f.fail_id)"
-        ),
-        &[],
-    )?;
-    Ok(())
-}
-
-/// Has what is tried again by itself tried now. Returns the number of changes.
-///
-/// # Errors
-/// Whatever the server answers.
-pub fn hasten(client: &mut impl GenericClient, schema: &str, sink: &str) -> Result<u64> {
-    let s = escape_identifier(schema);
-    let sql = format!(
-        "update {s}.emaj_failure set fail_retry = clock_timestamp() where fail_sink = $1 and fail_state = 'LATER'"
-    );
-    Ok(client.execute(&sql, &[&sink])?)
-}
-
-/// Notes that a change failed again.
-///
-/// # Errors
-/// Whatever the server answers.
-pub fn failed_again(
-    client: &mut impl GenericClient,
-    schema: &str,
-    id: i64,
-    state: FailureState,
-    reason: &str,
-    retry_in: Option<f64>,
-) -> Result<()> {
-    let s = escape_identifier(schema);
-    client.execute(
-        &format!(
-            "update {s}.emaj_failure set fail_state = $2, fail_reason = $3, fail_attempts = fail_attempts + 1,
-                    fail_retry = clock_timestamp() + make_interval(secs => $4) where fail_id = $1"
-        ),
-        &[&id, &state.text(), &reason, &retry_in],
-    )?;
-    Ok(())
-}
-
-/// Forgets changes that arrived after all. What waited behind them is to be tried at once.
-///
-/// # Errors
-/// Whatever the server answers.
-pub fn arrived(client: &mut impl GenericClient, schema: &str, ids: &[i64]) -> Result<()> {
-    let s = escape_identifier(schema);
-    // One statement: the next of a key is never left without anybody to try it.
-    client.execute(
-        &format!(
-            "with gone as (delete from {s}.emaj_failure where fail_id = any ($1) returning fail_sink, fail_binding, fail_key),
-                  next as (select min(f.fail_id) as id
-                             from (select distinct * from gone) as g
-                             join {s}.emaj_failure as f using (fail_sink, fail_binding, fail_key)
-                            where f.fail_id <> all ($1)
-                            group by fail_sink, fail_binding, fail_key)
-             update {s}.emaj_failure set fail_state = 'LATER', fail_retry = clock_timestamp()
-               from next where fail_id = next.id and fail_state = 'BEHIND'"
-        ),
-        &[&ids],
-    )?;
-    Ok(())
 }

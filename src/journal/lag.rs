@@ -1,5 +1,7 @@
 //! How far behind the sinks are: what of the log they have not been delivered yet.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use postgres::GenericClient;
 use postgres_protocol::escape::escape_identifier;
@@ -18,6 +20,8 @@ pub struct SinkLag {
     pub state: SinkState,
     /// What is wrong with it.
     pub reason: Option<String>,
+    /// How long the log waits for it, in seconds; for ever, when there is no limit.
+    pub max_lag: Option<f64>,
     /// The process that delivers; none when nobody does.
     pub worker: Option<String>,
     /// Changes in the log of its tables that are not delivered yet; those set aside are not among them.
@@ -26,6 +30,14 @@ pub struct SinkLag {
     pub oldest: Option<Timestamp>,
     /// Changes that are set aside.
     pub set_aside: i64,
+}
+
+impl SinkLag {
+    /// Returns the age of the oldest change that is not delivered yet.
+    pub fn age(&self, now: Timestamp) -> Option<Duration> {
+        let seconds = (now - self.oldest?).total(jiff::Unit::Second).unwrap_or(0.0);
+        Some(Duration::from_secs_f64(seconds.max(0.0)))
+    }
 }
 
 /// Reads how far behind each sink is.
@@ -42,12 +54,13 @@ pub fn lag(client: &mut impl GenericClient, schema: &str) -> Result<Vec<SinkLag>
             .collect();
         let row = client.query_one(
             &format!(
-                "select {s}._after(sink_from), (select count(*) from {s}.emaj_failure where fail_sink = sink_name)
+                "select {s}._after(sink_from), (select count(*) from {s}.emaj_failure where fail_sink = sink_name),
+                        extract(epoch from sink_max_lag)::float8
                    from {s}.emaj_sink where sink_id = $1"
             ),
             &[&sink.id],
         )?;
-        let (after, set_aside): (String, i64) = (row.get(0), row.get(1));
+        let (after, set_aside, max_lag): (String, i64, Option<f64>) = (row.get(0), row.get(1), row.get(2));
         // Of a window that is under way, what stands before its offset has arrived.
         let arrived = sink
             .offset
@@ -77,6 +90,7 @@ pub fn lag(client: &mut impl GenericClient, schema: &str) -> Result<Vec<SinkLag>
             manifest: sink.manifest.clone(),
             state: sink.state,
             reason: sink.fault.map(|(fault, _)| format!("down: {fault}")).or(sink.reason),
+            max_lag,
             worker,
             changes,
             oldest,

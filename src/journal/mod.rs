@@ -10,6 +10,7 @@ mod initial;
 mod installed;
 mod lag;
 mod marks;
+mod parked;
 mod position;
 mod read;
 pub(crate) mod registry;
@@ -25,16 +26,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::names::QualifiedName;
 
 pub use cursor::{Cursor, SinkLook, place_of};
-pub use failures::{
-    Failure, FailureFilter, FailureState, SetAside, arrived, discard, failed_again, failures, hasten, promote, retry,
-    set_aside,
-};
+pub use failures::{Failure, FailureFilter, FailureState, count_failures, discard, failures, retry};
 pub use groups::{Captured, GroupState, Member, captured, groups, members};
 pub use history::{Event, Wanted, history};
 pub use initial::{begin_anew, groups_of, note_rows, rows_sent, want_rows};
 pub use installed::{COUNTED, InstalledBinding, InstalledSink};
 pub use lag::{SinkLag, lag};
 pub use marks::{MarkState, last_mark, marks};
+pub use parked::{
+    SetAside, Waiting, arrived, begun, due, failed_again, hasten, join, not_begun, one_front, promote, queue,
+    retry_queues, set_aside, waiting,
+};
 pub use position::{NoSnapshot, Position, Snapshot};
 pub use read::read;
 pub use rights::{Grants, Named, Right};

@@ -19,6 +19,12 @@ impl Snapshot {
     pub fn sees(&self, txid: i64) -> bool {
         txid < self.xmin || txid < self.xmax && self.running.binary_search(&txid).is_err()
     }
+
+    /// Tells whether it sees all that `other` sees.
+    pub fn covers(&self, other: &Snapshot) -> bool {
+        let mut unseen = self.running.iter().filter(|txid| **txid < other.xmax);
+        self.xmax >= other.xmax && unseen.all(|txid| !other.sees(*txid))
+    }
 }
 
 /// The text is no snapshot.
@@ -94,6 +100,15 @@ mod tests {
         assert_eq!(snapshot.to_string(), "10:20:10,15");
         assert_eq!("7:7:".parse::<Snapshot>().unwrap().to_string(), "7:7:");
         assert!("7:x:".parse::<Snapshot>().is_err());
+    }
+
+    #[test]
+    fn a_snapshot_covers_an_earlier_one() {
+        let snapshot = |text: &str| text.parse::<Snapshot>().unwrap();
+        let earlier = snapshot("10:20:10,15");
+        let covers = |text: &str| snapshot(text).covers(&earlier);
+        assert!(covers("10:20:10,15") && covers("15:20:15") && covers("15:30:15,22") && covers("30:30:"));
+        assert!(!covers("10:19:10,15") && !covers("10:20:10,12,15") && !covers("12:30:12"));
     }
 
     #[test]

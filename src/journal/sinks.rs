@@ -280,9 +280,26 @@ pub fn set_sink_state(
 /// Sets the cursor of a sink back to a mark: everything since is delivered again. The caller holds the sink's lock.
 ///
 /// # Errors
-/// Whatever the server answers; `false` when the group has no such mark.
+/// [`Kind::Refused`] when a log does not go back so far any more; whatever the server answers; `false` when the group has no such mark.
 pub fn rewind(client: &mut impl GenericClient, schema: &str, sink: &str, group: &str, mark: &str) -> Result<bool> {
     let s = escape_identifier(schema);
+    let gone = client.query_opt(
+        &format!(
+            "select format('%I.%I', rel_schema, rel_name), max(rel_kept)
+               from {s}.emaj_mark, {s}.emaj_binding join {s}.emaj_relation on rel_oid = bind_oid
+              where mark_group = $2 and mark_name = $3 and bind_sink = $1 and rel_kept > mark_datetime
+              group by 1 order by 2 desc limit 1"
+        ),
+        &[&sink, &group, &mark],
+    )?;
+    if let Some(row) = gone {
+        let (table, kept): (String, Timestamp) = (row.get(0), row.get(1));
+        return Err(Error::message(
+            Kind::Refused,
+            format!("mark `{mark}` is older than what is left of the log of {table}: that goes back to {kept:.0}"),
+        )
+        .hint("`emaj init` sends all rows anew; `retention` of a group says how long its log is kept"));
+    }
     let changed = client.execute(
         &format!(
             "update {s}.emaj_sink

@@ -87,6 +87,42 @@ fn a_refused_row_may_change_its_key_too() {
 }
 
 #[test]
+fn what_was_tried_when_the_worker_was_killed_is_not_forgotten() {
+    // Killed before the entry is made, and after it, but before that is on record.
+    for (point, is_there) in [("retry.begun", false), ("retry.delivered", true)] {
+        let (db, slapd) = (database(), slapd());
+        db.psql(
+            "create table person (id int primary key, login text);
+             create function remark_of(id int) returns text language sql as $$select 'r' || id$$",
+        );
+        let bindings = "
+  people:
+    table: public.person
+    to: directory
+    entry:
+      dn: \"uid={{ row.login }},ou=staff,dc=example,dc=org\"
+      object_classes: [inetOrgPerson]
+      attributes: { cn: \"{{ row.login }}\", sn: x, description: { query: \"select remark_of({{ row.id }})\" } }
+";
+        install(&db, &to_directory(&slapd, bindings));
+        db.psql("insert into person values (1, 'ann')");
+        drain(&db).run().code(3);
+        slapd.modify("dn: ou=staff,dc=example,dc=org\nchangetype: add\nobjectClass: organizationalUnit\nou: staff\n");
+        let staff = || slapd.names("ou=staff,dc=example,dc=org").len() - 1;
+        assert_eq!(drain(&db).env("EMAJ_FAIL_AT", point).run().status, None, "{point}");
+        assert_eq!(staff(), usize::from(is_there), "{point}");
+        // It cannot be repeated at once, and the row goes meanwhile.
+        db.psql("alter function remark_of rename to gone; delete from person");
+        drain(&db).run().code(3);
+        assert_eq!(set_aside(&db), ["people [1] never", "people [1] behind"], "{point}");
+        db.psql("alter function gone rename to remark_of");
+        prepare(&db, &["failures", "retry", "--all"]).run().ok();
+        drain(&db).run().ok();
+        assert_eq!((staff(), set_aside(&db).len()), (0, 0), "{point}");
+    }
+}
+
+#[test]
 fn a_name_that_is_null_is_set_aside_with_a_reason() {
     let (db, slapd) = (database(), slapd());
     db.psql(PERSON);
@@ -171,6 +207,80 @@ fn messages_of_a_key_keep_their_order() {
     drain(&db).run().ok();
     assert_eq!(taken(&receiver)[2..], ["update 1 three four", "update 1 four five"]);
     assert_eq!(set_aside(&db), [] as [&str; 0]);
+}
+
+#[test]
+fn messages_with_one_key_wait_for_each_other_in_every_window() {
+    let db = database();
+    db.psql(
+        "create table item (id int primary key, team text, text text); create table note (id int primary key, team text)",
+    );
+    let mended = Arc::new(AtomicBool::new(false));
+    let is_mended = Arc::clone(&mended);
+    let receiver = Receiver::start(move |_, request| {
+        let bad = request.body.contains("bad") && !is_mended.load(Ordering::SeqCst);
+        status(if bad { 422 } else { 204 })
+    });
+    install(
+        &db,
+        &format!(
+            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks: {{ hook: {{ webhook: {{ url: \"{}\" }} }} }}\nbindings:\n  \
+             items: {{ table: public.item, to: hook, message: {{ key: \"{{{{ row.team }}}}\", body: \"{{{{ row.text }}}}\" }} }}\n  \
+             notes: {{ table: public.note, to: hook, message: {{ key: \"{{{{ row.team }}}}\", body: \"note {{{{ row.id }}}}\" }} }}\n",
+            receiver.url()
+        ),
+    );
+    // Each in a window of its own: another row, another table, a row that comes from another team, one that waits for that.
+    for (sql, code) in [
+        ("insert into item values (1, 'red', 'bad')", 3),
+        ("insert into item values (2, 'red', 'two')", 3),
+        ("insert into note values (1, 'red')", 3),
+        ("update item set team = 'blue', text = 'two is blue' where id = 2", 3),
+        ("insert into item values (3, 'blue', 'three')", 3),
+        ("insert into item values (4, 'green', 'four')", 3),
+        ("insert into item values (5, 'white', 'bad five')", 3),
+        // It waits for both.
+        (
+            "update item set team = 'white', text = 'three is white' where id = 3",
+            3,
+        ),
+        ("insert into item values (6, 'white', 'six')", 3),
+    ] {
+        db.psql(sql);
+        drain(&db).run().code(code);
+    }
+    assert_eq!(taken(&receiver), ["four"], "nothing overtakes");
+    assert_eq!(
+        set_aside(&db),
+        [
+            "items [1] never",
+            "items [2] behind",
+            "notes [1] behind",
+            "items [2] behind",
+            "items [3] behind",
+            "items [5] behind",
+            "items [3] behind",
+            "items [6] behind"
+        ]
+    );
+    mended.store(true, Ordering::SeqCst);
+    prepare(&db, &["failures", "retry", "--binding", "notes"]).run().ok();
+    drain(&db).run().ok();
+    let delivered: Vec<String> = receiver.got().into_iter().map(|request| request.body).collect();
+    let first = delivered.len() - 8;
+    assert_eq!(
+        delivered[first..],
+        [
+            "bad",
+            "two",
+            "note 1",
+            "two is blue",
+            "three",
+            "bad five",
+            "three is white",
+            "six"
+        ]
+    );
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod failures;
 mod file;
 mod init;
 mod ldap;
+mod looking;
 mod outages;
 mod prune;
 mod queries;

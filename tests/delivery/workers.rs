@@ -8,6 +8,7 @@ use emaj::cluster::Cluster;
 use postgres::{Client, NoTls};
 
 use super::{PEOPLE, PERSON, column, drain, install, logins, set_aside, to_directory, worker};
+use crate::support::receiver::{Answer, Receiver};
 use crate::support::slapd::{PASSWORD, Slapd, slapd};
 use crate::support::{Chance, Database, database, emaj_alone, scale, seed, wait_for};
 
@@ -114,6 +115,53 @@ fn two_workers_share_and_take_over() {
         workers.remove(at).kill();
     }
     assert_eq!(ids(&db), (1..=next).collect::<Vec<_>>(), "each once, in order");
+}
+
+#[test]
+fn who_only_wants_everything_delivered_need_not_do_it_himself() {
+    let db = database();
+    db.psql("create table item (id int primary key, text text)");
+    let manifest = |url: &str| {
+        format!(
+            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks: {{ hook: {{ webhook: {{ url: \"{url}\" }} }} }}\n\
+             bindings: {{ items: {{ table: public.item, to: hook, message: {{}} }} }}\n"
+        )
+    };
+    // It answers slowly: the other worker is asked to deliver, not to have delivered.
+    let receiver = Receiver::start(|_, _| Answer::Late(Duration::from_millis(50), 204));
+    install(&db, &manifest(&receiver.url()));
+    let other = worker(&db).start();
+    wait_for("the other worker", 30, || {
+        column(&db, "select 'it' from emaj.emaj_sink where sink_worker is not null").pop()
+    });
+    drain(&db).run().ok();
+    for first in [1, 31, 61] {
+        db.psql(&format!(
+            "insert into item select n, 'x' from generate_series({first}, {first} + 29) n"
+        ));
+        let run = drain(&db).run().ok();
+        assert!(run.stderr.contains("delivers to it"), "{run}");
+        assert_eq!(receiver.got().len(), first + 29);
+    }
+    assert_eq!(other.stop(), Some(0));
+    let port = receiver.port;
+    drop(receiver);
+    // Where the place is out of reach for the other one, it is for this one too.
+    let other = worker(&db).start();
+    db.psql("insert into item values (0, 'x')");
+    wait_for("the fault", 30, || {
+        column(
+            &db,
+            "select sink_fault from emaj.emaj_sink where sink_fault is not null",
+        )
+        .pop()
+    });
+    let run = drain(&db).run().code(13);
+    assert!(
+        run.stderr.contains("sink `hook` is down: ") && run.stderr.contains(&port.to_string()),
+        "{run}"
+    );
+    assert_eq!(other.stop(), Some(0));
 }
 
 #[test]

@@ -104,8 +104,8 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         Verb::Discard(args) => {
             args.check()?;
             let (mut session, schema) = connect(context, &args.chosen.installation)?;
-            let found = journal::failures(&mut *session, &schema, &args.chosen.filter())?.len();
-            let question = format!("discard {}? They will never arrive", count(found as u64, "change"));
+            let found = journal::count_failures(&mut *session, &schema, &args.chosen.filter())?;
+            let question = format!("discard {}? They will never arrive", count(found, "change"));
             context.output.confirm(&question, args.yes)?;
             let gone = journal::discard(&mut *session, &schema, &args.chosen.filter())?;
             context.output.say(format!("discarded {}", count(gone, "change")));

@@ -1,7 +1,6 @@
 //! `emaj sink list` and `emaj sink lag`.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -81,10 +80,7 @@ impl Tabular for Lag {
 
     fn rows(&self) -> Vec<Vec<String>> {
         let cells = |sink: &SinkLag| {
-            let age = sink.oldest.map(|oldest| {
-                let seconds = (Timestamp::now() - oldest).total(jiff::Unit::Second).unwrap_or(0.0);
-                duration(Duration::from_secs_f64(seconds.max(0.0)))
-            });
+            let age = sink.age(Timestamp::now()).map(duration);
             vec![
                 sink.sink.clone(),
                 sink.state.word().to_owned(),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Courier;
 use super::hand_over::Made;
+use super::parked::Aside;
 use crate::deliver::ask::{Asker, columns_of};
 use crate::deliver::lanes::Keyed;
 use crate::deliver::render::render;
@@ -59,10 +60,17 @@ impl Courier<'_> {
                     continue;
                 }
                 let binding = Arc::clone(&bound.name);
-                if let Some(front) = self.front(at, placed) {
-                    aside.push((number, at, None));
-                    self.park(at, placed, front);
-                    continue;
+                if !self.parked.is_empty() {
+                    let keys = self.keys_of(at, placed);
+                    if self.parked.park(&keys).is_some() {
+                        aside.push(Aside {
+                            number,
+                            at,
+                            keys,
+                            fault: None,
+                        });
+                        continue;
+                    }
                 }
                 match self.render(at, placed) {
                     Ok(Some(mut made)) => {
@@ -77,8 +85,15 @@ impl Courier<'_> {
                     }
                     Err(fault) => {
                         tracing::warn!(sink = %self.name(), %binding, "a change is set aside: {:?}", fault.verdict);
-                        aside.push((number, at, Some(fault)));
-                        self.park(at, placed, placed.change.key.to_string());
+                        let keys = self.keys_of(at, placed);
+                        // (Settled in the end: a change before it may be refused too.)
+                        self.parked.begin("", &keys);
+                        aside.push(Aside {
+                            number,
+                            at,
+                            keys,
+                            fault: Some(fault),
+                        });
                     }
                 }
             }

@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use super::{Courier, Orders};
+use super::standby::Standby;
+use super::{Courier, Ended, Orders};
 use crate::deliver::status::SinkCondition;
 use crate::deliver::stream::Window;
 use crate::errors::{Error, Kind, Result};
@@ -13,9 +14,18 @@ use crate::journal::{self, Cursor, SinkLook, SinkRecord, SinkState, Snapshot};
 use crate::pg::Session;
 use crate::sink::Offset;
 
-/// Waits until this courier may deliver; `None`: told to stop.
-pub(super) fn take(orders: &Orders, keeper: &mut Session) -> Result<Option<SinkRecord>> {
+/// Whose turn it is.
+pub(super) enum Turn {
+    /// This courier may deliver.
+    Ours(Box<SinkRecord>),
+    /// It need not any more: it was told to stop, or another worker has delivered everything.
+    Over(Ended),
+}
+
+/// Waits until this courier may deliver, or need not any more.
+pub(super) fn take(orders: &Orders, keeper: &mut Session) -> Result<Turn> {
     let name = &orders.sink.name.value;
+    let mut standby = None;
     loop {
         orders.status.beat(name, false);
         let sink = journal::sink_named(&mut **keeper, &orders.schema, name)?.ok_or_else(|| not_installed(name))?;
@@ -54,14 +64,23 @@ pub(super) fn take(orders: &Orders, keeper: &mut Session) -> Result<Option<SinkR
                     journal::sink_named(&mut **keeper, &orders.schema, name)?.ok_or_else(|| not_installed(name))?;
                 let worker = format!("{}@{}", std::process::id(), whoami::hostname().unwrap_or_default());
                 Cursor::new(&orders.schema, sink.id).taken_by(&mut **keeper, &worker)?;
-                return Ok(Some(sink));
+                return Ok(Turn::Ours(Box::new(sink)));
             }
             orders
                 .status
                 .update(name, |status| status.condition = SinkCondition::Standby);
         }
+        if orders.until_empty && sink.state == SinkState::Active && sink.is_taken {
+            let standby = match &mut standby {
+                Some(standby) => standby,
+                None => standby.insert(Standby::begin(orders, &sink)?),
+            };
+            if standby.is_over(orders, &sink)? {
+                return Ok(Turn::Over(Ended::Empty));
+            }
+        }
         if orders.stop.wait(Duration::from_millis(200)) {
-            return Ok(None);
+            return Ok(Turn::Over(Ended::Stopped));
         }
     }
 }

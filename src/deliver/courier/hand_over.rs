@@ -5,12 +5,12 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::Courier;
-use super::parked::Parked;
+use super::parked::{Aside, Parked, Settled};
 use crate::deliver::lanes::{Fate, Keyed};
 use crate::deliver::stream::{Placed, window_of};
 use crate::errors::Result;
 use crate::fail_at::passing;
-use crate::journal::{self, FailureFilter, SetAside};
+use crate::journal;
 use crate::sink::{Fault, Offset, Outcome};
 
 /// A delivery, with the numbers of its change in the chunk and of its binding.
@@ -19,7 +19,7 @@ pub(super) type Work = (usize, usize, Keyed);
 /// What bindings made of a chunk: deliveries, and what is set aside (each with the places of its change and its binding).
 pub(super) struct Made {
     pub keyed: Vec<Work>,
-    pub aside: Vec<(usize, usize, Option<Fault>)>,
+    pub aside: Vec<Aside>,
     /// What was set aside before this chunk.
     pub parked: Parked,
 }
@@ -69,12 +69,12 @@ impl Courier<'_> {
                     Fate::Done(Outcome::Failed(fault)) => {
                         refused += 1;
                         tracing::warn!(sink = %self.orders.sink.name.value, binding = %self.bound[at].name, id = %keyed.delivery.id, "a change is set aside");
-                        aside.push((number, at, Some(fault)));
+                        aside.push(self.aside(number, at, chunk, fault));
                     }
-                    // Behind another row's message with the same key it is not parked by its own key: it is tried again by itself.
+                    // Behind a message with the same key it waits; behind a row with the same place in the target it is tried by itself.
                     Fate::Behind => {
                         let fault = Fault::later("an earlier change with the same key was refused");
-                        aside.push((number, at, Some(fault)));
+                        aside.push(self.aside(number, at, chunk, fault));
                     }
                     Fate::NotTried => rest.push((number, at, keyed)),
                 }
@@ -97,7 +97,9 @@ impl Courier<'_> {
             }
             // A place that keeps the position itself goes beyond what it refused: that is on record before.
             if !work.is_empty() && !aside.is_empty() && !self.orders.opener.refuses() {
-                self.settle(std::mem::take(&mut aside), &mut parked, chunk, None)?;
+                let settled = self.settle(std::mem::take(&mut aside), parked, chunk);
+                parked = self.parked.clone();
+                self.note(&settled, None)?;
             }
             if down.is_none() {
                 self.is_up()?;
@@ -112,42 +114,39 @@ impl Courier<'_> {
             }
         }
         passing("chunk.delivered");
-        self.settle(aside, &mut parked, chunk, offset)?;
+        let settled = self.settle(aside, parked, chunk);
+        self.note(&settled, offset)?;
         passing("chunk.noted");
         Ok(true)
     }
 
-    /// Settles what waits for what in the order of the changes, whatever was refused first, and puts it on record. `parked` is what
-    /// was set aside before.
-    pub(super) fn settle(
-        &mut self,
-        mut aside: Vec<(usize, usize, Option<Fault>)>,
-        parked: &mut Parked,
-        chunk: &[Placed],
-        offset: Option<&Offset>,
-    ) -> Result<()> {
-        self.parked.clone_from(parked);
-        aside.sort_by_key(|(number, at, _)| (*number, *at));
-        let aside: Vec<SetAside> = aside
-            .into_iter()
-            .map(|(number, at, fault)| self.set_aside(at, &chunk[number], fault))
-            .collect();
-        self.note(&aside, offset)?;
-        parked.clone_from(&self.parked);
-        Ok(())
+    fn aside(&self, number: usize, at: usize, chunk: &[Placed], fault: Fault) -> Aside {
+        Aside {
+            number,
+            at,
+            keys: self.keys_of(at, &chunk[number]),
+            fault: Some(fault),
+        }
     }
 
     /// Puts what is set aside and the offset on record, in one transaction.
-    pub(super) fn note(&mut self, aside: &[SetAside], offset: Option<&Offset>) -> Result<()> {
-        let (schema, name) = (self.orders.schema.clone(), self.name().to_owned());
-        if aside.is_empty() {
+    fn note(&mut self, settled: &Settled, offset: Option<&Offset>) -> Result<()> {
+        let Settled { changes, joined } = settled;
+        let (schema, name) = (self.orders.schema.as_str(), self.orders.sink.name.value.as_str());
+        if changes.is_empty() {
             return match offset {
                 Some(offset) => self.cursor.advance(&mut *self.keeper, &offset.0),
                 None => Ok(()),
             };
         }
         let mut transaction = self.keeper.transaction()?;
-        journal::set_aside(&mut transaction, &schema, &name, aside)?;
+        for (queue, into) in joined {
+            journal::join(&mut transaction, schema, name, queue, into)?;
+        }
+        journal::set_aside(&mut transaction, schema, name, changes)?;
+        for (_, into) in joined {
+            journal::one_front(&mut transaction, schema, name, into)?;
+        }
         if let Some(offset) = offset {
             self.cursor.advance(&mut transaction, &offset.0)?;
         }
@@ -155,28 +154,20 @@ impl Courier<'_> {
         transaction.commit()?;
         passing("aside.noted");
         // A later change may be what makes an earlier one acceptable.
-        let mut keys: Vec<(&str, &str)> = aside
+        let keeps_state = |binding: &str| {
+            let mut all = self.bound.iter();
+            all.any(|bound| *bound.name == *binding && bound.keeps_state())
+        };
+        let mut queues: Vec<&str> = changes
             .iter()
-            .filter(|change| change.reason.is_none())
-            .map(|change| (change.binding.as_str(), change.key.as_str()))
+            .filter(|change| change.reason.is_none() && keeps_state(&change.binding))
+            .map(|change| change.queue.as_str())
             .collect();
-        keys.sort_unstable();
-        keys.dedup();
-        for (binding, key) in keys {
-            let keeps_state = self
-                .bound
-                .iter()
-                .any(|bound| *bound.name == *binding && bound.keeps_state());
-            if keeps_state {
-                let filter = FailureFilter {
-                    sink: Some(&name),
-                    binding: Some(binding),
-                    key: Some(key),
-                    ids: &[],
-                };
-                journal::retry(&mut *self.keeper, &schema, &filter)?;
-            }
+        queues.sort_unstable();
+        queues.dedup();
+        match queues.is_empty() {
+            true => Ok(()),
+            false => journal::retry_queues(&mut *self.keeper, schema, name, &queues),
         }
-        Ok(())
     }
 }

@@ -5,9 +5,10 @@
 //! delivered, and a chunk's offset after all of it has arrived or is set aside: after a crash the last chunk comes again,
 //! with the same ids.
 //!
-//! Its parts: `claim` asks whether it may deliver, `rounds` is its day, `window` takes a window of the log to its end, `rows` sends rows that were there before, `chunk` makes deliveries of
-//! changes, `hand_over` gives them to the place and puts on record what became of them, `place` reaches the place, `parked` knows what
-//! waits, `retry` tries that again. They share the state of one [`Courier`]; this file makes it, and makes it anew when a session is lost.
+//! Its parts: `claim` asks whether it may deliver (`standby`: while another worker does), `rounds` is its day, `window` takes a window of the
+//! log to its end, `rows` sends rows that were there before, `chunk` makes deliveries of changes, `hand_over` gives them to the place and puts
+//! on record what became of them, `place` reaches the place, `parked` knows what waits, `retry` tries that again. They share the state
+//! of one [`Courier`]; this file makes it, and makes it anew when a session is lost.
 
 mod chunk;
 mod claim;
@@ -17,13 +18,14 @@ mod place;
 mod retry;
 mod rounds;
 mod rows;
+mod standby;
 mod window;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use self::claim::{take, unfinished};
+use self::claim::{Turn, take, unfinished};
 use self::parked::Parked;
 use self::place::Place;
 use super::ask::settle;
@@ -133,8 +135,9 @@ fn serve(orders: &Orders) -> Result<Option<Ended>> {
     let settings = orders.settings.with_application_name(&format!("emaj {name}"));
     let mut keeper = settings.connect(Prompt::Never)?;
     keeper.only_builtins()?;
-    let Some(sink) = take(orders, &mut keeper)? else {
-        return Ok(Some(Ended::Stopped));
+    let sink = match take(orders, &mut keeper)? {
+        Turn::Ours(sink) => sink,
+        Turn::Over(ended) => return Ok(Some(ended)),
     };
     let stream = Stream::new(
         settings.connect(Prompt::Never)?,
@@ -157,7 +160,7 @@ fn serve(orders: &Orders) -> Result<Option<Ended>> {
         structure: String::new(),
         sources: Arc::default(),
         bound: Vec::new(),
-        parked: Parked::new(),
+        parked: Parked::default(),
         parked_mark: String::new(),
         place: Place::new(sink.fault.is_some()),
         kept: Instant::now(),

@@ -1,16 +1,69 @@
-//! What is set aside, as far as a courier has to know it: what comes later of the same row waits behind it.
+//! What is set aside, as far as a courier has to know it: what must not overtake something that waits, waits behind it.
+//!
+//! What waits stands in queues. Which queue a change belongs to follows from its keys alone (of its row, of its message), in this chunk
+//! as in one of next week: the keys are on record with what was set aside.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 use super::Courier;
-use crate::deliver::set_aside::{read, record};
+use crate::deliver::render::keys_of;
+use crate::deliver::set_aside::record;
 use crate::deliver::stream::Placed;
 use crate::errors::Result;
-use crate::journal::{self, FailureFilter, FailureState, SetAside};
+use crate::journal::{self, FailureState, SetAside};
 use crate::sink::Fault;
 
-/// Binding and key of what is set aside, with the key under which that stands: of several when one was changed.
-pub(super) type Parked = HashMap<(String, String), String>;
+/// The queues, by the keys of what waits in them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Parked(HashMap<String, String>);
+
+impl Parked {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The queues that hold something that has one of `keys`; several when it waits for several things.
+    fn queues(&self, keys: &[String]) -> BTreeSet<String> {
+        keys.iter().filter_map(|key| self.0.get(key)).cloned().collect()
+    }
+
+    /// Puts what has `keys` behind all that it has to wait for. Returns its queue and those that became part of it; nothing when it
+    /// has to wait for nothing.
+    pub(super) fn park(&mut self, keys: &[String]) -> Option<(String, Vec<String>)> {
+        let mut queues = self.queues(keys).into_iter();
+        let queue = queues.next()?;
+        let joined: Vec<String> = queues.collect();
+        if !joined.is_empty() {
+            self.0
+                .values_mut()
+                .filter(|known| joined.contains(known))
+                .for_each(|known| known.clone_from(&queue));
+        }
+        self.begin(&queue, keys);
+        Some((queue, joined))
+    }
+
+    /// Puts what has `keys` into a queue.
+    pub(super) fn begin(&mut self, queue: &str, keys: &[String]) {
+        self.0.extend(keys.iter().map(|key| (key.clone(), queue.to_owned())));
+    }
+}
+
+/// A change that is to be set aside.
+pub(super) struct Aside {
+    /// Its places in the chunk and among the bindings.
+    pub number: usize,
+    pub at: usize,
+    pub keys: Vec<String>,
+    /// Why; nothing when it waits for another one.
+    pub fault: Option<Fault>,
+}
+
+/// Changes as they are put on record, and queues that became one: `(this, part of that)`.
+pub(super) struct Settled {
+    pub changes: Vec<SetAside>,
+    pub joined: Vec<(String, String)>,
+}
 
 impl Courier<'_> {
     pub(super) fn reload_parked(&mut self, mark: &str) -> Result<()> {
@@ -29,26 +82,16 @@ impl Courier<'_> {
     /// Reads what is set aside.
     pub(super) fn read_parked(&mut self) -> Result<()> {
         let name = self.name().to_owned();
-        let filter = FailureFilter {
-            sink: Some(&name),
-            ..FailureFilter::default()
-        };
-        let waiting = journal::failures(&mut *self.keeper, &self.orders.schema, &filter)?;
+        let waiting = journal::waiting(&mut *self.keeper, &self.orders.schema, &name)?;
         self.orders
             .status
             .update(&name, |status| status.set_aside = waiting.len() as u64);
-        self.parked.clear();
-        let (mut is_forgotten, mut fronts) = (false, HashSet::new());
-        for failure in &waiting {
-            let is_first = fronts.insert((&failure.binding, &failure.key));
-            is_forgotten |= is_first && failure.state == FailureState::Behind;
-            let key = (failure.binding.clone(), failure.key.clone());
-            self.parked.insert(key, failure.key.clone());
-            if let Some(at) = self.bound.iter().position(|bound| *bound.name == *failure.binding)
-                && let Some(placed) = read(&failure.change, self.bound[at].table)
-            {
-                self.park(at, &placed, failure.key.clone());
-            }
+        self.parked = Parked::default();
+        let (mut is_forgotten, mut known) = (false, BTreeSet::new());
+        for change in &waiting {
+            let is_first = known.insert(&change.queue);
+            is_forgotten |= is_first && change.state == FailureState::Behind;
+            self.parked.begin(&change.queue, &change.keys);
         }
         if is_forgotten {
             // What it waited for arrived, or was discarded, while it was being set aside.
@@ -57,33 +100,80 @@ impl Courier<'_> {
         Ok(())
     }
 
-    /// The key under which that stands what a change has to wait for, if there is anything.
-    pub(super) fn front(&self, at: usize, placed: &Placed) -> Option<String> {
-        let bound = &self.bound[at];
-        let keys = bound.keys_of(&placed.change).into_iter().rev();
-        keys.filter_map(|key| self.parked.get(&(bound.name.to_string(), key)))
-            .next()
-            .cloned()
+    /// The keys of a change: what has one of them must not overtake it.
+    pub(super) fn keys_of(&self, at: usize, placed: &Placed) -> Vec<String> {
+        keys_of(&self.bound[at], placed, &self.orders.source)
     }
 
-    /// Remembers that later changes of the same row have to wait.
-    pub(super) fn park(&mut self, at: usize, placed: &Placed, front: String) {
-        let bound = &self.bound[at];
-        for key in bound.keys_of(&placed.change) {
-            self.parked.insert((bound.name.to_string(), key), front.clone());
-        }
-    }
-
-    /// Sets a change aside: in front, or behind one of the same row that was refused in the same batch.
-    pub(super) fn set_aside(&mut self, at: usize, placed: &Placed, fault: Option<Fault>) -> SetAside {
-        let (front, fault) = match self.front(at, placed) {
-            Some(front) => (front, None),
-            None => {
-                let fault = fault.unwrap_or_else(|| Fault::later("an earlier change of the same row was set aside"));
-                (placed.change.key.to_string(), Some(fault))
-            }
+    /// Settles what waits for what in the order of the changes, whatever was refused first. `parked` is what was set aside before.
+    pub(super) fn settle(&mut self, mut aside: Vec<Aside>, parked: Parked, chunk: &[Placed]) -> Settled {
+        self.parked = parked;
+        aside.sort_by_key(|aside| (aside.number, aside.at));
+        let mut settled = Settled {
+            changes: Vec::with_capacity(aside.len()),
+            joined: Vec::new(),
         };
-        self.park(at, placed, front.clone());
-        record(placed, &self.bound[at].name, &front, fault.as_ref())
+        for Aside {
+            number,
+            at,
+            keys,
+            fault,
+        } in aside
+        {
+            let (placed, binding) = (&chunk[number], &*self.bound[at].name);
+            let (queue, fault) = match self.parked.park(&keys) {
+                Some((queue, joined)) => {
+                    for part in joined {
+                        for change in settled.changes.iter_mut().filter(|change| change.queue == part) {
+                            change.queue.clone_from(&queue);
+                        }
+                        settled.joined.push((part, queue.clone()));
+                    }
+                    (queue, None)
+                }
+                None => {
+                    let queue = format!("{binding} {}", placed.change.key);
+                    self.parked.begin(&queue, &keys);
+                    let fault =
+                        fault.unwrap_or_else(|| Fault::later("an earlier change of the same row was set aside"));
+                    (queue, Some(fault))
+                }
+            };
+            settled
+                .changes
+                .push(record(placed, binding, queue, keys, fault.as_ref()));
+        }
+        settled
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(text: &str) -> Vec<String> {
+        text.split(' ').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn what_waits_for_two_makes_one_queue_of_them() {
+        let mut parked = Parked::default();
+        assert_eq!(parked.park(&keys("row1 messageA")), None);
+        parked.begin("one", &keys("row1 messageA"));
+        assert_eq!(parked.park(&keys("row2 messageB")), None);
+        parked.begin("two", &keys("row2 messageB"));
+        assert_eq!(
+            parked.park(&keys("row3 messageA")),
+            Some(("one".to_owned(), Vec::new()))
+        );
+        assert_eq!(
+            parked.park(&keys("row3 messageB")),
+            Some(("one".to_owned(), vec!["two".to_owned()]))
+        );
+        assert_eq!(
+            parked.park(&keys("row2 messageC")),
+            Some(("one".to_owned(), Vec::new()))
+        );
+        assert_eq!(parked.park(&keys("row4 messageD")), None);
     }
 }

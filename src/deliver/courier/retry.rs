@@ -1,109 +1,150 @@
-//! Tries again what is set aside and due, each key in its order.
+//! Tries again what is set aside and due, each queue in its order.
+//!
+//! Of a binding that keeps a state, what waits of a row is tried as one step. That it is being tried is on record before: if the worker
+//! ends before the outcome is, the same step is repeated as it was, and what came later is a step of its own behind it.
+//! (An entry that was made and a deletion that came meanwhile would amount to nothing, and the entry would stay.)
 
-use std::collections::HashSet;
-
-use jiff::Timestamp;
+use std::collections::BTreeSet;
 
 use super::Courier;
+use crate::deliver::binding::Bound;
 use crate::deliver::lanes::Fate;
 use crate::deliver::set_aside::{merged, read, state_after};
 use crate::deliver::stream::Placed;
 use crate::errors::{Error, Kind, Result};
 use crate::fail_at::passing;
-use crate::journal::{self, FailureFilter};
+use crate::journal::{self, Failure, FailureState};
 use crate::sink::{Fault, Outcome, Verdict};
 
 /// What became of a change that was tried again.
-pub(super) enum Tried {
+enum Tried {
     /// It arrived, or there is nothing to be done about it any more.
     Arrived,
+    /// The place refused it: nothing of it is there.
     Refused(Fault),
+    /// It could not even be rendered.
+    NotMade(Fault),
     /// The place is down, and this courier was told to stop.
     Interrupted,
 }
 
+/// One step on the way out of a queue: a change, or what several of them amount to.
+struct Step {
+    /// Its binding.
+    at: usize,
+    change: Placed,
+    ids: Vec<i64>,
+    /// It was being tried when a worker ended: it may be there.
+    begun: bool,
+}
+
 impl Courier<'_> {
-    /// Tries again what is due, each key in its order. `false`: there was nothing.
+    /// Tries again what is due, each queue in its order. `false`: there was nothing.
     pub(super) fn retry_due(&mut self) -> Result<bool> {
-        let (schema, name) = (self.orders.schema.clone(), self.name().to_owned());
-        let filter = FailureFilter {
-            sink: Some(&name),
-            ..FailureFilter::default()
-        };
-        let waiting = journal::failures(&mut *self.keeper, &schema, &filter)?;
-        let now = Timestamp::now();
-        let mut tried: HashSet<(String, String)> = HashSet::new();
-        for due in waiting
-            .iter()
-            .filter(|failure| failure.retry.is_some_and(|retry| retry <= now))
-        {
-            if self.orders.stop.is_set() {
+        let due = journal::due(&mut *self.keeper, &self.orders.schema, &self.orders.sink.name.value)?;
+        for queue in &due {
+            if self.orders.stop.is_set() || !self.retry_queue(queue)? {
                 return Ok(true);
-            }
-            if !tried.insert((due.binding.clone(), due.key.clone())) {
-                continue;
-            }
-            let Some(at) = self.bound.iter().position(|bound| *bound.name == *due.binding) else {
-                // Its binding is gone: nobody wants it any more.
-                let all: Vec<i64> = waiting
-                    .iter()
-                    .filter(|other| other.binding == due.binding)
-                    .map(|other| other.id)
-                    .collect();
-                journal::arrived(&mut *self.keeper, &schema, &all)?;
-                continue;
-            };
-            let all: Vec<&journal::Failure> = waiting
-                .iter()
-                .filter(|failure| failure.binding == due.binding && failure.key == due.key)
-                .collect();
-            let table = self.bound[at].table;
-            let changes: Vec<(i64, Placed)> = all
-                .iter()
-                .filter_map(|failure| Some((failure.id, read(&failure.change, table)?)))
-                .collect();
-            let (ids, placed): (Vec<i64>, Vec<Placed>) = changes.into_iter().unzip();
-            let tries: Vec<(Placed, Vec<usize>)> = match self.bound[at].keeps_state() {
-                true => merged(&placed, |row| self.bound[at].key_of(row)),
-                false => placed
-                    .into_iter()
-                    .enumerate()
-                    .map(|(at, placed)| (placed, vec![at]))
-                    .collect(),
-            };
-            for (placed, parts) in tries {
-                let ids: Vec<i64> = parts.iter().map(|part| ids[*part]).collect();
-                match self.try_again(at, &placed)? {
-                    Tried::Arrived => {
-                        passing("retry.delivered");
-                        journal::arrived(&mut *self.keeper, &schema, &ids)?;
-                        passing("retry.noted");
-                    }
-                    Tried::Refused(fault) => {
-                        let attempts = all.iter().find(|failure| failure.id == ids[0]);
-                        let (state, retry_in) = state_after(&fault, attempts.map_or(0, |failure| failure.attempts));
-                        journal::failed_again(&mut *self.keeper, &schema, ids[0], state, &fault.reason, retry_in)?;
-                        break;
-                    }
-                    Tried::Interrupted => return Ok(true),
-                }
             }
         }
         self.read_parked()?;
         self.parked_mark.clear();
-        Ok(!tried.is_empty())
+        Ok(!due.is_empty())
     }
 
-    /// Tries one change again.
-    pub(super) fn try_again(&mut self, at: usize, placed: &Placed) -> Result<Tried> {
-        let keyed = match self.render(at, placed) {
+    /// Tries a queue from its front to the first change that is refused. `false`: told to stop before.
+    fn retry_queue(&mut self, queue: &str) -> Result<bool> {
+        let schema = self.orders.schema.as_str();
+        let waiting = journal::queue(&mut *self.keeper, schema, &self.orders.sink.name.value, queue)?;
+        let steps = self.steps(&waiting)?;
+        let mut left: BTreeSet<i64> = steps.iter().flat_map(|step| step.ids.iter().copied()).collect();
+        for step in steps {
+            let (fault, begun) = match self.try_again(&step)? {
+                Tried::Interrupted => return Ok(false),
+                Tried::Arrived => {
+                    passing("retry.delivered");
+                    journal::arrived(&mut *self.keeper, schema, &step.ids)?;
+                    passing("retry.noted");
+                    step.ids.iter().for_each(|id| _ = left.remove(id));
+                    continue;
+                }
+                Tried::Refused(fault) => (fault, false),
+                Tried::NotMade(fault) => (fault, step.begun),
+            };
+            // The front of the queue stands for all of it.
+            let front = left
+                .first()
+                .and_then(|id| waiting.iter().find(|failure| failure.id == *id));
+            let Some(first) = front else { break };
+            let (state, retry_in) = state_after(&fault, first.attempts);
+            journal::failed_again(&mut *self.keeper, schema, first.id, state, &fault.reason, retry_in)?;
+            if !begun && self.bound[step.at].keeps_state() {
+                journal::not_begun(&mut *self.keeper, schema, &step.ids)?;
+                if step.begun {
+                    // With what came later it may be acceptable.
+                    return self.retry_queue(queue);
+                }
+            }
+            break;
+        }
+        Ok(true)
+    }
+
+    /// What is to be done about a queue, in order: of a binding that keeps a state, what waits of a row is one step.
+    fn steps(&mut self, waiting: &[Failure]) -> Result<Vec<Step>> {
+        let mut steps: Vec<Step> = Vec::with_capacity(waiting.len());
+        let mut nobodys = Vec::new();
+        for failure in waiting {
+            let Some(at) = self.bound.iter().position(|bound| *bound.name == *failure.binding) else {
+                nobodys.push(failure.id);
+                continue;
+            };
+            let Some(change) = read(&failure.change, self.bound[at].table) else {
+                if failure.id == waiting[0].id {
+                    let (state, reason) = (FailureState::Never, "what is on record of it cannot be read");
+                    journal::failed_again(&mut *self.keeper, &self.orders.schema, failure.id, state, reason, None)?;
+                }
+                break;
+            };
+            steps.push(Step {
+                at,
+                change,
+                ids: vec![failure.id],
+                begun: failure.begun,
+            });
+        }
+        if !nobodys.is_empty() {
+            // Their binding is gone: nobody wants them any more.
+            journal::arrived(&mut *self.keeper, &self.orders.schema, &nobodys)?;
+        }
+        let Some(bound) = steps.first().map(|step| &self.bound[step.at]) else {
+            return Ok(steps);
+        };
+        // (What waits together in a queue is either of one such binding, or messages.)
+        if !bound.keeps_state() {
+            return Ok(steps);
+        }
+        // What was begun is repeated as it was.
+        let (begun, rest): (Vec<Step>, Vec<Step>) = steps.into_iter().partition(|step| step.begun);
+        let mut merged = amounts(bound, &begun);
+        merged.extend(amounts(bound, &rest));
+        Ok(merged)
+    }
+
+    /// Tries one step again.
+    fn try_again(&mut self, step: &Step) -> Result<Tried> {
+        let keyed = match self.render(step.at, &step.change) {
             Err(fault) if fault.verdict == Verdict::Down => {
                 return Err(Error::message(Kind::Unreachable, fault.reason));
             }
-            Err(fault) => return Ok(Tried::Refused(fault)),
+            Err(fault) => return Ok(Tried::NotMade(fault)),
             Ok(None) => return Ok(Tried::Arrived),
             Ok(Some(keyed)) => keyed,
         };
+        if !step.begun && self.bound[step.at].keeps_state() {
+            journal::begun(&mut *self.keeper, &self.orders.schema, &step.ids)?;
+            passing("retry.begun");
+        }
         loop {
             let Some(place) = &mut self.place.lanes else {
                 if !self.open()? {
@@ -126,4 +167,18 @@ impl Courier<'_> {
             return Ok(Tried::Arrived);
         }
     }
+}
+
+/// What several changes of a binding that keeps a state amount to: one step for each row.
+fn amounts(bound: &Bound, steps: &[Step]) -> Vec<Step> {
+    let changes: Vec<Placed> = steps.iter().map(|step| step.change.clone()).collect();
+    merged(&changes, |row| bound.key_of(row))
+        .into_iter()
+        .map(|(change, parts)| Step {
+            at: steps[parts[0]].at,
+            change,
+            ids: parts.iter().map(|part| steps[*part].ids[0]).collect(),
+            begun: steps[parts[0]].begun,
+        })
+        .collect()
 }

@@ -1,0 +1,170 @@
+//! What is wrong with sinks that are installed, and what to do about it. Pure; `emaj doctor` calls it.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::doctor::{Check, Level, check};
+use crate::journal::{SinkLag, SinkState};
+
+/// A sink that is so far behind is one to look after (as in docs/alerts.yaml).
+const BEHIND: f64 = 900.0;
+
+/// Looks at each sink: whether it is delivered to, whether it keeps up, whether the log will wait for it, and what it did not take.
+pub fn sinks(lags: &[SinkLag], now: Timestamp) -> Vec<Check> {
+    lags.iter()
+        .flat_map(|sink| {
+            let what = format!("sink {}", sink.sink);
+            let found = problems(sink, now);
+            if found.is_empty() {
+                let waits = match sink.changes {
+                    0 => "everything is delivered".to_owned(),
+                    changes => format!("{} on the way", changes_of(changes)),
+                };
+                return vec![check(Level::Ok, &what, waits, "")];
+            }
+            found
+                .into_iter()
+                .map(|(found, todo)| check(Level::Warning, &what, found, todo))
+                .collect()
+        })
+        .collect()
+}
+
+/// What was found, and what to do.
+fn problems(sink: &SinkLag, now: Timestamp) -> Vec<(String, String)> {
+    let name = &sink.sink;
+    let reason = sink.reason.as_deref().unwrap_or("no reason is on record");
+    let mut all = Vec::new();
+    match sink.state {
+        SinkState::Lost => {
+            let todo = "`emaj init` sends all rows anew and lets it go on from there".to_owned();
+            all.push((format!("it was given up ({reason}): the log behind it is gone"), todo));
+        }
+        SinkState::Paused | SinkState::Stopped => {
+            let todo = format!("`emaj sink resume {name}` lets it go on");
+            all.push((format!("it is {}: {reason}", sink.state.word()), todo));
+        }
+        SinkState::Active => {
+            if let Some(reason) = sink.reason.as_ref().filter(|reason| reason.starts_with("down: ")) {
+                let todo = format!("`emaj sink test --sink {name}` says more; it is tried again by itself");
+                all.push((format!("it is {reason}"), todo));
+            }
+        }
+    }
+    let age = sink.age(now).map_or(0.0, |age| age.as_secs_f64());
+    let waits = || format!("{} wait, the oldest for {}", changes_of(sink.changes), words(age));
+    match sink.max_lag {
+        Some(limit) if sink.state != SinkState::Lost && age >= limit / 2.0 => all.push((
+            format!("{}; the log waits for {} (`max_lag`)", waits(), words(limit)),
+            "have it delivered before, or give it a longer `max_lag`: after that it is given up".to_owned(),
+        )),
+        _ if sink.state == SinkState::Active && age >= BEHIND => {
+            let todo = match &sink.worker {
+                Some(_) => format!(
+                    "`emaj sink lag` says whether it catches up; `emaj failures list --sink {name}` what it refuses"
+                ),
+                None => "nobody delivers to it: start `emaj run`".to_owned(),
+            };
+            all.push((waits(), todo));
+        }
+        _ => {}
+    }
+    if sink.set_aside > 0 {
+        all.push((
+            format!("it did not take {}", changes_of(sink.set_aside)),
+            format!(
+                "`emaj failures list --sink {name}` says why; `retry` has them tried again, `discard` gives them up"
+            ),
+        ));
+    }
+    all
+}
+
+fn changes_of(number: i64) -> String {
+    match number {
+        1 => "1 change".to_owned(),
+        number => format!("{number} changes"),
+    }
+}
+
+/// A time in the largest unit of which it has two.
+fn words(seconds: f64) -> String {
+    let minutes = Duration::from_secs_f64(seconds).as_secs() / 60;
+    match minutes {
+        0..2 => format!("{seconds:.0} s"),
+        2..120 => format!("{minutes} min"),
+        120..2880 => format!("{} h", minutes / 60),
+        _ => format!("{} days", minutes / 1440),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sink() -> SinkLag {
+        SinkLag {
+            sink: "out".to_owned(),
+            kind: "file".to_owned(),
+            manifest: "m".to_owned(),
+            state: SinkState::Active,
+            reason: None,
+            max_lag: None,
+            worker: Some("1@host".to_owned()),
+            changes: 0,
+            oldest: None,
+            set_aside: 0,
+        }
+    }
+
+    fn said(sink: SinkLag) -> Vec<String> {
+        let now = Timestamp::from_second(1_000_000).unwrap();
+        let line = |check: Check| format!("{}: {} > {}", check.level.name(), check.found, check.todo);
+        sinks(&[sink], now).into_iter().map(line).collect()
+    }
+
+    #[test]
+    fn each_trouble_is_named_with_what_to_do() {
+        assert_eq!(said(sink()), ["ok: everything is delivered > "]);
+        let since = |seconds: i64| Timestamp::from_second(1_000_000 - seconds).ok();
+        let behind = |seconds: i64| SinkLag {
+            changes: 7,
+            oldest: since(seconds),
+            ..sink()
+        };
+        assert_eq!(said(behind(60)), ["ok: 7 changes on the way > "]);
+        assert!(said(behind(1000))[0].starts_with("warning: 7 changes wait, the oldest for 16 min > `emaj sink lag`"));
+        let alone = SinkLag {
+            worker: None,
+            ..behind(90_000)
+        };
+        assert_eq!(
+            said(alone),
+            ["warning: 7 changes wait, the oldest for 25 h > nobody delivers to it: start `emaj run`"]
+        );
+        let near = SinkLag {
+            max_lag: Some(1800.0),
+            ..behind(950)
+        };
+        assert!(said(near)[0].contains("the log waits for 30 min (`max_lag`) > have it delivered before"));
+        let paused = SinkLag {
+            state: SinkState::Paused,
+            reason: Some("new disks".to_owned()),
+            set_aside: 1,
+            ..behind(5000)
+        };
+        let said_of = said(paused);
+        assert_eq!(
+            said_of[0],
+            "warning: it is paused: new disks > `emaj sink resume out` lets it go on"
+        );
+        assert!(said_of[1].starts_with("warning: it did not take 1 change > `emaj failures list --sink out`"));
+        let lost = SinkLag {
+            state: SinkState::Lost,
+            max_lag: Some(10.0),
+            ..behind(5000)
+        };
+        assert_eq!(said(lost).len(), 1);
+    }
+}

@@ -1,0 +1,253 @@
+//! What waits for a sink, as couriers keep it: queues, each in the order of its changes.
+//!
+//! What a sink did not take waits in a queue, and whatever must not overtake it waits behind it there: later changes of the same row,
+//! and messages with the same key. Only the front of a queue is ever due. Each change is kept with the keys by which that is known, so
+//! that a worker that begins needs to read no more than these.
+
+use postgres::GenericClient;
+use postgres_protocol::escape::escape_identifier;
+use serde_json::Value;
+
+use super::failures::{Failure, FailureState, read};
+use crate::errors::Result;
+
+/// A change to be set aside.
+#[derive(Debug, Clone)]
+pub struct SetAside {
+    pub binding: String,
+    /// The key of its row, for people.
+    pub key: String,
+    pub queue: String,
+    /// What must not overtake it has one of these.
+    pub keys: Vec<String>,
+    pub state: FailureState,
+    pub reason: Option<String>,
+    pub change: Value,
+    /// Seconds until it is tried again.
+    pub retry_in: Option<f64>,
+}
+
+/// A change that waits, as far as one has to know it that comes later.
+#[derive(Debug, Clone)]
+pub struct Waiting {
+    pub queue: String,
+    pub keys: Vec<String>,
+    pub state: FailureState,
+}
+
+/// Sets changes aside, in their order; one that is set aside already stays as it is.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn set_aside(client: &mut impl GenericClient, schema: &str, sink: &str, changes: &[SetAside]) -> Result<()> {
+    let s = escape_identifier(schema);
+    for change in changes {
+        client.execute(
+            &format!(
+                "insert into {s}.emaj_failure (fail_sink, fail_binding, fail_key, fail_queue, fail_keys, fail_state, fail_reason, fail_change,
+                                               fail_attempts, fail_retry)
+                 select $1, $2, $3, $4, $5, $6, $7, $8, case when $6::text = 'BEHIND' then 0 else 1 end, clock_timestamp() + make_interval(secs => $9)
+                  where not exists (select from {s}.emaj_failure
+                                     where fail_sink = $1 and fail_key = $3 and fail_binding = $2
+                                       and fail_change -> 'offset' = $8::jsonb -> 'offset')"
+            ),
+            &[
+                &sink,
+                &change.binding,
+                &change.key,
+                &change.queue,
+                &change.keys,
+                &change.state.text(),
+                &change.reason,
+                &change.change,
+                &change.retry_in,
+            ],
+        )?;
+    }
+    Ok(())
+}
+
+/// Reads what waits for a sink, in order.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn waiting(client: &mut impl GenericClient, schema: &str, sink: &str) -> Result<Vec<Waiting>> {
+    let s = escape_identifier(schema);
+    let rows = client.query(
+        &format!(
+            "select fail_queue, fail_keys, fail_state from {s}.emaj_failure where fail_sink = $1 order by fail_id"
+        ),
+        &[&sink],
+    )?;
+    Ok(rows
+        .iter()
+        .map(|row| Waiting {
+            queue: row.get(0),
+            keys: row.get(1),
+            state: FailureState::of(row.get(2)),
+        })
+        .collect())
+}
+
+/// Returns the queues of a sink in which something is to be tried now, the oldest first.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn due(client: &mut impl GenericClient, schema: &str, sink: &str) -> Result<Vec<String>> {
+    let s = escape_identifier(schema);
+    let rows = client.query(
+        &format!(
+            "select fail_queue from {s}.emaj_failure where fail_sink = $1 and fail_retry <= clock_timestamp()
+              group by fail_queue order by min(fail_id)"
+        ),
+        &[&sink],
+    )?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+/// Reads one queue, in order.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn queue(client: &mut impl GenericClient, schema: &str, sink: &str, queue: &str) -> Result<Vec<Failure>> {
+    read(client, schema, "fail_sink = $1 and fail_queue = $2", &[&sink, &queue])
+}
+
+/// Makes one queue of two: what waits for both waits in it. [`one_front`] has to follow.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn join(client: &mut impl GenericClient, schema: &str, sink: &str, queue: &str, into: &str) -> Result<()> {
+    let s = escape_identifier(schema);
+    let sql = format!("update {s}.emaj_failure set fail_queue = $3 where fail_sink = $1 and fail_queue = $2");
+    client.execute(&sql, &[&sink, &queue, &into])?;
+    Ok(())
+}
+
+/// Has all of a queue wait behind its first change: only that one is tried, by itself or on request.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn one_front(client: &mut impl GenericClient, schema: &str, sink: &str, queue: &str) -> Result<()> {
+    let s = escape_identifier(schema);
+    let sql = format!(
+        "update {s}.emaj_failure set fail_state = 'BEHIND', fail_retry = null
+          where fail_sink = $1 and fail_queue = $2 and fail_state <> 'BEHIND'
+            and fail_id > (select min(fail_id) from {s}.emaj_failure where fail_sink = $1 and fail_queue = $2)"
+    );
+    client.execute(&sql, &[&sink, &queue])?;
+    Ok(())
+}
+
+/// Has queues tried now.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn retry_queues(client: &mut impl GenericClient, schema: &str, sink: &str, queues: &[&str]) -> Result<()> {
+    let s = escape_identifier(schema);
+    let sql = format!(
+        "update {s}.emaj_failure set fail_retry = clock_timestamp()
+          where fail_sink = $1 and fail_queue = any ($2) and fail_state <> 'BEHIND'"
+    );
+    client.execute(&sql, &[&sink, &queues])?;
+    Ok(())
+}
+
+/// Has what is tried again by itself tried now. Returns the number of changes.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn hasten(client: &mut impl GenericClient, schema: &str, sink: &str) -> Result<u64> {
+    let s = escape_identifier(schema);
+    let sql = format!(
+        "update {s}.emaj_failure set fail_retry = clock_timestamp() where fail_sink = $1 and fail_state = 'LATER'"
+    );
+    Ok(client.execute(&sql, &[&sink])?)
+}
+
+/// Brings what waits behind nothing any more to the front of its queue: it is tried next.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn promote(client: &mut impl GenericClient, schema: &str) -> Result<()> {
+    let s = escape_identifier(schema);
+    client.execute(
+        &format!(
+            "update {s}.emaj_failure f set fail_state = 'LATER', fail_retry = clock_timestamp()
+              where fail_state = 'BEHIND'
+                and not exists (select from {s}.emaj_failure b
+                                 where (b.fail_sink, b.fail_queue) = (f.fail_sink, f.fail_queue) and b.fail_id < f.fail_id)"
+        ),
+        &[],
+    )?;
+    Ok(())
+}
+
+/// Notes that a change was refused again.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn failed_again(
+    client: &mut impl GenericClient,
+    schema: &str,
+    id: i64,
+    state: FailureState,
+    reason: &str,
+    retry_in: Option<f64>,
+) -> Result<()> {
+    let s = escape_identifier(schema);
+    client.execute(
+        &format!(
+            "update {s}.emaj_failure set fail_state = $2, fail_reason = $3, fail_attempts = fail_attempts + 1,
+                    fail_retry = clock_timestamp() + make_interval(secs => $4) where fail_id = $1"
+        ),
+        &[&id, &state.text(), &reason, &retry_in],
+    )?;
+    Ok(())
+}
+
+/// Notes, before changes are tried, that they are: when nothing is heard of it any more, they may be there.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn begun(client: &mut impl GenericClient, schema: &str, ids: &[i64]) -> Result<()> {
+    set_begun(client, schema, ids, true)
+}
+
+/// Notes that changes which were tried are not there.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn not_begun(client: &mut impl GenericClient, schema: &str, ids: &[i64]) -> Result<()> {
+    set_begun(client, schema, ids, false)
+}
+
+fn set_begun(client: &mut impl GenericClient, schema: &str, ids: &[i64], begun: bool) -> Result<()> {
+    let s = escape_identifier(schema);
+    let sql = format!("update {s}.emaj_failure set fail_begun = $2 where fail_id = any ($1) and fail_begun <> $2");
+    client.execute(&sql, &[&ids, &begun])?;
+    Ok(())
+}
+
+/// Forgets changes that arrived after all. What waited behind them is to be tried at once.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn arrived(client: &mut impl GenericClient, schema: &str, ids: &[i64]) -> Result<()> {
+    let s = escape_identifier(schema);
+    // One statement: the next of a queue is never left without anybody to try it.
+    client.execute(
+        &format!(
+            "with gone as (delete from {s}.emaj_failure where fail_id = any ($1) returning fail_sink, fail_queue),
+                  next as (select min(f.fail_id) as id
+                             from (select distinct * from gone) as g
+                             join {s}.emaj_failure as f using (fail_sink, fail_queue)
+                            where f.fail_id <> all ($1)
+                            group by fail_sink, fail_queue)
+             update {s}.emaj_failure set fail_state = 'LATER', fail_retry = clock_timestamp()
+               from next where fail_id = next.id and fail_state = 'BEHIND'"
+        ),
+        &[&ids],
+    )?;
+    Ok(())
+}

@@ -1,0 +1,124 @@
+//! What the verbs that look at an installation say of its sinks.
+
+use super::{column, drain, install, prepare};
+use crate::support::receiver::{Receiver, status};
+use crate::support::{Database, database};
+
+/// A service that refuses what holds `bad`, and messages for it; the log waits two hours for the sink, and an hour for nobody.
+fn scene() -> (Database, Receiver) {
+    let db = database();
+    db.psql("create table item (id int primary key, text text)");
+    let receiver = Receiver::start(|_, request| status(if request.body.contains("bad") { 422 } else { 204 }));
+    install(
+        &db,
+        &format!(
+            "version: 1\nroles: {{ admin: null, viewer: null }}\n\
+             groups: {{ g: {{ tables: [public.item], rollback: false, retention: 1 hour }} }}\n\
+             sinks: {{ hook: {{ webhook: {{ url: \"{}\" }}, max_lag: 2 hours }} }}\n\
+             bindings: {{ items: {{ table: public.item, to: hook, message: {{ body: \"{{{{ row.text }}}}\" }} }} }}\n",
+            receiver.url()
+        ),
+    );
+    (db, receiver)
+}
+
+/// Has all that is in the log be older.
+fn age(db: &Database, time: &str) {
+    db.psql(&format!(
+        "update emaj.public_item_log set emaj_changed = emaj_changed - interval '{time}';
+         update emaj.emaj_sink set sink_moved = sink_moved - interval '{time}';
+         update emaj.emaj_mark set mark_datetime = mark_datetime - interval '{time}'"
+    ));
+}
+
+#[test]
+fn status_and_doctor_say_how_sinks_are_doing() {
+    let (db, _receiver) = scene();
+    db.psql("insert into item values (1, 'one'), (2, 'bad')");
+    drain(&db).run().code(3);
+    db.psql("insert into item values (3, 'three'), (4, 'four')");
+    age(&db, "90 minutes");
+    let run = prepare(&db, &["status", "-o", "json"]).run().ok();
+    let sink = &run.stdout_json()["sinks"][0];
+    assert_eq!((&sink["sink"], &sink["state"]), (&"hook".into(), &"active".into()));
+    assert_eq!((&sink["changes"], &sink["set_aside"]), (&2.into(), &1.into()));
+    assert_eq!(
+        (&sink["worker"], &sink["max_lag"]),
+        (&serde_json::Value::Null, &7200.0.into())
+    );
+    let run = prepare(&db, &["status"]).run().ok();
+    let line = run.stdout.lines().last().unwrap();
+    assert!(
+        line.starts_with("hook") && line.contains("none") && line.contains("1 h 30 min"),
+        "{run}"
+    );
+
+    let run = prepare(&db, &["doctor", "-o", "json"]).run().ok();
+    let said = |run: &crate::support::Run| -> Vec<String> {
+        let all = run.stdout_json();
+        let sinks = all
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|check| check["what"] == "sink hook");
+        sinks
+            .map(|check| format!("{} {} > {}", check["level"], check["found"], check["todo"]).replace('"', ""))
+            .collect()
+    };
+    let found = said(&run);
+    assert_eq!(found.len(), 2, "{run}");
+    assert!(
+        found[0].starts_with("warning 2 changes wait, the oldest for 90 min; the log waits for 2 h (`max_lag`)"),
+        "{run}"
+    );
+    assert!(
+        found[1].starts_with("warning it did not take 1 change > `emaj failures list --sink hook`"),
+        "{run}"
+    );
+    prepare(&db, &["failures", "discard", "--all", "--yes"]).run().ok();
+    prepare(&db, &["sink", "pause", "hook", "--because", "new disks"])
+        .run()
+        .ok();
+    let found = said(&prepare(&db, &["doctor", "-o", "json"]).run().ok());
+    assert_eq!(
+        found[0],
+        "warning it is paused: new disks > `emaj sink resume hook` lets it go on"
+    );
+    prepare(&db, &["sink", "resume", "hook"]).run().ok();
+    drain(&db).run().ok();
+    let found = said(&prepare(&db, &["doctor", "-o", "json"]).run().ok());
+    assert_eq!(found, ["ok everything is delivered > "]);
+}
+
+#[test]
+fn a_cursor_without_its_log_is_found_and_none_is_set_there() {
+    let (db, _receiver) = scene();
+    prepare(&db, &["mark", "set", "g", "old"]).run().ok();
+    db.psql("insert into item values (1, 'one')");
+    drain(&db).run().ok();
+    age(&db, "2 hours");
+    // The log may go: nobody reads it any more, and it is older than the group's retention.
+    assert_eq!(db.psql("select emaj.emaj_purge_group('g')"), "1");
+    let run = prepare(&db, &["replay", "hook", "--from", "old", "--yes"])
+        .run()
+        .code(4);
+    assert!(run.stderr.contains("what is left of the log of public.item"), "{run}");
+    assert_eq!(column(&db, "select sink_state from emaj.emaj_sink"), ["ACTIVE"]);
+    prepare(&db, &["mark", "set", "g", "new"]).run().ok();
+    prepare(&db, &["replay", "hook", "--from", "new", "--yes"]).run().ok();
+    prepare(&db, &["verify"]).run().ok();
+
+    // The sink is away for too long, and is given up.
+    db.psql("insert into item values (2, 'two')");
+    age(&db, "3 hours");
+    db.psql("select emaj.emaj_purge_group('g')");
+    let run = prepare(&db, &["verify"]).run().code(6);
+    assert!(
+        run.stdout.contains("sink `hook`") && run.stdout.contains("the log behind its cursor is gone"),
+        "{run}"
+    );
+    assert!(
+        db.psql("select * from emaj.emaj_verify_all()").contains("emaj init"),
+        "{run}"
+    );
+}
