@@ -1,4 +1,4 @@
-//! Delivery from end to end: the drain of a backlog, the delay of a change, rows sent by `init`, the cost of standing by.
+//! Delivery from end to end: the drain of a backlog, the delay of a change, the cost of standing by.
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use postgres::Client;
 
-use crate::support::{Bench, Outcome, create_table, median, report, show, some_rows};
+use crate::support::{Bench, Outcome, create_table, median, show, some_rows};
 
 pub fn run(bench: &mut Bench) -> Outcome {
     drain(
@@ -34,7 +34,6 @@ pub fn run(bench: &mut Bench) -> Outcome {
     );
     drain(bench, "NATS", &sink, "{ subject: bench.row }", 20_000.0, false)?;
     drop(nats);
-    init(bench)?;
     delay(bench)?;
     idle(bench)
 }
@@ -80,62 +79,6 @@ fn drain(bench: &mut Bench, what: &str, sink: &str, message: &str, target: f64, 
         format!("≥ {target:.0}/s")
     );
     Ok(())
-}
-
-/// Rows that were there before, into another database, against psql's `copy` of the same rows.
-fn init(bench: &mut Bench) -> Outcome {
-    let (mut copies, mut inits) = (Vec::new(), Vec::new());
-    for _ in 0..bench.rounds {
-        let mut from = bench.database("init_from")?;
-        let mut to = bench.database("init_to")?;
-        create_table(&mut from, "t")?;
-        create_table(&mut to, "t")?;
-        from.batch_execute(&format!("insert into t {}", some_rows(1, bench.rows)))?;
-        from.batch_execute("vacuum analyze t")?;
-        let started = Instant::now();
-        copy(bench)?;
-        copies.push(started.elapsed());
-        to.batch_execute("truncate t")?;
-        to.batch_execute("checkpoint")?;
-        let sink = format!("{{ postgres: {{ uri: \"{}\" }} }}", uri(bench, "init_to"));
-        let manifest = manifest(bench, &sink, "b: { table: public.t, to: s, row: {} }")?;
-        bench.emaj("init_from", &["install", "-q"], &manifest)?;
-        let started = Instant::now();
-        bench.emaj("init_from", &["init", "-q"], &manifest)?;
-        inits.push(started.elapsed());
-        let rows: i64 = to.query_one("select count(*) from t", &[])?.get(0);
-        assert_eq!(rows as u64, bench.rows);
-    }
-    report(
-        "rows by `init` into another database / copy",
-        median(copies),
-        median(inits),
-        2.0,
-    );
-    Ok(())
-}
-
-fn uri(bench: &Bench, database: &str) -> String {
-    let env: HashMap<&str, String> = bench.cluster.env(database).into_iter().collect();
-    format!(
-        "postgresql:///{database}?host={}&port={}&user={}",
-        env["PGHOST"], env["PGPORT"], env["PGUSER"]
-    )
-}
-
-fn copy(bench: &Bench) -> Outcome {
-    let psql = |database: &str, sql: &str| {
-        let mut command = Command::new(bench.cluster.bindir().join("psql"));
-        command.args(["-X", "-q", "-c", sql]).envs(bench.cluster.env(database));
-        command
-    };
-    let mut reader = psql("init_from", "copy t to stdout").stdout(Stdio::piped()).spawn()?;
-    let rows = reader.stdout.take().ok_or("no pipe")?;
-    let written = psql("init_to", "copy t from stdin").stdin(rows).status()?;
-    match reader.wait()?.success() && written.success() {
-        true => Ok(()),
-        false => Err("psql failed".into()),
-    }
 }
 
 /// A thousand single-row transactions a second; from the commit to the line in the file.

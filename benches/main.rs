@@ -26,6 +26,7 @@ const SECTIONS: &[Section] = &[
     ("plans", plans::run),
     ("deliver", deliver::run),
     ("rows", rows::run),
+    ("init", rows::init),
     ("ldap", ldap::run),
 ];
 

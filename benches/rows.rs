@@ -1,5 +1,6 @@
-//! Rows into another database by the sink `postgres`, as `emaj init` hands them: against psql's `copy` of the same rows.
+//! Rows into another database by the sink `postgres`: what the sink alone takes, and all of `emaj init`, against psql's `copy` of the same rows.
 
+use std::collections::HashMap;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -32,7 +33,11 @@ pub fn run(bench: &mut Bench) -> Outcome {
                 to.batch_execute("update t set amount = amount + 1")?;
                 to.batch_execute("vacuum t")?;
             }
-            time.push(if at == 0 { copy(bench)? } else { deliver(bench, event)? });
+            time.push(if at == 0 {
+                copy(bench, "rows_from", "rows_to")?
+            } else {
+                deliver(bench, event)?
+            });
             let rows: i64 = to.query_one("select count(*) from t", &[])?.get(0);
             assert_eq!(rows as u64, bench.rows);
         }
@@ -44,16 +49,58 @@ pub fn run(bench: &mut Bench) -> Outcome {
     Ok(())
 }
 
-fn copy(bench: &Bench) -> Outcome<Duration> {
+/// Rows that were there before, into another database, against psql's `copy` of the same rows.
+pub fn init(bench: &mut Bench) -> Outcome {
+    let (mut copies, mut inits) = (Vec::new(), Vec::new());
+    for _ in 0..bench.rounds {
+        let mut from = bench.database("init_from")?;
+        let mut to = bench.database("init_to")?;
+        create_table(&mut from, "t")?;
+        create_table(&mut to, "t")?;
+        from.batch_execute(&format!("insert into t {}", some_rows(1, bench.rows)))?;
+        from.batch_execute("vacuum analyze t")?;
+        copies.push(copy(bench, "init_from", "init_to")?);
+        to.batch_execute("truncate t")?;
+        to.batch_execute("checkpoint")?;
+        let sink = format!("{{ postgres: {{ uri: \"{}\" }} }}", uri(bench, "init_to"));
+        let manifest = bench.write(
+            "init.yaml",
+            &format!("version: 1\nroles: {{ admin: null, viewer: null }}\nsinks: {{ s: {sink} }}\nbindings: {{ b: {{ table: public.t, to: s, row: {{}} }} }}\n"),
+        )?;
+        bench.emaj("init_from", &["install", "-q"], &manifest)?;
+        let started = Instant::now();
+        bench.emaj("init_from", &["init", "-q"], &manifest)?;
+        inits.push(started.elapsed());
+        let rows: i64 = to.query_one("select count(*) from t", &[])?.get(0);
+        assert_eq!(rows as u64, bench.rows);
+    }
+    report(
+        "rows by `init` into another database / copy",
+        median(copies),
+        median(inits),
+        2.0,
+    );
+    Ok(())
+}
+
+fn uri(bench: &Bench, database: &str) -> String {
+    let env: HashMap<&str, String> = bench.cluster.env(database).into_iter().collect();
+    format!(
+        "postgresql:///{database}?host={}&port={}&user={}",
+        env["PGHOST"], env["PGPORT"], env["PGUSER"]
+    )
+}
+
+fn copy(bench: &Bench, from: &str, to: &str) -> Outcome<Duration> {
     let psql = |database: &str, sql: &str| {
         let mut command = Command::new(bench.cluster.bindir().join("psql"));
         command.args(["-X", "-q", "-c", sql]).envs(bench.cluster.env(database));
         command
     };
     let started = Instant::now();
-    let mut reader = psql("rows_from", "copy t to stdout").stdout(Stdio::piped()).spawn()?;
+    let mut reader = psql(from, "copy t to stdout").stdout(Stdio::piped()).spawn()?;
     let rows = reader.stdout.take().ok_or("no pipe")?;
-    let written = psql("rows_to", "copy t from stdin").stdin(rows).status()?;
+    let written = psql(to, "copy t from stdin").stdin(rows).status()?;
     if !reader.wait()?.success() || !written.success() {
         return Err("psql failed".into());
     }

@@ -1,7 +1,8 @@
 //! The sink `postgres`, asked directly: rows of one database in another, each once, whatever is refused or killed.
 
 use emaj::manifest::Event;
-use emaj::sink::{Delivery, Offset, Opener, Outcome, Verdict};
+use emaj::names::QualifiedName;
+use emaj::sink::{Delivery, Fault, Offset, Opener, Outcome, RowsAsText, Sink, TextColumn, Verdict};
 
 use crate::support::rows::{delivery, manifest_of, opener_of, row};
 use crate::support::{self, Database};
@@ -524,4 +525,169 @@ bindings: { b: { table: public.t, to: there, row: { key: [id, at] } } }",
     let removal = delivery(2, Some(Event::Delete), gone[0].remove.clone());
     assert_eq!(outcomes(&sink.deliver(&[removal])), "w");
     assert_eq!(db.psql("select id from t"), "1.50");
+}
+
+/// Copies `text`, piece by piece, into columns of these types; `broken`: it ends before its end.
+fn copy(
+    sink: &mut dyn Sink,
+    table: &str,
+    columns: &[(&str, Option<&str>)],
+    text: &str,
+    broken: bool,
+) -> Result<Option<u64>, Fault> {
+    let rows = RowsAsText {
+        table: QualifiedName::new("public", table),
+        key: vec!["id".into()],
+        columns: columns
+            .iter()
+            .map(|(name, sql_type)| TextColumn {
+                name: (*name).into(),
+                sql_type: sql_type.map(str::to_owned),
+            })
+            .collect(),
+        offset: Offset("000000000100".into()),
+    };
+    let mut pieces: Vec<Vec<u8>> = text.as_bytes().chunks(3).rev().map(<[u8]>::to_vec).collect();
+    sink.copy(&rows, &mut || match pieces.pop() {
+        Some(piece) => Ok(Some(piece)),
+        None if broken => Err(Fault::later("broken off")),
+        None => Ok(None),
+    })
+}
+
+#[test]
+fn rows_come_as_text_all_or_none() {
+    let db = support::database();
+    db.psql(
+        "create type mood as enum ('so so', 'fine');
+         create table t (id int primary key, v varchar(9), m mood, j jsonb);
+         create table made (id int primary key, v text generated always as ('x') stored);
+         create table guarded (id int primary key, v text); alter table guarded enable row level security",
+    );
+    let columns = [
+        ("id", Some("integer")),
+        ("v", Some("character varying")),
+        ("m", None),
+        ("j", Some("jsonb")),
+    ];
+    let mut sink = into(&db).open().unwrap();
+    let text = "1\ta\\tb\tso so\t{\"k\": 1}\n2\t\\N\tfine\t\\N\n";
+    assert_eq!(copy(&mut *sink, "t", &columns, text, true), Ok(None), "broken off");
+    assert_eq!(db.psql("select count(*) from t"), "0");
+    assert_eq!(sink.resume().unwrap(), None, "the position comes with the rows");
+    assert_eq!(copy(&mut *sink, "t", &columns, text, false), Ok(Some(2)));
+    assert_eq!(
+        db.psql("select id, v = e'a\\tb', m, j from t order by id"),
+        "1|t|so so|{\"k\": 1}\n2||fine|"
+    );
+    assert_eq!(sink.resume().unwrap(), Some(Offset("000000000100".into())));
+    // One of them is there, or does not fit: none of them comes.
+    for text in [
+        "3\ta\tfine\t\\N\n2\ta\tfine\t\\N\n",
+        "3\ttoo long for it\tfine\t\\N\n",
+        "4\ta\tnone such\t\\N\n",
+    ] {
+        assert_eq!(copy(&mut *sink, "t", &columns, text, false), Ok(None), "{text}");
+    }
+    // Types that may write the same value otherwise; columns that the table makes itself.
+    let other = [("id", Some("bigint")), ("v", Some("text"))];
+    assert_eq!(copy(&mut *sink, "t", &other, "5\ta\n", false), Ok(None));
+    let both = [("id", Some("integer")), ("v", Some("text"))];
+    assert_eq!(copy(&mut *sink, "made", &both, "5\ta\n", false), Ok(None));
+    assert_eq!(db.psql("select count(*) from t"), "2");
+    let missing = copy(&mut *sink, "nowhere", &both, "5\ta\n", false).unwrap_err();
+    assert_eq!(missing.verdict, Verdict::Down);
+    // It still delivers.
+    assert_eq!(
+        outcomes(&sink.deliver(&[insert(101, "t", r#"{"id":9,"v":"a","m":"fine","j":null}"#)])),
+        "w"
+    );
+}
+
+#[test]
+fn a_row_that_gets_another_key_keeps_what_is_only_there() {
+    let db = support::database();
+    db.psql(
+        "create table t (id int primary key, v text check (v <> 'bad' and (id < 100 or v like 'big%')), own text default 'ours');
+         create table c (id int primary key, t int not null references t on update cascade);
+         insert into t values (1, 'a', 'one'), (2, 'b', 'two'), (3, 'c', 'three'), (5, 'e', 'five'), (6, 'f', 'six');
+         insert into c values (1, 1), (2, 2), (3, 3)",
+    );
+    let mut sink = into(&db).open().unwrap();
+    let all = "select string_agg(concat_ws(' ', t.id, t.v, t.own, c.id), ', ' order by t.id) from t left join c on c.t = t.id";
+    // The image is written at once: a constraint sees no state in between.
+    let batch = [rekey(1, "t", r#"{"id":1}"#, r#"{"id":101,"v":"big a"}"#)];
+    assert_eq!(outcomes(&sink.deliver(&batch)), "w");
+    assert_eq!(
+        db.psql(all),
+        "2 b two 2, 3 c three 3, 5 e five, 6 f six, 101 big a one 1"
+    );
+    // Once more, as after a lost answer: nobody is at the old key, and the row is there.
+    assert_eq!(outcomes(&sink.deliver(&batch)), "=");
+    // One key to the next one, in three transactions; a key that is free; a change behind it; one that nobody has.
+    let batch = [
+        rekey(2, "t", r#"{"id":3}"#, r#"{"id":4,"v":"c"}"#),
+        rekey(3, "t", r#"{"id":2}"#, r#"{"id":3,"v":"b"}"#),
+        rekey(4, "t", r#"{"id":101}"#, r#"{"id":2,"v":"a"}"#),
+        update(5, "t", r#"{"id":2,"v":"aa"}"#),
+        rekey(6, "t", r#"{"id":77}"#, r#"{"id":78,"v":"new"}"#),
+    ];
+    assert_eq!(outcomes(&sink.deliver(&batch)), "wwwww");
+    assert_eq!(
+        db.psql(all),
+        "2 aa one 1, 3 b two 2, 4 c three 3, 5 e five, 6 f six, 78 new ours"
+    );
+    // The new key is taken: who has it gets the values, and the old row goes. One that is refused keeps the others from nothing.
+    let batch = [
+        rekey(7, "t", r#"{"id":5}"#, r#"{"id":6,"v":"g"}"#),
+        rekey(8, "t", r#"{"id":4}"#, r#"{"id":5,"v":"bad"}"#),
+        rekey(9, "t", r#"{"id":3}"#, r#"{"id":9,"v":"b"}"#),
+    ];
+    assert_eq!(outcomes(&sink.deliver(&batch)), "wNw");
+    assert_eq!(db.psql(all), "2 aa one 1, 4 c three 3, 6 g six, 9 b two 2, 78 new ours");
+    insta::assert_snapshot!(sink.preview(&[rekey(10, "t", r#"{"id":4}"#, r#"{"id":5,"v":"h"}"#)]).unwrap().join(""), @r#"
+    update "public"."t"
+       set "id" = '5', "v" = 'h'
+     where "id" = '4';
+    -- where there is no such row, or one with the new key:
+    delete from "public"."t"
+     where "id" = '4';
+    insert into "public"."t" ("id", "v")
+    values ('5', 'h')
+    on conflict ("id") do update set "v" = excluded."v";
+    "#);
+}
+
+#[test]
+fn rows_may_exchange_their_keys() {
+    let db = support::database();
+    db.psql(
+        "create table t (id int primary key, v text, own text); insert into t values (1, 'a', 'one'), (2, 'b', 'two'), (3, 'c', 'three');
+         create table fixed (id int primary key generated always as identity, v text, own text);
+         insert into fixed overriding system value values (1, 'a', 'one')",
+    );
+    let mut sink = into(&db).open().unwrap();
+    let of = |at: usize, transaction: u8, old: u8, new: u8, v: &str| {
+        let mut delivery = rekey(
+            at,
+            "t",
+            &format!(r#"{{"id":{old}}}"#),
+            &format!(r#"{{"id":{new},"v":"{v}"}}"#),
+        );
+        delivery.offset = Offset(format!("1/{at:04}/7/{transaction}/[1]/0/b"));
+        delivery
+    };
+    // In one transaction two change places, while another one has its own change in between; then they change back, in three transactions.
+    let batch = [of(1, 1, 1, 2, "a"), of(2, 2, 3, 4, "c"), of(3, 1, 2, 1, "b")];
+    assert_eq!(outcomes(&sink.deliver(&batch)), "www");
+    assert_eq!(db.psql("select * from t order by id"), "1|b|one\n2|a|two\n4|c|three");
+    let batch = [of(4, 3, 1, 9, "b"), of(5, 4, 2, 1, "a"), of(6, 5, 9, 2, "b")];
+    assert_eq!(outcomes(&sink.deliver(&batch)), "www");
+    assert_eq!(db.psql("select id, v from t order by id"), "1|a\n2|b\n4|c");
+    // A key that can never be changed.
+    assert_eq!(
+        outcomes(&sink.deliver(&[rekey(7, "fixed", r#"{"id":1}"#, r#"{"id":2,"v":"z"}"#)])),
+        "w"
+    );
+    assert_eq!(db.psql("select * from fixed"), "2|z|");
 }

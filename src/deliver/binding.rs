@@ -257,6 +257,14 @@ impl Bound {
         !matches!(self.kind, Compiled::Message { .. })
     }
 
+    /// Returns the table that rows go to as they are, and its key; `None`: something is made of them, or some are left out.
+    pub(super) fn as_it_is(&self) -> Option<(&QualifiedName, &[String])> {
+        match &self.kind {
+            Compiled::Row { table, key, columns } if columns.is_empty() && self.when.is_none() => Some((table, key)),
+            _ => None,
+        }
+    }
+
     /// Tells whether it asks the database for more than the row.
     pub(super) fn asks(&self) -> bool {
         match &self.kind {

@@ -1,25 +1,34 @@
-//! Rows that were there before: read a chunk at a time in the order of the key, in the snapshot that ends a window.
+//! Rows that were there before: read a part at a time in the order of the key, in the snapshot that ends a window.
 //!
 //! Because the window is delivered first and the rows are read in its own snapshot, no row is ever older than what was delivered, and no
-//! snapshot has to be kept from one chunk to the next: another process may go on where this one was killed.
+//! snapshot has to be kept from one chunk to the next: another process may go on where this one was killed. Rows of which nothing is made
+//! on the way can be read as text ([`AsText`]); all others are read as JSON.
+
+use std::io::BufRead as _;
+use std::sync::mpsc::SyncSender;
 
 use jiff::Timestamp;
 use minijinja::context;
 use minijinja::value::{Serde, Value};
-use postgres::GenericClient;
-use postgres_protocol::escape::escape_identifier;
+use serde::Serialize;
 
-use super::ask::{NamedColumn, columns_of};
+use super::ask::{NamedColumn, NamedTable, columns_of};
 use super::change::Change;
+use super::lanes::Piece;
 use super::row::Row;
 use super::sources::SourceTable;
 use super::stream::{Placed, init_offset};
 use crate::errors::{Error, Kind, Result};
 use crate::pg::{Session, classify};
 use crate::render::Renderer;
+use crate::sink::TextColumn;
 
-/// How many rows are read at once.
-pub(super) const CHUNK: usize = 5000;
+/// How many rows are read at once at most.
+pub(super) const MOST_ROWS: usize = 5000;
+/// How many are copied at once at most.
+pub(super) const MOST_COPIED: usize = 50_000;
+/// How many bytes go in one piece of rows as text.
+const PIECE: usize = 64 << 10;
 
 /// How a chunk went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,49 +38,14 @@ pub(super) enum Init {
     Interrupted,
 }
 
-/// How far the rows of a binding are sent.
+/// Where the next rows of a table begin, and how many are wanted.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Progress {
-    /// The last key, a JSON array.
+pub(super) struct Next {
+    /// The last key before them, a JSON array; `None`: from the first on.
     pub key: Option<String>,
-}
-
-/// Reads how far the rows of a binding are sent.
-///
-/// # Errors
-/// The binding is gone, or whatever the server answers.
-pub(super) fn progress(session: &mut Session, schema: &str, binding: &str) -> Result<Progress> {
-    let s = escape_identifier(schema);
-    let row = session.query_one(
-        &format!("select bind_init_key from {s}.emaj_binding where bind_name = $1"),
-        &[&binding],
-    )?;
-    Ok(Progress { key: row.get(0) })
-}
-
-/// Notes how far the rows of a binding are sent.
-///
-/// # Errors
-/// Whatever the server answers.
-pub(super) fn note(
-    client: &mut impl GenericClient,
-    schema: &str,
-    binding: &str,
-    key: Option<&str>,
-    rows: i64,
-    is_over: bool,
-) -> Result<()> {
-    let s = escape_identifier(schema);
-    client.execute(
-        &format!(
-            "update {s}.emaj_binding
-                set bind_init = case when $4 then 'DONE' else 'RUNNING' end, bind_init_key = coalesce($2, bind_init_key),
-                    bind_init_done = bind_init_done + $3, bind_init_time = clock_timestamp()
-              where bind_name = $1"
-        ),
-        &[&binding, &key, &rows, &is_over],
-    )?;
-    Ok(())
+    pub most: usize,
+    /// The number of the first one in the window.
+    pub number: i64,
 }
 
 /// Reads the next rows, in the snapshot that the session holds.
@@ -83,49 +57,28 @@ pub(super) fn rows(
     renderer: &Renderer,
     source: &SourceTable,
     window: i64,
-    progress: &Progress,
+    next: &Next,
     table: usize,
 ) -> Result<Vec<Placed>> {
-    let named =
-        columns_of(session, source.oid, &source.columns).map_err(|fault| Error::message(Kind::Failed, fault.reason))?;
-    let key: Vec<&NamedColumn> = named.columns.iter().filter(|column| column.is_key).collect();
-    if key.is_empty() {
-        return Err(Error::message(
-            Kind::Refused,
-            format!(
-                "table {} has no primary key: its rows cannot be sent in an order",
-                source.names.name
-            ),
-        )
-        .hint("add a primary key"));
-    }
+    let Named { table: named, key } = look_at(session, source)?;
     let sql = renderer.render_value(
         "stream/rows",
         context! {
             table => Value::from(Serde(&named.table)),
             columns => Value::from(Serde(&named.columns)),
             key => Value::from(Serde(&key)),
-            last => &progress.key,
+            last => &next.key,
             builtin => key.iter().all(|column| column.is_builtin),
-            limit => CHUNK,
+            limit => next.most,
         },
     )?;
-    let rows = session.query(&sql, &[]).map_err(|error| {
-        let security = error.code() == Some(&postgres::error::SqlState::INSUFFICIENT_PRIVILEGE);
-        let error = classify(error, &format!("read the rows of {}", source.names.name));
-        match security {
-            true => error.hint(
-                "row level security must not hide rows from emaj: use the owner of the table, or a role with bypassrls",
-            ),
-            false => error,
-        }
-    })?;
+    let rows = session.query(&sql, &[]).map_err(|error| refused(error, source))?;
     let time = Timestamp::now();
     Ok(rows
         .iter()
-        .enumerate()
-        .map(|(at, row)| Placed {
-            offset: init_offset(window, at as i64),
+        .zip(next.number..)
+        .map(|(row, number)| Placed {
+            offset: init_offset(window, number),
             relation: i64::from(source.oid),
             change: Change {
                 table,
@@ -140,4 +93,178 @@ pub(super) fn rows(
             },
         })
         .collect())
+}
+
+struct Named {
+    table: NamedTable,
+    key: Vec<NamedColumn>,
+}
+
+/// Looks up how the table is called today; one without a primary key has no order.
+fn look_at(session: &mut Session, source: &SourceTable) -> Result<Named> {
+    let table =
+        columns_of(session, source.oid, &source.columns).map_err(|fault| Error::message(Kind::Failed, fault.reason))?;
+    let key: Vec<NamedColumn> = table.columns.iter().filter(|column| column.is_key).cloned().collect();
+    if key.is_empty() {
+        return Err(Error::message(
+            Kind::Refused,
+            format!(
+                "table {} has no primary key: its rows cannot be sent in an order",
+                source.names.name
+            ),
+        )
+        .hint("add a primary key"));
+    }
+    Ok(Named { table, key })
+}
+
+fn refused(error: postgres::Error, source: &SourceTable) -> Error {
+    let security = error.code() == Some(&postgres::error::SqlState::INSUFFICIENT_PRIVILEGE);
+    let error = classify(error, &format!("read the rows of {}", source.names.name));
+    match security {
+        true => error.hint(
+            "row level security must not hide rows from emaj: use the owner of the table, or a role with bypassrls",
+        ),
+        false => error,
+    }
+}
+
+/// A table whose rows can be copied as text.
+#[derive(Debug)]
+pub(super) struct AsText {
+    source: SourceTable,
+    named: NamedTable,
+    key: Vec<NamedColumn>,
+    columns: Vec<ReadColumn>,
+}
+
+#[derive(Debug, Serialize)]
+struct ReadColumn {
+    name: String,
+    /// The function that tells the type of a JSON value.
+    json: Option<&'static str>,
+    #[serde(skip)]
+    as_text: TextColumn,
+}
+
+impl AsText {
+    /// Looks whether the text of each column says to another table what its JSON would say; `None`: of one it does not.
+    ///
+    /// # Errors
+    /// The table has no primary key; whatever the server answers.
+    pub(super) fn of(session: &mut Session, source: &SourceTable) -> Result<Option<Self>> {
+        let Named { table, key } = look_at(session, source)?;
+        // Arrays, composites and domains are left to JSON: it forgets the bounds of an array, and a second run must find the same row.
+        let rows = session.query(
+            "select a.attname::text, t.typtype::text, pg_catalog.format_type(a.atttypid, null), t.typname::text
+               from pg_catalog.pg_attribute a
+               join pg_catalog.pg_type t on t.oid = a.atttypid
+               join pg_catalog.pg_namespace n on n.oid = t.typnamespace
+              where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
+                and (t.typtype = 'e' or t.typtype in ('b', 'r') and t.typcategory <> 'A' and n.nspname = 'pg_catalog')",
+            &[&source.oid],
+        )?;
+        let mut columns = Vec::with_capacity(table.columns.len());
+        for column in &table.columns {
+            let Some(row) = rows.iter().find(|row| row.get::<_, &str>(0) == column.name) else {
+                return Ok(None);
+            };
+            let is_enum = row.get::<_, &str>(1) == "e";
+            columns.push(ReadColumn {
+                name: column.name.clone(),
+                json: match row.get(3) {
+                    "json" if !is_enum => Some("json_typeof"),
+                    "jsonb" if !is_enum => Some("jsonb_typeof"),
+                    _ => None,
+                },
+                as_text: TextColumn {
+                    name: column.log.clone(),
+                    // The label of an enum is a text to every type.
+                    sql_type: (!is_enum).then(|| row.get(2)),
+                },
+            });
+        }
+        Ok(Some(AsText {
+            source: source.clone(),
+            named: table,
+            key,
+            columns,
+        }))
+    }
+
+    /// Returns the columns in the order of the fields.
+    pub(super) fn columns(&self) -> Vec<TextColumn> {
+        self.columns.iter().map(|column| column.as_text.clone()).collect()
+    }
+
+    /// Returns the key of the last of the next rows, in the snapshot that the session holds; `None`: there are fewer.
+    ///
+    /// # Errors
+    /// Whatever the server answers.
+    pub(super) fn last_key(&self, session: &mut Session, renderer: &Renderer, next: &Next) -> Result<Option<String>> {
+        let sql = renderer.render_value(
+            "stream/key_after",
+            context! {
+                table => Value::from(Serde(&self.named.table)),
+                key => Value::from(Serde(&self.key)),
+                last => &next.key,
+                builtin => self.key.iter().all(|column| column.is_builtin),
+                most => next.most,
+            },
+        )?;
+        let row = session
+            .query_opt(&sql, &[])
+            .map_err(|error| refused(error, &self.source))?;
+        Ok(row.map(|row| row.get(0)))
+    }
+
+    /// Sends the rows behind `next.key` up to the one with the key `upto`, or to the end, piece by piece; returns how many bytes they were.
+    /// Ends early when nobody takes them any more.
+    ///
+    /// # Errors
+    /// As [`rows`].
+    pub(super) fn read(
+        &self,
+        session: &mut Session,
+        renderer: &Renderer,
+        next: &Next,
+        upto: Option<&str>,
+        pieces: &SyncSender<Piece>,
+    ) -> Result<usize> {
+        let sql = renderer.render_value(
+            "stream/copy",
+            context! {
+                table => Value::from(Serde(&self.named.table)),
+                columns => Value::from(Serde(&self.columns)),
+                key => Value::from(Serde(&self.key)),
+                last => &next.key,
+                upto => upto,
+                builtin => self.key.iter().all(|column| column.is_builtin),
+            },
+        )?;
+        let mut reader = session.copy_out(&sql).map_err(|error| refused(error, &self.source))?;
+        let (mut piece, mut bytes) = (Vec::with_capacity(PIECE + 1024), 0);
+        loop {
+            let read = reader.fill_buf().map_err(|error| self.broken(error))?;
+            let length = read.len();
+            piece.extend_from_slice(read);
+            reader.consume(length);
+            bytes += length;
+            if piece.len() < PIECE && length > 0 {
+                continue;
+            }
+            let full = std::mem::replace(&mut piece, Vec::with_capacity(PIECE + 1024));
+            if pieces.send(Some(full)).is_err() || length == 0 {
+                return Ok(bytes);
+            }
+        }
+    }
+
+    fn broken(&self, error: std::io::Error) -> Error {
+        match error.downcast::<postgres::Error>() {
+            Ok(error) => refused(error, &self.source),
+            Err(error) => Error::new(Kind::Unreachable, error)
+                .context(format!("failed to read the rows of {}", self.source.names.name)),
+        }
+    }
 }

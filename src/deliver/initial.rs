@@ -4,10 +4,8 @@
 
 use std::time::Duration;
 
-use postgres_protocol::escape::escape_identifier;
-
 use super::ask::{Asker, settle};
-use super::init::{self, Progress};
+use super::init::{self, MOST_ROWS, Next};
 use super::prune;
 use super::render::render;
 use super::sources::{Fed, load};
@@ -91,39 +89,15 @@ pub fn choose(manifest: &Manifest, names: &[String]) -> Result<Vec<Binding>> {
 /// A binding that is not installed, or whatever the server answers.
 pub fn begin(manifest: &Manifest, session: &mut Session, chosen: &[Binding], restart: bool) -> Result<Option<u64>> {
     worker::source(session, &manifest.schema)?;
-    let s = escape_identifier(&manifest.schema);
     let mut total = 0;
     let mut transaction = session.transaction()?;
     for binding in chosen {
-        let row = transaction.query_opt(
-            &format!(
-                "update {s}.emaj_binding b
-                    set bind_init = 'WANTED',
-                        bind_init_key = case when go_on then bind_init_key end,
-                        bind_init_done = case when go_on then bind_init_done else 0 end,
-                        bind_init_total = (select greatest(reltuples, 0)::bigint from pg_catalog.pg_class where oid = bind_oid)
-                   from (select bind_name as name, bind_init in ('WANTED', 'RUNNING') and not $2 as go_on from {s}.emaj_binding) as o
-                  where bind_name = $1 and o.name = bind_name
-                  returning greatest(bind_init_total - bind_init_done, 0)"
-            ),
-            &[&binding.name.value, &restart],
-        )?;
-        let row = row.ok_or_else(|| {
-            Error::message(
-                Kind::Refused,
-                format!("binding `{}` is not installed", binding.name.value),
-            )
-            .hint("`emaj install` with this manifest installs it")
-        })?;
-        total += u64::try_from(row.get::<_, i64>(0)).unwrap_or(0);
-        // A sink that has lost its place in the log begins anew: the rows of today, and what changes from now on.
-        transaction.execute(
-            &format!(
-                "update {s}.emaj_sink set sink_state = 'ACTIVE', sink_reason = null, sink_from = {s}._position(), sink_until = null,
-                        sink_offset = null where sink_state = 'LOST' and sink_name = $1"
-            ),
-            &[&binding.to.as_ref().map(|to| to.value.as_str())],
-        )?;
+        let rows = journal::want_rows(&mut transaction, &manifest.schema, &binding.name.value, restart)?;
+        let rows = rows.ok_or_else(|| not_installed(binding))?;
+        total += u64::try_from(rows).unwrap_or(0);
+        if let Some(to) = &binding.to {
+            journal::begin_anew(&mut transaction, &manifest.schema, &to.value)?;
+        }
     }
     transaction.commit()?;
     Ok((total > 0).then_some(total))
@@ -281,6 +255,14 @@ fn prune_one(
     Ok(removals.len() as u64)
 }
 
+fn not_installed(binding: &Binding) -> Error {
+    Error::message(
+        Kind::Refused,
+        format!("binding `{}` is not installed", binding.name.value),
+    )
+    .hint("`emaj install` with this manifest installs it")
+}
+
 fn down(sink: &str, fault: Fault) -> Error {
     Error::message(Kind::Unreachable, format!("sink `{sink}`: {}", fault.reason))
 }
@@ -308,12 +290,7 @@ impl Reader {
             .bound
             .iter()
             .position(|bound| *bound.name == *binding.name.value)
-            .ok_or_else(|| {
-                Error::message(
-                    Kind::Refused,
-                    format!("binding `{}` is not installed", binding.name.value),
-                )
-            })?;
+            .ok_or_else(|| not_installed(binding))?;
         // What a manifest asks goes by the path of the role.
         asker.batch_execute("reset search_path")?;
         Ok(Reader {
@@ -332,11 +309,13 @@ impl Reader {
     fn each(&mut self, source: &str, take: &mut dyn FnMut(Vec<Delivery>) -> Result<()>) -> Result<()> {
         self.stream.hold()?;
         let bound = &self.fed.bound[self.at];
-        let mut progress = Progress::default();
+        let mut next = Next {
+            most: MOST_ROWS,
+            ..Next::default()
+        };
         loop {
             let table = &self.fed.sources.tables[bound.table];
-            let rows: Vec<Placed> =
-                init::rows(self.stream.session(), &self.renderer, table, 0, &progress, bound.table)?;
+            let rows: Vec<Placed> = init::rows(self.stream.session(), &self.renderer, table, 0, &next, bound.table)?;
             let mut deliveries = Vec::with_capacity(rows.len());
             for placed in &rows {
                 let mut asker = Asker {
@@ -351,7 +330,7 @@ impl Reader {
             }
             take(deliveries)?;
             match rows.last() {
-                Some(last) if rows.len() == init::CHUNK => progress.key = Some(last.change.key.to_string()),
+                Some(last) if rows.len() == next.most => next.key = Some(last.change.key.to_string()),
                 _ => return self.stream.release(),
             }
         }
@@ -363,25 +342,15 @@ impl Reader {
 /// # Errors
 /// They are in several, or in none.
 pub fn source_group(session: &mut Session, schema: &str, sink: &str) -> Result<String> {
-    let s = escape_identifier(schema);
-    let rows = session.query(
-        &format!(
-            "select distinct rel_group from {s}.emaj_relation
-              where rel_ended is null and rel_oid in (select bind_oid from {s}.emaj_binding where bind_sink = $1) order by 1"
-        ),
-        &[&sink],
-    )?;
-    match rows.as_slice() {
-        [only] => Ok(only.get(0)),
+    let groups = journal::groups_of(&mut **session, schema, sink)?;
+    match groups.as_slice() {
+        [only] => Ok(only.clone()),
         [] => Err(Error::message(
             Kind::Refused,
             format!("no table is bound to sink `{sink}`"),
         )),
         several => {
-            let names: Vec<String> = several
-                .iter()
-                .map(|row| format!("`{}`", row.get::<_, String>(0)))
-                .collect();
+            let names: Vec<String> = several.iter().map(|group| format!("`{group}`")).collect();
             Err(Error::message(
                 Kind::Refused,
                 format!(

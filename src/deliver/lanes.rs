@@ -6,12 +6,13 @@
 //! exchange their names can only be told apart by who sees both.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 
 use super::stop::Stop;
+use crate::errors::Result as Done;
 use crate::fail_at::passing;
-use crate::sink::{Delivery, Fault, Opener, Outcome, Sink, Verdict};
+use crate::sink::{Delivery, Fault, Opener, Outcome, RowsAsText, Sink, Verdict};
 
 /// A delivery with what it must not be reordered against.
 #[derive(Debug, Clone)]
@@ -32,6 +33,21 @@ pub(super) enum Fate {
     NotTried,
 }
 
+/// A piece of rows as text; `None` is their end.
+pub(super) type Piece = Option<Vec<u8>>;
+
+/// How many pieces may wait between who reads rows and who writes them.
+const PIECES: usize = 16;
+
+enum Work {
+    Batch(Vec<Delivery>),
+    Rows {
+        rows: RowsAsText,
+        pieces: Receiver<Piece>,
+        answer: Sender<Result<Option<u64>, Fault>>,
+    },
+}
+
 /// The open connections of a sink, each with a thread.
 pub(super) struct Lanes {
     lanes: Vec<Lane>,
@@ -40,7 +56,7 @@ pub(super) struct Lanes {
 }
 
 struct Lane {
-    work: Sender<Vec<Delivery>>,
+    work: Sender<Work>,
     answers: Receiver<Vec<Outcome>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -62,13 +78,30 @@ impl Lanes {
 
     /// Adds an open connection.
     pub(super) fn add(&mut self, mut sink: Box<dyn Sink>) {
-        let (work, todo) = channel::<Vec<Delivery>>();
+        let (work, todo) = channel::<Work>();
         let (answer, answers) = channel();
         let thread = std::thread::spawn(move || {
-            while let Ok(batch) = todo.recv() {
-                let outcomes = sink.deliver(&batch);
-                passing("batch.delivered");
-                if answer.send(outcomes).is_err() {
+            while let Ok(work) = todo.recv() {
+                let is_heard = match work {
+                    Work::Batch(batch) => {
+                        let outcomes = sink.deliver(&batch);
+                        passing("batch.delivered");
+                        answer.send(outcomes).is_ok()
+                    }
+                    Work::Rows { rows, pieces, answer } => {
+                        let mut next = || {
+                            pieces
+                                .recv()
+                                .map_err(|_| Fault::later("the rows could not be read to the end"))
+                        };
+                        let copied = sink.copy(&rows, &mut next);
+                        passing("batch.delivered");
+                        // Whoever still sends is told so.
+                        drop(pieces);
+                        answer.send(copied).is_ok()
+                    }
+                };
+                if !is_heard {
                     break;
                 }
             }
@@ -82,6 +115,33 @@ impl Lanes {
 
     pub(super) fn len(&self) -> usize {
         self.lanes.len()
+    }
+
+    /// Has rows written as text by the first connection while `read` reads them and sends them piece by piece (not their end: that is
+    /// sent when it has come to it without an error). Sending fails when nobody takes them any more.
+    ///
+    /// # Errors
+    /// That of `read`; nothing of the rows is there then. Within it what [`Sink::copy`] answered.
+    pub(super) fn copy(
+        &mut self,
+        rows: RowsAsText,
+        read: impl FnOnce(&SyncSender<Piece>) -> Done<()>,
+    ) -> Done<Result<Option<u64>, Fault>> {
+        let gone = || Fault::down("the connection's thread ended unexpectedly");
+        let Some(lane) = self.lanes.first() else {
+            return Ok(Err(gone()));
+        };
+        let (sender, pieces) = sync_channel(PIECES);
+        let (answer, answers) = channel();
+        // A lane that is gone answers nothing: seen below.
+        let _ = lane.work.send(Work::Rows { rows, pieces, answer });
+        let was_read = read(&sender);
+        if was_read.is_ok() {
+            let _ = sender.send(None);
+        }
+        drop(sender);
+        let copied = answers.recv().unwrap_or_else(|_| Err(gone()));
+        was_read.map(|()| copied)
     }
 
     /// Carries out deliveries. Returns a fate each, in order, and the fault when the place went down. Once `stop` is set only the
@@ -134,7 +194,7 @@ impl Lanes {
             for (lane, batch) in &round {
                 let deliveries = batch.iter().map(|at| work[*at].delivery.clone()).collect();
                 // A lane that is gone answers nothing: seen below.
-                let _ = self.lanes[*lane].work.send(deliveries);
+                let _ = self.lanes[*lane].work.send(Work::Batch(deliveries));
             }
             for (lane, batch) in round {
                 let outcomes = self.lanes[lane].answers.recv().unwrap_or_else(|_| {

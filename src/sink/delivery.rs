@@ -9,6 +9,16 @@ use crate::names::QualifiedName;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Offset(pub String);
 
+impl Offset {
+    /// Returns what all changes of one transaction have in common and no others; `None`: it is no place in the log.
+    pub(super) fn transaction(&self) -> Option<&str> {
+        let mut parts = self.0.split('/').skip(3);
+        let transaction = parts.next()?;
+        // Rows that were there before have fewer parts.
+        parts.nth(2).map(|_| transaction)
+    }
+}
+
 /// One thing to be done at a sink.
 #[derive(Debug, Clone)]
 pub struct Delivery {
@@ -104,8 +114,28 @@ pub struct RowChange {
     pub table: QualifiedName,
     /// The columns of the other table's key.
     pub key: Vec<String>,
-    /// The row to be taken away: a JSON object with the key's columns at least. Done first.
+    /// The row to be taken away, a JSON object with the key's columns at least: that of before, where a row got another key.
     pub delete: Option<Arc<str>>,
     /// The row to be there: a JSON object of the columns to be written.
     pub upsert: Option<Arc<str>>,
+}
+
+/// Rows of a table as `copy … to stdout` writes them: nothing is made of them on the way.
+#[derive(Debug, Clone)]
+pub struct RowsAsText {
+    pub table: QualifiedName,
+    /// The columns of the other table's key.
+    pub key: Vec<String>,
+    /// The columns, in the order of the fields.
+    pub columns: Vec<TextColumn>,
+    /// Behind all of them.
+    pub offset: Offset,
+}
+
+/// A column of [`RowsAsText`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TextColumn {
+    pub name: String,
+    /// The type that the text is of, without its modifier; `None`: any type that is one text takes it, as it would from JSON.
+    pub sql_type: Option<String>,
 }

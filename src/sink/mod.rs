@@ -21,7 +21,8 @@ mod trust;
 mod webhook;
 
 pub use delivery::{
-    Action, Attribute, Delivery, Entry, EntryChange, EntryTarget, Message, Offset, RowChange, ValueChange,
+    Action, Attribute, Delivery, Entry, EntryChange, EntryTarget, Message, Offset, RowChange, RowsAsText, TextColumn,
+    ValueChange,
 };
 pub use fault::{Fault, Verdict};
 
@@ -56,6 +57,20 @@ pub trait Sink: Send {
     /// Carries out a batch. Returns one outcome a delivery, in order; fewer when the last one of them is [`Verdict::Down`]: then
     /// the rest was not tried, and this connection is dropped.
     fn deliver(&mut self, batch: &[Delivery]) -> Vec<Outcome>;
+
+    /// Takes rows that nobody had before as text, all of them or none, and keeps the position with them. `text` gives them piece by piece,
+    /// and nothing at their end; its error ends it all. Returns how many they were; `None`: they cannot go this way (one of them is there,
+    /// or the place does not do it), and nothing of them is there. They are then delivered one by one.
+    ///
+    /// # Errors
+    /// The place is down, or what `text` failed with; nothing of them is there.
+    fn copy(
+        &mut self,
+        _rows: &RowsAsText,
+        _text: &mut dyn FnMut() -> Result<Option<Vec<u8>>, Fault>,
+    ) -> Result<Option<u64>, Fault> {
+        Ok(None)
+    }
 
     /// Returns how far this place has come by its own records, where it keeps them with the data (a file, a database): everything up to
     /// and including that place arrived, and is not delivered again.

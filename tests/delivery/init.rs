@@ -4,8 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::{PEOPLE, PERSON, column, drain, install, logins, people, prepare, set_aside, to_directory, worker, writes};
+use crate::reliability::named_points::uri;
 use crate::support::slapd::{Slapd, slapd};
-use crate::support::{Database, database, scale, wait_for};
+use crate::support::{Database, database, owner, scale, wait_for};
 
 /// A directory that does not wait for the disk and keeps no log.
 fn quick_slapd() -> Slapd {
@@ -128,4 +129,132 @@ fn killed_it_goes_on_where_it_was() {
     drain(&db).run().ok();
     same(&db, &slapd);
     assert_eq!(slapd.values("uid=p100,ou=people,dc=example,dc=org", "sn"), ["changed"]);
+}
+
+/// A table with a column of each sort that a binding may copy, or may not.
+const SORTS: &str = "create type mood as enum ('so so', 'fine');
+    create table plain (a int, b text, m mood, at timestamptz, f bool, n numeric(20,4), j json, jb jsonb, x bytea, primary key (b, a));
+    create table arrays (id int primary key, words text[], f bool)";
+
+/// Two databases with the tables of `SORTS`, rows in the first one, and a manifest that copies them.
+fn two_databases(rows: usize) -> (Database, Database) {
+    let (db, copy) = (database(), database());
+    db.psql(SORTS);
+    copy.psql(SORTS);
+    db.psql(&format!(
+        "insert into plain select n, e'k\\t' || n % 7, case when n % 3 = 0 then 'so so' else 'fine' end::mood, now() - n * interval '1 h', n % 2 = 0, n / 7.0,
+                case n % 3 when 0 then 'null' when 1 then '{{ \"a\" : 1.50 }}' end::json, case n % 4 when 0 then 'null' else '\"x\"' end::jsonb,
+                decode(lpad(to_hex(n), 8, '0'), 'hex') from generate_series(1, {rows}) n;
+         insert into arrays select n, array['a b', null, n::text], n % 2 = 0 from generate_series(1, {rows}) n"
+    ));
+    install(
+        &db,
+        &format!(
+            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks: {{ copy: {{ postgres: {{ uri: \"{}\" }} }} }}\nbindings:\n  \
+             plain: {{ table: public.plain, to: copy, row: {{}} }}\n  arrays: {{ table: public.arrays, to: copy, row: {{}} }}\n",
+            uri(&copy)
+        ),
+    );
+    (db, copy)
+}
+
+/// What both databases have to say the same of.
+fn contents(db: &Database) -> Vec<String> {
+    let all = "select concat_ws('|', a, b, m, at, f, n, case when json_typeof(j) <> 'null' then j end, nullif(jb, 'null'), x) from plain
+               union all select arrays::text from arrays";
+    let mut rows = column(db, all);
+    rows.sort();
+    rows
+}
+
+fn done(db: &Database, binding: &str) -> usize {
+    let query = format!("select bind_init_done::text from emaj.emaj_binding where bind_name = '{binding}'");
+    column(db, &query)[0].parse().unwrap()
+}
+
+#[test]
+fn rows_of_which_nothing_is_made_are_copied_and_a_second_run_writes_nothing() {
+    let (db, copy) = two_databases(9_000);
+    let run = prepare(&db, &["init", "emaj.yaml"]).run().ok();
+    assert!(
+        run.stderr.contains("18,000 rows: 18000 written") || run.stderr.contains("18000 written"),
+        "{run}"
+    );
+    assert!(contents(&copy) == contents(&db));
+    assert_eq!((done(&db, "plain"), done(&db, "arrays")), (9_000, 9_000));
+    let run = prepare(&db, &["init", "emaj.yaml"]).run().ok();
+    assert!(run.stderr.contains(": 0 written"), "{run}");
+    // Some are there, one is another one, the others are new.
+    copy.psql("delete from plain where a between 1200 and 1300 or a > 7000; update plain set n = 0 where a = 1; delete from arrays where id > 10");
+    prepare(&db, &["init", "emaj.yaml"]).run().ok();
+    assert!(contents(&copy) == contents(&db));
+    db.psql("update plain set f = not f where a < 10; delete from arrays where id < 5");
+    drain(&db).run().ok();
+    assert!(contents(&copy) == contents(&db));
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+}
+
+#[test]
+fn a_part_that_was_copied_is_on_record_before_the_next_one() {
+    let (db, copy) = two_databases(9_000);
+    let init = || prepare(&db, &["init", "emaj.yaml", "--binding", "plain"]);
+    // The first part shows how wide the rows are; all others fit into the second one.
+    for (point, noted, arrived) in [("init.delivered:2", 1000, "9000"), ("init.noted", 1000 + 1000, "9000")] {
+        let killed = init().env("EMAJ_FAIL_AT", point).run();
+        assert_eq!(killed.status, None, "{point}: {killed}");
+        assert_eq!(
+            (done(&db, "plain"), copy.psql("select count(*) from plain")),
+            (noted, arrived.to_owned()),
+            "{point}"
+        );
+    }
+    init().run().ok();
+    assert_eq!(done(&db, "plain"), 9_000);
+    let same = "select count(*), sum(n) from plain";
+    assert_eq!(copy.psql(same), db.psql(same));
+}
+
+#[test]
+fn a_row_that_is_refused_is_set_aside_and_the_others_arrive() {
+    let (db, copy) = two_databases(50);
+    copy.psql("alter table plain add check (a <> 7); alter table plain add unique (a)");
+    let run = prepare(&db, &["init", "emaj.yaml", "--binding", "plain"]).run();
+    assert_eq!(
+        run.status,
+        Some(emaj::errors::Kind::PartlyDone.exit_code().into()),
+        "{run}"
+    );
+    assert_eq!(set_aside(&db), ["plain [\"k\\t0\", 7] never"]);
+    assert_eq!(copy.psql("select count(*) from plain"), "49");
+    // Once more: it waits behind itself, the others are there.
+    prepare(&db, &["init", "emaj.yaml", "--binding", "plain"]).run();
+    assert_eq!(copy.psql("select count(*) from plain"), "49");
+}
+
+#[test]
+fn rows_that_are_hidden_are_an_error_in_a_copy_too() {
+    let (db, copy) = (database(), database());
+    copy.psql("create table t (id int primary key)");
+    let owner = owner(&db);
+    db.psql(&format!(
+        "create table t (id int primary key); insert into t select generate_series(1, 200); alter table t owner to {}",
+        owner.name()
+    ));
+    let manifest = format!(
+        "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks: {{ copy: {{ postgres: {{ uri: \"{}\" }} }} }}\nbindings: {{ t: {{ table: public.t, to: copy, row: {{}} }} }}\n",
+        uri(&copy)
+    );
+    std::fs::write(db.dir().join("emaj.yaml"), manifest).unwrap();
+    let run = |args: &[&str]| prepare(&db, args).user(owner.name()).run();
+    run(&["install", "emaj.yaml"]).ok();
+    db.psql("alter table t enable row level security; alter table t force row level security; create policy few on t using (id % 100 = 0)");
+    let hidden = run(&["init", "emaj.yaml"]);
+    assert!(
+        hidden.status != Some(0) && hidden.stderr.contains("row level security"),
+        "{hidden}"
+    );
+    assert_eq!(copy.psql("select count(*) from t"), "0");
+    db.psql("alter table t no force row level security");
+    run(&["init", "emaj.yaml"]).ok();
+    assert_eq!(copy.psql("select count(*) from t"), "200");
 }

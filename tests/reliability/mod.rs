@@ -6,7 +6,7 @@
 mod definer;
 mod honest;
 mod init_killed;
-mod named_points;
+pub mod named_points;
 mod no_lost_event;
 mod order;
 mod poison;

@@ -159,6 +159,6 @@ fn deletes(action: &Action) -> bool {
 }
 
 /// The place of one delivery among those of its group: behind those of earlier changes and of bindings that come before.
-fn own_offset(group: &Offset, turn: usize, binding: &str) -> Offset {
+pub(super) fn own_offset(group: &Offset, turn: usize, binding: &str) -> Offset {
     Offset(format!("{}/{turn:08x}/{binding}", group.0))
 }

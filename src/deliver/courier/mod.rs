@@ -5,9 +5,10 @@
 //! delivered, and a chunk's offset after all of it has arrived or is set aside: after a crash the last chunk comes again,
 //! with the same ids.
 //!
-//! Its parts: `claim` asks whether it may deliver (`standby`: while another worker does), `rounds` is its day, `window` takes a window of the log to its end, `chunk` makes deliveries of
-//! changes, `hand_over` gives them to the place and puts on record what became of them, `place` reaches the place, `parked` knows what
-//! waits, `retry` tries that again, `replay` knows what was delivered before. They share the state of one [`Courier`]; this file makes it, and makes it anew when a session is lost.
+//! Its parts: `claim` asks whether it may deliver (`standby`: while another worker does), `rounds` is its day, `window` takes a window of the
+//! log to its end, `rows` sends rows that were there before, `chunk` makes deliveries of changes, `hand_over` gives them to the place and puts
+//! on record what became of them, `place` reaches the place, `parked` knows what waits, `retry` tries that again, `replay` knows what was
+//! delivered before. They share the state of one [`Courier`]; this file makes it, and makes it anew when a session is lost.
 
 mod chunk;
 mod claim;
@@ -17,6 +18,7 @@ mod place;
 mod replay;
 mod retry;
 mod rounds;
+mod rows;
 mod standby;
 mod window;
 

@@ -7,12 +7,11 @@ use std::time::{Duration, Instant};
 
 use super::Courier;
 use super::rounds::Step;
-use crate::deliver::init::{self, Init};
+use crate::deliver::init::Init;
 use crate::deliver::sources::load;
 use crate::deliver::stream::{Placed, Window, summarise};
 use crate::errors::{Error, Kind, Result};
 use crate::fail_at::passing;
-use crate::journal::Position;
 
 /// How many changes in a chunk make it worth reading the next one at the same time.
 const WORTH_A_THREAD: usize = 500;
@@ -145,49 +144,5 @@ impl Courier<'_> {
             true => read.map(Some),
             false => Ok(None),
         }
-    }
-
-    /// Sends the next rows that were there before, for one binding, and ends the window with them.
-    pub(super) fn send_rows(&mut self, window: &Window, binding: &str) -> Result<Init> {
-        let Some(at) = self.bound.iter().position(|bound| &*bound.name == binding) else {
-            return Err(Error::message(
-                Kind::Refused,
-                format!("binding `{binding}` is not installed"),
-            ));
-        };
-        let progress = init::progress(&mut self.keeper, &self.orders.schema, binding)?;
-        let table = self.bound[at].table;
-        let rows = init::rows(
-            self.stream().session(),
-            &self.orders.renderer,
-            &self.sources.tables[table],
-            window.number,
-            &progress,
-            table,
-        )?;
-        let (sent, last) = (rows.len(), rows.last().map(|placed| placed.change.key.to_string()));
-        let made = self.make(&rows, Some(at))?;
-        if !self.hand_over(made, &rows, None)? {
-            return Ok(Init::Interrupted);
-        }
-        passing("init.delivered");
-        let over = sent < init::CHUNK;
-        let from: Position = window.until.clone().into();
-        let mut transaction = self.keeper.transaction()?;
-        init::note(
-            &mut transaction,
-            &self.orders.schema,
-            binding,
-            last.as_deref(),
-            sent as i64,
-            over,
-        )?;
-        self.cursor.end(&mut transaction, window.number, &from)?;
-        transaction.commit()?;
-        passing("init.noted");
-        self.orders
-            .status
-            .update(self.name(), |status| status.sent += sent as u64);
-        Ok(if over { Init::Over } else { Init::Some })
     }
 }

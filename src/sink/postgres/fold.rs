@@ -1,9 +1,13 @@
 //! Makes of a batch in its order what can be written in sets: of each row only its last state, table by table.
 //!
+//! What one transaction did is taken together: the rows that leave their keys do so before others take them, so that rows may exchange
+//! their keys. A row that got another key is followed to it, over several changes: it is to be moved there, with what else the
+//! other database has of it.
+//!
 //! Pure. A row is told by the text of its key: two texts of one key (`1.0`, `1.00`) make the set fail, and it is then halved until each
 //! delivery stands alone.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::text::{Member, members};
@@ -15,6 +19,7 @@ use crate::sink::{Action, Delivery, Fault, RowChange};
 pub(super) struct Item<'a> {
     /// Its place in the batch.
     pub(super) at: usize,
+    transaction: Option<&'a str>,
     pub(super) change: &'a RowChange,
     pub(super) delete: Option<Row<'a>>,
     pub(super) upsert: Option<Row<'a>>,
@@ -39,6 +44,7 @@ impl<'a> Item<'a> {
         let row = |json: &'a Option<Arc<str>>| json.as_deref().map(|json| Row::read(json, &change.key)).transpose();
         Ok(Item {
             at,
+            transaction: delivery.offset.transaction(),
             change,
             delete: row(&change.delete)?,
             upsert: row(&change.upsert)?,
@@ -95,6 +101,8 @@ pub(super) fn key_text(members: &[Member<'_>], key: &[String]) -> Result<Arc<str
 pub(super) struct Group<'i, 'a> {
     pub(super) table: &'a QualifiedName,
     pub(super) key: &'a [String],
+    /// Rows that go to another key if nobody is there, in rounds: those of a round make room for the next one.
+    pub(super) moves: Vec<Vec<Move<'i, 'a>>>,
     /// The deleted row, and its delivery's place.
     pub(super) deletes: Vec<(usize, &'i Row<'a>)>,
     pub(super) upserts: Vec<(usize, &'i Row<'a>)>,
@@ -104,71 +112,247 @@ pub(super) struct Group<'i, 'a> {
     pub(super) deletes_first: bool,
 }
 
+/// A row that is at one key and is to be at another one. It is among the upserts too, and its old key among the deletes: for the case that it cannot
+/// be moved.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Move<'i, 'a> {
+    pub(super) at: usize,
+    pub(super) from: &'i Row<'a>,
+    pub(super) to: &'i Row<'a>,
+}
+
+/// What is at a key in the end.
+enum Last<'i, 'a> {
+    Gone(&'i Row<'a>),
+    There {
+        row: &'i Row<'a>,
+        /// The key at which it was before the batch; `None`: it is new.
+        from: Option<&'i Row<'a>>,
+    },
+}
+
+struct Table<'i, 'a> {
+    change: &'a RowChange,
+    /// By key, in the order in which they come first.
+    order: Vec<(usize, Last<'i, 'a>)>,
+    by_key: HashMap<&'i str, usize>,
+    all_new: bool,
+    deletes_first: bool,
+}
+
+impl<'i, 'a> Table<'i, 'a> {
+    /// Takes the row away from its key; returns where it was before the batch.
+    fn take(&mut self, at: usize, row: &'i Row<'a>) -> Option<&'i Row<'a>> {
+        let Some(place) = self.by_key.get(&*row.key) else {
+            self.note(at, row, Last::Gone(row));
+            return Some(row);
+        };
+        self.all_new = false;
+        match std::mem::replace(&mut self.order[*place], (at, Last::Gone(row))).1 {
+            Last::Gone(_) => None,
+            Last::There { from, .. } => from,
+        }
+    }
+
+    /// Puts a row to its key: the one that was taken away from another, or the one that is there already.
+    fn put(&mut self, at: usize, row: &'i Row<'a>, moved: Option<Option<&'i Row<'a>>>) {
+        let from = moved.unwrap_or_else(|| match self.by_key.get(&*row.key) {
+            None => Some(row),
+            Some(place) => match self.order[*place].1 {
+                Last::Gone(_) => None,
+                Last::There { from, .. } => from,
+            },
+        });
+        self.note(at, row, Last::There { row, from });
+    }
+
+    fn note(&mut self, at: usize, row: &'i Row<'a>, last: Last<'i, 'a>) {
+        match self.by_key.get(&*row.key) {
+            Some(place) => {
+                self.all_new = false;
+                self.order[*place] = (at, last);
+            }
+            None => {
+                self.by_key.insert(&row.key, self.order.len());
+                self.order.push((at, last));
+            }
+        }
+    }
+
+    fn group(self) -> Group<'i, 'a> {
+        let (mut deletes, mut upserts, mut moves) = (Vec::new(), Vec::new(), Vec::new());
+        for (at, last) in self.order {
+            match last {
+                Last::Gone(row) => deletes.push((at, row)),
+                Last::There { row, from } => {
+                    upserts.push((at, row));
+                    let from = from.filter(|from| from.key != row.key);
+                    moves.extend(from.map(|from| Move { at, from, to: row }));
+                }
+            }
+        }
+        Group {
+            table: &self.change.table,
+            key: &self.change.key,
+            moves: rounds(moves),
+            deletes,
+            upserts,
+            all_new: self.all_new,
+            deletes_first: self.deletes_first,
+        }
+    }
+}
+
+/// Puts moves in an order in which nobody goes where somebody else still is. Rows that go round in a circle stay where they are: they are
+/// written over.
+fn rounds<'i, 'a>(mut moves: Vec<Move<'i, 'a>>) -> Vec<Vec<Move<'i, 'a>>> {
+    let mut rounds = Vec::new();
+    while !moves.is_empty() {
+        let left: HashSet<&str> = moves.iter().map(|row| &*row.from.key).collect();
+        let (free, waiting): (Vec<_>, Vec<_>) = moves.iter().partition(|row| !left.contains(&*row.to.key));
+        if free.is_empty() {
+            break;
+        }
+        rounds.push(free);
+        moves = waiting;
+    }
+    rounds
+}
+
+/// Puts the deliveries of one transaction together, where the last of them stands: what another transaction did to the same rows it did before the first or
+/// after the last of them.
+fn transactions<'i, 'a>(items: &[&'i Item<'a>]) -> Vec<Vec<&'i Item<'a>>> {
+    let mut all: Vec<Vec<&'i Item<'a>>> = Vec::with_capacity(items.len());
+    let mut known: HashMap<&str, usize> = HashMap::new();
+    for item in items {
+        let earlier = item
+            .transaction
+            .and_then(|transaction| known.insert(transaction, all.len()));
+        let mut together = earlier.map_or_else(Vec::new, |earlier| std::mem::take(&mut all[earlier]));
+        together.push(*item);
+        all.push(together);
+    }
+    all
+}
+
 /// Puts the deliveries of one table together, in the order in which the tables come first.
 pub(super) fn groups<'i, 'a>(items: &[&'i Item<'a>]) -> Vec<Group<'i, 'a>> {
-    enum Last<'i, 'a> {
-        Gone(&'i Row<'a>),
-        There(&'i Row<'a>),
-    }
-    struct Table<'i, 'a> {
-        item: &'i Item<'a>,
-        order: Vec<(usize, Last<'i, 'a>)>,
-        by_key: HashMap<&'i str, usize>,
-        all_new: bool,
-        deletes_first: bool,
-    }
     let mut tables: Vec<Table<'i, 'a>> = Vec::new();
-    for item in items {
-        let same = |table: &Table<'_, '_>| {
-            table.item.change.table == item.change.table && table.item.change.key == item.change.key
-        };
-        let at = tables.iter().position(same).unwrap_or_else(|| {
+    let place_of = |tables: &mut Vec<Table<'i, 'a>>, item: &'i Item<'a>| {
+        let same =
+            |table: &Table<'_, '_>| table.change.table == item.change.table && table.change.key == item.change.key;
+        tables.iter().position(same).unwrap_or_else(|| {
             tables.push(Table {
-                item,
+                change: item.change,
                 order: Vec::with_capacity(items.len()),
                 by_key: HashMap::with_capacity(items.len()),
                 all_new: true,
                 deletes_first: false,
             });
             tables.len() - 1
-        });
-        let table = &mut tables[at];
-        table.all_new &= item.is_new && item.delete.is_none();
-        table.deletes_first |= item.delete.is_some() && item.upsert.is_some();
-        let mut note = |row: &'i Row<'a>, last: Last<'i, 'a>| match table.by_key.get(&*row.key) {
-            Some(place) => {
-                table.all_new = false;
-                table.order[*place] = (item.at, last);
-            }
-            None => {
-                table.by_key.insert(&row.key, table.order.len());
-                table.order.push((item.at, last));
-            }
+        })
+    };
+    // In the order of the deliveries.
+    for item in items {
+        let at = place_of(&mut tables, item);
+        tables[at].all_new &= item.is_new && item.delete.is_none();
+        tables[at].deletes_first |= item.delete.is_some() && item.upsert.is_some();
+    }
+    for transaction in transactions(items) {
+        let mut put = Vec::with_capacity(transaction.len());
+        for item in transaction {
+            let at = place_of(&mut tables, item);
+            let taken = item.delete.as_ref().map(|row| tables[at].take(item.at, row));
+            put.extend(item.upsert.as_ref().map(|row| (at, item.at, row, taken)));
+        }
+        for (table, at, row, taken) in put {
+            tables[table].put(at, row, taken);
+        }
+    }
+    tables.into_iter().map(Table::group).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sink::Offset;
+
+    /// `7:a>b` changes the key a to b in transaction 7, `7:a>` deletes, `7:>b` writes.
+    fn delivery(at: usize, text: &str) -> Delivery {
+        let (transaction, keys) = text.split_once(':').unwrap();
+        let (old, new) = keys.split_once('>').unwrap();
+        let row = |key: &str| (!key.is_empty()).then(|| Arc::from(format!(r#"{{"id":"{key}","v":{at}}}"#)));
+        Delivery {
+            id: String::new(),
+            binding: "b".into(),
+            offset: Offset(format!("1/{at:02}/3/{transaction}/[1]/0/b")),
+            time: String::new(),
+            event: None,
+            action: Action::Row(RowChange {
+                table: QualifiedName::new("public", "t"),
+                key: vec!["id".into()],
+                delete: row(old),
+                upsert: row(new),
+            }),
+        }
+    }
+
+    fn folded(text: &str) -> String {
+        let deliveries: Vec<Delivery> = text.split(' ').enumerate().map(|(at, one)| delivery(at, one)).collect();
+        let items: Vec<Item<'_>> = deliveries
+            .iter()
+            .enumerate()
+            .map(|(at, delivery)| Item::read(at, delivery).unwrap())
+            .collect();
+        let groups = groups(&items.iter().collect::<Vec<_>>());
+        let [group] = groups.as_slice() else {
+            panic!("one table")
         };
-        if let Some(row) = &item.delete {
-            note(row, Last::Gone(row));
-        }
-        if let Some(row) = &item.upsert {
-            note(row, Last::There(row));
+        let key = |row: &Row<'_>| row.key.chars().filter(char::is_ascii_alphabetic).collect::<String>();
+        let rounds: Vec<String> = group
+            .moves
+            .iter()
+            .map(|round| {
+                round
+                    .iter()
+                    .map(|one| format!("{}>{}", key(one.from), key(one.to)))
+                    .collect::<Vec<_>>()
+                    .join(",")
+            })
+            .collect();
+        let list = |rows: &[(usize, &Row<'_>)]| {
+            let mut all: Vec<String> = rows.iter().map(|(at, row)| format!("{}{at}", key(row))).collect();
+            all.sort();
+            all.join(",")
+        };
+        format!(
+            "{} -{} +{}",
+            rounds.join(";"),
+            list(&group.deletes),
+            list(&group.upserts)
+        )
+    }
+
+    #[test]
+    fn rows_are_followed_to_their_keys() {
+        for (deliveries, expected) in [
+            ("1:a>b", "a>b -a0 +b0"),
+            ("1:a>b 2:b>c", "a>c -a0,b1 +c1"),
+            ("1:a>b 2:>b", "a>b -a0 +b1"),
+            ("1:a>b 2:b>a", " -b1 +a1"),
+            ("1:a>b 2:b>", " -a0,b1 +"),
+            // New ones are nowhere yet; one that was written may be somewhere.
+            ("1:a> 2:>a 3:a>b", " -a2 +b2"),
+            ("1:>a 2:a>b", "a>b -a1 +b1"),
+            // In one transaction those that leave make room, whatever stands first.
+            ("1:a>b 1:b>", "a>b -a0 +b0"),
+            ("1:b> 1:a>b", "a>b -a1 +b1"),
+            ("1:a>b 1:b>a", " - +a1,b0"),
+            ("1:a>b 2:>x 1:b>a", " - +a2,b0,x1"),
+            ("1:a>b 1:b>c", "b>c;a>b -a0 +b0,c1"),
+            ("1:b>c 2:a>b", "b>c;a>b -a1 +b1,c0"),
+        ] {
+            assert_eq!(folded(deliveries), expected, "{deliveries}");
         }
     }
-    let mut groups = Vec::with_capacity(tables.len());
-    for table in tables {
-        let (mut deletes, mut upserts) = (Vec::new(), Vec::new());
-        for (at, last) in table.order {
-            match last {
-                Last::Gone(row) => deletes.push((at, row)),
-                Last::There(row) => upserts.push((at, row)),
-            }
-        }
-        groups.push(Group {
-            table: &table.item.change.table,
-            key: &table.item.change.key,
-            deletes,
-            upserts,
-            all_new: table.all_new,
-            deletes_first: table.deletes_first,
-        });
-    }
-    groups
 }

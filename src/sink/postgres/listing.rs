@@ -84,8 +84,13 @@ pub(super) fn preview(item: &Item<'_>, shape: &Shape, renderer: &Renderer) -> Re
         .map(|(name, _)| name)
         .filter(is_changed)
         .collect();
-    let values =
-        json!({ "table": change.table, "key": change.key, "delete": delete, "upsert": upsert, "changed": changed });
+    let moved = !upsert
+        .iter()
+        .flatten()
+        .any(|(name, _)| shape.column(name).is_some_and(|column| column.identity_always));
+    let values = json!({
+        "table": change.table, "key": change.key, "delete": delete, "upsert": upsert, "changed": changed, "moved": moved,
+    });
     renderer.render("row/preview", values).map_err(Fault::down)
 }
 

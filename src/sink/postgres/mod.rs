@@ -1,9 +1,10 @@
 //! The sink `postgres`: rows of another database, written in sets, each row once.
 //!
 //! How far it has come stands in the other database and is written with the rows, so that a batch is there whole or not at all, whatever
-//! is killed. `fold` makes sets of a batch, `text` makes lines of rows, `write` writes them, `shape` knows the tables, `received` the
+//! is killed. `copy` takes rows that come as text, `fold` makes sets of a batch, `text` makes lines of rows, `write` writes them, `shape` knows the tables, `received` the
 //! position. One connection: there is one position. `docs/sinks/postgres.md` is the page for people.
 
+mod copy;
 mod fold;
 mod listing;
 mod received;
@@ -21,7 +22,7 @@ use self::received::Who;
 use self::write::Tables;
 use super::fault::of_postgres;
 use super::resume::arrived;
-use super::{Delivery, Existing, Fault, Finding, Offset, Opener, Outcome, Sink};
+use super::{Delivery, Existing, Fault, Finding, Offset, Opener, Outcome, RowsAsText, Sink, Verdict};
 
 /// How many rows go in one transaction.
 const BATCH: usize = 10_000;
@@ -124,7 +125,37 @@ struct PostgresSink {
     has_position: bool,
 }
 
+/// What every transaction begins with.
+const BEGIN: &str = "begin isolation level read committed; set constraints all deferred";
+
 impl PostgresSink {
+    fn ensure_position(&mut self) -> Result<(), Fault> {
+        if !self.has_position {
+            received::ensure(&mut self.session, &self.renderer)?;
+            self.has_position = true;
+        }
+        Ok(())
+    }
+
+    /// Copies rows in, with the position; a refusal of the server is a fault like any other.
+    fn copy_in(
+        &mut self,
+        rows: &RowsAsText,
+        text: &mut dyn FnMut() -> Result<Option<Vec<u8>>, Fault>,
+    ) -> Result<Option<u64>, Fault> {
+        self.ensure_position()?;
+        if !copy::fits(self.tables.shape(&mut self.session, &rows.table)?, rows) {
+            return Ok(None);
+        }
+        let failed = |error: ::postgres::Error| of_postgres(&error);
+        self.session.batch_execute(BEGIN).map_err(failed)?;
+        received::lock(&mut self.session, &self.who)?;
+        let number = copy::write(&mut self.session, &self.renderer, rows, text)?;
+        received::write(&mut self.session, &self.who, &rows.offset)?;
+        self.session.batch_execute("commit").map_err(failed)?;
+        Ok(Some(number))
+    }
+
     fn carry_out(&mut self, batch: &[Delivery]) -> Result<Vec<Outcome>, Fault> {
         let mut outcomes = vec![None; batch.len()];
         let mut items = Vec::with_capacity(batch.len());
@@ -134,15 +165,10 @@ impl PostgresSink {
                 Err(fault) => outcomes[at] = Some(Outcome::Failed(fault)),
             }
         }
-        if !self.has_position {
-            received::ensure(&mut self.session, &self.renderer)?;
-            self.has_position = true;
-        }
+        self.ensure_position()?;
         self.tables.prepare(&mut self.session, &self.renderer, &items)?;
         let failed = |error: ::postgres::Error| of_postgres(&error);
-        self.session
-            .batch_execute("begin isolation level read committed; set constraints all deferred")
-            .map_err(failed)?;
+        self.session.batch_execute(BEGIN).map_err(failed)?;
         received::lock(&mut self.session, &self.who)?;
         self.tables.write(&mut self.session, &items, &mut outcomes)?;
         let missing = || Outcome::Failed(Fault::later("it was not tried"));
@@ -168,6 +194,23 @@ impl Sink for PostgresSink {
             _ = self.session.batch_execute("rollback");
             vec![Outcome::Failed(Fault::down(fault))]
         })
+    }
+
+    fn copy(
+        &mut self,
+        rows: &RowsAsText,
+        text: &mut dyn FnMut() -> Result<Option<Vec<u8>>, Fault>,
+    ) -> Result<Option<u64>, Fault> {
+        let copied = self.copy_in(rows, text);
+        if copied.is_err() {
+            // The server has gone, or there is something to be taken back.
+            _ = self.session.batch_execute("rollback");
+        }
+        match copied {
+            // A row is there already, or is refused for another reason: which one it is shows when they go one by one.
+            Err(fault) if fault.verdict != Verdict::Down => Ok(None),
+            copied => copied,
+        }
     }
 
     fn resume(&mut self) -> Result<Option<Offset>, Fault> {

@@ -11,7 +11,7 @@ use postgres::{Client, Statement};
 use serde::Serialize;
 use serde_json::json;
 
-use super::fold::{Group, Item, Row, groups};
+use super::fold::{Group, Item, Move, Row, groups};
 use super::shape::Shape;
 use super::text::{Kind, field};
 use crate::names::QualifiedName;
@@ -31,6 +31,8 @@ struct Upsert {
     empty: String,
     unchanged: Statement,
     write: Statement,
+    /// Moves rows to other keys; `None`: a key that can never be changed.
+    moves: Option<String>,
     /// The place where rows wait may hold some of this transaction.
     used: bool,
 }
@@ -167,9 +169,9 @@ impl Tables {
             .filter(|name| !shape.column(name).is_some_and(|column| column.identity_always))
             .collect();
         let render = |name: &str, values| renderer.render(name, values).map_err(Fault::down);
-        let described = described(shape, written.iter().copied());
+        let staged_columns = described(shape, written.iter().copied());
         let staged: Vec<&str> = ["emaj_n"].into_iter().chain(written.iter().copied()).collect();
-        let make = render("row/stage", json!({ "stage": stage, "columns": described }))?;
+        let make = render("row/stage", json!({ "stage": stage, "columns": staged_columns }))?;
         let unchanged = render(
             "row/unchanged",
             json!({ "stage": stage, "table": table, "key": key, "columns": written }),
@@ -184,6 +186,16 @@ impl Tables {
             json!({ "table": format!("pg_temp.{stage}"), "columns": staged }),
         )?;
         let empty = render("row/empty", json!({ "stage": stage }))?;
+        let changes = |name: &&str| !shape.column(name).is_some_and(|column| column.identity_always);
+        let moved = described(shape, written.iter().copied().filter(changes));
+        let moves = match key.iter().all(|name| moved.iter().any(|column| column.name == *name)) {
+            true => {
+                let key = described(shape, key.iter().map(String::as_str));
+                let values = json!({ "table": table, "key": key, "columns": moved });
+                Some(render("row/move", values)?)
+            }
+            false => None,
+        };
         let failed = |error: postgres::Error| of_postgres(&error);
         client.batch_execute(&make).map_err(failed)?;
         let unchanged = client.prepare(&unchanged).map_err(failed)?;
@@ -197,6 +209,7 @@ impl Tables {
             empty,
             unchanged,
             write,
+            moves,
             used: false,
         });
         Ok(())
@@ -271,7 +284,13 @@ impl Tables {
     /// Writes a part as a set.
     fn set(&mut self, client: &mut Client, items: &[&Item<'_>], outcomes: &mut [Option<Outcome>]) -> Result<(), Fault> {
         let mut idle: HashMap<usize, usize> = HashMap::new();
+        let mut moved: HashSet<usize> = HashSet::new();
         let groups = groups(items);
+        for group in &groups {
+            for round in &group.moves {
+                self.move_rows(client, group, round, &mut moved)?;
+            }
+        }
         for group in groups.iter().filter(|group| group.deletes_first) {
             self.delete(client, group, &mut idle)?;
         }
@@ -283,8 +302,42 @@ impl Tables {
         }
         for item in items {
             let parts = usize::from(item.delete.is_some()) + usize::from(item.upsert.is_some());
-            let nothing = idle.get(&item.at).copied().unwrap_or(0) == parts;
+            let nothing = idle.get(&item.at).copied().unwrap_or(0) == parts && !moved.contains(&item.at);
             outcomes[item.at] = Some(if nothing { Outcome::Unchanged } else { Outcome::Written });
+        }
+        Ok(())
+    }
+
+    /// Gives rows their new keys where nobody has them yet. What cannot be moved is deleted and written like any other row, and
+    /// of what was moved nothing is left to be done.
+    fn move_rows(
+        &mut self,
+        client: &mut Client,
+        group: &Group<'_, '_>,
+        round: &[Move<'_, '_>],
+        moved: &mut HashSet<usize>,
+    ) -> Result<(), Fault> {
+        for rows in round.chunk_by(|a, b| same_columns(a.to, b.to)) {
+            let plan = self.upsert_plan(group.table, group.key, rows[0].to);
+            let plan = plan.map(|at| &self.upserts[at]).ok_or_else(not_prepared)?;
+            let Some(sql) = &plan.moves else { continue };
+            let mut json = String::with_capacity(rows.len() * 128);
+            for row in rows {
+                json.push(if json.is_empty() { '[' } else { ',' });
+                json.push_str(&format!("{{\"emaj_n\":{}", row.at));
+                for (at, column) in group.key.iter().enumerate() {
+                    if let Some((_, value)) = row.from.members.iter().find(|(name, _)| name == column) {
+                        json.push_str(&format!(",\"emaj_old_{}\":{value}", at + 1));
+                    }
+                }
+                for (name, value) in &row.to.members {
+                    json.push_str(&format!(",{}:{value}", serde_json::Value::from(name.as_ref())));
+                }
+                json.push('}');
+            }
+            json.push(']');
+            let done = client.query(sql, &[&json]).map_err(|error| of_postgres(&error))?;
+            moved.extend(done.iter().filter_map(|row| usize::try_from(row.get::<_, i32>(0)).ok()));
         }
         Ok(())
     }
@@ -299,7 +352,7 @@ impl Tables {
             return Ok(());
         }
         let plan = self.delete_plan(group.table, group.key).map(|at| &self.deletes[at]);
-        let plan = plan.ok_or_else(|| Fault::down("a statement was not prepared"))?;
+        let plan = plan.ok_or_else(not_prepared)?;
         let mut json = String::with_capacity(group.deletes.len() * 32);
         json.push('[');
         for (place, (at, row)) in group.deletes.iter().enumerate() {
@@ -331,12 +384,9 @@ impl Tables {
         group: &Group<'_, '_>,
         idle: &mut HashMap<usize, usize>,
     ) -> Result<(), Fault> {
-        let same_columns = |a: &(usize, &Row<'_>), b: &(usize, &Row<'_>)| {
-            a.1.members.len() == b.1.members.len() && a.1.members.iter().zip(&b.1.members).all(|(a, b)| a.0 == b.0)
-        };
-        for rows in group.upserts.chunk_by(same_columns) {
+        for rows in group.upserts.chunk_by(|a, b| same_columns(a.1, b.1)) {
             let plan = self.upsert_plan(group.table, group.key, rows[0].1);
-            let plan = plan.ok_or_else(|| Fault::down("a statement was not prepared"))?;
+            let plan = plan.ok_or_else(not_prepared)?;
             if group.all_new && self.copy_straight(client, plan, rows)? {
                 continue;
             }
@@ -403,6 +453,14 @@ impl Tables {
             .filter_map(|row| usize::try_from(row.get::<_, i32>(0)).ok())
             .collect())
     }
+}
+
+fn not_prepared() -> Fault {
+    Fault::down("a statement was not prepared")
+}
+
+fn same_columns(a: &Row<'_>, b: &Row<'_>) -> bool {
+    a.members.len() == b.members.len() && a.members.iter().zip(&b.members).all(|(a, b)| a.0 == b.0)
 }
 
 /// Columns as the templates take them.

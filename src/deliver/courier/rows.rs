@@ -1,0 +1,246 @@
+//! Sends rows that were there before, behind a window and in its snapshot.
+//!
+//! A chunk is what is sent in one snapshot, for [`LONGEST`] or until something stands in the way: part by part, each on record before the
+//! next one is sent, so that whoever is killed sends no more than one part again. What was not sent comes behind a later window.
+//! Rows of which nothing is made go as text, copied from one database to the other; of others the next part is read while one is written.
+
+use std::sync::{Arc, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::Courier;
+use super::chunk::own_offset;
+use crate::deliver::init::{AsText, Init, MOST_COPIED, MOST_ROWS, Next, rows};
+use crate::deliver::stream::{Placed, Window, init_offset};
+use crate::errors::{Error, Kind, Result};
+use crate::fail_at::passing;
+use crate::journal::{self, Position};
+use crate::sink::{RowsAsText, Verdict};
+
+/// How long a snapshot is held for rows, about: changes wait meanwhile.
+const LONGEST: Duration = Duration::from_secs(2);
+/// How many rows the first part has: how wide they are is not known yet.
+const FIRST: usize = 1000;
+/// How many bytes a part has about, and a part that is copied: that one is never held in memory.
+const PART_BYTES: usize = 6 << 20;
+const COPIED_BYTES: usize = 32 << 20;
+
+/// A part that was sent: the key of its last row and their number.
+struct Part {
+    key: Option<String>,
+    rows: usize,
+    bytes: usize,
+    is_last: bool,
+}
+
+/// What became of a part.
+enum Sent {
+    Part(Part),
+    /// It cannot go this way; nothing of it is there.
+    Refused,
+    Interrupted,
+}
+
+type Ahead = JoinHandle<Result<Option<Vec<Placed>>>>;
+
+impl Courier<'_> {
+    /// Sends the next rows that were there before, for one binding, and ends the window with them.
+    pub(super) fn send_rows(&mut self, window: &Window, binding: &str) -> Result<Init> {
+        let Some(at) = self.bound.iter().position(|bound| &*bound.name == binding) else {
+            return Err(Error::message(
+                Kind::Refused,
+                format!("binding `{binding}` is not installed"),
+            ));
+        };
+        let began = Instant::now();
+        let mut as_text = self.as_text(at)?;
+        let mut next = Next {
+            key: journal::rows_sent(&mut *self.keeper, &self.orders.schema, binding)?,
+            most: FIRST,
+            number: 0,
+        };
+        let mut ahead = None;
+        loop {
+            let may_go_on = began.elapsed() < LONGEST && !self.orders.stop.is_set();
+            let sent = match &as_text {
+                Some(text) => self.copy_part(window, at, text, &next)?,
+                None => self.send_part(window, at, &next, &mut ahead, may_go_on)?,
+            };
+            let part = match sent {
+                Sent::Part(part) => part,
+                Sent::Refused => {
+                    as_text = None;
+                    next.most = FIRST;
+                    continue;
+                }
+                Sent::Interrupted => return Ok(Init::Interrupted),
+            };
+            passing("init.delivered");
+            // What was read ahead is sent.
+            let goes_on =
+                !part.is_last && (ahead.is_some() || as_text.is_some() && may_go_on && self.stream().is_held());
+            self.note_part(window, binding, &part, goes_on)?;
+            passing("init.noted");
+            if !goes_on {
+                return Ok(if part.is_last { Init::Over } else { Init::Some });
+            }
+            next = next.behind(&part, as_text.is_some());
+        }
+    }
+
+    /// Puts on record how far the rows are sent, and with the last part of a chunk the end of the window.
+    fn note_part(&mut self, window: &Window, binding: &str, part: &Part, goes_on: bool) -> Result<()> {
+        let mut transaction = self.keeper.transaction()?;
+        journal::note_rows(
+            &mut transaction,
+            &self.orders.schema,
+            binding,
+            part.key.as_deref(),
+            part.rows as i64,
+            part.is_last,
+        )?;
+        if !goes_on {
+            let from: Position = window.until.clone().into();
+            self.cursor.end(&mut transaction, window.number, &from)?;
+        }
+        transaction.commit()?;
+        self.orders
+            .status
+            .update(self.name(), |status| status.sent += part.rows as u64);
+        Ok(())
+    }
+
+    /// The table of a binding whose rows may go as text: nothing is made of them, and none has to wait behind something.
+    fn as_text(&mut self, at: usize) -> Result<Option<AsText>> {
+        if self.bound[at].as_it_is().is_none() || !self.parked.is_empty() {
+            return Ok(None);
+        }
+        let sources = Arc::clone(&self.sources);
+        AsText::of(self.stream().session(), &sources.tables[self.bound[at].table])
+    }
+
+    /// Copies a part.
+    fn copy_part(&mut self, window: &Window, at: usize, text: &AsText, next: &Next) -> Result<Sent> {
+        let bound = &self.bound[at];
+        let (Some((table, key)), Some(place)) = (bound.as_it_is(), &mut self.place.lanes) else {
+            return Ok(Sent::Refused);
+        };
+        let renderer = &self.orders.renderer;
+        let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        let upto = text.last_key(stream.session(), renderer, next)?;
+        let last = init_offset(window.number, next.number + next.most as i64 - 1);
+        let rows = RowsAsText {
+            table: table.clone(),
+            key: key.to_vec(),
+            columns: text.columns(),
+            offset: own_offset(&last, 0, &bound.name),
+        };
+        self.orders.status.beat(&self.orders.sink.name.value, true);
+        let mut bytes = 0;
+        let copied = place.copy(rows, |pieces| {
+            bytes = text.read(stream.session(), renderer, next, upto.as_deref(), pieces)?;
+            Ok(())
+        });
+        drop(stream);
+        self.orders.status.beat(&self.orders.sink.name.value, false);
+        self.place.reached = Instant::now();
+        match copied? {
+            Ok(Some(rows)) => {
+                self.is_up()?;
+                self.orders.status.update(self.name(), |status| status.written += rows);
+                Ok(Sent::Part(Part {
+                    is_last: upto.is_none(),
+                    key: upto,
+                    rows: usize::try_from(rows).unwrap_or(usize::MAX),
+                    bytes,
+                }))
+            }
+            Err(fault) if fault.verdict == Verdict::Down => {
+                // Whether the part arrived is not known; it comes again behind a later window, and changes nothing then.
+                self.is_down(&fault, true)?;
+                Ok(Sent::Interrupted)
+            }
+            Ok(None) | Err(_) => Ok(Sent::Refused),
+        }
+    }
+
+    /// Delivers a part row by row, and reads the next one meanwhile if that may be sent in this chunk.
+    fn send_part(
+        &mut self,
+        window: &Window,
+        at: usize,
+        next: &Next,
+        ahead: &mut Option<Ahead>,
+        may_go_on: bool,
+    ) -> Result<Sent> {
+        let read = match ahead.take() {
+            Some(reader) => join(reader)?,
+            None => join(self.read_rows(window, at, next))?,
+        };
+        // (The snapshot was let go while the place was down.)
+        let Some(rows) = read else {
+            return Ok(Sent::Interrupted);
+        };
+        let part = Part {
+            key: rows.last().map(|placed| placed.change.key.to_string()),
+            rows: rows.len(),
+            bytes: rows.iter().map(bytes_of).sum(),
+            is_last: rows.len() < next.most,
+        };
+        if may_go_on && !part.is_last {
+            *ahead = Some(self.read_rows(window, at, &next.behind(&part, false)));
+        }
+        let made = self.make(&rows, Some(at))?;
+        Ok(match self.hand_over(made, &rows, None)? {
+            true => Sent::Part(part),
+            false => Sent::Interrupted,
+        })
+    }
+
+    /// Reads rows in a thread of its own; nothing when the snapshot is held no more.
+    fn read_rows(&self, window: &Window, at: usize, next: &Next) -> Ahead {
+        let (stream, sources) = (Arc::clone(&self.stream), Arc::clone(&self.sources));
+        let (renderer, next) = (Arc::clone(&self.orders.renderer), next.clone());
+        let (table, window) = (self.bound[at].table, window.number);
+        std::thread::spawn(move || {
+            let mut stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
+            if !stream.is_held() {
+                return Ok(None);
+            }
+            rows(
+                stream.session(),
+                &renderer,
+                &sources.tables[table],
+                window,
+                &next,
+                table,
+            )
+            .map(Some)
+        })
+    }
+}
+
+impl Next {
+    /// What comes behind a part.
+    fn behind(&self, part: &Part, as_text: bool) -> Next {
+        let wide = (part.bytes / part.rows.max(1)).max(1);
+        Next {
+            key: part.key.clone(),
+            most: match as_text {
+                true => (COPIED_BYTES / wide).clamp(FIRST, MOST_COPIED),
+                false => (PART_BYTES / wide).clamp(1, MOST_ROWS),
+            },
+            number: self.number + self.most as i64,
+        }
+    }
+}
+
+fn join(reader: Ahead) -> Result<Option<Vec<Placed>>> {
+    reader
+        .join()
+        .unwrap_or_else(|_| Err(Error::message(Kind::Failed, "the reader of rows broke down")))
+}
+
+fn bytes_of(placed: &Placed) -> usize {
+    placed.change.new.as_ref().map_or(0, |row| row.json.len())
+}

@@ -1,0 +1,99 @@
+//! How far rows that were there before are sent, binding by binding: what `emaj init` is asked for, and where it goes on.
+
+use postgres::GenericClient;
+use postgres_protocol::escape::escape_identifier;
+
+use crate::errors::Result;
+
+/// Notes that the rows of a binding are wanted, and returns how many there are about, without those that an unfinished run has sent: that one
+/// is gone on with, unless `restart`. `None`: the binding is not installed.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn want_rows(client: &mut impl GenericClient, schema: &str, binding: &str, restart: bool) -> Result<Option<i64>> {
+    let s = escape_identifier(schema);
+    let row = client.query_opt(
+        &format!(
+            "update {s}.emaj_binding b
+                set bind_init = 'WANTED',
+                    bind_init_key = case when go_on then bind_init_key end,
+                    bind_init_done = case when go_on then bind_init_done else 0 end,
+                    bind_init_total = (select greatest(reltuples, 0)::bigint from pg_catalog.pg_class where oid = bind_oid)
+               from (select bind_name as name, bind_init in ('WANTED', 'RUNNING') and not $2 as go_on from {s}.emaj_binding) as o
+              where bind_name = $1 and o.name = bind_name
+              returning greatest(bind_init_total - bind_init_done, 0)"
+        ),
+        &[&binding, &restart],
+    )?;
+    Ok(row.map(|row| row.get(0)))
+}
+
+/// Has a sink that has lost its place in the log begin anew: the rows of today, and what changes from now on.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn begin_anew(client: &mut impl GenericClient, schema: &str, sink: &str) -> Result<()> {
+    let s = escape_identifier(schema);
+    client.execute(
+        &format!(
+            "update {s}.emaj_sink set sink_state = 'ACTIVE', sink_reason = null, sink_from = {s}._position(), sink_until = null,
+                    sink_offset = null where sink_state = 'LOST' and sink_name = $1"
+        ),
+        &[&sink],
+    )?;
+    Ok(())
+}
+
+/// Returns the key of the last row of a binding that was sent, a JSON array; `None`: the first is next.
+///
+/// # Errors
+/// The binding is gone, or whatever the server answers.
+pub fn rows_sent(client: &mut impl GenericClient, schema: &str, binding: &str) -> Result<Option<String>> {
+    let s = escape_identifier(schema);
+    let row = client.query_one(
+        &format!("select bind_init_key from {s}.emaj_binding where bind_name = $1"),
+        &[&binding],
+    )?;
+    Ok(row.get(0))
+}
+
+/// Notes that `rows` more of a binding are sent, up to the one with `key`.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn note_rows(
+    client: &mut impl GenericClient,
+    schema: &str,
+    binding: &str,
+    key: Option<&str>,
+    rows: i64,
+    is_over: bool,
+) -> Result<()> {
+    let s = escape_identifier(schema);
+    client.execute(
+        &format!(
+            "update {s}.emaj_binding
+                set bind_init = case when $4 then 'DONE' else 'RUNNING' end, bind_init_key = coalesce($2, bind_init_key),
+                    bind_init_done = bind_init_done + $3, bind_init_time = clock_timestamp()
+              where bind_name = $1"
+        ),
+        &[&binding, &key, &rows, &is_over],
+    )?;
+    Ok(())
+}
+
+/// Returns the groups that the tables of a sink are in, in the order of their names.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn groups_of(client: &mut impl GenericClient, schema: &str, sink: &str) -> Result<Vec<String>> {
+    let s = escape_identifier(schema);
+    let rows = client.query(
+        &format!(
+            "select distinct rel_group from {s}.emaj_relation
+              where rel_ended is null and rel_oid in (select bind_oid from {s}.emaj_binding where bind_sink = $1) order by 1"
+        ),
+        &[&sink],
+    )?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
