@@ -27,6 +27,7 @@ mod manifest_commands;
 mod nats_sink;
 mod operating;
 mod pagila;
+mod parallel_rollback;
 mod plan_laws;
 mod postgres_sink;
 mod programs;

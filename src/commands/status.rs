@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::act::warn_of_broken_rollbacks;
 use super::{Context, InstallationArgs};
 use crate::errors::Result;
 use crate::journal::{self, GroupStatus};
@@ -32,6 +33,7 @@ pub fn run(mut args: Args, context: &Context) -> Result<ExitCode> {
     let (mut session, schema) = context.installation(&args.installation, |_| {})?;
     let groups = Groups(journal::status(&mut *session, &schema)?);
     context.output.data(&groups)?;
+    warn_of_broken_rollbacks(&mut session, &schema, context)?;
     if groups.0.is_empty() {
         context
             .output

@@ -13,6 +13,7 @@ mod position;
 mod read;
 pub(crate) mod registry;
 mod rights;
+mod rollbacks;
 mod sinks;
 mod stat;
 mod status;
@@ -36,6 +37,7 @@ pub use marks::{MarkState, last_mark, marks};
 pub use position::{NoSnapshot, Position, Snapshot};
 pub use read::read;
 pub use rights::{Grants, Named, Right};
+pub use rollbacks::{RECOVER, UnfinishedRollback, unfinished_rollbacks};
 pub use sinks::{
     BindingRecord, LogRecord, SinkRecord, SinkState, bindings_of, logs_of, rewind, set_sink_state, sink_locks,
     sink_named, sinks, structure_of,
@@ -67,6 +69,8 @@ pub struct Journal {
     pub logs: BTreeSet<String>,
     /// Roles that the installed manifests name.
     pub named: Vec<Named>,
+    /// Rollbacks in several sessions that are not over.
+    pub rollbacks: Vec<UnfinishedRollback>,
     /// The rights that roles have, the owner left out.
     pub grants: BTreeMap<String, Grants>,
 }

@@ -19,8 +19,8 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Begins to watch who blocks `session`.
-    pub(super) fn begin(session: &mut Session) -> Watch {
+    /// Begins to watch who blocks `session`, or one of the processes `others` that work with it.
+    pub(super) fn begin(session: &mut Session, others: &[i32]) -> Watch {
         let stop = Arc::new(AtomicBool::new(false));
         let pid = session
             .query_one("select pg_backend_pid()", &[])
@@ -28,11 +28,12 @@ impl Watch {
             .map(|row| row.get::<_, i32>(0));
         let thread = pid.zip(session.sibling().ok()).map(|(pid, mut sibling)| {
             let stop = Arc::clone(&stop);
+            let pids: Vec<i32> = others.iter().copied().chain([pid]).collect();
             std::thread::spawn(move || {
                 let mut seen = None;
                 while !stop.load(Ordering::Relaxed) {
                     std::thread::park_timeout(PACE);
-                    if let Ok(Some(blocker)) = look(&mut sibling, pid) {
+                    if let Ok(Some(blocker)) = look(&mut sibling, &pids) {
                         seen = Some(blocker);
                     }
                 }
@@ -51,13 +52,18 @@ impl Watch {
     }
 }
 
-fn look(sibling: &mut Session, pid: i32) -> Result<Option<String>, postgres::Error> {
+fn look(sibling: &mut Session, pids: &[i32]) -> Result<Option<String>, postgres::Error> {
     let blocker = sibling.query_opt(
         "select format('process %s of role %s%s, %s, its transaction %s old', a.pid, a.usename,
                        case when a.application_name <> '' then format(' (%s)', a.application_name) else '' end,
                        a.state, date_trunc('second', clock_timestamp() - a.xact_start))
-           from unnest(pg_blocking_pids($1)) as b(pid) join pg_stat_activity a on a.pid = b.pid limit 1",
-        &[&pid],
+           from unnest($1::integer[]) as w(pid) cross join unnest(pg_blocking_pids(w.pid)) as b(pid)
+           join pg_stat_activity a on a.pid = b.pid
+          where b.pid <> all ($1)
+          union all
+         select 'a prepared transaction (look at pg_prepared_xacts)'
+           from unnest($1::integer[]) as w(pid) where 0 = any (pg_blocking_pids(w.pid)) limit 1",
+        &[&pids],
     )?;
     Ok(blocker.map(|row| row.get(0)))
 }

@@ -31,6 +31,14 @@ impl Interrupt {
     /// # Errors
     /// The system does not let the program handle the signal.
     pub fn listen(session: &Session) -> Result<Interrupt> {
+        Interrupt::listen_among(vec![session.canceller()])
+    }
+
+    /// Begins to listen for SIGINT on behalf of several sessions.
+    ///
+    /// # Errors
+    /// As [`Interrupt::listen`].
+    pub fn listen_among(cancellers: Vec<Canceller>) -> Result<Interrupt> {
         let came = Arc::new(AtomicBool::new(false));
         let over = Arc::new(AtomicBool::new(false));
         let code = i32::from(Kind::Interrupted.exit_code());
@@ -39,8 +47,8 @@ impl Interrupt {
         flag::register_conditional_shutdown(SIGINT, code, Arc::clone(&came))?;
         flag::register(SIGINT, Arc::clone(&came))?;
         let watcher = std::thread::spawn({
-            let (came, over, canceller) = (Arc::clone(&came), Arc::clone(&over), session.canceller());
-            move || watch(&came, &over, &canceller)
+            let (came, over) = (Arc::clone(&came), Arc::clone(&over));
+            move || watch(&came, &over, &cancellers)
         });
         Ok(Interrupt {
             came,
@@ -61,11 +69,13 @@ impl Interrupt {
     }
 }
 
-fn watch(came: &AtomicBool, over: &AtomicBool, canceller: &Canceller) {
+fn watch(came: &AtomicBool, over: &AtomicBool, cancellers: &[Canceller]) {
     while !over.load(Ordering::Relaxed) {
         if came.load(Ordering::Relaxed) {
             // When the server cannot be reached, its answer will not come either, and the statement fails by itself.
-            let _ = canceller.cancel();
+            for canceller in cancellers {
+                let _ = canceller.cancel();
+            }
         }
         std::thread::park_timeout(PACE);
     }
