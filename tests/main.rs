@@ -35,6 +35,7 @@ mod refusals;
 mod reliability;
 mod retention;
 mod rights;
+mod rollback_care;
 mod rollback_matrix;
 mod sql_api;
 mod time_travel_commands;

@@ -37,7 +37,9 @@ pub use marks::{MarkState, last_mark, marks};
 pub use position::{NoSnapshot, Position, Snapshot};
 pub use read::read;
 pub use rights::{Grants, Named, Right};
-pub use rollbacks::{RECOVER, UnfinishedRollback, unfinished_rollbacks};
+pub use rollbacks::{
+    PastRollback, RECOVER, RollbackSession, UnfinishedRollback, past_rollbacks, rollback_activity, unfinished_rollbacks,
+};
 pub use sinks::{
     BindingRecord, LogRecord, SinkRecord, SinkState, bindings_of, logs_of, rewind, set_sink_state, sink_locks,
     sink_named, sinks, structure_of,

@@ -188,9 +188,12 @@ mod tests {
         lanes.lanes.iter().map(|lane| lane.rels.clone()).collect()
     }
 
+    /// Changes of the tables, ties, how many jobs; the tables of each lane.
+    type Case<'a> = (&'a [i64], &'a [(u32, u32)], usize, &'a [&'a [i64]]);
+
     #[test]
     fn the_most_work_goes_first_onto_the_lightest_lane() {
-        let cases: &[(&[i64], &[(u32, u32)], usize, &[&[i64]])] = &[
+        let cases: &[Case<'_>] = &[
             (&[5, 5, 5, 5], &[], 2, &[&[1, 3], &[2, 4]]),
             (&[1, 9, 4, 5], &[], 2, &[&[2], &[4, 3, 1]]),
             (&[1, 9, 4, 5], &[], 1, &[&[2, 4, 3, 1]]),

@@ -4,6 +4,8 @@
 //! The work itself is done by SQL functions in the database (`templates/rollback/`), so that a batch job with nothing but a
 //! connection does the same. Here are the questions asked before and the report read after. Called by `commands/rollback`.
 
+mod consolidate;
+mod estimate;
 mod lanes;
 mod parallel;
 mod preview;
@@ -11,6 +13,8 @@ mod recover;
 mod run;
 mod work;
 
+pub use consolidate::{Consolidable, consolidable, consolidate};
+pub use estimate::{Estimate, TableEstimate, estimate};
 pub use lanes::{Lane, Lanes};
 pub use parallel::{Parallel, run_parallel};
 pub use preview::{Preview, Refusal, preview};
@@ -28,4 +32,6 @@ pub struct Wanted {
     pub stop: bool,
     /// How many sessions may share the work.
     pub jobs: usize,
+    /// What it is for, kept with it.
+    pub comment: Option<String>,
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 
 use super::lanes::{Lanes, Work};
-use super::run::{Report, report};
+use super::run::{Report, comment, report};
 use super::{Wanted, recover, work};
 use crate::errors::{Error, Kind, Result};
 use crate::fail_at;
@@ -233,6 +233,7 @@ fn carry_out(
             &format!("select {s}.emaj_parallel_end($1, $2, $3, $4, $5, $6)"),
             &[&begun.id, &around, &changed, &strategy, &txids, &wanted.stop],
         )?;
+        comment(&mut **session, &s, wanted, begun.id)?;
         interrupt.check()?;
         fail_at::passing("rollback.undecided");
         session

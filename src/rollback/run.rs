@@ -11,6 +11,7 @@ use crate::names::QualifiedName;
 /// What a rollback did.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
+    pub id: i64,
     pub group: String,
     pub mark: String,
     pub logged: bool,
@@ -22,6 +23,8 @@ pub struct Report {
     pub undo: Option<String>,
     /// How many sessions shared the work.
     pub sessions: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
     pub tables: Vec<TableReport>,
 }
 
@@ -65,7 +68,16 @@ pub fn run(transaction: &mut Transaction<'_>, schema: &str, wanted: &Wanted) -> 
         &format!("select max(rlbk_id) from {s}.emaj_rollback where rlbk_txid = txid_current()"),
         &[],
     )?;
+    comment(transaction, &s, wanted, id.get(0))?;
     report(transaction, &s, wanted, id.get(0), 1)
+}
+
+/// Keeps the comment with rollback `id`, when there is one.
+pub(super) fn comment(client: &mut impl GenericClient, s: &str, wanted: &Wanted, id: i64) -> Result<()> {
+    if let Some(comment) = &wanted.comment {
+        client.execute(&format!("select {s}.emaj_comment_rollback($1, $2)"), &[&id, comment])?;
+    }
+    Ok(())
 }
 
 /// Reads what rollback `id` did.
@@ -94,6 +106,7 @@ pub(super) fn report(
         &[&id],
     )?;
     Ok(Report {
+        id,
         group: wanted.group.clone(),
         mark: row.get(0),
         logged: wanted.logged,
@@ -102,6 +115,7 @@ pub(super) fn report(
         seconds: row.get(2),
         undo: if wanted.logged { row.get(3) } else { None },
         sessions,
+        comment: wanted.comment.clone(),
         tables: tables
             .iter()
             .map(|row| TableReport {

@@ -1,6 +1,8 @@
 //! `emaj rollback`: puts the tables of a group back to what they were at a mark.
 
 mod bar;
+mod estimate;
+mod list;
 mod recover;
 mod show;
 
@@ -22,10 +24,10 @@ use bar::Bar;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The group
-    #[arg(required_unless_present = "recover")]
+    #[arg(required_unless_present_any = ["recover", "list"])]
     group: Option<String>,
     /// The mark to go back to; EMAJ_LAST_MARK is the last one
-    #[arg(required_unless_present = "recover")]
+    #[arg(required_unless_present_any = ["recover", "list"])]
     mark: Option<String>,
     /// Do not log it: later marks and log rows go, and it cannot be undone
     #[arg(long)]
@@ -42,8 +44,17 @@ pub struct Args {
     /// Show what would be undone and every reason for a refusal; change nothing
     #[arg(long)]
     dry_run: bool,
+    /// Keep these words with it, for the history
+    #[arg(long, value_name = "TEXT")]
+    comment: Option<String>,
+    /// Say how long it would take, by what earlier ones took; change nothing
+    #[arg(long, conflicts_with_all = ["dry_run", "yes"])]
+    estimate: bool,
+    /// Show the rollbacks under way, how far they are, and the last that are done; of one group, or all
+    #[arg(long, conflicts_with_all = ["mark", "unlogged", "stop", "jobs", "yes", "dry_run", "comment", "estimate"])]
+    list: bool,
     /// Bring rollbacks with --jobs that broke off to their end: all of it done, or all taken back
-    #[arg(long, conflicts_with_all = ["group", "mark", "unlogged", "stop", "jobs", "yes", "dry_run"])]
+    #[arg(long, conflicts_with_all = ["group", "mark", "unlogged", "stop", "jobs", "yes", "dry_run", "comment", "estimate", "list"])]
     recover: bool,
     #[command(flatten)]
     installation: InstallationArgs,
@@ -56,12 +67,16 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     if args.recover {
         return recover::run(&args.installation, context);
     }
+    if args.list {
+        return list::run(args.group.as_deref(), &args.installation, context);
+    }
     let wanted = Wanted {
         group: args.group.unwrap_or_default(),
         mark: args.mark.unwrap_or_default(),
         logged: !args.unlogged,
         stop: args.stop,
         jobs: usize::from(args.jobs),
+        comment: args.comment,
     };
     let bar = Arc::new(Bar::new(context.output.clone()));
     let (mut session, schema) = context.installation(&args.installation, {
@@ -73,6 +88,9 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         }
     })?;
     let preview = rollback::preview(&mut session, &schema, &wanted)?;
+    if args.estimate {
+        return estimate::run(&mut session, &schema, &wanted, &preview, context);
+    }
     if args.dry_run {
         context.output.data(&show::Undone(&preview))?;
         preview.check()?;
