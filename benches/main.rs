@@ -8,6 +8,7 @@ mod bulk;
 mod deliver;
 mod ldap;
 mod marks;
+mod parallel;
 mod plans;
 mod rollback;
 mod rows;
@@ -22,6 +23,7 @@ const SECTIONS: &[Section] = &[
     ("bulk", bulk::run),
     ("single", single::run),
     ("rollback", rollback::run),
+    ("parallel", parallel::run),
     ("marks", marks::run),
     ("plans", plans::run),
     ("deliver", deliver::run),

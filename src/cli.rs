@@ -56,6 +56,8 @@ pub enum Command {
     Mark(commands::mark::Args),
     /// Puts the tables of a group back to what they were at a mark
     Rollback(commands::rollback::Args),
+    /// Makes a logged rollback an unlogged one afterwards
+    Consolidate(commands::consolidate::Args),
     /// Counts the changes of a group's tables between two marks
     Stat(commands::stat::Args),
     /// Writes each table and sequence of a group to a file
@@ -109,6 +111,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
         Command::Group(args) => commands::group::run(args, &context),
         Command::Mark(args) => commands::mark::run(args, &context),
         Command::Rollback(args) => commands::rollback::run(args, &context),
+        Command::Consolidate(args) => commands::consolidate::run(args, &context),
         Command::Stat(args) => commands::stat::run(args, &context),
         Command::Snap(args) => commands::snap::run(args, &context),
         Command::Verify(args) => commands::verify::run(args, &context),

@@ -1,10 +1,13 @@
 //! Named points at which the program can be made to end at once, as if it had been killed there: for tests of what is left then.
 //!
-//! `EMAJ_FAIL_AT=point` ends it at the first passage, `point:3` at the third. Unset, a point costs one look at a static. Whoever does
-//! something in several steps that a crash may tear apart (the couriers) says where it is.
+//! `EMAJ_FAIL_AT=point` ends it at the first passage, `point:3` at the third. With `EMAJ_FAIL_HOLD=file` it is held there instead, so that
+//! something else can be killed: it makes the file, and goes on when that is gone. Unset, a point costs one look at a static. Whoever does
+//! something in several steps that a crash may tear apart (the couriers, a rollback in several sessions) says where it is.
 
+use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 struct Wanted {
     point: String,
@@ -19,7 +22,19 @@ pub(crate) fn passing(point: &str) {
         && wanted.point == point
         && wanted.left.fetch_sub(1, Ordering::Relaxed) == 1
     {
+        match std::env::var_os("EMAJ_FAIL_HOLD") {
+            Some(file) => hold(Path::new(&file)),
+            None => std::process::abort(),
+        }
+    }
+}
+
+fn hold(file: &Path) {
+    if std::fs::write(file, "").is_err() {
         std::process::abort();
+    }
+    while file.exists() {
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

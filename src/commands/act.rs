@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::{Context, InstallationArgs, LockArgs};
 use crate::errors::{Error, Kind, Result};
+use crate::journal;
 use crate::pg::{self, Notice, Session};
 use crate::ui::{Column, Format, Output, Tabular};
 
@@ -30,6 +31,16 @@ pub(super) fn warn(output: &Output, notice: &Notice) {
     }
 }
 
+/// Warns of every rollback in several sessions that broke off: it holds locks until somebody ends it.
+pub(super) fn warn_of_broken_rollbacks(session: &mut Session, schema: &str, context: &Context) -> Result<()> {
+    let unfinished = journal::unfinished_rollbacks(&mut **session, schema)?;
+    for broken in unfinished.iter().filter(|rollback| rollback.pid.is_none()) {
+        context.output.warn(broken.sentence());
+        context.output.hint(journal::RECOVER);
+    }
+    Ok(())
+}
+
 /// Carries `work` out in one transaction; `doing` completes "failed to …".
 pub(super) fn act<T>(
     session: &mut Session,
@@ -44,7 +55,7 @@ pub(super) fn act<T>(
 }
 
 /// Adds what to do when a role lacks a right.
-fn with_right(error: Error) -> Error {
+pub(super) fn with_right(error: Error) -> Error {
     if error.kind() == Kind::Denied {
         error.hint("connect as the owner of emaj's schema, or as a member of the manifest's `roles.admin`")
     } else {

@@ -4,6 +4,7 @@
 
 mod act;
 pub mod completions;
+pub mod consolidate;
 pub mod demo;
 pub mod doctor;
 pub mod drift;

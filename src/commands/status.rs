@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::act::warn_of_broken_rollbacks;
 use super::{Context, InstallationArgs};
 use crate::errors::Result;
 use crate::journal::{self, GroupStatus, SinkLag};
@@ -42,6 +43,7 @@ pub fn run(mut args: Args, context: &Context) -> Result<ExitCode> {
         context.output.text("\n")?;
         context.output.data(&sinks)?;
     }
+    warn_of_broken_rollbacks(&mut session, &schema, context)?;
     if groups.0.is_empty() {
         context
             .output

@@ -126,6 +126,14 @@ fn attempt(
         .execute(ONE_AT_A_TIME, &[])
         .map_err(|error| pg::classify(error, "wait for another `emaj install` in this database"))?;
     let (catalog, journal) = read(&mut transaction, manifest)?;
+    // Not a matter of the plan: what it would do to a half-done rollback nobody can say.
+    if let Some(broken) = journal
+        .iter()
+        .flat_map(|journal| &journal.rollbacks)
+        .find(|rollback| rollback.pid.is_none())
+    {
+        return Err(Error::message(Kind::Refused, broken.sentence()).hint(journal::RECOVER));
+    }
     let plan = make(&catalog, journal.as_ref())?;
     if plan.fingerprint != *agreed {
         agree(&plan)?;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::PlanError;
 use crate::catalog::{Catalog, Server, Table};
 use crate::errors::Kind;
-use crate::journal::Journal;
+use crate::journal::{self, Journal};
 use crate::manifest::Manifest;
 use crate::names::{QualifiedName, quote_ident};
 use crate::render::Renderer;
@@ -67,6 +67,7 @@ pub fn examine(
     let chosen = manifest.map(|manifest| chosen(manifest, catalog));
     let mut checks = vec![version(server), installation(server, journal, schema)];
     checks.extend(origin(server, journal));
+    checks.extend(broken_rollbacks(journal));
     if let Some(manifest) = manifest {
         checks.extend(roles(manifest, catalog));
     }
@@ -176,6 +177,13 @@ fn origin(server: &Server, journal: Option<&Journal>) -> Option<Check> {
             )
         },
     )
+}
+
+fn broken_rollbacks(journal: Option<&Journal>) -> impl Iterator<Item = Check> + '_ {
+    let unfinished = journal.into_iter().flat_map(|journal| &journal.rollbacks);
+    unfinished
+        .filter(|rollback| rollback.pid.is_none())
+        .map(|broken| check(Level::Missing, "rollback", broken.sentence(), journal::RECOVER))
 }
 
 fn roles<'a>(manifest: &'a Manifest, catalog: &'a Catalog) -> impl Iterator<Item = Check> + 'a {

@@ -26,6 +26,11 @@ const VIEWER_FUNCTIONS: &[&str] = &[
     "emaj_detailed_verify_all",
     "emaj_check_rollback_group",
     "emaj_get_previous_mark_group",
+    "emaj_unfinished_rollbacks",
+    "emaj_rollback_activity",
+    "emaj_estimate_rollback_group",
+    "emaj_estimate_rollback_tables",
+    "emaj_get_consolidable_rollbacks",
 ];
 
 /// What a plan gives to one role and takes from it.

@@ -15,6 +15,7 @@ mod position;
 mod read;
 pub(crate) mod registry;
 mod rights;
+mod rollbacks;
 mod sinks;
 mod stat;
 mod status;
@@ -40,6 +41,9 @@ pub use parked::{
 pub use position::{NoSnapshot, Position, Snapshot};
 pub use read::read;
 pub use rights::{Grants, Named, Right};
+pub use rollbacks::{
+    PastRollback, RECOVER, RollbackSession, UnfinishedRollback, past_rollbacks, rollback_activity, unfinished_rollbacks,
+};
 pub use sinks::{
     BindingRecord, LogRecord, SinkRecord, SinkState, bindings_of, logs_of, rewind, set_sink_state, sink_locks,
     sink_named, sinks, structure_of,
@@ -71,6 +75,8 @@ pub struct Journal {
     pub logs: BTreeSet<String>,
     /// Roles that the installed manifests name.
     pub named: Vec<Named>,
+    /// Rollbacks in several sessions that are not over.
+    pub rollbacks: Vec<UnfinishedRollback>,
     /// The rights that roles have, the owner left out.
     pub grants: BTreeMap<String, Grants>,
 }

@@ -73,6 +73,10 @@ pub fn read(client: &mut impl GenericClient, schema: &str) -> Result<Option<Jour
         &[&s],
     )?;
     journal.logs = logs.iter().map(|row| row.get(0)).collect();
+    // An installation that is to be repaired may lack it.
+    if journal.functions.contains_key("emaj_unfinished_rollbacks") {
+        journal.rollbacks = super::unfinished_rollbacks(client, schema)?;
+    }
     journal.named = rights::named(client, &s)?;
     journal.grants = rights::grants(client, &s, &journal)?;
     Ok(Some(journal))

@@ -19,8 +19,8 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Begins to watch who blocks `session`.
-    pub(super) fn begin(session: &mut Session) -> Watch {
+    /// Begins to watch who blocks `session`, or one of the processes `others` that work with it.
+    pub(super) fn begin(session: &mut Session, others: &[i32]) -> Watch {
         let stop = Arc::new(AtomicBool::new(false));
         let pid = session
             .query_one("select pg_backend_pid()", &[])
@@ -28,11 +28,12 @@ impl Watch {
             .map(|row| row.get::<_, i32>(0));
         let thread = pid.zip(session.sibling().ok()).map(|(pid, mut sibling)| {
             let stop = Arc::clone(&stop);
+            let pids: Vec<i32> = others.iter().copied().chain([pid]).collect();
             std::thread::spawn(move || {
                 let mut seen = None;
                 while !stop.load(Ordering::Relaxed) {
                     std::thread::park_timeout(PACE);
-                    if let Ok(Some(blocker)) = look(&mut sibling, pid) {
+                    if let Ok(Some(blocker)) = look(&mut sibling, &pids) {
                         seen = Some(blocker);
                     }
                 }
@@ -51,7 +52,7 @@ impl Watch {
     }
 }
 
-fn look(sibling: &mut Session, pid: i32) -> Result<Option<String>, postgres::Error> {
+fn look(sibling: &mut Session, pids: &[i32]) -> Result<Option<String>, postgres::Error> {
     // Of a session of another role one may see less. A prepared transaction has no process: it goes by its name.
     let blocker = sibling.query_opt(
         "select case when b.pid = 0
@@ -59,16 +60,18 @@ fn look(sibling: &mut Session, pid: i32) -> Result<Option<String>, postgres::Err
                                          p.gid, p.owner, date_trunc('second', clock_timestamp() - p.prepared))
                              from pg_prepared_xacts p
                              join pg_locks h on h.virtualtransaction = '-1/' || p.transaction
-                             join pg_locks w on w.pid = $1 and not w.granted
+                             join pg_locks l on l.pid = w.pid and not l.granted
                             where h.granted
-                              and (h.relation, h.database) is not distinct from (w.relation, w.database)
-                              and h.transactionid::text is not distinct from w.transactionid::text
+                              and (h.relation, h.database) is not distinct from (l.relation, l.database)
+                              and h.transactionid::text is not distinct from l.transactionid::text
                             limit 1)
                      else format('process %s of role %s%s%s%s', b.pid, coalesce(a.usename, '?'),
                                  ' (' || nullif(a.application_name, '') || ')', ', ' || a.state,
                                  ', its transaction ' || date_trunc('second', clock_timestamp() - a.xact_start) || ' old') end
-           from unnest(pg_blocking_pids($1)) as b(pid) left join pg_stat_activity a on a.pid = b.pid limit 1",
-        &[&pid],
+           from unnest($1::integer[]) as w(pid) cross join unnest(pg_blocking_pids(w.pid)) as b(pid)
+           left join pg_stat_activity a on a.pid = b.pid
+          where b.pid <> all ($1) limit 1",
+        &[&pids],
     )?;
     Ok(blocker.and_then(|row| row.get(0)))
 }

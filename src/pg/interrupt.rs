@@ -32,6 +32,14 @@ impl Interrupt {
     /// # Errors
     /// The system does not let the program handle the signals.
     pub fn listen(session: &Session) -> Result<Interrupt> {
+        Interrupt::listen_among(vec![session.canceller()])
+    }
+
+    /// Begins to listen for SIGINT on behalf of several sessions.
+    ///
+    /// # Errors
+    /// As [`Interrupt::listen`].
+    pub fn listen_among(cancellers: Vec<Canceller>) -> Result<Interrupt> {
         let came = Arc::new(AtomicBool::new(false));
         let over = Arc::new(AtomicBool::new(false));
         let terminated = Arc::new(AtomicBool::new(false));
@@ -51,8 +59,8 @@ impl Interrupt {
             flag::register(signal, Arc::clone(&came))?;
         }
         let watcher = std::thread::spawn({
-            let (came, over, canceller) = (Arc::clone(&came), Arc::clone(&over), session.canceller());
-            move || watch(&came, &over, &canceller)
+            let (came, over) = (Arc::clone(&came), Arc::clone(&over));
+            move || watch(&came, &over, &cancellers)
         });
         Ok(Interrupt {
             came,
@@ -79,11 +87,13 @@ impl Interrupt {
     }
 }
 
-fn watch(came: &AtomicBool, over: &AtomicBool, canceller: &Canceller) {
+fn watch(came: &AtomicBool, over: &AtomicBool, cancellers: &[Canceller]) {
     while !over.load(Ordering::Relaxed) {
         if came.load(Ordering::Relaxed) {
             // When the server cannot be reached, its answer will not come either, and the statement fails by itself.
-            let _ = canceller.cancel();
+            for canceller in cancellers {
+                let _ = canceller.cancel();
+            }
         }
         std::thread::park_timeout(PACE);
     }

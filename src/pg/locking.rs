@@ -29,9 +29,19 @@ pub fn retry_locked<T>(
     locking: Locking,
     attempt: &mut dyn FnMut(&mut Session) -> Result<T>,
 ) -> Result<T> {
+    retry_locked_among(session, &[], locking, attempt)
+}
+
+/// Like [`retry_locked`], for an attempt in which the processes `others` wait for locks too.
+pub fn retry_locked_among<T>(
+    session: &mut Session,
+    others: &[i32],
+    locking: Locking,
+    attempt: &mut dyn FnMut(&mut Session) -> Result<T>,
+) -> Result<T> {
     let deadline = Instant::now() + locking.wait;
     loop {
-        let watch = Watch::begin(session);
+        let watch = Watch::begin(session, others);
         let tried = attempt(session);
         let blocker = watch.end();
         match tried {

@@ -1,12 +1,24 @@
-//! Going back to a mark: what would happen ([`preview`]), and doing it ([`run`]).
+//! Going back to a mark: what would happen ([`preview`]), and doing it, in one session ([`run`]) or several ([`run_parallel`], after
+//! whose crash [`recover`] cleans up).
 //!
 //! The work itself is done by SQL functions in the database (`templates/rollback/`), so that a batch job with nothing but a
 //! connection does the same. Here are the questions asked before and the report read after. Called by `commands/rollback`.
 
+mod consolidate;
+mod estimate;
+mod lanes;
+mod parallel;
 mod preview;
+mod recover;
 mod run;
+mod work;
 
+pub use consolidate::{Consolidable, consolidable, consolidate};
+pub use estimate::{Estimate, TableEstimate, estimate};
+pub use lanes::{Lane, Lanes};
+pub use parallel::{Parallel, run_parallel};
 pub use preview::{Preview, Refusal, preview};
+pub use recover::{Recovered, recover};
 pub use run::{Report, TableReport, run};
 
 /// Which rollback is wanted.
@@ -18,4 +30,8 @@ pub struct Wanted {
     pub logged: bool,
     /// Whether the group is stopped afterwards, in the same transaction.
     pub stop: bool,
+    /// How many sessions may share the work.
+    pub jobs: usize,
+    /// What it is for, kept with it.
+    pub comment: Option<String>,
 }

@@ -4,7 +4,8 @@ use postgres::{IsolationLevel, Transaction};
 use postgres_protocol::escape::escape_identifier;
 use serde::Serialize;
 
-use super::Wanted;
+use super::lanes::{self, Lanes};
+use super::{Wanted, work};
 use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, TableChanges};
 use crate::pg::Session;
@@ -23,6 +24,9 @@ pub struct Preview {
     pub tables: Vec<TableChanges>,
     /// Why it would be refused; empty when it would not.
     pub refusals: Vec<Refusal>,
+    /// Which session does what; only where several are wanted.
+    #[serde(flatten)]
+    pub lanes: Option<Lanes>,
 }
 
 /// One reason for a refusal, and what to do about it.
@@ -107,6 +111,12 @@ fn look(transaction: &mut Transaction<'_>, schema: &str, wanted: &Wanted) -> Res
         active.into_iter().skip_while(|mark| *mark != name).skip(1).collect()
     };
     let tables = journal::log_stat(transaction, schema, group, Some(mark), None)?;
+    let lanes = if wanted.jobs > 1 {
+        let work = work::read(transaction, schema, group, &tables)?;
+        Some(lanes::plan(&work, wanted.jobs))
+    } else {
+        None
+    };
     Ok(Preview {
         group: group.clone(),
         mark: name,
@@ -115,5 +125,6 @@ fn look(transaction: &mut Transaction<'_>, schema: &str, wanted: &Wanted) -> Res
         marks_lost,
         tables: tables.into_iter().filter(|table| table.changes > 0).collect(),
         refusals,
+        lanes,
     })
 }

@@ -1,6 +1,6 @@
 //! Carries a rollback out, in a transaction of the caller, and reads its report there.
 
-use postgres::Transaction;
+use postgres::{GenericClient, Transaction};
 use postgres_protocol::escape::escape_identifier;
 use serde::Serialize;
 
@@ -11,6 +11,7 @@ use crate::names::QualifiedName;
 /// What a rollback did.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
+    pub id: i64,
     pub group: String,
     pub mark: String,
     pub logged: bool,
@@ -20,6 +21,10 @@ pub struct Report {
     pub seconds: f64,
     /// The mark to roll back to in order to undo this; none when that is not possible.
     pub undo: Option<String>,
+    /// How many sessions shared the work.
+    pub sessions: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
     pub tables: Vec<TableReport>,
 }
 
@@ -46,7 +51,7 @@ impl TableReport {
 /// [`crate::errors::Kind::Refused`], [`crate::errors::Kind::Locked`], whatever the server answers; the caller ends the transaction.
 pub fn run(transaction: &mut Transaction<'_>, schema: &str, wanted: &Wanted) -> Result<Report> {
     let s = escape_identifier(schema);
-    transaction.batch_execute("set local emaj.progress = 'on'; set local client_min_messages = notice")?;
+    transaction.batch_execute("set local emaj.progress = '1'; set local client_min_messages = notice")?;
     let (function, then_stop) = match (wanted.logged, wanted.stop) {
         (true, stop) => ("emaj_logged_rollback_group", stop),
         (false, false) => ("emaj_rollback_group", false),
@@ -59,35 +64,58 @@ pub fn run(transaction: &mut Transaction<'_>, schema: &str, wanted: &Wanted) -> 
     if then_stop {
         transaction.execute(&format!("select {s}.emaj_stop_group($1)"), &[&wanted.group])?;
     }
-    report(transaction, &s, wanted)
+    let id = transaction.query_one(
+        &format!("select max(rlbk_id) from {s}.emaj_rollback where rlbk_txid = txid_current()"),
+        &[],
+    )?;
+    comment(transaction, &s, wanted, id.get(0))?;
+    report(transaction, &s, wanted, id.get(0), 1)
 }
 
-fn report(transaction: &mut Transaction<'_>, s: &str, wanted: &Wanted) -> Result<Report> {
-    let row = transaction.query_one(
+/// Keeps the comment with rollback `id`, when there is one.
+pub(super) fn comment(client: &mut impl GenericClient, s: &str, wanted: &Wanted, id: i64) -> Result<()> {
+    if let Some(comment) = &wanted.comment {
+        client.execute(&format!("select {s}.emaj_comment_rollback($1, $2)"), &[&id, comment])?;
+    }
+    Ok(())
+}
+
+/// Reads what rollback `id` did.
+pub(super) fn report(
+    client: &mut impl GenericClient,
+    s: &str,
+    wanted: &Wanted,
+    id: i64,
+    sessions: usize,
+) -> Result<Report> {
+    let row = client.query_one(
         &format!(
-            "select rlbk_id, rlbk_mark, rlbk_strategy, extract(epoch from rlbk_end - rlbk_start)::float8,
+            "select rlbk_mark, rlbk_strategy, extract(epoch from rlbk_end - rlbk_start)::float8,
                     (select mark_name from {s}.emaj_mark
-                      where mark_group = $1 and mark_state = 'ACTIVE' and (mark_position).txid = txid_current()
+                      where mark_group = $1 and mark_state = 'ACTIVE' and (mark_position).txid = rlbk_txid
                       order by mark_id limit 1)
-               from {s}.emaj_rollback where rlbk_txid = txid_current() order by rlbk_id desc limit 1"
+               from {s}.emaj_rollback where rlbk_id = $2"
         ),
-        &[&wanted.group],
+        &[&wanted.group, &id],
     )?;
-    let tables = transaction.query(
+    let tables = client.query(
         &format!(
             "select rlbt_schema, rlbt_table, rlbt_deleted, rlbt_updated, rlbt_inserted, extract(epoch from rlbt_duration)::float8
                from {s}.emaj_rollback_table where rlbt_rollback = $1 order by rlbt_schema, rlbt_table"
         ),
-        &[&row.get::<_, i64>(0)],
+        &[&id],
     )?;
     Ok(Report {
+        id,
         group: wanted.group.clone(),
-        mark: row.get(1),
+        mark: row.get(0),
         logged: wanted.logged,
         stopped: wanted.stop,
-        strategy: row.get(2),
-        seconds: row.get(3),
-        undo: if wanted.logged { row.get(4) } else { None },
+        strategy: row.get(1),
+        seconds: row.get(2),
+        undo: if wanted.logged { row.get(3) } else { None },
+        sessions,
+        comment: wanted.comment.clone(),
         tables: tables
             .iter()
             .map(|row| TableReport {

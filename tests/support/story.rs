@@ -162,11 +162,20 @@ impl<'db> Story<'db> {
 
     #[track_caller]
     pub fn rollback(&mut self, mark: &str) {
+        if let Some(jobs) = jobs() {
+            return drop(
+                self.emaj(&["rollback", "g", mark, "-y", "--unlogged", "--jobs", &jobs])
+                    .ok(),
+            );
+        }
         self.sql(&format!("select emaj.emaj_rollback_group('g', '{mark}')"));
     }
 
     #[track_caller]
     pub fn logged_rollback(&mut self, mark: &str) {
+        if let Some(jobs) = jobs() {
+            return drop(self.emaj(&["rollback", "g", mark, "-y", "--jobs", &jobs]).ok());
+        }
         self.sql(&format!("select emaj.emaj_logged_rollback_group('g', '{mark}')"));
     }
 
@@ -331,6 +340,11 @@ impl<'db> Story<'db> {
             .ask("select relname from pg_class where relnamespace = 'emaj'::regnamespace and relname like 'work\\_%'");
         assert_eq!(left, "", "work tables are left");
     }
+}
+
+/// Returns in how many sessions the stories roll back, by the program; none: in one, by SQL.
+fn jobs() -> Option<String> {
+    std::env::var("EMAJ_JOBS").ok()
 }
 
 /// Fails with the lines that differ.

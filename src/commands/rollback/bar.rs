@@ -1,5 +1,6 @@
-//! The progress of a rollback: the server tells it by notices, `emaj-progress {"table": …, "done": n, "of": m, "rows": r}`.
+//! The progress of a rollback: the server tells it by notices, `emaj-progress {"lane": …, "table": …, "done": n, "of": m, "rows": r}`.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use serde::Deserialize;
@@ -10,11 +11,19 @@ use crate::ui::{Output, Progress};
 #[derive(Debug)]
 pub(super) struct Bar {
     output: Output,
-    shown: Mutex<Option<Progress>>,
+    shown: Mutex<Shown>,
+}
+
+#[derive(Debug, Default)]
+struct Shown {
+    bar: Option<Progress>,
+    /// By lane: tables done, and of how many.
+    lanes: BTreeMap<String, (u64, u64)>,
 }
 
 #[derive(Debug, Deserialize, PartialEq, Eq)]
 struct Told {
+    lane: String,
     done: u64,
     of: u64,
 }
@@ -23,7 +32,7 @@ impl Bar {
     pub(super) fn new(output: Output) -> Bar {
         Bar {
             output,
-            shown: Mutex::new(None),
+            shown: Mutex::default(),
         }
     }
 
@@ -32,17 +41,28 @@ impl Bar {
         let Some(told) = read(message) else { return false };
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         // Another try begins anew.
-        if shown.as_ref().is_some_and(|bar| bar.done() > told.done) {
-            *shown = None;
+        if shown.lanes.get(&told.lane).is_some_and(|lane| lane.0 > told.done) {
+            *shown = Shown::default();
         }
-        let bar = shown.get_or_insert_with(|| self.output.progress("rolling tables back", Some(told.of)));
-        bar.advance(told.done - bar.done());
+        let known = shown.lanes.insert(told.lane, (told.done, told.of));
+        let (done, of) = shown
+            .lanes
+            .values()
+            .fold((0, 0), |sum, lane| (sum.0 + lane.0, sum.1 + lane.1));
+        if known.is_none() {
+            // One more lane makes the bar longer.
+            shown.bar = None;
+        }
+        let bar = shown
+            .bar
+            .get_or_insert_with(|| self.output.progress("rolling tables back", Some(of)));
+        bar.advance(done - bar.done());
         true
     }
 
     /// Takes the bar off the screen.
     pub(super) fn end(&self) {
-        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Shown::default();
     }
 }
 
@@ -56,18 +76,34 @@ mod tests {
 
     #[test]
     fn only_progress_is_taken() {
-        let told = read(r#"emaj-progress {"of": 3, "done": 1, "rows": 7, "table": "a.b"}"#);
-        assert_eq!(told, Some(Told { done: 1, of: 3 }));
+        let told = read(r#"emaj-progress {"of": 3, "done": 1, "lane": "1", "rows": 7, "table": "a.b"}"#);
+        let expected = Told {
+            lane: "1".to_owned(),
+            done: 1,
+            of: 3,
+        };
+        assert_eq!(told, Some(expected));
         assert_eq!(read("emaj-progress {"), None);
         assert_eq!(read("truncating"), None);
     }
 
+    fn after(told: &[(u64, u64)]) -> Option<u64> {
+        let bar = Bar::new(Output::new(crate::ui::Format::Table, true, crate::ui::Color::Never));
+        for (lane, done) in told {
+            assert!(bar.takes(&format!(
+                r#"emaj-progress {{"lane": "{lane}", "done": {done}, "of": 3}}"#
+            )));
+        }
+        bar.shown.lock().unwrap().bar.as_ref().map(Progress::done)
+    }
+
     #[test]
     fn a_second_try_begins_anew() {
-        let bar = Bar::new(Output::new(crate::ui::Format::Table, true, crate::ui::Color::Never));
-        for done in [0, 1, 2, 0, 1] {
-            assert!(bar.takes(&format!(r#"emaj-progress {{"done": {done}, "of": 3}}"#)));
-        }
-        assert_eq!(bar.shown.lock().unwrap().as_ref().map(Progress::done), Some(1));
+        assert_eq!(after(&[(1, 0), (1, 1), (1, 2), (1, 0), (1, 1)]), Some(1));
+    }
+
+    #[test]
+    fn lanes_are_added_up() {
+        assert_eq!(after(&[(1, 0), (2, 0), (1, 1), (2, 1), (2, 2)]), Some(3));
     }
 }

@@ -1,15 +1,20 @@
 //! `emaj rollback`: puts the tables of a group back to what they were at a mark.
 
 mod bar;
+mod estimate;
+mod list;
+mod recover;
 mod show;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use super::act::{FORMATS, act, warn};
+use super::act::{FORMATS, act, warn, with_right};
 use super::{Context, InstallationArgs, LockArgs};
 use crate::errors::Result;
-use crate::rollback::{self, Preview, Report, Wanted};
+use crate::pg::Session;
+use crate::rollback::{self, Lanes, Parallel, Preview, Report, Wanted};
+use crate::ui::Output;
 use crate::ui::words::count;
 
 use bar::Bar;
@@ -19,21 +24,38 @@ use bar::Bar;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The group
-    group: String,
+    #[arg(required_unless_present_any = ["recover", "list"])]
+    group: Option<String>,
     /// The mark to go back to; EMAJ_LAST_MARK is the last one
-    mark: String,
+    #[arg(required_unless_present_any = ["recover", "list"])]
+    mark: Option<String>,
     /// Do not log it: later marks and log rows go, and it cannot be undone
     #[arg(long)]
     unlogged: bool,
     /// Stop the group afterwards, in the same transaction
     #[arg(long)]
     stop: bool,
+    /// Share the work over so many sessions; tables tied by foreign keys stay in one
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    jobs: u16,
     /// Do not ask
     #[arg(long, short = 'y')]
     yes: bool,
     /// Show what would be undone and every reason for a refusal; change nothing
     #[arg(long)]
     dry_run: bool,
+    /// Keep these words with it, for the history
+    #[arg(long, value_name = "TEXT")]
+    comment: Option<String>,
+    /// Say how long it would take, by what earlier ones took; change nothing
+    #[arg(long, conflicts_with_all = ["dry_run", "yes"])]
+    estimate: bool,
+    /// Show the rollbacks under way, how far they are, and the last that are done; of one group, or all
+    #[arg(long, conflicts_with_all = ["mark", "unlogged", "stop", "jobs", "yes", "dry_run", "comment", "estimate"])]
+    list: bool,
+    /// Bring rollbacks with --jobs that broke off to their end: all of it done, or all taken back
+    #[arg(long, conflicts_with_all = ["group", "mark", "unlogged", "stop", "jobs", "yes", "dry_run", "comment", "estimate", "list"])]
+    recover: bool,
     #[command(flatten)]
     installation: InstallationArgs,
     #[command(flatten)]
@@ -42,11 +64,19 @@ pub struct Args {
 
 pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     context.output.accept(FORMATS)?;
+    if args.recover {
+        return recover::run(&args.installation, context);
+    }
+    if args.list {
+        return list::run(args.group.as_deref(), &args.installation, context);
+    }
     let wanted = Wanted {
-        group: args.group,
-        mark: args.mark,
+        group: args.group.unwrap_or_default(),
+        mark: args.mark.unwrap_or_default(),
         logged: !args.unlogged,
         stop: args.stop,
+        jobs: usize::from(args.jobs),
+        comment: args.comment,
     };
     let bar = Arc::new(Bar::new(context.output.clone()));
     let (mut session, schema) = context.installation(&args.installation, {
@@ -58,10 +88,16 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         }
     })?;
     let preview = rollback::preview(&mut session, &schema, &wanted)?;
+    if args.estimate {
+        return estimate::run(&mut session, &schema, &wanted, &preview, context);
+    }
     if args.dry_run {
         context.output.data(&show::Undone(&preview))?;
         preview.check()?;
         context.output.say(sentence(&preview, "would undo"));
+        if let Some(lanes) = &preview.lanes {
+            context.output.say(sessions(lanes));
+        }
         return Ok(ExitCode::SUCCESS);
     }
     preview.check()?;
@@ -69,10 +105,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         context.output.say(show::changes(&preview));
     }
     context.output.confirm(&question(&preview), args.yes)?;
-    let doing = format!("roll group `{}` back to mark `{}`", wanted.group, preview.mark);
-    let done = act(&mut session, &args.lock, &doing, &mut |transaction| {
-        rollback::run(transaction, &schema, &wanted)
-    });
+    let done = carry_out(&mut session, &schema, &wanted, &preview, &args.lock, &context.output);
     bar.end();
     let report = done?;
     context.output.data(&show::Rolled(&report))?;
@@ -85,6 +118,46 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Rolls back in several sessions where that is wanted and possible, else in one.
+fn carry_out(
+    session: &mut Session,
+    schema: &str,
+    wanted: &Wanted,
+    preview: &Preview,
+    lock: &LockArgs,
+    output: &Output,
+) -> Result<Report> {
+    let doing = format!("roll group `{}` back to mark `{}`", wanted.group, preview.mark);
+    match &preview.lanes {
+        Some(lanes) if lanes.several() => {
+            let wanted = Wanted {
+                mark: preview.mark.clone(),
+                ..wanted.clone()
+            };
+            let done = rollback::run_parallel(session, schema, &wanted, lanes, lock.locking());
+            match done.map_err(|error| with_right(error.context(format!("failed to {doing}"))))? {
+                Parallel::Done(report) => return Ok(report),
+                Parallel::InTheWay(error) => {
+                    output.warn(format!("the sessions are in each other's way, or another is: {error}"));
+                    output.say("it goes on in one session");
+                }
+            }
+        }
+        Some(lanes) => output.say(sessions(lanes)),
+        None => {}
+    }
+    act(session, lock, &doing, &mut |transaction| {
+        rollback::run(transaction, schema, wanted)
+    })
+}
+
+/// Returns in how many sessions it is done, and why in one.
+fn sessions(lanes: &Lanes) -> String {
+    match &lanes.because {
+        Some(because) => format!("in one session: {because}"),
+        None => format!("in {}", count(lanes.lanes.len(), "session")),
+    }
+}
 fn question(preview: &Preview) -> String {
     let mut text = format!("{}.", sentence(preview, "This undoes"));
     if !preview.logged {
@@ -123,11 +196,16 @@ fn summary(report: &Report) -> String {
         .map(|table| table.deleted + table.updated + table.inserted)
         .sum();
     format!(
-        "rolled group `{}` back to mark `{}`: {} changed in {}{}",
+        "rolled group `{}` back to mark `{}`: {} changed in {}{}{}",
         report.group,
         report.mark,
         count(rows, "row"),
         show::time(report.seconds),
+        if report.sessions > 1 {
+            format!(", by {} sessions", report.sessions)
+        } else {
+            String::new()
+        },
         if report.stopped { "; the group is stopped" } else { "" }
     )
 }

@@ -15,12 +15,21 @@ pub(super) struct Undone<'a>(pub &'a Preview);
 
 impl Tabular for Undone<'_> {
     fn columns(&self) -> Vec<Column> {
-        vec![Column::left("table"), Column::right("changes to undo")]
+        let mut columns = vec![Column::left("table"), Column::right("changes to undo")];
+        if self.0.lanes.is_some() {
+            columns.push(Column::right("session"));
+        }
+        columns
     }
 
     fn rows(&self) -> Vec<Vec<String>> {
-        let cells =
-            |table: &crate::journal::TableChanges| vec![table.qualified().to_string(), table.changes.to_string()];
+        let cells = |table: &crate::journal::TableChanges| {
+            let name = table.qualified().to_string();
+            let lane = self.0.lanes.as_ref().map(|lanes| lanes.lane_of(&name));
+            let mut cells = vec![name, table.changes.to_string()];
+            cells.extend(lane.map(|lane| lane.map(|lane| lane.to_string()).unwrap_or_default()));
+            cells
+        };
         self.0.tables.iter().map(cells).collect()
     }
 }

@@ -1,0 +1,73 @@
+//! `emaj rollback --recover`: brings rollbacks in several sessions that broke off to their end.
+
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use super::super::act::{connect, with_right};
+use super::super::{Context, InstallationArgs};
+use crate::errors::Result;
+use crate::rollback::{self, Recovered};
+use crate::ui::words::count;
+use crate::ui::{Column, Format, Tabular};
+
+pub(super) fn run(installation: &InstallationArgs, context: &Context) -> Result<ExitCode> {
+    let (mut session, schema) = connect(context, installation)?;
+    let (recovered, running) = rollback::recover(&mut session, &schema).map_err(with_right)?;
+    if context.output.format() != Format::Table {
+        context.output.data(&All(&recovered))?;
+    }
+    for one in &recovered {
+        context.output.say(sentence(one));
+    }
+    for one in &running {
+        let (id, group) = (one.id, &one.group);
+        let pid = one.pid.unwrap_or_default();
+        context.output.say(format!(
+            "rollback {id} of group `{group}` is being carried out by process {pid}: left alone"
+        ));
+    }
+    if recovered.is_empty() && running.is_empty() {
+        context.output.say("no rollback has broken off: there is nothing to do");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn sentence(one: &Recovered) -> String {
+    let (id, group, mark) = (one.id, &one.group, &one.mark);
+    let sessions = count(one.prepared, "prepared session");
+    if one.done {
+        format!("rollback {id} of group `{group}` to mark `{mark}` was decided: done, {sessions} committed")
+    } else {
+        format!("rollback {id} of group `{group}` to mark `{mark}` was not decided: taken back, {sessions} undone")
+    }
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct All<'a>(&'a [Recovered]);
+
+impl Tabular for All<'_> {
+    fn columns(&self) -> Vec<Column> {
+        vec![
+            Column::right("rollback"),
+            Column::left("group"),
+            Column::left("mark"),
+            Column::left("done"),
+            Column::right("prepared"),
+        ]
+    }
+
+    fn rows(&self) -> Vec<Vec<String>> {
+        let cells = |one: &Recovered| {
+            vec![
+                one.id.to_string(),
+                one.group.clone(),
+                one.mark.clone(),
+                one.done.to_string(),
+                one.prepared.to_string(),
+            ]
+        };
+        self.0.iter().map(cells).collect()
+    }
+}

@@ -1,0 +1,352 @@
+//! Carries a rollback out in several sessions at once, by two-phase commit.
+//!
+//! One session decides, the others are lanes: each locks its tables, puts them back and prepares. When all have prepared, the first one
+//! writes sequences, marks and the registry in a transaction whose commit is the decision; then the lanes are committed (`recover`).
+//! Nobody reads a log before all locks are held, in the one order that everybody keeps, so that no writer's transaction is seen by halves.
+//! What breaks off is ended by `recover`: before the decision all is taken back, after it all is committed.
+
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use postgres_protocol::escape::{escape_identifier, escape_literal};
+
+use super::lanes::{Lanes, Work};
+use super::run::{Report, comment, report};
+use super::{Wanted, recover, work};
+use crate::errors::{Error, Kind, Result};
+use crate::fail_at;
+use crate::pg::{Interrupt, Locking, Session, classify, retry_locked_among};
+
+/// How often the lanes are looked at, and a cancel is repeated: one that comes between two statements is lost.
+const PACE: Duration = Duration::from_millis(50);
+
+/// How it went.
+#[derive(Debug)]
+pub enum Parallel {
+    Done(Report),
+    /// After all tables were locked a session waited for another lock, maybe one of the others': nothing was changed, one session can do it.
+    InTheWay(Error),
+}
+
+/// One session, and what it does.
+struct Lane {
+    session: Session,
+    rels: Vec<i64>,
+}
+
+/// A rollback that has begun.
+struct Begun {
+    id: i64,
+    key: i64,
+    names: Vec<String>,
+}
+
+/// What a lane did.
+struct Share {
+    txid: i64,
+    changed: i32,
+    strategy: Option<String>,
+}
+
+/// Why it was not decided, and whether all tables were locked by then.
+struct Failure {
+    error: Error,
+    locked: bool,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure { error, locked: false }
+    }
+}
+
+/// Rolls back in the sessions of `lanes`; the server tells its progress by notices, as in one session.
+///
+/// # Errors
+/// [`Kind::Refused`], [`Kind::Locked`], [`Kind::Interrupted`], whatever the server answers: nothing was changed then.
+/// [`Kind::PartlyDone`] when it was decided and some lane could not be committed.
+pub fn run_parallel(
+    session: &mut Session,
+    schema: &str,
+    wanted: &Wanted,
+    lanes: &Lanes,
+    locking: Locking,
+) -> Result<Parallel> {
+    let mut open = Vec::with_capacity(lanes.lanes.len());
+    let mut pids = Vec::with_capacity(lanes.lanes.len());
+    for (at, lane) in lanes.lanes.iter().enumerate() {
+        let mut session = session.sibling()?;
+        prepare_session(&mut session)?;
+        session.batch_execute(&format!("set emaj.progress = '{}'", at + 1))?;
+        pids.push(session.query_one("select pg_catalog.pg_backend_pid()", &[])?.get(0));
+        open.push(Lane {
+            session,
+            rels: lane.rels.clone(),
+        });
+    }
+    prepare_session(session)?;
+    let interrupt = Interrupt::listen_among(open.iter().map(|lane| lane.session.canceller()).collect())?;
+    let done = retry_locked_among(session, &pids, locking, &mut |session| {
+        interrupt.check()?;
+        attempt(session, schema, wanted, lanes, &mut open, locking.timeout, &interrupt)
+    });
+    match done {
+        Err(error) if error.kind() == Kind::Interrupted => Err(interrupt.check().err().unwrap_or(error)),
+        other => other,
+    }
+}
+
+/// Has every name mean PostgreSQL's own, lets the session be idle while others work, and has it end soon after the program.
+fn prepare_session(session: &mut Session) -> Result<()> {
+    session.only_builtins()?;
+    session.batch_execute(
+        "set idle_session_timeout = 0; set idle_in_transaction_session_timeout = 0; set client_min_messages = notice",
+    )?;
+    // Not to be had on every system.
+    let _ = session.batch_execute("set client_connection_check_interval = '1s'");
+    Ok(())
+}
+
+fn attempt(
+    session: &mut Session,
+    schema: &str,
+    wanted: &Wanted,
+    lanes: &Lanes,
+    open: &mut [Lane],
+    timeout: Duration,
+    interrupt: &Interrupt,
+) -> Result<Parallel> {
+    let s = escape_identifier(schema);
+    let begun = begin(session, &s, wanted, open.len(), timeout).inspect_err(|_| {
+        // Its key may be held already.
+        let _ = session.batch_execute("rollback; select pg_catalog.pg_advisory_unlock_all()");
+    })?;
+    fail_at::passing("rollback.begun");
+    let decided = carry_out(session, schema, wanted, lanes, open, timeout, interrupt, &begun);
+    for lane in &mut *open {
+        // What is not prepared is taken back; one whose session is gone has been already.
+        let _ = lane
+            .session
+            .batch_execute("rollback; select pg_catalog.pg_advisory_unlock_all()");
+    }
+    let failure = decided.err();
+    if failure.is_some() {
+        let _ = session.batch_execute("rollback");
+    }
+    // Whatever the program believes, the registry says whether it was decided: an answer to the commit may have been lost.
+    let ended = match recover::end(session, schema, begun.id, false) {
+        // This session is gone, and perhaps nobody had told us yet.
+        Err(error) if error.kind() == Kind::Unreachable => session
+            .reconnect()
+            .and_then(|()| recover::end(session, schema, begun.id, false)),
+        ended => ended,
+    };
+    match (failure, ended) {
+        (_, Ok((Some(state), _))) if state == "DONE" => Ok(Parallel::Done(report(
+            &mut **session,
+            &s,
+            wanted,
+            begun.id,
+            open.len(),
+        )?)),
+        (Some(failure), Ok(_)) if failure.locked && failure.error.kind() == Kind::Locked => {
+            Ok(Parallel::InTheWay(failure.error))
+        }
+        (Some(failure), Ok(_)) => Err(failure.error),
+        (None, Ok(_)) => Err(Error::message(Kind::Failed, "it was decided, and is not on record")),
+        (failure, Err(error)) => {
+            let hint = "when the server is there again: `emaj rollback --recover`";
+            match failure {
+                Some(failure) => Err(failure.error.hint(hint)),
+                None => Err(Error::message(
+                    Kind::PartlyDone,
+                    format!(
+                        "rollback {} is decided, but not committed in all its sessions: {error}",
+                        begun.id
+                    ),
+                )
+                .hint(hint)),
+            }
+        }
+    }
+}
+
+/// Notes in the registry that it begins, so that what is prepared can be told from other people's.
+fn begin(session: &mut Session, s: &str, wanted: &Wanted, lanes: usize, timeout: Duration) -> Result<Begun> {
+    session.batch_execute(&begin_with(timeout))?;
+    let row = session.query_one(
+        &format!("select par_id, par_key, par_names from {s}.emaj_parallel_begin($1, $2, $3, $4)"),
+        &[
+            &wanted.group,
+            &wanted.mark,
+            &wanted.logged,
+            &i32::try_from(lanes).unwrap_or(i32::MAX),
+        ],
+    )?;
+    session.batch_execute("commit")?;
+    Ok(Begun {
+        id: row.get(0),
+        key: row.get(1),
+        names: row.get(2),
+    })
+}
+
+/// Goes all the way to the decision.
+#[expect(clippy::too_many_arguments, reason = "one road, told in one place")]
+fn carry_out(
+    session: &mut Session,
+    schema: &str,
+    wanted: &Wanted,
+    lanes: &Lanes,
+    open: &mut [Lane],
+    timeout: Duration,
+    interrupt: &Interrupt,
+    begun: &Begun,
+) -> Result<(), Failure> {
+    let s = escape_identifier(schema);
+    let now = work::read(&mut **session, schema, &wanted.group, &[])?;
+    lock(open, &s, wanted, &now, timeout, begun)?;
+    fail_at::passing("rollback.locked");
+    let locked = |error: Error| Failure { error, locked: true };
+    (|| {
+        session.batch_execute(&begin_with(timeout))?;
+        // Under the locks: nobody can tie two of the tables together any more, or bring another one in.
+        if !lanes.fit(&work::read(&mut **session, schema, &wanted.group, &[])?) {
+            return Err(Error::message(
+                Kind::Refused,
+                "the group, or a foreign key between its tables, was changed while the rollback waited for its locks",
+            )
+            .hint("run it again"));
+        }
+        let rels: Vec<i64> = now.tables.iter().map(|table| table.rel).collect();
+        let around: Option<String> = session
+            .query_one(&format!("select {s}.emaj_parallel_start($1, $2)"), &[&begun.id, &rels])?
+            .get(0);
+        let shares = all(open, &s, wanted, begun, interrupt)?;
+        let txids: Vec<i64> = shares.iter().map(|share| share.txid).collect();
+        let changed: i32 = shares.iter().map(|share| share.changed).sum();
+        let mut strategies: Vec<&str> = shares.iter().filter_map(|share| share.strategy.as_deref()).collect();
+        strategies.sort_unstable();
+        strategies.dedup();
+        let strategy = (!strategies.is_empty()).then(|| strategies.join(", "));
+        session.execute(
+            &format!("select {s}.emaj_parallel_end($1, $2, $3, $4, $5, $6)"),
+            &[&begun.id, &around, &changed, &strategy, &txids, &wanted.stop],
+        )?;
+        comment(&mut **session, &s, wanted, begun.id)?;
+        interrupt.check()?;
+        fail_at::passing("rollback.undecided");
+        session
+            .batch_execute("commit")
+            .map_err(|error| classify(error, "commit the decision"))?;
+        fail_at::passing("rollback.decided");
+        Ok(())
+    })()
+    .map_err(locked)
+}
+
+/// Has the lanes lock their tables, one after the other in the group's order, all within the time of one try.
+fn lock(open: &mut [Lane], s: &str, wanted: &Wanted, work: &Work, timeout: Duration, begun: &Begun) -> Result<()> {
+    let deadline = Instant::now() + timeout;
+    for lane in &mut *open {
+        lane.session
+            .execute("select pg_catalog.pg_advisory_lock_shared($1)", &[&begun.key])?;
+        lane.session.batch_execute(&begin_with(timeout))?;
+    }
+    let mut turns: Vec<(usize, Vec<i64>)> = Vec::new();
+    for table in &work.tables {
+        let Some(at) = open.iter().position(|lane| lane.rels.contains(&table.rel)) else {
+            // A new table: the plan will be found not to fit.
+            continue;
+        };
+        match turns.last_mut() {
+            Some((last, rels)) if *last == at => rels.push(table.rel),
+            _ => turns.push((at, vec![table.rel])),
+        }
+    }
+    for (at, rels) in turns {
+        let session = &mut open[at].session;
+        session.batch_execute(&lock_timeout(deadline.saturating_duration_since(Instant::now())))?;
+        session.execute(
+            &format!("select {s}.emaj_parallel_lock($1, $2)"),
+            &[&wanted.group, &rels],
+        )?;
+    }
+    for lane in &mut *open {
+        lane.session.batch_execute(&lock_timeout(timeout))?;
+    }
+    Ok(())
+}
+
+/// Has all lanes do their tables and prepare, at the same time. The first that fails has the others cancelled.
+fn all(open: &mut [Lane], s: &str, wanted: &Wanted, begun: &Begun, interrupt: &Interrupt) -> Result<Vec<Share>> {
+    let cancellers: Vec<_> = open.iter().map(|lane| lane.session.canceller()).collect();
+    let mut busy = vec![true; open.len()];
+    let mut shares = Vec::with_capacity(open.len());
+    let mut failed: Option<Error> = None;
+    std::thread::scope(|scope| {
+        let (sender, receiver) = channel();
+        for (at, lane) in open.iter_mut().enumerate() {
+            let sender = sender.clone();
+            scope.spawn(move || {
+                let done = one(lane, s, wanted, begun.id, &begun.names[at]);
+                // Nobody listens only when the other side has panicked.
+                let _ = sender.send((at, done));
+            });
+        }
+        drop(sender);
+        loop {
+            match receiver.recv_timeout(PACE) {
+                Ok((at, done)) => {
+                    busy[at] = false;
+                    match done {
+                        Ok(share) => shares.push(share),
+                        Err(error) => drop(failed.get_or_insert(error)),
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if let (None, Err(error)) = (&failed, interrupt.check()) {
+                failed = Some(error);
+            }
+            if failed.is_some() {
+                for (canceller, _) in cancellers.iter().zip(&busy).filter(|(_, busy)| **busy) {
+                    let _ = canceller.cancel();
+                }
+            }
+        }
+    });
+    match failed {
+        Some(error) => Err(error),
+        None => Ok(shares),
+    }
+}
+
+fn one(lane: &mut Lane, s: &str, wanted: &Wanted, id: i64, name: &str) -> Result<Share> {
+    let row = lane.session.query_one(
+        &format!("select lane_txid, lane_changed, lane_strategy from {s}.emaj_parallel_lane($1, $2, $3)"),
+        &[&id, &lane.rels, &wanted.stop],
+    )?;
+    fail_at::passing("rollback.worked");
+    lane.session
+        .batch_execute(&format!("prepare transaction {}", escape_literal(name)))
+        .map_err(|error| classify(error, "prepare the transaction of a session"))?;
+    fail_at::passing("rollback.prepared");
+    Ok(Share {
+        txid: row.get(0),
+        changed: row.get(1),
+        strategy: row.get(2),
+    })
+}
+
+fn begin_with(timeout: Duration) -> String {
+    format!("begin isolation level read committed; {}", lock_timeout(timeout))
+}
+
+fn lock_timeout(timeout: Duration) -> String {
+    format!(
+        "set local lock_timeout = '{}ms'",
+        timeout.as_millis().clamp(1, i32::MAX as u128)
+    )
+}

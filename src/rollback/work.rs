@@ -1,0 +1,71 @@
+//! Reads what `lanes` shares out: the tables of a group, what ties them, and what the server has room for.
+
+use postgres::GenericClient;
+use postgres_protocol::escape::escape_identifier;
+
+use super::lanes::{TableWork, Work};
+use crate::errors::Result;
+use crate::journal::TableChanges;
+use crate::names::QualifiedName;
+use crate::pg::classify;
+
+/// Reads the tables of `group`; `changes` are those to undo.
+///
+/// # Errors
+/// Whatever the server answers.
+pub(super) fn read(
+    client: &mut impl GenericClient,
+    schema: &str,
+    group: &str,
+    changes: &[TableChanges],
+) -> Result<Work> {
+    let failed = |error| classify(error, "read the tables of the group and what ties them");
+    let s = escape_identifier(schema);
+    let tables = client
+        .query(
+            &format!(
+                "select rel_id, rel_oid, rel_schema, rel_name, rel_keep_triggers <> '{{}}'
+                   from {s}.emaj_relation
+                  where rel_group = $1 and rel_ended is null and rel_kind <> 'S'
+                  order by rel_priority, rel_oid"
+            ),
+            &[&group],
+        )
+        .map_err(failed)?;
+    let ties = client
+        .query(
+            "select conrelid, confrelid from pg_catalog.pg_constraint where contype = 'f'
+              union
+             select inhrelid, inhparent from pg_catalog.pg_inherits",
+            &[],
+        )
+        .map_err(failed)?;
+    let prepared = client
+        .query_one(
+            "select pg_catalog.current_setting('max_prepared_transactions')::bigint,
+                    (select count(*) from pg_catalog.pg_prepared_xacts)",
+            &[],
+        )
+        .map_err(failed)?;
+    let tables = tables
+        .iter()
+        .map(|row| {
+            let (schema, name): (String, String) = (row.get(2), row.get(3));
+            let of = |changes: &&TableChanges| changes.schema == schema && changes.table == name;
+            TableWork {
+                rel: row.get(0),
+                oid: row.get(1),
+                changes: changes.iter().filter(of).map(|changes| changes.changes).sum(),
+                name: QualifiedName::new(&schema, &name),
+                keeps_triggers: row.get(4),
+            }
+        })
+        .collect();
+    let (most, used): (i64, i64) = (prepared.get(0), prepared.get(1));
+    Ok(Work {
+        tables,
+        ties: ties.iter().map(|row| (row.get(0), row.get(1))).collect(),
+        prepared: most,
+        prepared_free: most - used,
+    })
+}

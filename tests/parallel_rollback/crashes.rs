@@ -1,0 +1,276 @@
+//! Broken off at every step, by the end of the program, of one of its sessions, or of the server: afterwards it is as before or as after.
+
+use emaj::cluster::Cluster;
+
+use super::*;
+use crate::support::emaj_alone;
+
+/// Each point at which the program can be stopped, and whether the rollback is decided by then. With three lanes.
+const POINTS: &[(&str, bool)] = &[
+    ("rollback.begun", false),
+    ("rollback.locked", false),
+    ("rollback.worked", false),
+    ("rollback.worked:3", false),
+    ("rollback.prepared", false),
+    ("rollback.prepared:2", false),
+    ("rollback.prepared:3", false),
+    ("rollback.undecided", false),
+    ("rollback.decided", true),
+    ("rollback.concluded", true),
+    ("rollback.concluded:2", true),
+    ("rollback.concluded:3", true),
+];
+
+fn recover(story: &Story<'_>) -> Run {
+    story.emaj(&["rollback", "--recover"])
+}
+
+/// What has to be so after an end, whichever it was: the state, the marks, and that the log leads on from there.
+fn right_after(story: &mut Story<'_>, what: &str, decided: bool, logged: bool, at_mark: &State, changed: &State) {
+    let expected = if decided { at_mark } else { changed };
+    assert!(story.state() == *expected, "{what}: the rows are not right");
+    nothing_left(story);
+    let marks = story.ask("select count(*) from emaj.emaj_mark where mark_name ~ '^RLBK|^later'");
+    let right = match (decided, logged) {
+        (true, true) => "3",
+        (true, false) => "0",
+        (false, _) => "1",
+    };
+    assert_eq!(marks, right, "{what}: marks");
+    if decided && logged {
+        let start = mark_like(story, "START");
+        story.logged_rollback(&start);
+        assert!(story.state() == *changed, "{what}: undone");
+    }
+    story.rollback("m");
+    assert!(story.state() == *at_mark, "{what}: rolled back by one session");
+}
+
+#[test]
+fn the_program_is_killed() {
+    for who in [Who::Superuser, Who::Owner] {
+        tell(who, |story| {
+            let (at_mark, changed) = changed(story);
+            for (number, (point, decided)) in POINTS.iter().enumerate() {
+                let logged = number % 2 == 0 || *point == "rollback.decided";
+                let what = format!("{who:?}, {point}, logged: {logged}");
+                story.mark("later");
+                let run = rollback(story, "m", if logged { &[] } else { &["--unlogged"] })
+                    .env("EMAJ_FAIL_AT", point)
+                    .run();
+                assert_ne!(run.status, Some(0), "{what}");
+                until("the sessions of the program have ended", || {
+                    story.ask("select pid from pg_stat_activity where datname = current_database() and backend_type = 'client backend' and pid <> pg_backend_pid()").is_empty()
+                });
+                // What is told before it is cleared up.
+                let status = story.emaj(&["status"]).ok();
+                said(&status, "emaj rollback --recover");
+                let doctor = story.emaj(&["doctor"]);
+                said(&doctor, "emaj rollback --recover");
+                let again = rollback(story, "m", &[]).run().code(4);
+                said(&again, "emaj rollback --recover");
+                if *decided {
+                    let mark = story.emaj(&["mark", "set", "g", "between"]).code(4);
+                    said(&mark, "emaj rollback --recover");
+                    let install = story.emaj(&["install"]).code(4);
+                    said(&install, "emaj rollback --recover");
+                }
+                let run = recover(story).ok();
+                said(
+                    &run,
+                    if *decided {
+                        "was decided: done"
+                    } else {
+                        "was not decided: taken back"
+                    },
+                );
+                let run = recover(story).ok();
+                said(&run, "there is nothing to do");
+                right_after(story, &what, *decided, logged, &at_mark, &changed);
+                change(story);
+            }
+        });
+    }
+}
+
+/// Runs `then` while the program is held at a point; returns how it ended.
+fn while_held(story: &Story<'_>, point: &str, more: &[&str], then: impl FnOnce()) -> Run {
+    let file = hold(story, "held");
+    held(rollback(story, "m", more), point, &file).run_while(|_| {
+        until(point, || file.exists());
+        then();
+        std::fs::remove_file(&file).unwrap();
+    })
+}
+
+#[test]
+fn a_session_ends() {
+    let decider = "mode = 'ExclusiveLock'";
+    let lane = "mode = 'ShareLock'";
+    let end = |which: &str, db: &crate::support::Database| {
+        let found = format!(
+            "from pg_locks where locktype = 'advisory' and {which} and database = (select oid from pg_database where datname = current_database())"
+        );
+        assert_ne!(db.psql(&format!("select count(*) {found}")), "0");
+        db.psql(&format!("select pg_terminate_backend(min(pid), 30000) {found}"));
+    };
+    for (which, points) in [
+        (
+            lane,
+            &[
+                "rollback.locked",
+                "rollback.worked",
+                "rollback.worked:3",
+                "rollback.prepared:3",
+                "rollback.undecided",
+                "rollback.decided",
+            ][..],
+        ),
+        (
+            decider,
+            &[
+                "rollback.locked",
+                "rollback.worked",
+                "rollback.prepared:2",
+                "rollback.undecided",
+                "rollback.decided",
+                "rollback.concluded:2",
+            ],
+        ),
+    ] {
+        tell(Who::Owner, |story| {
+            let (at_mark, changed) = changed(story);
+            for point in points {
+                for logged in [true, false] {
+                    let what = format!("{which}, {point}, logged: {logged}");
+                    story.mark("later");
+                    let more: &[&str] = if logged { &[] } else { &["--unlogged"] };
+                    let run = while_held(story, point, more, || end(which, story.db));
+                    // The program itself brings it to its end.
+                    let done = run.status == Some(0);
+                    let decided = *point == "rollback.decided" || point.starts_with("rollback.concluded");
+                    if which == lane && (point.starts_with("rollback.worked") || point.starts_with("rollback.prepared"))
+                    {
+                        // Some lane is held there, and some lane ended: one that has prepared is not needed any more.
+                        assert!(done || run.status == Some(13), "{what}: {run}");
+                    } else {
+                        let survives = decided || which == lane && *point == "rollback.undecided";
+                        assert_eq!(done, survives, "{what}: {run}");
+                    }
+                    right_after(story, &what, done, logged, &at_mark, &changed);
+                    change(story);
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn the_server_goes_down() {
+    let mut cluster = Cluster::builder().start().unwrap();
+    let directory = tempfile::Builder::new().prefix("emaj-test-").tempdir().unwrap();
+    let file = directory.path().join("held");
+    let connect =
+        |cluster: &Cluster| postgres::Client::connect(&cluster.conninfo("postgres"), postgres::NoTls).unwrap();
+    let rows = "select 'child ' || t::text from child t union all select 'parent ' || t::text from parent t
+        union all select 'counted ' || t::text from counted t union all select 'plain ' || t::text from plain t
+        union all select t.tableoid::regclass || t::text from parted t order by 1";
+    let state = |cluster: &Cluster| -> Vec<String> {
+        connect(cluster)
+            .query(rows, &[])
+            .unwrap()
+            .iter()
+            .map(|row| row.get(0))
+            .collect()
+    };
+    connect(&cluster).batch_execute(TABLES).unwrap();
+    std::fs::write(
+        directory.path().join("emaj.yaml"),
+        "version: 1\nroles: { admin: null, viewer: null }\ngroups: { g: { tables: [public.*] } }\n",
+    )
+    .unwrap();
+    let run = |cluster: &Cluster, words: &[&str]| {
+        emaj_alone(directory.path())
+            .envs(cluster.env("postgres"))
+            .args(words)
+            .run()
+    };
+    run(&cluster, &["install"]).ok();
+    for (point, decided) in POINTS {
+        run(&cluster, &["mark", "set", "g", "m"]).ok();
+        let at_mark = state(&cluster);
+        for changes in CHANGES {
+            connect(&cluster).batch_execute(changes).unwrap();
+        }
+        let changed = state(&cluster);
+        assert_ne!(at_mark, changed);
+        let emaj = emaj_alone(directory.path())
+            .envs(cluster.env("postgres"))
+            .args(["rollback", "g", "m", "--yes", "--jobs", "3"]);
+        let run_held = held(emaj, point, &file).run_while(|_| {
+            until(point, || file.exists());
+            cluster.stop_immediate().unwrap();
+            std::fs::remove_file(&file).unwrap();
+        });
+        // The last lane was committed: all is done but the note that it is.
+        let all_committed = *point == "rollback.concluded:3";
+        assert!(run_held.status != Some(0), "{point}: {run_held}");
+        cluster.start_again().unwrap();
+        let recovered = run(&cluster, &["rollback", "--recover"]).ok();
+        said(
+            &recovered,
+            if *decided {
+                "was decided: done"
+            } else {
+                "was not decided: taken back"
+            },
+        );
+        if all_committed {
+            said(&recovered, "0 prepared sessions committed");
+        }
+        said(
+            &run(&cluster, &["rollback", "--recover"]).ok(),
+            "there is nothing to do",
+        );
+        assert!(
+            state(&cluster) == if *decided { at_mark.clone() } else { changed },
+            "{point}: rows"
+        );
+        let wrong: String = connect(&cluster)
+            .query_one("select * from emaj.emaj_verify_all()", &[])
+            .unwrap()
+            .get(0);
+        assert_eq!(wrong, "No error detected", "{point}");
+        run(&cluster, &["rollback", "g", "m", "--yes", "--unlogged"]).ok();
+        assert!(state(&cluster) == at_mark, "{point}: rolled back by one session");
+        run(&cluster, &["mark", "rename", "g", "m", &format!("m-{point}")]).ok();
+        connect(&cluster)
+            .batch_execute("truncate child, parent, counted, parted, plain restart identity")
+            .unwrap();
+        let fill = &TABLES[TABLES.find("insert into parent").unwrap()..];
+        connect(&cluster).batch_execute(fill).unwrap();
+    }
+}
+
+#[test]
+fn who_may_not_commit_is_told_who_may() {
+    tell(Who::Owner, |story| {
+        let (at_mark, _) = changed(story);
+        rollback(story, "m", &[]).env("EMAJ_FAIL_AT", "rollback.decided").run();
+        let other = format!("{}_other", story.db.name());
+        story.sql_as_superuser(&format!(
+            "create role {other} login; grant {} to {other}",
+            story.role.clone().unwrap()
+        ));
+        let run = emaj(story.db)
+            .user(&other)
+            .args(["rollback", "--recover"])
+            .run()
+            .code(12);
+        said(&run, "or by a superuser");
+        emaj(story.db).args(["rollback", "--recover"]).run().ok();
+        assert_eq!(story.state(), at_mark);
+        nothing_left(story);
+        story.sql_as_superuser(&format!("drop role {other}"));
+    });
+}

@@ -1,0 +1,174 @@
+//! Several at once, and beside others: rollbacks of two groups, of one group, marks, writers, and servers that cannot prepare.
+
+use emaj::cluster::Cluster;
+
+use super::*;
+use crate::support::emaj_alone;
+
+/// Holds a rollback at a point while `then` runs.
+fn beside_held<T>(story: &Story<'_>, point: &str, then: impl FnOnce() -> T) -> (Run, T) {
+    let file = hold(story, "held");
+    let mut result = None;
+    let run = held(rollback(story, "m", &[]), point, &file).run_while(|_| {
+        until(point, || file.exists());
+        result = Some(then());
+        if file.exists() {
+            std::fs::remove_file(&file).unwrap();
+        }
+    });
+    (run, result.unwrap())
+}
+
+#[test]
+fn another_group_goes_its_own_way() {
+    tell(Who::Owner, |story| {
+        story.sql(TABLES);
+        let schema = story.schema.clone();
+        let manifest = format!(
+            "version: 1\nroles: {{ admin: null, viewer: null }}\ngroups:\n  g:\n    tables: [{schema}.child, {schema}.parent, {schema}.plain]\n  h:\n    tables: [{schema}.counted, {schema}.parted]\n"
+        );
+        story.install_manifest(&manifest).ok();
+        story.sql("select emaj.emaj_set_mark_group('g', 'm'), emaj.emaj_set_mark_group('h', 'm')");
+        let at_mark = story.state();
+        story.sql("delete from child; update parent set v = 'x'; update plain set v = 'x'; update counted set v = 0; delete from parted");
+        for point in ["rollback.locked", "rollback.undecided", "rollback.decided"] {
+            let changed = story.state();
+            let (run, ()) = beside_held(story, point, || {
+                let run = story.emaj(&["rollback", "h", "m", "--yes", "--jobs", "2"]).ok();
+                said(&run, "by 2 sessions");
+                story.emaj(&["mark", "set", "h", &format!("beside-{point}")]).ok();
+            });
+            said(&run.ok(), "by 2 sessions");
+            assert_eq!(story.state(), at_mark);
+            for group in ["g", "h"] {
+                let start = story.ask(&format!(
+                    "select mark_name from emaj.emaj_mark where mark_group = '{group}' and mark_name like 'RLBK%START' order by mark_id desc limit 1"
+                ));
+                story.sql(&format!("select emaj.emaj_logged_rollback_group('{group}', '{start}')"));
+            }
+            assert_eq!(story.state(), changed);
+        }
+        nothing_left(story);
+    });
+}
+
+#[test]
+fn a_second_one_of_the_same_group_is_told_of_the_first() {
+    tell(Who::Owner, |story| {
+        let (at_mark, _) = changed(story);
+        for point in ["rollback.locked", "rollback.decided"] {
+            let (run, ()) = beside_held(story, point, || {
+                let words = ["rollback", "g", "m", "--yes", "--jobs", "2", "--lock-timeout", "200ms"];
+                let second = story.emaj(&words).code(11);
+                said(&second, "is being rolled back by process");
+                let recover = story.emaj(&["rollback", "--recover"]).ok();
+                said(&recover, "is being carried out by process");
+            });
+            run.ok();
+            assert_eq!(story.state(), at_mark);
+            change_a_little(story);
+        }
+        rollback(story, "m", &[]).run().ok();
+        assert_eq!(story.state(), at_mark);
+        nothing_left(story);
+    });
+}
+
+#[test]
+fn a_mark_waits_until_a_decided_rollback_is_seen_whole() {
+    tell(Who::Owner, |story| {
+        let (at_mark, _) = changed(story);
+        let mut client = story.db.client();
+        let file = hold(story, "held");
+        let (run, ()) = beside_held(story, "rollback.concluded", || {
+            let marking = std::thread::spawn(move || {
+                client
+                    .batch_execute("select emaj.emaj_set_mark_group('g', 'between')")
+                    .unwrap();
+            });
+            until("the mark waits", || {
+                story.db.psql("select count(*) from pg_locks where locktype = 'advisory' and not granted and database = (select oid from pg_database where datname = current_database())") == "1"
+            });
+            std::fs::remove_file(&file).unwrap();
+            marking.join().unwrap();
+        });
+        run.ok();
+        change(story);
+        story.rollback("between");
+        assert_eq!(story.state(), at_mark);
+        nothing_left(story);
+    });
+}
+
+#[test]
+fn a_writer_in_the_way_is_named_and_nothing_stays() {
+    tell(Who::Owner, |story| {
+        let (_, changed) = changed(story);
+        let before = story.everything();
+        let mut writer = story.db.client_as(story.role.as_deref().unwrap());
+        writer
+            .batch_execute("set application_name = 'the one'; begin; lock table plain in row exclusive mode")
+            .unwrap();
+        let run = rollback(story, "m", &["--lock-timeout", "300ms"]).run().code(11);
+        said(&run, "the one");
+        assert_eq!(story.state(), changed);
+        assert_eq!(story.everything(), before);
+        writer.batch_execute("commit").unwrap();
+        nothing_left(story);
+        rollback(story, "m", &[]).run().ok();
+    });
+}
+
+#[test]
+fn sessions_in_each_others_way_leave_it_to_one() {
+    tell(Who::Owner, |story| {
+        story.sql(TABLES);
+        story.install("*");
+        story.mark("m");
+        let at_mark = story.ask("select format('%s %s', count(*), sum(n)) from plain");
+        story.sql("delete from plain; update counted set v = 0; delete from parted");
+        // The rows that come back draw from a sequence that goes back too.
+        story.sql("alter table plain add drawn int default nextval('drawn')");
+        let run = rollback(story, "m", &["--lock-timeout", "500ms"]).run().ok();
+        said(&run, "it goes on in one session");
+        assert_eq!(
+            story.ask("select format('%s %s', count(*), sum(n)) from plain"),
+            at_mark
+        );
+        nothing_left(story);
+    });
+}
+
+#[test]
+fn a_server_that_cannot_prepare_does_it_in_one_session() {
+    let cluster = Cluster::builder()
+        .settings([("max_prepared_transactions", "0")])
+        .start()
+        .unwrap();
+    let directory = tempfile::Builder::new().prefix("emaj-test-").tempdir().unwrap();
+    let mut client = postgres::Client::connect(&cluster.conninfo("postgres"), postgres::NoTls).unwrap();
+    client.batch_execute(TABLES).unwrap();
+    std::fs::write(
+        directory.path().join("emaj.yaml"),
+        "version: 1\nroles: { admin: null, viewer: null }\ngroups: { g: { tables: [public.*] } }\n",
+    )
+    .unwrap();
+    let run = |words: &[&str]| {
+        emaj_alone(directory.path())
+            .envs(cluster.env("postgres"))
+            .args(words)
+            .run()
+    };
+    run(&["install"]).ok();
+    run(&["mark", "set", "g", "m"]).ok();
+    client
+        .batch_execute("update plain set v = 'x'; update counted set v = 0")
+        .unwrap();
+    let done = run(&["rollback", "g", "m", "--yes", "--jobs", "4"]).ok();
+    said(&done, "in one session: the server's max_prepared_transactions is 0");
+    let left: i64 = client
+        .query_one("select count(*) from plain where v = 'x'", &[])
+        .unwrap()
+        .get(0);
+    assert_eq!(left, 0);
+}

@@ -1,0 +1,189 @@
+//! What stands around a rollback: its comment, how long it would take, how far it is, and making it unlogged afterwards.
+
+use std::time::{Duration, Instant};
+
+use crate::support::story::{Story, Who, stories, tell};
+
+const TABLES: &str = "create table t (id int primary key, v text); create table u (id int primary key, v text);
+    insert into t select n, 'a' from generate_series(1, 20) n; insert into u select n, 'a' from generate_series(1, 20) n";
+
+fn prepared(story: &mut Story<'_>) {
+    story.sql(TABLES);
+    story.install("*");
+    story.mark("m");
+}
+
+fn until(what: &str, mut true_now: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !true_now() {
+        assert!(Instant::now() < end, "never: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+stories! {
+    a_comment_stays_with_its_rollback(story) {
+        prepared(story);
+        story.sql("update t set v = 'b'; delete from u");
+        let run = story.emaj(&["rollback", "g", "m", "--yes", "--comment", "wrong import", "-o", "json"]).ok();
+        let report = run.stdout_json();
+        assert_eq!(report["comment"], "wrong import");
+        let id = report["id"].as_i64().unwrap();
+        let list = story.emaj(&["rollback", "--list", "g", "-o", "json"]).ok().stdout_json();
+        assert_eq!(list["past"][0]["comment"], "wrong import");
+        assert_eq!((list["past"][0]["rows"].as_i64(), list["past"][0]["id"].as_i64()), (Some(40), Some(id)));
+        assert!(story.emaj(&["rollback", "--list"]).ok().stdout.contains("wrong import"));
+        assert!(story.emaj(&["history"]).ok().stdout.contains("wrong import"));
+        story.sql(&format!("select emaj.emaj_comment_rollback({id}, 'the import of Monday')"));
+        assert!(story.emaj(&["rollback", "--list"]).ok().stdout.contains("the import of Monday"));
+        assert!(story.refused("select emaj.emaj_comment_rollback(4711, 'x')").contains("there is no rollback 4711"));
+        story.sql("update t set v = 'c'; delete from u");
+        story.emaj(&["rollback", "g", "m", "--yes", "--jobs", "2", "--comment", "by two"]).ok();
+        assert_eq!(story.ask("select rlbk_comment from emaj.emaj_rollback order by rlbk_id desc limit 1"), "by two");
+    }
+
+    an_estimate_goes_by_earlier_rollbacks_and_never_overflows(story) {
+        prepared(story);
+        let estimate = "select emaj.emaj_estimate_rollback_group('g', 'm')";
+        assert_eq!(story.ask(estimate), "00:00:00");
+        story.sql("insert into t select n, 'new' from generate_series(1001, 3000) n; update u set v = 'b'");
+        // 2 tables at 5 ms, 2,020 changes at 10 µs.
+        assert_eq!(story.ask(estimate), "00:00:00.03");
+        story.sql("insert into emaj.emaj_param (param_key, param_value_interval) values ('estimate_row', '1 s'), ('estimate_table', '0 s')");
+        assert_eq!(story.ask(estimate), "00:33:40");
+        // Earlier ones count more: of this table two changes a second, of the other one the pace of all.
+        let earlier = |logged: bool, changes: &str, took: &str| format!(
+            "with r as (insert into emaj.emaj_rollback (rlbk_groups, rlbk_mark, rlbk_logged, rlbk_end) values ('{{g}}', 'm', {logged}, now()) returning rlbk_id)
+             insert into emaj.emaj_rollback_table (rlbt_rollback, rlbt_rel, rlbt_schema, rlbt_table, rlbt_log_inserts, rlbt_log_updates, rlbt_log_deletes,
+                 rlbt_keys_changed, rlbt_one_statement, rlbt_single, rlbt_duration)
+             select rlbk_id, rel_id, rel_schema, rel_name, {changes}, 0, 0, false, true, true, '{took}' from r, emaj.emaj_relation where rel_name = 't'");
+        story.sql(&earlier(true, "5000", "2500 s"));
+        assert_eq!(story.ask(estimate), "00:16:50");
+        // Those of its own kind before others.
+        story.sql(&earlier(false, "5000", "50 s"));
+        assert_eq!(story.ask("select emaj.emaj_estimate_rollback_group('g', 'm', true) > emaj.emaj_estimate_rollback_group('g', 'm', false)"), "t");
+        let run = story.emaj(&["rollback", "g", "m", "--estimate", "--jobs", "2", "-o", "json"]).ok();
+        let shown = run.stdout_json();
+        let one = story.emaj(&["rollback", "g", "m", "--estimate", "-o", "json"]).ok().stdout_json();
+        assert_eq!((shown["sessions"].as_i64(), one["sessions"].as_i64()), (Some(2), Some(1)));
+        assert!(shown["seconds"].as_f64() < one["seconds"].as_f64(), "{shown} {one}");
+        assert!(story.emaj(&["rollback", "g", "m", "--estimate"]).ok().stderr.contains("would take about"));
+        // The largest there is.
+        for (changes, took) in [("9223372036854775807", "1 us"), ("1000", "178000000 years"), ("1000", "178000000 years")] {
+            story.sql(&earlier(true, changes, took));
+            story.ask(estimate);
+            story.emaj(&["rollback", "g", "m", "--estimate"]).ok();
+        }
+        story.sql("delete from emaj.emaj_rollback where rlbk_id = 1 or exists (select from emaj.emaj_rollback_table where rlbt_rollback = rlbk_id and rlbt_log_inserts > 5000)");
+        assert_ne!(story.ask(estimate), "00:00:00");
+        assert!(story.refused("select emaj.emaj_estimate_rollback_group('g', 'nope')").contains("no mark `nope`"));
+        assert!(story.refused("select emaj.emaj_estimate_rollback_group('nope', 'm')").contains("unknown group"));
+        assert_eq!(story.ask("select count(*) from t"), "2020");
+    }
+
+    consolidated_it_is_as_if_it_had_not_been_logged(story) {
+        prepared(story);
+        let at_m = story.state();
+        story.sql("update t set v = 'b'; delete from u where id < 5; insert into u values (100, 'new')");
+        story.mark("between");
+        story.sql("delete from t where id > 10");
+        if story.role.is_some() {
+            story.emaj(&["rollback", "g", "m", "--yes", "--jobs", "2"]).ok();
+        } else {
+            story.logged_rollback("m");
+        }
+        let end = story.ask("select mark_name from emaj.emaj_mark where mark_name like '%DONE'");
+        story.sql("update t set v = 'later' where id = 3; insert into u values (200, 'later')");
+        story.mark("later");
+        let later = story.state();
+        story.sql("delete from u; update t set id = id + 1000");
+        let run = story.emaj(&["consolidate", "-o", "json"]).ok().stdout_json();
+        assert_eq!((run[0]["target"].as_str(), run[0]["end"].as_str(), run[0]["marks"].as_i64()), (Some("m"), Some(end.as_str()), Some(2)));
+        // What needs it stands in the way.
+        story.sql("select emaj.emaj_protect_mark_group('g', 'between')");
+        assert!(story.emaj(&["consolidate", "g", &end, "--yes"]).code(4).stderr.contains("`between` of group `g` is protected"));
+        story.sql("select emaj.emaj_unprotect_mark_group('g', 'between')");
+        story.sql("insert into emaj.emaj_sink (sink_name, sink_manifest, sink_kind, sink_from) select 's', 'm', 'file', mark_position from emaj.emaj_mark where mark_name = 'between';
+            insert into emaj.emaj_binding (bind_name, bind_manifest, bind_sink, bind_oid, bind_schema, bind_table, bind_kind, bind_fingerprint, bind_since)
+            select 'b', 'm', 's', 't'::regclass, 'app', 't', 'x', 'x', mark_position from emaj.emaj_mark where mark_name = 'between'");
+        assert!(story.emaj(&["consolidate", "g", &end, "--yes"]).code(4).stderr.contains("sink `s` has not been given all changes of"));
+        story.sql(&format!("update emaj.emaj_sink set sink_from = (select mark_position from emaj.emaj_mark where mark_name = '{end}')"));
+        assert!(story.emaj(&["consolidate", "g", "later", "--yes"]).code(4).stderr.contains("is not the end of a logged rollback"));
+        let run = story.emaj(&["consolidate", "g", &end]).code(4);
+        assert!(run.stderr.contains("2 marks and the log of"), "{run}");
+        story.emaj(&["consolidate", "g", &end, "--yes"]).ok();
+        assert_eq!(story.ask("select string_agg(mark_name, ' ' order by mark_id) from emaj.emaj_mark where mark_name !~ 'START'"), format!("m {end} later"));
+        assert_eq!(story.ask(&format!("select sum(stat_rows) from emaj.emaj_log_stat_group('g', 'm', '{end}')")), "0");
+        assert_eq!(story.ask("select emaj.emaj_verify_all()"), "No error detected");
+        assert!(story.emaj(&["consolidate", "g", &end, "--yes"]).code(4).stderr.contains("is not the end of a logged rollback"));
+        story.sql("delete from emaj.emaj_binding; delete from emaj.emaj_sink");
+        // Every mark that is left leads where it led.
+        story.logged_rollback("later");
+        assert_eq!(story.state(), later);
+        story.rollback("later");
+        assert_eq!(story.state(), later);
+        story.logged_rollback(&end);
+        assert_eq!(story.state(), at_m);
+        story.rollback("m");
+        assert_eq!(story.state(), at_m);
+        assert_eq!(story.emaj(&["consolidate"]).ok().stderr.trim(), "there is no logged rollback that could be made an unlogged one");
+    }
+
+    how_far_it_is_another_session_sees(story) {
+        let schema = story.schema.clone();
+        // One row waits for the test when it comes back.
+        story.sql(&format!("create function {schema}.waits(v text) returns boolean language plpgsql as
+            $$ begin if v = 'slow' then perform pg_advisory_xact_lock_shared(77); end if; return true; end $$"));
+        story.sql("create table first (id int primary key, v text); create table second (id int primary key, v text)");
+        story.sql(&format!("alter table second add check ({schema}.waits(v)); insert into second values (1, 'slow'); insert into first select n, 'a' from generate_series(1, 30) n"));
+        story.install("*");
+        story.mark("m");
+        story.sql("update first set v = 'b'; delete from second");
+        for more in [&["--jobs", "1"][..], &["--jobs", "2"]] {
+            let mut holder = story.db.client();
+            holder.batch_execute("select pg_advisory_lock(77)").unwrap();
+            let words: Vec<&str> = ["rollback", "g", "m", "--yes", "--comment", "slowly", "--lock-timeout", "60s"].iter().chain(more).copied().collect();
+            let mut run = crate::support::emaj(story.db).args(&words);
+            if let Some(role) = &story.role {
+                run = run.user(role);
+            }
+            let done = run.run_while(|_| {
+                let mut seen = serde_json::Value::Null;
+                until("the rollback waits", || {
+                    let list = story.emaj(&["rollback", "--list", "-o", "json"]).ok().stdout_json();
+                    seen = list["running"].clone();
+                    // The other lane of two may have ended by then.
+                    let waits = |one: &serde_json::Value| one["phase"] == "working" && one["changes_done"].as_i64() < one["changes"].as_i64();
+                    let alone = more[1] == "2" || seen[0]["changes_done"].as_i64() == Some(30);
+                    alone && seen.as_array().is_some_and(|all| all.iter().any(waits))
+                });
+                let one = seen.as_array().unwrap().iter().find(|one| one["phase"] == "working").unwrap();
+                assert_eq!(one["group"], "g", "{seen}");
+                if more[1] == "1" {
+                    assert_eq!((one["tables_done"].as_i64(), one["tables"].as_i64(), one["changes"].as_i64()), (Some(1), Some(2), Some(31)), "{seen}");
+                    assert!(one["seconds_left"].as_f64().is_some(), "{seen}");
+                } else {
+                    assert_eq!(one["mark"], "m", "{seen}");
+                }
+                let table = story.emaj(&["rollback", "--list"]).ok().stdout;
+                assert!(table.contains("working: "), "{table}");
+                holder.batch_execute("select pg_advisory_unlock(77)").unwrap();
+            });
+            done.ok();
+            assert_eq!(story.ask("select * from emaj.emaj_rollback_activity()"), "");
+            story.sql("update first set v = 'b'; delete from second");
+        }
+    }
+}
+
+#[test]
+fn the_name_of_a_session_is_its_own_again_after_a_rollback() {
+    tell(Who::Owner, |story| {
+        prepared(story);
+        story.sql("update t set v = 'b'; set application_name = 'the batch'; begin");
+        story.rollback("m");
+        assert_eq!(story.ask("show application_name"), "the batch");
+        story.sql("commit");
+        assert_eq!(story.ask("show application_name"), "the batch");
+    });
+}
