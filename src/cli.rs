@@ -58,6 +58,8 @@ pub enum Command {
     Rollback(commands::rollback::Args),
     /// Counts the changes of a group's tables between two marks
     Stat(commands::stat::Args),
+    /// Shows the changes between two marks: all of them, or what they amount to; also as a script that does them again
+    Changes(commands::changes::Args),
     /// Writes each table and sequence of a group to a file
     Snap(commands::snap::Args),
     /// Looks for inconsistencies, and says how to mend them
@@ -110,6 +112,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
         Command::Mark(args) => commands::mark::run(args, &context),
         Command::Rollback(args) => commands::rollback::run(args, &context),
         Command::Stat(args) => commands::stat::run(args, &context),
+        Command::Changes(args) => commands::changes::run(args, &context),
         Command::Snap(args) => commands::snap::run(args, &context),
         Command::Verify(args) => commands::verify::run(args, &context),
         Command::History(args) => commands::history::run(args, &context),

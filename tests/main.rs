@@ -4,6 +4,7 @@ mod support;
 
 mod actions;
 mod bindings_install;
+mod changes;
 mod cluster;
 mod connection;
 mod ddl_storm;

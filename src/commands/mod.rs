@@ -3,6 +3,7 @@
 //! What several verbs need stands here: where the manifest is, how to connect, how to print.
 
 mod act;
+pub mod changes;
 pub mod completions;
 pub mod demo;
 pub mod doctor;
@@ -15,6 +16,7 @@ pub mod init;
 pub mod install;
 pub mod man;
 pub mod mark;
+mod moment;
 pub mod new;
 pub mod plan;
 pub mod release;
