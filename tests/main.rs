@@ -28,6 +28,7 @@ mod manifest_commands;
 mod nats_sink;
 mod operating;
 mod pagila;
+mod past;
 mod plan_laws;
 mod postgres_sink;
 mod programs;

@@ -58,7 +58,7 @@ pub(super) const TABLES: &str = "
       begin update app.simple set v = coalesce(v, '') || '!' where id = k; return 'm'; end $$;
 ";
 
-const NAMES: &[&str] = &[
+pub(super) const NAMES: &[&str] = &[
     "simple",
     "composite",
     "deferred",

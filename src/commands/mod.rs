@@ -3,6 +3,7 @@
 //! What several verbs need stands here: where the manifest is, how to connect, how to print.
 
 mod act;
+pub mod at;
 pub mod changes;
 pub mod completions;
 pub mod demo;

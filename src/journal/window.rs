@@ -55,6 +55,8 @@ pub struct LoggedTable {
     pub context: Vec<String>,
     /// Whether values other than the key must be unique at every moment.
     pub unique: bool,
+    /// Whether other tables inherit from it, or it from others; partitions do not count.
+    pub inherits: bool,
 }
 
 /// A captured column.
@@ -75,6 +77,8 @@ pub struct LoggedColumn {
     pub old: bool,
     /// How values of a key are compared; empty for other columns.
     pub equals: String,
+    /// ` collate …` where the column has a collation.
+    pub collated: String,
 }
 
 /// A sequence of the group.
@@ -361,7 +365,7 @@ fn tables(
                     exists (select from pg_catalog.pg_index i
                              where (i.indrelid = c.oid or i.indrelid in (select relid from pg_catalog.pg_partition_tree(c.oid)))
                                and not i.indisprimary and (i.indisunique or i.indisexclusion) and i.indimmediate),
-                    r.rel_ended is null and c.oid is not null
+                    r.rel_kind = 'r' and exists (select from pg_catalog.pg_inherits h where h.inhparent = c.oid or h.inhrelid = c.oid and not c.relispartition)
                from {s}.emaj_relation r
                join pg_catalog.pg_class log on log.relname = r.rel_log and log.relnamespace = $2::text::regnamespace
                left join pg_catalog.pg_class c on c.oid = r.rel_oid
@@ -418,6 +422,7 @@ fn tables(
             key,
             context: row.get(13),
             unique: row.get(14),
+            inherits: row.get(15),
         });
     }
     Ok(tables)
@@ -444,7 +449,10 @@ fn columns(
                                                   and ao.amoprighttype = oc.opcintype and ao.amopstrategy = 3
                         join pg_catalog.pg_operator o on o.oid = ao.amopopr
                         join pg_catalog.pg_namespace n on n.oid = o.oprnamespace
-                       where i.indrelid = r.rel_oid and i.indisprimary), '=') else '' end
+                       where i.indrelid = r.rel_oid and i.indisprimary), '=') else '' end,
+                    coalesce((select pg_catalog.format(' collate %I.%I', n.nspname, c.collname)
+                                from pg_catalog.pg_collation c join pg_catalog.pg_namespace n on n.oid = c.collnamespace
+                               where c.oid = a.attcollation), '')
                from {s}.emaj_column
                join {s}.emaj_relation r on r.rel_id = col_rel
                left join pg_catalog.unnest(r.rel_key) with ordinality as k(attnum, place) on k.attnum = col_attnum
@@ -469,6 +477,7 @@ fn columns(
                 always: row.get(6),
                 old: precedes(&position(row, 7)?, &from.position),
                 equals: equals.replace("operator(pg_catalog.=)", "="),
+                collated: row.get(11),
             };
             Ok((row.get(0), row.get(1), column))
         })
