@@ -60,6 +60,10 @@ pub enum Command {
     Consolidate(commands::consolidate::Args),
     /// Counts the changes of a group's tables between two marks
     Stat(commands::stat::Args),
+    /// Shows the changes between two marks: all of them, or what they amount to; also as a script that does them again
+    Changes(commands::changes::Args),
+    /// Reads the tables of a group as they were at a mark
+    At(commands::at::Args),
     /// Writes each table and sequence of a group to a file
     Snap(commands::snap::Args),
     /// Looks for inconsistencies, and says how to mend them
@@ -113,6 +117,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
         Command::Rollback(args) => commands::rollback::run(args, &context),
         Command::Consolidate(args) => commands::consolidate::run(args, &context),
         Command::Stat(args) => commands::stat::run(args, &context),
+        Command::Changes(args) => commands::changes::run(args, &context),
+        Command::At(args) => commands::at::run(args, &context),
         Command::Snap(args) => commands::snap::run(args, &context),
         Command::Verify(args) => commands::verify::run(args, &context),
         Command::History(args) => commands::history::run(args, &context),

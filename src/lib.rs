@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! skins      main · cli · ui · commands/ (one verb a file) · operating/ (what looks after a worker)
-//! works      install/ · retention · rollback/ · deliver/ · snap · import/
+//! works      install/ · retention · rollback/ · changes/ · past/ · deliver/ · snap · import/
 //! knowledge  catalog/ (what the database is) · journal/ (what emaj wrote) · sink/ (the outer world)
 //! pg/        the only module that opens PostgreSQL connections
 //! render/    the only module that makes SQL text: templates in, statements out; pure
@@ -14,6 +14,7 @@
 //! `cluster/` stands beside: a throw-away PostgreSQL for the demo, the tests and the benchmarks. `demo/` tells its story there.
 
 pub mod catalog;
+pub mod changes;
 pub mod cli;
 pub mod cluster;
 pub mod commands;
@@ -27,6 +28,7 @@ pub mod journal;
 pub mod manifest;
 pub mod names;
 pub mod operating;
+pub mod past;
 pub mod pg;
 pub mod render;
 pub mod retention;

@@ -5,6 +5,7 @@
 //! database. Neighbours: `manifest` reads names from YAML, `catalog` from the server, `render` writes them into SQL.
 
 mod derived;
+mod file;
 mod keywords;
 mod pattern;
 mod scan;
@@ -12,6 +13,7 @@ mod scan;
 use std::fmt;
 
 pub use derived::derived_name;
+pub use file::file_name;
 pub use pattern::{Pattern, Selection, select};
 use scan::{Piece, scan};
 

@@ -13,8 +13,8 @@ use serde::Serialize;
 use tempfile::NamedTempFile;
 
 use crate::errors::{Error, Kind, Result};
-use crate::names::QualifiedName;
-use crate::pg::{self, Interrupt, Session};
+use crate::names::{QualifiedName, file_name};
+use crate::pg::{self, Interrupt, Rows, Session};
 
 /// One file of a snap.
 #[derive(Debug, Clone, Serialize)]
@@ -138,34 +138,9 @@ fn pieces(transaction: &mut Transaction<'_>, schema: &str, group: &str, director
         .map(|row| Piece {
             name: QualifiedName::new(row.get::<_, String>(0), row.get::<_, String>(1)),
             query: row.get(3),
-            path: directory.join(file_name(row.get(2), &mut taken)),
+            path: directory.join(file_name(row.get(2), ".snap", &mut taken)),
         })
         .collect())
-}
-
-/// Returns a name that stays in its directory, whatever the database says, and that was not given before.
-fn file_name(wanted: &str, taken: &mut BTreeSet<String>) -> String {
-    let mut name: String = wanted
-        .chars()
-        .map(|c| {
-            if c == '/' || c == '\\' || c.is_control() {
-                '_'
-            } else {
-                c
-            }
-        })
-        .collect();
-    if name.starts_with('.') || name.is_empty() {
-        name.insert(0, '_');
-    }
-    let stem = name.strip_suffix(".snap").unwrap_or(&name).to_owned();
-    let mut round = 2;
-    // A file system may not tell cases apart.
-    while !taken.insert(name.to_lowercase()) {
-        name = format!("{stem}_{round}.snap");
-        round += 1;
-    }
-    name
 }
 
 fn refuse_to_overwrite(pieces: &[Piece]) -> Result<()> {
@@ -191,24 +166,13 @@ fn copy(transaction: &mut Transaction<'_>, piece: &Piece, directory: &Path) -> R
         .prefix(".emaj-snap-")
         .tempfile_in(directory)
         .map_err(|error| cannot("write in", directory, error))?;
-    let mut rows = transaction
-        .copy_out(&format!("copy ({}) to stdout", piece.query))
-        .map_err(|error| pg::classify(error, &doing))?;
     let mut target = BufWriter::new(file);
-    let mut bytes = 0;
-    loop {
-        // Read and write fail for different reasons: what the server says is its own kind of error.
-        let chunk = io::BufRead::fill_buf(&mut rows).map_err(|error| of_server(error, &doing))?;
-        if chunk.is_empty() {
-            break;
-        }
-        let length = chunk.len();
+    // Read and write fail for different reasons: what the server says is its own kind of error.
+    let bytes = pg::copy_out(transaction, &piece.query, Rows::Text, &doing, &mut |chunk| {
         target
             .write_all(chunk)
-            .map_err(|error| cannot("write", &piece.path, error))?;
-        io::BufRead::consume(&mut rows, length);
-        bytes += length as u64;
-    }
+            .map_err(|error| cannot("write", &piece.path, error))
+    })?;
     let file = target
         .into_inner()
         .map_err(|error| cannot("write", &piece.path, error.into_error()))?;
@@ -218,32 +182,6 @@ fn copy(transaction: &mut Transaction<'_>, piece: &Piece, directory: &Path) -> R
     Ok((file, bytes))
 }
 
-/// Takes the server's error out of the stream's.
-fn of_server(error: io::Error, doing: &str) -> Error {
-    match error.downcast::<postgres::Error>() {
-        Ok(error) => pg::classify(error, doing),
-        Err(error) => Error::from(error).context(format!("failed to {doing}")),
-    }
-}
-
 fn cannot(what: &str, path: &Path, error: io::Error) -> Error {
     Error::new(Kind::Failed, error).context(format!("failed to {what} `{}`", path.display()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_stays_in_its_directory_and_is_given_once() {
-        let mut taken = BTreeSet::new();
-        let mut name = |wanted| file_name(wanted, &mut taken);
-        assert_eq!(name("public_a.snap"), "public_a.snap");
-        assert_eq!(name("public_A.snap"), "public_A_2.snap");
-        assert_eq!(name("public_a.snap"), "public_a_3.snap");
-        assert_eq!(name("../../etc/passwd"), "_.._.._etc_passwd");
-        assert_eq!(name(".."), "_..");
-        assert_eq!(name(""), "_");
-        assert_eq!(name("a\\b\nc\0.snap"), "a_b_c_.snap");
-    }
 }

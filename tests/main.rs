@@ -4,6 +4,7 @@ mod support;
 
 mod actions;
 mod bindings_install;
+mod changes;
 mod cluster;
 mod connection;
 mod ddl_storm;
@@ -29,6 +30,7 @@ mod nats_sink;
 mod operating;
 mod pagila;
 mod parallel_rollback;
+mod past;
 mod plan_laws;
 mod postgres_sink;
 mod programs;

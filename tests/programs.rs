@@ -16,7 +16,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, Test
 use crate::support;
 
 /// The tables. A role that is no superuser makes them too.
-const TABLES: &str = "
+pub(super) const TABLES: &str = "
     create table app.simple (id int primary key, v text, n numeric, f float8);
     create table app.composite (x int, y text, v int unique, primary key (x, y));
     create table app.deferred (id int primary key deferrable, v text);
@@ -58,7 +58,7 @@ const TABLES: &str = "
       begin update app.simple set v = coalesce(v, '') || '!' where id = k; return 'm'; end $$;
 ";
 
-const NAMES: &[&str] = &[
+pub(super) const NAMES: &[&str] = &[
     "simple",
     "composite",
     "deferred",
@@ -84,7 +84,7 @@ const SEQUENCES: &[&str] = &[
     "free",
 ];
 
-const MANIFEST: &str = "version: 1
+pub(super) const MANIFEST: &str = "version: 1
 roles: { admin: null, viewer: null }
 groups:
   app:
@@ -214,7 +214,7 @@ enum Step {
 }
 
 #[derive(Clone)]
-struct Program(Vec<Step>);
+pub(super) struct Program(Vec<Step>);
 
 fn say() -> impl Strategy<Value = Op> {
     (0..STATEMENTS.len(), 1..8u8, 1..8u8, 0..4u8).prop_map(|(at, k, m, v)| Op::Say(at, k, m, v))
@@ -224,7 +224,7 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![8 => say(), 1 => (vec(say(), 1..4), any::<bool>()).prop_map(|(ops, keep)| Op::Savepoint(ops, keep))]
 }
 
-fn program() -> impl Strategy<Value = Program> {
+pub(super) fn program() -> impl Strategy<Value = Program> {
     let step = prop_oneof![
         6 => (vec(op(), 1..14), prop::bool::weighted(0.85)).prop_map(|(ops, commit)| Step::Transaction(ops, commit)),
         3 => vec(say(), 1..10).prop_map(Step::Alone),
@@ -294,15 +294,15 @@ impl fmt::Debug for Program {
 
 /// A copy of everything, at a mark.
 #[derive(Debug, Clone)]
-struct Copy {
-    mark: String,
-    lines: Vec<String>,
+pub(super) struct Copy {
+    pub(super) mark: String,
+    pub(super) lines: Vec<String>,
 }
 
-struct Machine {
-    client: Client,
+pub(super) struct Machine {
+    pub(super) client: Client,
     copy_sql: String,
-    marks: Vec<Copy>,
+    pub(super) marks: Vec<Copy>,
     count: usize,
     rollbacks: usize,
     statements: usize,
@@ -310,7 +310,7 @@ struct Machine {
 }
 
 impl Machine {
-    fn new(client: Client) -> Self {
+    pub(super) fn new(client: Client) -> Self {
         let tables = NAMES.iter().map(|name| {
             format!("select '{name} ' || of_row.tableoid::regclass::text || ' ' || of_row::text as line from app.{name} of_row")
         });
@@ -336,12 +336,12 @@ impl Machine {
         }
     }
 
-    fn copy(&mut self) -> Vec<String> {
+    pub(super) fn copy(&mut self) -> Vec<String> {
         let rows = self.client.query(&self.copy_sql, &[]).unwrap();
         rows.iter().map(|row| row.get(0)).collect()
     }
 
-    fn begin_anew(&mut self) {
+    pub(super) fn begin_anew(&mut self) {
         self.marks.clear();
         self.client
             .batch_execute(
@@ -442,7 +442,7 @@ impl Machine {
         }
     }
 
-    fn roll_back(&mut self, at: usize, logged: bool) -> Result<(), TestCaseError> {
+    pub(super) fn roll_back(&mut self, at: usize, logged: bool) -> Result<(), TestCaseError> {
         self.rollbacks += 1;
         let target = self.marks[at].clone();
         let before = self.copy();
@@ -494,9 +494,14 @@ impl Machine {
         Ok(())
     }
 
-    fn program(&mut self, program: &Program) -> Result<(), TestCaseError> {
+    /// Runs a program from the beginning, without the rollbacks at its end.
+    pub(super) fn begin(&mut self, program: &Program) -> Result<(), TestCaseError> {
         self.begin_anew();
-        program.0.iter().try_for_each(|step| self.step(step))?;
+        program.0.iter().try_for_each(|step| self.step(step))
+    }
+
+    fn program(&mut self, program: &Program) -> Result<(), TestCaseError> {
+        self.begin(program)?;
         for at in (0..self.marks.len()).rev() {
             self.roll_back(at, false)?;
         }

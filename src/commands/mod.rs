@@ -3,6 +3,8 @@
 //! What several verbs need stands here: where the manifest is, how to connect, how to print.
 
 mod act;
+pub mod at;
+pub mod changes;
 pub mod completions;
 pub mod consolidate;
 pub mod demo;
@@ -16,6 +18,7 @@ pub mod init;
 pub mod install;
 pub mod man;
 pub mod mark;
+mod moment;
 pub mod new;
 pub mod plan;
 pub mod release;

@@ -20,6 +20,7 @@ mod sinks;
 mod stat;
 mod status;
 mod verify;
+mod window;
 
 use crate::errors::{Error, Kind};
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,6 +52,7 @@ pub use sinks::{
 pub use stat::{RoleChanges, TableChanges, detailed_log_stat, log_stat};
 pub use status::{GroupStatus, MOST_COUNTED, status};
 pub use verify::{Inconsistency, inconsistencies};
+pub use window::{LoggedColumn, LoggedSequence, LoggedTable, MarkPosition, Window, WindowWanted, window};
 
 /// The registry of one installation.
 #[derive(Debug, Clone, Default)]

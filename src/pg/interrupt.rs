@@ -35,7 +35,7 @@ impl Interrupt {
         Interrupt::listen_among(vec![session.canceller()])
     }
 
-    /// Begins to listen for SIGINT on behalf of several sessions.
+    /// Begins to listen for the signals on behalf of several sessions.
     ///
     /// # Errors
     /// As [`Interrupt::listen`].

@@ -8,6 +8,7 @@
 mod attempt;
 mod blocker;
 mod conninfo;
+mod copy;
 mod environment;
 mod error;
 mod given;
@@ -30,6 +31,7 @@ mod uri;
 mod values;
 mod verifier;
 
+pub use copy::{Rows, copy_out};
 pub use environment::Environment;
 pub use error::{ServerError, classify, classify_in};
 pub use given::Given;

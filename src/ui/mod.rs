@@ -16,6 +16,6 @@ pub mod words;
 
 pub use self::error::print_error;
 pub use self::format::{Color, Format, OutputArgs};
-pub use self::output::{Output, out};
+pub use self::output::{Output, Stream, out};
 pub use self::progress::Progress;
 pub use self::table::{Align, Column, Tabular};

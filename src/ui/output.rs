@@ -125,6 +125,35 @@ pub fn out(text: &str) -> Result<()> {
     finish(stream.write_all(text.as_bytes()).and_then(|()| stream.flush()))
 }
 
+/// Standard output for data that is too much to be held: written as it comes.
+///
+/// As with [`out`], the program ends well when the reader has gone away.
+#[derive(Debug)]
+pub struct Stream(io::BufWriter<io::Stdout>);
+
+impl Stream {
+    /// Opens it; what is written is buffered until [`Write::flush`].
+    pub fn open() -> Stream {
+        Stream(io::BufWriter::with_capacity(1 << 16, io::stdout()))
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes).inspect_err(end_without_reader)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush().inspect_err(end_without_reader)
+    }
+}
+
+fn end_without_reader(error: &io::Error) {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        std::process::exit(0);
+    }
+}
+
 fn finish(written: io::Result<()>) -> Result<()> {
     match written {
         Ok(()) => Ok(()),

@@ -1,0 +1,253 @@
+//! The tables of a group as they were at a mark, for one query.
+//!
+//! Views of the session are called as the tables are and come before them in every search path: the rows of now, without those that
+//! have changed since, and with what they were. All of it is in one transaction that is taken back; nothing is locked but as by any
+//! reader. Called by `commands/at`.
+
+use minijinja::context;
+use minijinja::value::{Serde, Value};
+use postgres::{IsolationLevel, SimpleQueryMessage, Transaction};
+
+use crate::errors::{Error, Kind, Result};
+use crate::journal::{self, LoggedTable, Window, WindowWanted};
+use crate::names::quote_ident;
+use crate::pg::{self, Interrupt, Rows, Session};
+use crate::render::Renderer;
+
+/// How many rows may stand in a view as constants: they let the server read in parallel, and cost when the view is made.
+const MOST_CONSTANTS: u64 = 20_000;
+
+/// The view that the query itself is made into, to see what it reads.
+const QUERY: &str = "emaj: the query";
+
+/// The answer of a query.
+pub struct Answer<'a> {
+    /// CSV with a heading, or a JSON object a line.
+    pub rows: Rows,
+    pub take: &'a mut dyn FnMut(&[u8]) -> Result<()>,
+}
+
+/// Rows as text, for people.
+#[derive(Debug, Default)]
+pub struct Found {
+    pub columns: Vec<String>,
+    /// None is null.
+    pub rows: Vec<Vec<Option<String>>>,
+}
+
+/// Streams the answer of `query`, asked of the tables of `group` as they were at `mark`.
+///
+/// # Errors
+/// [`Kind::Refused`] for an unknown group or mark, where the log does not tell all that happened since, and where the query reads a
+/// table of the group by another way than its bare name; whatever the server answers.
+pub fn stream(
+    session: &mut Session,
+    schema: &str,
+    group: &str,
+    mark: &str,
+    query: &str,
+    answer: Answer<'_>,
+) -> Result<()> {
+    let Answer { rows, take } = answer;
+    within(session, schema, group, mark, query, &mut |transaction, query| {
+        let whole = if rows == Rows::Lines {
+            format!(
+                "select pg_catalog.translate(pg_catalog.row_to_json(emaj_row)::text, e'\\n\\r', '  ') from (\n{query}\n) as emaj_row"
+            )
+        } else {
+            format!("\n{query}\n")
+        };
+        pg::copy_out(transaction, &whole, rows, "run the query", take).map(|_| ())
+    })
+}
+
+/// Like [`stream`], with the whole answer in memory.
+///
+/// # Errors
+/// As [`stream`].
+pub fn read(session: &mut Session, schema: &str, group: &str, mark: &str, query: &str) -> Result<Found> {
+    let mut found = Found::default();
+    within(session, schema, group, mark, query, &mut |transaction, query| {
+        let messages = transaction
+            .simple_query(query)
+            .map_err(|error| pg::classify_in(error, "run the query", query))?;
+        for message in messages {
+            match message {
+                SimpleQueryMessage::RowDescription(columns) => {
+                    found.columns = columns.iter().map(|column| column.name().to_owned()).collect();
+                }
+                SimpleQueryMessage::Row(row) => {
+                    found
+                        .rows
+                        .push((0..row.len()).map(|at| row.get(at).map(str::to_owned)).collect());
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+fn within(
+    session: &mut Session,
+    schema: &str,
+    group: &str,
+    mark: &str,
+    query: &str,
+    work: &mut dyn FnMut(&mut Transaction<'_>, &str) -> Result<()>,
+) -> Result<()> {
+    let interrupt = Interrupt::listen(session)?;
+    let mut transaction = session
+        .build_transaction()
+        .isolation_level(IsolationLevel::RepeatableRead)
+        .start()?;
+    let done = prepare(&mut transaction, schema, group, mark, query)
+        .and_then(|query| work(&mut transaction, query))
+        .map_err(|error| interrupt.check().err().unwrap_or(error));
+    transaction.rollback()?;
+    done
+}
+
+/// Makes the views and sees to it that the query reads nothing of the group but by them; returns the query without what ends it.
+fn prepare<'q>(
+    transaction: &mut Transaction<'_>,
+    schema: &str,
+    group: &str,
+    mark: &str,
+    query: &'q str,
+) -> Result<&'q str> {
+    let query = query.trim().trim_end_matches(|c: char| c == ';' || c.is_whitespace());
+    let wanted = WindowWanted {
+        group,
+        from: Some(mark),
+        ..WindowWanted::default()
+    };
+    let path: String = transaction
+        .query_one("select pg_catalog.current_setting('search_path')", &[])?
+        .get(0);
+    // Rows that a policy hides would be hidden now, and not in the log.
+    transaction.batch_execute("set local row_security = off; set local search_path = pg_catalog")?;
+    let window = journal::window(transaction, schema, &wanted)?;
+    window.refuse_gaps("to read the past")?;
+    let set_path = "select pg_catalog.set_config('search_path', $1, true)";
+    transaction.execute(set_path, &[&path])?;
+    let shadows = shadows(transaction, schema, &window)?;
+    // A path may name the place of temporary objects last.
+    let path = ["pg_temp", &path].join(if path.is_empty() { "" } else { ", " });
+    transaction.execute(set_path, &[&path])?;
+    check(transaction, schema, &window, &shadows, query)?;
+    transaction.batch_execute("set transaction read only")?;
+    Ok(query)
+}
+
+/// Makes a view for each table that can have one; returns their names.
+fn shadows(transaction: &mut Transaction<'_>, schema: &str, window: &Window) -> Result<Vec<String>> {
+    let renderer = Renderer::new(schema)?;
+    let hashes: bool = transaction
+        .query_one(
+            "select pg_catalog.current_setting('server_version_num')::integer >= 150000",
+            &[],
+        )?
+        .get(0);
+    let mut names = Vec::new();
+    for table in bare(transaction, window)? {
+        let shown = Value::from(Serde(table));
+        let (from, _) = window.borders();
+        let question = renderer.render_value("changes/touched", context! { table => &shown, from, until => () })?;
+        let touched: bool = transaction.query_one(&question, &[])?.get(0);
+        let name = format!("emaj: past {}", table.relation);
+        let (mut places, mut rows) = (None::<String>, None::<String>);
+        if touched {
+            if table.key.is_empty() {
+                continue;
+            }
+            let (from, _) = window.borders();
+            let states = renderer.render_value("past/states", context! { table => &shown, name => &name, from })?;
+            let count = transaction.execute(&states, &[])?;
+            if count <= MOST_CONSTANTS && !table.partitioned && hashes {
+                let arrays = renderer.render_value("past/arrays", context! { table => &shown, name => &name })?;
+                let row = transaction.query_one(&arrays, &[])?;
+                (places, rows) = (row.get(0), row.get(1));
+            } else {
+                transaction.batch_execute(&format!("analyze pg_temp.{}", quote_ident(&name)))?;
+            }
+        }
+        let view = renderer.render_value(
+            "past/view",
+            context! { table => &shown, touched, places, rows, name => &name },
+        )?;
+        transaction.batch_execute(&view)?;
+        names.push(table.name.clone());
+    }
+    Ok(names)
+}
+
+/// Returns the tables that a bare name means: of several with one name the one that the search path finds first. Tables that inherit rows are none.
+fn bare<'w>(transaction: &mut Transaction<'_>, window: &'w Window) -> Result<Vec<&'w LoggedTable>> {
+    let mut tables: Vec<&LoggedTable> = Vec::new();
+    for table in window.tables.iter().filter(|table| !table.inherits) {
+        let found: Option<u32> = transaction
+            .query_one(
+                "select pg_catalog.to_regclass($1::text)::oid",
+                &[&quote_ident(&table.name)],
+            )?
+            .get(0);
+        let same = window.tables.iter().filter(|other| other.name == table.name).count();
+        if found == Some(table.oid) || found.is_none() && same == 1 {
+            tables.push(table);
+        }
+    }
+    Ok(tables)
+}
+
+/// Makes the query a view, which runs nothing and says what it would read.
+fn check(
+    transaction: &mut Transaction<'_>,
+    schema: &str,
+    window: &Window,
+    shadows: &[String],
+    query: &str,
+) -> Result<()> {
+    let columns = transaction
+        .prepare(query)
+        .map_err(|error| pg::classify_in(error, "understand the query", query))?
+        .columns()
+        .len();
+    let names: Vec<String> = (1..=columns).map(|at| format!("c{at}")).collect();
+    transaction
+        .execute(
+            &format!(
+                "create temporary view {} ({}) as\n{query}",
+                quote_ident(QUERY),
+                names.join(", ")
+            ),
+            &[],
+        )
+        .map_err(|error| {
+            pg::classify(error, "understand the query")
+                .hint("one `select` (or `with … select`, `values`, `table`) can be asked of the past")
+        })?;
+    let oids: Vec<u32> = window.tables.iter().map(|table| table.oid).collect();
+    let uses = Renderer::new(schema)?.render_value(
+        "past/uses",
+        context! { query => quote_ident(QUERY), shadows => Value::from(Serde(shadows)), tables => Value::from(Serde(&oids)) },
+    )?;
+    let used: Vec<String> = transaction.query(&uses, &[])?.iter().map(|row| row.get(0)).collect();
+    if used.is_empty() {
+        return Ok(());
+    }
+    let inherits = window
+        .tables
+        .iter()
+        .any(|table| (table.inherits || table.key.is_empty()) && used.contains(&table.label));
+    let error = Error::message(
+        Kind::Refused,
+        format!("the query would read as they are now: {}", used.join(", ")),
+    );
+    Err(if inherits {
+        error.hint("a table that others inherit from, or that has no primary key, cannot be read as it was")
+    } else {
+        error.hint("name tables of the group without their schema, and not by a view; of two with one name the search path finds the first")
+    })
+}

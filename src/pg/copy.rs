@@ -1,0 +1,116 @@
+//! Streams what a query gives out of the server by COPY: memory does not grow with the rows.
+//!
+//! Called by what writes rows to files or to standard output. Errors of the server and of the target are kept apart.
+
+use std::io::{self, BufRead as _};
+
+use postgres::Transaction;
+
+use super::error::classify;
+use crate::errors::{Error, Result};
+
+/// How the rows of a COPY come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rows {
+    /// As COPY writes text.
+    Text,
+    /// CSV with a heading.
+    Csv,
+    /// The one column of the query as it is, a line each.
+    Lines,
+}
+
+/// Hands the rows of `query` to `take`, piece by piece, and returns how many bytes they were; `doing` completes "failed to …".
+///
+/// # Errors
+/// Whatever the server answers, or `take` fails with.
+pub fn copy_out(
+    transaction: &mut Transaction<'_>,
+    query: &str,
+    rows: Rows,
+    doing: &str,
+    take: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<u64> {
+    let options = if rows == Rows::Csv {
+        " with (format csv, header)"
+    } else {
+        ""
+    };
+    let mut stream = transaction
+        .copy_out(&format!("copy ({query}) to stdout{options}"))
+        .map_err(|error| classify(error, doing))?;
+    let mut plain = Plain::default();
+    let mut bytes = 0;
+    loop {
+        let chunk = stream.fill_buf().map_err(|error| of_server(error, doing))?;
+        if chunk.is_empty() {
+            return Ok(bytes);
+        }
+        let length = chunk.len();
+        if rows == Rows::Lines {
+            let text = plain.of(chunk);
+            bytes += text.len() as u64;
+            take(text)?;
+        } else {
+            bytes += length as u64;
+            take(chunk)?;
+        }
+        stream.consume(length);
+    }
+}
+
+/// Takes the server's error out of the stream's.
+fn of_server(error: io::Error, doing: &str) -> Error {
+    match error.downcast::<postgres::Error>() {
+        Ok(error) => classify(error, doing),
+        Err(error) => Error::from(error).context(format!("failed to {doing}")),
+    }
+}
+
+/// Undoes the escapes of COPY's text format, across the borders of chunks.
+#[derive(Debug, Default)]
+struct Plain {
+    escaped: bool,
+    text: Vec<u8>,
+}
+
+impl Plain {
+    fn of(&mut self, chunk: &[u8]) -> &[u8] {
+        self.text.clear();
+        for &byte in chunk {
+            if self.escaped {
+                self.escaped = false;
+                self.text.push(match byte {
+                    b'b' => 8,
+                    b'f' => 12,
+                    b'n' => b'\n',
+                    b'r' => b'\r',
+                    b't' => b'\t',
+                    b'v' => 11,
+                    other => other,
+                });
+            } else if byte == b'\\' {
+                self.escaped = true;
+            } else {
+                self.text.push(byte);
+            }
+        }
+        &self.text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_are_undone_wherever_a_chunk_ends() {
+        let text = br"a\\b\nc\td\v\b\f\r\x".to_vec();
+        for cut in 0..text.len() {
+            let mut plain = Plain::default();
+            let mut all = plain.of(&text[..cut]).to_vec();
+            all.extend_from_slice(plain.of(&text[cut..]));
+            assert_eq!(all, b"a\\b\nc\td\x0b\x08\x0c\rx", "cut at {cut}");
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! Tables as they were at a mark: every row of every kind of table, for whatever an application did since; and what is refused.
+
+use std::cell::{Cell, RefCell};
+
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
+
+use crate::changes::{ALL_OF_IT, EVERYTHING, MANIFEST, SHOP, Shop, lines};
+use crate::programs::{MANIFEST as PROGRAMS, Machine, NAMES, TABLES, program};
+use crate::support::{self, emaj};
+
+#[test]
+fn a_query_sees_the_tables_as_they_were() {
+    let shop = Shop::open(SHOP, MANIFEST);
+    shop.sql(&format!(
+        "alter role {} in database {} set search_path = shop, public",
+        shop.owner,
+        shop.db.name()
+    ));
+    shop.run(&["mark", "set", "shop", "a"]).ok();
+    shop.sql("delete from shop.customer where id = 1; update shop.invoice set amount = 0; insert into shop.invoice values (9, 2, 9)");
+    shop.run(&["mark", "set", "shop", "b"]).ok();
+    let now = shop
+        .db
+        .psql("select (select max(hist_id) from emaj.emaj_hist), (select count(*) from pg_class)");
+    let question = "select c.name, i.amount from invoice i join customer c on c.id = i.customer order by i.id;";
+    let csv = shop.run(&["at", "shop", "a", question, "-o", "csv"]).ok();
+    assert_eq!(csv.stdout, "name,amount\nAda,10.00\nGrace,20.00\nEdsger,30.00\n");
+    let csv = shop.run(&["at", "shop", "b", question, "-o", "csv"]).ok();
+    assert_eq!(csv.stdout, "name,amount\nGrace,0.00\nEdsger,0.00\nGrace,9.00\n");
+    let table = shop
+        .run(&[
+            "at",
+            "shop",
+            "a",
+            "select count(*), null as \"no thing\", 1, 2 from customer -- all",
+        ])
+        .ok();
+    let shown: Vec<Vec<&str>> = table
+        .stdout
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            vec!["count", "no", "thing", "?column?", "?column?"],
+            vec!["3", "1", "2"]
+        ]
+    );
+    let json = lines(&shop.run(&["at", "shop", "a", "table invoice", "-o", "json"]).ok());
+    assert_eq!(json.len(), 3);
+    assert_eq!(json[0], serde_json::json!({"id": 1, "customer": 1, "amount": 10.0}));
+    let after = shop
+        .db
+        .psql("select (select max(hist_id) from emaj.emaj_hist), (select count(*) from pg_class)");
+    assert_eq!(after, now, "nothing is left behind");
+}
+
+#[test]
+fn what_cannot_be_read_as_it_was_is_refused() {
+    let shop = Shop::open(SHOP, MANIFEST);
+    shop.sql(&format!(
+        "alter role {} in database {} set search_path = shop, pg_temp",
+        shop.owner,
+        shop.db.name()
+    ));
+    shop.sql("create view shop.open as select * from shop.invoice where amount > 0; create table shop.outside (n int)");
+    shop.run(&["mark", "set", "shop", "a"]).ok();
+    shop.run(&["mark", "set", "audit", "a"]).ok();
+    shop.sql("update shop.invoice set amount = 0; insert into shop.plain values ('x')");
+    let asked = |code: i32, group: &str, mark: &str, query: &str, part: &str| {
+        let run = shop.run(&["at", group, mark, query, "-o", "csv"]).code(code);
+        assert!(run.stderr.contains(part), "{run}");
+    };
+    asked(
+        4,
+        "shop",
+        "a",
+        "select * from shop.invoice",
+        "would read as they are now: shop.invoice",
+    );
+    asked(
+        4,
+        "shop",
+        "a",
+        "select * from open",
+        "would read as they are now: shop.invoice",
+    );
+    asked(
+        4,
+        "shop",
+        "a",
+        "select * from invoice join shop.customer c on true",
+        "now: shop.customer",
+    );
+    asked(
+        4,
+        "audit",
+        "a",
+        "select * from plain",
+        "has no primary key, cannot be read as it was",
+    );
+    asked(4, "shop", "b", "select 1", "has no mark `b`");
+    asked(1, "shop", "a", "delete from outside", "understand the query");
+    asked(
+        1,
+        "shop",
+        "a",
+        "select 1; drop table shop.outside",
+        "understand the query",
+    );
+    asked(1, "shop", "a", "select 1) to program 'true' --", "understand the query");
+    asked(
+        1,
+        "shop",
+        "a",
+        "select nextval('customer_id_seq')",
+        "read-only transaction",
+    );
+    asked(1, "shop", "a", "selekt", "syntax error");
+    asked(0, "shop", "a", "select * from invoice, outside", "");
+    let viewer = format!("{}_viewer", shop.db.name());
+    shop.db.psql(&format!("create role {viewer} login"));
+    shop.db.file(
+        "emaj.yaml",
+        &MANIFEST.replace("viewer: null", &format!("viewer: {viewer}")),
+    );
+    shop.run(&["install"]).ok();
+    emaj(&shop.db)
+        .user(&viewer)
+        .args(["at", "shop", "a", "select * from invoice"])
+        .run()
+        .code(12);
+    shop.sql(&format!(
+        "grant usage on schema shop to {viewer}; grant select on shop.invoice to {viewer}"
+    ));
+    let seen = emaj(&shop.db)
+        .user(&viewer)
+        .args(["at", "shop", "a", "select sum(amount) from invoice", "-o", "csv"])
+        .run()
+        .ok();
+    assert_eq!(seen.stdout, "sum\n60.00\n");
+    // Rows that a policy hides are an error, not a gap.
+    shop.sql(&format!("alter table shop.invoice enable row level security; create policy few on shop.invoice to {viewer} using (id = 1)"));
+    emaj(&shop.db)
+        .user(&viewer)
+        .args(["at", "shop", "a", "select * from invoice"])
+        .run()
+        .code(12);
+    shop.db.psql(&format!("drop owned by {viewer}; drop role {viewer}"));
+    shop.run(&["group", "stop", "shop"]).ok();
+    asked(4, "shop", "a", "select 1", "is stopped");
+}
+
+#[test]
+fn every_kind_of_table_is_read_as_it_was() {
+    let manifest = r#"
+version: 1
+roles: { admin: null, viewer: null }
+groups:
+  all: { tables: ['"Odd ""S''".*'], sequences: all }
+"#;
+    let shop = Shop::open(EVERYTHING, manifest);
+    let setting = format!(
+        r#"alter role {} in database {} set search_path = "Odd ""S'", public"#,
+        shop.owner,
+        shop.db.name()
+    );
+    shop.sql(&setting);
+    let tables = [
+        r#""Ta ble'%""#,
+        "part",
+        "always",
+        "parent",
+        "child",
+        "cycle_a",
+        "cycle_b",
+        "counted",
+    ];
+    let all: Vec<String> = tables
+        .iter()
+        .map(|name| {
+            format!(
+                "select '{}' as t, whole_row::text as v from {name} whole_row",
+                name.replace('\'', "''")
+            )
+        })
+        .collect();
+    let all = format!("select t || ' ' || v from ({}) x order by 1", all.join(" union all "));
+    let look = || -> Vec<String> {
+        shop.db
+            .client_as(&shop.owner)
+            .query(&all, &[])
+            .unwrap()
+            .iter()
+            .map(|row| row.get(0))
+            .collect()
+    };
+    let mut known = Vec::new();
+    for (mark, change) in [
+        ("a", ALL_OF_IT),
+        (
+            "b",
+            "set search_path = \"Odd \"\"S'\"; delete from \"Ta ble'%\"; update part set v = v || '+'",
+        ),
+    ] {
+        shop.run(&["mark", "set", "all", mark]).ok();
+        known.push((mark, look()));
+        shop.sql(change);
+    }
+    for (mark, wanted) in known {
+        let run = shop
+            .run(&[
+                "at",
+                "all",
+                mark,
+                &format!("select array_to_json(array({all}))::text as rows"),
+                "-o",
+                "json",
+            ])
+            .ok();
+        let found: Vec<String> = serde_json::from_str(lines(&run)[0]["rows"].as_str().unwrap()).unwrap();
+        assert_eq!(found, wanted, "at {mark}");
+    }
+    // Rows of a table that others inherit from are in several tables.
+    let run = shop.run(&["at", "all", "a", "select * from mother"]).code(4);
+    assert!(run.stderr.contains("inherit"), "{run}");
+}
+
+#[test]
+fn whatever_a_program_did_the_past_is_what_it_was() {
+    let db = support::database();
+    let owner = support::owner(&db);
+    let mut client = owner.client();
+    client.batch_execute(&format!("create schema app; {TABLES}")).unwrap();
+    client
+        .batch_execute(&format!(
+            "alter role {} in database {} set search_path = app",
+            owner.name(),
+            db.name()
+        ))
+        .unwrap();
+    db.file("emaj.yaml", PROGRAMS);
+    emaj(&db).user(owner.name()).args(["install"]).run().ok();
+    let machine = RefCell::new(Machine::new(client));
+    let all: Vec<String> = NAMES
+        .iter()
+        .map(|name| format!("select '{name} ' || whole_row::text as line from {name} whole_row"))
+        .collect();
+    let question = format!("select array_to_json(array({}))::text as rows", all.join(" union all "));
+    let at = |mark: &str| -> Vec<String> {
+        let run = emaj(&db)
+            .user(owner.name())
+            .args(["at", "app", mark, &question, "-o", "json"])
+            .run()
+            .ok();
+        let mut rows: Vec<String> = serde_json::from_str(lines(&run)[0]["rows"].as_str().unwrap()).unwrap();
+        rows.sort();
+        rows
+    };
+    let seed = support::seed();
+    let mut bytes = [9; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let config = Config {
+        cases: support::scale(8) as u32,
+        failure_persistence: None,
+        max_shrink_iters: 100,
+        ..Config::default()
+    };
+    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
+    let looked = Cell::new(0);
+    let result = runner.run(&program(), |program| {
+        let mut machine = machine.borrow_mut();
+        machine.begin(&program)?;
+        for copy in &machine.marks {
+            // The copy also says in which table a row is; of a view nobody can.
+            let kept = copy.lines.iter().filter(|line| !line.starts_with("sequence "));
+            let mut wanted: Vec<String> = kept
+                .map(|line| {
+                    let words: Vec<&str> = line.splitn(3, ' ').collect();
+                    format!("{} {}", words[0], words[2])
+                })
+                .collect();
+            wanted.sort();
+            let found = at(&copy.mark);
+            looked.set(looked.get() + 1);
+            if found != wanted {
+                let only =
+                    |a: &[String], b: &[String]| a.iter().filter(|line| !b.contains(line)).cloned().collect::<Vec<_>>();
+                return Err(TestCaseError::fail(format!(
+                    "at {}: missing {:#?}, too much {:#?}",
+                    copy.mark,
+                    only(&wanted, &found),
+                    only(&found, &wanted)
+                )));
+            }
+        }
+        Ok(())
+    });
+    println!("looked at {} marks of programs, seed {seed}", looked.get());
+    match result {
+        Ok(()) => assert!(looked.get() > 0),
+        Err(TestError::Fail(reason, program)) => panic!("seed {seed}: {reason}\nthe program: {program:?}"),
+        Err(TestError::Abort(reason)) => panic!("seed {seed}: {reason}"),
+    }
+}
