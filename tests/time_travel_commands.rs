@@ -706,7 +706,9 @@ fn a_session_of_another_role_is_named_too() {
         .run(&["rollback", "shop", "one", "--yes", "--lock-timeout", "400ms"])
         .code(11);
     assert!(
-        Regex::new(r"(?m)^hint: in the way: process \d+ of role \w+[^,]*$").unwrap().is_match(&run.stderr),
+        Regex::new(r"(?m)^hint: in the way: process \d+ of role \w+[^,]*$")
+            .unwrap()
+            .is_match(&run.stderr),
         "what the role may not see is left out: {run}"
     );
 }
@@ -779,7 +781,11 @@ fn a_server_that_only_reads_says_where_to_go() {
         .env("PGOPTIONS", "-c default_transaction_read_only=on")
         .run()
         .code(1);
-    assert!(run.stderr.contains("hint: this server is a standby, or the session is read-only"), "{run}");
+    assert!(
+        run.stderr
+            .contains("hint: this server is a standby, or the session is read-only"),
+        "{run}"
+    );
 }
 
 #[test]
@@ -787,7 +793,11 @@ fn names_that_no_list_could_show_are_refused() {
     let shop = Shop::open();
     for name in ["a\nb", &"x".repeat(201), "tab\there"] {
         let run = shop.run(&["mark", "set", "shop", name]).code(4);
-        assert!(run.stderr.contains("longer than 200 bytes, or holds a control character"), "{run}");
+        assert!(
+            run.stderr
+                .contains("longer than 200 bytes, or holds a control character"),
+            "{run}"
+        );
     }
     shop.run(&["mark", "set", "shop", &"é".repeat(100)]).ok();
 }
