@@ -108,6 +108,30 @@ fn drift_tells_of_a_table_that_is_gone() {
     let run = emaj(&db).args(["drift"]).run().code(65);
     assert!(run.stdout.contains("the table is gone"), "{run}");
     assert!(run.stderr.contains("there is no table public.note"), "{run}");
+    let status = emaj(&db).args(["status"]).run().ok();
+    assert!(
+        status
+            .stderr
+            .contains("1 inconsistency found; `emaj verify` names them"),
+        "{status}"
+    );
+    let told = emaj(&db).args(["status", "-o", "json"]).run().ok().stdout_json();
+    assert_eq!(told["inconsistencies"][0]["problem"], "the table is gone", "{told}");
+    let repair = || db.psql("select verify_repair from emaj.emaj_detailed_verify_all()");
+    assert_eq!(
+        repair(),
+        "take it out of the manifest and run `emaj install --allow-destroy`"
+    );
+    db.client()
+        .batch_execute("create table public.note (id int primary key)")
+        .unwrap();
+    assert_eq!(
+        repair(),
+        "another one has its name now: run `emaj install --allow-destroy`, which captures that"
+    );
+    emaj(&db).args(["install", "--allow-destroy"]).run().ok();
+    let status = emaj(&db).args(["status"]).run().ok();
+    assert!(!status.stderr.contains("inconsistenc"), "{status}");
 }
 
 #[test]

@@ -10,8 +10,8 @@ use serde::Serialize;
 use super::act::warn_of_broken_rollbacks;
 use super::{Context, InstallationArgs};
 use crate::errors::Result;
-use crate::journal::{self, GroupStatus, SinkLag};
-use crate::ui::words::{bytes, duration};
+use crate::journal::{self, GroupStatus, Inconsistency, SinkLag};
+use crate::ui::words::{bytes, count, duration};
 use crate::ui::{Column, Format, Tabular};
 
 /// Shows how the groups and the sinks are doing
@@ -35,13 +35,25 @@ pub fn run(mut args: Args, context: &Context) -> Result<ExitCode> {
     let (mut session, schema) = context.installation(&args.installation, |_| {})?;
     let groups = Groups(journal::status(&mut *session, &schema)?);
     let sinks = Sinks(journal::lag(&mut *session, &schema)?);
+    let inconsistencies = journal::inconsistencies(&mut *session, &schema)?;
     if context.output.format() == Format::Json {
-        return context.output.data(&All { groups, sinks }).map(|()| ExitCode::SUCCESS);
+        let all = All {
+            groups,
+            sinks,
+            inconsistencies,
+        };
+        return context.output.data(&all).map(|()| ExitCode::SUCCESS);
     }
     context.output.data(&groups)?;
     if !sinks.0.is_empty() {
         context.output.text("\n")?;
         context.output.data(&sinks)?;
+    }
+    if !inconsistencies.is_empty() {
+        context.output.warn(format!(
+            "{} found; `emaj verify` names them, and how to mend them",
+            count(inconsistencies.len(), "inconsistency")
+        ));
     }
     warn_of_broken_rollbacks(&mut session, &schema, context)?;
     if groups.0.is_empty() {
@@ -52,11 +64,12 @@ pub fn run(mut args: Args, context: &Context) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Both, for programs.
+/// All of it, for programs.
 #[derive(Serialize)]
 struct All {
     groups: Groups,
     sinks: Sinks,
+    inconsistencies: Vec<Inconsistency>,
 }
 
 impl Tabular for All {

@@ -135,6 +135,9 @@ fn own_hint(server: &ServerError) -> Option<&'static str> {
             "this server is a standby, or the session is read-only: connect to the primary (`target_session_attrs=read-write`), \
              and look at `default_transaction_read_only`",
         ),
+        "23503" => Some(
+            "rows of a table outside the group stand in the way: take that table into the group, or deal with its rows first; nothing was changed",
+        ),
         "57014" if server.message.contains("statement timeout") => Some(
             "`statement_timeout` of the role, the database or PGOPTIONS ended it; nothing of the statement was done",
         ),
