@@ -63,6 +63,14 @@ impl Courier<'_> {
                     self.busy = Instant::now();
                     self.pause = Duration::ZERO;
                     seen.clear();
+                    // What was written while the rows were sent is a worker's: under writers that never rest there is no end of it.
+                    if init.is_empty() && !self.orders.init.is_empty() {
+                        if self.hasten()? {
+                            continue;
+                        }
+                        self.keep()?;
+                        return Ok(Some(Ended::Empty));
+                    }
                 }
                 Step::Idle => {
                     if self.place.lanes.is_some() && !self.place.was_in_fault {
