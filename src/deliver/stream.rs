@@ -31,6 +31,10 @@ const MOST_ROWS: usize = 4000;
 /// How many bytes are fetched at once, about.
 const MOST_BYTES: usize = 4 << 20;
 
+/// A log of so many bytes is read faster than its index is asked, and after so many rows one may have become larger.
+const SMALL: i64 = 32 << 10;
+const GROWN: usize = 20_000;
+
 /// A window of the log.
 #[derive(Debug, Clone)]
 pub(super) struct Window {
@@ -50,10 +54,19 @@ pub(super) struct Stream {
     /// When the transaction that holds the snapshot began.
     held: Option<Instant>,
     cursor: Option<Reading>,
-    probe: Option<(usize, postgres::Statement)>,
+    probe: Option<Probe>,
     fetch: usize,
     /// Tables in which rows got other keys in this window, or have none; known of a window that is a replay.
     rekeyed: HashSet<usize>,
+}
+
+/// The question which logs hold anything new.
+#[derive(Debug)]
+struct Probe {
+    statement: postgres::Statement,
+    /// Of so many logs, and so many rows read since it was prepared: logs that were small may have grown.
+    logs: usize,
+    rows: usize,
 }
 
 #[derive(Debug)]
@@ -164,13 +177,18 @@ impl Stream {
             return Ok(Vec::new());
         }
         let statement = match &self.probe {
-            Some((logs, statement)) if *logs == sources.logs.len() => statement.clone(),
+            Some(probe) if probe.logs == sources.logs.len() && probe.rows < GROWN => probe.statement.clone(),
             _ => {
+                let small = journal::small_logs(&mut *self.session, &self.schema, SMALL)?;
                 let logs: Vec<ProbedLog<'_>> = sources
                     .logs
                     .iter()
                     .enumerate()
-                    .map(|(number, (_, log))| ProbedLog { number, log: &log.log })
+                    .map(|(number, (_, log))| ProbedLog {
+                        number,
+                        log: &log.log,
+                        is_small: small.contains(&log.log),
+                    })
                     .collect();
                 let sql = self
                     .renderer
@@ -178,7 +196,11 @@ impl Stream {
                 // Planned once: planning a thousand logs costs more than looking into them.
                 self.session.batch_execute("set plan_cache_mode = force_generic_plan")?;
                 let statement = self.session.prepare(&sql)?;
-                self.probe = Some((sources.logs.len(), statement.clone()));
+                self.probe = Some(Probe {
+                    statement: statement.clone(),
+                    logs: sources.logs.len(),
+                    rows: 0,
+                });
                 statement
             }
         };
@@ -287,6 +309,9 @@ impl Stream {
             .session
             .query(&format!("fetch {} from emaj_window", self.fetch), &[])
             .map_err(|error| classify(error, "read the log"))?;
+        if let Some(probe) = &mut self.probe {
+            probe.rows += rows.len();
+        }
         let Some(reading) = self.cursor.as_mut() else {
             return Ok(Vec::new());
         };
@@ -374,6 +399,7 @@ pub(super) fn window_of(offset: &Offset) -> Option<i64> {
 struct ProbedLog<'a> {
     number: usize,
     log: &'a str,
+    is_small: bool,
 }
 
 #[derive(Serialize)]

@@ -47,7 +47,7 @@ pub use rollbacks::{
 };
 pub use sinks::{
     BindingRecord, LogRecord, SinkRecord, SinkState, bindings_of, logs_of, rewind, set_sink_state, sink_locks,
-    sink_named, sinks, structure_of,
+    sink_named, sinks, small_logs, structure_of,
 };
 pub use stat::{RoleChanges, TableChanges, detailed_log_stat, log_stat};
 pub use status::{GroupStatus, MOST_COUNTED, status};

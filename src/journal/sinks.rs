@@ -1,5 +1,7 @@
 //! Sinks and bindings as the registry knows them: cursors, states, and what was set aside.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 use postgres::types::PgLsn;
 use postgres::{GenericClient, Row};
@@ -239,6 +241,24 @@ pub fn logs_of(client: &mut impl GenericClient, schema: &str, oids: &[u32]) -> R
             attnums: row.get(5),
         })
         .collect())
+}
+
+/// Returns the logs that have no more than `most` bytes, with all their parts.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn small_logs(client: &mut impl GenericClient, schema: &str, most: i64) -> Result<HashSet<String>> {
+    let s = escape_identifier(schema);
+    let rows = client.query(
+        &format!(
+            "select rel_log from {s}.emaj_relation
+               join pg_catalog.pg_class c on c.relname = rel_log and c.relnamespace = $1::text::regnamespace
+              where pg_catalog.pg_relation_size(c.oid)
+                    + coalesce((select sum(pg_catalog.pg_relation_size(inhrelid)) from pg_catalog.pg_inherits where inhparent = c.oid), 0) <= $2::bigint"
+        ),
+        &[&s, &most],
+    )?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 /// Returns a text that changes whenever what a sink is fed by does: its bindings, their tables, the logs and their columns.
