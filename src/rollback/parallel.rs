@@ -24,8 +24,8 @@ const PACE: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub enum Parallel {
     Done(Report),
-    /// After all tables were locked a session waited for another lock, maybe one of the others': nothing was changed, one session can do it.
-    InTheWay(Error),
+    /// Nothing was changed, and one session may do it: a session waited for a lock of another's, or could not prepare (no room, a temporary table).
+    NotInSeveral(Error),
 }
 
 /// One session, and what it does.
@@ -48,15 +48,29 @@ struct Share {
     strategy: Option<String>,
 }
 
-/// Why it was not decided, and whether all tables were locked by then.
+/// Why it was not decided, and whether that is for the reason that there are several sessions.
 struct Failure {
     error: Error,
-    locked: bool,
+    several: bool,
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Failure { error, locked: false }
+        Failure { error, several: false }
+    }
+}
+
+impl From<postgres::Error> for Failure {
+    fn from(error: postgres::Error) -> Self {
+        Error::from(error).into()
+    }
+}
+
+impl Failure {
+    /// When all tables are locked: whom a session waits for now may be one of the others.
+    fn under_locks(mut self) -> Self {
+        self.several |= self.error.kind() == Kind::Locked;
+        self
     }
 }
 
@@ -149,9 +163,7 @@ fn attempt(
             begun.id,
             open.len(),
         )?)),
-        (Some(failure), Ok(_)) if failure.locked && failure.error.kind() == Kind::Locked => {
-            Ok(Parallel::InTheWay(failure.error))
-        }
+        (Some(failure), Ok(_)) if failure.several => Ok(Parallel::NotInSeveral(failure.error)),
         (Some(failure), Ok(_)) => Err(failure.error),
         (None, Ok(_)) => Err(Error::message(Kind::Failed, "it was decided, and is not on record")),
         (failure, Err(error)) => {
@@ -207,7 +219,6 @@ fn carry_out(
     let now = work::read(&mut **session, schema, &wanted.group, &[])?;
     lock(open, &s, wanted, &now, timeout, begun)?;
     fail_at::passing("rollback.locked");
-    let locked = |error: Error| Failure { error, locked: true };
     (|| {
         session.batch_execute(&begin_with(timeout))?;
         // Under the locks: nobody can tie two of the tables together any more, or bring another one in.
@@ -216,7 +227,8 @@ fn carry_out(
                 Kind::Refused,
                 "the group, or a foreign key between its tables, was changed while the rollback waited for its locks",
             )
-            .hint("run it again"));
+            .hint("run it again")
+            .into());
         }
         let rels: Vec<i64> = now.tables.iter().map(|table| table.rel).collect();
         let around: Option<String> = session
@@ -242,7 +254,7 @@ fn carry_out(
         fail_at::passing("rollback.decided");
         Ok(())
     })()
-    .map_err(locked)
+    .map_err(Failure::under_locks)
 }
 
 /// Has the lanes lock their tables, one after the other in the group's order, all within the time of one try.
@@ -279,11 +291,17 @@ fn lock(open: &mut [Lane], s: &str, wanted: &Wanted, work: &Work, timeout: Durat
 }
 
 /// Has all lanes do their tables and prepare, at the same time. The first that fails has the others cancelled.
-fn all(open: &mut [Lane], s: &str, wanted: &Wanted, begun: &Begun, interrupt: &Interrupt) -> Result<Vec<Share>> {
+fn all(
+    open: &mut [Lane],
+    s: &str,
+    wanted: &Wanted,
+    begun: &Begun,
+    interrupt: &Interrupt,
+) -> Result<Vec<Share>, Failure> {
     let cancellers: Vec<_> = open.iter().map(|lane| lane.session.canceller()).collect();
     let mut busy = vec![true; open.len()];
     let mut shares = Vec::with_capacity(open.len());
-    let mut failed: Option<Error> = None;
+    let mut failed: Option<Failure> = None;
     std::thread::scope(|scope| {
         let (sender, receiver) = channel();
         for (at, lane) in open.iter_mut().enumerate() {
@@ -308,7 +326,7 @@ fn all(open: &mut [Lane], s: &str, wanted: &Wanted, begun: &Begun, interrupt: &I
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             if let (None, Err(error)) = (&failed, interrupt.check()) {
-                failed = Some(error);
+                failed = Some(error.into());
             }
             if failed.is_some() {
                 for (canceller, _) in cancellers.iter().zip(&busy).filter(|(_, busy)| **busy) {
@@ -323,7 +341,7 @@ fn all(open: &mut [Lane], s: &str, wanted: &Wanted, begun: &Begun, interrupt: &I
     }
 }
 
-fn one(lane: &mut Lane, s: &str, wanted: &Wanted, id: i64, name: &str) -> Result<Share> {
+fn one(lane: &mut Lane, s: &str, wanted: &Wanted, id: i64, name: &str) -> Result<Share, Failure> {
     let row = lane.session.query_one(
         &format!("select lane_txid, lane_changed, lane_strategy from {s}.emaj_parallel_lane($1, $2, $3)"),
         &[&id, &lane.rels, &wanted.stop],
@@ -331,7 +349,11 @@ fn one(lane: &mut Lane, s: &str, wanted: &Wanted, id: i64, name: &str) -> Result
     fail_at::passing("rollback.worked");
     lane.session
         .batch_execute(&format!("prepare transaction {}", escape_literal(name)))
-        .map_err(|error| classify(error, "prepare the transaction of a session"))?;
+        .map_err(|error| {
+            let error = classify(error, "prepare the transaction of a session");
+            let several = !matches!(error.kind(), Kind::Unreachable | Kind::Interrupted);
+            Failure { error, several }
+        })?;
     fail_at::passing("rollback.prepared");
     Ok(Share {
         txid: row.get(0),

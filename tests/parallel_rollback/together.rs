@@ -109,7 +109,7 @@ fn a_writer_in_the_way_is_named_and_nothing_stays() {
         writer
             .batch_execute("set application_name = 'the one'; begin; lock table plain in row exclusive mode")
             .unwrap();
-        let run = rollback(story, "m", &["--lock-timeout", "300ms"]).run().code(11);
+        let run = rollback(story, "m", &["--lock-timeout", "5s"]).run().code(11);
         said(&run, "the one");
         assert_eq!(story.state(), changed);
         assert_eq!(story.everything(), before);
@@ -171,4 +171,90 @@ fn a_server_that_cannot_prepare_does_it_in_one_session() {
         .unwrap()
         .get(0);
     assert_eq!(left, 0);
+}
+
+#[test]
+fn what_cannot_be_prepared_is_left_to_one_session() {
+    tell(Who::Owner, |story| {
+        let schema = story.schema.clone();
+        story.sql(TABLES);
+        // The column's default makes a temporary table, which no prepared transaction may have touched.
+        story.sql(&format!(
+            "create function {schema}.odd() returns int language plpgsql as
+               $$ begin create temporary table if not exists odd (n int); return 1; end $$"
+        ));
+        story.install("*");
+        story.mark("m");
+        story.sql("delete from plain; update counted set v = 0; delete from parted");
+        story.sql(&format!(
+            "alter table plain add odd int; alter table plain alter odd set default {schema}.odd()"
+        ));
+        let run = rollback(story, "m", &[]).run().ok();
+        said(&run, "several sessions cannot do it");
+        assert_eq!(story.ask("select count(*) from plain where odd = 1"), "30");
+        nothing_left(story);
+    });
+}
+
+#[test]
+fn an_administrator_who_owns_nothing_does_it_and_brings_it_to_its_end() {
+    tell(Who::Owner, |story| {
+        let admin = format!("{}_admin", story.db.name());
+        story.sql_as_superuser(&format!("create role {admin} login"));
+        story.sql(TABLES);
+        let all = format!("{}.*", story.schema);
+        let manifest = story.manifest(&all).replace("admin: null", &format!("admin: {admin}"));
+        story.install_manifest(&manifest).ok();
+        story.mark("m");
+        let at_mark = story.state();
+        change(story);
+        let run = |words: &[&str]| emaj(story.db).user(&admin).args(words);
+        let words = [
+            "rollback",
+            "g",
+            "m",
+            "--yes",
+            "--jobs",
+            "3",
+            "--comment",
+            "by the administrator",
+        ];
+        let done = run(&words).run().ok();
+        said(&done, "by 3 sessions");
+        assert_eq!(story.state(), at_mark);
+        change_a_little(story);
+        run(&words).env("EMAJ_FAIL_AT", "rollback.concluded").run();
+        said(
+            &run(&["rollback", "--recover"]).run().ok(),
+            "was decided: done, 2 prepared sessions committed",
+        );
+        assert_eq!(story.state(), at_mark);
+        said(&run(&["rollback", "--list"]).run().ok(), "by the administrator");
+        nothing_left(story);
+        story.install_manifest(&story.manifest(&all)).ok();
+        story.sql_as_superuser(&format!("drop role {admin}"));
+    });
+}
+
+#[test]
+fn ctrl_c_takes_all_of_it_back() {
+    tell(Who::Owner, |story| {
+        let (_, changed) = changed(story);
+        let mut writer = story.db.client_as(story.role.as_deref().unwrap());
+        writer
+            .batch_execute("begin; lock table plain in row exclusive mode")
+            .unwrap();
+        let run = rollback(story, "m", &["--lock-timeout", "100s"]).run_while(|pid| {
+            until("a session waits", || {
+                story.db.psql("select count(*) from pg_locks where not granted and locktype = 'relation' and database = (select oid from pg_database where datname = current_database())") == "1"
+            });
+            let sent = std::process::Command::new("kill").args(["-INT", &pid.to_string()]).status().unwrap();
+            assert!(sent.success());
+        });
+        said(&run.code(130), "interrupted; nothing was changed");
+        writer.batch_execute("commit").unwrap();
+        assert_eq!(story.state(), changed);
+        assert_eq!(story.ask("select count(*) from emaj.emaj_rollback"), "0");
+        nothing_left(story);
+    });
 }

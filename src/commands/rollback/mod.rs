@@ -137,8 +137,8 @@ fn carry_out(
             let done = rollback::run_parallel(session, schema, &wanted, lanes, lock.locking());
             match done.map_err(|error| with_right(error.context(format!("failed to {doing}"))))? {
                 Parallel::Done(report) => return Ok(report),
-                Parallel::InTheWay(error) => {
-                    output.warn(format!("the sessions are in each other's way, or another is: {error}"));
+                Parallel::NotInSeveral(error) => {
+                    output.warn(format!("several sessions cannot do it: {error}"));
                     output.say("it goes on in one session");
                 }
             }
