@@ -239,7 +239,8 @@ pub(super) fn end(plan: &mut Plan, known: &Relation, because: &str, marks: i64, 
     plan.push(if marks > 0 { step.destroying() } else { step });
 }
 
-/// Names that are taken in the schema, by what is there and by what this plan makes.
+/// Names that are taken in the schema: by what is there, by what this plan makes, and by what the registry knows. Of that, something may
+/// be gone already (`drop table … cascade` takes the guard along); the end of its relation still drops it by its name.
 struct Taken<'a> {
     journal: Option<&'a Journal>,
     plan: &'a Plan,
@@ -248,7 +249,14 @@ struct Taken<'a> {
 impl Taken<'_> {
     fn contains(&self, name: &str) -> bool {
         let there = self.journal.is_some_and(|journal| {
-            journal.tables.contains_key(name) || journal.views.contains(name) || journal.functions.contains_key(name)
+            journal.tables.contains_key(name)
+                || journal.views.contains(name)
+                || journal.functions.contains_key(name)
+                || journal.logs.contains(name)
+                || journal
+                    .relations
+                    .iter()
+                    .any(|relation| relation.guard.as_deref() == Some(name))
         });
         there || self.plan.names.contains(name)
     }
