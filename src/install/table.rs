@@ -71,6 +71,7 @@ struct Capture<'a> {
     guard: Option<String>,
     columns: Vec<Column>,
     attnums: Vec<i16>,
+    places: Vec<i16>,
     context: Vec<Extra>,
     context_declared: Vec<String>,
     key: &'a [i16],
@@ -353,6 +354,7 @@ fn capture<'a>(
             .filter(|column| column.captured)
             .map(|column| column.attnum)
             .collect(),
+        places: columns.iter().map(|column| column.attnum).collect(),
         columns,
         context,
         context_declared: setting
@@ -491,7 +493,7 @@ fn create(
         .effect(if capture.guard.is_some() {
             "captured columns cannot be dropped"
         } else {
-            "no guard: a dropped column stops writes"
+            "no guard: captured columns can be dropped, at the price of the marks before"
         }),
     );
     // A partition that was detached still has the trigger that its former parent gave it.
