@@ -1,6 +1,7 @@
 //! Tables that lose columns, types or guards behind the back of emaj: writes go on, and an install repairs what is left for good.
 
 use crate::support::story::{Story, stories};
+use crate::support::{emaj, wait_for};
 
 const TABLES: &str = "
     create table t (id int primary key, a int, b text);
@@ -128,5 +129,37 @@ stories! {
         let said = story.refused("select emaj.emaj_set_mark_group('g', 'x')");
         assert!(said.contains("t: the captured column a is gone") && said.contains("w: the type of column a is now text and was integer"), "{said}");
         repaired(story, "update t set z = 'y'; update w set a = 'y'; update p set z = 1");
+    }
+
+    an_install_overtaken_by_an_alter_is_taken_back(story) {
+        for state in ["logging", "idle"] {
+            story.options = format!("    sequences: none\n    state: {state}\n");
+            story.sql(&format!("create table first_{state} (id int primary key)"));
+            let mut other = match &story.role { Some(role) => story.db.client_as(role), None => story.db.client() };
+            other.batch_execute(&format!("set search_path = {}", story.schema)).unwrap();
+            story.install(&format!("first_{state}"));
+            story.sql(&format!("create table z_{state} (id int primary key, v int)"));
+            other.batch_execute(&format!("begin; alter table z_{state} alter column v type bigint")).unwrap();
+            let manifest = story.manifest(&format!("{0}.first_{state}, {0}.z_{state}", story.schema));
+            story.db.file("emaj.yaml", &manifest);
+            let install = emaj(story.db).args(["install", "--lock-timeout", "60s"]);
+            let install = match &story.role { Some(role) => install.user(role), None => install };
+            let waiting = format!("select 1 from pg_locks where not granted and relation = '{}.z_{state}'::regclass", story.schema);
+            let db = story.db;
+            let run = std::thread::scope(|scope| {
+                let installing = scope.spawn(|| install.run());
+                // It has read the old column, and waits for the lock.
+                wait_for("the install to wait", 60, || (db.psql(&waiting) == "1").then_some(()));
+                other.batch_execute("commit").unwrap();
+                installing.join().unwrap()
+            });
+            let run = run.code(4);
+            assert!(run.stderr.contains("the type of column v is now bigint and was integer"), "{run}");
+            story.sql(&format!("insert into z_{state} values (1, 4294967296)"));
+            assert_eq!(story.ask(&format!("select count(*) from emaj.emaj_relation where rel_name = 'z_{state}'")), "0", "nothing was installed");
+            story.install_manifest(&manifest).ok();
+            story.sql(&format!("insert into z_{state} values (2, 4294967296)"));
+            story.emaj(&["uninstall", "--all", "--yes"]).ok();
+        }
     }
 }

@@ -30,6 +30,7 @@ templates! {
     "group/drop_api",
     "group/force_drop_api",
     "group/lock",
+    "group/look",
     "group/looked",
     "group/partitions",
     "group/protect",
