@@ -121,6 +121,22 @@ stories! {
         gone(story, "alter table t detach partition t_us; delete from t_us where id < 10; insert into t_us values (500, 'us', 'unseen'); alter table t attach partition t_us for values in ('us')");
     }
 
+    a_partition_away_in_a_savepoint_of_a_transaction_that_ran_at_the_mark(story) {
+        story.sql(PARTED);
+        story.install("t");
+        let mut other = match &story.role { Some(role) => story.db.client_as(role), None => story.db.client() };
+        other.batch_execute(&format!("set search_path = {}; begin; savepoint a; alter table t detach partition t_us; update t_us set v = 'unseen'; alter table t attach partition t_us for values in ('us'); release a", story.schema)).unwrap();
+        story.sql("create table later (id int)");
+        story.mark("m");
+        other.batch_execute("commit").unwrap();
+        let everything = story.everything();
+        let refusal = story.refused("select emaj.emaj_rollback_group('g', 'm')");
+        assert!(refusal.contains("partition was dropped or detached"), "{refusal}");
+        story.unchanged(&everything);
+        story.mark("after");
+        story.rollback("after");
+    }
+
     a_new_partition_truncated_by_its_name(story) {
         story.sql(PARTED);
         story.install("*");
