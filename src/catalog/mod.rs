@@ -108,6 +108,9 @@ pub enum Generated {
 /// A trigger that is not internal to PostgreSQL.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Trigger {
+    pub oid: u32,
+    /// Who wrote its row in the catalogue: another transaction, another version.
+    pub version: String,
     pub name: String,
     /// `pg_trigger.tgenabled`: O, D, R or A.
     pub state: char,

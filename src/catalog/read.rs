@@ -205,7 +205,7 @@ fn add_keys(client: &mut impl GenericClient, tables: &mut BTreeMap<u32, Found>) 
 
 fn add_triggers(client: &mut impl GenericClient, tables: &mut BTreeMap<u32, Found>) -> Result<()> {
     for row in &client.query(
-        "select tgrelid, tgname::text, tgenabled, tgfoid, tgparentid <> 0
+        "select tgrelid, tgname::text, tgenabled, tgfoid, tgparentid <> 0, oid, xmin::text
            from pg_catalog.pg_trigger
           -- PostgreSQL 14 calls a trigger internal that a partition has from its parent.
           where not tgisinternal or (tgparentid <> 0 and tgconstraint = 0)
@@ -218,6 +218,8 @@ fn add_triggers(client: &mut impl GenericClient, tables: &mut BTreeMap<u32, Foun
                 state: char::from(row.get::<_, i8>(2) as u8),
                 function: row.get(3),
                 cloned: row.get(4),
+                oid: row.get(5),
+                version: row.get(6),
             });
         }
     }

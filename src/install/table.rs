@@ -70,6 +70,7 @@ struct Capture<'a> {
     into_log: String,
     guard: Option<String>,
     columns: Vec<Column>,
+    /// The numbers of the columns that are captured, and of all that are read by position.
     attnums: Vec<i16>,
     places: Vec<i16>,
     context: Vec<Extra>,
@@ -505,9 +506,10 @@ fn create(
         sql = renderer.render("log/untrigger", context! { drop_triggers => strays })?;
         sql.push('\n');
     }
-    sql.push_str(&renderer.render_value("log/triggers", values())?);
-    sql.push('\n');
+    // First the entry in the registry: what the triggers are like is noted there.
     sql.push_str(&renderer.render_value("log/register", values())?);
+    sql.push('\n');
+    sql.push_str(&renderer.render_value("log/triggers", values())?);
     plan.push(
         Step::new(
             Phase::Capture,
@@ -602,7 +604,7 @@ fn follow(
         .functions
         .get(&capture.log)
         .map(|function| function.body.as_str());
-    let triggers = triggers_differ(capture, wanted, journal, renderer.triggers());
+    let triggers = triggers_differ(capture, wanted, journal, known, renderer.triggers());
     let mode_changes = known.mode.as_deref() != Some(capture.mode);
     note(body.is_none(), &|| "its capture function is gone".to_owned());
     note(
@@ -718,8 +720,17 @@ fn captured_before(wanted: &WantedTable<'_>, known: &Relation, names: &TriggerNa
             .table
             .triggers
             .iter()
-            .any(|trigger| trigger.name == **name && trigger.state == 'A')
+            .any(|trigger| trigger.name == **name && trigger.state == 'A' && !switched(known, trigger))
     })
+}
+
+/// Whether somebody else has switched a trigger off and on again, or made it anew: its row in the catalogue is not the one that was noted.
+/// Clones come with partitions, and nobody notes those.
+fn switched(known: &Relation, trigger: &catalog::Trigger) -> bool {
+    match known.triggers.get(&trigger.oid) {
+        Some(version) => *version != trigger.version,
+        None => !trigger.cloned,
+    }
 }
 
 fn known_column<'k>(known: &'k Relation, column: &Column) -> Option<&'k journal::Column> {
@@ -747,16 +758,20 @@ fn triggers_differ(
     capture: &Capture<'_>,
     wanted: &WantedTable<'_>,
     journal: &Journal,
+    known: &Relation,
     names: &TriggerNames,
 ) -> Triggers {
     let Some(function) = journal.functions.get(&capture.log).map(|function| function.oid) else {
         return Triggers::Broken;
     };
     let right = |triggers: &[catalog::Trigger], name: &str| {
-        let fires = |state| (state == 'A') == capture.enabled;
+        let fires = |trigger: &catalog::Trigger| match trigger.state {
+            'A' => capture.enabled && !switched(known, trigger),
+            _ => !capture.enabled,
+        };
         triggers
             .iter()
-            .any(|trigger| trigger.name == name && trigger.function == function && fires(trigger.state))
+            .any(|trigger| trigger.name == name && trigger.function == function && fires(trigger))
     };
     let expected: &[&str] = match wanted.mode {
         Mode::Statement => &[&names.insert, &names.update, &names.delete, &names.truncate],
