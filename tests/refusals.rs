@@ -461,6 +461,20 @@ stories! {
         story.rollback("rewritten");
     }
 
+    a_table_that_a_subscription_writes_to(story) {
+        begin(story);
+        looks(story, "before");
+        // (What `create subscription` writes about each table, without a server to subscribe to.)
+        story.sql_as_superuser(&format!("set allow_system_table_mods = on; insert into pg_subscription_rel (srsubid, srrelid, srsubstate) values (4711, '{}.p'::regclass, 'r')", story.schema));
+        refuses(story, &["emaj_set_mark_group('g', 'x')"], "p: the table has become a target of logical replication");
+        refuses(story, ROLLBACKS, "p: the table has become a target of logical replication");
+        story.install("*");
+        refuses(story, ROLLBACKS, "p is captured only since a later moment");
+        story.mark("after");
+        story.emaj(&["plan", "--detailed-exitcode"]).code(0);
+        story.sql_as_superuser("set allow_system_table_mods = on; delete from pg_subscription_rel");
+    }
+
     capture_switched_off_and_on_by_an_install_of_another_mode(story) {
         begin(story);
         story.sql("alter table p disable trigger user; update p set v = 'unseen'");
