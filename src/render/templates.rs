@@ -95,6 +95,7 @@ templates! {
     "registry/refuse",
     "registry/role",
     "registry/tables",
+    "rollback/came_filled",
     "rollback/check",
     "rollback/check_api",
     "rollback/columns",
