@@ -46,6 +46,11 @@ pub struct Server {
     pub max_prepared_transactions: i32,
     /// Who owns the installation schema, when it exists.
     pub schema_owner: Option<String>,
+    /// With whose rights emaj's functions run: the schema's owner; while there is none, the connected role. Quoted.
+    pub definer: String,
+    pub definer_superuser: bool,
+    /// Other roles whose rights that one has; not filled in for a superuser, who has them all. Quoted.
+    pub definer_acts_for: Vec<String>,
     /// The connected role is, or may act as, the owner of the installation schema.
     pub owns_schema: bool,
     /// The schema belongs to an extension of this name.
@@ -64,6 +69,7 @@ pub struct Table {
     pub inherits: bool,
     pub owned: bool,
     pub owner: String,
+    pub owner_superuser: bool,
     pub rls_forced: bool,
     pub replicated: bool,
     pub extension: Option<String>,
