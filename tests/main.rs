@@ -36,6 +36,7 @@ mod postgres_sink;
 mod programs;
 mod refusals;
 mod reliability;
+mod repairs;
 mod retention;
 mod rights;
 mod rollback_care;

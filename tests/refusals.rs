@@ -425,6 +425,60 @@ stories! {
         refuses(story, ROLLBACKS, "c is captured only since a later moment");
     }
 
+    capture_switched_off_and_on_by_hand(story) {
+        let always = |table: &str, state: &str| {
+            format!("do $$ declare t record; begin for t in select tgname from pg_trigger where tgrelid = '{table}'::regclass and tgname like '!%' and not tgisinternal loop execute format('alter table {table} {state} trigger %I', t.tgname); end loop; end $$")
+        };
+        story.sql("create table m (id int primary key, v int) partition by range (id); create table m_low partition of m for values from (0) to (10); create table m_high partition of m for values from (10) to (20)");
+        begin(story);
+        let unseen = "update p set v = 'unseen' where id = 4; insert into m values (15, 5)";
+        for (table, reason) in [("p", "p: its capture triggers were switched"), ("m_high", "m: its capture triggers were switched"), ("m", "m: its capture triggers were switched")] {
+            looks(story, &format!("before {table}"));
+            story.sql(&format!("{}; {unseen}; {}; delete from m", always(table, "disable"), always(table, "enable always")));
+            refuses(story, ROLLBACKS, reason);
+            refuses(story, &["emaj_set_mark_group('g', 'x')"], reason);
+            let plan = story.emaj(&["plan"]).ok();
+            assert!(plan.stdout.contains("was missing or switched off"), "{plan}");
+            story.install("*");
+            story.emaj(&["plan", "--detailed-exitcode"]).code(0);
+            refuses(story, ROLLBACKS, "is captured only since a later moment");
+            story.mark(&format!("after {table}"));
+            let before = story.state();
+            change(story);
+            story.sql("insert into m values (1, 1), (11, 1)");
+            story.rollback(&format!("after {table}"));
+            assert_eq!(story.state(), before);
+            // (For the next round.)
+            story.sql("select emaj.emaj_delete_mark_group('g', 'm')");
+            story.mark("m");
+            change(story);
+        }
+        // A trigger that was made anew is noticed too; a rewritten catalogue and a new partition are no drift.
+        story.sql("do $$ declare t record; begin select tgname, pg_get_triggerdef(oid) as text into t from pg_trigger where tgrelid = 'q'::regclass and tgname like '!%_ins';
+            execute format('drop trigger %I on q', t.tgname); insert into q (v) values ('unseen'); execute t.text; execute format('alter table q enable always trigger %I', t.tgname); end $$");
+        refuses(story, ROLLBACKS, "q: its capture triggers were switched or made anew");
+        story.sql("select emaj.emaj_stop_group('g'); select emaj.emaj_start_group('g', 'again')");
+        story.sql("create table m_more partition of m for values from (20) to (30); insert into m values (25, 1)");
+        story.sql_as_superuser("vacuum (full, freeze) pg_trigger");
+        story.mark("rewritten");
+        story.emaj(&["install"]).ok();
+        story.rollback("rewritten");
+    }
+
+    a_table_that_a_subscription_writes_to(story) {
+        begin(story);
+        looks(story, "before");
+        // (What `create subscription` writes about each table, without a server to subscribe to.)
+        story.sql_as_superuser(&format!("set allow_system_table_mods = on; insert into pg_subscription_rel (srsubid, srrelid, srsubstate) values (4711, '{}.p'::regclass, 'r')", story.schema));
+        refuses(story, &["emaj_set_mark_group('g', 'x')"], "p: the table has become a target of logical replication");
+        refuses(story, ROLLBACKS, "p: the table has become a target of logical replication");
+        story.install("*");
+        refuses(story, ROLLBACKS, "p is captured only since a later moment");
+        story.mark("after");
+        story.emaj(&["plan", "--detailed-exitcode"]).code(0);
+        story.sql_as_superuser("set allow_system_table_mods = on; delete from pg_subscription_rel");
+    }
+
     capture_switched_off_and_on_by_an_install_of_another_mode(story) {
         begin(story);
         story.sql("alter table p disable trigger user; update p set v = 'unseen'");

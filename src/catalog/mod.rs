@@ -50,6 +50,11 @@ pub struct Server {
     pub max_prepared_transactions: i32,
     /// Who owns the installation schema, when it exists.
     pub schema_owner: Option<String>,
+    /// With whose rights emaj's functions run: the schema's owner; while there is none, the connected role. Quoted.
+    pub definer: String,
+    pub definer_superuser: bool,
+    /// Other roles whose rights that one has; not filled in for a superuser, who has them all. Quoted.
+    pub definer_acts_for: Vec<String>,
     /// The connected role is, or may act as, the owner of the installation schema.
     pub owns_schema: bool,
     /// The connected role is a member of that owner, as it was granted: since 16 that alone need not let it act as the owner.
@@ -106,6 +111,7 @@ pub struct Table {
     pub inherits: bool,
     pub owned: bool,
     pub owner: String,
+    pub owner_superuser: bool,
     pub rls_forced: bool,
     pub replicated: bool,
     pub extension: Option<String>,
@@ -150,6 +156,9 @@ pub enum Generated {
 /// A trigger that is not internal to PostgreSQL.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Trigger {
+    pub oid: u32,
+    /// Who wrote its row in the catalogue: another transaction, another version.
+    pub version: String,
     pub name: String,
     /// `pg_trigger.tgenabled`: O, D, R or A.
     pub state: char,

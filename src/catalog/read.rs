@@ -67,10 +67,16 @@ fn server(client: &mut impl GenericClient, schema: &str) -> Result<Server> {
                 current_user::text, r.rolsuper, r.rolsuper or r.rolcreaterole, has_database_privilege(d.oid, 'create'),
                 r.rolsuper or r.rolbypassrls, current_setting('max_prepared_transactions')::int,
                 n.nspowner::regrole::text, coalesce(pg_has_role(n.nspowner, {TO_ACT_AS}), false), e.extname::text,
-                coalesce(pg_has_role(n.nspowner, 'member'), false)
+                coalesce(pg_has_role(n.nspowner, 'member'), false),
+                o.oid::regrole::text, o.rolsuper,
+                -- (Every owner of a database is a member of pg_database_owner.)
+                array(select a.oid::regrole::text from pg_catalog.pg_roles a
+                       where not o.rolsuper and a.oid <> o.oid and a.rolname <> 'pg_database_owner' and pg_has_role(o.oid, a.oid, 'usage')
+                       order by a.rolname)
            from pg_catalog.pg_database d
            join pg_catalog.pg_roles r on r.rolname = current_user
            left join pg_catalog.pg_namespace n on n.nspname = $1
+           join pg_catalog.pg_roles o on o.oid = coalesce(n.nspowner, r.oid)
            left join pg_catalog.pg_extension e on e.extnamespace = n.oid and e.extname = 'emaj'
           where d.datname = current_database()"
     );
@@ -101,6 +107,9 @@ fn server(client: &mut impl GenericClient, schema: &str) -> Result<Server> {
         owns_schema: row.get(11),
         schema_extension: row.get(12),
         in_owner: row.get(13),
+        definer: row.get(14),
+        definer_superuser: row.get(15),
+        definer_acts_for: row.get(16),
     })
 }
 
@@ -116,7 +125,8 @@ fn tables(client: &mut impl GenericClient, schema: &str) -> Result<BTreeMap<u32,
                 (select e.extname::text from pg_catalog.pg_depend d join pg_catalog.pg_extension e on e.oid = d.refobjid
                   where d.classid = 'pg_catalog.pg_class'::regclass and d.objid = c.oid and d.deptype = 'e'
                     and d.refclassid = 'pg_catalog.pg_extension'::regclass),
-                greatest(c.reltuples, 0)::float8, c.relnatts
+                greatest(c.reltuples, 0)::float8, c.relnatts,
+                (select r.rolsuper from pg_catalog.pg_roles r where r.oid = c.relowner)
            from pg_catalog.pg_class c
            join pg_catalog.pg_namespace n on n.oid = c.relnamespace
            left join pg_catalog.pg_inherits i on i.inhrelid = c.oid and i.inhseqno = 1
@@ -146,6 +156,7 @@ fn tables(client: &mut impl GenericClient, schema: &str) -> Result<BTreeMap<u32,
                 extension: row.get(11),
                 rows: row.get(12),
                 natts: row.get(13),
+                owner_superuser: row.get(14),
                 ..Table::default()
             };
             (
@@ -224,7 +235,7 @@ fn add_keys(client: &mut impl GenericClient, tables: &mut BTreeMap<u32, Found>) 
 
 fn add_triggers(client: &mut impl GenericClient, tables: &mut BTreeMap<u32, Found>) -> Result<()> {
     for row in &client.query(
-        "select tgrelid, tgname::text, tgenabled, tgfoid, tgparentid <> 0
+        "select tgrelid, tgname::text, tgenabled, tgfoid, tgparentid <> 0, oid, xmin::text
            from pg_catalog.pg_trigger
           -- PostgreSQL 14 calls a trigger internal that a partition has from its parent.
           where not tgisinternal or (tgparentid <> 0 and tgconstraint = 0)
@@ -237,6 +248,8 @@ fn add_triggers(client: &mut impl GenericClient, tables: &mut BTreeMap<u32, Foun
                 state: char::from(row.get::<_, i8>(2) as u8),
                 function: row.get(3),
                 cloned: row.get(4),
+                oid: row.get(5),
+                version: row.get(6),
             });
         }
     }

@@ -74,6 +74,7 @@ pub fn examine(
     match &chosen {
         Some(tables) => {
             checks.push(ownership(server, tables));
+            checks.push(trust(server, tables));
             checks.push(row_security(server, tables));
         }
         None => checks.push(without_manifest(catalog)),
@@ -228,6 +229,24 @@ fn ownership(server: &Server, tables: &[(&QualifiedName, &Table)]) -> Check {
         ),
         grants.collect::<Vec<_>>().join(" "),
     )
+}
+
+fn trust(server: &Server, tables: &[(&QualifiedName, &Table)]) -> Check {
+    let what = "rights of emaj's owner";
+    match super::trust::excess(server, tables.iter().map(|(_, table)| *table)) {
+        None => check(
+            Level::Ok,
+            what,
+            format!("{} may do no more than the owners of the tables", server.definer),
+            "",
+        ),
+        Some(found) => check(
+            Level::Warning,
+            what,
+            found,
+            "install emaj as the owner of the tables, or as a role that may act for them and for nobody else",
+        ),
+    }
 }
 
 fn row_security(server: &Server, tables: &[(&QualifiedName, &Table)]) -> Check {

@@ -22,6 +22,7 @@ pub(super) const REGISTRY: &[&str] = &[
     "emaj_mark",
     "emaj_mark_sequence",
     "emaj_mark_relation",
+    "emaj_gap",
     "emaj_hist",
     "emaj_rollback",
     "emaj_rollback_table",

@@ -101,8 +101,14 @@ pub(super) fn plan(
             Step::new(Phase::Start, Action::Start, object, because, sql)
                 .effect(format!("sets the first mark on {relations}")),
         );
-    } else if logging && plan.steps[before..].iter().any(|step| step.phase >= Phase::Capture) {
-        mark_change(plan, name, renderer)?;
+    } else if plan.steps[before..].iter().any(|step| step.phase >= Phase::Capture) {
+        if logging {
+            mark_change(plan, name, renderer)?;
+        } else {
+            // What logs is looked at by the mark or the start.
+            plan.looks
+                .push(renderer.render("group/look", context! { group => name })?);
+        }
     }
     Ok(())
 }

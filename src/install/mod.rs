@@ -5,7 +5,7 @@
 //! [`Step`]s, each with its reason, and `plan` holds the plan and its script. `apply` is the one part that touches the database:
 //! it carries a plan out in one transaction. Called by `commands/` (plan, install, uninstall, drift).
 //! Beside them: `drift` asks the installed functions what no longer fits, `draft` makes a manifest of what is there, `doctor` looks
-//! for rights and settings that are missing, `foreign` for what stands in the way of an uninstall.
+//! for rights and settings that are missing, `trust` for rights that are too many, `foreign` for what stands in the way of an uninstall.
 
 mod action;
 mod apply;
@@ -22,6 +22,7 @@ mod removal;
 mod rights;
 mod survey;
 mod table;
+mod trust;
 mod wanted;
 
 use crate::catalog::Catalog;
@@ -75,6 +76,9 @@ pub fn plan(
     wanted::check_server(manifest, catalog, journal)?;
     let wanted = wanted::resolve(manifest, catalog, journal)?;
     let mut plan = Plan::new(manifest, catalog.server.schema_owner.clone(), wanted.notes);
+    let captured = wanted.groups.iter().flat_map(|group| &group.tables);
+    plan.notes
+        .extend(trust::excess(&catalog.server, captured.map(|wanted| wanted.table)));
     let made = framework::plan(&mut plan, manifest, catalog, journal, renderer)?;
     for group in &wanted.groups {
         group::plan(&mut plan, manifest, group, catalog, journal, renderer)?;

@@ -158,6 +158,9 @@ pub struct Plan {
     pub(super) event: Option<&'static str>,
     #[serde(skip)]
     locks: Vec<String>,
+    /// What refuses the installation at its end when a table was altered while its lock was waited for.
+    #[serde(skip)]
+    pub(super) looks: Vec<String>,
     /// Names in the schema that this plan gives away.
     #[serde(skip)]
     pub(super) names: BTreeSet<String>,
@@ -175,6 +178,7 @@ impl Plan {
             notes,
             unchanged: 0,
             locks: Vec::new(),
+            looks: Vec::new(),
             names: BTreeSet::new(),
         }
     }
@@ -218,9 +222,10 @@ impl Plan {
         self.steps.iter().any(|step| step.destroys)
     }
 
-    /// Returns the statements in their order: the locks before the first step that needs one, the entry in the history at the end.
+    /// Returns the statements in their order: the locks before the first step that needs one, the last looks and the entry in the history
+    /// at the end.
     pub fn statements(&self) -> Vec<Statement<'_>> {
-        let mut statements = Vec::with_capacity(self.steps.len() + 3);
+        let mut statements = Vec::with_capacity(self.steps.len() + self.looks.len() + 3);
         let mut locked = false;
         for step in &self.steps {
             if step.phase >= Phase::Capture && !locked {
@@ -229,6 +234,7 @@ impl Plan {
             }
             statements.push(Statement::Step(step));
         }
+        statements.extend(self.looks.iter().map(|look| Statement::Look(look)));
         statements.extend(self.record().map(Statement::Record));
         statements
     }
@@ -257,6 +263,7 @@ impl Plan {
             let title = match &statement {
                 Statement::Lock(_) => "from here on writers of these tables wait".to_owned(),
                 Statement::Step(step) => format!("{} {}: {}", step.action.sign(), step.object, step.because),
+                Statement::Look(_) => "the tables are still what they were when this was planned".to_owned(),
                 Statement::Record(_) => "the history".to_owned(),
             };
             script.push_str(&format!("\n-- {}\n{}\n", one_line(&title), statement.sql().trim()));
@@ -290,6 +297,8 @@ pub enum Statement<'a> {
     /// Locks tables together.
     Lock(&'a str),
     Step(&'a Step),
+    /// Refuses when a table is another by now.
+    Look(&'a str),
     /// Enters the installation into the history.
     Record(String),
 }
@@ -297,7 +306,7 @@ pub enum Statement<'a> {
 impl Statement<'_> {
     pub fn sql(&self) -> &str {
         match self {
-            Statement::Lock(sql) => sql,
+            Statement::Lock(sql) | Statement::Look(sql) => sql,
             Statement::Step(step) => &step.sql,
             Statement::Record(sql) => sql,
         }
@@ -308,6 +317,7 @@ impl Statement<'_> {
         match self {
             Statement::Lock(_) => "lock the tables".to_owned(),
             Statement::Step(step) => format!("{} {}", step.action.verb(), step.object),
+            Statement::Look(_) => "look at the tables once more".to_owned(),
             Statement::Record(_) => "write the history".to_owned(),
         }
     }

@@ -70,7 +70,9 @@ struct Capture<'a> {
     into_log: String,
     guard: Option<String>,
     columns: Vec<Column>,
+    /// The numbers of the columns that are captured, and of all that are read by position.
     attnums: Vec<i16>,
+    places: Vec<i16>,
     context: Vec<Extra>,
     context_declared: Vec<String>,
     key: &'a [i16],
@@ -239,7 +241,8 @@ pub(super) fn end(plan: &mut Plan, known: &Relation, because: &str, marks: i64, 
     plan.push(if marks > 0 { step.destroying() } else { step });
 }
 
-/// Names that are taken in the schema, by what is there and by what this plan makes.
+/// Names that are taken in the schema: by what is there, by what this plan makes, and by what the registry knows. Of that, something may
+/// be gone already (`drop table … cascade` takes the guard along); the end of its relation still drops it by its name.
 struct Taken<'a> {
     journal: Option<&'a Journal>,
     plan: &'a Plan,
@@ -248,7 +251,14 @@ struct Taken<'a> {
 impl Taken<'_> {
     fn contains(&self, name: &str) -> bool {
         let there = self.journal.is_some_and(|journal| {
-            journal.tables.contains_key(name) || journal.views.contains(name) || journal.functions.contains_key(name)
+            journal.tables.contains_key(name)
+                || journal.views.contains(name)
+                || journal.functions.contains_key(name)
+                || journal.logs.contains(name)
+                || journal
+                    .relations
+                    .iter()
+                    .any(|relation| relation.guard.as_deref() == Some(name))
         });
         there || self.plan.names.contains(name)
     }
@@ -345,6 +355,7 @@ fn capture<'a>(
             .filter(|column| column.captured)
             .map(|column| column.attnum)
             .collect(),
+        places: columns.iter().map(|column| column.attnum).collect(),
         columns,
         context,
         context_declared: setting
@@ -488,7 +499,7 @@ fn create(
         .effect(if capture.guard.is_some() {
             "captured columns cannot be dropped"
         } else {
-            "no guard: a dropped column stops writes"
+            "no guard: captured columns can be dropped, at the price of the marks before"
         }),
     );
     // A partition that was detached still has the trigger that its former parent gave it.
@@ -500,9 +511,10 @@ fn create(
         sql = renderer.render("log/untrigger", context! { drop_triggers => strays })?;
         sql.push('\n');
     }
-    sql.push_str(&renderer.render_value("log/triggers", values())?);
-    sql.push('\n');
+    // First the entry in the registry: what the triggers are like is noted there.
     sql.push_str(&renderer.render_value("log/register", values())?);
+    sql.push('\n');
+    sql.push_str(&renderer.render_value("log/triggers", values())?);
     plan.push(
         Step::new(
             Phase::Capture,
@@ -597,7 +609,7 @@ fn follow(
         .functions
         .get(&capture.log)
         .map(|function| function.body.as_str());
-    let triggers = triggers_differ(capture, wanted, journal, renderer.triggers());
+    let triggers = triggers_differ(capture, wanted, journal, known, renderer.triggers());
     let mode_changes = known.mode.as_deref() != Some(capture.mode);
     note(body.is_none(), &|| "its capture function is gone".to_owned());
     note(
@@ -713,8 +725,17 @@ fn captured_before(wanted: &WantedTable<'_>, known: &Relation, names: &TriggerNa
             .table
             .triggers
             .iter()
-            .any(|trigger| trigger.name == **name && trigger.state == 'A')
+            .any(|trigger| trigger.name == **name && trigger.state == 'A' && !switched(known, trigger))
     })
+}
+
+/// Whether somebody else has switched a trigger off and on again, or made it anew: its row in the catalogue is not the one that was noted.
+/// Clones come with partitions, and nobody notes those.
+fn switched(known: &Relation, trigger: &catalog::Trigger) -> bool {
+    match known.triggers.get(&trigger.oid) {
+        Some(version) => *version != trigger.version,
+        None => !trigger.cloned,
+    }
 }
 
 fn known_column<'k>(known: &'k Relation, column: &Column) -> Option<&'k journal::Column> {
@@ -742,16 +763,20 @@ fn triggers_differ(
     capture: &Capture<'_>,
     wanted: &WantedTable<'_>,
     journal: &Journal,
+    known: &Relation,
     names: &TriggerNames,
 ) -> Triggers {
     let Some(function) = journal.functions.get(&capture.log).map(|function| function.oid) else {
         return Triggers::Broken;
     };
     let right = |triggers: &[catalog::Trigger], name: &str| {
-        let fires = |state| (state == 'A') == capture.enabled;
+        let fires = |trigger: &catalog::Trigger| match trigger.state {
+            'A' => capture.enabled && !switched(known, trigger),
+            _ => !capture.enabled,
+        };
         triggers
             .iter()
-            .any(|trigger| trigger.name == name && trigger.function == function && fires(trigger.state))
+            .any(|trigger| trigger.name == name && trigger.function == function && fires(trigger))
     };
     let expected: &[&str] = match wanted.mode {
         Mode::Statement => &[&names.insert, &names.update, &names.delete, &names.truncate],

@@ -120,6 +120,8 @@ pub struct Relation {
     pub keep_triggers: Vec<String>,
     pub context: Vec<String>,
     pub guard: Option<String>,
+    /// Its capture triggers, by oid, as they were when emaj last switched them.
+    pub triggers: BTreeMap<u32, String>,
     pub columns: Vec<Column>,
 }
 

@@ -157,7 +157,9 @@ fn relations(client: &mut impl GenericClient, s: &str) -> Result<Vec<Relation>> 
     let rows = client.query(
         &format!(
             "select rel_id, rel_group, rel_oid, rel_kind, rel_schema, rel_name, rel_priority, rel_mode, rel_log, rel_key,
-                    rel_natts, rel_keep_triggers, rel_context, rel_guard, rel_into
+                    rel_natts, rel_keep_triggers, rel_context, rel_guard, rel_into,
+                    array(select t.key::oid from pg_catalog.jsonb_each_text(rel_triggers) as t order by t.key),
+                    array(select t.value from pg_catalog.jsonb_each_text(rel_triggers) as t order by t.key)
                from {s}.emaj_relation where rel_ended is null order by rel_id"
         ),
         &[],
@@ -182,6 +184,11 @@ fn relations(client: &mut impl GenericClient, s: &str) -> Result<Vec<Relation>> 
             context: row.get(12),
             guard: row.get(13),
             into: row.get(14),
+            triggers: row
+                .get::<_, Vec<u32>>(15)
+                .into_iter()
+                .zip(row.get::<_, Vec<String>>(16))
+                .collect(),
             columns: columns.remove(&row.get(0)).unwrap_or_default(),
         })
         .collect())

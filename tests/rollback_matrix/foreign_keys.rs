@@ -205,6 +205,7 @@ stories! {
              insert into p values (1), (2); insert into f values (1, 1, 1), (2, 2, 2); insert into e values (1, 1)",
         );
         story.install("*");
+        story.settle();
         let superuser = story.role.is_none();
         for (changes, by_owner) in [
             ("select 1", "nothing"),
@@ -324,6 +325,22 @@ stories! {
             other.batch_execute("begin; select txid_current()").expect("a transaction");
         }
         // Row 2 of the mark points to nothing, and the constraint says that there is no such row.
+        let code = story.fails("select emaj.emaj_rollback_group('g', 'm')");
+        assert_eq!(code.code(), "23503");
+        story.unchanged(&everything);
+        assert_eq!(story.orphans(), "");
+    }
+
+    a_foreign_key_made_in_a_savepoint_before_the_mark(story) {
+        story.sql("create table p (id int primary key); create table c (id int primary key, p_id int); insert into p values (1); insert into c values (1, 1), (2, 99)");
+        story.install("*");
+        let mut other = match &story.role { Some(role) => story.db.client_as(role), None => story.db.client() };
+        other.batch_execute(&format!("set search_path = {}; begin; delete from c where id = 2; savepoint a; alter table c add foreign key (p_id) references p; release a", story.schema)).unwrap();
+        // A transaction that ends moves the snapshot's end past the savepoint's id.
+        story.sql("create table later (id int)");
+        story.mark("m");
+        other.batch_execute("commit").unwrap();
+        let everything = story.everything();
         let code = story.fails("select emaj.emaj_rollback_group('g', 'm')");
         assert_eq!(code.code(), "23503");
         story.unchanged(&everything);

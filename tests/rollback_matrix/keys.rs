@@ -110,6 +110,39 @@ cases! {
 }
 
 stories! {
+    a_key_that_was_there_twice_until_a_commit(story) {
+        story.sql("create table t (id int primary key deferrable initially deferred, v text); insert into t values (1, 'old'), (2, 'x')");
+        story.install("*");
+        story.mark("m");
+        let (before, definitions) = (story.state(), story.definitions());
+        let mut other = match &story.role { Some(role) => story.db.client_as(role), None => story.db.client() };
+        other.batch_execute(&format!("set search_path = {}; begin; insert into t values (1, 'new')", story.schema)).unwrap();
+        story.sql("delete from t where id = 1");
+        other.batch_execute("commit").unwrap();
+        assert_eq!(story.ask("select v from t where id = 1"), "new");
+        let after = story.state();
+        story.logged_rollback("m");
+        story.is(&before, &definitions, "the row of the mark is back");
+        let start = story.last_start_mark();
+        story.logged_rollback(&start);
+        story.is(&after, &definitions, "and away again");
+        story.rollback("m");
+        story.is(&before, &definitions, "unlogged");
+    }
+
+    a_key_that_was_not_unique_for_a_while(story) {
+        story.sql("create table t (id int primary key, p int); insert into t values (1, 1), (2, 2)");
+        story.install("*");
+        story.mark("m");
+        let (before, definitions) = (story.state(), story.definitions());
+        story.sql("alter table t drop constraint t_pkey");
+        story.sql("insert into t values (1, 77)");
+        story.sql("delete from t where p = 77; alter table t add constraint t_pkey primary key (id)");
+        story.sql("insert into t values (3, 3)");
+        story.rollback("m");
+        story.is(&before, &definitions, "the row that nobody touched stays");
+    }
+
     a_large_log_with_everything_mixed(story) {
         story.sql(
             "create table t (id int primary key, u int unique, v text);

@@ -121,6 +121,65 @@ stories! {
         gone(story, "alter table t detach partition t_us; delete from t_us where id < 10; insert into t_us values (500, 'us', 'unseen'); alter table t attach partition t_us for values in ('us')");
     }
 
+    a_partition_away_in_a_savepoint_of_a_transaction_that_ran_at_the_mark(story) {
+        story.sql(PARTED);
+        story.install("t");
+        let mut other = match &story.role { Some(role) => story.db.client_as(role), None => story.db.client() };
+        other.batch_execute(&format!("set search_path = {}; begin; savepoint a; alter table t detach partition t_us; update t_us set v = 'unseen'; alter table t attach partition t_us for values in ('us'); release a", story.schema)).unwrap();
+        story.sql("create table later (id int)");
+        story.mark("m");
+        other.batch_execute("commit").unwrap();
+        let everything = story.everything();
+        let refusal = story.refused("select emaj.emaj_rollback_group('g', 'm')");
+        assert!(refusal.contains("partition was dropped or detached"), "{refusal}");
+        story.unchanged(&everything);
+        story.mark("after");
+        story.rollback("after");
+    }
+
+    a_partition_that_came_with_rows_is_refused(story) {
+        story.sql(PARTED);
+        story.install("t");
+        story.mark("before");
+        story.sql("create table t_nl (id int, region text, v text, primary key (id, region)); insert into t_nl values (60, 'nl', 'a'), (61, 'nl', 'b'); alter table t attach partition t_nl for values in ('nl')");
+        story.mark("between");
+        let (between, definitions) = (story.state(), story.definitions());
+        let refusal = |story: &mut crate::support::story::Story<'_>| {
+            let everything = story.everything();
+            let refusal = story.refused("select emaj.emaj_rollback_group('g', 'before')");
+            assert!(refusal.contains("partitions came with rows in them") && refusal.contains("t_nl"), "{refusal}");
+            story.unchanged(&everything);
+        };
+        refusal(story);
+        // Changed since, they have images in the log; still none says that they came.
+        story.sql("update t set v = v || '!' where region = 'nl'; insert into t values (62, 'nl', 'c')");
+        refusal(story);
+        story.sql("delete from t where id = 60");
+        refusal(story);
+        story.rollback("between");
+        story.is(&between, &definitions, "to a mark after they came");
+        story.sql("alter table t detach partition t_nl");
+        story.logged_rollback("before");
+    }
+
+    a_partition_that_came_empty_and_was_filled(story) {
+        story.sql(PARTED);
+        story.install("t");
+        story.mark("m");
+        let before = story.state();
+        story.sql("create table t_nl (v text, region text not null, id int not null); alter table t attach partition t_nl for values in ('nl', 'be')");
+        story.sql("insert into t values (60, 'nl', 'a'), (61, 'nl', 'b'); insert into t_nl values ('c', 'nl', 62)");
+        story.sql("update t set id = id + 1000 where id = 60; update t set region = 'nl' where id = 1; update t set region = 'be', v = 'x' where id in (1, 61); update t set id = id + 1000 where id = 1060");
+        let (after, definitions) = (story.state(), story.definitions());
+        story.logged_rollback("m");
+        story.is(&before, &definitions, "empty again");
+        let start = story.last_start_mark();
+        story.logged_rollback(&start);
+        story.is(&after, &definitions, "and filled again");
+        story.rollback("m");
+        story.is(&before, &definitions, "unlogged");
+    }
+
     a_new_partition_truncated_by_its_name(story) {
         story.sql(PARTED);
         story.install("*");

@@ -1,6 +1,6 @@
 //! TRUNCATE: of a table, with its children, of partitions and of parents in inheritance; it is captured and undone.
 
-use crate::support::story::cases;
+use crate::support::story::{cases, stories};
 
 cases! {
     a_table:
@@ -44,4 +44,32 @@ cases! {
          create trigger nothing after insert or update or delete on t for each row execute function nothing();
          insert into t values (1, 'a'), (2, 'b')"
         => "truncate n, t; insert into t values (2, 'b'), (3, 'c')", "update t set id = 4 where id = 3; truncate t; insert into t values (4, 'd')";
+}
+
+stories! {
+    with_an_old_snapshot_is_not_gone_past(story) {
+        story.sql("create table t (id int primary key, v text); create table p (id int primary key) partition by range (id); create table p1 partition of p for values from (0) to (10);
+                   insert into t values (1, 'a'); insert into p values (1)");
+        story.install("*");
+        for (table, level, unseen) in [("t", "repeatable read", "insert into t values (100, 'unseen')"), ("p", "serializable", "insert into p values (5)"), ("p1", "repeatable read", "insert into p values (6)")] {
+            let mut other = match &story.role { Some(role) => story.db.client_as(role), None => story.db.client() };
+            other.batch_execute(&format!("set search_path = {}; begin isolation level {level}; select 1 from t", story.schema)).unwrap();
+            story.sql(unseen);
+            story.mark(&format!("before {table}"));
+            other.batch_execute(&format!("truncate {table}; commit")).unwrap();
+            let everything = story.everything();
+            let said = story.refused(&format!("select emaj.emaj_rollback_group('g', 'before {table}')"));
+            let whole = table.trim_end_matches('1');
+            assert!(said.contains("a transaction with an old snapshot") && said.contains(&format!("has truncated {}.{whole}:", story.schema)), "{said}");
+            story.unchanged(&everything);
+            story.mark(&format!("after {table}"));
+            let (after, definitions) = (story.state(), story.definitions());
+            story.sql(&format!("{unseen}; truncate {table}; {unseen}"));
+            story.rollback(&format!("after {table}"));
+            story.is(&after, &definitions, "a TRUNCATE with a fresh snapshot is undone");
+        }
+        // Started anew, nothing of that is left.
+        story.sql("select emaj.emaj_stop_group('g'); select emaj.emaj_start_group('g', 'again')");
+        assert_eq!(story.ask("select count(*) from emaj.emaj_gap"), "0");
+    }
 }

@@ -6,7 +6,7 @@
 use postgres::Client;
 use postgres::error::SqlState;
 
-use super::{Database, Run, database, emaj, owner};
+use super::{Database, Run, database, emaj, owner, wait_for};
 
 /// Who tells the story.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,6 +177,17 @@ impl<'db> Story<'db> {
             return drop(self.emaj(&["rollback", "g", mark, "-y", "--jobs", &jobs]).ok());
         }
         self.sql(&format!("select emaj.emaj_logged_rollback_group('g', '{mark}')"));
+    }
+
+    /// Waits until every transaction that runs now is over, also those of other tests: what was made before is older than the next mark
+    /// beyond doubt then.
+    #[track_caller]
+    pub fn settle(&mut self) {
+        let now = self.ask("select txid_current()");
+        wait_for("older transactions to end", 300, || {
+            let over = format!("select txid_snapshot_xmin(txid_current_snapshot()) > {now}");
+            (self.ask(&over) == "t").then_some(())
+        });
     }
 
     /// Returns the name of the mark that the last logged rollback set before it began.
