@@ -8,6 +8,7 @@ mod bulk;
 mod deliver;
 mod ldap;
 mod marks;
+mod past;
 mod plans;
 mod rollback;
 mod rows;
@@ -24,6 +25,7 @@ const SECTIONS: &[Section] = &[
     ("rollback", rollback::run),
     ("marks", marks::run),
     ("plans", plans::run),
+    ("past", past::run),
     ("deliver", deliver::run),
     ("rows", rows::run),
     ("ldap", ldap::run),

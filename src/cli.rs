@@ -56,6 +56,8 @@ pub enum Command {
     Mark(commands::mark::Args),
     /// Puts the tables of a group back to what they were at a mark
     Rollback(commands::rollback::Args),
+    /// Takes back one transaction, one row, or what one role did
+    Revert(commands::revert::Args),
     /// Counts the changes of a group's tables between two marks
     Stat(commands::stat::Args),
     /// Shows the changes between two marks: all of them, or what they amount to; also as a script that does them again
@@ -113,6 +115,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
         Command::Group(args) => commands::group::run(args, &context),
         Command::Mark(args) => commands::mark::run(args, &context),
         Command::Rollback(args) => commands::rollback::run(args, &context),
+        Command::Revert(args) => commands::revert::run(args, &context),
         Command::Stat(args) => commands::stat::run(args, &context),
         Command::Changes(args) => commands::changes::run(args, &context),
         Command::At(args) => commands::at::run(args, &context),

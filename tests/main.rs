@@ -35,6 +35,7 @@ mod programs;
 mod refusals;
 mod reliability;
 mod retention;
+mod revert;
 mod rights;
 mod rollback_matrix;
 mod sql_api;

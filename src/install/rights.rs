@@ -25,6 +25,7 @@ const VIEWER_FUNCTIONS: &[&str] = &[
     "emaj_verify_all",
     "emaj_detailed_verify_all",
     "emaj_check_rollback_group",
+    "emaj_check_revert_group",
 ];
 
 /// What a plan gives to one role and takes from it.
