@@ -9,6 +9,7 @@ mod deliver;
 mod ldap;
 mod marks;
 mod parallel;
+mod past;
 mod plans;
 mod rollback;
 mod rows;
@@ -26,6 +27,7 @@ const SECTIONS: &[Section] = &[
     ("parallel", parallel::run),
     ("marks", marks::run),
     ("plans", plans::run),
+    ("past", past::run),
     ("deliver", deliver::run),
     ("rows", rows::run),
     ("init", rows::init),

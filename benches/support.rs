@@ -76,6 +76,11 @@ impl Bench {
         Ok(path)
     }
 
+    /// Returns what leads libpq and the program to a database.
+    pub fn environment(&self, database: &str) -> impl IntoIterator<Item = (&'static str, String)> {
+        self.cluster.env(database)
+    }
+
     /// Runs the program; returns the time it took and its peak of memory in KiB.
     pub fn emaj(&self, database: &str, args: &[&str], manifest: &Path) -> Outcome<(Duration, u64)> {
         let started = Instant::now();

@@ -58,6 +58,8 @@ pub enum Command {
     Rollback(commands::rollback::Args),
     /// Makes a logged rollback an unlogged one afterwards
     Consolidate(commands::consolidate::Args),
+    /// Takes back one transaction, one row, or what one role did
+    Revert(commands::revert::Args),
     /// Counts the changes of a group's tables between two marks
     Stat(commands::stat::Args),
     /// Shows the changes between two marks: all of them, or what they amount to; also as a script that does them again
@@ -116,6 +118,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
         Command::Mark(args) => commands::mark::run(args, &context),
         Command::Rollback(args) => commands::rollback::run(args, &context),
         Command::Consolidate(args) => commands::consolidate::run(args, &context),
+        Command::Revert(args) => commands::revert::run(args, &context),
         Command::Stat(args) => commands::stat::run(args, &context),
         Command::Changes(args) => commands::changes::run(args, &context),
         Command::At(args) => commands::at::run(args, &context),

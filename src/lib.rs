@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! skins      main · cli · ui · commands/ (one verb a file) · operating/ (what looks after a worker)
-//! works      install/ · retention · rollback/ · changes/ · past/ · deliver/ · snap · import/
+//! works      install/ · retention · rollback/ · revert · changes/ · past · deliver/ · snap · import/
 //! knowledge  catalog/ (what the database is) · journal/ (what emaj wrote) · sink/ (the outer world)
 //! pg/        the only module that opens PostgreSQL connections
 //! render/    the only module that makes SQL text: templates in, statements out; pure
@@ -32,6 +32,7 @@ pub mod past;
 pub mod pg;
 pub mod render;
 pub mod retention;
+pub mod revert;
 pub mod rollback;
 pub mod sink;
 pub mod snap;

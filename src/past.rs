@@ -14,8 +14,11 @@ use crate::names::quote_ident;
 use crate::pg::{self, Interrupt, Rows, Session};
 use crate::render::Renderer;
 
-/// How many rows may stand in a view as constants: they let the server read in parallel, and cost when the view is made.
-const MOST_CONSTANTS: u64 = 20_000;
+/// How many places of rows may stand in a view as constants: a list is hashed, and quicker than a join.
+const MOST_PLACES: u64 = 20_000;
+
+/// How many rows may: unlike a table of the session they let the server read in parallel, but they are made and read as text.
+const MOST_ROWS: u64 = 1_000;
 
 /// The view that the query itself is made into, to see what it reads.
 const QUERY: &str = "emaj: the query";
@@ -165,9 +168,14 @@ fn shadows(transaction: &mut Transaction<'_>, schema: &str, window: &Window) -> 
             let (from, _) = window.borders();
             let states = renderer.render_value("past/states", context! { table => &shown, name => &name, from })?;
             let count = transaction.execute(&states, &[])?;
-            if count <= MOST_CONSTANTS && !table.partitioned && hashes {
-                let arrays = renderer.render_value("past/arrays", context! { table => &shown, name => &name })?;
+            if count <= MOST_PLACES && !table.partitioned && hashes {
+                let few = count <= MOST_ROWS;
+                let arrays =
+                    renderer.render_value("past/arrays", context! { table => &shown, name => &name, rows => few })?;
+                // So few rows are found by the index of the key; to read the table for it would take as long as the query.
+                transaction.batch_execute("set local enable_hashjoin = off; set local enable_mergejoin = off")?;
                 let row = transaction.query_one(&arrays, &[])?;
+                transaction.batch_execute("reset enable_hashjoin; reset enable_mergejoin")?;
                 (places, rows) = (row.get(0), row.get(1));
             } else {
                 transaction.batch_execute(&format!("analyze pg_temp.{}", quote_ident(&name)))?;

@@ -38,6 +38,7 @@ mod refusals;
 mod reliability;
 mod repairs;
 mod retention;
+mod revert;
 mod rights;
 mod rollback_care;
 mod rollback_matrix;

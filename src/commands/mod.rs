@@ -23,6 +23,7 @@ pub mod new;
 pub mod plan;
 pub mod release;
 pub mod replay;
+pub mod revert;
 pub mod rollback;
 pub mod run;
 pub mod schema;

@@ -31,6 +31,7 @@ const VIEWER_FUNCTIONS: &[&str] = &[
     "emaj_estimate_rollback_group",
     "emaj_estimate_rollback_tables",
     "emaj_get_consolidable_rollbacks",
+    "emaj_check_revert_group",
 ];
 
 /// What a plan gives to one role and takes from it.

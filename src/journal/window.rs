@@ -79,6 +79,8 @@ pub struct LoggedColumn {
     pub equals: String,
     /// ` collate …` where the column has a collation.
     pub collated: String,
+    /// How values are told apart by their bytes: `plain` as they are, `text` by the bytes of a text; empty: by what they are written as.
+    pub compared: String,
 }
 
 /// A sequence of the group.
@@ -452,7 +454,14 @@ fn columns(
                        where i.indrelid = r.rel_oid and i.indisprimary), '=') else '' end,
                     coalesce((select pg_catalog.format(' collate %I.%I', n.nspname, c.collname)
                                 from pg_catalog.pg_collation c join pg_catalog.pg_namespace n on n.oid = c.collnamespace
-                               where c.oid = a.attcollation), '')
+                               where c.oid = a.attcollation), ''),
+                    coalesce((select case when ty.typname in ('text', 'varchar') then 'text' else 'plain' end
+                                from pg_catalog.pg_type ty
+                                left join pg_catalog.pg_collation c on c.oid = l.attcollation
+                               where ty.oid = l.atttypid and ty.typtype = 'b' and ty.typnamespace = 'pg_catalog'::pg_catalog.regnamespace
+                                 and coalesce(c.collisdeterministic, true)
+                                 and ty.typname in ('bool', 'bytea', 'int2', 'int4', 'int8', 'oid', 'uuid', 'date', 'time', 'timestamp',
+                                                    'timestamptz', 'text', 'varchar')), '')
                from {s}.emaj_column
                join {s}.emaj_relation r on r.rel_id = col_rel
                left join pg_catalog.unnest(r.rel_key) with ordinality as k(attnum, place) on k.attnum = col_attnum
@@ -478,6 +487,7 @@ fn columns(
                 old: precedes(&position(row, 7)?, &from.position),
                 equals: equals.replace("operator(pg_catalog.=)", "="),
                 collated: row.get(11),
+                compared: row.get(12),
             };
             Ok((row.get(0), row.get(1), column))
         })

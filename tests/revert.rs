@@ -1,0 +1,227 @@
+//! One transaction, one row or one role's changes are taken back, and what others did stays; or it is refused, and nothing is changed.
+
+use crate::changes::{MANIFEST, SHOP, Shop};
+use crate::support::Run;
+
+const MORE: &str = "
+create table shop.stock (id integer primary key, u text unique, n integer not null default 0);
+create table shop.line (invoice integer references shop.invoice, no integer, item integer references shop.stock on delete cascade on update cascade, primary key (invoice, no));
+create table shop.always (id int generated always as identity primary key, other int generated always as identity, v text, twice text generated always as (v || v) stored);
+create table shop.node (id integer primary key, up integer references shop.node, v text);
+create function shop.count() returns trigger language plpgsql as $$ begin update shop.stock set n = n + 1 where id = new.item; return null; end $$;
+create trigger counts after insert or update on shop.line for each row execute function shop.count();
+insert into shop.stock values (1, 'a'), (2, 'b'), (3, 'c');
+insert into shop.line values (1, 1, 1), (2, 1, 2);
+insert into shop.always (v) values ('x'), ('y');
+insert into shop.node values (1, null, 'root'), (2, 1, 'leaf')";
+
+fn shop() -> Shop {
+    let manifest = MANIFEST.replace("[shop.customer, shop.invoice]", "[shop.*, '!shop.plain']");
+    let shop = Shop::open(&format!("{SHOP};{MORE}"), &manifest);
+    shop.run(&["mark", "set", "shop", "a"]).ok();
+    shop
+}
+
+/// All rows of the shop.
+fn content(shop: &Shop) -> String {
+    let tables = ["customer", "invoice", "stock", "line", "always", "node"];
+    let all: Vec<String> = tables
+        .iter()
+        .map(|name| format!("select '{name} ' || row::text as line from shop.{name} row"))
+        .collect();
+    shop.db
+        .psql(&format!("select line from ({}) x order by 1", all.join(" union all ")))
+}
+
+/// Runs a transaction and returns its number.
+fn transaction(shop: &Shop, sql: &str) -> String {
+    let mut client = shop.db.client_as(&shop.owner);
+    client
+        .batch_execute(&format!("begin; {sql}"))
+        .unwrap_or_else(|error| panic!("{error:?}\n{sql}"));
+    let number: i64 = client.query_one("select txid_current()", &[]).unwrap().get(0);
+    client.batch_execute("commit").unwrap();
+    number.to_string()
+}
+
+fn revert(shop: &Shop, words: &[&str]) -> Run {
+    shop.run(&[&["revert", "shop", "-y"], words].concat())
+}
+
+#[test]
+fn one_transaction_is_taken_back_and_the_others_stay() {
+    let shop = shop();
+    let before = content(&shop);
+    let wrong = transaction(
+        &shop,
+        "update shop.customer set name = 'wrong' where id < 3; insert into shop.invoice values (5, 1, 5); insert into shop.line values (5, 1, 3), (5, 2, 1);
+         delete from shop.line where invoice = 2; delete from shop.stock where id = 2; update shop.stock set u = 'swap' where id = 1;
+         update shop.stock set u = 'a' where id = 3; update shop.stock set u = 'c' where id = 1; update shop.always set other = default, v = 'z' where id = 1;
+         delete from shop.always where id = 2; update shop.node set up = null where id = 2; delete from shop.node where id = 1; insert into shop.node values (3, 2, 'new');
+         update shop.invoice set amount = amount + 1 where id = 1; update shop.invoice set amount = amount - 1 where id = 1",
+    );
+    let wronged = content(&shop);
+    shop.sql("update shop.customer set name = 'right' where id = 3; insert into shop.invoice values (6, 3, 6)");
+    let both = content(&shop);
+
+    // It is shown first, by whoever may look.
+    let plan = revert(&shop, &["--txid", &wrong, "--dry-run", "-o", "csv"]).ok();
+    assert_eq!(content(&shop), both);
+    assert!(
+        plan.stdout.contains("shop.customer,updated,\"{\"\"id\"\" : 1}\","),
+        "{plan}"
+    );
+    assert!(
+        plan.stdout.contains("shop.stock,inserted,\"{\"\"id\"\" : 2}\","),
+        "{plan}"
+    );
+    assert!(
+        !plan.stdout.contains("shop.invoice,updated"),
+        "what is the same again is left alone: {plan}"
+    );
+    let unasked = shop.run(&["revert", "shop", "--txid", &wrong]).code(4);
+    assert!(unasked.stderr.contains("update shop.customer"), "{unasked}");
+    assert_eq!(content(&shop), both);
+
+    let done = revert(&shop, &["--txid", &wrong]).ok();
+    let mut right: Vec<String> = before
+        .lines()
+        .map(|line| line.replace("(3,Edsger)", "(3,right)"))
+        .collect();
+    right.push("invoice (6,3,6.00)".into());
+    right.sort();
+    let mut found: Vec<String> = content(&shop).lines().map(str::to_owned).collect();
+    found.sort();
+    assert_eq!(found, right);
+    // Definitions are as they were, triggers fire again.
+    assert_eq!(
+        shop.db.psql("select count(*) from pg_trigger where tgenabled = 'D'"),
+        "0"
+    );
+    assert_eq!(shop.db.psql("select count(*) from pg_constraint where contype = 'f' and connamespace = 'shop'::regnamespace and (condeferrable or not convalidated)"), "0");
+    assert_eq!(
+        shop.db
+            .psql("select count(*) from emaj.emaj_hist where hist_function = 'REVERT_GROUP'"),
+        "2"
+    );
+    shop.run(&["verify"]).ok();
+
+    // It can itself be undone.
+    let undo = done
+        .stderr
+        .split("`emaj rollback shop ")
+        .nth(1)
+        .and_then(|rest| rest.split('`').next())
+        .expect("a hint");
+    shop.run(&["rollback", "shop", undo, "-y"]).ok();
+    assert_eq!(content(&shop), both);
+    assert_ne!(both, wronged);
+}
+
+#[test]
+fn later_changes_by_others_are_not_lost_unless_that_is_allowed() {
+    let shop = shop();
+    let before = content(&shop);
+    let first = transaction(&shop, "update shop.invoice set amount = 1 where id in (1, 2)");
+    let second = transaction(&shop, "update shop.invoice set amount = amount + 1 where id = 2");
+    let both = content(&shop);
+    let refused = revert(&shop, &["--txid", &first]).code(4);
+    assert!(
+        refused.stderr.contains("others have changed 1 of these rows later"),
+        "{refused}"
+    );
+    let plan = revert(&shop, &["--txid", &first, "--dry-run", "-o", "csv"]).code(4);
+    assert!(
+        plan.stdout.contains(&format!(
+            "shop.invoice,updated,\"{{\"\"id\"\" : 2}}\",{second} of {}",
+            shop.owner
+        )),
+        "{plan}"
+    );
+    // The function itself refuses as well.
+    let error = shop
+        .db
+        .client()
+        .query(
+            &format!("select emaj.emaj_revert_group('shop', null, {first}, null, null, null, false)"),
+            &[],
+        )
+        .unwrap_err();
+    assert_eq!(error.code().unwrap().code(), "EJ001");
+    assert_eq!(content(&shop), both);
+    revert(&shop, &["--txid", &first, "--allow-later"]).ok();
+    assert_eq!(content(&shop), before);
+    // Of the second alone nothing is later.
+    shop.sql("update shop.invoice set amount = 7 where id = 3");
+    let third = transaction(&shop, "update shop.invoice set amount = 8 where id = 3");
+    revert(&shop, &["--txid", &third]).ok();
+    assert_eq!(shop.db.psql("select amount from shop.invoice where id = 3"), "7.00");
+}
+
+#[test]
+fn one_row_and_what_one_role_did() {
+    let shop = shop();
+    let before = content(&shop);
+    shop.sql("update shop.line set item = 3 where invoice = 1; update shop.line set item = 2 where invoice = 1; update shop.invoice set amount = 0");
+    revert(&shop, &["--table", "shop.line", "--key", "invoice=1", "--key", "no=1"]).ok();
+    revert(&shop, &["--table", "shop.invoice", "--key", "id=1", "--from", "a"]).ok();
+    assert_eq!(shop.db.psql("select item from shop.line where invoice = 1"), "1");
+    assert_eq!(
+        shop.db
+            .psql("select string_agg(amount::text, ' ' order by id) from shop.invoice"),
+        "10.00 0.00 0.00"
+    );
+    shop.run(&["rollback", "shop", "a", "-y", "--unlogged"]).ok();
+    assert_eq!(content(&shop), before);
+
+    let clerk = format!("{}_clerk", shop.db.name());
+    shop.db.psql(&format!("create role {clerk} login; grant usage on schema shop to {clerk}; grant all on all tables in schema shop to {clerk}"));
+    shop.db.client_as(&clerk).batch_execute("update shop.invoice set amount = 99; insert into shop.customer values (50, 'clerk''s'); delete from shop.line").unwrap();
+    shop.sql("insert into shop.customer values (51, 'keeper''s')");
+    revert(&shop, &["--user", &clerk, "--from", "a"]).ok();
+    assert_eq!(content(&shop).replace("customer (51,keeper's)\n", ""), before);
+    // The last mark is now that of the revert: after it they did nothing.
+    let again = revert(&shop, &["--user", &clerk]).code(4);
+    assert!(again.stderr.contains("there is no such change"), "{again}");
+    shop.db.psql(&format!("drop owned by {clerk}; drop role {clerk}"));
+}
+
+#[test]
+fn what_cannot_be_taken_back_is_refused_and_nothing_is_changed() {
+    let shop = shop();
+    let made = transaction(&shop, "insert into shop.customer values (60, 'new')");
+    shop.sql("insert into shop.invoice values (60, 60, 1)");
+    let before = content(&shop);
+    let refused = |code: i32, words: &[&str], part: &str| {
+        let run = revert(&shop, words).code(code);
+        assert!(run.stderr.contains(part), "{run}");
+        assert_eq!(content(&shop), before);
+        assert_eq!(
+            shop.db
+                .psql("select count(*) from emaj.emaj_mark where mark_name like 'RVRT%'"),
+            "0"
+        );
+    };
+    // The customer's invoice is somebody else's: it does not go with the customer.
+    refused(4, &["--txid", &made], "what others have written stands in the way");
+    refused(4, &["--txid", "3"], "has no active mark before transaction 3");
+    refused(4, &["--txid", "999999999"], "there is no such change");
+    refused(4, &["--user", "nobody"], "there is no such change");
+    refused(4, &["--user", "nobody", "--from", "x"], "has no mark `x`");
+    refused(
+        4,
+        &["--table", "shop.line", "--key", "no=1"],
+        "the key of shop.line has the columns invoice, no, not no",
+    );
+    refused(4, &["--table", "shop.plain", "--key", "id=1"], "has no table");
+    refused(64, &["--table", "shop.line"], "--key");
+    refused(64, &[], "--txid");
+    refused(1, &["--table", "shop.invoice", "--key", "id=x"], "invalid input syntax");
+    shop.run(&["group", "protect", "shop"]).ok();
+    refused(4, &["--txid", &made], "is protected");
+    shop.run(&["group", "unprotect", "shop"]).ok();
+    assert_eq!(
+        shop.db.psql("select count(*) from pg_trigger where tgenabled = 'D'"),
+        "0"
+    );
+}
