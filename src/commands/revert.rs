@@ -9,7 +9,7 @@ use super::{Context, InstallationArgs, LockArgs};
 use crate::errors::{Error, Kind, Result};
 use crate::names::{QualifiedName, parse_ident};
 use crate::revert::{self, Reverted, Step, Wanted, Which};
-use crate::ui::words::count;
+use crate::ui::words::{count, shell};
 use crate::ui::{Column, Format, Tabular};
 
 /// How many keys are shown for people.
@@ -108,7 +108,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     if let Some(undo) = undo {
         context
             .output
-            .hint(format!("undo it with `emaj rollback {} {undo}`", wanted.group));
+            .hint(format!("undo it with `emaj rollback {} {}`", shell(&wanted.group), shell(undo)));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -79,6 +79,7 @@ pub(super) fn plan(
     let setting = table::Setting {
         group: wanted.group,
         bound: delivery::bound(manifest, wanted.group),
+        logging,
         enabled: logging || starts,
         readers: rights::readers(manifest, catalog, journal),
         active_marks: known.map_or(0, |known| known.active_marks),

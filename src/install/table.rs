@@ -31,6 +31,8 @@ pub(super) struct Setting<'a> {
     pub group: &'a Group,
     /// Why tables are in a group that nobody declared.
     pub bound: BTreeMap<QualifiedName, String>,
+    /// The triggers fire, or should.
+    pub logging: bool,
     /// The triggers are to fire.
     pub enabled: bool,
     /// Roles that may read the logs.
@@ -609,7 +611,7 @@ fn follow(
         .functions
         .get(&capture.log)
         .map(|function| function.body.as_str());
-    let triggers = triggers_differ(capture, wanted, journal, known, renderer.triggers());
+    let triggers = triggers_differ(capture, wanted, journal, known, renderer.triggers(), setting.logging);
     let mode_changes = known.mode.as_deref() != Some(capture.mode);
     note(body.is_none(), &|| "its capture function is gone".to_owned());
     note(
@@ -621,21 +623,24 @@ fn follow(
     );
     // Missing or switched off while the group logs: changes may have been lost, so earlier marks are no targets any more.
     let broken = if mode_changes {
-        !captured_before(wanted, known, renderer.triggers())
+        setting.logging && !captured_before(wanted, known, renderer.triggers())
     } else {
         triggers == Triggers::Broken
     };
-    note(setting.enabled && broken, &|| {
+    note(setting.logging && broken, &|| {
         "its capture was missing or switched off: changes made meanwhile are not in the log".to_owned()
+    });
+    note(!setting.logging && broken, &|| {
+        "its capture triggers are not those of a table that is not logged".to_owned()
     });
     let missed =
         mode_changes && known.mode.as_deref() == Some(Mode::Statement.name()) && needs_row(wanted.table).is_some();
-    note(setting.enabled && missed, &|| {
+    note(setting.logging && missed, &|| {
         "statements that did not name it fired no trigger: changes made meanwhile may not be in the log".to_owned()
     });
     // Rows that had one value of the new key in common cannot be told apart in what was logged before.
     let other_key = setting.group.rollback && known.key != capture.key;
-    let gap = setting.enabled && (broken || missed || other_key);
+    let gap = setting.logging && (broken || missed || other_key);
     note(triggers == Triggers::Partitions, &|| "partitions have come".to_owned());
     let quiet = known.natts != Some(capture.natts);
     if reasons.is_empty() && !quiet {
@@ -765,14 +770,15 @@ fn triggers_differ(
     journal: &Journal,
     known: &Relation,
     names: &TriggerNames,
+    logging: bool,
 ) -> Triggers {
     let Some(function) = journal.functions.get(&capture.log).map(|function| function.oid) else {
         return Triggers::Broken;
     };
     let right = |triggers: &[catalog::Trigger], name: &str| {
         let fires = |trigger: &catalog::Trigger| match trigger.state {
-            'A' => capture.enabled && !switched(known, trigger),
-            _ => !capture.enabled,
+            'A' => logging && !switched(known, trigger),
+            _ => !logging,
         };
         triggers
             .iter()

@@ -15,7 +15,7 @@ use crate::errors::Result;
 use crate::pg::Session;
 use crate::rollback::{self, Lanes, Parallel, Preview, Report, Wanted};
 use crate::ui::Output;
-use crate::ui::words::count;
+use crate::ui::words::{count, shell};
 
 use bar::Bar;
 
@@ -113,7 +113,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     if let Some(undo) = &report.undo {
         context
             .output
-            .hint(format!("undo it with `emaj rollback {} {undo}`", report.group));
+            .hint(format!("undo it with `emaj rollback {} {}`", shell(&report.group), shell(undo)));
     }
     Ok(ExitCode::SUCCESS)
 }
