@@ -57,9 +57,9 @@ fn a_registry_of_another_version_is_left_alone() {
     ];
     for (change, words, back) in [
         (
-            "alter table emaj.emaj_relation rename rel_keep_triggers to rel_kept",
-            "column emaj_relation.rel_keep_triggers is missing, column emaj_relation.rel_kept is unknown",
-            "alter table emaj.emaj_relation rename rel_kept to rel_keep_triggers",
+            "alter table emaj.emaj_relation rename rel_keep_triggers to rel_stays",
+            "column emaj_relation.rel_keep_triggers is missing, column emaj_relation.rel_stays is unknown",
+            "alter table emaj.emaj_relation rename rel_stays to rel_keep_triggers",
         ),
         (
             "alter table emaj.emaj_role rename to emaj_gone",

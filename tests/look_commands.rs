@@ -243,3 +243,35 @@ fn the_doctor_knows_a_restored_copy_and_a_table_without_a_key() {
     let keyless = emaj(&other).args(["doctor"]).run().code(12);
     assert!(keyless.stdout.contains("has no primary key"), "{keyless}");
 }
+
+#[test]
+fn a_stopped_group_is_only_started_again() {
+    let db = installed();
+    emaj(&db).args(["group", "stop", "shop"]).run().ok();
+    let steps = || {
+        let plan = emaj(&db).args(["plan", "-o", "json"]).run().ok().stdout_json();
+        let steps = plan["steps"].as_array().unwrap().clone();
+        steps
+            .iter()
+            .map(|step| format!("{}: {}", step["object"], step["because"]))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        steps(),
+        [r#""group shop": "its state is to be logging, and it is idle""#]
+    );
+    emaj(&db).args(["install"]).run().ok();
+    assert_eq!(steps(), [] as [&str; 0]);
+
+    // What is broken meanwhile is mended with it.
+    emaj(&db).args(["group", "stop", "shop"]).run().ok();
+    db.psql("drop trigger \"!emaj_ins\" on item");
+    assert_eq!(steps().len(), 2, "{:?}", steps());
+    emaj(&db).args(["install"]).run().ok();
+    db.psql("insert into item (name) values ('again')");
+    assert_eq!(
+        db.psql("select count(*) from emaj.public_item_log where name = 'again'"),
+        "1"
+    );
+    assert_eq!(steps(), [] as [&str; 0]);
+}

@@ -711,6 +711,19 @@ fn a_session_of_another_role_is_named_too() {
             .is_match(&run.stderr),
         "what the role may not see is left out: {run}"
     );
+    // A transaction that was prepared and forgotten has no session.
+    blocker
+        .batch_execute(&format!("prepare transaction '{}_forgotten'", shop.db.name()))
+        .unwrap();
+    let run = shop.run(&["rollback", "shop", "one", "--yes", "--lock-timeout", "400ms"]);
+    blocker
+        .batch_execute(&format!("rollback prepared '{}_forgotten'", shop.db.name()))
+        .unwrap();
+    assert!(
+        run.stderr.contains("in the way: prepared transaction '") && run.stderr.contains("_forgotten' of role "),
+        "{run}"
+    );
+    run.code(11);
 }
 
 #[test]

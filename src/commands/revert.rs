@@ -106,9 +106,11 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         .output
         .say(format!("reverted {}: {} changed", wanted.words(), count(rows, "row")));
     if let Some(undo) = undo {
-        context
-            .output
-            .hint(format!("undo it with `emaj rollback {} {}`", shell(&wanted.group), shell(undo)));
+        context.output.hint(format!(
+            "undo it with `emaj rollback {} {}`",
+            shell(&wanted.group),
+            shell(&undo)
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }

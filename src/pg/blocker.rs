@@ -59,7 +59,8 @@ fn look(sibling: &mut Session, pids: &[i32]) -> Result<Option<String>, postgres:
                      then (select format('prepared transaction %L of role %s, made ready %s ago; end it with `commit prepared` or `rollback prepared`',
                                          p.gid, p.owner, date_trunc('second', clock_timestamp() - p.prepared))
                              from pg_prepared_xacts p
-                             join pg_locks h on h.virtualtransaction = '-1/' || p.transaction
+                             join pg_locks x on x.locktype = 'transactionid' and x.transactionid = p.transaction and x.pid is null
+                             join pg_locks h on h.virtualtransaction = x.virtualtransaction and h.pid is null
                              join pg_locks l on l.pid = w.pid and not l.granted
                             where h.granted
                               and (h.relation, h.database) is not distinct from (l.relation, l.database)

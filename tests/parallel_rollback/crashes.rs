@@ -58,7 +58,7 @@ fn the_program_is_killed() {
                 let run = rollback(story, "m", if logged { &[] } else { &["--unlogged"] })
                     .env("EMAJ_FAIL_AT", point)
                     .run();
-                assert_ne!(run.status, Some(0), "{what}");
+                assert_ne!(run.status, Some(0), "{what}: {run}");
                 until("the sessions of the program have ended", || {
                     story.ask("select pid from pg_stat_activity where datname = current_database() and backend_type = 'client backend' and pid <> pg_backend_pid()").is_empty()
                 });

@@ -111,9 +111,11 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     context.output.data(&show::Rolled(&report))?;
     context.output.say(summary(&report));
     if let Some(undo) = &report.undo {
-        context
-            .output
-            .hint(format!("undo it with `emaj rollback {} {}`", shell(&report.group), shell(undo)));
+        context.output.hint(format!(
+            "undo it with `emaj rollback {} {}`",
+            shell(&report.group),
+            shell(undo)
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }
