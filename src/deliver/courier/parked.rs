@@ -132,7 +132,8 @@ impl Courier<'_> {
                     (queue, None)
                 }
                 None => {
-                    let queue = format!("{binding} {}", placed.change.key);
+                    // A name of its own: a queue that began with this key may be there still, for what came behind it.
+                    let queue = format!("{binding} {} {}", placed.change.key, placed.offset.0);
                     self.parked.begin(&queue, &keys);
                     let fault =
                         fault.unwrap_or_else(|| Fault::later("an earlier change of the same row was set aside"));
