@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::manifest::Manifest;
 use crate::names::quote_literal;
+use crate::pg;
 use crate::render::Renderer;
 use crate::ui::words::count;
 
@@ -279,15 +280,13 @@ pub(super) const ONE_AT_A_TIME: &str = "select pg_advisory_xact_lock(hashtextext
 /// Returns the settings under which a plan is made and carried out. Types are written as the functions see them.
 pub(super) fn settings(lock_timeout: Duration) -> String {
     format!(
-        "set local lock_timeout = '{}ms';
-set local statement_timeout = 0;
-set local idle_in_transaction_session_timeout = 0;
+        "{}
 set local standard_conforming_strings = on;
 set local check_function_bodies = off;
 set local client_min_messages = warning;
 set local search_path = pg_catalog, pg_temp;
 set local quote_all_identifiers = off;",
-        lock_timeout.as_millis().max(1)
+        pg::limits(lock_timeout)
     )
 }
 

@@ -17,6 +17,17 @@ pub struct Locking {
     pub wait: Duration,
 }
 
+/// Returns the settings under which a transaction that changes something runs, a line each: how long it may wait for a lock, and no other
+/// limit of time. Those of a role or a database are meant for the application.
+pub fn limits(lock_timeout: Duration) -> String {
+    format!(
+        "set local lock_timeout = '{}ms';
+set local statement_timeout = 0;
+set local idle_in_transaction_session_timeout = 0;",
+        lock_timeout.as_millis().clamp(1, i32::MAX as u128)
+    )
+}
+
 /// The pause between two tries.
 const PAUSE: Duration = Duration::from_secs(1);
 

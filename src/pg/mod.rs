@@ -36,7 +36,7 @@ pub use environment::Environment;
 pub use error::{ServerError, classify, classify_in};
 pub use given::Given;
 pub use interrupt::Interrupt;
-pub use locking::{Locking, retry_locked, retry_locked_among};
+pub use locking::{Locking, limits, retry_locked, retry_locked_among};
 pub use prompt::Prompt;
 pub use resolve::resolve;
 pub use session::{Canceller, Notice, Session};

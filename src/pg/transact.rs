@@ -6,7 +6,7 @@ use postgres::{IsolationLevel, Transaction};
 
 use super::error::classify;
 use super::interrupt::Interrupt;
-use super::locking::{Locking, retry_locked};
+use super::locking::{Locking, limits, retry_locked};
 use super::session::Session;
 use crate::errors::{Kind, Result};
 
@@ -42,10 +42,7 @@ fn attempt<T>(
         .build_transaction()
         .isolation_level(IsolationLevel::ReadCommitted)
         .start()?;
-    transaction.batch_execute(&format!(
-        "set local lock_timeout = '{}ms'; set local statement_timeout = 0; set local idle_in_transaction_session_timeout = 0",
-        locking.timeout.as_millis().clamp(1, i32::MAX as u128)
-    ))?;
+    transaction.batch_execute(&limits(locking.timeout))?;
     let done = work(&mut transaction)?;
     interrupt.check()?;
     transaction.commit().map_err(|error| {

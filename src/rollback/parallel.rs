@@ -15,7 +15,7 @@ use super::run::{Report, comment, report};
 use super::{Wanted, recover, work};
 use crate::errors::{Error, Kind, Result};
 use crate::fail_at;
-use crate::pg::{Interrupt, Locking, Session, classify, retry_locked_among};
+use crate::pg::{self, Interrupt, Locking, Session, classify, retry_locked_among};
 
 /// How often the lanes are looked at, and a cancel is repeated: one that comes between two statements is lost.
 const PACE: Duration = Duration::from_millis(50);
@@ -278,14 +278,14 @@ fn lock(open: &mut [Lane], s: &str, wanted: &Wanted, work: &Work, timeout: Durat
     }
     for (at, rels) in turns {
         let session = &mut open[at].session;
-        session.batch_execute(&lock_timeout(deadline.saturating_duration_since(Instant::now())))?;
+        session.batch_execute(&pg::limits(deadline.saturating_duration_since(Instant::now())))?;
         session.execute(
             &format!("select {s}.emaj_parallel_lock($1, $2)"),
             &[&wanted.group, &rels],
         )?;
     }
     for lane in &mut *open {
-        lane.session.batch_execute(&lock_timeout(timeout))?;
+        lane.session.batch_execute(&pg::limits(timeout))?;
     }
     Ok(())
 }
@@ -363,12 +363,5 @@ fn one(lane: &mut Lane, s: &str, wanted: &Wanted, id: i64, name: &str) -> Result
 }
 
 fn begin_with(timeout: Duration) -> String {
-    format!("begin isolation level read committed; {}", lock_timeout(timeout))
-}
-
-fn lock_timeout(timeout: Duration) -> String {
-    format!(
-        "set local lock_timeout = '{}ms'",
-        timeout.as_millis().clamp(1, i32::MAX as u128)
-    )
+    format!("begin isolation level read committed; {}", pg::limits(timeout))
 }

@@ -120,6 +120,37 @@ fn a_writer_in_the_way_is_named_and_nothing_stays() {
 }
 
 #[test]
+fn the_time_limits_of_a_role_do_not_end_it() {
+    tell(Who::Owner, |story| {
+        let (at_mark, _) = changed(story);
+        let role = story.role.clone().unwrap();
+        let mut writer = story.db.client_as(&role);
+        story
+            .db
+            .psql(&format!("alter role {role} set statement_timeout = '2s'"));
+        writer
+            .batch_execute("begin; lock table plain in row exclusive mode")
+            .unwrap();
+        let run = rollback(story, "m", &["--lock-timeout", "60s"]).run_while(|_| {
+            until("a lane waits", || {
+                story
+                    .db
+                    .psql("select count(*) > 0 from pg_locks l join pg_class c on c.oid = l.relation where not granted and relname = 'plain'")
+                    == "t"
+            });
+            std::thread::sleep(Duration::from_millis(2500));
+            writer.batch_execute("commit").unwrap();
+        });
+        assert!(
+            !run.ok().stderr.contains("one session"),
+            "nothing kept the lanes from it"
+        );
+        assert_eq!(story.state(), at_mark);
+        nothing_left(story);
+    });
+}
+
+#[test]
 fn sessions_in_each_others_way_leave_it_to_one() {
     tell(Who::Owner, |story| {
         story.sql(TABLES);
