@@ -135,18 +135,18 @@ fn prepare<'q>(
     window.refuse_gaps("to read the past")?;
     let set_path = "select pg_catalog.set_config('search_path', $1, true)";
     transaction.execute(set_path, &[&path])?;
-    let shadows = shadows(transaction, schema, &window)?;
+    let renderer = Renderer::new(schema)?;
+    let shadows = shadows(transaction, &renderer, &window)?;
     // A path may name the place of temporary objects last.
     let path = ["pg_temp", &path].join(if path.is_empty() { "" } else { ", " });
     transaction.execute(set_path, &[&path])?;
-    check(transaction, schema, &window, &shadows, query)?;
+    check(transaction, &renderer, &window, &shadows, query)?;
     transaction.batch_execute("set transaction read only")?;
     Ok(query)
 }
 
 /// Makes a view for each table that can have one; returns their names.
-fn shadows(transaction: &mut Transaction<'_>, schema: &str, window: &Window) -> Result<Vec<String>> {
-    let renderer = Renderer::new(schema)?;
+fn shadows(transaction: &mut Transaction<'_>, renderer: &Renderer, window: &Window) -> Result<Vec<String>> {
     let hashes: bool = transaction
         .query_one(
             "select pg_catalog.current_setting('server_version_num')::integer >= 150000",
@@ -212,7 +212,7 @@ fn bare<'w>(transaction: &mut Transaction<'_>, window: &'w Window) -> Result<Vec
 /// Makes the query a view, which runs nothing and says what it would read.
 fn check(
     transaction: &mut Transaction<'_>,
-    schema: &str,
+    renderer: &Renderer,
     window: &Window,
     shadows: &[String],
     query: &str,
@@ -237,7 +237,7 @@ fn check(
                 .hint("one `select` (or `with … select`, `values`, `table`) can be asked of the past")
         })?;
     let oids: Vec<u32> = window.tables.iter().map(|table| table.oid).collect();
-    let uses = Renderer::new(schema)?.render_value(
+    let uses = renderer.render_value(
         "past/uses",
         context! { query => quote_ident(QUERY), shadows => Value::from(Serde(shadows)), tables => Value::from(Serde(&oids)) },
     )?;

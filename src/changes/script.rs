@@ -39,7 +39,7 @@ pub(super) fn write(
     wanted: &Wanted<'_>,
     place: &mut Place<'_>,
 ) -> Result<u64> {
-    let tables = touched(transaction, schema, window)?;
+    let tables = touched(transaction, renderer, window)?;
     let sequences = if wanted.window.tables.is_empty() {
         sequences(transaction, schema, window)?
     } else {
@@ -109,8 +109,7 @@ fn about(window: &Window, wanted: &Wanted<'_>, tables: &[LoggedTable]) -> Vec<St
 }
 
 /// Leaves the tables whose logs hold anything of the window; each log answers by its index.
-fn touched(transaction: &mut Transaction<'_>, schema: &str, window: &Window) -> Result<Vec<LoggedTable>> {
-    let renderer = Renderer::new(schema)?;
+fn touched(transaction: &mut Transaction<'_>, renderer: &Renderer, window: &Window) -> Result<Vec<LoggedTable>> {
     let (from, until) = window.borders();
     let mut tables = Vec::new();
     for table in &window.tables {
