@@ -42,7 +42,6 @@ use clap::Args;
 
 use crate::errors::{Error, Kind, Result};
 use crate::install::Locking;
-use crate::journal::GroupState;
 pub use crate::journal::not_installed;
 use crate::manifest::{self, Manifest};
 use crate::names::parse_ident;
@@ -260,26 +259,6 @@ impl Context {
                     row.get::<_, String>(1)
                 )),
             ),
-        }
-    }
-}
-
-/// The error of a group that is not there; it names the nearest, else all.
-fn unknown_group(name: &str, known: &[GroupState]) -> Error {
-    let error = Error::message(Kind::Refused, format!("unknown group `{name}`"));
-    let nearest = known
-        .iter()
-        .map(|group| (strsim::damerau_levenshtein(&group.group, name), &group.group))
-        .filter(|(distance, _)| *distance <= 2)
-        .min();
-    match nearest {
-        Some((_, nearest)) => error.hint(format!("did you mean `{nearest}`?")),
-        None if known.is_empty() => {
-            error.hint("there is no group: a manifest declares them, `emaj install` makes them")
-        }
-        None => {
-            let names: Vec<String> = known.iter().map(|group| format!("`{}`", group.group)).collect();
-            error.hint(format!("known groups: {}", names.join(", ")))
         }
     }
 }

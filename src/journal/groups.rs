@@ -4,7 +4,7 @@ use postgres::GenericClient;
 use postgres_protocol::escape::escape_identifier;
 use serde::Serialize;
 
-use crate::errors::Result;
+use crate::errors::{Error, Kind, Result};
 use crate::names::QualifiedName;
 
 /// A group, as a person wants to see it.
@@ -46,6 +46,26 @@ pub struct Member {
 impl Member {
     pub fn qualified(&self) -> QualifiedName {
         QualifiedName::new(&self.schema, &self.name)
+    }
+}
+
+/// Returns the error of a group that is not there; it names the nearest, else all.
+pub fn unknown_group(name: &str, known: &[GroupState]) -> Error {
+    let error = Error::message(Kind::Refused, format!("unknown group `{name}`"));
+    let nearest = known
+        .iter()
+        .map(|group| (strsim::damerau_levenshtein(&group.group, name), &group.group))
+        .filter(|(distance, _)| *distance <= 2)
+        .min();
+    match nearest {
+        Some((_, nearest)) => error.hint(format!("did you mean `{nearest}`?")),
+        None if known.is_empty() => {
+            error.hint("there is no group: a manifest declares them, `emaj install` makes them")
+        }
+        None => {
+            let names: Vec<String> = known.iter().map(|group| format!("`{}`", group.group)).collect();
+            error.hint(format!("known groups: {}", names.join(", ")))
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use postgres::{GenericClient, Row};
 use postgres_protocol::escape::escape_identifier;
 use serde::Serialize;
 
+use super::groups::{groups, unknown_group};
 use super::position::Position;
 use crate::errors::{Error, Kind, Result};
 use crate::names::QualifiedName;
@@ -172,7 +173,7 @@ fn border(position: &Position) -> Value {
 /// [`Kind::Refused`] for an unknown group, mark or table, and for a mark that is later than the other; whatever the server answers.
 pub fn window(client: &mut impl GenericClient, schema: &str, wanted: &WindowWanted<'_>) -> Result<Window> {
     let s = escape_identifier(schema);
-    let marks = marks(client, &s, wanted.group)?;
+    let marks = marks(client, schema, wanted.group)?;
     let until = wanted.to.map(|name| named(wanted.group, &marks, name)).transpose()?;
     let from = match wanted.from {
         Some(name) => named(wanted.group, &marks, name)?,
@@ -220,7 +221,8 @@ fn precedes(a: &Position, b: &Position) -> bool {
 }
 
 /// Reads the marks of a group, the oldest first.
-fn marks(client: &mut impl GenericClient, s: &str, group: &str) -> Result<Vec<MarkPosition>> {
+fn marks(client: &mut impl GenericClient, schema: &str, group: &str) -> Result<Vec<MarkPosition>> {
+    let s = escape_identifier(schema);
     let rows = client.query(
         &format!(
             "select mark_id, mark_name, mark_state = 'ACTIVE', (mark_position).snapshot::text, (mark_position).txid, (mark_position).lsn
@@ -229,24 +231,12 @@ fn marks(client: &mut impl GenericClient, s: &str, group: &str) -> Result<Vec<Ma
         &[&group],
     )?;
     if rows.is_empty() {
-        let known: Vec<String> = client
-            .query(&format!("select group_name from {s}.emaj_group order by 1"), &[])?
-            .iter()
-            .map(|row| format!("`{}`", row.get::<_, String>(0)))
-            .collect();
-        return Err(if known.contains(&format!("`{group}`")) {
-            Error::message(Kind::Refused, format!("group `{group}` has no mark"))
-                .hint(format!("its first mark is set by `emaj group start {group}`"))
-        } else {
-            Error::message(Kind::Refused, format!("unknown group `{group}`")).hint(format!(
-                "known groups: {}",
-                if known.is_empty() {
-                    "none".to_owned()
-                } else {
-                    known.join(", ")
-                }
-            ))
-        });
+        let known = groups(client, schema)?;
+        if known.iter().all(|known| known.group != group) {
+            return Err(unknown_group(group, &known));
+        }
+        return Err(Error::message(Kind::Refused, format!("group `{group}` has no mark"))
+            .hint(format!("its first mark is set by `emaj group start {group}`")));
     }
     rows.iter()
         .map(|row| {

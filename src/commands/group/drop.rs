@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use super::{Several, call};
+use crate::commands::Context;
 use crate::commands::act::{Done, connect};
-use crate::commands::{Context, unknown_group};
 use crate::errors::{Error, Kind, Result};
 use crate::journal;
 use crate::ui::words::{count, quoted, shell};
@@ -29,7 +29,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let mut marks = 0;
     for name in &groups {
         let Some(group) = known.iter().find(|group| group.group == *name) else {
-            return Err(unknown_group(name, &known));
+            return Err(journal::unknown_group(name, &known));
         };
         if group.state != "IDLE" && !args.force {
             return Err(

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use crate::commands::act::connect;
-use crate::commands::{Context, InstallationArgs, unknown_group};
+use crate::commands::{Context, InstallationArgs};
 use crate::errors::Result;
 use crate::journal;
 use crate::retention::{self, Purged};
@@ -30,7 +30,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
         .iter()
         .find(|name| known.iter().all(|group| group.group != **name))
     {
-        return Err(unknown_group(unknown, &known));
+        return Err(journal::unknown_group(unknown, &known));
     }
     let done = retention::round(&mut session, &schema, &args.groups)?;
     if context.output.format() != Format::Table {

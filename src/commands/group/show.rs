@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use crate::commands::act::connect;
-use crate::commands::{Context, InstallationArgs, unknown_group};
+use crate::commands::{Context, InstallationArgs};
 use crate::errors::Result;
 use crate::journal::{self, GroupState, Member};
 use crate::ui::words::bytes;
@@ -24,7 +24,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let (mut session, schema) = connect(context, &args.installation)?;
     let groups = journal::groups(&mut *session, &schema)?;
     let Some(group) = groups.iter().find(|group| group.group == args.group) else {
-        return Err(unknown_group(&args.group, &groups));
+        return Err(journal::unknown_group(&args.group, &groups));
     };
     let members = journal::members(&mut *session, &schema, &args.group)?;
     context.output.data(&Shown { group, schema, members })?;

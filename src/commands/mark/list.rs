@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use crate::commands::act::connect;
-use crate::commands::{Context, InstallationArgs, unknown_group};
+use crate::commands::{Context, InstallationArgs};
 use crate::errors::Result;
 use crate::journal::{self, MarkState};
 use crate::ui::words::moment;
@@ -24,7 +24,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let (mut session, schema) = connect(context, &args.installation)?;
     let groups = journal::groups(&mut *session, &schema)?;
     if groups.iter().all(|group| group.group != args.group) {
-        return Err(unknown_group(&args.group, &groups));
+        return Err(journal::unknown_group(&args.group, &groups));
     }
     let marks = journal::marks(&mut *session, &schema, &args.group)?;
     context.output.data(&Marks(marks))?;
