@@ -3,10 +3,11 @@
 
 use std::cell::{Cell, RefCell};
 
-use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
+use proptest::test_runner::TestCaseError;
 
-use crate::programs::{MANIFEST as PROGRAMS, Machine, TABLES, program};
-use crate::support::{self, Database, Emaj, Run, emaj, shared_cluster};
+use crate::programs::{MANIFEST as PROGRAMS, Machine, TABLES, conclude, differences, program, runner};
+use crate::support::shop::Shop;
+use crate::support::{self, Run, emaj, shared_cluster};
 
 pub(super) const SHOP: &str = "
 create schema shop;
@@ -24,42 +25,7 @@ groups:
   audit: { tables: [shop.plain], rollback: false }
 ";
 
-/// A database with captured tables that belong to a role that is no superuser.
-pub(super) struct Shop {
-    pub(super) owner: String,
-    pub(super) db: Database,
-}
-
 impl Shop {
-    pub(super) fn open(tables: &str, manifest: &str) -> Shop {
-        let db = support::database();
-        let owner = format!("{}_keeper", db.name());
-        db.client()
-            .batch_execute(&format!(
-                "create role {owner} login; grant create on database {} to {owner}",
-                db.name()
-            ))
-            .unwrap();
-        let shop = Shop { owner, db };
-        shop.sql(tables);
-        shop.db.file("emaj.yaml", manifest);
-        shop.emaj(&["install"]).run().ok();
-        shop
-    }
-
-    pub(super) fn sql(&self, sql: &str) {
-        let done = self.db.client_as(&self.owner).batch_execute(sql);
-        done.unwrap_or_else(|error| panic!("{error:?}\n{sql}"));
-    }
-
-    pub(super) fn emaj(&self, words: &[&str]) -> Emaj {
-        emaj(&self.db).user(&self.owner).args(words)
-    }
-
-    pub(super) fn run(&self, words: &[&str]) -> Run {
-        self.emaj(words).run()
-    }
-
     /// Makes a copy of the whole database; nobody may be connected.
     fn copy(&self, name: &str) -> Copy {
         let name = format!("{}_{name}", self.db.name());
@@ -72,20 +38,6 @@ impl Shop {
             std::thread::sleep(std::time::Duration::from_millis(50));
         }
         Copy { name }
-    }
-}
-
-impl Drop for Shop {
-    fn drop(&mut self) {
-        let name = &self.owner;
-        let gone = postgres::Client::connect(&self.db.conninfo(), postgres::NoTls).and_then(|mut client| {
-            client.batch_execute(&format!(
-                "select pg_terminate_backend(pid) from pg_stat_activity where usename = '{name}'; drop owned by {name} cascade; drop role {name}"
-            ))
-        });
-        if let Err(error) = gone {
-            eprintln!("cannot drop the test's role {name}: {error}");
-        }
     }
 }
 
@@ -513,16 +465,7 @@ fn what_any_program_did_is_done_again() {
         let words = ["changes", "app", "--from", from, "-o", "sql", "--what", what];
         emaj(&db).user(owner.name()).args(words).run().ok().stdout
     };
-    let seed = support::seed();
-    let mut bytes = [7; 32];
-    bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    let config = Config {
-        cases: support::scale(20) as u32,
-        failure_persistence: None,
-        max_shrink_iters: 200,
-        ..Config::default()
-    };
-    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
+    let (mut runner, seed) = runner(7, 20, 200);
     let statements = Cell::new(0);
     let result = runner.run(&program(), |program| {
         let mut machine = machine.borrow_mut();
@@ -539,21 +482,13 @@ fn what_any_program_did_is_done_again() {
                 .map_err(|error| TestCaseError::fail(format!("{what}: {error:?}\n{script}")))?;
             let found = machine.copy();
             if found != wanted {
-                let only =
-                    |a: &[String], b: &[String]| a.iter().filter(|line| !b.contains(line)).cloned().collect::<Vec<_>>();
-                return Err(TestCaseError::fail(format!(
-                    "{what}: missing {:#?}, too much {:#?}\n{script}",
-                    only(&wanted, &found),
-                    only(&found, &wanted)
-                )));
+                let differences = differences(&found, &wanted);
+                return Err(TestCaseError::fail(format!("{what}: {differences}\n{script}")));
             }
         }
         Ok(())
     });
     println!("scripts of programs: {} lines, seed {seed}", statements.get());
-    match result {
-        Ok(()) => assert!(statements.get() > 0),
-        Err(TestError::Fail(reason, program)) => panic!("seed {seed}: {reason}\nthe program: {program:?}"),
-        Err(TestError::Abort(reason)) => panic!("seed {seed}: {reason}"),
-    }
+    conclude(result, seed);
+    assert!(statements.get() > 0);
 }

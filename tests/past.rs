@@ -2,10 +2,11 @@
 
 use std::cell::{Cell, RefCell};
 
-use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
+use proptest::test_runner::TestCaseError;
 
-use crate::changes::{ALL_OF_IT, EVERYTHING, MANIFEST, SHOP, Shop, lines};
-use crate::programs::{MANIFEST as PROGRAMS, Machine, NAMES, TABLES, program};
+use crate::changes::{ALL_OF_IT, EVERYTHING, MANIFEST, SHOP, lines};
+use crate::programs::{MANIFEST as PROGRAMS, Machine, NAMES, TABLES, conclude, differences, program, runner};
+use crate::support::shop::Shop;
 use crate::support::{self, emaj};
 
 #[test]
@@ -258,16 +259,7 @@ fn whatever_a_program_did_the_past_is_what_it_was() {
         rows.sort();
         rows
     };
-    let seed = support::seed();
-    let mut bytes = [9; 32];
-    bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    let config = Config {
-        cases: support::scale(8) as u32,
-        failure_persistence: None,
-        max_shrink_iters: 100,
-        ..Config::default()
-    };
-    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
+    let (mut runner, seed) = runner(9, 8, 100);
     let looked = Cell::new(0);
     let result = runner.run(&program(), |program| {
         let mut machine = machine.borrow_mut();
@@ -285,22 +277,13 @@ fn whatever_a_program_did_the_past_is_what_it_was() {
             let found = at(&copy.mark);
             looked.set(looked.get() + 1);
             if found != wanted {
-                let only =
-                    |a: &[String], b: &[String]| a.iter().filter(|line| !b.contains(line)).cloned().collect::<Vec<_>>();
-                return Err(TestCaseError::fail(format!(
-                    "at {}: missing {:#?}, too much {:#?}",
-                    copy.mark,
-                    only(&wanted, &found),
-                    only(&found, &wanted)
-                )));
+                let differences = differences(&found, &wanted);
+                return Err(TestCaseError::fail(format!("at {}: {differences}", copy.mark)));
             }
         }
         Ok(())
     });
     println!("looked at {} marks of programs, seed {seed}", looked.get());
-    match result {
-        Ok(()) => assert!(looked.get() > 0),
-        Err(TestError::Fail(reason, program)) => panic!("seed {seed}: {reason}\nthe program: {program:?}"),
-        Err(TestError::Abort(reason)) => panic!("seed {seed}: {reason}"),
-    }
+    conclude(result, seed);
+    assert!(looked.get() > 0);
 }

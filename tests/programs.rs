@@ -462,13 +462,10 @@ impl Machine {
         }
         let after = self.copy();
         if after != target.lines {
-            let only =
-                |a: &[String], b: &[String]| a.iter().filter(|line| !b.contains(line)).cloned().collect::<Vec<_>>();
             return Err(TestCaseError::fail(format!(
-                "after {function} to {}:\n  missing {:#?}\n  too much {:#?}",
+                "after {function} to {}: {}",
                 target.mark,
-                only(&target.lines, &after),
-                only(&after, &target.lines)
+                differences(&after, &target.lines)
             )));
         }
         if logged {
@@ -509,19 +506,43 @@ impl Machine {
     }
 }
 
-fn run(what: &str, client: Client) {
+/// Returns a runner of programs and the seed of this run; `variant` keeps runs with one seed apart.
+pub(super) fn runner(variant: u8, cases: usize, shrinks: u32) -> (TestRunner, u64) {
     let seed = support::seed();
-    let cases = support::scale(80);
-    let mut bytes = [0; 32];
+    let mut bytes = [variant; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    bytes[8] = what.len() as u8;
     let config = Config {
-        cases: cases as u32,
+        cases: support::scale(cases) as u32,
         failure_persistence: None,
-        max_shrink_iters: 400,
+        max_shrink_iters: shrinks,
         ..Config::default()
     };
-    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
+    let random = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    (TestRunner::new_with_rng(config, random), seed)
+}
+
+/// Panics when a program failed, with the seed and the shortest one that does.
+#[track_caller]
+pub(super) fn conclude(result: Result<(), TestError<Program>>, seed: u64) {
+    match result {
+        Ok(()) => {}
+        Err(TestError::Fail(reason, program)) => panic!("seed {seed}: {reason}\nthe program: {program:?}"),
+        Err(TestError::Abort(reason)) => panic!("seed {seed}: {reason}"),
+    }
+}
+
+/// Returns which lines are missing and which are too much.
+pub(super) fn differences(found: &[String], wanted: &[String]) -> String {
+    let only = |a: &[String], b: &[String]| a.iter().filter(|line| !b.contains(line)).cloned().collect::<Vec<_>>();
+    format!(
+        "missing {:#?}, too much {:#?}",
+        only(wanted, found),
+        only(found, wanted)
+    )
+}
+
+fn run(what: &str, client: Client) {
+    let (mut runner, seed) = runner(what.len() as u8, 80, 400);
     let machine = std::cell::RefCell::new(Machine::new(client));
     let done = Cell::new(0);
     let started = Instant::now();
@@ -540,11 +561,7 @@ fn run(what: &str, client: Client) {
         started.elapsed().as_secs_f64(),
         i32::from(result.is_err())
     );
-    match result {
-        Ok(()) => {}
-        Err(TestError::Fail(reason, program)) => panic!("seed {seed}: {reason}\nthe program: {program:?}"),
-        Err(TestError::Abort(reason)) => panic!("seed {seed}: {reason}"),
-    }
+    conclude(result, seed);
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! One transaction, one row or one role's changes are taken back, and what others did stays; or it is refused, and nothing is changed.
 
-use crate::changes::{MANIFEST, SHOP, Shop};
+use crate::changes::{MANIFEST, SHOP};
 use crate::support::Run;
+use crate::support::shop::Shop;
 
 const MORE: &str = "
 create table shop.stock (id integer primary key, u text unique, n integer not null default 0);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use regex::Regex;
 
+use crate::support::shop::Shop;
 use crate::support::{self, Database, Run, emaj};
 
 const MANIFEST: &str = "\
@@ -26,42 +27,11 @@ insert into shop.customer (name) values ('Ada'), ('Grace'), ('Edsger');
 insert into shop.invoice values (1, 1, 10.00), (2, 2, 20.00);
 insert into stock.item values (1, 100)";
 
-/// A database with a shop that is captured; the owner is no superuser.
-struct Shop {
-    // Dropped in this order: what a role owns goes before the role, the database last.
-    owner: String,
-    db: Database,
+fn shop() -> Shop {
+    Shop::open(TABLES, MANIFEST)
 }
 
 impl Shop {
-    fn open() -> Shop {
-        let db = support::database();
-        let name = format!("{}_keeper", db.name());
-        db.client()
-            .batch_execute(&format!(
-                "create role {name} login; grant create on database {} to {name}",
-                db.name()
-            ))
-            .unwrap();
-        let shop = Shop { owner: name, db };
-        shop.sql(TABLES);
-        shop.db.file("emaj.yaml", MANIFEST);
-        shop.run(&["install"]).ok();
-        shop
-    }
-
-    fn sql(&self, sql: &str) {
-        self.db.client_as(&self.owner).batch_execute(sql).unwrap();
-    }
-
-    fn emaj(&self, words: &[&str]) -> support::Emaj {
-        emaj(&self.db).user(&self.owner).args(words)
-    }
-
-    fn run(&self, words: &[&str]) -> Run {
-        self.emaj(words).run()
-    }
-
     /// The whole content of the shop, as text.
     fn content(&self) -> String {
         self.db.psql(
@@ -72,20 +42,6 @@ impl Shop {
 
     fn value(&self, sql: &str) -> String {
         self.db.psql(sql)
-    }
-}
-
-impl Drop for Shop {
-    fn drop(&mut self) {
-        let name = &self.owner;
-        let gone = postgres::Client::connect(&self.db.conninfo(), postgres::NoTls).and_then(|mut client| {
-            client.batch_execute(&format!(
-                "select pg_terminate_backend(pid) from pg_stat_activity where usename = '{name}'; drop owned by {name} cascade; drop role {name}"
-            ))
-        });
-        if let Err(error) = gone {
-            eprintln!("cannot drop the test's role {name}: {error}");
-        }
     }
 }
 
@@ -120,7 +76,7 @@ const WAITS_FOR_A_LOCK: &str = "select exists (select from pg_locks l join pg_da
 
 #[test]
 fn a_mistake_is_rolled_back_and_the_rollback_is_undone() {
-    let shop = Shop::open();
+    let shop = shop();
     let good = shop.content();
     insta::assert_snapshot!(shown(&shop.run(&["mark", "set", "shop", "before"]).ok()), @r#"
     $ emaj mark set shop before
@@ -236,7 +192,7 @@ fn a_mistake_is_rolled_back_and_the_rollback_is_undone() {
 
 #[test]
 fn an_unlogged_rollback_takes_the_later_marks_with_it() {
-    let shop = Shop::open();
+    let shop = shop();
     let good = shop.content();
     shop.run(&["mark", "set", "shop", "one"]).ok();
     shop.sql("delete from shop.invoice");
@@ -297,7 +253,7 @@ fn an_unlogged_rollback_takes_the_later_marks_with_it() {
 
 #[test]
 fn a_logged_rollback_may_stop_the_group_too() {
-    let shop = Shop::open();
+    let shop = shop();
     let good = shop.content();
     shop.run(&["mark", "set", "shop", "one"]).ok();
     shop.sql("delete from shop.invoice");
@@ -322,7 +278,7 @@ fn a_logged_rollback_may_stop_the_group_too() {
 
 #[test]
 fn what_would_not_be_right_is_refused_with_every_reason() {
-    let shop = Shop::open();
+    let shop = shop();
     shop.run(&["mark", "set", "shop", "one"]).ok();
     shop.run(&["mark", "set", "shop", "two"]).ok();
     shop.sql("delete from shop.invoice");
@@ -425,7 +381,7 @@ fn what_would_not_be_right_is_refused_with_every_reason() {
 
 #[test]
 fn groups_are_shown_stopped_started_reset_purged_and_dropped() {
-    let shop = Shop::open();
+    let shop = shop();
     insta::assert_snapshot!(shown(&shop.run(&["group", "list"]).ok()), @r#"
     $ emaj group list
     --- stdout
@@ -536,7 +492,7 @@ fn groups_are_shown_stopped_started_reset_purged_and_dropped() {
 
 #[test]
 fn history_tells_what_was_done() {
-    let shop = Shop::open();
+    let shop = shop();
     shop.run(&["mark", "set", "shop", "one"]).ok();
     let run = shop
         .run(&["history", "--group", "shop", "--limit", "2", "-o", "csv"])
@@ -570,7 +526,7 @@ fn history_tells_what_was_done() {
 
 #[test]
 fn verify_names_what_is_broken_and_the_repair() {
-    let shop = Shop::open();
+    let shop = shop();
     insta::assert_snapshot!(shown(&shop.run(&["verify"]).ok()), @r#"
     $ emaj verify
     --- stderr
@@ -600,7 +556,7 @@ fn verify_names_what_is_broken_and_the_repair() {
 
 #[test]
 fn a_table_is_released_for_a_migration_and_taken_back() {
-    let shop = Shop::open();
+    let shop = shop();
     shop.sql(
         r#"create schema "Odd Schema"; create table "Odd Schema"."Na.me'x" (id integer primary key, gone integer)"#,
     );
@@ -646,7 +602,7 @@ fn a_table_is_released_for_a_migration_and_taken_back() {
 
 #[test]
 fn a_lock_that_cannot_be_had_is_explained_and_waited_for() {
-    let shop = Shop::open();
+    let shop = shop();
     shop.run(&["mark", "set", "shop", "one"]).ok();
     shop.sql("delete from shop.invoice");
     let bad = shop.content();
@@ -695,7 +651,7 @@ fn a_lock_that_cannot_be_had_is_explained_and_waited_for() {
 
 #[test]
 fn a_session_of_another_role_is_named_too() {
-    let shop = Shop::open();
+    let shop = shop();
     shop.run(&["mark", "set", "shop", "one"]).ok();
     shop.sql("delete from shop.invoice");
     let mut blocker = shop.db.client();
@@ -728,7 +684,7 @@ fn a_session_of_another_role_is_named_too() {
 
 #[test]
 fn a_signal_takes_a_rollback_back() {
-    let shop = Shop::open();
+    let shop = shop();
     shop.run(&["mark", "set", "shop", "one"]).ok();
     shop.sql("delete from shop.invoice");
     let bad = shop.content();
@@ -766,7 +722,7 @@ fn a_signal_takes_a_rollback_back() {
 
 #[test]
 fn the_time_limits_of_a_role_do_not_end_a_rollback() {
-    let shop = Shop::open();
+    let shop = shop();
     shop.run(&["mark", "set", "shop", "one"]).ok();
     shop.sql("delete from shop.invoice");
     shop.sql("set statement_timeout = 0");
@@ -788,7 +744,7 @@ fn the_time_limits_of_a_role_do_not_end_a_rollback() {
 
 #[test]
 fn a_server_that_only_reads_says_where_to_go() {
-    let shop = Shop::open();
+    let shop = shop();
     let run = shop
         .emaj(&["mark", "set", "shop", "one"])
         .env("PGOPTIONS", "-c default_transaction_read_only=on")
@@ -803,7 +759,7 @@ fn a_server_that_only_reads_says_where_to_go() {
 
 #[test]
 fn names_that_no_list_could_show_are_refused() {
-    let shop = Shop::open();
+    let shop = shop();
     for name in ["a\nb", &"x".repeat(201), "tab\there"] {
         let run = shop.run(&["mark", "set", "shop", name]).code(4);
         assert!(
@@ -817,7 +773,7 @@ fn names_that_no_list_could_show_are_refused() {
 
 #[test]
 fn the_name_of_the_schema_is_spelt_as_in_sql() {
-    let shop = Shop::open();
+    let shop = shop();
     shop.run(&["group", "list", "--schema", "EMAJ"]).ok();
     shop.run(&["group", "list", "--schema", "\"emaj\""]).ok();
     shop.run(&["group", "list", "--schema", "\"EMAJ\""]).code(10);
@@ -827,7 +783,7 @@ fn the_name_of_the_schema_is_spelt_as_in_sql() {
 
 #[test]
 fn a_snap_is_a_set_of_files_that_is_complete_or_not_there() {
-    let shop = Shop::open();
+    let shop = shop();
     shop.sql(
         r#"create schema "../x"; create table "../x"."a/b" (id integer primary key);
            insert into "../x"."a/b" values (1);
@@ -907,7 +863,7 @@ fn files(dir: &Path) -> Vec<String> {
 
 #[test]
 fn a_snap_of_a_large_table_needs_little_memory() {
-    let shop = Shop::open();
+    let shop = shop();
     shop.sql("insert into stock.item select n, n from generate_series(2, 300000) n; alter table stock.item add column filler text not null default repeat('x', 300)");
     let mut peak = 0;
     shop.emaj(&["snap", "stock", "--dir", "big"])
@@ -943,7 +899,7 @@ fn without_an_installation_or_without_rights_the_way_on_is_named() {
     hint: `emaj install manifest.yaml` installs it; `--schema` names another schema
     --- exit code 10
     "#);
-    let shop = Shop::open();
+    let shop = shop();
     let stranger = support::owner(&shop.db);
     let run = emaj(&shop.db)
         .user(stranger.name())
@@ -961,7 +917,7 @@ fn without_an_installation_or_without_rights_the_way_on_is_named() {
 
 #[test]
 fn a_member_of_the_admin_role_does_what_the_owner_does_and_a_viewer_looks() {
-    let shop = Shop::open();
+    let shop = shop();
     let (admin, viewer) = (format!("{}_adm", shop.db.name()), format!("{}_see", shop.db.name()));
     shop.db
         .client()
@@ -1008,7 +964,7 @@ fn a_member_of_the_admin_role_does_what_the_owner_does_and_a_viewer_looks() {
 
 #[test]
 fn columns_that_were_not_captured_at_the_mark_are_a_reason() {
-    let shop = Shop::open();
+    let shop = shop();
     shop.sql("alter table shop.invoice add column paid boolean");
     shop.run(&["mark", "set", "shop", "one"]).ok();
     shop.run(&["rollback", "shop", "one", "--dry-run"]).ok();

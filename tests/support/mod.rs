@@ -11,6 +11,7 @@ mod program;
 pub mod receiver;
 mod redact;
 pub mod rows;
+pub mod shop;
 pub mod sinks;
 pub mod slapd;
 pub mod story;
