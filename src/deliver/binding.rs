@@ -354,7 +354,7 @@ impl Bound {
                 if old == new {
                     return Ok(None);
                 }
-                let of = |row: &Option<Arc<str>>| row.as_ref().map(|json| key_text(&Row::new(json.clone()), key));
+                let of = |row: &Option<Row>| row.as_ref().map(|row| key_text(row, key));
                 let (old_key, new_key) = (of(&old), of(&new));
                 keys.extend(
                     [&old_key, &new_key]
@@ -365,8 +365,8 @@ impl Bound {
                 Action::Row(RowChange {
                     table: table.clone(),
                     key: key.clone(),
-                    delete: old.filter(|_| old_key != new_key),
-                    upsert: new,
+                    delete: old.filter(|_| old_key != new_key).map(|row| row.json),
+                    upsert: new.map(|row| row.json),
                 })
             }
         };
@@ -718,9 +718,10 @@ impl Bound {
         )
     }
 
-    fn columns(&self, row: &Row, columns: &[(String, Template)], envelope: &Envelope<'_>) -> Result<Arc<str>, Fault> {
+    /// The row of the other table.
+    fn columns(&self, row: &Row, columns: &[(String, Template)], envelope: &Envelope<'_>) -> Result<Row, Fault> {
         if columns.is_empty() {
-            return Ok(row.json.clone());
+            return Ok(row.clone());
         }
         let value = self.context(row, envelope);
         let mut json = String::from("{");
@@ -733,7 +734,7 @@ impl Bound {
             json.push_str(&self.render(template, &value)?);
         }
         json.push('}');
-        Ok(json.into())
+        Ok(Row::new(json))
     }
 }
 

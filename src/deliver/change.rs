@@ -68,13 +68,13 @@ pub fn net(images: &[Image]) -> Vec<Change> {
             .into_iter()
             .collect();
     }
-    let mut count: HashMap<(&str, &Row), i64> = HashMap::new();
+    let mut count: HashMap<(&str, &str), i64> = HashMap::new();
     for image in images {
-        *count.entry((&image.key, &image.row)).or_default() += if image.is_new { -1 } else { 1 };
+        *count.entry((&image.key, &image.row.json)).or_default() += if image.is_new { -1 } else { 1 };
     }
     let (mut before, mut after): (Vec<&Image>, Vec<&Image>) = (Vec::new(), Vec::new());
     for image in images {
-        let left = count.entry((&image.key, &image.row)).or_default();
+        let left = count.entry((&image.key, &image.row.json)).or_default();
         match (*left, image.is_new) {
             (1.., false) => {
                 *left -= 1;
