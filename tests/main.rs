@@ -42,6 +42,7 @@ mod retention;
 mod revert;
 mod rights;
 mod rollback_care;
+mod rollback_groups;
 mod rollback_matrix;
 mod sql_api;
 mod time_travel_commands;
