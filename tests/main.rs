@@ -18,6 +18,7 @@ mod gallery;
 mod harness;
 mod help;
 mod import_copiste;
+mod import_emaj;
 mod kafka_sink;
 mod kills;
 mod ldap_sink;
