@@ -90,7 +90,7 @@ impl Secrets {
         let line: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
         let line = line.join(" ");
         match line.char_indices().nth(300) {
-            Some((end, _)) => format!("{}…", &line[..end]),
+            Some((end, _)) => format!("{}...", &line[..end]),
             None => line,
         }
     }
