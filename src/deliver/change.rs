@@ -129,17 +129,13 @@ pub fn net(images: &[Image]) -> Vec<Change> {
 
 /// What an update made of each image, the first last: the two images of an updated row stand at one place of one statement.
 fn steps(images: &[Image]) -> HashMap<(&str, &Row), Vec<&Image>> {
-    let mut pairs: HashMap<(u64, Option<i32>), (Vec<&Image>, Vec<&Image>)> = HashMap::new();
+    let mut pairs: HashMap<(u64, Option<i32>), [Vec<&Image>; 2]> = HashMap::new();
     for image in images {
-        let (olds, news) = pairs.entry((image.lsn, image.ordinal)).or_default();
-        match image.is_new {
-            true => news.push(image),
-            false => olds.push(image),
-        }
+        pairs.entry((image.lsn, image.ordinal)).or_default()[usize::from(image.is_new)].push(image);
     }
     let mut steps: HashMap<(&str, &Row), Vec<&Image>> = HashMap::new();
     for old in images.iter().rev().filter(|image| !image.is_new) {
-        if let Some((olds, news)) = pairs.get(&(old.lsn, old.ordinal))
+        if let Some([olds, news]) = pairs.get(&(old.lsn, old.ordinal))
             && let ([_], [new]) = (olds.as_slice(), news.as_slice())
         {
             steps.entry((&old.key, &old.row)).or_default().push(new);
