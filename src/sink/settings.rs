@@ -107,6 +107,6 @@ mod tests {
             secrets.add(&SecretString::from(secret));
         }
         assert_eq!(secrets.hide("an apple tree\r\n and a  tree\u{7}"), "an *** and a ***");
-        assert_eq!(secrets.hide(&"é".repeat(400)).chars().count(), 301);
+        assert_eq!(secrets.hide(&"é".repeat(400)).chars().count(), 303);
     }
 }
