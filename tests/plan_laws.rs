@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::support::{self, Chance, Database};
@@ -296,50 +296,54 @@ fn an_installation_that_cannot_have_its_locks_keeps_nobody_waiting() {
     let mut open = db.client();
     open.batch_execute("set application_name = 'night job'; begin; update s2.a set v = 'open' where id = 1")
         .unwrap();
+    // A busy machine only adds to a wait: the shortest of several tells what installing costs.
+    let mut longest = Duration::MAX;
+    for _ in 0..5 {
+        let (wait, requests) = longest_wait_beside_installs(&db);
+        println!("polite locks: {requests} requests, the longest took {wait:?} with a lock timeout of 500 ms");
+        longest = longest.min(wait);
+        if longest <= Duration::from_millis(550) {
+            break;
+        }
+    }
+    open.batch_execute("rollback").unwrap();
+    assert_eq!(dump(&db), before, "nothing was changed");
+    assert!(longest <= Duration::from_millis(550), "{longest:?}");
+}
+
+/// Has the application at work while two installs wait for a lock in vain; returns the longest that it waited, and the number of its requests.
+fn longest_wait_beside_installs(db: &Database) -> (Duration, usize) {
     let stop = AtomicBool::new(false);
-    let mut rounds = Vec::new();
-    let (longest, requests) = (AtomicU64::new(0), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         let application = scope.spawn(|| {
             let mut client = db.client();
+            let (mut longest, mut requests) = (Duration::ZERO, 0);
             while !stop.load(Ordering::Relaxed) {
                 let sql = [
                     "update s.a set v = v where id = 2",
                     "update s.b set n = n where id = 2",
                     "update s.p set v = v where id = 2",
                     "update s.c set x = x where x = 2",
-                ][requests.fetch_add(1, Ordering::Relaxed) % 4];
+                ][requests % 4];
                 let asked = Instant::now();
                 client.batch_execute(sql).unwrap();
-                let waited = u64::try_from(asked.elapsed().as_millis()).unwrap();
-                longest.fetch_max(waited, Ordering::Relaxed);
+                longest = longest.max(asked.elapsed());
+                requests += 1;
                 std::thread::sleep(Duration::from_millis(8));
             }
+            (longest, requests)
         });
-        // Whoever holds locks for too long does so in every round; a machine that stands still does not.
-        while rounds.len() < 2 || rounds.len() < 8 && rounds.iter().all(|&(longest, _)| longest > 550) {
-            longest.store(0, Ordering::Relaxed);
-            requests.store(0, Ordering::Relaxed);
+        for _ in 0..2 {
             std::thread::sleep(Duration::from_millis(200));
-            let run = support::emaj(&db)
+            let run = support::emaj(db)
                 .args(["install", "--lock-timeout", "500ms", "--wait", "2s"])
                 .run()
                 .code(11);
             assert!(run.stderr.contains("night job"), "the one in the way is named: {run}");
-            // (The request that waited last has its answer.)
-            std::thread::sleep(Duration::from_millis(200));
-            rounds.push((longest.load(Ordering::Relaxed), requests.load(Ordering::Relaxed)));
         }
         stop.store(true, Ordering::Relaxed);
-        application.join().unwrap();
-    });
-    open.batch_execute("rollback").unwrap();
-    println!("polite locks: rounds of (longest wait in ms, requests) with a lock timeout of 500 ms: {rounds:?}");
-    assert_eq!(dump(&db), before, "nothing was changed");
-    assert!(
-        rounds.iter().any(|&(longest, requests)| longest <= 550 && requests > 0),
-        "{rounds:?}"
-    );
+        application.join().unwrap()
+    })
 }
 
 /// Runs what `emaj plan -o sql` says by psql, as the superuser.
