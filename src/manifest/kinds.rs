@@ -4,6 +4,7 @@
 //! nothing of YAML. The regular expressions are for the JSON Schema and take at least what the check takes.
 
 use super::diagnostic::nearest;
+use super::engine_words;
 use super::in_database::InDatabaseText;
 use super::model::{ContextColumn, Limit, digits};
 use super::shape::{TextKind, Wrong};
@@ -158,7 +159,8 @@ fn check_template(text: &str) -> Result<(), Wrong> {
     let template = env
         .template_from_str(text)
         .map_err(|error| template_error(&error, text))?;
-    check_variables(template.undeclared_variables(false), text)
+    check_variables(template.undeclared_variables(false), text)?;
+    engine_words::check_template(text)
 }
 
 fn check_expression(text: &str) -> Result<(), Wrong> {
@@ -171,7 +173,8 @@ fn check_expression(text: &str) -> Result<(), Wrong> {
     let expression = env
         .compile_expression(text)
         .map_err(|error| template_error(&error, text))?;
-    check_variables(expression.undeclared_variables(false), text)
+    check_variables(expression.undeclared_variables(false), text)?;
+    engine_words::check_expression(text)
 }
 
 fn check_variables(used: std::collections::HashSet<String>, text: &str) -> Result<(), Wrong> {

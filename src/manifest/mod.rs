@@ -11,6 +11,7 @@ mod checks;
 mod columns_used;
 mod delivery;
 mod diagnostic;
+mod engine_words;
 mod files;
 mod fingerprint;
 mod fit;

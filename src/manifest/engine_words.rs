@@ -1,0 +1,293 @@
+//! Filters, tests and block tags of a template or an expression: whether the engine knows them.
+//!
+//! The engine itself asks for a filter only when a row comes by that needs it, so that a misspelt one would be found by a sink, at
+//! night. Called by `kinds` for every template and expression that compiles; pure, and no parser: it goes from word to word.
+
+use std::ops::Range;
+
+use minijinja::{Environment, context};
+
+use super::diagnostic::nearest;
+use super::shape::Wrong;
+
+/// The filters that somebody may have meant.
+const FILTERS: [&str; 41] = [
+    "abs",
+    "attr",
+    "batch",
+    "bool",
+    "capitalize",
+    "default",
+    "dictsort",
+    "first",
+    "float",
+    "format",
+    "groupby",
+    "indent",
+    "int",
+    "items",
+    "join",
+    "last",
+    "length",
+    "lines",
+    "list",
+    "lower",
+    "map",
+    "max",
+    "min",
+    "reject",
+    "rejectattr",
+    "replace",
+    "reverse",
+    "round",
+    "safe",
+    "select",
+    "selectattr",
+    "slice",
+    "sort",
+    "split",
+    "string",
+    "sum",
+    "title",
+    "tojson",
+    "trim",
+    "unique",
+    "upper",
+];
+/// The tests that somebody may have meant.
+const TESTS: [&str; 20] = [
+    "defined",
+    "divisibleby",
+    "endingwith",
+    "eq",
+    "even",
+    "false",
+    "in",
+    "integer",
+    "iterable",
+    "lower",
+    "mapping",
+    "none",
+    "number",
+    "odd",
+    "sequence",
+    "startingwith",
+    "string",
+    "true",
+    "undefined",
+    "upper",
+];
+
+/// Checks the words of a template: what stands in `{{ … }}` and `{% … %}`.
+pub(super) fn check_template(text: &str) -> Result<(), Wrong> {
+    let mut at = 0;
+    while let Some((start, open)) = next_block(text, at) {
+        let close = match open {
+            "{{" => "}}",
+            "{%" => "%}",
+            _ => "#}",
+        };
+        if open == "{#" {
+            at = text[start..].find(close).map_or(text.len(), |end| start + end + 2);
+            continue;
+        }
+        let words = Words {
+            text,
+            at: start + 2,
+            close,
+        };
+        let first = words.clone().find_map(|word| match word {
+            Word::Name(name) => Some(name),
+            Word::Sign(_) => None,
+        });
+        let tag = first.filter(|_| open == "{%").map(|name| &text[name]);
+        if let Some(word @ ("include" | "import" | "from" | "extends")) = tag {
+            let place = text[start..].find(word).map_or(start, |found| start + found);
+            return Err(Wrong::new(format!("there is no other template to {word}")).at(place, place + word.len()));
+        }
+        at = check_words(words, tag == Some("filter"))?;
+        if tag == Some("raw") {
+            at = text[at..].find("endraw").map_or(text.len(), |end| at + end);
+        }
+    }
+    Ok(())
+}
+
+/// Checks the words of an expression that stands without braces.
+pub(super) fn check_expression(text: &str) -> Result<(), Wrong> {
+    check_words(Words { text, at: 0, close: "" }, false).map(|_| ())
+}
+
+fn next_block(text: &str, from: usize) -> Option<(usize, &'static str)> {
+    ["{{", "{%", "{#"]
+        .into_iter()
+        .filter_map(|open| text[from..].find(open).map(|found| (from + found, open)))
+        .min()
+}
+
+/// Goes through a block and returns where it ends. `filter` is named first in a block of that tag, without a `|`.
+fn check_words(mut words: Words<'_>, is_filter_tag: bool) -> Result<usize, Wrong> {
+    let mut wants_filter = false;
+    let mut wants_test = false;
+    let mut is_first_of_tag = is_filter_tag;
+    let mut is_attribute = false;
+    while let Some(word) = words.next() {
+        match word {
+            Word::Sign('|') => wants_filter = true,
+            Word::Sign(sign) => {
+                (wants_filter, wants_test) = (false, false);
+                is_attribute = sign == '.';
+            }
+            Word::Name(_) if std::mem::take(&mut is_attribute) => {}
+            Word::Name(name) => {
+                let word = &words.text[name.clone()];
+                if wants_filter {
+                    known(word, name, "filter", &mut FILTERS.iter().copied())?;
+                } else if wants_test && word != "not" {
+                    known(word, name, "test", &mut TESTS.iter().copied())?;
+                }
+                let goes_on = wants_test && word == "not";
+                wants_test = goes_on || !wants_test && !wants_filter && word == "is";
+                wants_filter = std::mem::take(&mut is_first_of_tag) && word == "filter";
+            }
+        }
+    }
+    Ok(words.at)
+}
+
+fn known(word: &str, at: Range<usize>, what: &str, names: &mut dyn Iterator<Item = &'static str>) -> Result<(), Wrong> {
+    let engine = Environment::new();
+    let is_known = engine
+        .compile_expression(&format!("word is {what}"))
+        .and_then(|asked| asked.eval(context! { word }))
+        .is_ok_and(|answer| answer.is_true());
+    if is_known {
+        return Ok(());
+    }
+    let mut wrong = Wrong::new(format!("there is no {what} `{word}`")).at(at.start, at.end);
+    wrong.nearest = nearest(word, names).map(str::to_owned);
+    Err(wrong.next(format!(
+        "the {what}s are those of minijinja (https://docs.rs/minijinja)"
+    )))
+}
+
+enum Word {
+    Name(Range<usize>),
+    Sign(char),
+}
+
+/// Names and signs of a block, without its texts and numbers.
+#[derive(Clone)]
+struct Words<'a> {
+    text: &'a str,
+    at: usize,
+    /// Ends the block; empty: the text's end does.
+    close: &'static str,
+}
+
+impl Iterator for Words<'_> {
+    type Item = Word;
+
+    fn next(&mut self) -> Option<Word> {
+        loop {
+            let rest = &self.text[self.at..];
+            let first = rest.chars().next()?;
+            if !self.close.is_empty() && rest.starts_with(self.close) {
+                self.at += self.close.len();
+                // Nothing follows, however often it is asked.
+                let end = self.at;
+                *self = Words {
+                    text: &self.text[..end],
+                    at: end,
+                    close: self.close,
+                };
+                return None;
+            }
+            let is_name = |c: char| c.is_alphanumeric() || c == '_';
+            let length = match first {
+                '"' | '\'' => text_length(rest, first),
+                c if is_name(c) => rest.find(|c| !is_name(c)).unwrap_or(rest.len()),
+                c => c.len_utf8(),
+            };
+            let found = self.at..self.at + length;
+            self.at = found.end;
+            match first {
+                '"' | '\'' => return Some(Word::Sign(first)),
+                c if c.is_whitespace() => {}
+                c if is_name(c) && !c.is_ascii_digit() => return Some(Word::Name(found)),
+                c => return Some(Word::Sign(c)),
+            }
+        }
+    }
+}
+
+/// The length of a text in quotes, with them.
+fn text_length(rest: &str, quote: char) -> usize {
+    let mut escaped = false;
+    for (at, c) in rest.char_indices().skip(1) {
+        if c == quote && !escaped {
+            return at + 1;
+        }
+        escaped = c == '\\' && !escaped;
+    }
+    rest.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong(text: &str) -> (String, String, Option<String>) {
+        let wrong = check_template(text).unwrap_err();
+        let at = wrong.at.clone().unwrap();
+        (wrong.message.clone(), text[at].to_owned(), wrong.nearest)
+    }
+
+    #[test]
+    fn the_lists_are_the_engines() {
+        for name in FILTERS {
+            check_template(&format!("{{{{ row.a | {name} }}}}")).unwrap_or_else(|_| panic!("no filter {name}"));
+        }
+        for name in TESTS {
+            check_template(&format!("{{{{ row.a is {name} }}}}")).unwrap_or_else(|_| panic!("no test {name}"));
+        }
+    }
+
+    #[test]
+    fn a_word_that_the_engine_does_not_know_is_found_where_it_stands() {
+        for (text, word, nearest) in [
+            ("a {{ row.a | uper }}", "uper", Some("upper")),
+            ("{{ row.a | default('| x') | lowr | trim }}", "lowr", Some("lower")),
+            ("{% if row.a is not defind %}x{% endif %}", "defind", Some("defined")),
+            ("{# | x #}{% filter uppr %}x{% endfilter %}", "uppr", Some("upper")),
+            ("{% for x in row.a|sot %}{{ x }}{% endfor %}", "sot", Some("sort")),
+            (
+                "{% raw %}{{ a | b }}{% endraw %}{{ row.é | ünbekannt }}",
+                "ünbekannt",
+                None,
+            ),
+        ] {
+            let (message, at, near) = wrong(text);
+            assert!(message.contains(word), "{message}");
+            assert_eq!((at.as_str(), near.as_deref()), (word, nearest), "{text}");
+        }
+        assert_eq!(wrong("{% include 'x' %}").1, "include");
+        assert!(check_expression("row.a | lengh > 3").is_err());
+    }
+
+    #[test]
+    fn texts_comments_and_what_is_outside_the_braces_are_no_words() {
+        for fine in [
+            "a | b is c",
+            "{{ 'x | y is z' }} | {{ \"it\\\"s | y\" }}",
+            "{# row.a | nothing #}",
+            "{% raw %}{{ a | b is c }}{% endraw %}",
+            "{{ row.is }} {{ row.is if row.if }} {{ row.a is not none and row.b | upper == 'X' }}",
+            "{{ row.a or row.b }} {{ row['a | b'] | default(1 | abs) }}",
+            "{% set x = row.a | trim %}{{ x is string }}",
+        ] {
+            assert_eq!(check_template(fine), Ok(()), "{fine}");
+        }
+        assert_eq!(check_expression("row.a is divisibleby 3 or row.b | length > 3"), Ok(()));
+    }
+}
