@@ -86,6 +86,12 @@ impl Error {
         self
     }
 
+    /// Says what to do next in place of what was said so far.
+    pub fn hint_instead(mut self, hint: impl Into<String>) -> Self {
+        self.hints = vec![hint.into()];
+        self
+    }
+
     /// Puts what was being attempted in front ("failed to …").
     pub fn context(mut self, context: impl fmt::Display + Send + Sync + 'static) -> Self {
         self.source = self.source.context(context);

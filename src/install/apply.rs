@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use postgres::error::SqlState;
 use postgres::{GenericClient, IsolationLevel, Transaction};
 
 use super::Plan;
@@ -142,12 +143,29 @@ fn attempt(
     let statements = plan.statements();
     let total = statements.len();
     for (at, statement) in statements.into_iter().enumerate() {
-        let sql = statement.sql();
-        transaction
-            .batch_execute(sql)
-            .map_err(|error| pg::classify_in(error, &statement.doing(), sql))?;
+        for (doing, sql) in statement.parts() {
+            transaction
+                .batch_execute(sql)
+                .map_err(|error| failed(error, &doing, sql))?;
+        }
         told(at + 1, total);
     }
     transaction.commit().map_err(|error| pg::classify(error, "commit"))?;
     Ok(plan)
+}
+
+/// What a statement of the plan failed with, and what to do about it. A lock that is missing is no failure yet: it is tried again.
+fn failed(error: postgres::Error, doing: &str, sql: &str) -> Error {
+    let blocked = error.code() == Some(&SqlState::DEPENDENT_OBJECTS_STILL_EXIST);
+    let failed = pg::classify_in(error, doing, sql);
+    match failed.kind() {
+        // What `drop … cascade`, the server's own advice, would take away is somebody's work.
+        _ if blocked => {
+            failed.hint_instead("nothing was changed; drop what depends on it, install again, and make it anew")
+        }
+        Kind::Failed | Kind::Denied => {
+            failed.hint("nothing was changed; `emaj plan -o sql` shows every statement, in its place")
+        }
+        _ => failed,
+    }
 }

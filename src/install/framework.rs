@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use minijinja::context;
 
-use super::plan::{Action, Phase, Plan, Step};
+use super::plan::{Action, Part, Phase, Plan, Step};
 use crate::catalog::Catalog;
 use crate::journal::Journal;
 use crate::manifest::Manifest;
@@ -51,22 +51,27 @@ pub(super) fn plan(
             "nothing is installed yet",
             renderer.render("registry/tables", ())?,
         ));
-        let mut sql: String = functions
+        let mut parts: Vec<Part> = functions
             .iter()
-            .map(|function| function.sql.as_str())
-            .collect::<Vec<_>>()
-            .join("\n");
-        sql.push_str(&renderer.render(
-            "registry/install",
-            context! { version, retention => wanted_retention.unwrap_or("1 year") },
-        )?);
+            .map(|function| Part {
+                doing: format!("create function {}", named(renderer.schema(), &function.name)),
+                sql: function.sql.clone(),
+            })
+            .collect();
+        parts.push(Part {
+            doing: "enter the installation into the registry".to_owned(),
+            sql: renderer.render(
+                "registry/install",
+                context! { version, retention => wanted_retention.unwrap_or("1 year") },
+            )?,
+        });
         let what = count(functions.len(), "function");
-        plan.push(Step::new(
+        plan.push(Step::of_parts(
             Phase::Functions,
             Action::Create,
             what,
             "marks, rollback and statistics in SQL",
-            sql,
+            parts,
         ));
         return Ok(functions.into_iter().map(|function| function.name).collect());
     };
@@ -80,26 +85,34 @@ pub(super) fn plan(
         })
         .collect();
     if !changed.is_empty() {
-        let mut sql = String::new();
+        let mut parts = Vec::with_capacity(changed.len());
         for function in &changed {
-            // A changed signature cannot be replaced; nothing depends on these but each other's bodies.
-            if let Some(there) = journal.functions.get(&function.name) {
-                sql.push_str(&drop_function(renderer.schema(), &function.name, &there.arguments));
-            }
+            // A changed signature cannot be replaced; nothing of emaj's depends on these but each other's bodies.
+            let there = journal.functions.get(&function.name);
+            let mut sql = there.map_or_else(String::new, |there| {
+                drop_function(renderer.schema(), &function.name, &there.arguments)
+            });
             sql.push_str(&function.sql);
-            sql.push('\n');
+            parts.push(Part {
+                doing: format!(
+                    "{} function {}",
+                    if there.is_some() { "replace" } else { "create" },
+                    named(renderer.schema(), &function.name)
+                ),
+                sql,
+            });
         }
         let because = if journal.version == version {
             "they are not what this version of emaj installs".to_owned()
         } else {
             format!("version {} is installed, this is {version}", journal.version)
         };
-        plan.push(Step::new(
+        plan.push(Step::of_parts(
             Phase::Functions,
             Action::Change,
             count(changed.len(), "function"),
             because,
-            sql,
+            parts,
         ));
     }
     let retention = match wanted_retention {
@@ -121,12 +134,12 @@ pub(super) fn plan(
     Ok(changed.iter().map(|function| function.name.clone()).collect())
 }
 
+fn named(schema: &str, name: &str) -> String {
+    format!("{}.{}", quote_ident(schema), quote_ident(name))
+}
+
 fn drop_function(schema: &str, name: &str, arguments: &str) -> String {
-    format!(
-        "drop function if exists {}.{}({arguments});\n",
-        quote_ident(schema),
-        quote_ident(name)
-    )
+    format!("drop function if exists {}({arguments});\n", named(schema, name))
 }
 
 #[cfg(test)]

@@ -78,6 +78,14 @@ impl Lock {
     }
 }
 
+/// A part of a step.
+#[derive(Debug, Clone)]
+pub(super) struct Part {
+    /// What it does, to complete "failed to …".
+    pub doing: String,
+    pub sql: String,
+}
+
 /// One step: what, because of what, at what cost, and the SQL that does it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Step {
@@ -93,6 +101,9 @@ pub struct Step {
     /// Something is lost that cannot be made again: log rows, or marks to roll back to.
     pub destroys: bool,
     pub sql: String,
+    /// What the SQL consists of, where a failure should say which of many things it was about; empty: one thing.
+    #[serde(skip)]
+    parts: Vec<Part>,
     /// The tables to be locked before the phase begins.
     #[serde(skip)]
     pub tables: Vec<u32>,
@@ -115,7 +126,27 @@ impl Step {
             effect: String::new(),
             destroys: false,
             sql,
+            parts: Vec::new(),
             tables: Vec::new(),
+        }
+    }
+
+    /// Makes a step of many parts, which run one after the other.
+    pub(super) fn of_parts(
+        phase: Phase,
+        action: Action,
+        object: impl Into<String>,
+        because: impl Into<String>,
+        parts: Vec<Part>,
+    ) -> Self {
+        let sql = parts
+            .iter()
+            .map(|part| part.sql.as_str())
+            .collect::<Vec<_>>()
+            .join("\n");
+        Step {
+            parts,
+            ..Step::new(phase, action, object, because, sql)
         }
     }
 
@@ -311,8 +342,20 @@ impl Statement<'_> {
         }
     }
 
+    /// Returns what is sent to the server, one after the other, each with what it does, to complete "failed to …".
+    pub(super) fn parts(&self) -> Vec<(String, &str)> {
+        match self {
+            Statement::Step(step) if !step.parts.is_empty() => step
+                .parts
+                .iter()
+                .map(|part| (part.doing.clone(), part.sql.as_str()))
+                .collect(),
+            _ => vec![(self.doing(), self.sql())],
+        }
+    }
+
     /// Returns what it does, to complete "failed to …".
-    pub fn doing(&self) -> String {
+    fn doing(&self) -> String {
         match self {
             Statement::Lock(_) => "lock the tables".to_owned(),
             Statement::Step(step) => format!("{} {}", step.action.verb(), step.object),
