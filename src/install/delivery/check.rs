@@ -1,0 +1,239 @@
+//! What only the database can tell of bindings: whether their tables and columns are there, and whose they are. All of it is reported at
+//! once.
+
+use super::{Found, WantedBinding};
+use crate::catalog::{Catalog, Generated, Persistence, Table};
+use crate::errors::Kind;
+use crate::install::action;
+use crate::install::wanted::{Problem, nearest, place_text};
+use crate::journal::{InstalledBinding, Journal};
+use crate::manifest::{Binding, BindingKind, Diagnostic, Located, Manifest, Place, State};
+use crate::names::QualifiedName;
+use crate::ui::words::shell;
+
+/// Finds the tables of all bindings, and everything that is wrong with sinks and bindings.
+pub(in crate::install) fn resolve<'a>(
+    manifest: &'a Manifest,
+    catalog: &'a Catalog,
+    journal: Option<&Journal>,
+) -> (Vec<WantedBinding<'a>>, Found) {
+    let mut found = Found::default();
+    for sink in &manifest.sinks {
+        let owner = journal.and_then(|journal| journal.sinks.get(&sink.name.value));
+        check_owner(
+            "sink",
+            &sink.name,
+            owner.map(|known| &known.manifest),
+            manifest,
+            &mut found,
+        );
+    }
+    let mut wanted = Vec::new();
+    for binding in &manifest.bindings {
+        let known = journal.and_then(|journal| journal.bindings.get(&binding.name.value));
+        check_owner(
+            "binding",
+            &binding.name,
+            known.map(|known| &known.manifest),
+            manifest,
+            &mut found,
+        );
+        let name = &binding.table.value;
+        let Some(table) = catalog.tables.get(name) else {
+            found.problems.push(no_table(binding, known, catalog));
+            continue;
+        };
+        let before = found.problems.len();
+        check_columns(binding, name, table, &mut found);
+        if binding.to.is_some() {
+            check_delivered(binding, manifest, name, table, catalog, journal, &mut found);
+        } else {
+            action::check(binding, name, table, catalog, &mut found);
+        }
+        if found.problems.len() == before {
+            wanted.push(WantedBinding { binding, name, table });
+        }
+    }
+    (wanted, found)
+}
+
+fn check_owner(noun: &str, name: &Located<String>, owner: Option<&String>, manifest: &Manifest, found: &mut Found) {
+    if let Some(owner) = owner.filter(|owner| **owner != manifest.name) {
+        found.problem(
+            Kind::Refused,
+            &name.place,
+            format!(
+                "{noun} `{}` is there already and belongs to manifest `{owner}`",
+                name.value
+            ),
+            format!(
+                "choose another name for the {noun}; or, if this is that manifest, write `name: {owner}` at its top"
+            ),
+        );
+    }
+}
+
+fn no_table(binding: &Binding, known: Option<&InstalledBinding>, catalog: &Catalog) -> Problem {
+    let name = &binding.table.value;
+    let present = known
+        .filter(|known| known.table == *name)
+        .and_then(|known| catalog.table(known.oid));
+    let what = match present {
+        Some((present, _)) => Diagnostic::error(
+            &binding.table.place,
+            format!("there is no table {name}: it is {present} now"),
+        )
+        .next(format!("write `table: {present}`; the binding goes on where it is")),
+        None => Diagnostic::error(
+            &binding.table.place,
+            format!("there is no table {name} in database {}", catalog.server.database),
+        )
+        .nearest(nearest(name, catalog.tables.keys()))
+        .next("only tables and partitioned tables can be bound, no views"),
+    };
+    Problem {
+        kind: Kind::Manifest,
+        what,
+    }
+}
+
+fn check_columns(binding: &Binding, name: &QualifiedName, table: &Table, found: &mut Found) {
+    // (What is virtual is computed when it is read, and never written down.)
+    let logged = table
+        .columns
+        .iter()
+        .filter(|column| column.generated != Generated::Virtual);
+    let known = || logged.clone().map(|column| column.name.as_str());
+    let mut said: Vec<(String, usize, usize)> = Vec::new();
+    for column in binding.columns_used() {
+        let at = (column.value.clone(), column.place.line(), column.place.column());
+        if known().any(|name| name == column.value) || said.contains(&at) {
+            continue;
+        }
+        said.push(at);
+        if table.columns.iter().any(|there| there.name == column.value) {
+            found.problem(
+                Kind::Manifest,
+                &column.place,
+                format!(
+                    "column `{}` of table {name} is virtual: it is not in the log",
+                    column.value
+                ),
+                "write its expression here, from columns that are stored, or make the column `stored`",
+            );
+            continue;
+        }
+        let nearest = known()
+            .map(|name| (strsim::jaro_winkler(&column.value, name), name))
+            .filter(|(likeness, _)| *likeness > 0.8)
+            .max_by(|a, b| a.0.total_cmp(&b.0))
+            .map(|(_, name)| name.to_owned());
+        let what = Diagnostic::error(&column.place, format!("table {name} has no column `{}`", column.value))
+            .nearest(nearest)
+            .next(format!("it has: {}", known().collect::<Vec<_>>().join(", ")));
+        found.problems.push(Problem {
+            kind: Kind::Manifest,
+            what,
+        });
+    }
+    if let BindingKind::Row { key, columns, .. } = &binding.kind {
+        let targets: Vec<&str> = match columns.as_slice() {
+            [] => known().collect(),
+            columns => columns.iter().map(|(name, _)| name.value.as_str()).collect(),
+        };
+        let names = table.key.iter().filter_map(|number| {
+            let column = table.columns.iter().find(|column| column.attnum == *number)?;
+            Some((column.name.as_str(), &binding.name.place))
+        });
+        let keys: Vec<(&str, &Place)> = match key.as_slice() {
+            [] => names.collect(),
+            key => key
+                .iter()
+                .map(|column| (column.value.as_str(), &column.place))
+                .collect(),
+        };
+        for (key, place) in keys.into_iter().filter(|(key, _)| !targets.contains(key)) {
+            found.problem(
+                Kind::Manifest,
+                place,
+                format!(
+                    "binding `{}` writes no column `{key}`, which is in the key of the other table",
+                    binding.name.value
+                ),
+                format!(
+                    "it writes: {}; name the other table's key in `key`, or give `{key}` an expression in `columns`",
+                    targets.join(", ")
+                ),
+            );
+        }
+    }
+}
+
+fn check_delivered(
+    binding: &Binding,
+    manifest: &Manifest,
+    name: &QualifiedName,
+    table: &Table,
+    catalog: &Catalog,
+    journal: Option<&Journal>,
+    found: &mut Found,
+) {
+    let place = &binding.table.place;
+    if let Some(top) = table.ancestors.first().and_then(|oid| catalog.table(*oid)) {
+        found.problem(
+            Kind::Manifest,
+            place,
+            format!("table {name} is a partition: its changes are in the log of {}", top.0),
+            format!("bind {} with a `when` that chooses the rows", top.0),
+        );
+        return;
+    }
+    if let Some(extension) = &table.extension {
+        found.problem(
+            Kind::Manifest,
+            place,
+            format!("table {name} belongs to the extension `{extension}`, and is not captured"),
+            "bind a table of your own",
+        );
+        return;
+    }
+    if table.key.is_empty() && !matches!(binding.kind, BindingKind::Message(_)) {
+        found.problem(
+            Kind::Manifest,
+            place,
+            format!(
+                "table {name} has no primary key, and `{}` has to know a row again when it changes",
+                binding.kind.word()
+            ),
+            "add a primary key; a `message` can do without",
+        );
+    }
+    if table.persistence == Persistence::Unlogged {
+        found.notes.push(format!(
+            "{}: table {name} is unlogged: a crash empties it, and nothing of that is delivered",
+            place_text(place)
+        ));
+    }
+    let logging = |group: &str| {
+        journal
+            .and_then(|journal| journal.groups.get(group))
+            .is_some_and(|group| group.logging)
+    };
+    let ours = manifest
+        .groups
+        .iter()
+        .find(|group| group.select(std::iter::once(name)).chosen.contains(&name));
+    let theirs = journal.and_then(|journal| journal.relations.iter().find(|relation| relation.oid == table.oid));
+    let idle = match (ours, theirs) {
+        (Some(group), _) => (group.state == State::Idle && !logging(&group.name.value)).then_some(&group.name.value),
+        (None, Some(relation)) => (!logging(&relation.group)).then_some(&relation.group),
+        (None, None) => None,
+    };
+    if let Some(group) = idle {
+        found.notes.push(format!(
+            "{}: group `{group}` is not started: changes of {name} are not delivered until it is (`emaj group start {}`)",
+            place_text(place),
+            shell(group)
+        ));
+    }
+}

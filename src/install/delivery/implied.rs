@@ -1,0 +1,138 @@
+//! The group that a manifest does not declare: bound tables that no group selects have to be captured somewhere.
+//!
+//! It is added to the manifest before anything is planned, and planned like the others; here is also what its end means.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use crate::catalog::Catalog;
+use crate::install::plan::Plan;
+use crate::journal::{Journal, Relation};
+use crate::manifest::{Group, Located, Manifest, Sequences, State};
+use crate::names::{Pattern, QualifiedName, derived_name};
+
+/// How long the log of a group that nobody declared is kept beyond what sinks have read.
+const RETENTION: &str = "1 day";
+
+/// Adds a group for the bound tables that no group of the manifest selects and nobody captures yet: without it their changes would be
+/// written down nowhere.
+pub(in crate::install) fn complete<'m>(
+    manifest: &'m Manifest,
+    catalog: &Catalog,
+    journal: Option<&Journal>,
+) -> Cow<'m, Manifest> {
+    let group = group_name(manifest, journal);
+    let selected: Vec<&QualifiedName> = manifest
+        .groups
+        .iter()
+        .flat_map(|group| group.select(catalog.tables.keys()).chosen)
+        .collect();
+    let elsewhere = |oid: u32| {
+        journal.is_some_and(|journal| {
+            journal.relations.iter().any(|relation| {
+                let owner = journal.groups.get(&relation.group).map(|group| &group.manifest);
+                relation.oid == oid && owner.is_some_and(|owner| *owner != manifest.name)
+            })
+        })
+    };
+    let mut tables: Vec<Located<Pattern>> = Vec::new();
+    for binding in manifest.bindings.iter().filter(|binding| binding.to.is_some()) {
+        let name = &binding.table.value;
+        let Some(table) = catalog.tables.get(name) else {
+            continue;
+        };
+        let known = tables
+            .iter()
+            .any(|pattern| pattern.value.is_exact().as_ref() == Some(name));
+        if known
+            || selected.contains(&name)
+            || elsewhere(table.oid)
+            || !table.ancestors.is_empty()
+            || table.extension.is_some()
+        {
+            continue;
+        }
+        if let Ok(pattern) = Pattern::parse(&name.to_string()) {
+            tables.push(Located::new(pattern, binding.table.place.clone()));
+        }
+    }
+    let Some(place) = tables.first().map(|table| table.place.clone()) else {
+        return Cow::Borrowed(manifest);
+    };
+    let mut completed = manifest.clone();
+    completed.groups.push(Group {
+        name: Located::new(group, place.clone()),
+        tables,
+        sequences: Sequences::None,
+        state: State::Logging,
+        rollback: false,
+        comment: Some("tables that bindings read and no group has".to_owned()),
+        context: Vec::new(),
+        retention: Some(Located::new(RETENTION.to_owned(), place)),
+        table_options: Vec::new(),
+        implicit: true,
+    });
+    Cow::Owned(completed)
+}
+
+/// Returns a name that no group of this manifest or of another one has.
+fn group_name(manifest: &Manifest, journal: Option<&Journal>) -> String {
+    derived_name(&[&manifest.name], ".bindings", &|name| {
+        let others = journal.and_then(|journal| journal.groups.get(name));
+        manifest.group(name).is_some() || others.is_some_and(|group| group.manifest != manifest.name)
+    })
+}
+
+/// Returns why each table of a group that nobody declared is in it; nothing for the others.
+pub(in crate::install) fn bound(manifest: &Manifest, group: &Group) -> BTreeMap<QualifiedName, String> {
+    let mut bound: BTreeMap<QualifiedName, String> = BTreeMap::new();
+    let bindings = manifest
+        .bindings
+        .iter()
+        .filter(|binding| group.implicit && binding.to.is_some());
+    for binding in bindings {
+        let name = format!("`{}`", binding.name.value);
+        bound
+            .entry(binding.table.value.clone())
+            .and_modify(|because| {
+                because.push_str(", ");
+                because.push_str(&name);
+            })
+            .or_insert_with(|| format!("bound by {name}"));
+    }
+    bound
+}
+
+/// Says, of the last step, which takes a group away, what that means for sinks. A group that nobody declared had no other purpose.
+pub(in crate::install) fn look_at_removal(
+    plan: &mut Plan,
+    manifest: &Manifest,
+    group: &str,
+    relations: &[&Relation],
+    kept: &dyn Fn(u32) -> bool,
+    journal: &Journal,
+) {
+    let Some(step) = plan.steps.last_mut() else { return };
+    // What a binding that goes with it loses is said there.
+    let waiting: Vec<String> = journal
+        .bindings
+        .iter()
+        .filter(|(name, known)| {
+            let stays = known.manifest != manifest.name || manifest.binding(name).is_some();
+            let captured = relations
+                .iter()
+                .any(|relation| relation.oid == known.oid && !kept(relation.oid));
+            stays && captured && known.unread > 0
+        })
+        .map(|(name, _)| format!("`{name}`"))
+        .collect();
+    if !waiting.is_empty() {
+        step.effect.push_str(&format!(
+            "; what is not delivered yet of {} is lost",
+            waiting.join(", ")
+        ));
+    } else if group == group_name(manifest, Some(journal)) {
+        step.destroys = false;
+        step.effect = "its logs go, which nothing else reads".to_owned();
+    }
+}

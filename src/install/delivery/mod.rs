@@ -1,0 +1,109 @@
+//! The steps for sinks and bindings: what they ask of this database, and what changes between two installs.
+//!
+//! A sink is a cursor in the registry, a binding a row that says from when on changes of a table count. Settings and secrets never leave
+//! the manifest. A bound table that no group selects is captured in a group of its own making (`implied`). What is done inside the
+//! transaction is in `action`. Pure; called by `install::plan` and by the uninstallation.
+
+mod binding;
+mod check;
+mod implied;
+mod sink;
+
+use self::binding::{plan_binding, remove_binding};
+pub(super) use self::check::resolve;
+pub(super) use self::implied::{bound, complete, look_at_removal};
+use self::sink::{plan_sink, remove_sink};
+use super::plan::Plan;
+use super::wanted::Problem;
+use crate::catalog::{Catalog, Table};
+use crate::errors::Kind;
+use crate::journal::Journal;
+use crate::manifest::{Binding, Diagnostic, Manifest, Place};
+use crate::names::QualifiedName;
+use crate::render::{RenderError, Renderer};
+
+/// A binding whose table is there.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct WantedBinding<'a> {
+    pub binding: &'a Binding,
+    pub name: &'a QualifiedName,
+    pub table: &'a Table,
+}
+
+/// What stands in the way, and what should be said.
+#[derive(Default)]
+pub(super) struct Found {
+    pub problems: Vec<Problem>,
+    pub notes: Vec<String>,
+}
+
+impl Found {
+    pub(super) fn problem(&mut self, kind: Kind, place: &Place, message: String, next: impl Into<String>) {
+        self.problems.push(Problem {
+            kind,
+            what: Diagnostic::error(place, message).next(next),
+        });
+    }
+}
+
+/// Plans all sinks and bindings, and the end of those that the manifest does not declare any more.
+pub(super) fn plan(
+    plan: &mut Plan,
+    manifest: &Manifest,
+    wanted: &[WantedBinding<'_>],
+    catalog: &Catalog,
+    journal: Option<&Journal>,
+    renderer: &Renderer,
+) -> Result<(), RenderError> {
+    for sink in &manifest.sinks {
+        plan_sink(plan, manifest, sink, catalog, journal, renderer)?;
+    }
+    for binding in wanted {
+        plan_binding(plan, manifest, binding, catalog, journal, renderer)?;
+    }
+    let Some(journal) = journal else { return Ok(()) };
+    let because = "the manifest does not declare it any more";
+    let gone = journal
+        .bindings
+        .iter()
+        .filter(|(name, known)| known.manifest == manifest.name && manifest.binding(name).is_none());
+    for (name, known) in gone {
+        remove_binding(plan, name, known, because, catalog, journal, renderer)?;
+    }
+    for (name, _) in journal
+        .sinks
+        .iter()
+        .filter(|(name, known)| known.manifest == manifest.name && manifest.sink(name).is_none())
+    {
+        remove_sink(plan, name, because, renderer)?;
+    }
+    Ok(())
+}
+
+/// Plans the end of the sinks and bindings of one manifest, or of all. Returns the manifests that still have some.
+pub(super) fn uninstall(
+    plan: &mut Plan,
+    ours: &dyn Fn(&str) -> bool,
+    catalog: &Catalog,
+    journal: &Journal,
+    renderer: &Renderer,
+) -> Result<Vec<String>, RenderError> {
+    let mut others = Vec::new();
+    for (name, known) in &journal.bindings {
+        if ours(&known.manifest) {
+            let because = format!("uninstall of manifest `{}`", known.manifest);
+            remove_binding(plan, name, known, &because, catalog, journal, renderer)?;
+        } else {
+            others.push(format!("binding {name}"));
+        }
+    }
+    for (name, known) in &journal.sinks {
+        if ours(&known.manifest) {
+            let because = format!("uninstall of manifest `{}`", known.manifest);
+            remove_sink(plan, name, &because, renderer)?;
+        } else {
+            others.push(format!("sink {name}"));
+        }
+    }
+    Ok(others)
+}

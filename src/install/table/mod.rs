@@ -1,0 +1,191 @@
+//! The steps for one table or sequence of a group: capture it, or let its capture follow what has changed.
+//!
+//! Here is decided which of it: a table that is not known is captured (`create`), a known one follows (`follow`), and one whose capture
+//! cannot go on is ended and captured anew. What captures it is named in `capture`. Pure; called by `install::plan`.
+
+mod capture;
+mod create;
+mod follow;
+mod sequence;
+mod triggers;
+
+use std::collections::BTreeMap;
+
+use self::capture::{Taken, capture};
+use self::create::create;
+use self::follow::follow;
+pub(super) use self::sequence::plan_sequence;
+use super::plan::{Action, Lock, Phase, Plan, Step};
+use super::wanted::WantedTable;
+use crate::journal::{Journal, Relation};
+use crate::manifest::Group;
+use crate::names::QualifiedName;
+use crate::render::{RenderError, Renderer};
+use crate::ui::words::count;
+
+/// What the tables of one group have in common.
+pub(super) struct Setting<'a> {
+    pub group: &'a Group,
+    /// Why tables are in a group that nobody declared.
+    pub bound: BTreeMap<QualifiedName, String>,
+    /// The triggers fire, or should.
+    pub logging: bool,
+    /// The triggers are to fire.
+    pub enabled: bool,
+    /// Roles that may read the logs.
+    pub readers: Vec<&'a str>,
+    pub active_marks: i64,
+}
+
+impl Setting<'_> {
+    /// Returns how many marks a rollback refuses once the group takes in a relation that was not captured at them.
+    fn lost_marks(&self) -> i64 {
+        if self.group.rollback { self.active_marks } else { 0 }
+    }
+}
+
+/// Adds to an effect that so many earlier marks are lost, if any.
+fn and_marks(effect: String, marks: i64) -> String {
+    match marks {
+        0 => effect,
+        marks => format!(
+            "{effect}; {} set before can no longer be rolled back to",
+            count(marks.unsigned_abs(), "mark")
+        ),
+    }
+}
+
+/// Plans one table.
+pub(super) fn plan(
+    plan: &mut Plan,
+    setting: &Setting<'_>,
+    wanted: &WantedTable<'_>,
+    journal: Option<&Journal>,
+    renderer: &Renderer,
+) -> Result<(), RenderError> {
+    let known = journal.and_then(|journal| {
+        Some((
+            journal,
+            journal
+                .relations
+                .iter()
+                .find(|relation| relation.oid == wanted.table.oid)?,
+        ))
+    });
+    let Some((journal, known)) = known else {
+        let taken = Taken { journal, plan };
+        let capture = capture(setting, wanted, &taken, None);
+        let because = setting
+            .bound
+            .get(wanted.name)
+            .map_or("in the group, and not captured yet", String::as_str);
+        return create(plan, &capture, wanted, because, setting.lost_marks(), renderer);
+    };
+    if let Some(reason) = must_begin_anew(setting, wanted, journal, known) {
+        end(plan, known, &reason, marks_of(journal, known), renderer);
+        let capture = capture(
+            setting,
+            wanted,
+            &Taken {
+                journal: Some(journal),
+                plan,
+            },
+            None,
+        );
+        // Of the group that it was in, the end of its capture has spoken already.
+        let lost = if known.group == setting.group.name.value {
+            0
+        } else {
+            setting.lost_marks()
+        };
+        return create(plan, &capture, wanted, &reason, lost, renderer);
+    }
+    let capture = capture(
+        setting,
+        wanted,
+        &Taken {
+            journal: Some(journal),
+            plan,
+        },
+        Some(known),
+    );
+    follow(plan, setting, wanted, &capture, journal, known, renderer)
+}
+
+/// Returns how many marks the group that holds a relation now can be rolled back to.
+fn marks_of(journal: &Journal, known: &Relation) -> i64 {
+    let group = journal.groups.get(&known.group).filter(|group| group.rollback);
+    group.map_or(0, |group| group.active_marks)
+}
+
+/// Ends what is captured now; the marks set before can no longer be rolled back to.
+pub(super) fn end(plan: &mut Plan, known: &Relation, because: &str, marks: i64, renderer: &Renderer) {
+    let schema = postgres_protocol::escape::escape_identifier(renderer.schema());
+    let sql = format!("select {schema}._end_relation({});", known.id);
+    let noun = if known.kind == 'S' { "sequence" } else { "table" };
+    let mut step = Step::new(
+        Phase::Capture,
+        Action::Remove,
+        format!("{noun} {}", known.name),
+        because,
+        sql,
+    );
+    if known.kind != 'S' {
+        step = step.locking(Lock::AccessExclusive, known.oid);
+    }
+    let effect = match marks {
+        0 => "its log stays readable until the group is reset".to_owned(),
+        marks => format!(
+            "{} can no longer be rolled back to; its log stays readable until the group is reset",
+            count(marks.unsigned_abs(), "mark")
+        ),
+    };
+    step = step.effect(effect);
+    plan.push(if marks > 0 { step.destroying() } else { step });
+}
+
+/// Why the capture of a known table cannot simply go on.
+fn must_begin_anew(
+    setting: &Setting<'_>,
+    wanted: &WantedTable<'_>,
+    journal: &Journal,
+    known: &Relation,
+) -> Option<String> {
+    if known.group != setting.group.name.value {
+        return Some(format!(
+            "it moves from group {} to group {}",
+            known.group, setting.group.name.value
+        ));
+    }
+    let Some(there) = known.log.as_ref().and_then(|log| journal.tables.get(log)) else {
+        return Some("its log table is gone".to_owned());
+    };
+    if known
+        .into
+        .as_ref()
+        .is_none_or(|part| !journal.logs.contains(part) || !journal.tables.contains_key(part))
+    {
+        return Some("the part of its log that is written to is gone".to_owned());
+    }
+    for captured in &known.columns {
+        match wanted
+            .table
+            .columns
+            .iter()
+            .find(|column| column.attnum == captured.attnum)
+        {
+            None => return Some(format!("column {} is gone", captured.log)),
+            Some(column) if column.r#type != captured.r#type => {
+                return Some(format!(
+                    "column {} is {} now and was {}",
+                    column.name, column.r#type, captured.r#type
+                ));
+            }
+            Some(_) => {}
+        }
+        if !there.contains(&captured.log) {
+            return Some(format!("its log has lost column {}", captured.log));
+        }
+    }
+    None
+}
