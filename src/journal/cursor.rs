@@ -154,7 +154,7 @@ impl Cursor {
     /// The sink is gone, or whatever the server answers.
     pub fn taken_by(&self, client: &mut impl GenericClient, worker: &str) -> Result<()> {
         let sql = format!(
-            "update {s}.emaj_sink set sink_worker = $2, sink_seen = clock_timestamp() where sink_id = $1",
+            "update {s}.emaj_sink set sink_worker = $2 where sink_id = $1",
             s = self.schema
         );
         self.update(client, &sql, &[&self.sink, &worker])

@@ -74,7 +74,7 @@ pub fn note_rows(
         &format!(
             "update {s}.emaj_binding
                 set bind_init = case when $4 then 'DONE' else 'RUNNING' end, bind_init_key = coalesce($2, bind_init_key),
-                    bind_init_done = bind_init_done + $3, bind_init_time = clock_timestamp()
+                    bind_init_done = bind_init_done + $3
               where bind_name = $1"
         ),
         &[&binding, &key, &rows, &is_over],
