@@ -898,7 +898,7 @@ fn without_an_installation_or_without_rights_the_way_on_is_named() {
     insta::assert_snapshot!(shown(&run), @r#"
     $ emaj group list
     --- stderr
-    error: emaj is not installed in schema `emaj` of this database
+    error: emaj is not installed in schema `emaj` of database `[db]`
     hint: `emaj install manifest.yaml` installs it; `--schema` names another schema
     --- exit code 10
     "#);

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::act::{Done, act, connect, tell};
-use super::{Context, InstallationArgs, LockArgs};
+use super::{ActArgs, AskArgs, Context};
 use crate::errors::Result;
 use crate::rollback::{self, Consolidable};
 use crate::ui::words::count;
@@ -20,17 +20,14 @@ pub struct Args {
     group: Option<String>,
     /// The mark at the end of the rollback (`RLBK_…_DONE`)
     mark: Option<String>,
-    /// Do not ask
-    #[arg(long, short = 'y')]
-    yes: bool,
     #[command(flatten)]
-    installation: InstallationArgs,
+    ask: AskArgs,
     #[command(flatten)]
-    lock: LockArgs,
+    act: ActArgs,
 }
 
 pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
-    let (mut session, schema) = connect(context, &args.installation)?;
+    let (mut session, schema) = connect(context, &args.act.installation)?;
     let possible = rollback::consolidable(&mut *session, &schema)?;
     let (Some(group), Some(mark)) = (args.group, args.mark) else {
         context.output.data(&All(&possible))?;
@@ -52,10 +49,10 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     // What is not possible is refused by the database, with the reason: nobody is asked for that.
     context.output.confirm(
         &format!("This makes the rollback of group `{group}` that ends at mark `{mark}` an unlogged one.{cost} Go on?"),
-        args.yes || wanted.is_none(),
+        args.ask.yes || wanted.is_none(),
     )?;
     let doing = format!("consolidate the rollback of group `{group}` that ends at mark `{mark}`");
-    act(&mut session, &args.lock, &doing, &mut |transaction| {
+    act(&mut session, &args.act.lock, &doing, &mut |transaction| {
         rollback::consolidate(transaction, &schema, &group, &mark)
     })?;
     let done = Done {

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::act::connect;
 use super::moment::moment_of;
-use super::{Context, InstallationArgs};
+use super::{Context, ShownArgs};
 use crate::errors::Result;
 use crate::journal::{self, Event, Wanted};
 use crate::ui::words::moment;
@@ -25,11 +25,11 @@ pub struct Args {
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
     #[command(flatten)]
-    installation: InstallationArgs,
+    shown: ShownArgs,
 }
 
 pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
-    let (mut session, schema) = connect(context, &args.installation)?;
+    let (mut session, schema) = connect(context, &args.shown.installation())?;
     let since = args.since.map(|text| moment_of(&mut session, &text)).transpose()?;
     let wanted = Wanted {
         group: args.group.as_deref(),

@@ -1,8 +1,10 @@
 //! The verbs: one file each, which reads as the story of the verb. `Args` (its doc comment is the help), then the steps.
 //!
-//! What several verbs need stands here: where the manifest is, how to connect, how to print.
+//! What several verbs need stands here: how to load the manifest, how to connect, how to print. What they share of the command line
+//! is in `args`.
 
 mod act;
+mod args;
 pub mod at;
 pub mod changes;
 pub mod completions;
@@ -36,106 +38,17 @@ pub mod validate;
 pub mod verify;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
-use clap::Args;
-
+pub(crate) use self::args::{ActArgs, AskArgs, ShownArgs};
+pub use self::args::{ConnectionArgs, InstallationArgs, LockArgs, ManifestArgs, parse_duration};
 use crate::errors::{Error, Kind, Result};
-use crate::install::Locking;
 pub use crate::journal::not_installed;
 use crate::manifest::{self, Manifest};
 use crate::names::parse_ident;
 use crate::pg::{self, Environment, Given, Notice, Prompt, Session};
 use crate::ui::Output;
 
-/// Where the database is. What is not given comes from `EMAJ_*`, the manifest, and libpq's own (`PG*`, service file, `~/.pgpass`).
-#[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "Connection")]
-pub struct ConnectionArgs {
-    /// Connection string: a `postgresql://` URI or `keyword=value` pairs
-    #[arg(long, global = true, value_name = "CONNINFO")]
-    pub url: Option<String>,
-    /// Service of `~/.pg_service.conf`
-    #[arg(long, global = true)]
-    pub service: Option<String>,
-    /// Database server host or socket directory
-    #[arg(long, global = true)]
-    pub host: Option<String>,
-    /// Database server port
-    #[arg(short = 'p', long, global = true)]
-    pub port: Option<String>,
-    /// Database name, or a connection string
-    #[arg(short = 'd', long, global = true)]
-    pub dbname: Option<String>,
-    /// Role to connect as
-    #[arg(short = 'U', long, global = true, value_name = "ROLE")]
-    pub username: Option<String>,
-    /// Never ask for a password
-    #[arg(short = 'w', long, global = true, conflicts_with = "password")]
-    pub no_password: bool,
-    /// Ask for a password before connecting
-    #[arg(short = 'W', long, global = true)]
-    pub password: bool,
-}
-
-/// Which manifest: files and folders, `./emaj.yaml` when none is named.
-#[derive(Debug, Clone, Default, Args)]
-pub struct ManifestArgs {
-    /// Manifest files, or folders of them
-    #[arg(value_name = "MANIFEST", default_value = "emaj.yaml")]
-    pub manifest: Vec<PathBuf>,
-}
-
-/// For verbs that need no manifest: it may still say where the database and the schema are.
-#[derive(Debug, Clone, Default, Args)]
-pub struct InstallationArgs {
-    /// Manifest that says where the database is [default: ./emaj.yaml, when it is there]
-    #[arg(short = 'f', long, value_name = "MANIFEST")]
-    pub manifest: Vec<PathBuf>,
-    /// Schema of the installation, as SQL spells it [default: the manifest's, or emaj]
-    #[arg(long, env = "EMAJ_SCHEMA")]
-    pub schema: Option<String>,
-}
-
-/// How long to wait for locks.
-#[derive(Debug, Clone, Args)]
-pub struct LockArgs {
-    /// How long one try may keep the application waiting, in milliseconds or with a unit (`500ms`, `5s`)
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
-    pub lock_timeout: Duration,
-    /// How long to go on trying when locks cannot be had
-    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
-    pub wait: Duration,
-}
-
-impl LockArgs {
-    pub fn locking(&self) -> Locking {
-        Locking {
-            timeout: self.lock_timeout,
-            wait: self.wait,
-        }
-    }
-}
-
-/// Reads `500`, `500ms`, `5s`, `2min`, `1h`.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let number: u64 = digits
-        .trim()
-        .parse()
-        .map_err(|_| format!("`{text}` is no time: write `500ms`, `5s` or `2min`"))?;
-    let factor = match text[digits.len()..].trim() {
-        "" | "ms" => 1,
-        "s" => 1_000,
-        "min" | "m" => 60_000,
-        "h" => 3_600_000,
-        unit => return Err(format!("`{unit}` is no unit of time: use ms, s, min or h")),
-    };
-    number
-        .checked_mul(factor)
-        .map(Duration::from_millis)
-        .ok_or_else(|| format!("`{text}` is too long"))
-}
+const WHICH_DATABASE: &str = "no manifest was named, there is no ./emaj.yaml, and nothing else says which database: name a manifest with `-f`, or the database with `-d`";
 
 /// What every verb is handed.
 #[derive(Debug)]
@@ -208,6 +121,22 @@ impl Context {
         settings.connect_with_notices(prompt, handle)
     }
 
+    /// Whether neither a flag nor the environment says which database.
+    fn names_no_database(&self) -> bool {
+        let flags = &self.connection;
+        let named = [&flags.url, &flags.service, &flags.dbname]
+            .into_iter()
+            .any(Option::is_some);
+        let variables = [
+            "EMAJ_DATABASE_URL",
+            "EMAJ_SERVICE",
+            "EMAJ_DBNAME",
+            "PGDATABASE",
+            "PGSERVICE",
+        ];
+        !named && variables.iter().all(|name| self.environment.get(name).is_none())
+    }
+
     /// Connects to an installation: by the manifest, when one is named or is in the folder, else by flags and environment alone.
     /// Returns the session and the installation's schema.
     ///
@@ -241,7 +170,13 @@ impl Context {
             .transpose()?
             .or_else(|| manifest.as_ref().map(|manifest| manifest.schema.clone()));
         let schema = schema.unwrap_or_else(|| "emaj".to_owned());
-        let mut session = self.connect_with_notices(manifest.as_ref(), handle)?;
+        // Without any of these the database is a guess of libpq's, and seldom the one that is meant.
+        let is_guess = manifest.is_none() && self.names_no_database();
+        let hinted = |error: Error| match is_guess {
+            true => error.hint(WHICH_DATABASE),
+            false => error,
+        };
+        let mut session = self.connect_with_notices(manifest.as_ref(), handle).map_err(hinted)?;
         let usable = session.query_opt(
             "select has_schema_privilege(n.oid, 'usage'), r.rolname::text
                from pg_catalog.pg_class c
@@ -251,7 +186,7 @@ impl Context {
             &[&schema],
         )?;
         match usable {
-            None => Err(not_installed(&schema)),
+            None => Err(hinted(not_installed(&schema, session.wanted().dbname()))),
             Some(row) if row.get(0) => Ok((session, schema)),
             Some(row) => Err(
                 Error::message(Kind::Denied, format!("you may not use emaj in schema `{schema}`")).hint(format!(

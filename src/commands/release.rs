@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use postgres_protocol::escape::escape_identifier;
 
 use super::act::{Done, act, connect, tell};
-use super::{Context, InstallationArgs, LockArgs};
+use super::{ActArgs, AskArgs, Context};
 use crate::errors::{Error, Kind, Result};
 use crate::journal;
 use crate::names::QualifiedName;
@@ -18,13 +18,10 @@ pub struct Args {
     /// The table, with its schema; odd names in double quotes: `'"Odd Schema"."Odd Name"'`
     #[arg(value_name = "SCHEMA.TABLE")]
     table: String,
-    /// Do not ask
-    #[arg(long, short = 'y')]
-    yes: bool,
     #[command(flatten)]
-    installation: InstallationArgs,
+    ask: AskArgs,
     #[command(flatten)]
-    lock: LockArgs,
+    act: ActArgs,
 }
 
 pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
@@ -34,7 +31,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
             .context(format!("`{}` is no name of a table", args.table))
             .hint(hint)
     })?;
-    let (mut session, schema) = connect(context, &args.installation)?;
+    let (mut session, schema) = connect(context, &args.act.installation)?;
     let Some(captured) = journal::captured(&mut *session, &schema, &table)? else {
         return Err(
             Error::message(Kind::Refused, format!("table `{table}` is not captured"))
@@ -58,10 +55,10 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     };
     context
         .output
-        .confirm(&format!("Release table `{table}` ({cost})?"), args.yes)?;
+        .confirm(&format!("Release table `{table}` ({cost})?"), args.ask.yes)?;
     let sql = format!("select {}.emaj_release_table($1)", escape_identifier(&schema));
     let doing = format!("release table `{table}`");
-    let lost: i64 = act(&mut session, &args.lock, &doing, &mut |transaction| {
+    let lost: i64 = act(&mut session, &args.act.lock, &doing, &mut |transaction| {
         Ok(transaction.query_one(&sql, &[&captured.oid])?.get(0))
     })?;
     tell(

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::act::connect;
 use super::sink::unknown_sink;
-use super::{Context, InstallationArgs};
+use super::{AskArgs, Context, InstallationArgs};
 use crate::deliver::source_group;
 use crate::errors::{Error, Kind, Result};
 use crate::journal;
@@ -20,9 +20,8 @@ pub struct Args {
     /// The group that the mark belongs to; need not be said when the sink's tables are all in one
     #[arg(long, value_name = "GROUP")]
     group: Option<String>,
-    /// Do not ask
-    #[arg(long, short = 'y')]
-    yes: bool,
+    #[command(flatten)]
+    ask: AskArgs,
     #[command(flatten)]
     installation: InstallationArgs,
 }
@@ -45,7 +44,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
             "deliver everything since mark `{mark}` of group `{group}` to sink `{}` again?",
             args.sink
         ),
-        args.yes,
+        args.ask.yes,
     )?;
     // Whoever delivers lets go when somebody claims the sink.
     let (courier, claim) = journal::sink_locks(&schema, sink.id);

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::act::{act, connect};
-use super::{Context, InstallationArgs, LockArgs};
+use super::{ActArgs, AskArgs, Context};
 use crate::errors::{Error, Kind, Result};
 use crate::names::{QualifiedName, parse_ident};
 use crate::revert::{self, Reverted, Step, Wanted, Which};
@@ -40,21 +40,18 @@ pub struct Args {
     /// Take rows back that others changed later, too: these later changes are lost
     #[arg(long)]
     allow_later: bool,
-    /// Do not ask
-    #[arg(long, short = 'y')]
-    yes: bool,
+    #[command(flatten)]
+    ask: AskArgs,
     /// Show what would be done; change nothing
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
-    installation: InstallationArgs,
-    #[command(flatten)]
-    lock: LockArgs,
+    act: ActArgs,
 }
 
 pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     let wanted = wanted(&args)?;
-    let (mut session, schema) = connect(context, &args.installation)?;
+    let (mut session, schema) = connect(context, &args.act.installation)?;
     let doing = format!("revert {} in group `{}`", wanted.words(), wanted.group);
     let steps =
         revert::plan(&mut session, &schema, &wanted).map_err(|error| error.context(format!("failed to {doing}")))?;
@@ -73,7 +70,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         context
             .output
             .say(format!("would take back {}: {sentence}", wanted.words()));
-    } else if !args.yes {
+    } else if !args.ask.yes {
         let lines: Vec<String> = steps.iter().take(SHOWN).map(line).collect();
         context.output.say(lines.join("\n"));
         if steps.len() > SHOWN {
@@ -92,9 +89,9 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     }
     context.output.confirm(
         &format!("This takes back {}: {sentence}. Go on?", wanted.words()),
-        args.yes,
+        args.ask.yes,
     )?;
-    let (done, undo) = act(&mut session, &args.lock, &doing, &mut |transaction| {
+    let (done, undo) = act(&mut session, &args.act.lock, &doing, &mut |transaction| {
         revert::run(transaction, &schema, &wanted, args.allow_later)
     })?;
     let rows: i64 = done

@@ -1,6 +1,5 @@
 //! `emaj status`: how the groups and the sinks are doing.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::act::warn_of_broken_rollbacks;
-use super::{Context, InstallationArgs};
+use super::{Context, ShownArgs};
 use crate::errors::Result;
 use crate::journal::{self, GroupStatus, Inconsistency, SinkLag};
 use crate::ui::words::{bytes, count, duration};
@@ -20,19 +19,15 @@ use crate::ui::{Column, Format, Tabular};
 /// who delivers to it, the changes that it has not been delivered yet, the age of the oldest, and how many changes are set aside.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Manifest that says where the database is, as with `-f`
-    #[arg(value_name = "MANIFEST", conflicts_with = "manifest")]
-    positional: Vec<PathBuf>,
     #[command(flatten)]
-    installation: InstallationArgs,
+    shown: ShownArgs,
 }
 
-pub fn run(mut args: Args, context: &Context) -> Result<ExitCode> {
+pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     context
         .output
         .accept(&[Format::Table, Format::Json, Format::Markdown, Format::Csv])?;
-    args.installation.manifest.append(&mut args.positional);
-    let (mut session, schema) = context.installation(&args.installation, |_| {})?;
+    let (mut session, schema) = context.installation(&args.shown.installation(), |_| {})?;
     let groups = Groups(journal::status(&mut *session, &schema)?);
     let sinks = Sinks(journal::lag(&mut *session, &schema)?);
     let inconsistencies = journal::inconsistencies(&mut *session, &schema)?;

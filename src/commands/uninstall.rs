@@ -36,10 +36,12 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     let mut session = context.connect(Some(&manifest))?;
     let renderer = Renderer::new(&manifest.schema)?;
     let (catalog, journal) = install::look(&mut session, &manifest)?;
-    let found = journal.as_ref().ok_or_else(|| not_installed(&manifest.schema))?;
+    let database = session.wanted().dbname().to_owned();
+    let missing = || not_installed(&manifest.schema, &database);
+    let found = journal.as_ref().ok_or_else(missing)?;
     let foreign = install::foreign(&mut session, &manifest, found, &renderer)?;
     let make = |catalog: &_, journal: Option<&_>| {
-        let journal = journal.ok_or_else(|| not_installed(&manifest.schema))?;
+        let journal = journal.ok_or_else(missing)?;
         Ok(install::uninstall(
             &manifest, args.all, &foreign, catalog, journal, &renderer,
         )?)

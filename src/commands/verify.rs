@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::act::connect;
-use super::{Context, InstallationArgs};
+use super::{Context, ShownArgs};
 use crate::errors::{Kind, Result};
 use crate::journal::{self, Inconsistency};
 use crate::ui::words::count_as;
@@ -16,11 +16,11 @@ use crate::ui::{Column, Format, Tabular};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    installation: InstallationArgs,
+    shown: ShownArgs,
 }
 
 pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
-    let (mut session, schema) = connect(context, &args.installation)?;
+    let (mut session, schema) = connect(context, &args.shown.installation())?;
     let found = journal::inconsistencies(&mut *session, &schema)?;
     let number = found.len();
     if number > 0 || context.output.format() != Format::Table {

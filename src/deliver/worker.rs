@@ -276,7 +276,7 @@ pub fn source(session: &mut Session, schema: &str) -> Result<String> {
         )?
         .get(0);
     if !installed {
-        return Err(crate::journal::not_installed(schema));
+        return Err(crate::journal::not_installed(schema, session.wanted().dbname()));
     }
     let row = session.query_one(
         &format!(

@@ -58,6 +58,7 @@ pub fn unknown_group(name: &str, known: &[GroupState]) -> Error {
         .filter(|(distance, _)| *distance <= 2)
         .min();
     match nearest {
+        _ if [".yaml", ".yml"].iter().any(|end| name.ends_with(end)) => error.hint("a manifest is named with `-f`"),
         Some((_, nearest)) => error.hint(format!("did you mean `{nearest}`?")),
         None if known.is_empty() => {
             error.hint("there is no group: a manifest declares them, `emaj install` makes them")

@@ -134,10 +134,10 @@ pub struct Column {
 }
 
 /// The error of everything that needs an installation where there is none.
-pub fn not_installed(schema: &str) -> Error {
+pub fn not_installed(schema: &str, database: &str) -> Error {
     Error::message(
         Kind::NotInstalled,
-        format!("emaj is not installed in schema `{schema}` of this database"),
+        format!("emaj is not installed in schema `{schema}` of database `{database}`"),
     )
     .hint("`emaj install manifest.yaml` installs it; `--schema` names another schema")
 }

@@ -6,7 +6,7 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use super::act::connect;
-use super::{Context, InstallationArgs};
+use super::{AskArgs, Context, InstallationArgs};
 use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, Failure, FailureFilter};
 use crate::ui::words::{count, moment};
@@ -35,7 +35,7 @@ enum Verb {
 #[derive(Debug, clap::Args)]
 struct Chosen {
     /// Only these, by their numbers
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", value_parser = number)]
     ids: Vec<i64>,
     /// Only those of this sink
     #[arg(long)]
@@ -58,9 +58,19 @@ struct ChosenOrAll {
     /// All of them
     #[arg(long)]
     all: bool,
-    /// Do not ask
-    #[arg(long, short = 'y')]
-    yes: bool,
+    #[command(flatten)]
+    ask: AskArgs,
+}
+
+/// Reads the number of a change; a manifest is easily put in its place.
+fn number(text: &str) -> Result<i64, String> {
+    text.parse().map_err(|_| {
+        let name = match [".yaml", ".yml", "/"].iter().any(|end| text.ends_with(end)) {
+            true => "; a manifest is named with `-f`",
+            false => "",
+        };
+        format!("a change is named by its number, as `emaj failures list` shows it{name}")
+    })
 }
 
 impl Chosen {
@@ -106,7 +116,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
             let (mut session, schema) = connect(context, &args.chosen.installation)?;
             let found = journal::count_failures(&mut *session, &schema, &args.chosen.filter())?;
             let question = format!("discard {}? They will never arrive", count(found, "change"));
-            context.output.confirm(&question, args.yes)?;
+            context.output.confirm(&question, args.ask.yes)?;
             let gone = journal::discard(&mut *session, &schema, &args.chosen.filter())?;
             context.output.say(format!("discarded {}", count(gone, "change")));
         }

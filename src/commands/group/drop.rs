@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use super::{Several, call};
-use crate::commands::Context;
 use crate::commands::act::{Done, connect};
+use crate::commands::{AskArgs, Context};
 use crate::errors::{Error, Kind, Result};
 use crate::journal;
 use crate::ui::words::{count, quoted, shell};
@@ -17,14 +17,13 @@ pub(super) struct Args {
     /// Also a group that is logging or broken
     #[arg(long)]
     force: bool,
-    /// Do not ask
-    #[arg(long, short = 'y')]
-    yes: bool,
+    #[command(flatten)]
+    ask: AskArgs,
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let groups = args.several.sorted();
-    let (mut session, schema) = connect(context, &args.several.installation)?;
+    let (mut session, schema) = connect(context, &args.several.act.installation)?;
     let known = journal::groups(&mut *session, &schema)?;
     let mut marks = 0;
     for name in &groups {
@@ -46,7 +45,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
         quoted("group", &groups),
         count(marks, "active mark")
     );
-    context.output.confirm(&question, args.yes)?;
+    context.output.confirm(&question, args.ask.yes)?;
     let function = if args.force {
         "emaj_force_drop_group"
     } else {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use crate::commands::act::connect;
-use crate::commands::{Context, InstallationArgs};
+use crate::commands::{Context, ShownArgs};
 use crate::errors::Result;
 use crate::journal::{self, GroupState};
 use crate::ui::{Column, Tabular};
@@ -14,11 +14,11 @@ use crate::ui::{Column, Tabular};
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    installation: InstallationArgs,
+    shown: ShownArgs,
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
-    let (mut session, schema) = connect(context, &args.installation)?;
+    let (mut session, schema) = connect(context, &args.shown.installation())?;
     let groups = journal::groups(&mut *session, &schema)?;
     context.output.data(&Groups(groups))?;
     Ok(ExitCode::SUCCESS)

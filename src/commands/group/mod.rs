@@ -16,7 +16,7 @@ use postgres::Transaction;
 use postgres_protocol::escape::escape_identifier;
 
 use super::act::{Done, act, connect, tell};
-use super::{Context, InstallationArgs, LockArgs};
+use super::{ActArgs, Context};
 use crate::errors::Result;
 use crate::pg::Session;
 use crate::ui::words::quoted;
@@ -71,9 +71,7 @@ struct Several {
     #[arg(value_name = "GROUP", required = true)]
     groups: Vec<String>,
     #[command(flatten)]
-    installation: InstallationArgs,
-    #[command(flatten)]
-    lock: LockArgs,
+    act: ActArgs,
 }
 
 impl Several {
@@ -88,7 +86,7 @@ impl Several {
     /// Connects, does `work` on each group in one transaction, and tells it; `verb` completes "failed to … group `a`". `work` is given
     /// the installation's schema and the group's name.
     fn each(&self, verb: &str, context: &Context, work: &Work<'_>) -> Result<ExitCode> {
-        let (session, schema) = connect(context, &self.installation)?;
+        let (session, schema) = connect(context, &self.act.installation)?;
         self.each_in(session, &schema, verb, context, work)
     }
 
@@ -108,7 +106,7 @@ impl Several {
 
     /// Connects, does `work` on all groups as one act, and tells it; `work` is given the installation's schema and the names of the groups.
     fn all(&self, verb: &str, context: &Context, work: &WorkOnAll<'_>) -> Result<ExitCode> {
-        let (session, schema) = connect(context, &self.installation)?;
+        let (session, schema) = connect(context, &self.act.installation)?;
         self.all_in(session, &schema, verb, context, work)
     }
 
@@ -122,7 +120,7 @@ impl Several {
     ) -> Result<ExitCode> {
         let groups = self.sorted();
         let doing = format!("{verb} {}", quoted("group", &groups));
-        let done = act(&mut session, &self.lock, &doing, &mut |transaction| {
+        let done = act(&mut session, &self.act.lock, &doing, &mut |transaction| {
             work(transaction, schema, &groups)
         })?;
         tell(&context.output, &done)?;

@@ -6,7 +6,7 @@ use postgres_protocol::escape::escape_identifier;
 
 use super::Several;
 use crate::commands::act::{Done, act, connect, tell};
-use crate::commands::{Context, InstallationArgs, LockArgs};
+use crate::commands::{ActArgs, Context};
 use crate::errors::Result;
 use crate::ui::words::{count, quoted};
 
@@ -20,17 +20,15 @@ pub(super) struct Rename {
     /// Its new name; `%` becomes the time
     new_name: String,
     #[command(flatten)]
-    installation: InstallationArgs,
-    #[command(flatten)]
-    lock: LockArgs,
+    act: ActArgs,
 }
 
 pub(super) fn rename(args: &Rename, context: &Context) -> Result<ExitCode> {
     let (group, mark) = (&args.group, &args.mark);
-    let (mut session, schema) = connect(context, &args.installation)?;
+    let (mut session, schema) = connect(context, &args.act.installation)?;
     let s = escape_identifier(&schema);
     let doing = format!("rename mark `{mark}` of group `{group}`");
-    let name = act(&mut session, &args.lock, &doing, &mut |transaction| {
+    let name = act(&mut session, &args.act.lock, &doing, &mut |transaction| {
         // The name may be EMAJ_LAST_MARK, or hold a `%`: what it became is in the registry.
         let id = format!(
             "select mark_id from {s}.emaj_mark
@@ -66,20 +64,18 @@ pub(super) struct Comment {
     #[arg(default_value = "", hide_default_value = true)]
     text: String,
     #[command(flatten)]
-    installation: InstallationArgs,
-    #[command(flatten)]
-    lock: LockArgs,
+    act: ActArgs,
 }
 
 pub(super) fn comment(args: &Comment, context: &Context) -> Result<ExitCode> {
     let (group, mark) = (&args.group, &args.mark);
-    let (mut session, schema) = connect(context, &args.installation)?;
+    let (mut session, schema) = connect(context, &args.act.installation)?;
     let sql = format!(
         "select {}.emaj_comment_mark_group($1, $2, $3)",
         escape_identifier(&schema)
     );
     let doing = format!("comment on mark `{mark}` of group `{group}`");
-    act(&mut session, &args.lock, &doing, &mut |transaction| {
+    act(&mut session, &args.act.lock, &doing, &mut |transaction| {
         transaction.execute(&sql, &[group, mark, &args.text])?;
         Ok(())
     })?;
@@ -106,9 +102,7 @@ pub(super) struct Delete {
     #[arg(long, value_name = "MARK", conflicts_with = "marks")]
     before: Option<String>,
     #[command(flatten)]
-    installation: InstallationArgs,
-    #[command(flatten)]
-    lock: LockArgs,
+    act: ActArgs,
 }
 
 pub(super) fn delete(args: Delete, context: &Context) -> Result<ExitCode> {
@@ -116,19 +110,18 @@ pub(super) fn delete(args: Delete, context: &Context) -> Result<ExitCode> {
         let several = Several {
             group: args.group,
             marks: args.marks,
-            installation: args.installation,
-            lock: args.lock,
+            act: args.act,
         };
         return call(&several, "delete", "deleted", context);
     };
     let group = args.group;
-    let (mut session, schema) = connect(context, &args.installation)?;
+    let (mut session, schema) = connect(context, &args.act.installation)?;
     let sql = format!(
         "select {}.emaj_delete_before_mark_group($1, $2)",
         escape_identifier(&schema)
     );
     let doing = format!("delete the marks of group `{group}` before `{mark}`");
-    let deleted: i32 = act(&mut session, &args.lock, &doing, &mut |transaction| {
+    let deleted: i32 = act(&mut session, &args.act.lock, &doing, &mut |transaction| {
         Ok(transaction.query_one(&sql, &[&group, &mark])?.get(0))
     })?;
     let done = Done {
@@ -155,10 +148,10 @@ pub(super) fn protect(args: &Several, on: bool, context: &Context) -> Result<Exi
 
 fn call(args: &Several, verb: &str, done_word: &'static str, context: &Context) -> Result<ExitCode> {
     let group = &args.group;
-    let (mut session, schema) = connect(context, &args.installation)?;
+    let (mut session, schema) = connect(context, &args.act.installation)?;
     let sql = format!("select {}.emaj_{verb}_mark_group($1, $2)", escape_identifier(&schema));
     let doing = format!("{verb} {} of group `{group}`", quoted("mark", &args.marks));
-    act(&mut session, &args.lock, &doing, &mut |transaction| {
+    act(&mut session, &args.act.lock, &doing, &mut |transaction| {
         for mark in &args.marks {
             transaction.execute(&sql, &[group, mark])?;
         }

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::{Context, InstallationArgs, LockArgs};
+use super::{ActArgs, Context};
 use crate::errors::Result;
 
 /// Sets marks, moments that a group can be rolled back to, and shows them. Wherever a mark is named, EMAJ_LAST_MARK is the last one.
@@ -61,7 +61,5 @@ struct Several {
     #[arg(value_name = "MARK", required = true)]
     marks: Vec<String>,
     #[command(flatten)]
-    installation: InstallationArgs,
-    #[command(flatten)]
-    lock: LockArgs,
+    act: ActArgs,
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use postgres_protocol::escape::escape_identifier;
 
 use crate::commands::act::{Done, act, connect, tell};
-use crate::commands::{Context, InstallationArgs, LockArgs};
+use crate::commands::{ActArgs, Context};
 use crate::errors::Result;
 use crate::journal;
 use crate::ui::words::{count, quoted};
@@ -25,19 +25,17 @@ pub(super) struct Args {
     #[arg(long, value_name = "TEXT")]
     comment: Option<String>,
     #[command(flatten)]
-    installation: InstallationArgs,
-    #[command(flatten)]
-    lock: LockArgs,
+    act: ActArgs,
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let mut groups: Vec<String> = std::iter::once(&args.group).chain(&args.with).cloned().collect();
     groups.sort();
     groups.dedup();
-    let (mut session, schema) = connect(context, &args.installation)?;
+    let (mut session, schema) = connect(context, &args.act.installation)?;
     let sql = format!("select {}.emaj_set_mark_groups($1, $2, $3)", escape_identifier(&schema));
     let doing = format!("set a mark on {}", quoted("group", &groups));
-    let done = act(&mut session, &args.lock, &doing, &mut |transaction| {
+    let done = act(&mut session, &args.act.lock, &doing, &mut |transaction| {
         transaction.execute(&sql, &[&groups, &args.name, &args.comment])?;
         journal::last_marks(transaction, &schema, &groups)
     })?;

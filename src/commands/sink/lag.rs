@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::commands::act::connect;
-use crate::commands::{Context, InstallationArgs};
+use crate::commands::{Context, ShownArgs};
 use crate::errors::Result;
 use crate::journal::{self, SinkLag};
 use crate::ui::words::duration;
@@ -16,7 +16,7 @@ use crate::ui::{Column, Tabular};
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    installation: InstallationArgs,
+    shown: ShownArgs,
 }
 
 /// What is wanted to be seen.
@@ -27,7 +27,7 @@ pub(super) enum View {
 }
 
 pub(super) fn run(args: &Args, view: View, context: &Context) -> Result<ExitCode> {
-    let (mut session, schema) = connect(context, &args.installation)?;
+    let (mut session, schema) = connect(context, &args.shown.installation())?;
     let sinks = journal::lag(&mut *session, &schema)?;
     match view {
         View::List => context.output.data(&List(sinks))?,

@@ -1,0 +1,135 @@
+//! What several verbs share of the command line: where the database is, which manifest, how long to wait for locks.
+//!
+//! Each is taken in with `#[command(flatten)]`; its doc comments are the help. What is done with them is in `commands` and `act`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::install::Locking;
+
+/// Where the database is. What is not given comes from `EMAJ_*`, the manifest, and libpq's own (`PG*`, service file, `~/.pgpass`).
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Connection")]
+pub struct ConnectionArgs {
+    /// Connection string: a `postgresql://` URI or `keyword=value` pairs
+    #[arg(long, global = true, value_name = "CONNINFO")]
+    pub url: Option<String>,
+    /// Service of `~/.pg_service.conf`
+    #[arg(long, global = true)]
+    pub service: Option<String>,
+    /// Database server host or socket directory
+    #[arg(long, global = true)]
+    pub host: Option<String>,
+    /// Database server port
+    #[arg(short = 'p', long, global = true)]
+    pub port: Option<String>,
+    /// Database name, or a connection string
+    #[arg(short = 'd', long, global = true)]
+    pub dbname: Option<String>,
+    /// Role to connect as
+    #[arg(short = 'U', long, global = true, value_name = "ROLE")]
+    pub username: Option<String>,
+    /// Never ask for a password
+    #[arg(short = 'w', long, global = true, conflicts_with = "password")]
+    pub no_password: bool,
+    /// Ask for a password before connecting
+    #[arg(short = 'W', long, global = true)]
+    pub password: bool,
+}
+
+/// Which manifest: files and folders, `./emaj.yaml` when none is named.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ManifestArgs {
+    /// Manifest files, or folders of them
+    #[arg(value_name = "MANIFEST", default_value = "emaj.yaml")]
+    pub manifest: Vec<PathBuf>,
+}
+
+/// For verbs that need no manifest: it may still say where the database and the schema are.
+#[derive(Debug, Clone, Default, Args)]
+pub struct InstallationArgs {
+    /// Manifest that says where the database is [default: ./emaj.yaml, when it is there]
+    #[arg(short = 'f', long, value_name = "MANIFEST")]
+    pub manifest: Vec<PathBuf>,
+    /// Schema of the installation, as SQL spells it [default: the manifest's, or emaj]
+    #[arg(long, env = "EMAJ_SCHEMA")]
+    pub schema: Option<String>,
+}
+
+/// For verbs that show an installation and name nothing in it: a manifest may stand without `-f`.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct ShownArgs {
+    /// Manifest that says where the database is, as with `-f`
+    #[arg(value_name = "MANIFEST", conflicts_with = "manifest")]
+    positional: Vec<PathBuf>,
+    #[command(flatten)]
+    named: InstallationArgs,
+}
+
+impl ShownArgs {
+    /// Returns the same, the manifest as if it had been named with `-f`.
+    pub fn installation(&self) -> InstallationArgs {
+        let mut named = self.named.clone();
+        named.manifest.extend(self.positional.iter().cloned());
+        named
+    }
+}
+
+/// For verbs that change something in an installation.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ActArgs {
+    #[command(flatten)]
+    pub installation: InstallationArgs,
+    #[command(flatten)]
+    pub lock: LockArgs,
+}
+
+/// For verbs that ask first.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct AskArgs {
+    /// Do not ask
+    #[arg(long, short = 'y')]
+    pub yes: bool,
+}
+
+/// How long to wait for locks.
+#[derive(Debug, Clone, Args)]
+pub struct LockArgs {
+    /// How long one try may keep the application waiting, in milliseconds or with a unit (`500ms`, `5s`)
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
+    pub lock_timeout: Duration,
+    /// How long to go on trying when locks cannot be had
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
+    pub wait: Duration,
+}
+
+impl LockArgs {
+    pub fn locking(&self) -> Locking {
+        Locking {
+            timeout: self.lock_timeout,
+            wait: self.wait,
+        }
+    }
+}
+
+/// Reads `500`, `500ms`, `5s`, `2min`, `1h`.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: u64 = digits
+        .trim()
+        .parse()
+        .map_err(|_| format!("`{text}` is no time: write `500ms`, `5s` or `2min`"))?;
+    let factor = match text[digits.len()..].trim() {
+        "" | "ms" => 1,
+        "s" => 1_000,
+        "min" | "m" => 60_000,
+        "h" => 3_600_000,
+        unit => return Err(format!("`{unit}` is no unit of time: use ms, s, min or h")),
+    };
+    number
+        .checked_mul(factor)
+        .map(Duration::from_millis)
+        .ok_or_else(|| format!("`{text}` is too long"))
+}
