@@ -7,7 +7,7 @@ use postgres_protocol::escape::escape_identifier;
 use super::act::{Done, act, connect, tell};
 use super::{ActArgs, AskArgs, Context};
 use crate::errors::{Error, Kind, Result};
-use crate::journal;
+use crate::journal::{self, MarkState};
 use crate::names::QualifiedName;
 use crate::ui::words::count;
 
@@ -40,7 +40,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     };
     let marks: Vec<String> = journal::marks(&mut *session, &schema, &captured.group)?
         .into_iter()
-        .filter(|mark| mark.state == "ACTIVE")
+        .filter(MarkState::is_active)
         .map(|mark| format!("`{}`", mark.mark))
         .collect();
     let cost = if marks.is_empty() {

@@ -7,7 +7,7 @@ use super::sink::unknown_sink;
 use super::{AskArgs, Context, InstallationArgs};
 use crate::deliver::source_group;
 use crate::errors::{Error, Kind, Result};
-use crate::journal;
+use crate::journal::{self, MarkState};
 
 /// Sets the cursor of a sink back to a mark: the worker delivers everything since once more, with the same ids
 #[derive(Debug, clap::Args)]
@@ -35,10 +35,8 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         Some(group) => group,
         None => source_group(&mut session, &schema, &args.sink)?,
     };
-    let mark = match args.from.as_str() {
-        "EMAJ_LAST_MARK" => journal::last_mark(&mut *session, &schema, &group)?.unwrap_or(args.from),
-        _ => args.from,
-    };
+    let marks = journal::marks(&mut *session, &schema, &group)?;
+    let mark = MarkState::called(&marks, &args.from).map_or(args.from, |mark| mark.mark.clone());
     context.output.confirm(
         &format!(
             "deliver everything since mark `{mark}` of group `{group}` to sink `{}` again?",

@@ -290,10 +290,7 @@ impl Stream {
             "stream/window",
             context! {
                 logs => Value::from(Serde(logs)),
-                from => context! {
-                    xmin => from.snapshot.xmin, xmax => from.snapshot.xmax, running => &from.snapshot.running,
-                    txid => from.txid, lsn => PgLsn::from(from.lsn).to_string(),
-                },
+                from => from.border(),
                 until => context! { xmin => until.xmin, xmax => until.xmax, running => &until.running },
                 resume => resume,
                 replay => replay.is_some(),

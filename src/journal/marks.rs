@@ -19,6 +19,18 @@ pub struct MarkState {
     pub comment: Option<String>,
 }
 
+impl MarkState {
+    /// Whether it can be rolled back to.
+    pub fn is_active(&self) -> bool {
+        self.state == "ACTIVE"
+    }
+
+    /// Finds the mark that `name` means, among all of a group; see [`mark_called`].
+    pub fn called<'m>(marks: &'m [MarkState], name: &str) -> Option<&'m MarkState> {
+        mark_called(marks, name, |mark| (&mark.mark, mark.is_active()))
+    }
+}
+
 /// Reads the marks of `group`, the oldest first.
 ///
 /// # Errors
@@ -45,17 +57,17 @@ pub fn marks(client: &mut impl GenericClient, schema: &str, group: &str) -> Resu
         .collect())
 }
 
-/// Returns the name of the last mark of `group`.
-///
-/// # Errors
-/// As [`marks`].
-pub fn last_mark(client: &mut impl GenericClient, schema: &str, group: &str) -> Result<Option<String>> {
-    let s = escape_identifier(schema);
-    let row = client.query_opt(
-        &format!("select mark_name from {s}.emaj_mark where mark_group = $1 order by mark_id desc limit 1"),
-        &[&group],
-    )?;
-    Ok(row.map(|row| row.get(0)))
+/// Finds a mark by its name among all marks of a group, the oldest first; `told` says name and whether it is active. `EMAJ_LAST_MARK` is the
+/// last active one, as for `_mark` in SQL. Where none is, it is the last: what a stopped group has logged may still be read.
+pub(super) fn mark_called<'m, M>(
+    marks: &'m [M],
+    name: &str,
+    told: impl for<'x> Fn(&'x M) -> (&'x str, bool),
+) -> Option<&'m M> {
+    if name == "EMAJ_LAST_MARK" {
+        return marks.iter().rfind(|mark| told(mark).1).or(marks.last());
+    }
+    marks.iter().find(|mark| told(mark).0 == name)
 }
 
 /// The last mark of a group, and how many tables and sequences it covers.
@@ -89,4 +101,20 @@ pub fn last_marks(client: &mut impl GenericClient, schema: &str, groups: &[Strin
             relations: row.get(2),
         })
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_mark_is_the_last_active_one() {
+        let called = |marks: &[(&'static str, bool)], name| mark_called(marks, name, |mark| *mark).map(|mark| mark.0);
+        let marks = [("old", false), ("a", true), ("b", true)];
+        assert_eq!(called(&marks, "EMAJ_LAST_MARK"), Some("b"));
+        assert_eq!(called(&marks, "old"), Some("old"));
+        assert_eq!(called(&marks, "c"), None);
+        assert_eq!(called(&[("a", false), ("stop", false)], "EMAJ_LAST_MARK"), Some("stop"));
+        assert_eq!(called(&[], "EMAJ_LAST_MARK"), None);
+    }
 }

@@ -34,7 +34,7 @@ pub use history::{Event, Wanted, history};
 pub use initial::{begin_anew, groups_of, note_rows, rows_sent, want_rows};
 pub use installed::{COUNTED, InstalledBinding, InstalledSink};
 pub use lag::{SinkLag, lag};
-pub use marks::{LastMark, MarkState, last_mark, last_marks, marks};
+pub use marks::{LastMark, MarkState, last_marks, marks};
 pub use parked::{
     SetAside, Waiting, arrived, begun, due, failed_again, hasten, join, not_begun, one_front, promote, queue,
     retry_queues, set_aside, waiting,

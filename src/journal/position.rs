@@ -5,6 +5,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use minijinja::{Value, context};
+use postgres::types::PgLsn;
+
 /// A snapshot as `pg_current_snapshot()` prints it: `xmin:xmax:xip,…`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Snapshot {
@@ -74,6 +77,25 @@ impl Position {
             return lsn >= self.lsn;
         }
         !self.snapshot.sees(txid)
+    }
+
+    /// Tells whether this position comes before `other`, or is it: as `_precedes` in SQL.
+    pub fn precedes(&self, other: &Position) -> bool {
+        if self.txid == other.txid {
+            self.lsn <= other.lsn
+        } else {
+            other.snapshot.sees(self.txid)
+        }
+    }
+
+    /// Returns it as `templates/position/conditions` takes it. The transaction that took it is not in its own snapshot, and may be below its
+    /// end: it is named beside those that were running.
+    pub fn border(&self) -> Value {
+        let own = Some(self.txid).filter(|txid| *txid != 0);
+        let running: Vec<i64> = self.snapshot.running.iter().copied().chain(own).collect();
+        context! {
+            xmax => self.snapshot.xmax, running => running, txid => self.txid, lsn => PgLsn::from(self.lsn).to_string(),
+        }
     }
 }
 

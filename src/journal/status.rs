@@ -45,11 +45,7 @@ pub fn status(client: &mut impl GenericClient, schema: &str) -> Result<Vec<Group
                         (select count(*) from {s}.emaj_mark a where a.mark_group = g.group_name and a.mark_state = 'ACTIVE'),
                         m.mark_name, extract(epoch from clock_timestamp() - m.mark_datetime)::bigint,
                         r.bytes, r.logs,
-                        -- After the mark's position, as a condition on a log `l`.
-                        format('(l.emaj_txid >= %1$s or l.emaj_txid = any (%2$L::bigint[])) and (l.emaj_txid <> %3$s or l.emaj_gid >= %4$L::pg_lsn)',
-                          pg_snapshot_xmax((m.mark_position).snapshot)::text,
-                          array(select x::text::bigint from pg_snapshot_xip((m.mark_position).snapshot) as x) || (m.mark_position).txid,
-                          (m.mark_position).txid, (m.mark_position).lsn)
+                        {s}._after(m.mark_position)
                    from {s}.emaj_group g
                    left join {s}.emaj_mark m on m.mark_id = g.group_last_mark
                   cross join lateral (

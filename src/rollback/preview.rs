@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::lanes::{self, Lanes};
 use super::{Wanted, work};
 use crate::errors::{Error, Kind, Result};
-use crate::journal::{self, TableChanges};
+use crate::journal::{self, MarkState, TableChanges};
 use crate::pg::Session;
 use crate::ui::words::quoted;
 
@@ -105,14 +105,12 @@ fn look(transaction: &mut Transaction<'_>, schema: &str, wanted: &Wanted) -> Res
         .collect();
     let (mut name, mut marks_lost, mut tables) = (mark.clone(), Vec::new(), Vec::new());
     for group in groups {
-        let active: Vec<String> = journal::marks(transaction, schema, group)?
-            .into_iter()
-            .filter(|mark| mark.state == "ACTIVE")
-            .map(|mark| mark.mark)
-            .collect();
-        if mark == "EMAJ_LAST_MARK" {
-            name = active.last().unwrap_or(mark).clone();
+        let all = journal::marks(transaction, schema, group)?;
+        if let Some(meant) = MarkState::called(&all, mark) {
+            name.clone_from(&meant.mark);
         }
+        let active = all.into_iter().filter(MarkState::is_active).map(|mark| mark.mark);
+        let active: Vec<String> = active.collect();
         let kept = match (wanted.stop, wanted.logged) {
             (true, _) => 0,
             (false, true) => active.len(),

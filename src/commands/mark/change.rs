@@ -8,6 +8,7 @@ use super::Several;
 use crate::commands::act::{Done, act, connect, tell};
 use crate::commands::{ActArgs, Context};
 use crate::errors::Result;
+use crate::journal::{self, MarkState};
 use crate::ui::words::{count, quoted};
 
 /// Gives a mark another name
@@ -29,18 +30,15 @@ pub(super) fn rename(args: &Rename, context: &Context) -> Result<ExitCode> {
     let s = escape_identifier(&schema);
     let doing = format!("rename mark `{mark}` of group `{group}`");
     let name = act(&mut session, &args.act.lock, &doing, &mut |transaction| {
-        // The name may be EMAJ_LAST_MARK, or hold a `%`: what it became is in the registry.
-        let id = format!(
-            "select mark_id from {s}.emaj_mark
-              where mark_group = $1 and (mark_name = $2 or ($2 = 'EMAJ_LAST_MARK' and mark_state = 'ACTIVE'))
-              order by mark_id desc limit 1"
-        );
-        let id: Option<i64> = transaction.query_opt(&id, &[group, mark])?.map(|row| row.get(0));
+        // The new name may hold a `%`: what became of it stands where the mark stood.
+        let before = journal::marks(transaction, &schema, group)?;
+        let meant = MarkState::called(&before, mark);
+        let place = meant.and_then(|meant| before.iter().position(|mark| mark.mark == meant.mark));
         let rename = format!("select {s}.emaj_rename_mark_group($1, $2, $3)");
         transaction.execute(&rename, &[group, mark, &args.new_name])?;
-        let name = format!("select mark_name from {s}.emaj_mark where mark_id = $1");
-        let name = transaction.query_opt(&name, &[&id])?.map(|row| row.get::<_, String>(0));
-        Ok(name.unwrap_or_else(|| args.new_name.clone()))
+        let after = journal::marks(transaction, &schema, group)?;
+        let renamed = place.and_then(|place| after.get(place));
+        Ok(renamed.map_or_else(|| args.new_name.clone(), |mark| mark.mark.clone()))
     })?;
     let done = Done {
         group: group.clone(),

@@ -8,7 +8,7 @@ use postgres_protocol::escape::escape_identifier;
 use crate::commands::act::connect;
 use crate::commands::{Context, InstallationArgs};
 use crate::errors::{Error, Kind, Result};
-use crate::journal;
+use crate::journal::{self, MarkState};
 use crate::ui::Format;
 use crate::ui::words::shell;
 
@@ -28,10 +28,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let Args { group, of, .. } = args;
     let (mut session, schema) = connect(context, &args.installation)?;
     context.output.accept(&[Format::Table, Format::Json])?;
-    let is_mark = of == "EMAJ_LAST_MARK"
-        || journal::marks(&mut *session, &schema, group)?
-            .iter()
-            .any(|mark| mark.mark == *of);
+    let is_mark = MarkState::called(&journal::marks(&mut *session, &schema, group)?, of).is_some();
     let cast = if is_mark { "$2::text" } else { "$2::text::timestamptz" };
     let sql = format!(
         "select {}.emaj_get_previous_mark_group($1, {cast})",

@@ -1,0 +1,86 @@
+//! Why the logs do not tell all that happened in a window: each reason is one sentence more in the list of gaps.
+
+use postgres::GenericClient;
+
+use super::{LoggedTable, MarkPosition};
+use crate::errors::Result;
+
+/// Transaction ids and places of the WAL begin anew in a restored copy.
+pub(super) fn origin(client: &mut impl GenericClient, s: &str, gaps: &mut Vec<String>) -> Result<()> {
+    let at_home: bool = client
+        .query_one(
+            &format!(
+                "select exists (select from {s}.emaj_install
+                  where install_system = (select system_identifier from pg_catalog.pg_control_system())
+                    and install_database = (select oid from pg_catalog.pg_database where datname = current_database()))"
+            ),
+            &[],
+        )?
+        .get(0);
+    if !at_home {
+        gaps.push(
+            "this database is a restored copy: its marks and logs were written in another cluster or database"
+                .to_owned(),
+        );
+    }
+    Ok(())
+}
+
+/// A group that is stopped logs nothing until it is started again.
+pub(super) fn restarts(
+    client: &mut impl GenericClient,
+    s: &str,
+    group: &str,
+    from: &MarkPosition,
+    until: Option<&MarkPosition>,
+    gaps: &mut Vec<String>,
+) -> Result<()> {
+    let starts = client.query(
+        &format!(
+            "select hist_txid from {s}.emaj_hist where hist_function = 'START_GROUP' and hist_event = 'END' and hist_object = $1"
+        ),
+        &[&group],
+    )?;
+    let within = starts.iter().map(|row| row.get::<_, i64>(0)).any(|txid| {
+        txid != from.position.txid
+            && !from.position.snapshot.sees(txid)
+            && until.is_none_or(|until| txid == until.position.txid || until.position.snapshot.sees(txid))
+    });
+    let logging: bool = client
+        .query_one(
+            &format!("select group_state = 'LOGGING' from {s}.emaj_group where group_name = $1"),
+            &[&group],
+        )?
+        .get(0);
+    if within {
+        gaps.push(format!("group `{group}` was stopped for a while in between"));
+    } else if until.is_none() && !logging {
+        gaps.push(format!(
+            "group `{group}` is stopped: what has changed since is not in the log"
+        ));
+    }
+    Ok(())
+}
+
+/// Columns that were there at the mark, and not captured.
+pub(super) fn uncaptured(
+    client: &mut impl GenericClient,
+    s: &str,
+    from: &MarkPosition,
+    tables: &[LoggedTable],
+    gaps: &mut Vec<String>,
+) -> Result<()> {
+    let rows = client.query(
+        &format!("select mrel_rel from {s}.emaj_mark_relation where mrel_mark = $1 and mrel_natts is not null"),
+        &[&from.id],
+    )?;
+    for row in &rows {
+        if let Some(table) = tables.iter().find(|table| table.relation == row.get::<_, i64>(0)) {
+            gaps.push(format!(
+                "at mark `{}` {} had columns that were not captured",
+                from.name, table.label
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,200 @@
+//! What lies between two marks of a group: the two positions, the logs with their columns and keys, and what is missing in them.
+//!
+//! Read whole from the registry and the catalogue (`marks`, `logs`, `gaps`); the rows themselves are read by those who need them (`changes`,
+//! `past`, `revert`), with the conditions of `templates/changes/window.sql.j2`.
+
+mod gaps;
+mod logs;
+mod marks;
+
+use minijinja::value::Value;
+use postgres::types::PgLsn;
+use postgres::{GenericClient, Row};
+use postgres_protocol::escape::escape_identifier;
+use serde::Serialize;
+
+use super::position::Position;
+use crate::errors::{Error, Kind, Result};
+use crate::names::QualifiedName;
+
+/// A mark and its position.
+#[derive(Debug, Clone)]
+pub struct MarkPosition {
+    pub id: i64,
+    pub name: String,
+    pub active: bool,
+    pub position: Position,
+}
+
+/// A window of a group's logs.
+#[derive(Debug, Clone)]
+pub struct Window {
+    pub group: String,
+    pub from: MarkPosition,
+    /// The end; none: now.
+    pub until: Option<MarkPosition>,
+    /// Every table with a log that may hold changes of the window, by name.
+    pub tables: Vec<LoggedTable>,
+    pub sequences: Vec<LoggedSequence>,
+    /// Why the logs do not tell all that happened in the window; empty when they do.
+    pub gaps: Vec<String>,
+}
+
+/// A table of a window, as it is called now, with its log.
+#[derive(Debug, Clone, Serialize)]
+pub struct LoggedTable {
+    /// Its id in the registry.
+    pub relation: i64,
+    pub oid: u32,
+    pub schema: String,
+    pub name: String,
+    /// `schema.name`, quoted where it must be.
+    pub label: String,
+    pub log: String,
+    pub partitioned: bool,
+    pub columns: Vec<LoggedColumn>,
+    /// The columns of the primary key, in its order; empty when there is none.
+    pub key: Vec<LoggedColumn>,
+    /// Columns of the log that hold context.
+    pub context: Vec<String>,
+    /// Whether values other than the key must be unique at every moment.
+    pub unique: bool,
+    /// Whether other tables inherit from it, or it from others; partitions do not count.
+    pub inherits: bool,
+}
+
+/// A captured column.
+#[derive(Debug, Clone, Serialize)]
+pub struct LoggedColumn {
+    /// Its name in the table, quoted where it must be.
+    pub name: String,
+    /// Its bare name in the table.
+    pub bare: String,
+    /// Its name in the log.
+    pub log: String,
+    pub r#type: String,
+    /// PostgreSQL computes it.
+    pub generated: bool,
+    /// `generated always as identity`.
+    pub always: bool,
+    /// Whether it was captured at the beginning of the window.
+    pub old: bool,
+    /// How values of a key are compared; empty for other columns.
+    pub equals: String,
+    /// ` collate …` where the column has a collation.
+    pub collated: String,
+    /// How values are told apart by their bytes: `plain` as they are, `text` by the bytes of a text; empty: by what they are written as.
+    pub compared: String,
+}
+
+/// A sequence of the group.
+#[derive(Debug, Clone)]
+pub struct LoggedSequence {
+    pub relation: i64,
+    pub oid: u32,
+    pub name: QualifiedName,
+}
+
+/// Which window is wanted.
+#[derive(Debug, Clone, Default)]
+pub struct WindowWanted<'a> {
+    pub group: &'a str,
+    /// None: the last mark, or the one before `to`.
+    pub from: Option<&'a str>,
+    /// None: now.
+    pub to: Option<&'a str>,
+    /// Only these tables; empty: all.
+    pub tables: &'a [QualifiedName],
+}
+
+impl LoggedTable {
+    pub fn qualified(&self) -> QualifiedName {
+        QualifiedName::new(&self.schema, &self.name)
+    }
+}
+
+impl Window {
+    /// Returns the borders as the templates take them.
+    pub fn borders(&self) -> (Value, Value) {
+        (
+            self.from.position.border(),
+            self.until
+                .as_ref()
+                .map_or(Value::from(()), |mark| mark.position.border()),
+        )
+    }
+
+    /// Returns the window in words: "since mark `a`", "from mark `a` to mark `b`".
+    pub fn words(&self) -> String {
+        match &self.until {
+            None => format!("since mark `{}`", self.from.name),
+            Some(until) => format!("from mark `{}` to mark `{}`", self.from.name, until.name),
+        }
+    }
+
+    /// Refuses when the logs do not tell all; `what` needs it.
+    ///
+    /// # Errors
+    /// [`Kind::Refused`], with all reasons.
+    pub fn refuse_gaps(&self, what: &str) -> Result<()> {
+        if self.gaps.is_empty() {
+            return Ok(());
+        }
+        Err(Error::message(
+            Kind::Refused,
+            format!(
+                "{what} needs all changes {}, and {}",
+                self.words(),
+                self.gaps.join("; ")
+            ),
+        )
+        .hint("take a mark that was set after that"))
+    }
+}
+
+/// Reads a window.
+///
+/// # Errors
+/// [`Kind::Refused`] for an unknown group, mark or table, and for a mark that is later than the other; whatever the server answers.
+pub fn window(client: &mut impl GenericClient, schema: &str, wanted: &WindowWanted<'_>) -> Result<Window> {
+    let s = escape_identifier(schema);
+    let marks = marks::marks(client, schema, wanted.group)?;
+    let until = wanted
+        .to
+        .map(|name| marks::named(wanted.group, &marks, name))
+        .transpose()?;
+    let from = match wanted.from {
+        Some(name) => marks::named(wanted.group, &marks, name)?,
+        None => marks::before(wanted.group, &marks, until.as_ref())?,
+    };
+    if let Some(until) = until.as_ref().filter(|until| until.id < from.id) {
+        return Err(Error::message(
+            Kind::Refused,
+            format!("mark `{}` is later than mark `{}`", from.name, until.name),
+        )
+        .hint("give the earlier mark first"));
+    }
+    let mut gaps = Vec::new();
+    gaps::origin(client, &s, &mut gaps)?;
+    gaps::restarts(client, &s, wanted.group, &from, until.as_ref(), &mut gaps)?;
+    let found = logs::tables(client, &s, wanted.group, &from, until.as_ref(), &mut gaps)?;
+    let tables = logs::chosen(wanted, found)?;
+    gaps::uncaptured(client, &s, &from, &tables, &mut gaps)?;
+    Ok(Window {
+        group: wanted.group.to_owned(),
+        sequences: logs::sequences(client, &s, wanted.group)?,
+        from,
+        until,
+        tables,
+        gaps,
+    })
+}
+
+fn position(row: &Row, at: usize) -> Result<Position> {
+    let text: String = row.get(at);
+    Ok(Position {
+        snapshot: text.parse().map_err(|error| Error::new(Kind::Failed, error))?,
+        txid: row.get(at + 1),
+        lsn: row.get::<_, PgLsn>(at + 2).into(),
+    })
+}
