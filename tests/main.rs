@@ -49,4 +49,5 @@ mod sql_api;
 mod time_travel_commands;
 mod ui;
 mod versions;
+mod ways_on;
 mod webhook_sink;

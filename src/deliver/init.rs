@@ -10,6 +10,7 @@ use std::sync::mpsc::SyncSender;
 use jiff::Timestamp;
 use minijinja::context;
 use minijinja::value::{Serde, Value};
+use postgres::error::{DbError, SqlState};
 use serde::Serialize;
 
 use super::ask::{NamedColumn, NamedTable, columns_of};
@@ -19,6 +20,7 @@ use super::row::Row;
 use super::sources::SourceTable;
 use super::stream::{Placed, init_offset};
 use crate::errors::{Error, Kind, Result};
+use crate::names::quote_ident;
 use crate::pg::{Session, classify};
 use crate::render::Renderer;
 use crate::sink::TextColumn;
@@ -119,13 +121,21 @@ fn look_at(session: &mut Session, source: &SourceTable) -> Result<Named> {
 }
 
 fn refused(error: postgres::Error, source: &SourceTable) -> Error {
-    let security = error.code() == Some(&postgres::error::SqlState::INSUFFICIENT_PRIVILEGE);
-    let error = classify(error, &format!("read the rows of {}", source.names.name));
-    match security {
-        true => error.hint(
+    let name = &source.names.name;
+    let code = error.code().cloned();
+    // The message may be in any language; which part of the server refused is not.
+    let is_security = error.as_db_error().and_then(DbError::routine) == Some("check_enable_rls");
+    let error = classify(error, &format!("read the rows of {name}"));
+    match code {
+        Some(SqlState::INSUFFICIENT_PRIVILEGE) if is_security => error.hint(
             "row level security must not hide rows from emaj: use the owner of the table, or a role with bypassrls",
         ),
-        false => error,
+        Some(SqlState::INSUFFICIENT_PRIVILEGE) => error.hint(format!(
+            "connect as the table's owner, or let the role you connect as read it: \
+             `grant usage on schema {} to …; grant select on {name} to …;`",
+            quote_ident(&name.schema)
+        )),
+        _ => error,
     }
 }
 

@@ -264,7 +264,9 @@ fn not_installed(binding: &Binding) -> Error {
 }
 
 fn down(sink: &str, fault: Fault) -> Error {
-    Error::message(Kind::Unreachable, format!("sink `{sink}`: {}", fault.reason))
+    Error::message(Kind::Unreachable, format!("sink `{sink}`: {}", fault.reason)).hint(format!(
+        "`emaj sink test --sink {sink}` says what is wrong there; then `emaj init` goes on where it stopped"
+    ))
 }
 
 /// Reads all rows of one binding in one snapshot, rendered.

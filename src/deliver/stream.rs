@@ -18,11 +18,12 @@ use serde::Serialize;
 use super::change::{Change, Image, net};
 use super::row::Row;
 use super::sources::Sources;
-use crate::errors::Result;
+use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, Position, Snapshot};
 use crate::pg::{Session, classify};
 use crate::render::Renderer;
 use crate::sink::Offset;
+use crate::ui::words::count;
 
 /// How long a snapshot is held: the application's tables cannot be vacuumed behind it.
 const SLICE: Duration = Duration::from_secs(10);
@@ -130,8 +131,7 @@ impl Stream {
             .session
             .query_one("select pg_current_snapshot()::text", &[])?
             .get(0);
-        text.parse()
-            .map_err(|error| crate::errors::Error::new(crate::errors::Kind::Failed, error))
+        text.parse().map_err(|error| Error::new(Kind::Failed, error))
     }
 
     /// Lets the snapshot go.
@@ -209,7 +209,7 @@ impl Stream {
         let rows = self
             .session
             .query(&statement, &[&from.snapshot.xmax, &running])
-            .map_err(|error| classify(error, "look for changes"))?;
+            .map_err(|error| unreadable(error, sources))?;
         Ok(rows.iter().map(|row| row.get::<_, i32>(0) as usize).collect())
     }
 
@@ -298,14 +298,14 @@ impl Stream {
         )?;
         self.session
             .batch_execute(&sql)
-            .map_err(|error| classify(error, "read the log"))
+            .map_err(|error| unreadable(error, sources))
     }
 
     fn fetch(&mut self, sources: &Sources) -> Result<Vec<Placed>> {
         let rows = self
             .session
             .query(&format!("fetch {} from emaj_window", self.fetch), &[])
-            .map_err(|error| classify(error, "read the log"))?;
+            .map_err(|error| unreadable(error, sources))?;
         if let Some(probe) = &mut self.probe {
             probe.rows += rows.len();
         }
@@ -353,6 +353,30 @@ impl Stream {
             self.fetch = (MOST_BYTES / wide).clamp(1, MOST_ROWS);
         }
         Ok(placed)
+    }
+}
+
+/// What reading the logs failed with: of which tables they are, and what to do. The server's own words name the log.
+fn unreadable(error: postgres::Error, sources: &Sources) -> Error {
+    /// So many are named; the server says which log it was.
+    const NAMED: usize = 3;
+    let mut names: Vec<String> = sources
+        .logs
+        .iter()
+        .take(NAMED)
+        .map(|(table, log)| format!("{} (group `{}`)", sources.tables[*table].names.name, log.group))
+        .collect();
+    match sources.logs.len().saturating_sub(NAMED) {
+        0 => {}
+        others => names.push(count(others, "other log")),
+    }
+    let error = classify(error, &format!("read the logs of {}", names.join(", ")));
+    match error.kind() {
+        Kind::Denied => error.hint("connect as the owner of emaj's schema, or as a member of the manifest's `roles.admin`"),
+        Kind::Failed => error.hint(
+            "`emaj verify` says whether a log is missing or is not what the registry says; `emaj install` with the manifest mends it",
+        ),
+        _ => error,
     }
 }
 

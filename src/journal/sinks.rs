@@ -201,6 +201,7 @@ pub fn bindings_of(client: &mut impl GenericClient, schema: &str, sink: &str) ->
 pub struct LogRecord {
     /// Its relation in the registry.
     pub relation: i64,
+    pub group: String,
     pub oid: u32,
     pub log: String,
     pub columns: Vec<String>,
@@ -217,7 +218,7 @@ pub fn logs_of(client: &mut impl GenericClient, schema: &str, oids: &[u32]) -> R
     let s = escape_identifier(schema);
     let rows = client.query(
         &format!(
-            "select rel_id, rel_oid, rel_log,
+            "select rel_id, rel_group, rel_oid, rel_log,
                     array(select col_name from {s}.emaj_column where col_rel = rel_id order by col_attnum),
                     array(select col_name from unnest(rel_key) with ordinality as k(attnum, place)
                             join {s}.emaj_column on col_rel = rel_id and col_attnum = attnum order by place),
@@ -234,11 +235,12 @@ pub fn logs_of(client: &mut impl GenericClient, schema: &str, oids: &[u32]) -> R
         .iter()
         .map(|row| LogRecord {
             relation: row.get(0),
-            oid: row.get(1),
-            log: row.get(2),
-            columns: row.get(3),
-            key: row.get(4),
-            attnums: row.get(5),
+            group: row.get(1),
+            oid: row.get(2),
+            log: row.get(3),
+            columns: row.get(4),
+            key: row.get(5),
+            attnums: row.get(6),
         })
         .collect())
 }
