@@ -11,6 +11,7 @@ mod ddl_storm;
 mod delivery;
 mod demo;
 mod documented;
+mod documented_sql;
 mod encodings;
 mod exact_marks;
 mod file_sink;
