@@ -22,6 +22,7 @@ mod rows;
 mod standby;
 mod window;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -35,7 +36,7 @@ use super::sources::Sources;
 use super::status::{SinkCondition, Status};
 use super::stop::Stop;
 use super::stream::{Stream, Window};
-use crate::errors::{Kind, Result};
+use crate::errors::{Error, Kind, Result};
 use crate::journal::{Cursor, Position, Snapshot};
 use crate::manifest;
 use crate::pg::{Prompt, Session, Settings};
@@ -94,7 +95,9 @@ pub(super) fn run(orders: &Orders) -> Result<Ended> {
     loop {
         orders.status.beat(name, false);
         let tried = Instant::now();
-        match serve(orders) {
+        // Whatever is lost of its state is in the database: a life that ends by a mistake in the program is followed by another one.
+        let served = catch_unwind(AssertUnwindSafe(|| serve(orders))).unwrap_or_else(|_| Err(broke_down(name)));
+        match served {
             Ok(Some(ended)) => return Ok(ended),
             Ok(None) => continue,
             Err(error) => {
@@ -123,6 +126,15 @@ pub(super) fn run(orders: &Orders) -> Result<Ended> {
             return Ok(Ended::Stopped);
         }
     }
+}
+
+/// What is said of a panic: its text may hold what is in a row, so the log has its place only.
+fn broke_down(sink: &str) -> Error {
+    Error::message(
+        Kind::Failed,
+        format!("the courier of sink `{sink}` broke down: a mistake in emaj, not in the manifest or at the sink"),
+    )
+    .hint("the log names the place in the program: please report it; nothing is lost, what is not delivered stays in the log")
 }
 
 fn backoff(failures: usize) -> Duration {
