@@ -28,7 +28,7 @@ pub struct Args {
     /// Begin with the first row, though an earlier run was not finished
     #[arg(long)]
     restart: bool,
-    /// How long a sink may be out of reach
+    /// How long a sink may be out of reach, or taken over by another `init` or `replay`
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
     wait: Duration,
 }
@@ -64,10 +64,10 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         context.output.say(format!("{} would be sent", count(shown, "change")));
         return Ok(ExitCode::SUCCESS);
     }
+    let total = deliver::begin(&manifest, &mut session, &initial, &chosen)?;
     let stop = Stop::default();
     stop_at_signals(&stop)?;
     let status = Status::default();
-    let total = deliver::begin(&manifest, &mut session, &chosen, args.restart)?;
     let bar = context.output.progress("send rows", total);
     let done = deliver::initialise(
         &manifest,

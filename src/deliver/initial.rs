@@ -12,9 +12,10 @@ use super::sources::{Fed, load};
 use super::status::Status;
 use super::stop::Stop;
 use super::stream::{Placed, Stream};
+use super::take_over::{beside_nobody, take_over};
 use super::worker::{self, Wanted};
 use crate::errors::{Error, Kind, Result};
-use crate::journal;
+use crate::journal::{self, SinkRecord};
 use crate::manifest::{Binding, BindingKind, Manifest};
 use crate::pg::{Environment, Prompt, Session};
 use crate::render::Renderer;
@@ -83,23 +84,31 @@ pub fn choose(manifest: &Manifest, names: &[String]) -> Result<Vec<Binding>> {
 }
 
 /// Notes that the rows of bindings are wanted, and returns how many there are about. A run that was not finished is gone on with, unless
-/// `restart`.
+/// it is to begin anew.
 ///
 /// # Errors
-/// A binding that is not installed, or whatever the server answers.
-pub fn begin(manifest: &Manifest, session: &mut Session, chosen: &[Binding], restart: bool) -> Result<Option<u64>> {
-    worker::source(session, &manifest.schema)?;
-    let mut total = 0;
-    let mut transaction = session.transaction()?;
-    for binding in chosen {
-        let rows = journal::want_rows(&mut transaction, &manifest.schema, &binding.name.value, restart)?;
-        let rows = rows.ok_or_else(|| not_installed(binding))?;
-        total += u64::try_from(rows).unwrap_or(0);
-        if let Some(to) = &binding.to {
-            journal::begin_anew(&mut transaction, &manifest.schema, &to.value)?;
+/// A binding that is not installed; [`Kind::Locked`] when one of the sinks is taken over by somebody else; whatever the server answers.
+pub fn begin(manifest: &Manifest, session: &mut Session, initial: &Initial, chosen: &[Binding]) -> Result<Option<u64>> {
+    let schema = &manifest.schema;
+    worker::source(session, schema)?;
+    let is_fed = |sink: &SinkRecord| {
+        let mut sinks = chosen.iter().filter_map(|binding| binding.to.as_ref());
+        sinks.any(|to| to.value == sink.name)
+    };
+    let mut sinks = journal::sinks(&mut **session, schema)?;
+    sinks.retain(is_fed);
+    let total = beside_nobody(session, schema, &sinks, initial.patience, &mut |transaction| {
+        let mut total = 0;
+        for binding in chosen {
+            let rows = journal::want_rows(transaction, schema, &binding.name.value, initial.restart)?;
+            let rows = rows.ok_or_else(|| not_installed(binding))?;
+            total += u64::try_from(rows).unwrap_or(0);
+            if let Some(to) = &binding.to {
+                journal::begin_anew(transaction, schema, &to.value)?;
+            }
         }
-    }
-    transaction.commit()?;
+        Ok(total)
+    })?;
     Ok((total > 0).then_some(total))
 }
 
@@ -155,7 +164,8 @@ pub fn initialise(
     };
     if initial.prune && !stop.is_set() {
         for binding in chosen {
-            done.pruned += prune_one(manifest, session, environment, binding, false, &mut |_| Ok(()))?;
+            let taking = Some((initial.patience, stop));
+            done.pruned += prune_one(manifest, session, environment, binding, taking, &mut |_| Ok(()))?;
         }
     }
     Ok(done)
@@ -193,18 +203,19 @@ pub fn preview(
             Ok(())
         })?;
         if prune {
-            shown += prune_one(manifest, session, environment, binding, true, show)?;
+            shown += prune_one(manifest, session, environment, binding, None, show)?;
         }
     }
     Ok(shown)
 }
 
+/// Takes away what has no row any more, once the sink is taken over; without `taking` it only shows what that is.
 fn prune_one(
     manifest: &Manifest,
     session: &mut Session,
     environment: &Environment,
     binding: &Binding,
-    dry_run: bool,
+    taking: Option<(Duration, &Stop)>,
     show: &mut dyn FnMut(&str) -> Result<()>,
 ) -> Result<u64> {
     if !matches!(binding.kind, BindingKind::Entry { .. } | BindingKind::Row { .. }) {
@@ -217,12 +228,13 @@ fn prune_one(
     let source = worker::source(session, &manifest.schema)?;
     let mut keeper = session.sibling()?;
     keeper.only_builtins()?;
-    if !dry_run {
+    if let Some((wait, stop)) = taking {
         // Nobody else delivers meanwhile.
         let record = journal::sink_named(&mut *keeper, &manifest.schema, name)?
             .ok_or_else(|| Error::message(Kind::NotInstalled, format!("sink `{name}` is not installed")))?;
-        let (courier, claim) = journal::sink_locks(&manifest.schema, record.id);
-        keeper.execute("select pg_advisory_lock($1), pg_advisory_lock($2)", &[&claim, &courier])?;
+        if !take_over(&mut keeper, &manifest.schema, &record, wait, stop)? {
+            return Ok(0);
+        }
     }
     let opener = sink::opener(sink, environment, &source)?;
     let mut place = opener.open().map_err(|fault| down(name, fault))?;
@@ -236,7 +248,7 @@ fn prune_one(
         sink::Verdict::Never => Error::message(Kind::Refused, fault.reason),
         _ => down(name, fault),
     })?;
-    if dry_run {
+    if taking.is_none() {
         for text in place.preview(&removals).map_err(|fault| down(name, fault))? {
             show(&text)?;
         }

@@ -21,6 +21,7 @@ mod sources;
 mod status;
 mod stop;
 mod stream;
+mod take_over;
 mod worker;
 
 pub use change::Change;
@@ -29,4 +30,5 @@ pub use initial::{Done, Initial, begin, choose, initialise, preview, source_grou
 pub use row::Row;
 pub use status::{SinkCondition, SinkStatus, Status};
 pub use stop::Stop;
+pub use take_over::take_over;
 pub use worker::{Reload, Wanted, source, work};

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::courier::{self, Ended, Orders};
 use super::status::Status;
 use super::stop::Stop;
-use crate::errors::{Error, Kind, Result};
+use crate::errors::{Error, Result};
 use crate::manifest::Manifest;
 use crate::pg::{Environment, Session};
 use crate::render::Renderer;
