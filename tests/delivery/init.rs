@@ -303,3 +303,31 @@ fn a_second_one_names_the_first_and_waits_as_long_as_it_is_told() {
     assert!(second.log().contains("sent 20 rows"), "{}", second.log());
     same(&db, &slapd);
 }
+
+#[test]
+fn a_dry_run_names_the_rows_of_which_nothing_can_be_made_and_shows_the_others() {
+    let db = database();
+    db.psql("create table item (id int primary key, price numeric); insert into item select n, nullif(n % 2, 0) from generate_series(1, 60) n");
+    install(
+        &db,
+        "version: 1\nroles: { admin: null, viewer: null }\nsinks: { lines: { file: { path: out.ndjson } } }\nbindings:\n  \
+         items: { table: public.item, to: lines, message: { body: '{\"n\": {{ row.id }}, \"price\": {{ row.price / 1 }}}' } }\n",
+    );
+    let run = prepare(&db, &["init", "emaj.yaml", "--dry-run"]).run().code(3);
+    assert_eq!(run.stdout.lines().count(), 30, "{run}");
+    assert_eq!(
+        run.stderr
+            .matches(" of binding `items` is left out: invalid operation")
+            .count(),
+        20,
+        "{run}"
+    );
+    assert!(
+        run.stderr.contains("row [2] of") && run.stderr.contains("and 10 more"),
+        "{run}"
+    );
+    assert!(run.stderr.contains("30 changes would be sent"), "{run}");
+    // The run itself sets aside what the dry run named.
+    prepare(&db, &["init", "emaj.yaml"]).run().code(3);
+    assert_eq!(set_aside(&db).len(), 30);
+}
