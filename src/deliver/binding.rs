@@ -256,6 +256,11 @@ impl Bound {
         })
     }
 
+    /// Tells whether a change is its business: it is of its table, and not from before its install.
+    pub(super) fn is_about(&self, change: &Change) -> bool {
+        self.table == change.table && (change.is_init || self.since.is_before(change.txid, change.lsn))
+    }
+
     /// Tells whether what waits of one key may be made one: the state after all of it is all that counts.
     pub(super) fn keeps_state(&self) -> bool {
         !matches!(self.kind, Compiled::Message { .. })

@@ -15,7 +15,7 @@ use super::stop::Stop;
 use super::take_over::take_over;
 use crate::errors::{Error, Kind, Result};
 use crate::journal;
-use crate::manifest::{Binding, BindingKind, Limit};
+use crate::manifest::{Binding, BindingKind};
 use crate::sink::{Delivery, Offset, Outcome, Sink, Verdict};
 
 /// The identities that have a row: hashes of them, because there may be millions.
@@ -169,11 +169,10 @@ fn hash(identity: &str) -> [u8; 16] {
 /// [`Kind::Refused`]; nothing was taken away.
 fn check_limit(binding: &Binding, surplus: &Surplus) -> Result<()> {
     let removals = surplus.removals.len() as u64;
-    let most = match binding.max_deletes {
-        None => return Ok(()),
-        Some(Limit::Rows(most)) => most,
-        Some(Limit::Percent(share)) => (surplus.rows + removals) * u64::from(share) / 100,
+    let Some(limit) = binding.max_deletes else {
+        return Ok(());
     };
+    let most = limit.of(surplus.rows + removals);
     if removals <= most {
         return Ok(());
     }

@@ -236,6 +236,11 @@ impl Stream {
         });
     }
 
+    /// Tells whether the window has been read to its end.
+    pub(super) fn is_over(&self) -> bool {
+        self.cursor.as_ref().is_none_or(|reading| reading.is_over)
+    }
+
     /// Returns the next changes of the window; none when it is over.
     ///
     /// # Errors

@@ -196,6 +196,7 @@ templates! {
     "stat/window",
     "stream/alike",
     "stream/copy",
+    "stream/count",
     "stream/key_after",
     "stream/present",
     "stream/probe",

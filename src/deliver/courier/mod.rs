@@ -6,12 +6,13 @@
 //! with the same ids.
 //!
 //! Its parts: `claim` asks whether it may deliver (`standby`: while another worker does), `rounds` is its day, `window` takes a window of the
-//! log to its end, `rows` sends rows that were there before, `chunk` makes deliveries of changes, `hand_over` gives them to the place and puts
+//! log to its end, `rows` sends rows that were there before, `guard` counts what it deletes, `chunk` makes deliveries of changes, `hand_over` gives them to the place and puts
 //! on record what became of them, `place` reaches the place, `parked` knows what waits, `retry` tries that again, `replay` knows what was
 //! delivered before. They share the state of one [`Courier`]; this file makes it, and makes it anew when a session is lost.
 
 mod chunk;
 mod claim;
+mod guard;
 mod hand_over;
 mod parked;
 mod place;
@@ -28,6 +29,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use self::claim::{Turn, snapshot, take, unfinished};
+use self::guard::Guard;
 use self::parked::Parked;
 use self::place::Place;
 use super::ask::settle;
@@ -167,7 +169,6 @@ fn serve(orders: &Orders) -> Result<Option<Ended>> {
         from: sink.from.clone(),
         unfinished: unfinished(&sink)?,
         replay: sink.replay.as_deref().map(snapshot).transpose()?,
-        deletes_allowed: sink.reason.as_deref() == Some(DELETES_ALLOWED),
         keeper,
         stream: Arc::new(Mutex::new(stream)),
         asker,
@@ -181,7 +182,7 @@ fn serve(orders: &Orders) -> Result<Option<Ended>> {
         busy: Instant::now(),
         pause: Duration::ZERO,
         since_summary: 0,
-        window_deletes: Vec::new(),
+        guard: Guard::new(sink.reason.as_deref() == Some(DELETES_ALLOWED)),
         is_hastened: false,
     };
     courier.load()?;
@@ -197,7 +198,6 @@ struct Courier<'a> {
     unfinished: Option<(Window, Option<Offset>)>,
     /// What this sees was delivered before, and is delivered again.
     replay: Option<Snapshot>,
-    deletes_allowed: bool,
     keeper: Session,
     stream: Arc<Mutex<Stream>>,
     asker: Session,
@@ -213,8 +213,7 @@ struct Courier<'a> {
     busy: Instant,
     pause: Duration,
     since_summary: usize,
-    /// Deletes of the window so far, by binding.
-    window_deletes: Vec<u64>,
+    guard: Guard,
     /// With `until_empty`: what has to be tried again was tried once more at the end.
     is_hastened: bool,
 }
