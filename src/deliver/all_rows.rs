@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::ask::{Asker, settle};
 use super::ground::Ground;
-use super::init::{self, MOST_ROWS, Next};
+use super::init::{self, MOST_ROWS, Next, Read};
 use super::render::render;
 use super::sources::{Fed, load};
-use super::stream::{Placed, Stream};
+use super::stream::Stream;
 use crate::errors::{Error, Kind, Result};
 use crate::manifest::Binding;
 use crate::pg::{Prompt, Session};
@@ -79,7 +79,7 @@ impl AllRows {
         };
         loop {
             let table = &self.fed.sources.tables[bound.table];
-            let rows: Vec<Placed> = init::rows(self.stream.session(), &self.renderer, table, 0, &next, bound.table)?;
+            let Read { rows, last } = init::rows(self.stream.session(), &self.renderer, table, 0, &next, bound.table)?;
             let mut rendered = Vec::with_capacity(rows.len());
             for placed in &rows {
                 let mut asker = Asker {
@@ -101,10 +101,10 @@ impl AllRows {
                 });
             }
             take(rendered)?;
-            match rows.last() {
-                Some(last) if rows.len() == next.most => next.key = Some(last.change.key.to_string()),
-                _ => return self.stream.release(),
+            if rows.len() < next.most {
+                return self.stream.release();
             }
+            next.key = last;
         }
     }
 }

@@ -17,6 +17,7 @@ mod initial;
 mod lanes;
 mod left_out;
 mod prune;
+mod raw;
 mod render;
 mod row;
 mod set_aside;
