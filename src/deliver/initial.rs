@@ -21,11 +21,11 @@ use crate::sink::{Delivery, Sink, Verdict};
 /// How rows are to be sent.
 #[derive(Debug, Clone, Default)]
 pub struct Initial {
-    /// Only these bindings; empty: all that keep a state outside.
+    /// Only these bindings; empty: all that go to a sink.
     pub bindings: Vec<String>,
     pub prune: bool,
     pub restart: bool,
-    /// How long a place may be out of reach.
+    /// How long a place may be out of reach, or a sink taken over by somebody else.
     pub patience: Duration,
 }
 
@@ -39,10 +39,10 @@ pub struct Done {
     pub left_out: LeftOut,
 }
 
-/// Chooses the bindings whose rows are sent.
+/// Chooses the bindings whose rows are sent: those with `names`, or all that go to a sink.
 ///
 /// # Errors
-/// A name that the manifest does not have, or a binding that is done inside the database.
+/// A name that the manifest does not have, a binding that is done inside the database, or no binding that goes to a sink.
 pub fn choose(manifest: &Manifest, names: &[String]) -> Result<Vec<Binding>> {
     if names.is_empty() {
         let all: Vec<Binding> = manifest
