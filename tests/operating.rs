@@ -531,3 +531,51 @@ fn the_unit_is_in_order() {
         assert!(wrong.is_empty(), "{said}");
     }
 }
+
+#[test]
+fn a_courier_that_panics_is_started_again_and_says_so_without_the_text() {
+    let receiver = Receiver::start(|_, request| status(if request.body.contains("poison") { 422 } else { 204 }));
+    let db = person(&format!(
+        "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks:\n  hook: {{ webhook: {{ url: \"{}\" }} }}\n  lines: {{ file: {{ path: out.ndjson }} }}\n\
+         bindings:\n  to_hook: {{ table: public.person, to: hook, message: {{}} }}\n  to_lines: {{ table: public.person, to: lines, message: {{}} }}\n",
+        receiver.url()
+    ));
+    let file = db.file("panic", "");
+    let running = worker(&db)
+        .env("EMAJ_FAIL_AT", "aside.written")
+        .env("EMAJ_FAIL_PANIC", file.to_str().unwrap())
+        .start();
+    let address = address(&running);
+    db.psql("insert into person values (1, 'poison')");
+    let said = wait_for("word of it", 30, || {
+        let sinks = ready(&address).1["sinks"].clone();
+        (sinks["hook"]["state"] == "broken").then(|| sinks["hook"]["reason"].to_string())
+    });
+    assert!(said.contains("the courier of sink `hook` broke down"), "{said}");
+    // The other sink is not concerned.
+    db.psql("insert into person values (2, 'fine')");
+    wait_for("the lines", 30, || {
+        let text = std::fs::read_to_string(db.dir().join("out.ndjson")).unwrap_or_default();
+        (text.lines().count() == 2).then_some(())
+    });
+    assert_eq!(get(&address, "/health").0, 200);
+    wait_for("another try", 30, || {
+        (running.log().matches("broke down at src/fail_at.rs").count() > 1).then_some(())
+    });
+    assert!(!running.log().contains("wished at"), "{}", running.log());
+    std::fs::remove_file(file).unwrap();
+    wait_for("the change to be set aside", 30, || {
+        (db.psql("select count(*) from emaj.emaj_failure") == "1").then_some(())
+    });
+    wait_for("the other change", 30, || {
+        receiver
+            .got()
+            .iter()
+            .any(|request| request.body.contains("fine"))
+            .then_some(())
+    });
+    wait_for("the sink to be up", 30, || {
+        (ready(&address).1["sinks"]["hook"]["state"] == "up").then_some(())
+    });
+    assert_eq!(running.stop(), Some(0));
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::run::{check_names, set_aside, stop_at_signals};
 use super::{Context, ManifestArgs, parse_duration};
-use crate::deliver::{self, Initial, Status, Stop};
+use crate::deliver::{self, Ground, Initial, LeftOut, Stop};
 use crate::errors::{Error, Kind, Result};
 use crate::ui::logging::{self, LogFormat};
 use crate::ui::words::{count, count_as};
@@ -28,7 +28,7 @@ pub struct Args {
     /// Begin with the first row, though an earlier run was not finished
     #[arg(long)]
     restart: bool,
-    /// How long a sink may be out of reach
+    /// How long a sink may be out of reach, or taken over by another `init` or `replay`
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
     wait: Duration,
 }
@@ -46,6 +46,11 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         patience: args.wait,
     };
     let chosen = deliver::choose(&manifest, &initial.bindings)?;
+    let mut ground = Ground {
+        manifest: &manifest,
+        session: &mut session,
+        environment: &context.environment,
+    };
     if args.dry_run {
         let output = context.output.clone();
         // A record of LDIF ends with a line break, a message does not.
@@ -53,32 +58,15 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
             true => output.text(text),
             false => output.text(&format!("{text}\n")),
         };
-        let shown = deliver::preview(
-            &manifest,
-            &mut session,
-            &context.environment,
-            &chosen,
-            args.prune,
-            &mut show,
-        )?;
+        let (shown, left_out) = deliver::preview(&mut ground, &chosen, args.prune, &mut show)?;
         context.output.say(format!("{} would be sent", count(shown, "change")));
-        return Ok(ExitCode::SUCCESS);
+        return Ok(ending(tell(&left_out, context)));
     }
+    let total = deliver::begin(&mut ground, &initial, &chosen)?;
     let stop = Stop::default();
     stop_at_signals(&stop)?;
-    let status = Status::default();
-    let total = deliver::begin(&manifest, &mut session, &chosen, args.restart)?;
     let bar = context.output.progress("send rows", total);
-    let done = deliver::initialise(
-        &manifest,
-        &mut session,
-        &context.environment,
-        &initial,
-        &chosen,
-        &status,
-        &stop,
-        &|rows| bar.advance(rows),
-    )?;
+    let done = deliver::initialise(&mut ground, &initial, &chosen, &stop, &|rows| bar.advance(rows))?;
     drop(bar);
     if stop.is_set() {
         return Err(Error::message(Kind::Interrupted, "interrupted; what was sent is sent")
@@ -95,13 +83,30 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
             count_as(done.pruned, "thing that had no row", "things that had no row")
         ));
     }
-    let sinks: Vec<String> = Vec::new();
-    match set_aside(&mut session, &manifest, &sinks)? {
-        0 => Ok(ExitCode::SUCCESS),
-        number => {
-            context.output.warn(format!("{} set aside", count(number, "change")));
-            context.output.hint("`emaj failures list` shows them");
-            Ok(ExitCode::from(Kind::PartlyDone.exit_code()))
-        }
+    let is_whole = tell(&done.left_out, context);
+    let set_aside = set_aside(&mut session, &manifest, &[])?;
+    if set_aside > 0 {
+        context.output.warn(format!("{} set aside", count(set_aside, "change")));
+        context.output.hint("`emaj failures list` shows them");
+    }
+    Ok(ending(is_whole && set_aside == 0))
+}
+
+/// Tells what was left out; returns whether that is nothing.
+fn tell(left_out: &LeftOut, context: &Context) -> bool {
+    for text in left_out.told() {
+        context.output.warn(text);
+    }
+    let more = left_out.number() - left_out.told().len() as u64;
+    if more > 0 {
+        context.output.warn(format!("… and {more} more"));
+    }
+    left_out.number() == 0
+}
+
+fn ending(is_whole: bool) -> ExitCode {
+    match is_whole {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::from(Kind::PartlyDone.exit_code()),
     }
 }

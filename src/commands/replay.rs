@@ -1,11 +1,12 @@
 //! `emaj replay`: delivers again what a sink was delivered since a mark.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use super::act::connect;
 use super::sink::unknown_sink;
-use super::{AskArgs, Context, InstallationArgs};
-use crate::deliver::source_group;
+use super::{AskArgs, Context, InstallationArgs, parse_duration};
+use crate::deliver::{Stop, source_group, take_over};
 use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, MarkState};
 
@@ -20,6 +21,9 @@ pub struct Args {
     /// The group that the mark belongs to; need not be said when the sink's tables are all in one
     #[arg(long, value_name = "GROUP")]
     group: Option<String>,
+    /// How long to wait for another `replay` or `init` of the sink
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
+    wait: Duration,
     #[command(flatten)]
     ask: AskArgs,
     #[command(flatten)]
@@ -44,9 +48,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         ),
         args.ask.yes,
     )?;
-    // Whoever delivers lets go when somebody claims the sink.
-    let (courier, claim) = journal::sink_locks(&schema, sink.id);
-    session.execute("select pg_advisory_lock($1), pg_advisory_lock($2)", &[&claim, &courier])?;
+    take_over(&mut session, &schema, &sink, args.wait, &Stop::default())?;
     if !journal::rewind(&mut *session, &schema, &args.sink, &group, &mark)? {
         return Err(
             Error::message(Kind::Refused, format!("group `{group}` has no mark `{mark}`"))

@@ -79,12 +79,13 @@ impl Ask for Asker<'_> {
                     columns => Value::from(Serde(&named.columns)),
                     wanted => Value::from(Serde(wanted)),
                     skip => skip,
+                    raw => named.is_raw,
                     most => ALIKE,
                 },
             )
             .map_err(Fault::never)?;
         let rows = self.session.query(&sql, &[]).map_err(|error| fault(&error, "query"))?;
-        Ok(rows.iter().map(|row| Row::new(row.get::<_, &str>(0))).collect())
+        Ok(rows.iter().map(|row| Row::read(row, 0)).collect())
     }
 }
 
@@ -93,6 +94,8 @@ impl Ask for Asker<'_> {
 pub(super) struct NamedTable {
     pub table: Named,
     pub columns: Vec<NamedColumn>,
+    /// Its texts are asked for as bytes.
+    pub is_raw: bool,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -111,7 +114,8 @@ pub(super) fn columns_of(session: &mut Session, oid: u32, columns: &[(i16, Strin
             "select n.nspname::text, c.relname::text, a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod),
                     coalesce(pg_catalog.array_position(i.indkey::smallint[], a.attnum), -1), a.attnum,
                     exists (select from pg_catalog.pg_type y join pg_catalog.pg_namespace m on m.oid = y.typnamespace
-                             where y.oid = a.atttypid and m.nspname = 'pg_catalog')
+                             where y.oid = a.atttypid and m.nspname = 'pg_catalog'),
+                    pg_catalog.current_setting('server_encoding') = 'SQL_ASCII'
                from pg_catalog.pg_class c
                join pg_catalog.pg_namespace n on n.oid = c.relnamespace
                join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
@@ -129,6 +133,7 @@ pub(super) fn columns_of(session: &mut Session, oid: u32, columns: &[(i16, Strin
             schema: first.get(0),
             name: first.get(1),
         },
+        is_raw: first.get(7),
         columns: rows
             .iter()
             .filter_map(|row| {

@@ -256,6 +256,11 @@ impl Bound {
         })
     }
 
+    /// Tells whether a change is its business: it is of its table, and not from before its install.
+    pub(super) fn is_about(&self, change: &Change) -> bool {
+        self.table == change.table && (change.is_init || self.since.is_before(change.txid, change.lsn))
+    }
+
     /// Tells whether what waits of one key may be made one: the state after all of it is all that counts.
     pub(super) fn keeps_state(&self) -> bool {
         !matches!(self.kind, Compiled::Message { .. })
@@ -290,6 +295,13 @@ impl Bound {
         envelope: &Envelope<'_>,
         ask: &mut dyn Ask,
     ) -> Result<Option<Made>, Fault> {
+        if let Some(row) = [&change.new, &change.old]
+            .into_iter()
+            .flatten()
+            .find(|row| row.is_unreadable())
+        {
+            return Err(self.unreadable(row));
+        }
         let old = self.fits(change.old.as_ref())?;
         let new = self.fits(change.new.as_ref())?;
         let Some(event) = event_of(old, new) else {
@@ -428,6 +440,19 @@ impl Bound {
             keys,
             entries,
         }))
+    }
+
+    fn unreadable(&self, row: &Row) -> Fault {
+        let columns: Vec<String> = row
+            .unreadable_columns()
+            .iter()
+            .map(|name| format!("`{name}`"))
+            .collect();
+        Fault::never(format!(
+            "bytes of table {} are not UTF-8, and the database does not say what they are (its encoding is SQL_ASCII): column {}",
+            self.names.name,
+            columns.join(", ")
+        ))
     }
 
     /// The row, if the binding's condition holds for it.

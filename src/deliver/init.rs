@@ -16,6 +16,7 @@ use serde::Serialize;
 use super::ask::{NamedColumn, NamedTable, columns_of};
 use super::change::Change;
 use super::lanes::Piece;
+use super::raw;
 use super::row::Row;
 use super::sources::SourceTable;
 use super::stream::{Placed, init_offset};
@@ -43,11 +44,17 @@ pub(super) enum Init {
 /// Where the next rows of a table begin, and how many are wanted.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Next {
-    /// The last key before them, a JSON array; `None`: from the first on.
+    /// The last key before them, a JSON array (in hex when it is not UTF-8); `None`: from the first on.
     pub key: Option<String>,
     pub most: usize,
     /// The number of the first one in the window.
     pub number: i64,
+}
+
+/// Rows that were read, and where the next ones begin.
+pub(super) struct Read {
+    pub rows: Vec<Placed>,
+    pub last: Option<String>,
 }
 
 /// Reads the next rows, in the snapshot that the session holds.
@@ -61,7 +68,7 @@ pub(super) fn rows(
     window: i64,
     next: &Next,
     table: usize,
-) -> Result<Vec<Placed>> {
+) -> Result<Read> {
     let Named { table: named, key } = look_at(session, source)?;
     let sql = renderer.render_value(
         "stream/rows",
@@ -72,11 +79,13 @@ pub(super) fn rows(
             last => &next.key,
             builtin => key.iter().all(|column| column.is_builtin),
             limit => next.most,
+            raw => named.is_raw,
         },
     )?;
     let rows = session.query(&sql, &[]).map_err(|error| refused(error, source))?;
     let time = Timestamp::now();
-    Ok(rows
+    let last = rows.last().map(|row| raw::exact(row, 0));
+    let rows = rows
         .iter()
         .zip(next.number..)
         .map(|(row, number)| Placed {
@@ -88,13 +97,14 @@ pub(super) fn rows(
                 position: 0,
                 lsn: 0,
                 time,
-                key: row.get::<_, &str>(0).into(),
+                key: raw::text(row, 0).0.into(),
                 old: None,
-                new: Some(Row::new(row.get::<_, &str>(1))),
+                new: Some(Row::read(row, 1)),
                 is_init: true,
             },
         })
-        .collect())
+        .collect();
+    Ok(Read { rows, last })
 }
 
 struct Named {
@@ -164,6 +174,9 @@ impl AsText {
     /// The table has no primary key; whatever the server answers.
     pub(super) fn of(session: &mut Session, source: &SourceTable) -> Result<Option<Self>> {
         let Named { table, key } = look_at(session, source)?;
+        if table.is_raw {
+            return Ok(None);
+        }
         // Arrays, composites and domains are left to JSON: it forgets the bounds of an array, and a second run must find the same row.
         let rows = session.query(
             "select a.attname::text, t.typtype::text, pg_catalog.format_type(a.atttypid, null), t.typname::text

@@ -4,45 +4,45 @@
 
 use std::time::Duration;
 
-use super::ask::{Asker, settle};
-use super::init::{self, MOST_ROWS, Next};
+use super::all_rows::{AllRows, not_installed};
+use super::ground::{Ground, Target};
+use super::left_out::LeftOut;
 use super::prune;
-use super::render::render;
-use super::sources::{Fed, load};
 use super::status::Status;
 use super::stop::Stop;
-use super::stream::{Placed, Stream};
+use super::take_over::beside_nobody;
 use super::worker::{self, Wanted};
 use crate::errors::{Error, Kind, Result};
-use crate::journal;
-use crate::manifest::{Binding, BindingKind, Manifest};
-use crate::pg::{Environment, Prompt, Session};
-use crate::render::Renderer;
-use crate::sink::{self, Delivery, Fault};
+use crate::journal::{self, SinkRecord};
+use crate::manifest::{Binding, Manifest};
+use crate::pg::Session;
+use crate::sink::{Delivery, Sink, Verdict};
 
 /// How rows are to be sent.
 #[derive(Debug, Clone, Default)]
 pub struct Initial {
-    /// Only these bindings; empty: all that keep a state outside.
+    /// Only these bindings; empty: all that go to a sink.
     pub bindings: Vec<String>,
     pub prune: bool,
     pub restart: bool,
-    /// How long a place may be out of reach.
+    /// How long a place may be out of reach, or a sink taken over by somebody else.
     pub patience: Duration,
 }
 
 /// What was done.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Done {
     pub rows: u64,
     pub written: u64,
     pub pruned: u64,
+    /// What pruning left where it is, though it should be gone.
+    pub left_out: LeftOut,
 }
 
-/// Chooses the bindings whose rows are sent.
+/// Chooses the bindings whose rows are sent: those with `names`, or all that go to a sink.
 ///
 /// # Errors
-/// A name that the manifest does not have, or a binding that is done inside the database.
+/// A name that the manifest does not have, a binding that is done inside the database, or no binding that goes to a sink.
 pub fn choose(manifest: &Manifest, names: &[String]) -> Result<Vec<Binding>> {
     if names.is_empty() {
         let all: Vec<Binding> = manifest
@@ -83,23 +83,32 @@ pub fn choose(manifest: &Manifest, names: &[String]) -> Result<Vec<Binding>> {
 }
 
 /// Notes that the rows of bindings are wanted, and returns how many there are about. A run that was not finished is gone on with, unless
-/// `restart`.
+/// it is to begin anew.
 ///
 /// # Errors
-/// A binding that is not installed, or whatever the server answers.
-pub fn begin(manifest: &Manifest, session: &mut Session, chosen: &[Binding], restart: bool) -> Result<Option<u64>> {
-    worker::source(session, &manifest.schema)?;
-    let mut total = 0;
-    let mut transaction = session.transaction()?;
-    for binding in chosen {
-        let rows = journal::want_rows(&mut transaction, &manifest.schema, &binding.name.value, restart)?;
-        let rows = rows.ok_or_else(|| not_installed(binding))?;
-        total += u64::try_from(rows).unwrap_or(0);
-        if let Some(to) = &binding.to {
-            journal::begin_anew(&mut transaction, &manifest.schema, &to.value)?;
+/// A binding that is not installed; [`Kind::Locked`] when one of the sinks is taken over by somebody else; whatever the server answers.
+pub fn begin(ground: &mut Ground<'_>, initial: &Initial, chosen: &[Binding]) -> Result<Option<u64>> {
+    let (manifest, session) = (ground.manifest, &mut *ground.session);
+    let schema = &manifest.schema;
+    worker::source(session, schema)?;
+    let is_fed = |sink: &SinkRecord| {
+        let mut sinks = chosen.iter().filter_map(|binding| binding.to.as_ref());
+        sinks.any(|to| to.value == sink.name)
+    };
+    let mut sinks = journal::sinks(&mut **session, schema)?;
+    sinks.retain(is_fed);
+    let total = beside_nobody(session, schema, &sinks, initial.patience, &mut |transaction| {
+        let mut total = 0;
+        for binding in chosen {
+            let rows = journal::want_rows(transaction, schema, &binding.name.value, initial.restart)?;
+            let rows = rows.ok_or_else(|| not_installed(binding))?;
+            total += u64::try_from(rows).unwrap_or(0);
+            if let Some(to) = &binding.to {
+                journal::begin_anew(transaction, schema, &to.value)?;
+            }
         }
-    }
-    transaction.commit()?;
+        Ok(total)
+    })?;
     Ok((total > 0).then_some(total))
 }
 
@@ -107,14 +116,10 @@ pub fn begin(manifest: &Manifest, session: &mut Session, chosen: &[Binding], res
 ///
 /// # Errors
 /// What stands in the way of a sink; what was sent stays, and the next run goes on.
-#[expect(clippy::too_many_arguments, reason = "one call, and each is its own thing")]
 pub fn initialise(
-    manifest: &Manifest,
-    session: &mut Session,
-    environment: &Environment,
+    ground: &mut Ground<'_>,
     initial: &Initial,
     chosen: &[Binding],
-    status: &Status,
     stop: &Stop,
     sent: &(dyn Fn(u64) + Sync),
 ) -> Result<Done> {
@@ -128,7 +133,7 @@ pub fn initialise(
         patience: initial.patience,
         init: chosen.iter().map(|binding| binding.name.value.clone()).collect(),
     };
-    let over = Stop::default();
+    let (status, over) = (Status::default(), Stop::default());
     let worked = std::thread::scope(|scope| {
         scope.spawn(|| {
             let mut shown = 0;
@@ -142,7 +147,12 @@ pub fn initialise(
                 }
             }
         });
-        let worked = worker::work(manifest, session, environment, &wanted, status, stop, None);
+        let Ground {
+            manifest,
+            session,
+            environment,
+        } = ground;
+        let worked = worker::work(manifest, session, environment, &wanted, &status, stop, None);
         over.set();
         worked
     });
@@ -151,192 +161,78 @@ pub fn initialise(
     let mut done = Done {
         rows: all.values().map(|sink| sink.sent).sum(),
         written: all.values().map(|sink| sink.written).sum(),
-        pruned: 0,
+        ..Done::default()
     };
-    if initial.prune && !stop.is_set() {
-        for binding in chosen {
-            done.pruned += prune_one(manifest, session, environment, binding, false, &mut |_| Ok(()))?;
+    if initial.prune {
+        for binding in chosen.iter().take_while(|_| !stop.is_set()) {
+            done.pruned += prune::prune(ground, binding, initial.patience, stop, &mut done.left_out)?;
         }
     }
     Ok(done)
 }
 
-/// Shows what `init` would write, and prune; changes nothing. Returns the number of things shown.
+/// Shows what `init` would write, and prune; changes nothing. Returns the number of things shown, and what was left out.
 ///
 /// # Errors
 /// A place that cannot be asked; whatever the server answers.
 pub fn preview(
-    manifest: &Manifest,
-    session: &mut Session,
-    environment: &Environment,
+    ground: &mut Ground<'_>,
     chosen: &[Binding],
     prune: bool,
     show: &mut dyn FnMut(&str) -> Result<()>,
-) -> Result<u64> {
-    let source = worker::source(session, &manifest.schema)?;
-    let mut shown = 0;
+) -> Result<(u64, LeftOut)> {
+    let (mut shown, mut left_out) = (0, LeftOut::default());
     for binding in chosen {
-        let Some(sink) = binding.to.as_ref().and_then(|to| manifest.sink(&to.value)) else {
+        let Some(target) = ground.target(binding)? else {
             continue;
         };
-        let opener = sink::opener(sink, environment, &source)?;
-        let mut place = opener.open().map_err(|fault| down(&sink.name.value, fault))?;
-        let mut reader = Reader::open(manifest, session, binding)?;
-        reader.each(&source, &mut |deliveries| {
-            for text in place
-                .preview(&deliveries)
-                .map_err(|fault| down(&sink.name.value, fault))?
-            {
-                shown += 1;
-                show(&text)?;
+        let mut place = target.open()?;
+        let mut rows = AllRows::open(ground, binding)?;
+        rows.each(&target.source, &mut |rows| {
+            let mut deliveries = Vec::with_capacity(rows.len());
+            for row in rows {
+                match row.made {
+                    Ok(delivery) => deliveries.push((row.key, delivery)),
+                    Err(fault) => left_out.row(binding, &row.key, &fault),
+                }
             }
+            shown += show_each(&target, &mut *place, binding, deliveries, &mut left_out, show)?;
             Ok(())
         })?;
         if prune {
-            shown += prune_one(manifest, session, environment, binding, true, show)?;
+            shown += prune::preview(ground, binding, &mut left_out, show)?;
         }
     }
-    Ok(shown)
+    Ok((shown, left_out))
 }
 
-fn prune_one(
-    manifest: &Manifest,
-    session: &mut Session,
-    environment: &Environment,
+/// Shows what a place would make of deliveries; what it would refuse is left out.
+fn show_each(
+    target: &Target<'_>,
+    place: &mut dyn Sink,
     binding: &Binding,
-    dry_run: bool,
+    deliveries: Vec<(String, Delivery)>,
+    left_out: &mut LeftOut,
     show: &mut dyn FnMut(&str) -> Result<()>,
 ) -> Result<u64> {
-    if !matches!(binding.kind, BindingKind::Entry { .. } | BindingKind::Row { .. }) {
-        return Ok(0);
-    }
-    let Some(sink) = binding.to.as_ref().and_then(|to| manifest.sink(&to.value)) else {
-        return Ok(0);
-    };
-    let name = &sink.name.value;
-    let source = worker::source(session, &manifest.schema)?;
-    let mut keeper = session.sibling()?;
-    keeper.only_builtins()?;
-    if !dry_run {
-        // Nobody else delivers meanwhile.
-        let record = journal::sink_named(&mut *keeper, &manifest.schema, name)?
-            .ok_or_else(|| Error::message(Kind::NotInstalled, format!("sink `{name}` is not installed")))?;
-        let (courier, claim) = journal::sink_locks(&manifest.schema, record.id);
-        keeper.execute("select pg_advisory_lock($1), pg_advisory_lock($2)", &[&claim, &courier])?;
-    }
-    let opener = sink::opener(sink, environment, &source)?;
-    let mut place = opener.open().map_err(|fault| down(name, fault))?;
-    let mut wanted = prune::Wanted::default();
-    let mut reader = Reader::open(manifest, session, binding)?;
-    reader.each(&source, &mut |deliveries| {
-        wanted.extend(deliveries.iter().filter_map(|delivery| place.identity(delivery)));
-        Ok(())
-    })?;
-    let removals = prune::removals(&mut *place, binding, &wanted).map_err(|fault| match fault.verdict {
-        sink::Verdict::Never => Error::message(Kind::Refused, fault.reason),
-        _ => down(name, fault),
-    })?;
-    if dry_run {
-        for text in place.preview(&removals).map_err(|fault| down(name, fault))? {
-            show(&text)?;
-        }
-        return Ok(removals.len() as u64);
-    }
-    prune::check_limit(binding, removals.len() as u64, wanted.seen())?;
-    for batch in removals.chunks(opener.batch()) {
-        let outcomes = place.deliver(batch);
-        if let Some(fault) = outcomes.into_iter().find_map(|outcome| match outcome {
-            sink::Outcome::Failed(fault) => Some(fault),
-            _ => None,
-        }) {
-            return Err(down(name, fault));
-        }
-    }
-    Ok(removals.len() as u64)
-}
-
-fn not_installed(binding: &Binding) -> Error {
-    Error::message(
-        Kind::Refused,
-        format!("binding `{}` is not installed", binding.name.value),
-    )
-    .hint("`emaj install` with this manifest installs it")
-}
-
-fn down(sink: &str, fault: Fault) -> Error {
-    Error::message(Kind::Unreachable, format!("sink `{sink}`: {}", fault.reason)).hint(format!(
-        "`emaj sink test --sink {sink}` says what is wrong there; then `emaj init` goes on where it stopped"
-    ))
-}
-
-/// Reads all rows of one binding in one snapshot, rendered.
-struct Reader {
-    stream: Stream,
-    asker: Session,
-    renderer: std::sync::Arc<Renderer>,
-    fed: Fed,
-    at: usize,
-}
-
-impl Reader {
-    fn open(manifest: &Manifest, session: &Session, binding: &Binding) -> Result<Self> {
-        let renderer = std::sync::Arc::new(Renderer::new(&manifest.schema)?);
-        let settings = session.wanted();
-        let mut asker = settings.connect(Prompt::Never)?;
-        settle(&mut asker)?;
-        let sink = binding.to.as_ref().map(|to| to.value.clone()).unwrap_or_default();
-        let bindings: Vec<Binding> = manifest.bindings_to(&sink).cloned().collect();
-        asker.only_builtins()?;
-        let fed = load(&mut asker, &manifest.schema, &sink, &bindings)?;
-        let at = fed
-            .bound
-            .iter()
-            .position(|bound| *bound.name == *binding.name.value)
-            .ok_or_else(|| not_installed(binding))?;
-        // What a manifest asks goes by the path of the role.
-        asker.batch_execute("reset search_path")?;
-        Ok(Reader {
-            stream: Stream::new(
-                settings.connect(Prompt::Never)?,
-                &manifest.schema,
-                std::sync::Arc::clone(&renderer),
-            )?,
-            asker,
-            renderer,
-            fed,
-            at,
-        })
-    }
-
-    fn each(&mut self, source: &str, take: &mut dyn FnMut(Vec<Delivery>) -> Result<()>) -> Result<()> {
-        self.stream.hold()?;
-        let bound = &self.fed.bound[self.at];
-        let mut next = Next {
-            most: MOST_ROWS,
-            ..Next::default()
-        };
-        loop {
-            let table = &self.fed.sources.tables[bound.table];
-            let rows: Vec<Placed> = init::rows(self.stream.session(), &self.renderer, table, 0, &next, bound.table)?;
-            let mut deliveries = Vec::with_capacity(rows.len());
-            for placed in &rows {
-                let mut asker = Asker {
-                    session: &mut self.asker,
-                    renderer: &self.renderer,
-                    sources: &self.fed.sources,
-                };
-                let keyed = render(bound, placed, source, &mut asker).map_err(|fault| {
-                    Error::message(Kind::Failed, format!("{} (key {})", fault.reason, placed.change.key))
-                })?;
-                deliveries.extend(keyed.map(|keyed| keyed.delivery));
-            }
-            take(deliveries)?;
-            match rows.last() {
-                Some(last) if rows.len() == next.most => next.key = Some(last.change.key.to_string()),
-                _ => return self.stream.release(),
+    let (keys, deliveries): (Vec<String>, Vec<Delivery>) = deliveries.into_iter().unzip();
+    let mut texts = Vec::new();
+    match place.preview(&deliveries) {
+        Ok(all) => texts = all,
+        Err(fault) if fault.verdict == Verdict::Down => return Err(target.down(fault)),
+        // One of them: which one shows when each is asked for by itself.
+        Err(_) => {
+            for (key, delivery) in keys.iter().zip(&deliveries) {
+                match place.preview(std::slice::from_ref(delivery)) {
+                    Ok(one) => texts.extend(one),
+                    Err(fault) if fault.verdict == Verdict::Down => return Err(target.down(fault)),
+                    Err(fault) => left_out.row(binding, key, &fault),
+                }
             }
         }
     }
+    texts.iter().try_for_each(|text| show(text))?;
+    Ok(texts.len() as u64)
 }
 
 /// Returns the one group that the tables of a sink are in.

@@ -62,7 +62,8 @@ struct Lane {
 }
 
 impl Lanes {
-    /// Opens one connection; the others are opened when there is work for them.
+    /// Opens one connection, and returns it beside lanes that hold none yet: the caller may ask it something before it is added, and adds as
+    /// many others as the place takes.
     ///
     /// # Errors
     /// The place is down.

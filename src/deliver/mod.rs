@@ -5,15 +5,19 @@
 //! over the sink's connections without breaking the order of a key, `courier` does all that for one sink, keeps its cursor and
 //! sets aside what the sink refuses, and `worker` runs a courier for each sink of a manifest.
 
+mod all_rows;
 mod ask;
 mod binding;
 mod change;
 mod courier;
 mod escape;
+mod ground;
 mod init;
 mod initial;
 mod lanes;
+mod left_out;
 mod prune;
+mod raw;
 mod render;
 mod row;
 mod set_aside;
@@ -21,12 +25,16 @@ mod sources;
 mod status;
 mod stop;
 mod stream;
+mod take_over;
 mod worker;
 
 pub use change::Change;
 pub use courier::DELETES_ALLOWED;
+pub use ground::Ground;
 pub use initial::{Done, Initial, begin, choose, initialise, preview, source_group};
+pub use left_out::LeftOut;
 pub use row::Row;
 pub use status::{SinkCondition, SinkStatus, Status};
 pub use stop::Stop;
+pub use take_over::take_over;
 pub use worker::{Reload, Wanted, source, work};

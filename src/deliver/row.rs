@@ -11,6 +11,8 @@ use minijinja::value::{Enumerator, Object, Serde};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::raw;
+
 /// A row: the names of its columns and their values.
 #[derive(Debug, Clone)]
 pub struct Row {
@@ -18,6 +20,8 @@ pub struct Row {
     pub json: Arc<str>,
     /// Where its columns are, by name; made at the first look.
     places: OnceLock<Arc<[Column]>>,
+    /// It holds bytes that are not UTF-8: its text is for people only.
+    is_unreadable: bool,
 }
 
 /// A column's name and where its value stands.
@@ -40,7 +44,38 @@ impl Row {
         Row {
             json: json.into(),
             places: OnceLock::new(),
+            is_unreadable: false,
         }
+    }
+
+    /// Reads a row off an answer of the server.
+    pub(super) fn read(row: &postgres::Row, at: usize) -> Self {
+        let (json, is_readable) = raw::text(row, at);
+        Row {
+            is_unreadable: !is_readable,
+            ..Row::new(json)
+        }
+    }
+
+    /// Makes it one of which no delivery can be made.
+    pub(super) fn unreadable(self) -> Self {
+        Row {
+            is_unreadable: true,
+            ..self
+        }
+    }
+
+    /// Tells whether it holds bytes that are not UTF-8, in a database whose encoding is unknown.
+    pub(super) fn is_unreadable(&self) -> bool {
+        self.is_unreadable
+    }
+
+    /// Returns the names of the columns that hold such bytes.
+    pub(super) fn unreadable_columns(&self) -> Vec<&str> {
+        self.columns()
+            .filter(|(_, value)| raw::is_marked(value))
+            .map(|(name, _)| name)
+            .collect()
     }
 
     /// Returns each column with its value as JSON text, by name.

@@ -58,13 +58,24 @@ fn written(placed: &Placed) -> Value {
         "key": &*change.key,
         "old": change.old.as_ref().map(|row| &*row.json),
         "new": change.new.as_ref().map(|row| &*row.json),
+        "unreadable": [is_unreadable(&change.old), is_unreadable(&change.new)],
         "init": change.is_init,
     })
 }
 
+fn is_unreadable(row: &Option<Row>) -> bool {
+    row.as_ref().is_some_and(Row::is_unreadable)
+}
+
 /// Reads a change back; `None` when it is not of this program's making.
 pub(super) fn read(written: &Value, table: usize) -> Option<Placed> {
-    let row = |name: &str| written[name].as_str().map(Row::new);
+    let row = |name: &str, at: usize| {
+        let row = Row::new(written[name].as_str()?);
+        Some(match written["unreadable"][at].as_bool() {
+            Some(true) => row.unreadable(),
+            _ => row,
+        })
+    };
     Some(Placed {
         offset: Offset(written["offset"].as_str()?.to_owned()),
         relation: written["relation"].as_i64()?,
@@ -75,8 +86,8 @@ pub(super) fn read(written: &Value, table: usize) -> Option<Placed> {
             lsn: written["lsn"].as_u64()?,
             time: written["time"].as_str()?.parse().ok()?,
             key: written["key"].as_str()?.into(),
-            old: row("old"),
-            new: row("new"),
+            old: row("old", 0),
+            new: row("new", 1),
             is_init: written["init"].as_bool()?,
         },
     })

@@ -16,6 +16,7 @@ use postgres_protocol::escape::escape_identifier;
 use serde::Serialize;
 
 use super::change::{Change, Image, net};
+use super::raw::{self, is_raw};
 use super::row::Row;
 use super::sources::Sources;
 use crate::errors::{Error, Kind, Result};
@@ -52,6 +53,8 @@ pub(super) struct Stream {
     session: Session,
     schema: String,
     renderer: Arc<Renderer>,
+    /// Texts are asked for as bytes.
+    is_raw: bool,
     /// When the transaction that holds the snapshot began.
     held: Option<Instant>,
     cursor: Option<Reading>,
@@ -105,10 +108,12 @@ impl Stream {
                  set extra_float_digits = 1; set bytea_output = 'hex'; set timezone = 'UTC'",
             )
             .map_err(|error| classify(error, "prepare to read the log"))?;
+        let is_raw = is_raw(&mut session)?;
         Ok(Stream {
             session,
             schema: schema.to_owned(),
             renderer,
+            is_raw,
             held: None,
             cursor: None,
             probe: None,
@@ -236,6 +241,11 @@ impl Stream {
         });
     }
 
+    /// Tells whether the window has been read to its end.
+    pub(super) fn is_over(&self) -> bool {
+        self.cursor.as_ref().is_none_or(|reading| reading.is_over)
+    }
+
     /// Returns the next changes of the window; none when it is over.
     ///
     /// # Errors
@@ -294,6 +304,7 @@ impl Stream {
                 until => context! { xmin => until.xmin, xmax => until.xmax, running => &until.running },
                 resume => resume,
                 replay => replay.is_some(),
+                raw => self.is_raw,
             },
         )?;
         self.session
@@ -321,8 +332,8 @@ impl Stream {
                 self.rekeyed.insert(*table);
             }
             let position = u64::from(row.get::<_, PgLsn>(2));
-            let text: &str = row.get(8);
-            bytes += text.len();
+            let image = Row::read(row, 8);
+            bytes += image.json.len();
             let image = Image {
                 table: *table,
                 txid: row.get(1),
@@ -330,8 +341,8 @@ impl Stream {
                 lsn: u64::from(row.get::<_, PgLsn>(3)),
                 time: row.get::<_, Timestamp>(4),
                 is_new: row.get(5),
-                key: row.get::<_, &str>(6).into(),
-                row: Row::new(text),
+                key: raw::text(row, 6).0.into(),
+                row: image,
                 ordinal: row.get(10),
             };
             let offset = offset(reading.window.number, position, log.relation, image.txid, row.get(7));

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::courier::{self, Ended, Orders};
 use super::status::Status;
 use super::stop::Stop;
-use crate::errors::{Error, Kind, Result};
+use crate::errors::{Error, Result};
 use crate::manifest::Manifest;
 use crate::pg::{Environment, Session};
 use crate::render::Renderer;
@@ -112,13 +112,7 @@ fn round(
         let (orders, over) = (orders.clone(), over.clone());
         let name = orders.sink.name.value.clone();
         std::thread::spawn(move || {
-            let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| courier::run(&orders)));
-            let ended = ended.unwrap_or_else(|_| {
-                Err(Error::message(
-                    Kind::Failed,
-                    format!("the courier of sink `{name}` broke down"),
-                ))
-            });
+            let ended = courier::run(&orders);
             // Nobody listens any more when the worker did not wait for it.
             let _ = over.send((name, ended));
         });

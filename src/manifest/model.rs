@@ -235,6 +235,22 @@ impl Limit {
         };
         parsed.ok_or_else(|| Wrong::new("this is neither a number of rows nor a share"))
     }
+
+    /// Returns how many it allows of so many `rows`.
+    pub fn of(self, rows: u64) -> u64 {
+        match self {
+            Limit::Rows(most) => most,
+            Limit::Percent(share) => (u128::from(rows) * u128::from(share) / 100) as u64,
+        }
+    }
+
+    /// Returns how many rows there have to be so that it allows `wanted` of them; 0 when it does not depend on that.
+    pub fn rows_for(self, wanted: u64) -> u64 {
+        match self {
+            Limit::Rows(_) | Limit::Percent(0) => 0,
+            Limit::Percent(share) => wanted.saturating_mul(100).div_ceil(u64::from(share)),
+        }
+    }
 }
 
 /// Reads digits alone; `parse` would take a sign too.

@@ -68,7 +68,8 @@ fn look(sibling: &mut Session, pids: &[i32]) -> Result<Option<String>, postgres:
                             limit 1)
                      else format('process %s of role %s%s%s%s', b.pid, coalesce(a.usename, '?'),
                                  ' (' || nullif(a.application_name, '') || ')', ', ' || a.state,
-                                 ', its transaction ' || date_trunc('second', clock_timestamp() - a.xact_start) || ' old') end
+                                 coalesce(', its transaction ' || date_trunc('second', clock_timestamp() - a.xact_start) || ' old',
+                                          ', there for ' || date_trunc('second', clock_timestamp() - a.backend_start))) end
            from unnest($1::integer[]) as w(pid) cross join unnest(pg_blocking_pids(w.pid)) as b(pid)
            left join pg_stat_activity a on a.pid = b.pid
           where b.pid <> all ($1) limit 1",

@@ -199,6 +199,7 @@ templates! {
     "stat/window",
     "stream/alike",
     "stream/copy",
+    "stream/count",
     "stream/key_after",
     "stream/present",
     "stream/probe",

@@ -22,7 +22,8 @@ pub enum LogFormat {
 
 /// Begins to write the log. `EMAJ_LOG` chooses what (`info`, `debug`, `emaj=trace`); quiet: warnings only.
 ///
-/// What libraries say is never written: they would tell URLs, logins and rows.
+/// What libraries say is never written: they would tell URLs, logins and rows. Of a panic the place is written and not the text, for the
+/// same reason.
 pub fn begin(format: LogFormat, is_quiet: bool) {
     let default = if is_quiet { "emaj=warn" } else { "emaj=info" };
     let filter = EnvFilter::try_from_env("EMAJ_LOG").unwrap_or_else(|_| EnvFilter::new(default));
@@ -37,6 +38,12 @@ pub fn begin(format: LogFormat, is_quiet: bool) {
         LogFormat::Text => log.with(layer.with_filter(ours)).try_init(),
         LogFormat::Json => log.with(layer.event_format(JsonLine).with_filter(ours)).try_init(),
     };
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic
+            .location()
+            .map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+        tracing::error!("a thread broke down at {place}: a mistake in emaj");
+    }));
 }
 
 /// `time`, `level`, `message`, and what else was said: `sink`, `binding`, `id`.

@@ -258,3 +258,76 @@ fn rows_that_are_hidden_are_an_error_in_a_copy_too() {
     run(&["init", "emaj.yaml"]).ok();
     assert_eq!(copy.psql("select count(*) from t"), "200");
 }
+
+#[test]
+fn a_second_one_names_the_first_and_waits_as_long_as_it_is_told() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(PERSON);
+    rows(&db, 20);
+    install(&db, &to_directory(&slapd, PEOPLE));
+    let hold = db.dir().join("hold");
+    let mut first = prepare(&db, &["init", "emaj.yaml"])
+        .env("EMAJ_FAIL_AT", "init.delivered")
+        .env("EMAJ_FAIL_HOLD", hold.to_str().unwrap())
+        .start();
+    wait_for("the first one", 60, || hold.exists().then_some(()));
+    let noted = "select concat_ws(' ', bind_init, bind_init_key, bind_init_done) from emaj.emaj_binding";
+    let before = column(&db, noted);
+    for args in [
+        &["init", "emaj.yaml"][..],
+        &["init", "emaj.yaml", "--restart", "--prune"],
+        &["replay", "directory", "--group", "g", "--from", "m", "--yes"],
+    ] {
+        let run = prepare(&db, args).run().code(11);
+        assert!(
+            run.stderr
+                .contains("another `emaj init` or `emaj replay` has taken over sink `directory`"),
+            "{run}"
+        );
+        assert!(run.stderr.contains("in the way: process "), "{run}");
+        assert!(
+            run.stderr.contains("(emaj directory)") && run.stderr.contains(", there for "),
+            "{run}"
+        );
+    }
+    assert_eq!(column(&db, noted), before, "nothing was changed");
+    let mut second = prepare(&db, &["init", "emaj.yaml", "--wait", "5min"]).start();
+    wait_for("the second one to wait", 60, || {
+        let waits = "select 'it' from pg_locks where locktype = 'advisory' and not granted";
+        (!column(&db, waits).is_empty()).then_some(())
+    });
+    std::fs::remove_file(hold).unwrap();
+    wait_for("both", 60, || {
+        (!first.is_running() && !second.is_running()).then_some(())
+    });
+    assert!(second.log().contains("sent 20 rows"), "{}", second.log());
+    same(&db, &slapd);
+}
+
+#[test]
+fn a_dry_run_names_the_rows_of_which_nothing_can_be_made_and_shows_the_others() {
+    let db = database();
+    db.psql("create table item (id int primary key, price numeric); insert into item select n, nullif(n % 2, 0) from generate_series(1, 60) n");
+    install(
+        &db,
+        "version: 1\nroles: { admin: null, viewer: null }\nsinks: { lines: { file: { path: out.ndjson } } }\nbindings:\n  \
+         items: { table: public.item, to: lines, message: { body: '{\"n\": {{ row.id }}, \"price\": {{ row.price / 1 }}}' } }\n",
+    );
+    let run = prepare(&db, &["init", "emaj.yaml", "--dry-run"]).run().code(3);
+    assert_eq!(run.stdout.lines().count(), 30, "{run}");
+    assert_eq!(
+        run.stderr
+            .matches(" of binding `items` is left out: invalid operation")
+            .count(),
+        20,
+        "{run}"
+    );
+    assert!(
+        run.stderr.contains("row [2] of") && run.stderr.contains("and 10 more"),
+        "{run}"
+    );
+    assert!(run.stderr.contains("30 changes would be sent"), "{run}");
+    // The run itself sets aside what the dry run named.
+    prepare(&db, &["init", "emaj.yaml"]).run().code(3);
+    assert_eq!(set_aside(&db).len(), 30);
+}

@@ -3,6 +3,7 @@
 mod edits;
 mod failures;
 mod file;
+mod guards;
 mod init;
 mod keys;
 mod ldap;

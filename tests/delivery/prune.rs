@@ -1,6 +1,6 @@
 //! `emaj init --prune`: what has no row any more is listed, then limited, then taken away.
 
-use super::{PEOPLE, PERSON, install, logins, people, prepare, to_directory, worker, writes};
+use super::{PEOPLE, PERSON, drain, install, logins, people, prepare, to_directory, worker, writes};
 use crate::support::slapd::slapd;
 use crate::support::{database, wait_for};
 
@@ -54,4 +54,62 @@ fn what_has_no_row_is_listed_then_limited_then_gone() {
     let state = slapd.dump();
     prepare(&db, &["init", "emaj.yaml", "--prune"]).run().ok();
     assert!(slapd.dump() == state, "a second run writes nothing");
+}
+
+#[test]
+fn what_the_place_refuses_to_take_away_is_named_and_the_rest_goes() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(PERSON);
+    install(&db, &to_directory(&slapd, PEOPLE));
+    for login in ["old1", "old2", "old3"] {
+        slapd.modify(&format!("dn: uid={login},ou=people,dc=example,dc=org\nchangetype: add\nobjectClass: inetOrgPerson\nuid: {login}\ncn: x\nsn: x\n"));
+    }
+    slapd.modify(
+        "dn: cn=phone,uid=old2,ou=people,dc=example,dc=org\nchangetype: add\nobjectClass: person\ncn: phone\nsn: x\n",
+    );
+    let run = prepare(&db, &["init", "emaj.yaml", "--prune"]).run().code(3);
+    assert!(run.stderr.contains("took away 2 things"), "{run}");
+    assert!(
+        run.stderr
+            .contains("`uid=old2,ou=people,dc=example,dc=org` of binding `people` is not taken away: "),
+        "{run}"
+    );
+    let left = slapd.names("ou=people,dc=example,dc=org");
+    let left: Vec<&String> = left.iter().filter(|name| name.starts_with("uid=old")).collect();
+    assert_eq!(left, ["uid=old2,ou=people,dc=example,dc=org"]);
+}
+
+#[test]
+fn nothing_is_taken_away_while_it_is_not_known_what_belongs_to_a_row() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(PERSON);
+    db.psql("insert into person select n, 'p' || n, 'p' || n from generate_series(1, 3) n");
+    install(
+        &db,
+        &to_directory(
+            &slapd,
+            &PEOPLE.replace("\"{{ row.mail }}\"", "\"{{ 1 // row.id }}@example.org\""),
+        ),
+    );
+    prepare(&db, &["init", "emaj.yaml"]).run().ok();
+    slapd.modify("dn: uid=old,ou=people,dc=example,dc=org\nchangetype: add\nobjectClass: inetOrgPerson\nuid: old\ncn: x\nsn: x\n");
+    db.psql("update person set id = 0 where id = 2");
+    drain(&db).run().code(3);
+    let state = slapd.dump();
+    for args in [
+        &["init", "emaj.yaml", "--prune"][..],
+        &["init", "emaj.yaml", "--prune", "--dry-run"],
+    ] {
+        let run = prepare(&db, args).run().code(3);
+        assert!(
+            run.stderr.contains("binding `people` takes nothing away, because it is not known what belongs to 1 of its rows, [0] the first: "),
+            "{run}"
+        );
+        assert!(!run.stdout.contains("changetype: delete"), "{run}");
+    }
+    assert!(slapd.dump() == state);
+    db.psql("delete from person where id = 0");
+    drain(&db).run();
+    prepare(&db, &["init", "emaj.yaml", "--prune"]).run().ok();
+    assert_eq!(logins(&slapd), ["p1", "p3"]);
 }

@@ -5,34 +5,19 @@ use std::sync::Arc;
 use super::Courier;
 use super::hand_over::Made;
 use super::parked::Aside;
-use crate::deliver::ask::{Asker, columns_of};
+use crate::deliver::ask::Asker;
 use crate::deliver::lanes::Keyed;
 use crate::deliver::render::render;
-use crate::deliver::status::SinkCondition;
 use crate::deliver::stream::Placed;
 use crate::errors::{Error, Kind, Result};
-use crate::manifest::Limit;
-use crate::names::QualifiedName;
-use crate::sink::{Action, Fault, Offset, Verdict};
+use crate::sink::{Fault, Offset, Verdict};
 
 impl Courier<'_> {
     /// Delivers a chunk; all of it has arrived or is set aside then. `false`: told to stop before.
     pub(super) fn deliver(&mut self, chunk: &[Placed]) -> Result<bool> {
         self.since_summary += chunk.len();
         let made = self.make(chunk, None)?;
-        if let Some(reason) = self.too_many_deletes()? {
-            self.cursor.stop(&mut *self.keeper, &reason)?;
-            self.condition(SinkCondition::Stopped(reason.clone()));
-            if self.orders.until_empty {
-                return Err(
-                    Error::message(Kind::Refused, format!("sink `{}` is stopped: {reason}", self.name())).hint(
-                        format!(
-                            "look at what was deleted; `emaj sink resume {}` delivers it all the same",
-                            self.name()
-                        ),
-                    ),
-                );
-            }
+        if !self.check_deletes()? {
             return Ok(false);
         }
         let last = chunk.last().map(|placed| placed.offset.clone());
@@ -54,10 +39,7 @@ impl Courier<'_> {
             };
             for at in 0..self.bound.len() {
                 let bound = &self.bound[at];
-                if bound.table != placed.change.table
-                    || only.is_some_and(|only| only != at)
-                    || !placed.change.is_init && !bound.since.is_before(placed.change.txid, placed.change.lsn)
-                {
+                if !bound.is_about(&placed.change) || only.is_some_and(|only| only != at) {
                     continue;
                 }
                 let binding = Arc::clone(&bound.name);
@@ -79,10 +61,7 @@ impl Courier<'_> {
                 match self.render(at, &instead) {
                     Ok(Some(mut made)) => {
                         made.delivery.offset = own_offset(&placed.offset, turn, &binding);
-                        // (Delivered again, each change of a row that is gone takes it away; it is counted once.)
-                        let is_again = instead.change.new.is_none() && placed.change.new.is_some();
-                        let is_delete = placed.change.new.is_none() || !is_again && deletes(&made.delivery.action);
-                        self.window_deletes[at] += u64::from(is_delete);
+                        self.guard.count(at, placed, &instead, &made.delivery.action);
                         keyed.push((number, at, made));
                     }
                     Ok(None) => {}
@@ -114,48 +93,6 @@ impl Courier<'_> {
             sources: &self.sources,
         };
         render(&self.bound[at], placed, &self.orders.source, &mut asker)
-    }
-
-    /// The reason to stop, when a binding would delete more in this window than its `max_deletes`.
-    pub(super) fn too_many_deletes(&mut self) -> Result<Option<String>> {
-        if self.deletes_allowed {
-            return Ok(None);
-        }
-        for (at, bound) in self.bound.iter().enumerate() {
-            let (Some(limit), deletes @ 1..) = (bound.manifest.max_deletes, self.window_deletes[at]) else {
-                continue;
-            };
-            let (most, because) = match limit {
-                Limit::Rows(rows) => (rows, String::new()),
-                Limit::Percent(share) => {
-                    let source = &self.sources.tables[bound.table];
-                    // By its present name: it may be another one than at the last install.
-                    let present = columns_of(&mut self.asker, source.oid, &source.columns)
-                        .map_err(|fault| Error::message(Kind::Failed, fault.reason))?;
-                    let table = QualifiedName::new(present.table.schema, present.table.name);
-                    let sql = format!("select count(*) from {table}");
-                    let rows: i64 = self.asker.query_one(&sql, &[])?.get(0);
-                    let before = u64::try_from(rows).unwrap_or(0) + deletes;
-                    (before * u64::from(share) / 100, format!(", {share} % of {before}"))
-                }
-            };
-            if deletes > most {
-                return Ok(Some(format!(
-                    "binding `{}` would delete {deletes} at once by the count so far, and its `max_deletes` allows {most}{because}",
-                    bound.name
-                )));
-            }
-        }
-        Ok(None)
-    }
-}
-
-/// Whether an action takes something away that a person would miss.
-fn deletes(action: &Action) -> bool {
-    match action {
-        Action::Entry(entry) => entry.new.is_none(),
-        Action::Row(row) => row.upsert.is_none(),
-        _ => false,
     }
 }
 

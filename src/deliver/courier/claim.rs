@@ -9,6 +9,7 @@ use super::standby::Standby;
 use super::{Courier, Ended, Orders};
 use crate::deliver::status::SinkCondition;
 use crate::deliver::stream::Window;
+use crate::deliver::take_over;
 use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, Cursor, SinkLook, SinkRecord, SinkState, Snapshot};
 use crate::pg::Session;
@@ -25,7 +26,7 @@ pub(super) enum Turn {
 /// Waits until this courier may deliver, or need not any more.
 pub(super) fn take(orders: &Orders, keeper: &mut Session) -> Result<Turn> {
     let name = &orders.sink.name.value;
-    let mut standby = None;
+    let (mut standby, mut is_claimed) = (None, false);
     loop {
         orders.status.beat(name, false);
         let sink = journal::sink_named(&mut **keeper, &orders.schema, name)?.ok_or_else(|| not_installed(name))?;
@@ -35,9 +36,9 @@ pub(super) fn take(orders: &Orders, keeper: &mut Session) -> Result<Turn> {
                 .query_one("select pg_try_advisory_xact_lock_shared($1)", &[&claim])?
                 .get(0),
             SinkState::Active => {
-                // Whoever delivers now sees this and lets go.
-                keeper.query_one("select pg_advisory_lock($1)", &[&claim])?;
-                true
+                is_claimed =
+                    is_claimed || take_over::claim(keeper, &orders.schema, &sink, orders.patience, &orders.stop)?;
+                is_claimed
             }
             state => {
                 let reason = sink.reason.clone().unwrap_or_else(|| state.word().to_owned());

@@ -6,12 +6,13 @@
 //! with the same ids.
 //!
 //! Its parts: `claim` asks whether it may deliver (`standby`: while another worker does), `rounds` is its day, `window` takes a window of the
-//! log to its end, `rows` sends rows that were there before, `chunk` makes deliveries of changes, `hand_over` gives them to the place and puts
+//! log to its end, `rows` sends rows that were there before, `guard` counts what it deletes, `chunk` makes deliveries of changes, `hand_over` gives them to the place and puts
 //! on record what became of them, `place` reaches the place, `parked` knows what waits, `retry` tries that again, `replay` knows what was
 //! delivered before. They share the state of one [`Courier`]; this file makes it, and makes it anew when a session is lost.
 
 mod chunk;
 mod claim;
+mod guard;
 mod hand_over;
 mod parked;
 mod place;
@@ -22,11 +23,13 @@ mod rows;
 mod standby;
 mod window;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use self::claim::{Turn, snapshot, take, unfinished};
+use self::guard::Guard;
 use self::parked::Parked;
 use self::place::Place;
 use super::ask::settle;
@@ -35,7 +38,7 @@ use super::sources::Sources;
 use super::status::{SinkCondition, Status};
 use super::stop::Stop;
 use super::stream::{Stream, Window};
-use crate::errors::{Kind, Result};
+use crate::errors::{Error, Kind, Result};
 use crate::journal::{Cursor, Position, Snapshot};
 use crate::manifest;
 use crate::pg::{Prompt, Session, Settings};
@@ -94,7 +97,9 @@ pub(super) fn run(orders: &Orders) -> Result<Ended> {
     loop {
         orders.status.beat(name, false);
         let tried = Instant::now();
-        match serve(orders) {
+        // Whatever is lost of its state is in the database: a life that ends by a mistake in the program is followed by another one.
+        let served = catch_unwind(AssertUnwindSafe(|| serve(orders))).unwrap_or_else(|_| Err(broke_down(name)));
+        match served {
             Ok(Some(ended)) => return Ok(ended),
             Ok(None) => continue,
             Err(error) => {
@@ -123,6 +128,15 @@ pub(super) fn run(orders: &Orders) -> Result<Ended> {
             return Ok(Ended::Stopped);
         }
     }
+}
+
+/// What is said of a panic: its text may hold what is in a row, so the log has its place only.
+fn broke_down(sink: &str) -> Error {
+    Error::message(
+        Kind::Failed,
+        format!("the courier of sink `{sink}` broke down: a mistake in emaj, not in the manifest or at the sink"),
+    )
+    .hint("the log names the place in the program: please report it; nothing is lost, what is not delivered stays in the log")
 }
 
 fn backoff(failures: usize) -> Duration {
@@ -155,7 +169,6 @@ fn serve(orders: &Orders) -> Result<Option<Ended>> {
         from: sink.from.clone(),
         unfinished: unfinished(&sink)?,
         replay: sink.replay.as_deref().map(snapshot).transpose()?,
-        deletes_allowed: sink.reason.as_deref() == Some(DELETES_ALLOWED),
         keeper,
         stream: Arc::new(Mutex::new(stream)),
         asker,
@@ -169,7 +182,7 @@ fn serve(orders: &Orders) -> Result<Option<Ended>> {
         busy: Instant::now(),
         pause: Duration::ZERO,
         since_summary: 0,
-        window_deletes: Vec::new(),
+        guard: Guard::new(sink.reason.as_deref() == Some(DELETES_ALLOWED)),
         is_hastened: false,
     };
     courier.load()?;
@@ -185,7 +198,6 @@ struct Courier<'a> {
     unfinished: Option<(Window, Option<Offset>)>,
     /// What this sees was delivered before, and is delivered again.
     replay: Option<Snapshot>,
-    deletes_allowed: bool,
     keeper: Session,
     stream: Arc<Mutex<Stream>>,
     asker: Session,
@@ -201,8 +213,7 @@ struct Courier<'a> {
     busy: Instant,
     pause: Duration,
     since_summary: usize,
-    /// Deletes of the window so far, by binding.
-    window_deletes: Vec<u64>,
+    guard: Guard,
     /// With `until_empty`: what has to be tried again was tried once more at the end.
     is_hastened: bool,
 }

@@ -22,6 +22,11 @@ impl Parked {
         self.0.is_empty()
     }
 
+    /// Tells whether something waits that has one of `keys`.
+    pub(super) fn holds(&self, keys: &[String]) -> bool {
+        keys.iter().any(|key| self.0.contains_key(key))
+    }
+
     /// The queues that hold something that has one of `keys`; several when it waits for several things.
     fn queues(&self, keys: &[String]) -> BTreeSet<String> {
         keys.iter().filter_map(|key| self.0.get(key)).cloned().collect()

@@ -13,6 +13,7 @@ use minijinja::value::{Serde, Value};
 use super::Courier;
 use crate::deliver::ask::{NamedColumn, columns_of, fault};
 use crate::deliver::binding::Bound;
+use crate::deliver::raw;
 use crate::deliver::row::Row;
 use crate::deliver::sources::SourceTable;
 use crate::deliver::stream::Placed;
@@ -36,7 +37,10 @@ impl Present {
         let (Some(rows), Some(before)) = (rows, &self.before) else {
             return Some(Cow::Borrowed(placed));
         };
-        if !bound.keeps_state() || !is_replayed(before, placed) {
+        // (A row that cannot be read is found by no key, and is set aside as it was.)
+        let rows_of_it = [&placed.change.old, &placed.change.new].into_iter().flatten();
+        let is_unreadable = rows_of_it.into_iter().any(Row::is_unreadable);
+        if is_unreadable || !bound.keeps_state() || !is_replayed(before, placed) {
             return Some(Cow::Borrowed(placed));
         }
         let mut changed = placed.clone();
@@ -118,6 +122,7 @@ fn rows(
                 table => Value::from(Serde(&named.table)),
                 columns => Value::from(Serde(&named.columns)),
                 key => Value::from(Serde(&key)),
+                raw => named.is_raw,
             },
         )
         .map_err(Fault::never)?;
@@ -126,6 +131,6 @@ fn rows(
         .map_err(|error| fault(&error, "look up the rows"))?;
     Ok(rows
         .iter()
-        .map(|row| (row.get(0), Row::new(row.get::<_, &str>(1))))
+        .map(|row| (raw::text(row, 0).0.into_owned(), Row::read(row, 1)))
         .collect())
 }

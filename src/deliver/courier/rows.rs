@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::Courier;
 use super::chunk::own_offset;
-use crate::deliver::init::{AsText, Init, MOST_COPIED, MOST_ROWS, Next, rows};
+use crate::deliver::init::{AsText, Init, MOST_COPIED, MOST_ROWS, Next, Read, rows};
 use crate::deliver::stream::{Placed, Window, init_offset};
 use crate::errors::{Error, Kind, Result};
 use crate::fail_at::passing;
@@ -41,7 +41,7 @@ enum Sent {
     Interrupted,
 }
 
-type Ahead = JoinHandle<Result<Option<Vec<Placed>>>>;
+type Ahead = JoinHandle<Result<Option<Read>>>;
 
 impl Courier<'_> {
     /// Sends the next rows that were there before, for one binding, and ends the window with them.
@@ -178,11 +178,11 @@ impl Courier<'_> {
             None => join(self.read_rows(window, at, next))?,
         };
         // (The snapshot was let go while the place was down.)
-        let Some(rows) = read else {
+        let Some(Read { rows, last }) = read else {
             return Ok(Sent::Interrupted);
         };
         let part = Part {
-            key: rows.last().map(|placed| placed.change.key.to_string()),
+            key: last,
             rows: rows.len(),
             bytes: rows.iter().map(bytes_of).sum(),
             is_last: rows.len() < next.most,
@@ -235,7 +235,7 @@ impl Next {
     }
 }
 
-fn join(reader: Ahead) -> Result<Option<Vec<Placed>>> {
+fn join(reader: Ahead) -> Result<Option<Read>> {
     reader
         .join()
         .unwrap_or_else(|_| Err(Error::message(Kind::Failed, "the reader of rows broke down")))

@@ -30,7 +30,7 @@ impl Courier<'_> {
         self.structure = fed.structure;
         self.sources = Arc::new(fed.sources);
         self.bound = fed.bound;
-        self.window_deletes = vec![0; self.bound.len()];
+        self.guard.begin(self.bound.len());
         self.stream().sources_changed();
         Ok(())
     }
@@ -67,11 +67,15 @@ impl Courier<'_> {
             }
         };
         self.unfinished = Some((window.clone(), offset.clone()));
-        self.window_deletes.iter_mut().for_each(|deletes| *deletes = 0);
+        self.guard.begin(self.bound.len());
         let same_snapshot = window.until == snapshot;
-        self.stream().read(window.clone(), offset);
-        let began = Instant::now();
+        self.stream().read(window.clone(), offset.clone());
         let mut chunk = self.stream().next(&self.sources)?;
+        if !self.passes(&window, offset.as_ref(), &mut chunk)? {
+            self.stream().release()?;
+            return Ok(Step::Interrupted);
+        }
+        let began = Instant::now();
         while let Some(last) = chunk.last().map(|placed| placed.offset.clone()) {
             passing("chunk.fetched");
             self.orders.status.beat(&name, false);
@@ -114,7 +118,7 @@ impl Courier<'_> {
         }
         passing("window.ended");
         self.kept = Instant::now();
-        if std::mem::take(&mut self.deletes_allowed) {
+        if std::mem::take(&mut self.guard.is_overruled) {
             self.cursor.forget_reason(&mut *self.keeper)?;
         }
         if self.since_summary > SUMMARISE_AFTER {

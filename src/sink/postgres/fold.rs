@@ -23,7 +23,7 @@ pub(super) struct Item<'a> {
     pub(super) change: &'a RowChange,
     pub(super) delete: Option<Row<'a>>,
     pub(super) upsert: Option<Row<'a>>,
-    /// Nobody had this row before.
+    /// As far as this database knows nobody had this row before: it was inserted, or is sent by `init`. (There it may be all the same.)
     pub(super) is_new: bool,
 }
 
@@ -96,7 +96,7 @@ pub(super) fn key_text(members: &[Member<'_>], key: &[String]) -> Result<Arc<str
     Ok(text.into())
 }
 
-/// What is to be done to one table: rows of the same columns, each once.
+/// What is to be done to one table whose rows are known by one key: each row once, with whatever columns it has.
 #[derive(Debug)]
 pub(super) struct Group<'i, 'a> {
     pub(super) table: &'a QualifiedName,
@@ -126,7 +126,8 @@ enum Last<'i, 'a> {
     Gone(&'i Row<'a>),
     There {
         row: &'i Row<'a>,
-        /// The key at which it was before the batch; `None`: it is new.
+        /// The row as it was told at the key that it had before the batch, which is its own where it was not seen to move; `None`: it had none,
+        /// the row that was there has gone.
         from: Option<&'i Row<'a>>,
     },
 }
@@ -141,7 +142,7 @@ struct Table<'i, 'a> {
 }
 
 impl<'i, 'a> Table<'i, 'a> {
-    /// Takes the row away from its key; returns where it was before the batch.
+    /// Takes the row away from its key; returns where it was before the batch, if it was anywhere.
     fn take(&mut self, at: usize, row: &'i Row<'a>) -> Option<&'i Row<'a>> {
         let Some(place) = self.by_key.get(&*row.key) else {
             self.note(at, row, Last::Gone(row));
@@ -235,7 +236,7 @@ fn transactions<'i, 'a>(items: &[&'i Item<'a>]) -> Vec<Vec<&'i Item<'a>>> {
     all
 }
 
-/// Puts the deliveries of one table together, in the order in which the tables come first.
+/// Makes one group of each table and key, in the order in which they come first.
 pub(super) fn groups<'i, 'a>(items: &[&'i Item<'a>]) -> Vec<Group<'i, 'a>> {
     let mut tables: Vec<Table<'i, 'a>> = Vec::new();
     let place_of = |tables: &mut Vec<Table<'i, 'a>>, item: &'i Item<'a>| {

@@ -1,0 +1,182 @@
+//! The guard against mass deletion: a window that would delete more than a binding's `max_deletes` is not begun to be delivered.
+//!
+//! What a window deletes is counted before anything of it goes: of a short one when its only chunk is made, of a longer one by reading it
+//! once more than it is delivered. A share is one of the rows that are there and of those that go; the table is read only as far as that
+//! question needs.
+
+use minijinja::context;
+use minijinja::value::{Serde, Value};
+
+use super::Courier;
+use crate::deliver::ask::{columns_of, fault};
+use crate::deliver::status::SinkCondition;
+use crate::deliver::stream::{Placed, Window};
+use crate::errors::{Error, Kind, Result};
+use crate::sink::{Action, Fault, Offset, Verdict};
+
+/// What is known of deletions in the window under way.
+#[derive(Debug, Default)]
+pub(super) struct Guard {
+    /// A person lets everything through that is in this window.
+    pub is_overruled: bool,
+    /// The number of the window that was found to delete no more than it may.
+    passed: Option<i64>,
+    /// Deletions so far, by binding.
+    counts: Vec<u64>,
+}
+
+impl Guard {
+    /// Has counted nothing yet.
+    pub(super) fn new(is_overruled: bool) -> Self {
+        Guard {
+            is_overruled,
+            ..Guard::default()
+        }
+    }
+
+    /// Begins to count.
+    pub(super) fn begin(&mut self, bindings: usize) {
+        self.counts.clear();
+        self.counts.resize(bindings, 0);
+    }
+
+    /// Counts what a binding makes of a change.
+    pub(super) fn count(&mut self, at: usize, placed: &Placed, instead: &Placed, action: &Action) {
+        // (Delivered again, each change of a row that is gone takes it away; it is counted once.)
+        let is_again = instead.change.new.is_none() && placed.change.new.is_some();
+        let is_delete = placed.change.new.is_none() || !is_again && deletes(action);
+        self.counts[at] += u64::from(is_delete);
+    }
+}
+
+/// Whether an action takes something away that a person would miss.
+fn deletes(action: &Action) -> bool {
+    match action {
+        Action::Entry(entry) => entry.new.is_none(),
+        Action::Row(row) => row.upsert.is_none(),
+        _ => false,
+    }
+}
+
+impl Courier<'_> {
+    /// Counts what a window deletes that is longer than its first chunk. `false`: it may not be delivered, and the sink is stopped; or told
+    /// to stop before. The stream is at the end of the first chunk before and after that.
+    ///
+    /// # Errors
+    /// Whatever the server answers; with `until_empty` that the sink is stopped.
+    pub(super) fn passes(&mut self, window: &Window, offset: Option<&Offset>, first: &mut Vec<Placed>) -> Result<bool> {
+        let is_limited = self.bound.iter().any(|bound| bound.manifest.max_deletes.is_some());
+        if !is_limited || self.guard.is_overruled || self.guard.passed == Some(window.number) || self.stream().is_over()
+        {
+            return Ok(true);
+        }
+        let mut chunk = std::mem::take(first);
+        while !chunk.is_empty() {
+            self.orders.status.beat(&self.orders.sink.name.value, false);
+            if self.orders.stop.is_set() {
+                return Ok(false);
+            }
+            self.count(&chunk)?;
+            chunk = self.stream().next(&self.sources)?;
+        }
+        if !self.check_deletes()? {
+            return Ok(false);
+        }
+        self.guard.passed = Some(window.number);
+        self.stream().read(window.clone(), offset.cloned());
+        *first = self.stream().next(&self.sources)?;
+        Ok(true)
+    }
+
+    /// Counts the deletions of a chunk that is not delivered yet.
+    fn count(&mut self, chunk: &[Placed]) -> Result<()> {
+        let present = self.present(chunk)?;
+        for placed in chunk {
+            for at in 0..self.bound.len() {
+                let bound = &self.bound[at];
+                let may_delete = placed.change.new.is_none() || bound.manifest.when.is_some();
+                if bound.manifest.max_deletes.is_none() || !bound.is_about(&placed.change) || !may_delete {
+                    continue;
+                }
+                // What waits behind something is not delivered with this window.
+                if !self.parked.is_empty() && self.parked.holds(&self.keys_of(at, placed)) {
+                    continue;
+                }
+                let Some(instead) = present.instead(&self.bound[at], placed) else {
+                    continue;
+                };
+                match self.render(at, &instead) {
+                    Ok(Some(made)) => self.guard.count(at, placed, &instead, &made.delivery.action),
+                    Err(fault) if fault.verdict == Verdict::Down => {
+                        return Err(Error::message(Kind::Unreachable, fault.reason));
+                    }
+                    // What cannot be rendered is set aside when its turn comes.
+                    Ok(None) | Err(_) => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells whether no binding deletes more than its `max_deletes`, as far as it is counted; stops the sink when one does.
+    ///
+    /// # Errors
+    /// Whatever the server answers; with `until_empty` that the sink is stopped.
+    pub(super) fn check_deletes(&mut self) -> Result<bool> {
+        let Some(reason) = self.too_many_deletes()? else {
+            return Ok(true);
+        };
+        self.cursor.stop(&mut *self.keeper, &reason)?;
+        self.condition(SinkCondition::Stopped(reason.clone()));
+        if self.orders.until_empty {
+            let name = self.name();
+            return Err(
+                Error::message(Kind::Refused, format!("sink `{name}` is stopped: {reason}")).hint(format!(
+                    "look at what was deleted; `emaj sink resume {name}` delivers it all the same"
+                )),
+            );
+        }
+        Ok(false)
+    }
+
+    /// The reason to stop, when a binding deletes more than its `max_deletes`.
+    fn too_many_deletes(&mut self) -> Result<Option<String>> {
+        if self.guard.is_overruled || self.guard.passed == Some(self.window) {
+            return Ok(None);
+        }
+        for at in 0..self.bound.len() {
+            let (Some(limit), deletes @ 1..) = (self.bound[at].manifest.max_deletes, self.guard.counts[at]) else {
+                continue;
+            };
+            let rows = match limit.rows_for(deletes) {
+                0 => 0,
+                enough => self.rows_left(self.bound[at].table, enough.saturating_sub(deletes))? + deletes,
+            };
+            let most = limit.of(rows);
+            if deletes > most {
+                return Ok(Some(format!(
+                    "binding `{}` would delete {deletes} at once, and its `max_deletes` allows {most}",
+                    self.bound[at].name
+                )));
+            }
+        }
+        Ok(None)
+    }
+
+    /// How many rows a table has, but no more than `most`.
+    fn rows_left(&mut self, table: usize, most: u64) -> Result<u64> {
+        let failed = |fault: Fault| Error::message(Kind::Failed, fault.reason);
+        let source = &self.sources.tables[table];
+        // By its present name: it may be another one than at the last install.
+        let present = columns_of(&mut self.asker, source.oid, &source.columns).map_err(failed)?;
+        let sql = self.orders.renderer.render_value(
+            "stream/count",
+            context! { table => Value::from(Serde(&present.table)), most => i64::try_from(most).unwrap_or(i64::MAX) },
+        )?;
+        let row = self
+            .asker
+            .query_one(&sql, &[])
+            .map_err(|error| failed(fault(&error, "count the rows")))?;
+        Ok(u64::try_from(row.get::<_, i64>(0)).unwrap_or(0))
+    }
+}

@@ -1,0 +1,71 @@
+//! What `emaj init` had to leave out: the first of it in words, and how much it is.
+
+use crate::manifest::Binding;
+use crate::sink::Fault;
+
+/// How much of it is told.
+const TOLD: u64 = 20;
+
+/// What was left out.
+#[derive(Debug, Default)]
+pub struct LeftOut {
+    number: u64,
+    told: Vec<String>,
+}
+
+impl LeftOut {
+    /// Returns how much it is.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Returns the first of it, a sentence each.
+    pub fn told(&self) -> &[String] {
+        &self.told
+    }
+
+    /// Notes a row of which no delivery can be made, or that the place would refuse.
+    pub(super) fn row(&mut self, binding: &Binding, key: &str, fault: &Fault) {
+        self.note(|| {
+            format!(
+                "row {key} of binding `{}` is left out: {}",
+                binding.name.value,
+                without_name(binding, fault)
+            )
+        });
+    }
+
+    /// Notes something that has no row any more and was not taken away.
+    pub(super) fn thing(&mut self, binding: &Binding, name: &str, fault: &Fault) {
+        self.note(|| {
+            format!(
+                "`{name}` of binding `{}` is not taken away: {}",
+                binding.name.value, fault.reason
+            )
+        });
+    }
+
+    /// Notes a binding that takes nothing away, because it is not known what belongs to `rows` of its rows, `key` the first of them.
+    pub(super) fn binding(&mut self, binding: &Binding, rows: u64, key: &str, fault: &Fault) {
+        self.note(|| {
+            format!(
+                "binding `{}` takes nothing away, because it is not known what belongs to {rows} of its rows, {key} the first: {}",
+                binding.name.value,
+                without_name(binding, fault)
+            )
+        });
+    }
+
+    fn note(&mut self, text: impl FnOnce() -> String) {
+        self.number += 1;
+        if self.number <= TOLD {
+            self.told.push(text());
+        }
+    }
+}
+
+/// The reason of a template's fault begins with the name of its binding, which is said already.
+fn without_name<'a>(binding: &Binding, fault: &'a Fault) -> &'a str {
+    let name = format!("binding `{}`: ", binding.name.value);
+    fault.reason.strip_prefix(&name).unwrap_or(&fault.reason)
+}
