@@ -43,6 +43,7 @@ mod rights;
 mod rollback_care;
 mod rollback_matrix;
 mod sql_api;
+mod stat;
 mod time_travel_commands;
 mod ui;
 mod versions;

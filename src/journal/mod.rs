@@ -49,7 +49,10 @@ pub use sinks::{
     BindingRecord, LogRecord, SinkRecord, SinkState, bindings_of, logs_of, rewind, set_sink_state, sink_locks,
     sink_named, sinks, small_logs, structure_of,
 };
-pub use stat::{RoleChanges, TableChanges, detailed_log_stat, log_stat};
+pub use stat::{
+    Interval, RoleChanges, SequenceStat, StatWanted, TableChanges, TableStat, check_names, count_intervals, detailed_stat,
+    interval_stat, log_stat, sequence_stat, table_stat,
+};
 pub use status::{GroupStatus, MOST_COUNTED, status};
 pub use verify::{Inconsistency, inconsistencies};
 pub use window::{LoggedColumn, LoggedSequence, LoggedTable, MarkPosition, Window, WindowWanted, window};
