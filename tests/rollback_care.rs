@@ -158,7 +158,7 @@ stories! {
                     alone && seen.as_array().is_some_and(|all| all.iter().any(waits))
                 });
                 let one = seen.as_array().unwrap().iter().find(|one| one["phase"] == "working").unwrap();
-                assert_eq!(one["group"], "g", "{seen}");
+                assert_eq!(one["groups"], serde_json::json!(["g"]), "{seen}");
                 if more[1] == "1" {
                     assert_eq!((one["tables_done"].as_i64(), one["tables"].as_i64(), one["changes"].as_i64()), (Some(1), Some(2), Some(31)), "{seen}");
                     assert!(one["seconds_left"].as_f64().is_some(), "{seen}");

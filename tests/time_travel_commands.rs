@@ -201,7 +201,10 @@ fn an_unlogged_rollback_takes_the_later_marks_with_it() {
         .run(&["rollback", "shop", "one", "--unlogged", "--dry-run", "-o", "json"])
         .ok()
         .stdout_json();
-    assert_eq!(dry["marks_lost"], serde_json::json!(["two"]));
+    assert_eq!(
+        dry["marks_lost"],
+        serde_json::json!([{ "group": "shop", "mark": "two" }])
+    );
     assert_eq!(dry["refusals"], serde_json::json!([]));
     assert_eq!(
         dry["tables"],

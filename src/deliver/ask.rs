@@ -5,7 +5,7 @@ use minijinja::value::{Serde, Value};
 use postgres::SimpleQueryMessage;
 use serde::Serialize;
 
-use super::binding::Ask;
+use super::binding::{ALIKE, Ask};
 use super::row::Row;
 use super::sources::Sources;
 use crate::errors::Error;
@@ -60,7 +60,7 @@ impl Ask for Asker<'_> {
             .collect())
     }
 
-    fn alike(&mut self, table: usize, columns: &[(String, String)]) -> Result<Vec<Row>, Fault> {
+    fn alike(&mut self, table: usize, columns: &[(String, String)], skip: usize) -> Result<Vec<Row>, Fault> {
         let oid = self.sources.tables[table].oid;
         let named = columns_of(self.session, oid, &self.sources.tables[table].columns)?;
         let wanted: Vec<Wanted> = columns
@@ -78,6 +78,8 @@ impl Ask for Asker<'_> {
                     table => Value::from(Serde(&named.table)),
                     columns => Value::from(Serde(&named.columns)),
                     wanted => Value::from(Serde(wanted)),
+                    skip => skip,
+                    most => ALIKE,
                 },
             )
             .map_err(Fault::never)?;

@@ -18,13 +18,17 @@ use crate::sink::{
     Action, Attribute, Entry, EntryChange, EntryTarget, Fault, Message, RowChange, ValueChange, Verdict,
 };
 
+/// How many rows that are alike are looked at at once.
+pub(super) const ALIKE: usize = 1_000;
+
 /// What a binding may have to ask the database that it is bound in.
 pub(super) trait Ask {
     /// Runs a query and returns the first column of each row that is not null, as text.
     fn values(&mut self, query: &str) -> Result<Vec<String>, Fault>;
 
-    /// Returns the rows of the table `table` that have the same values in `columns` as given (JSON text each).
-    fn alike(&mut self, table: usize, columns: &[(String, String)]) -> Result<Vec<Row>, Fault>;
+    /// Returns rows of the table `table` that have the same values in `columns` as given (JSON text each): behind the first `skip`, and [`ALIKE`]
+    /// at most.
+    fn alike(&mut self, table: usize, columns: &[(String, String)], skip: usize) -> Result<Vec<Row>, Fault>;
 }
 
 /// The table of a binding, as far as templates and keys speak of it.
@@ -354,7 +358,7 @@ impl Bound {
                 if old == new {
                     return Ok(None);
                 }
-                let of = |row: &Option<Arc<str>>| row.as_ref().map(|json| key_text(&Row::new(json.clone()), key));
+                let of = |row: &Option<Row>| row.as_ref().map(|row| key_text(row, key));
                 let (old_key, new_key) = (of(&old), of(&new));
                 keys.extend(
                     [&old_key, &new_key]
@@ -365,8 +369,8 @@ impl Bound {
                 Action::Row(RowChange {
                     table: table.clone(),
                     key: key.clone(),
-                    delete: old.filter(|_| old_key != new_key),
-                    upsert: new,
+                    delete: old.filter(|_| old_key != new_key).map(|row| row.json),
+                    upsert: new.map(|row| row.json),
                 })
             }
         };
@@ -602,9 +606,15 @@ impl Bound {
             .iter()
             .filter_map(|column| row.column(column).map(|json| (column.clone(), json.to_owned())))
             .collect();
-        for other in ask.alike(self.table, &alike)? {
-            if self.fits(Some(&other))?.is_some() && self.value(&other, envelope)?.as_ref() == Some(wanted) {
-                return Ok(true);
+        for skip in (0..).step_by(ALIKE) {
+            let others = ask.alike(self.table, &alike, skip)?;
+            for other in &others {
+                if self.fits(Some(other))?.is_some() && self.value(other, envelope)?.as_ref() == Some(wanted) {
+                    return Ok(true);
+                }
+            }
+            if others.len() < ALIKE {
+                break;
             }
         }
         Ok(false)
@@ -718,9 +728,10 @@ impl Bound {
         )
     }
 
-    fn columns(&self, row: &Row, columns: &[(String, Template)], envelope: &Envelope<'_>) -> Result<Arc<str>, Fault> {
+    /// The row of the other table.
+    fn columns(&self, row: &Row, columns: &[(String, Template)], envelope: &Envelope<'_>) -> Result<Row, Fault> {
         if columns.is_empty() {
-            return Ok(row.json.clone());
+            return Ok(row.clone());
         }
         let value = self.context(row, envelope);
         let mut json = String::from("{");
@@ -733,7 +744,7 @@ impl Bound {
             json.push_str(&self.render(template, &value)?);
         }
         json.push('}');
-        Ok(json.into())
+        Ok(Row::new(json))
     }
 }
 

@@ -19,8 +19,9 @@ pub struct Image {
     pub txid: i64,
     /// Where the last image of this key and transaction stands in the WAL: changes are delivered in this order.
     pub position: u64,
-    /// Where this image stands.
+    /// Where this image stands, and which row of its statement it is: both images of an updated row have the same.
     pub lsn: u64,
+    pub ordinal: Option<i32>,
     pub time: Timestamp,
     pub is_new: bool,
     /// The primary key as a JSON array; for a table without one, the image's own address.
@@ -68,13 +69,13 @@ pub fn net(images: &[Image]) -> Vec<Change> {
             .into_iter()
             .collect();
     }
-    let mut count: HashMap<(&str, &Row), i64> = HashMap::new();
+    let mut count: HashMap<(&str, &str), i64> = HashMap::new();
     for image in images {
-        *count.entry((&image.key, &image.row)).or_default() += if image.is_new { -1 } else { 1 };
+        *count.entry((&image.key, &image.row.json)).or_default() += if image.is_new { -1 } else { 1 };
     }
     let (mut before, mut after): (Vec<&Image>, Vec<&Image>) = (Vec::new(), Vec::new());
     for image in images {
-        let left = count.entry((&image.key, &image.row)).or_default();
+        let left = count.entry((&image.key, &image.row.json)).or_default();
         match (*left, image.is_new) {
             (1.., false) => {
                 *left -= 1;
@@ -89,23 +90,59 @@ pub fn net(images: &[Image]) -> Vec<Change> {
     }
     let mut changes = Vec::new();
     let mut gone = Vec::new();
+    let mut places: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (at, new) in after.iter().enumerate().rev() {
+        places.entry(&new.key).or_default().push(at);
+    }
+    let mut came: Vec<Option<&Image>> = after.into_iter().map(Some).collect();
     for old in before {
-        match after.iter().position(|new| new.key == old.key) {
-            Some(at) => {
-                let new = after.remove(at);
-                changes.push(change(images, new.key.clone(), Some(old), Some(new)));
-            }
+        let at = places.get_mut(&*old.key).and_then(Vec::pop);
+        match at.and_then(|at| came[at].take()) {
+            Some(new) => changes.push(change(images, new.key.clone(), Some(old), Some(new))),
             None => gone.push(old),
         }
     }
+    let mut came: Vec<&Image> = came.into_iter().flatten().collect();
+    if !gone.is_empty() && !came.is_empty() {
+        let mut steps = steps(images);
+        let mut ends: HashMap<(&str, &str), &Image> =
+            came.iter().map(|new| ((&*new.key, &*new.row.json), *new)).collect();
+        gone.retain(|old| {
+            let mut at = (&*old.key, &*old.row.json);
+            while let Some(next) = steps.get_mut(&at).and_then(Vec::pop) {
+                at = (&next.key, &*next.row.json);
+            }
+            let end = ends.remove(&at);
+            changes.extend(end.map(|new| change(images, new.key.clone(), Some(old), Some(new))));
+            end.is_none()
+        });
+        came.retain(|new| ends.contains_key(&(&*new.key, &*new.row.json)));
+    }
     // One key that went and one that came in a transaction that changed keys: the same row.
-    if let ([old], [new]) = (gone.as_slice(), after.as_slice()) {
+    if let ([old], [new]) = (gone.as_slice(), came.as_slice()) {
         changes.push(change(images, new.key.clone(), Some(old), Some(new)));
         return changes;
     }
     changes.extend(gone.iter().map(|old| change(images, old.key.clone(), Some(old), None)));
-    changes.extend(after.iter().map(|new| change(images, new.key.clone(), None, Some(new))));
+    changes.extend(came.iter().map(|new| change(images, new.key.clone(), None, Some(new))));
     changes
+}
+
+/// What an update made of each image, the first last: the two images of an updated row stand at one place of one statement.
+fn steps(images: &[Image]) -> HashMap<(&str, &str), Vec<&Image>> {
+    let mut pairs: HashMap<(u64, Option<i32>), [Vec<&Image>; 2]> = HashMap::new();
+    for image in images {
+        pairs.entry((image.lsn, image.ordinal)).or_default()[usize::from(image.is_new)].push(image);
+    }
+    let mut steps: HashMap<(&str, &str), Vec<&Image>> = HashMap::new();
+    for old in images.iter().rev().filter(|image| !image.is_new) {
+        if let Some([olds, news]) = pairs.get(&(old.lsn, old.ordinal))
+            && let ([_], [new]) = (olds.as_slice(), news.as_slice())
+        {
+            steps.entry((&old.key, &*old.row.json)).or_default().push(new);
+        }
+    }
+    steps
 }
 
 fn change(images: &[Image], key: Arc<str>, old: Option<&Image>, new: Option<&Image>) -> Change {
@@ -133,14 +170,15 @@ mod tests {
             txid: 7,
             position: 9,
             lsn: 9,
+            ordinal: row.get(2..).and_then(|ordinal| ordinal.parse().ok()),
             time: Timestamp::UNIX_EPOCH,
             is_new,
             key: key.into(),
-            row: Row::new(row),
+            row: Row::new(&row[..2]),
         }
     }
 
-    /// `-1a` is an old image of key 1 with the value a; `+` a new one.
+    /// `-1a` is an old image of key 1 with the value a; `+` a new one; `-1a5` that of the fifth row of an update.
     fn netted(images: &str) -> Vec<String> {
         let images: Vec<Image> = images
             .split_whitespace()
@@ -177,5 +215,11 @@ mod tests {
         assert_eq!(netted("-1a +2a -2a +3b"), ["1a>3b"]);
         assert_eq!(netted("-1a +2a -2b +1b"), ["1a>1b", "2b>2a"]);
         assert_eq!(netted("-1a +2a -3a +4a"), ["->2a", "->4a", "1a>-", "3a>-"]);
+        assert_eq!(netted("-1a1 +2a1 -3a2 +4a2"), ["1a>2a", "3a>4a"]);
+        assert_eq!(netted("-1a1 +2a1 -2a2 +3b2 -5a3 +6a3 -7a"), ["1a>3b", "5a>6a", "7a>-"]);
+        // All keys move by one: the rows between have the key of their neighbour now.
+        assert_eq!(netted("-1a1 +2b1 -2a2 +3b2"), ["1a>3b", "2a>2b"]);
+        // There and back again, and away.
+        assert_eq!(netted("-1a1 +2a1 -2a2 +1a2 -1a3 +3a3 -4a4 +5a4"), ["1a>3a", "4a>5a"]);
     }
 }

@@ -1,48 +1,130 @@
 //! A row as the server printed it: JSON, kept as text, so that nothing is lost on the way.
 //!
-//! Templates see values ([`Row::value`]); messages and rows of another table get the text itself.
+//! Where its columns stand in the text is looked up once, when the first is asked for. Templates see values ([`Row::value`]), each made when
+//! it is asked for; messages and rows of another table get the text itself.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
 
 use minijinja::Value;
-use minijinja::value::Serde;
+use minijinja::value::{Enumerator, Object, Serde};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// A row: the names of its columns and their values, in the table's order.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// A row: the names of its columns and their values.
+#[derive(Debug, Clone)]
 pub struct Row {
     /// The whole object.
     pub json: Arc<str>,
+    /// Where its columns are, by name; made at the first look.
+    places: OnceLock<Arc<[Column]>>,
+}
+
+/// A column's name and where its value stands.
+#[derive(Debug)]
+struct Column {
+    name: Name,
+    value: Range<usize>,
+}
+
+#[derive(Debug)]
+enum Name {
+    /// As it stands in the text.
+    At(Range<usize>),
+    /// With something that JSON writes in another way.
+    Escaped(Box<str>),
 }
 
 impl Row {
     pub fn new(json: impl Into<Arc<str>>) -> Self {
-        Row { json: json.into() }
+        Row {
+            json: json.into(),
+            places: OnceLock::new(),
+        }
     }
 
-    /// Returns each column with its value as JSON text.
-    pub fn columns(&self) -> Vec<(String, &str)> {
-        serde_json::from_str::<Columns<'_>>(&self.json).map_or_else(|_| Vec::new(), |columns| columns.0)
+    /// Returns each column with its value as JSON text, by name.
+    fn columns(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.places()
+            .iter()
+            .map(|column| (column.name(&self.json), &self.json[column.value.clone()]))
     }
 
     /// Returns the row as templates see it: `row.login`.
     pub fn value(&self) -> Value {
-        let columns: BTreeMap<String, Value> = self
-            .columns()
-            .into_iter()
-            .map(|(name, json)| (name, value(json)))
-            .collect();
-        Value::from(columns)
+        // (Looked through before it is copied: so the copies have what was found.)
+        self.places();
+        Value::from_object(Values(self.clone()))
     }
 
     /// Returns the JSON text of one column.
     pub fn column(&self, name: &str) -> Option<&str> {
-        self.columns()
-            .into_iter()
-            .find(|(column, _)| column == name)
-            .map(|(_, json)| json)
+        let places = self.places();
+        let at = places
+            .binary_search_by(|column| column.name(&self.json).cmp(name))
+            .ok()?;
+        Some(&self.json[places[at].value.clone()])
+    }
+
+    fn places(&self) -> &[Column] {
+        self.places.get_or_init(|| places(&self.json))
+    }
+}
+
+impl PartialEq for Row {
+    fn eq(&self, other: &Self) -> bool {
+        self.json == other.json
+    }
+}
+
+impl Eq for Row {}
+
+/// Looks up where the columns stand. A text that is no object has none.
+fn places(json: &str) -> Arc<[Column]> {
+    let Ok(Pairs(pairs)) = serde_json::from_str(json) else {
+        return Arc::new([]);
+    };
+    // (The parser lends parts of the text.)
+    let at = |part: &str| {
+        let from = part.as_ptr().addr() - json.as_ptr().addr();
+        from..from + part.len()
+    };
+    let column = |(name, value): (&str, &str)| Column {
+        name: match name.contains('\\') {
+            true => Name::Escaped(serde_json::from_str(name).unwrap_or_default()),
+            false => Name::At(at(&name[1..name.len() - 1])),
+        },
+        value: at(value),
+    };
+    let mut columns: Vec<Column> = pairs.into_iter().map(column).collect();
+    columns.sort_by(|a, b| a.name(json).cmp(b.name(json)));
+    columns.into()
+}
+
+impl Column {
+    fn name<'a>(&'a self, json: &'a str) -> &'a str {
+        match &self.name {
+            Name::At(range) => &json[range.clone()],
+            Name::Escaped(name) => name,
+        }
+    }
+}
+
+/// A row to the engine of templates, in place of a map of all its values: most templates look at a few columns.
+#[derive(Debug)]
+struct Values(Row);
+
+impl Object for Values {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        self.get_value_by_str(key.as_str()?)
+    }
+
+    fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
+        self.0.column(key).map(value)
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Values(self.0.columns().map(|(name, _)| Value::from(name)).collect())
     }
 }
 
@@ -83,24 +165,25 @@ fn exact(text: &str, float: f64) -> bool {
     }
 }
 
-struct Columns<'a>(Vec<(String, &'a str)>);
+/// Names, in their quotes, and values, both as they stand in the text.
+struct Pairs<'a>(Vec<(&'a str, &'a str)>);
 
-impl<'de: 'a, 'a> Deserialize<'de> for Columns<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct InOrder;
         impl<'de> Visitor<'de> for InOrder {
-            type Value = Columns<'de>;
+            type Value = Pairs<'de>;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str("a row")
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut columns = Vec::new();
-                while let Some((name, value)) = map.next_entry::<String, &'de RawValue>()? {
-                    columns.push((name, value.get()));
+                let mut pairs = Vec::new();
+                while let Some((name, value)) = map.next_entry::<&'de RawValue, &'de RawValue>()? {
+                    pairs.push((name.get(), value.get()));
                 }
-                Ok(Columns(columns))
+                Ok(Pairs(pairs))
             }
         }
         deserializer.deserialize_map(InOrder)
@@ -116,7 +199,7 @@ mod tests {
         let row = Row::new(
             r#"{"a":1,"b":10.50,"c":123456789012345678901234567890.25,"d":170141183460469231731687303715884105727,"e":1e300,"f":"x","g":null,"h":[1,2],"i":true,"j":0.1}"#,
         );
-        assert_eq!(row.columns().len(), 10);
+        assert_eq!(row.columns().count(), 10);
         let value = row.value();
         let text = |name: &str| value.get_attr(name).unwrap().to_string();
         assert_eq!(text("a"), "1");
@@ -127,5 +210,69 @@ mod tests {
         assert!(value.get_attr("g").unwrap().is_none());
         assert!(value.get_attr("i").unwrap().is_true());
         assert_eq!(row.column("b"), Some("10.50"));
+    }
+
+    #[test]
+    fn names_of_every_kind() {
+        let row = Row::new(r#" { "b" : 1 , "":2,"a\"\\\u00e9\n":3,"ä.\ud83d\ude00": {"b":"}"}, "z" : "x" } "#);
+        for (name, json) in [
+            ("b", "1"),
+            ("", "2"),
+            ("a\"\\é\n", "3"),
+            ("ä.😀", r#"{"b":"}"}"#),
+            ("z", r#""x""#),
+        ] {
+            assert_eq!(row.column(name), Some(json), "{name}");
+        }
+        for name in ["a", "B", "ä", r#"a\"#, "b "] {
+            assert_eq!(row.column(name), None, "{name}");
+        }
+        for no_row in ["", "[1]", "null", "{\"a\":1", "{\"a\":1}x"] {
+            assert_eq!(Row::new(no_row).columns().count(), 0, "{no_row}");
+        }
+    }
+
+    /// As wide as PostgreSQL lets a table be.
+    #[test]
+    fn a_wide_row_is_looked_through_once() {
+        let json = (0..1600)
+            .map(|n| format!("\"c{n}\":\"v{n}\""))
+            .collect::<Vec<_>>()
+            .join(",");
+        let row = Row::new(format!("{{{json}}}"));
+        let first = row.places().as_ptr();
+        for n in 0..1600 {
+            assert_eq!(row.column(&format!("c{n}")), Some(format!("\"v{n}\"").as_str()));
+        }
+        let copy = row.clone();
+        assert_eq!(copy.column("c1599"), Some("\"v1599\""));
+        assert!(std::ptr::eq(first, row.places().as_ptr()) && std::ptr::eq(first, copy.places().as_ptr()));
+        assert_eq!((&copy, copy.column("c")), (&Row::new(&*row.json), None));
+    }
+
+    #[test]
+    fn templates_see_a_map_in_the_order_of_names() {
+        let row = Row::new(r#"{"b":[1,{"x":"y"}],"a":1.50,"c":null}"#);
+        let mut engine = minijinja::Environment::new();
+        engine.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
+        let render = |source: &str| engine.render_str(source, minijinja::context! { row => row.value() });
+        for (source, made) in [
+            ("{{ row.a }} {{ row['a'] }} {{ row.b[1].x }}", "1.5 1.5 y"),
+            ("{{ row | tojson }}", r#"{"a": 1.5, "b": [1, {"x": "y"}], "c": null}"#),
+            (
+                "{% for name, value in row | items %}{{ name }}={{ value is none }} {% endfor %}",
+                "a=false b=false c=true ",
+            ),
+            (
+                "{{ row | length }}{{ 'a' in row }}{{ 'd' in row }}{{ row is mapping }}{{ row == row }}{{ row is true or row is not none }}",
+                "3TrueFalseTrueTrueTrue",
+            ),
+            ("{{ row.d is defined }}{{ row.d | default('-') }}", "False-"),
+        ] {
+            let said = render(source).unwrap();
+            assert_eq!(said.to_lowercase(), made.to_lowercase(), "{source}");
+        }
+        assert!(render("{{ row.d }}").is_err());
+        assert!(render("{{ row[0] }}").is_err());
     }
 }

@@ -335,6 +335,7 @@ impl Stream {
                 is_new: row.get(5),
                 key: row.get::<_, &str>(6).into(),
                 row: Row::new(text),
+                ordinal: row.get(10),
             };
             let offset = offset(reading.window.number, position, log.relation, image.txid, row.get(7));
             if reading.open.last().is_some_and(|(open, ..)| *open != offset) {

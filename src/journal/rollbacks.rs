@@ -7,12 +7,13 @@ use serde::Serialize;
 
 use crate::errors::Result;
 use crate::pg::classify;
+use crate::ui::words::quoted;
 
 /// A rollback in several sessions that is not over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct UnfinishedRollback {
     pub id: i64,
-    pub group: String,
+    pub groups: Vec<String>,
     pub mark: String,
     /// Whether it is decided that it is done; what is not committed of it yet will be.
     pub decided: bool,
@@ -32,8 +33,10 @@ impl UnfinishedRollback {
             "is neither done nor taken back"
         };
         format!(
-            "rollback {} of group `{}` to mark `{}` broke off: it {what}",
-            self.id, self.group, self.mark
+            "rollback {} of {} to mark `{}` broke off: it {what}",
+            self.id,
+            quoted("group", &self.groups),
+            self.mark
         )
     }
 }
@@ -46,7 +49,7 @@ pub fn unfinished_rollbacks(client: &mut impl GenericClient, schema: &str) -> Re
     let s = escape_identifier(schema);
     let rows = client
         .query(
-            &format!("select unf_id, unf_groups[1], unf_mark, unf_state = 'DECIDED', unf_pid from {s}.emaj_unfinished_rollbacks()"),
+            &format!("select unf_id, unf_groups, unf_mark, unf_state = 'DECIDED', unf_pid from {s}.emaj_unfinished_rollbacks()"),
             &[],
         )
         .map_err(|error| classify(error, "look for rollbacks that broke off"))?;
@@ -54,7 +57,7 @@ pub fn unfinished_rollbacks(client: &mut impl GenericClient, schema: &str) -> Re
         .iter()
         .map(|row| UnfinishedRollback {
             id: row.get(0),
-            group: row.get(1),
+            groups: row.get(1),
             mark: row.get(2),
             decided: row.get(3),
             pid: row.get(4),
@@ -67,7 +70,7 @@ pub fn unfinished_rollbacks(client: &mut impl GenericClient, schema: &str) -> Re
 pub struct RollbackSession {
     pub id: i64,
     pub lane: i32,
-    pub group: Option<String>,
+    pub groups: Option<Vec<String>>,
     pub mark: Option<String>,
     pub pid: i32,
     pub user: Option<String>,
@@ -90,7 +93,7 @@ pub fn rollback_activity(client: &mut impl GenericClient, schema: &str) -> Resul
     let rows = client
         .query(
             &format!(
-                "select act_rollback, act_lane, act_group, act_mark, act_pid, act_user, act_phase, act_tables_done, act_tables,
+                "select act_rollback, act_lane, act_groups, act_mark, act_pid, act_user, act_phase, act_tables_done, act_tables,
                         act_rows_done, act_rows, act_seconds::float8, act_seconds_left::float8
                    from {s}.emaj_rollback_activity()"
             ),
@@ -102,7 +105,7 @@ pub fn rollback_activity(client: &mut impl GenericClient, schema: &str) -> Resul
         .map(|row| RollbackSession {
             id: row.get(0),
             lane: row.get(1),
-            group: row.get(2),
+            groups: row.get(2),
             mark: row.get(3),
             pid: row.get(4),
             user: row.get(5),
@@ -121,7 +124,7 @@ pub fn rollback_activity(client: &mut impl GenericClient, schema: &str) -> Resul
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PastRollback {
     pub id: i64,
-    pub group: String,
+    pub groups: Vec<String>,
     pub mark: String,
     pub logged: bool,
     /// `DONE`; or `ABORTED`: it broke off and was taken back.
@@ -150,7 +153,7 @@ pub fn past_rollbacks(
     let rows = client
         .query(
             &format!(
-                "select rlbk_id, rlbk_groups[1], rlbk_mark, rlbk_logged, rlbk_state, greatest(cardinality(rlbk_prepared), 1)::bigint, rlbk_start,
+                "select rlbk_id, rlbk_groups, rlbk_mark, rlbk_logged, rlbk_state, greatest(cardinality(rlbk_prepared), 1)::bigint, rlbk_start,
                         extract(epoch from rlbk_end - rlbk_start)::float8,
                         (select coalesce(sum(rlbt_inserted + rlbt_updated + rlbt_deleted), 0)::bigint from {s}.emaj_rollback_table where rlbt_rollback = rlbk_id),
                         rlbk_strategy, rlbk_user, rlbk_comment
@@ -165,7 +168,7 @@ pub fn past_rollbacks(
         .iter()
         .map(|row| PastRollback {
             id: row.get(0),
-            group: row.get(1),
+            groups: row.get(1),
             mark: row.get(2),
             logged: row.get(3),
             state: row.get(4),

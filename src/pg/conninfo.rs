@@ -2,7 +2,7 @@
 //!
 //! Pure. [`read`] also tells a conninfo string from a URI; `uri` reads those.
 
-use super::keywords::{Origin, UnknownKeyword, Words};
+use super::keywords::{Origin, UnknownKeyword, Words, keyword};
 use super::uri::{self, BadUri};
 
 /// What is wrong with a connection string. No variant repeats a value: it may be a password.
@@ -10,6 +10,10 @@ use super::uri::{self, BadUri};
 pub(super) enum BadString {
     #[error("missing `=` after `{0}` in the connection string")]
     NoEquals(String),
+    #[error(
+        "what follows the value of `{0}` in the connection string is no `keyword=value`; a value with blanks stands in quotes: `{0}='a b'`"
+    )]
+    AfterValue(&'static str),
     #[error("the quote that opens the value of `{0}` in the connection string is never closed")]
     Unterminated(String),
     #[error(transparent)]
@@ -20,13 +24,14 @@ pub(super) enum BadString {
 
 /// Returns whether a database name is in truth a connection string, as `psql -d` decides it.
 pub(super) fn is_connection_string(text: &str) -> bool {
-    uri::without_scheme(text).is_some() || text.contains('=')
+    uri::without_scheme(text).is_some() || uri::is_nearly(text) || text.contains('=')
 }
 
 /// Reads a connection string of either form.
 pub(super) fn read(text: &str, origin: &Origin) -> Result<Words, BadString> {
     match uri::without_scheme(text) {
         Some(rest) => Ok(uri::read(rest, origin)?),
+        None if uri::is_nearly(text) => Err(BadUri::Scheme.into()),
         None => read_keywords(text, origin),
     }
 }
@@ -34,17 +39,28 @@ pub(super) fn read(text: &str, origin: &Origin) -> Result<Words, BadString> {
 fn read_keywords(text: &str, origin: &Origin) -> Result<Words, BadString> {
     let mut words = Words::default();
     let mut rest = skip_space(text);
+    let mut last = None;
     while !rest.is_empty() {
         let end = rest.find(|c: char| c == '=' || is_space(c)).unwrap_or(rest.len());
         let (name, after) = rest.split_at(end);
-        let after = skip_space(after)
-            .strip_prefix('=')
-            .ok_or_else(|| BadString::NoEquals(name.chars().take(40).collect()))?;
+        let after = skip_space(after).strip_prefix('=').ok_or_else(|| {
+            not_a_keyword(name, last).unwrap_or_else(|| BadString::NoEquals(name.chars().take(40).collect()))
+        })?;
         let (value, after) = value(skip_space(after)).ok_or_else(|| BadString::Unterminated(name.to_owned()))?;
-        words.set(name, value, origin)?;
+        words
+            .set(name, value, origin)
+            .map_err(|unknown| not_a_keyword(name, last).unwrap_or(unknown.into()))?;
+        last = keyword(name).ok().map(|keyword| keyword.name);
         rest = skip_space(after);
     }
     Ok(words)
+}
+
+/// What is said of a word in the place of a keyword that is none, behind the value of `last`: it may be the rest of a password with a blank
+/// in it, and is not repeated. `None`: it may be.
+fn not_a_keyword(name: &str, last: Option<&'static str>) -> Option<BadString> {
+    let is_like_one = matches!(keyword(name), Ok(_) | Err(UnknownKeyword { nearest: Some(_), .. }));
+    last.filter(|_| !is_like_one).map(BadString::AfterValue)
 }
 
 /// Splits a value off the front; none when its quote is never closed.
@@ -127,6 +143,20 @@ mod tests {
                 "unknown connection keyword `pasword` (did you mean `password`?)",
             ),
             ("Host=a", "unknown connection keyword `Host` (did you mean `host`?)"),
+            ("quux=a", "unknown connection keyword `quux`"),
+            ("port=1 user", "missing `=` after `user` in the connection string"),
+            (
+                "password=half other host=h",
+                "what follows the value of `password` in the connection string is no `keyword=value`; a value with blanks stands in quotes: `password='a b'`",
+            ),
+            (
+                "password=half b3RoZXI=",
+                "what follows the value of `password` in the connection string is no `keyword=value`; a value with blanks stands in quotes: `password='a b'`",
+            ),
+            (
+                "postgresql:/u:secret@h/d",
+                "a connection URI begins with `postgresql://` or `postgres://`",
+            ),
         ] {
             assert_eq!(words(text).unwrap_err().to_string(), expected, "{text:?}");
         }
@@ -141,6 +171,8 @@ mod tests {
             ("postgresql://h/d", true),
             ("postgresql:h", false),
             ("Postgres://h", false),
+            ("Postgres://u:p@h", true),
+            ("postgresql:/u:p@h/d", true),
         ] {
             assert_eq!(is_connection_string(text), expected, "{text}");
         }

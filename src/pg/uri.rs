@@ -22,8 +22,22 @@ pub(super) enum BadUri {
     BadPercent(String),
     #[error("the {0} of the connection URI holds a zero byte or is not UTF-8 once decoded")]
     NotText(String),
+    #[error("a connection URI begins with `postgresql://` or `postgres://`")]
+    Scheme,
+    #[error("more than one `@` stands before the path of the connection URI; in a password write `@` as `%40`")]
+    SecondAt,
+    #[error(
+        "the port of the connection URI is no number, and an `@` follows later; in a password write `/` as `%2F`, `?` as `%3F`"
+    )]
+    LateAt,
     #[error(transparent)]
     Unknown(#[from] UnknownKeyword),
+}
+
+/// Returns whether `text` was meant to be a URI with a login: libpq takes it for the name of a database, and says all of it.
+pub(super) fn is_nearly(text: &str) -> bool {
+    let scheme = text.split(':').next().unwrap_or_default().to_ascii_lowercase();
+    without_scheme(text).is_none() && text.contains('@') && ["postgresql", "postgres"].contains(&&*scheme)
 }
 
 /// Returns what follows `postgresql://` or `postgres://`, if `text` is a URI.
@@ -51,6 +65,13 @@ pub(super) fn read(rest: &str, origin: &Origin) -> Result<Words, BadUri> {
     }
 
     let (hosts, ports, after) = read_hosts(rest)?;
+    // Not left to the look-up of the host or the check of the port: their errors repeat what they were given.
+    if hosts.contains('@') {
+        return Err(BadUri::SecondAt);
+    }
+    if after.contains('@') && !ports.chars().all(|c| c.is_ascii_digit() || c == ',') {
+        return Err(BadUri::LateAt);
+    }
     // The lists are stored whole: `,` means two hosts, both at their default.
     set("host", &hosts)?;
     set("port", &ports)?;
@@ -229,6 +250,8 @@ mod tests {
             ("postgres://h/%00", BadUri::NotText("dbname".into())),
             ("postgres://h/%ff", BadUri::NotText("dbname".into())),
             ("postgres://h/%+1", BadUri::BadPercent("dbname".into())),
+            ("postgres://u:se@cret@h/d", BadUri::SecondAt),
+            ("postgres://u:se/cret@h/d", BadUri::LateAt),
         ] {
             assert_eq!(words(uri), Err(expected), "{uri}");
         }

@@ -14,7 +14,7 @@ use crate::pg::classify;
 /// How long a rollback would take.
 #[derive(Debug, Clone, Serialize)]
 pub struct Estimate {
-    pub group: String,
+    pub groups: Vec<String>,
     pub mark: String,
     /// Of the session that takes longest.
     pub seconds: f64,
@@ -55,7 +55,7 @@ pub fn estimate(client: &mut impl GenericClient, schema: &str, wanted: &Wanted, 
             &format!(
                 "select est_schema, est_table, est_rows, est_seconds::float8 from {s}.emaj_estimate_rollback_tables($1, $2, $3)"
             ),
-            &[&wanted.group, &wanted.mark, &wanted.logged],
+            &[&wanted.groups, &wanted.mark, &wanted.logged],
         )
         .map_err(|error| classify(error, "estimate the rollback"))?;
     let tables: Vec<TableEstimate> = rows
@@ -74,7 +74,7 @@ pub fn estimate(client: &mut impl GenericClient, schema: &str, wanted: &Wanted, 
         lanes[lane - 1] += table.seconds;
     }
     Ok(Estimate {
-        group: wanted.group.clone(),
+        groups: wanted.groups.clone(),
         mark: preview.mark.clone(),
         seconds: lanes.iter().copied().fold(0.0, f64::max),
         sessions: lanes.len(),

@@ -13,7 +13,7 @@ use crate::names::QualifiedName;
 /// What is to be shared out.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Work {
-    /// The tables of the group, in the one order in which everybody locks them.
+    /// The tables of the groups, in the one order in which everybody locks them.
     pub tables: Vec<TableWork>,
     /// Tables that belong together, of the whole database, by their oids.
     pub ties: Vec<(u32, u32)>,
@@ -22,7 +22,7 @@ pub(super) struct Work {
     pub prepared_free: i64,
 }
 
-/// One table of the group.
+/// One table of a group.
 #[derive(Debug, Clone)]
 pub(super) struct TableWork {
     pub rel: i64,
@@ -123,7 +123,7 @@ fn sessions(work: &Work, jobs: usize) -> Result<usize, String> {
 fn share(work: &Work, number: usize) -> Lanes {
     let mut bundles = bundles(work);
     let changes = |bundle: &[&TableWork]| bundle.iter().map(|table| table.changes).sum::<i64>();
-    // Stable: equal ones keep the group's order.
+    // Stable: equal ones keep the groups' order.
     bundles.sort_by_key(|bundle| std::cmp::Reverse(changes(bundle)));
     let mut lanes = vec![Lane::default(); number];
     for bundle in bundles {
@@ -136,7 +136,7 @@ fn share(work: &Work, number: usize) -> Lanes {
     Lanes { lanes, because: None }
 }
 
-/// Returns the tables by what ties them, in the group's order.
+/// Returns the tables by what ties them, in the groups' order.
 fn bundles(work: &Work) -> Vec<Vec<&TableWork>> {
     let mut above: BTreeMap<u32, u32> = BTreeMap::new();
     for (one, other) in &work.ties {

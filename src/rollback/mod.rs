@@ -17,21 +17,31 @@ pub use consolidate::{Consolidable, consolidable, consolidate};
 pub use estimate::{Estimate, TableEstimate, estimate};
 pub use lanes::{Lane, Lanes};
 pub use parallel::{Parallel, run_parallel};
-pub use preview::{Preview, Refusal, preview};
+pub use preview::{LostMark, Preview, Refusal, preview};
 pub use recover::{Recovered, recover};
 pub use run::{Report, TableReport, run};
+
+use crate::ui::words::quoted;
 
 /// Which rollback is wanted.
 #[derive(Debug, Clone)]
 pub struct Wanted {
-    pub group: String,
+    /// The groups that go back as one act, sorted, each once.
+    pub groups: Vec<String>,
     pub mark: String,
     /// Whether the rollback is itself logged, so that it can be undone.
     pub logged: bool,
-    /// Whether the group is stopped afterwards, in the same transaction.
+    /// Whether the groups are stopped afterwards, in the same transaction.
     pub stop: bool,
     /// How many sessions may share the work.
     pub jobs: usize,
     /// What it is for, kept with it.
     pub comment: Option<String>,
+}
+
+impl Wanted {
+    /// Returns what is wanted, as it follows "failed to" and "this would".
+    pub fn doing(&self) -> String {
+        format!("roll {} back to mark `{}`", quoted("group", &self.groups), self.mark)
+    }
 }

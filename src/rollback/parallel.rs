@@ -189,7 +189,7 @@ fn begin(session: &mut Session, s: &str, wanted: &Wanted, lanes: usize, timeout:
     let row = session.query_one(
         &format!("select par_id, par_key, par_names from {s}.emaj_parallel_begin($1, $2, $3, $4)"),
         &[
-            &wanted.group,
+            &wanted.groups,
             &wanted.mark,
             &wanted.logged,
             &i32::try_from(lanes).unwrap_or(i32::MAX),
@@ -216,16 +216,16 @@ fn carry_out(
     begun: &Begun,
 ) -> Result<(), Failure> {
     let s = escape_identifier(schema);
-    let now = work::read(&mut **session, schema, &wanted.group, &[])?;
+    let now = work::read(&mut **session, schema, &wanted.groups, &[])?;
     lock(open, &s, wanted, &now, timeout, begun)?;
     fail_at::passing("rollback.locked");
     (|| {
         session.batch_execute(&begin_with(timeout))?;
         // Under the locks: nobody can tie two of the tables together any more, or bring another one in.
-        if !lanes.fit(&work::read(&mut **session, schema, &wanted.group, &[])?) {
+        if !lanes.fit(&work::read(&mut **session, schema, &wanted.groups, &[])?) {
             return Err(Error::message(
                 Kind::Refused,
-                "the group, or a foreign key between its tables, was changed while the rollback waited for its locks",
+                "a group, or a foreign key between the tables, was changed while the rollback waited for its locks",
             )
             .hint("run it again")
             .into());
@@ -257,7 +257,7 @@ fn carry_out(
     .map_err(Failure::under_locks)
 }
 
-/// Has the lanes lock their tables, one after the other in the group's order, all within the time of one try.
+/// Has the lanes lock their tables, one after the other in the groups' order, all within the time of one try.
 fn lock(open: &mut [Lane], s: &str, wanted: &Wanted, work: &Work, timeout: Duration, begun: &Begun) -> Result<()> {
     let deadline = Instant::now() + timeout;
     for lane in &mut *open {
@@ -281,7 +281,7 @@ fn lock(open: &mut [Lane], s: &str, wanted: &Wanted, work: &Work, timeout: Durat
         session.batch_execute(&pg::limits(deadline.saturating_duration_since(Instant::now())))?;
         session.execute(
             &format!("select {s}.emaj_parallel_lock($1, $2)"),
-            &[&wanted.group, &rels],
+            &[&wanted.groups, &rels],
         )?;
     }
     for lane in &mut *open {

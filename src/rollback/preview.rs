@@ -9,17 +9,18 @@ use super::{Wanted, work};
 use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, TableChanges};
 use crate::pg::Session;
+use crate::ui::words::quoted;
 
 /// What would happen, as of one snapshot.
 #[derive(Debug, Clone, Serialize)]
 pub struct Preview {
-    pub group: String,
+    pub groups: Vec<String>,
     /// The mark's own name, also where EMAJ_LAST_MARK was said.
     pub mark: String,
     pub logged: bool,
     pub stop: bool,
     /// The marks that nobody could roll back to any more.
-    pub marks_lost: Vec<String>,
+    pub marks_lost: Vec<LostMark>,
     /// The tables with changes to undo.
     pub tables: Vec<TableChanges>,
     /// Why it would be refused; empty when it would not.
@@ -27,6 +28,13 @@ pub struct Preview {
     /// Which session does what; only where several are wanted.
     #[serde(flatten)]
     pub lanes: Option<Lanes>,
+}
+
+/// A mark of a group that nobody could roll back to any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LostMark {
+    pub group: String,
+    pub mark: String,
 }
 
 /// One reason for a refusal, and what to do about it.
@@ -51,11 +59,17 @@ impl Preview {
         }
         let reasons: Vec<&str> = self.refusals.iter().map(|refusal| refusal.reason.as_str()).collect();
         let error = Error::message(Kind::Refused, reasons.join("; ")).context(format!(
-            "failed to roll group `{}` back to mark `{}`; nothing was changed",
-            self.group, self.mark
+            "failed to roll {} back to mark `{}`; nothing was changed",
+            quoted("group", &self.groups),
+            self.mark
         ));
-        let hints = self.refusals.iter().filter_map(|refusal| refusal.hint.clone());
-        Err(hints.fold(error, Error::hint))
+        let mut hints: Vec<&String> = Vec::new();
+        for hint in self.refusals.iter().filter_map(|refusal| refusal.hint.as_ref()) {
+            if !hints.contains(&hint) {
+                hints.push(hint);
+            }
+        }
+        Err(hints.into_iter().cloned().fold(error, Error::hint))
     }
 }
 
@@ -69,22 +83,18 @@ pub fn preview(session: &mut Session, schema: &str, wanted: &Wanted) -> Result<P
         .isolation_level(IsolationLevel::RepeatableRead)
         .read_only(true)
         .start()?;
-    let found = look(&mut transaction, schema, wanted).map_err(|error| {
-        error.context(format!(
-            "failed to roll group `{}` back to mark `{}`",
-            wanted.group, wanted.mark
-        ))
-    })?;
+    let found = look(&mut transaction, schema, wanted)
+        .map_err(|error| error.context(format!("failed to {}", wanted.doing())))?;
     transaction.rollback()?;
     Ok(found)
 }
 
 fn look(transaction: &mut Transaction<'_>, schema: &str, wanted: &Wanted) -> Result<Preview> {
     let s = escape_identifier(schema);
-    let Wanted { group, mark, .. } = wanted;
+    let Wanted { groups, mark, .. } = wanted;
     let rows = transaction.query(
-        &format!("select check_reason, check_hint from {s}.emaj_check_rollback_group($1, $2)"),
-        &[group, mark],
+        &format!("select check_reason, check_hint from {s}.emaj_check_rollback_groups($1, $2)"),
+        &[groups, mark],
     )?;
     let refusals = rows
         .iter()
@@ -93,32 +103,39 @@ fn look(transaction: &mut Transaction<'_>, schema: &str, wanted: &Wanted) -> Res
             hint: row.get(1),
         })
         .collect();
-    let active: Vec<String> = journal::marks(transaction, schema, group)?
-        .into_iter()
-        .filter(|mark| mark.state == "ACTIVE")
-        .map(|mark| mark.mark)
-        .collect();
-    let name = if mark == "EMAJ_LAST_MARK" {
-        active.last().unwrap_or(mark).clone()
-    } else {
-        mark.clone()
-    };
-    let marks_lost = if wanted.stop {
-        active
-    } else if wanted.logged {
-        Vec::new()
-    } else {
-        active.into_iter().skip_while(|mark| *mark != name).skip(1).collect()
-    };
-    let tables = journal::log_stat(transaction, schema, group, Some(mark), None)?;
+    let (mut name, mut marks_lost, mut tables) = (mark.clone(), Vec::new(), Vec::new());
+    for group in groups {
+        let active: Vec<String> = journal::marks(transaction, schema, group)?
+            .into_iter()
+            .filter(|mark| mark.state == "ACTIVE")
+            .map(|mark| mark.mark)
+            .collect();
+        if mark == "EMAJ_LAST_MARK" {
+            name = active.last().unwrap_or(mark).clone();
+        }
+        let kept = match (wanted.stop, wanted.logged) {
+            (true, _) => 0,
+            (false, true) => active.len(),
+            (false, false) => active
+                .iter()
+                .position(|mark| *mark == name)
+                .map_or(active.len(), |at| at + 1),
+        };
+        marks_lost.extend(active.into_iter().skip(kept).map(|mark| LostMark {
+            group: group.clone(),
+            mark,
+        }));
+        tables.extend(journal::log_stat(transaction, schema, group, Some(mark), None)?);
+    }
+    tables.sort_by(|one, other| (&one.schema, &one.table).cmp(&(&other.schema, &other.table)));
     let lanes = if wanted.jobs > 1 {
-        let work = work::read(transaction, schema, group, &tables)?;
+        let work = work::read(transaction, schema, groups, &tables)?;
         Some(lanes::plan(&work, wanted.jobs))
     } else {
         None
     };
     Ok(Preview {
-        group: group.clone(),
+        groups: groups.clone(),
         mark: name,
         logged: wanted.logged,
         stop: wanted.stop,

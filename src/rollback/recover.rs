@@ -18,7 +18,7 @@ const PATIENCE: &str = "set lock_timeout = '10s'";
 #[derive(Debug, Clone, Serialize)]
 pub struct Recovered {
     pub id: i64,
-    pub group: String,
+    pub groups: Vec<String>,
     pub mark: String,
     /// Whether it was done; else it was taken back.
     pub done: bool,
@@ -43,7 +43,7 @@ pub fn recover(session: &mut Session, schema: &str) -> Result<(Vec<Recovered>, V
             done: state.as_deref() == Some("DONE"),
             prepared,
             id: unfinished.id,
-            group: unfinished.group,
+            groups: unfinished.groups,
             mark: unfinished.mark,
         });
     }

@@ -12,7 +12,7 @@ use crate::names::QualifiedName;
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     pub id: i64,
-    pub group: String,
+    pub groups: Vec<String>,
     pub mark: String,
     pub logged: bool,
     pub stopped: bool,
@@ -53,16 +53,16 @@ pub fn run(transaction: &mut Transaction<'_>, schema: &str, wanted: &Wanted) -> 
     let s = escape_identifier(schema);
     transaction.batch_execute("set local emaj.progress = '1'; set local client_min_messages = notice")?;
     let (function, then_stop) = match (wanted.logged, wanted.stop) {
-        (true, stop) => ("emaj_logged_rollback_group", stop),
-        (false, false) => ("emaj_rollback_group", false),
-        (false, true) => ("emaj_rollback_and_stop_group", false),
+        (true, stop) => ("emaj_logged_rollback_groups", stop),
+        (false, false) => ("emaj_rollback_groups", false),
+        (false, true) => ("emaj_rollback_and_stop_groups", false),
     };
     transaction.execute(
         &format!("select {s}.{function}($1, $2)"),
-        &[&wanted.group, &wanted.mark],
+        &[&wanted.groups, &wanted.mark],
     )?;
     if then_stop {
-        transaction.execute(&format!("select {s}.emaj_stop_group($1)"), &[&wanted.group])?;
+        transaction.execute(&format!("select {s}.emaj_stop_groups($1)"), &[&wanted.groups])?;
     }
     let id = transaction.query_one(
         &format!("select max(rlbk_id) from {s}.emaj_rollback where rlbk_txid = txid_current()"),
@@ -92,11 +92,11 @@ pub(super) fn report(
         &format!(
             "select rlbk_mark, rlbk_strategy, extract(epoch from rlbk_end - rlbk_start)::float8,
                     (select mark_name from {s}.emaj_mark
-                      where mark_group = $1 and mark_state = 'ACTIVE' and (mark_position).txid = rlbk_txid
+                      where mark_group = rlbk_groups[1] and mark_state = 'ACTIVE' and (mark_position).txid = rlbk_txid
                       order by mark_id limit 1)
-               from {s}.emaj_rollback where rlbk_id = $2"
+               from {s}.emaj_rollback where rlbk_id = $1"
         ),
-        &[&wanted.group, &id],
+        &[&id],
     )?;
     let tables = client.query(
         &format!(
@@ -107,7 +107,7 @@ pub(super) fn report(
     )?;
     Ok(Report {
         id,
-        group: wanted.group.clone(),
+        groups: wanted.groups.clone(),
         mark: row.get(0),
         logged: wanted.logged,
         stopped: wanted.stop,

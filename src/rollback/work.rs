@@ -1,4 +1,4 @@
-//! Reads what `lanes` shares out: the tables of a group, what ties them, and what the server has room for.
+//! Reads what `lanes` shares out: the tables of groups, what ties them, and what the server has room for.
 
 use postgres::GenericClient;
 use postgres_protocol::escape::escape_identifier;
@@ -9,27 +9,27 @@ use crate::journal::TableChanges;
 use crate::names::QualifiedName;
 use crate::pg::classify;
 
-/// Reads the tables of `group`; `changes` are those to undo.
+/// Reads the tables of `groups`; `changes` are those to undo.
 ///
 /// # Errors
 /// Whatever the server answers.
 pub(super) fn read(
     client: &mut impl GenericClient,
     schema: &str,
-    group: &str,
+    groups: &[String],
     changes: &[TableChanges],
 ) -> Result<Work> {
-    let failed = |error| classify(error, "read the tables of the group and what ties them");
+    let failed = |error| classify(error, "read the tables of the groups and what ties them");
     let s = escape_identifier(schema);
     let tables = client
         .query(
             &format!(
                 "select rel_id, rel_oid, rel_schema, rel_name, rel_keep_triggers <> '{{}}'
                    from {s}.emaj_relation
-                  where rel_group = $1 and rel_ended is null and rel_kind <> 'S'
+                  where rel_group = any ($1) and rel_ended is null and rel_kind <> 'S'
                   order by rel_priority, rel_oid"
             ),
-            &[&group],
+            &[&groups],
         )
         .map_err(failed)?;
     let ties = client

@@ -90,7 +90,7 @@ impl Secrets {
         let line: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
         let line = line.join(" ");
         match line.char_indices().nth(300) {
-            Some((end, _)) => format!("{}…", &line[..end]),
+            Some((end, _)) => format!("{}...", &line[..end]),
             None => line,
         }
     }
@@ -107,6 +107,6 @@ mod tests {
             secrets.add(&SecretString::from(secret));
         }
         assert_eq!(secrets.hide("an apple tree\r\n and a  tree\u{7}"), "an *** and a ***");
-        assert_eq!(secrets.hide(&"é".repeat(400)).chars().count(), 301);
+        assert_eq!(secrets.hide(&"é".repeat(400)).chars().count(), 303);
     }
 }

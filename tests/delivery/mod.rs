@@ -4,6 +4,7 @@ mod edits;
 mod failures;
 mod file;
 mod init;
+mod keys;
 mod ldap;
 mod looking;
 mod outages;

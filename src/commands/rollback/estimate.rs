@@ -9,7 +9,7 @@ use super::show::time;
 use crate::errors::Result;
 use crate::pg::Session;
 use crate::rollback::{self, Estimate, Preview, TableEstimate, Wanted};
-use crate::ui::words::{count, duration};
+use crate::ui::words::{count, duration, quoted};
 use crate::ui::{Column, Tabular};
 
 pub(super) fn run(
@@ -27,8 +27,8 @@ pub(super) fn run(
         String::new()
     };
     context.output.say(format!(
-        "a rollback of group `{}` to mark `{}` would take about {}{sessions}",
-        estimate.group,
+        "a rollback of {} to mark `{}` would take about {}{sessions}",
+        quoted("group", &estimate.groups),
         estimate.mark,
         duration(estimate.time())
     ));

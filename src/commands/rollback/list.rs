@@ -18,7 +18,7 @@ const LIMIT: i64 = 50;
 pub(super) fn run(group: Option<&str>, installation: &InstallationArgs, context: &Context) -> Result<ExitCode> {
     let (mut session, schema) = connect(context, installation)?;
     let mut running = journal::rollback_activity(&mut *session, &schema)?;
-    running.retain(|one| group.is_none() || one.group.as_deref() == group);
+    running.retain(|one| group.is_none_or(|group| one.groups.iter().flatten().any(|of| of == group)));
     let past = journal::past_rollbacks(&mut *session, &schema, group, LIMIT)?;
     context.output.data(&All { running, past })?;
     warn_of_broken_rollbacks(&mut session, &schema, context)?;
@@ -62,7 +62,7 @@ fn running(one: &RollbackSession) -> Vec<String> {
     };
     vec![
         format!("{}.{}", one.id, one.lane),
-        one.group.clone().unwrap_or_default(),
+        one.groups.clone().unwrap_or_default().join(", "),
         one.mark.clone().unwrap_or_default(),
         format!("{}: {} of {} tables{left}", one.phase, one.tables_done, one.tables),
         String::new(),
@@ -84,7 +84,7 @@ fn past(one: &PastRollback) -> Vec<String> {
     }
     vec![
         one.id.to_string(),
-        one.group.clone(),
+        one.groups.join(", "),
         one.mark.clone(),
         state,
         moment(one.started),

@@ -1,4 +1,4 @@
-//! `emaj rollback`: puts the tables of a group back to what they were at a mark.
+//! `emaj rollback`: puts the tables of a group, or of several as one act, back to what they were at a mark.
 
 mod bar;
 mod estimate;
@@ -13,13 +13,13 @@ use super::act::{FORMATS, act, warn, with_right};
 use super::{Context, InstallationArgs, LockArgs};
 use crate::errors::Result;
 use crate::pg::Session;
-use crate::rollback::{self, Lanes, Parallel, Preview, Report, Wanted};
+use crate::rollback::{self, Lanes, LostMark, Parallel, Preview, Report, Wanted};
 use crate::ui::Output;
-use crate::ui::words::{count, shell};
+use crate::ui::words::{count, quoted, shell};
 
 use bar::Bar;
 
-/// Puts the tables and sequences of a group back to what they were at a mark. The rollback is logged: it stands between two new
+/// Puts the tables and sequences of a group, or of several, back to what they were at a mark. The rollback is logged: it stands between two new
 /// marks and can itself be undone by rolling back to the first of them.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -29,10 +29,13 @@ pub struct Args {
     /// The mark to go back to; EMAJ_LAST_MARK is the last one
     #[arg(required_unless_present_any = ["recover", "list"])]
     mark: Option<String>,
+    /// Another group, back to the same mark as one act; may be given several times. The mark must have been set on all of them at once
+    #[arg(long, value_name = "GROUP")]
+    with: Vec<String>,
     /// Do not log it: later marks and log rows go, and it cannot be undone
     #[arg(long)]
     unlogged: bool,
-    /// Stop the group afterwards, in the same transaction
+    /// Stop the groups afterwards, in the same transaction
     #[arg(long)]
     stop: bool,
     /// Share the work over so many sessions; tables tied by foreign keys stay in one
@@ -51,10 +54,10 @@ pub struct Args {
     #[arg(long, conflicts_with_all = ["dry_run", "yes"])]
     estimate: bool,
     /// Show the rollbacks under way, how far they are, and the last that are done; of one group, or all
-    #[arg(long, conflicts_with_all = ["mark", "unlogged", "stop", "jobs", "yes", "dry_run", "comment", "estimate"])]
+    #[arg(long, conflicts_with_all = ["mark", "with", "unlogged", "stop", "jobs", "yes", "dry_run", "comment", "estimate"])]
     list: bool,
     /// Bring rollbacks with --jobs that broke off to their end: all of it done, or all taken back
-    #[arg(long, conflicts_with_all = ["group", "mark", "unlogged", "stop", "jobs", "yes", "dry_run", "comment", "estimate", "list"])]
+    #[arg(long, conflicts_with_all = ["group", "mark", "with", "unlogged", "stop", "jobs", "yes", "dry_run", "comment", "estimate", "list"])]
     recover: bool,
     #[command(flatten)]
     installation: InstallationArgs,
@@ -70,8 +73,11 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     if args.list {
         return list::run(args.group.as_deref(), &args.installation, context);
     }
+    let mut groups: Vec<String> = args.group.into_iter().chain(args.with).collect();
+    groups.sort();
+    groups.dedup();
     let wanted = Wanted {
-        group: args.group.unwrap_or_default(),
+        groups,
         mark: args.mark.unwrap_or_default(),
         logged: !args.unlogged,
         stop: args.stop,
@@ -111,9 +117,11 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     context.output.data(&show::Rolled(&report))?;
     context.output.say(summary(&report));
     if let Some(undo) = &report.undo {
+        let (first, others) = report.groups.split_first().unwrap_or((undo, &[]));
+        let with: String = others.iter().map(|group| format!(" --with {}", shell(group))).collect();
         context.output.hint(format!(
-            "undo it with `emaj rollback {} {}`",
-            shell(&report.group),
+            "undo it with `emaj rollback {} {}{with}`",
+            shell(first),
             shell(undo)
         ));
     }
@@ -129,14 +137,14 @@ fn carry_out(
     lock: &LockArgs,
     output: &Output,
 ) -> Result<Report> {
-    let doing = format!("roll group `{}` back to mark `{}`", wanted.group, preview.mark);
+    let named = Wanted {
+        mark: preview.mark.clone(),
+        ..wanted.clone()
+    };
+    let doing = named.doing();
     match &preview.lanes {
         Some(lanes) if lanes.several() => {
-            let wanted = Wanted {
-                mark: preview.mark.clone(),
-                ..wanted.clone()
-            };
-            let done = rollback::run_parallel(session, schema, &wanted, lanes, lock.locking());
+            let done = rollback::run_parallel(session, schema, &named, lanes, lock.locking());
             match done.map_err(|error| with_right(error.context(format!("failed to {doing}"))))? {
                 Parallel::Done(report) => return Ok(report),
                 Parallel::NotInSeveral(error) => {
@@ -160,6 +168,7 @@ fn sessions(lanes: &Lanes) -> String {
         None => format!("in {}", count(lanes.lanes.len(), "session")),
     }
 }
+
 fn question(preview: &Preview) -> String {
     let mut text = format!("{}.", sentence(preview, "This undoes"));
     if !preview.logged {
@@ -171,14 +180,14 @@ fn question(preview: &Preview) -> String {
 /// Returns what is undone and what it costs, in one sentence.
 fn sentence(preview: &Preview, begin: &str) -> String {
     let mut text = format!(
-        "{begin} {} of {} since mark `{}` of group `{}`",
+        "{begin} {} of {} since mark `{}` of {}",
         count(preview.changes(), "change"),
         count(preview.tables.len(), "table"),
         preview.mark,
-        preview.group
+        quoted("group", &preview.groups)
     );
     if !preview.marks_lost.is_empty() {
-        let names: Vec<String> = preview.marks_lost.iter().map(|mark| format!("`{mark}`")).collect();
+        let names: Vec<String> = preview.marks_lost.iter().map(|lost| name(lost, preview)).collect();
         text.push_str(&format!(
             "; {} can no longer be rolled back to: {}",
             count(names.len(), "mark"),
@@ -186,9 +195,26 @@ fn sentence(preview: &Preview, begin: &str) -> String {
         ));
     }
     if preview.stop {
-        text.push_str("; the group is stopped");
+        text.push_str(stopped(&preview.groups));
     }
     text
+}
+
+/// Returns a mark with its group, where there are several.
+fn name(lost: &LostMark, preview: &Preview) -> String {
+    if preview.groups.len() > 1 {
+        format!("`{}` of `{}`", lost.mark, lost.group)
+    } else {
+        format!("`{}`", lost.mark)
+    }
+}
+
+fn stopped(groups: &[String]) -> &'static str {
+    if groups.len() > 1 {
+        "; the groups are stopped"
+    } else {
+        "; the group is stopped"
+    }
 }
 
 fn summary(report: &Report) -> String {
@@ -198,8 +224,8 @@ fn summary(report: &Report) -> String {
         .map(|table| table.deleted + table.updated + table.inserted)
         .sum();
     format!(
-        "rolled group `{}` back to mark `{}`: {} changed in {}{}{}",
-        report.group,
+        "rolled {} back to mark `{}`: {} changed in {}{}{}",
+        quoted("group", &report.groups),
         report.mark,
         count(rows, "row"),
         show::time(report.seconds),
@@ -208,6 +234,6 @@ fn summary(report: &Report) -> String {
         } else {
             String::new()
         },
-        if report.stopped { "; the group is stopped" } else { "" }
+        if report.stopped { stopped(&report.groups) } else { "" }
     )
 }

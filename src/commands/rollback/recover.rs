@@ -8,7 +8,7 @@ use super::super::act::{connect, with_right};
 use super::super::{Context, InstallationArgs};
 use crate::errors::Result;
 use crate::rollback::{self, Recovered};
-use crate::ui::words::count;
+use crate::ui::words::{count, quoted};
 use crate::ui::{Column, Format, Tabular};
 
 pub(super) fn run(installation: &InstallationArgs, context: &Context) -> Result<ExitCode> {
@@ -21,10 +21,10 @@ pub(super) fn run(installation: &InstallationArgs, context: &Context) -> Result<
         context.output.say(sentence(one));
     }
     for one in &running {
-        let (id, group) = (one.id, &one.group);
+        let (id, groups) = (one.id, quoted("group", &one.groups));
         let pid = one.pid.unwrap_or_default();
         context.output.say(format!(
-            "rollback {id} of group `{group}` is being carried out by process {pid}: left alone"
+            "rollback {id} of {groups} is being carried out by process {pid}: left alone"
         ));
     }
     if recovered.is_empty() && running.is_empty() {
@@ -34,12 +34,12 @@ pub(super) fn run(installation: &InstallationArgs, context: &Context) -> Result<
 }
 
 fn sentence(one: &Recovered) -> String {
-    let (id, group, mark) = (one.id, &one.group, &one.mark);
+    let (id, groups, mark) = (one.id, quoted("group", &one.groups), &one.mark);
     let sessions = count(one.prepared, "prepared session");
     if one.done {
-        format!("rollback {id} of group `{group}` to mark `{mark}` was decided: done, {sessions} committed")
+        format!("rollback {id} of {groups} to mark `{mark}` was decided: done, {sessions} committed")
     } else {
-        format!("rollback {id} of group `{group}` to mark `{mark}` was not decided: taken back, {sessions} undone")
+        format!("rollback {id} of {groups} to mark `{mark}` was not decided: taken back, {sessions} undone")
     }
 }
 
@@ -62,7 +62,7 @@ impl Tabular for All<'_> {
         let cells = |one: &Recovered| {
             vec![
                 one.id.to_string(),
-                one.group.clone(),
+                one.groups.join(", "),
                 one.mark.clone(),
                 one.done.to_string(),
                 one.prepared.to_string(),

@@ -1,7 +1,7 @@
 //! A Copiste manifest, which is a Python program, turned into a YAML manifest. The program is read and never run.
 //!
 //! The road: `lex` cuts the text into lines of tokens, `parse` makes expressions of them, `value` says what each name stands for, as far as
-//! literals and calls go, `translate` makes sinks and bindings of what `bindings` holds, `write` prints them. Whatever cannot be followed
+//! literals and calls go, `translate` makes sinks and bindings of what `bindings` holds, `yaml` prints them. Whatever cannot be followed
 //! (a loop, a function, a class of one's own) becomes a [`Note`] with its line, and a comment in what is written.
 
 mod lex;
@@ -9,8 +9,8 @@ mod parse;
 mod template;
 mod translate;
 mod value;
-mod write;
 
+use super::yaml;
 use crate::errors::{Error, Kind, Result};
 
 /// Larger files are no manifests.
@@ -63,8 +63,21 @@ pub fn import(name: &str, text: &str) -> Result<Imported> {
         });
     }
     Ok(Imported {
-        yaml: write::write(name, &made, &notes),
+        yaml: write(name, &made, &notes),
         bindings: made.bindings.len(),
         notes,
     })
+}
+
+fn write(name: &str, made: &translate::Made, notes: &[Note]) -> String {
+    let lines = notes.iter().map(|note| {
+        let word = if note.is_missing { "not translated" } else { "look at" };
+        format!("{word}: line {}: {}", note.line, note.text)
+    });
+    let parts = [
+        ("database", made.database.as_slice()),
+        ("sinks", &made.sinks),
+        ("bindings", &made.bindings),
+    ];
+    yaml::write(&format!("{name}, a manifest of Copiste"), lines, &parts)
 }

@@ -6,7 +6,7 @@
 use super::Note;
 use super::template::{column, literal, plain, query};
 use super::value::{Names, Object, Value};
-use super::write::Yaml;
+use crate::import::yaml::Yaml;
 use crate::names::{MAX_NAME_BYTES, QualifiedName};
 
 /// The parts of a manifest.

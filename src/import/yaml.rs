@@ -1,14 +1,13 @@
-//! The YAML text of what was translated.
+//! The YAML text of what was translated: a tree, in the order it is to be written, and texts that stay texts.
 
 use std::fmt::Write as _;
-
-use super::Note;
-use super::translate::Made;
 
 /// A tree of YAML, in the order it is to be written.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Yaml {
     Text(String),
+    /// A number, `true` or `false`.
+    Bare(String),
     Map(Vec<(String, Yaml)>),
     List(Vec<Yaml>),
 }
@@ -28,21 +27,14 @@ impl Yaml {
     }
 }
 
-pub(super) fn write(name: &str, made: &Made, notes: &[Note]) -> String {
-    let mut out = format!(
-        "# Translated by `emaj import` from {}, a manifest of Copiste.\n",
-        one_line(name)
-    );
+/// Writes a manifest: what it comes from, what is to be said of it (a comment each), and its parts.
+pub(super) fn write(from: &str, notes: impl Iterator<Item = String>, parts: &[(&str, &[(String, Yaml)])]) -> String {
+    let mut out = format!("# Translated by `emaj import` from {}.\n", one_line(from));
     for note in notes {
-        let word = if note.is_missing { "not translated" } else { "look at" };
-        let _ = writeln!(out, "# {word}: line {}: {}", note.line, one_line(&note.text));
+        let _ = writeln!(out, "# {}", one_line(&note));
     }
     out += "version: 1\n";
-    for (key, entries) in [
-        ("database", &made.database),
-        ("sinks", &made.sinks),
-        ("bindings", &made.bindings),
-    ] {
+    for (key, entries) in parts {
         if !entries.is_empty() {
             let _ = writeln!(out, "\n{key}:");
             entries.iter().for_each(|(key, value)| entry(&mut out, 1, key, value));
@@ -51,8 +43,9 @@ pub(super) fn write(name: &str, made: &Made, notes: &[Note]) -> String {
     out
 }
 
-fn one_line(text: &str) -> String {
-    text.replace(char::is_control, " ")
+/// A text that ends no comment.
+pub(super) fn one_line(text: &str) -> String {
+    text.replace(|c: char| c.is_control() || c == '\u{2028}' || c == '\u{2029}', " ")
 }
 
 fn entry(out: &mut String, depth: usize, key: &str, value: &Yaml) {
@@ -78,6 +71,9 @@ fn below(out: &mut String, depth: usize, value: &Yaml) {
         }
         Yaml::Text(text) => {
             let _ = writeln!(out, " {}", scalar(text));
+        }
+        Yaml::Bare(text) => {
+            let _ = writeln!(out, " {text}");
         }
         Yaml::Map(entries) if entries.is_empty() => *out += " {}\n",
         Yaml::Map(entries) => {

@@ -1,10 +1,10 @@
-//! Canaries in the place of every secret: none is said, at whatever verbosity, in plans, in errors, in the database, or on the command line.
+//! The secrets of a working installation, of its sinks and of its source: at whatever verbosity, in plans, errors, the database, on the command line.
 
 use std::process::Command;
 
 use serde_json::json;
 
-use super::{HEAD, worker};
+use crate::reliability::{HEAD, worker};
 use crate::support::nats::Nats;
 use crate::support::receiver::{Receiver, status};
 use crate::support::slapd::{ACCOUNT, PASSWORD, slapd};
@@ -253,7 +253,7 @@ bindings:
     assert!(dump.status.success());
     nothing_told(&String::from_utf8_lossy(&dump.stdout), "the database");
     println!(
-        "secrets: {} canaries, {} bytes said at full verbosity: 0 seen",
+        "secrets of an installation: {} canaries, {} bytes said at full verbosity: 0 seen",
         all().len(),
         scene.said.len() + dump.stdout.len()
     );

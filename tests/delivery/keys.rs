@@ -1,0 +1,128 @@
+//! Keys that change, and keys that are written in another way and are the same.
+
+use super::{column, drain, install, people, set_aside, to_directory};
+use crate::support::database;
+use crate::support::slapd::slapd;
+
+#[test]
+fn entries_whose_names_change_in_one_statement_keep_what_others_put_there() {
+    let (db, slapd) = (database(), slapd());
+    db.psql("create table person (login text primary key)");
+    let bindings = "
+  people:
+    table: public.person
+    to: directory
+    entry:
+      dn: \"uid={{ row.login }},ou=people,dc=example,dc=org\"
+      object_classes: [inetOrgPerson]
+      attributes: { cn: \"{{ row.login }}\", sn: x }
+";
+    install(&db, &to_directory(&slapd, bindings));
+    db.psql("insert into person values ('ann'), ('bea'), ('cyd'), ('dan')");
+    drain(&db).run().ok();
+    for login in ["ann", "bea", "cyd", "dan"] {
+        slapd.modify(&format!(
+            "dn: uid={login},ou=people,dc=example,dc=org\nchangetype: modify\nadd: telephoneNumber\ntelephoneNumber: 1{login}\n"
+        ));
+    }
+    db.psql("begin; update person set login = login || '2' where login <> 'dan'; update person set login = 'cyd3' where login = 'cyd2'; delete from person where login = 'dan'; commit");
+    drain(&db).run().ok();
+    assert_eq!(people(&slapd), ["ann2 x", "bea2 x", "cyd3 x"]);
+    for (login, number) in [("ann2", "1ann"), ("bea2", "1bea"), ("cyd3", "1cyd")] {
+        let dn = format!("uid={login},ou=people,dc=example,dc=org");
+        assert_eq!(slapd.values(&dn, "telephoneNumber"), [number]);
+    }
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+}
+
+#[test]
+fn a_key_that_is_written_in_another_way_is_not_lost() {
+    let (db, copy) = (database(), database());
+    let table = "create table item (id numeric primary key, note text)";
+    db.psql(table);
+    copy.psql(table);
+    let env = copy.env();
+    let of = |wanted: &str| env.iter().find(|(name, _)| *name == wanted).unwrap().1.clone();
+    install(
+        &db,
+        &format!(
+            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks:\n  copy: {{ postgres: {{ host: \"{}\", port: {}, dbname: {}, user: {} }} }}\n  \
+             lines: {{ file: {{ path: lines.ndjson }} }}\nbindings:\n  to_copy: {{ table: public.item, to: copy, row: {{}} }}\n  \
+             to_lines: {{ table: public.item, to: lines, message: {{ body: \"{{{{ old.id if old else '-' }}}} {{{{ row.note if row else '-' }}}}\" }} }}\n",
+            of("PGHOST"),
+            of("PGPORT"),
+            copy.name(),
+            of("PGUSER"),
+        ),
+    );
+    db.psql("insert into item values (1.0, 'a'), (2, 'b')");
+    drain(&db).run().ok();
+    for sql in [
+        "update item set id = 1.00, note = 'c' where id = 1",
+        "update item set id = 1.0, note = 'd' where id = 1",
+        "update item set id = id * 1.000",
+    ] {
+        db.psql(sql);
+        drain(&db).run().ok();
+        let rows = "select id || ' ' || note from item order by item.id";
+        assert_eq!(column(&copy, rows), column(&db, rows), "{sql}");
+    }
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+}
+
+#[test]
+fn a_flag_stands_however_many_rows_do_not_give_it() {
+    let (db, slapd) = (database(), slapd());
+    db.psql("create table person (login text primary key); create table car (id int primary key, owner text, works boolean)");
+    let bindings = "
+  people:
+    table: public.person
+    to: directory
+    entry:
+      dn: \"uid={{ row.login }},ou=people,dc=example,dc=org\"
+      object_classes: [inetOrgPerson]
+      attributes: { cn: \"{{ row.login }}\", sn: x }
+  drivers:
+    table: public.car
+    to: directory
+    when: row.works
+    flag:
+      dn: \"uid={{ row.owner }},ou=people,dc=example,dc=org\"
+      attribute: businessCategory
+      value: driver
+";
+    install(&db, &to_directory(&slapd, bindings));
+    db.psql("insert into person values ('ann'); insert into car values (1, 'ann', true)");
+    db.psql("insert into car select n, 'ann', n = 2500 from generate_series(2, 2500) n");
+    drain(&db).run().ok();
+    let given = || slapd.values("uid=ann,ou=people,dc=example,dc=org", "businessCategory");
+    assert_eq!(given(), ["driver"]);
+    db.psql("delete from car where id = 1");
+    drain(&db).run().ok();
+    assert_eq!(given(), ["driver"], "the last row gives it still");
+    db.psql("delete from car where id = 2500");
+    drain(&db).run().ok();
+    assert_eq!(given(), [] as [&str; 0]);
+}
+
+#[test]
+fn many_keys_change_at_once() {
+    let db = database();
+    db.psql("create table item (id int primary key, note text)");
+    install(
+        &db,
+        "version: 1\nroles: { admin: null, viewer: null }\nsinks: { lines: { file: { path: lines.ndjson } } }\n\
+         bindings: { item: { table: public.item, to: lines, message: { body: \"{{ old.id if old else 0 }} {{ row.id }}\" } } }\n",
+    );
+    db.psql("insert into item select n, 'x' from generate_series(1, 20000) n");
+    drain(&db).run().ok();
+    db.psql("update item set id = id + 1000000");
+    drain(&db).run().ok();
+    let text = std::fs::read_to_string(db.dir().join("lines.ndjson")).unwrap();
+    let lines: Vec<&str> = text.lines().skip(20_000).collect();
+    assert_eq!(lines.len(), 20_000, "an update each");
+    assert!(lines.iter().all(|line| {
+        let (old, new) = line.trim_matches('"').split_once(' ').unwrap();
+        old.parse::<i64>().unwrap() + 1_000_000 == new.parse::<i64>().unwrap()
+    }));
+}
