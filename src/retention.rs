@@ -100,7 +100,7 @@ fn rounds(
             if is_over() {
                 return Ok(done.into_values().collect());
             }
-            // Statistics stay right when the log rows are gone.
+            // Statistics stay right when the log rows are gone. (It gives up by itself where it would have to wait.)
             session.execute(&format!("select {s}.emaj_count_group($1)"), &[&group])?;
         }
         let purged = done.entry(group.clone()).or_insert_with(|| Purged {

@@ -48,6 +48,7 @@ mod rollback_matrix;
 mod sql_api;
 mod stat;
 mod time_travel_commands;
+mod top;
 mod ui;
 mod versions;
 mod webhook_sink;

@@ -9,6 +9,7 @@ use super::{Context, InstallationArgs};
 use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, Interval, RoleChanges, SequenceStat, StatWanted, TableStat};
 use crate::names::QualifiedName;
+use crate::pg::Interrupt;
 use crate::ui::words::{moment, quoted};
 use crate::ui::{Column, Tabular};
 
@@ -49,15 +50,20 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         to: args.to.as_deref(),
         names: &names,
     };
-    let failed = |error: Error| error.context(format!("failed to count the changes of {}", quoted("group", &args.groups)));
+    let failed = |error: Error| {
+        error.context(format!(
+            "failed to count the changes of {}",
+            quoted("group", &args.groups)
+        ))
+    };
     let several = args.groups.len() > 1;
+    let interrupt = Interrupt::listen(&session)?;
     let client = &mut *session;
-    if !args.sequences && !args.detailed {
-        for group in &args.groups {
-            journal::count_intervals(client, &schema, group).map_err(failed)?;
-        }
-    }
+    let failed = |error: Error| interrupt.check().err().unwrap_or_else(|| failed(error));
     journal::check_names(client, &schema, &wanted, args.sequences).map_err(failed)?;
+    if !args.sequences && !args.detailed {
+        journal::count_intervals(client, &schema, &wanted).map_err(failed)?;
+    }
     let inexact = if args.intervals {
         let mut rows = journal::interval_stat(client, &schema, &wanted, args.sequences).map_err(failed)?;
         // Of named tables every interval is shown, of all tables those in which something was changed.
@@ -227,8 +233,15 @@ impl Tabular for Intervals {
 
     fn rows(&self) -> Vec<Vec<String>> {
         let row = |row: &Interval| {
-            let rollbacks = (row.rollbacks > 0).then(|| crate::ui::words::count(row.rollbacks.unsigned_abs(), "rollback"));
-            let notes: Vec<String> = row.altered.filter(|is| *is).map(altered).into_iter().chain(rollbacks).collect();
+            let rollbacks =
+                (row.rollbacks > 0).then(|| crate::ui::words::count(row.rollbacks.unsigned_abs(), "rollback"));
+            let notes: Vec<String> = row
+                .altered
+                .filter(|is| *is)
+                .map(altered)
+                .into_iter()
+                .chain(rollbacks)
+                .collect();
             let shown = [
                 qualified(&row.schema, &row.name),
                 row.from.clone(),

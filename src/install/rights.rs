@@ -30,6 +30,7 @@ const VIEWER_FUNCTIONS: &[&str] = &[
     "emaj_sequence_stat_groups",
     "emaj_interval_stat_group",
     "emaj_count_group",
+    "emaj_stat_since",
     "emaj_verify_all",
     "emaj_detailed_verify_all",
     "emaj_check_rollback_group",

@@ -93,7 +93,11 @@ pub struct Interval {
 
 impl StatWanted<'_> {
     fn has(&self, schema: &str, name: &str) -> bool {
-        self.names.is_empty() || self.names.iter().any(|wanted| wanted.schema == schema && wanted.name == name)
+        self.names.is_empty()
+            || self
+                .names
+                .iter()
+                .any(|wanted| wanted.schema == schema && wanted.name == name)
     }
 }
 
@@ -123,15 +127,20 @@ pub fn log_stat(
         .collect())
 }
 
-/// Counts once for all what lies between successive marks of `group` and was not counted yet, so that nobody reads it again.
-/// Returns the number of intervals; none where the session may only read.
+/// Counts once for all what lies between successive marks and was not counted yet, so that nobody reads it again.
+/// Writes nothing where the session may only read.
 ///
 /// # Errors
-/// Whatever the server answers.
-pub fn count_intervals(client: &mut impl GenericClient, schema: &str, group: &str) -> Result<i32> {
+/// As [`table_stat`].
+pub fn count_intervals(client: &mut impl GenericClient, schema: &str, wanted: &StatWanted<'_>) -> Result<()> {
     let s = escape_identifier(schema);
-    let row = client.query_one(&format!("select {s}.emaj_count_group($1)"), &[&group])?;
-    Ok(row.get(0))
+    for group in wanted.groups {
+        client.execute(
+            &format!("select {s}.emaj_count_group($1, $2, $3)"),
+            &[&group, &wanted.from, &wanted.to],
+        )?;
+    }
+    Ok(())
 }
 
 /// Counts the changes of each table between two marks; an update counts once.
@@ -285,7 +294,12 @@ pub fn check_names(
     );
     let nearest = known
         .iter()
-        .map(|name| (strsim::damerau_levenshtein(&name.to_string(), &unknown.to_string()), name))
+        .map(|name| {
+            (
+                strsim::damerau_levenshtein(&name.to_string(), &unknown.to_string()),
+                name,
+            )
+        })
         .min_by_key(|(distance, _)| *distance);
     Err(match nearest {
         Some((distance, nearest)) if distance <= 3 => error.hint(format!("did you mean `{nearest}`?")),
