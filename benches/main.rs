@@ -14,6 +14,7 @@ mod plans;
 mod rollback;
 mod rows;
 mod single;
+mod stat;
 mod support;
 
 use support::{Bench, Outcome};
@@ -28,6 +29,7 @@ const SECTIONS: &[Section] = &[
     ("marks", marks::run),
     ("plans", plans::run),
     ("past", past::run),
+    ("stat", stat::run),
     ("deliver", deliver::run),
     ("rows", rows::run),
     ("init", rows::init),

@@ -62,6 +62,7 @@ pub enum Command {
     Revert(commands::revert::Args),
     /// Counts the changes of a group's tables between two marks
     Stat(commands::stat::Args),
+    Top(commands::top::Args),
     /// Shows the changes between two marks: all of them, or what they amount to; also as a script that does them again
     Changes(commands::changes::Args),
     /// Reads the tables of a group as they were at a mark
@@ -120,6 +121,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
         Command::Consolidate(args) => commands::consolidate::run(args, &context),
         Command::Revert(args) => commands::revert::run(args, &context),
         Command::Stat(args) => commands::stat::run(args, &context),
+        Command::Top(args) => commands::top::run(args, &context),
         Command::Changes(args) => commands::changes::run(args, &context),
         Command::At(args) => commands::at::run(args, &context),
         Command::Snap(args) => commands::snap::run(args, &context),

@@ -96,6 +96,13 @@ fn rounds(
     let mut done: BTreeMap<String, Purged> = BTreeMap::new();
     for row in &rows {
         let group: String = row.get(0);
+        if !done.contains_key(&group) {
+            if is_over() {
+                return Ok(done.into_values().collect());
+            }
+            // Statistics stay right when the log rows are gone. (It gives up by itself where it would have to wait.)
+            session.execute(&format!("select {s}.emaj_count_group($1)"), &[&group])?;
+        }
         let purged = done.entry(group.clone()).or_insert_with(|| Purged {
             group,
             ..Purged::default()

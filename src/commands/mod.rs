@@ -33,6 +33,7 @@ pub mod sink;
 pub mod snap;
 pub mod stat;
 pub mod status;
+pub mod top;
 pub mod uninstall;
 pub mod validate;
 pub mod verify;

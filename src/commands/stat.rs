@@ -6,80 +6,252 @@ use serde::Serialize;
 
 use super::act::connect;
 use super::{Context, InstallationArgs};
-use crate::errors::Result;
-use crate::journal::{self, RoleChanges, TableChanges};
+use crate::errors::{Error, Kind, Result};
+use crate::journal::{self, Interval, RoleChanges, SequenceStat, StatWanted, TableStat};
+use crate::names::QualifiedName;
+use crate::pg::Interrupt;
+use crate::ui::words::{moment, quoted};
 use crate::ui::{Column, Tabular};
 
-/// Counts the changes of a group's tables between two marks; an update counts once
+/// Counts the changes of groups' tables between two marks; an update counts once
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The group
-    group: String,
-    /// Count from this mark on [default: the first change in the log]
+    /// Groups
+    #[arg(required = true, value_name = "GROUP")]
+    groups: Vec<String>,
+    /// Count from this mark on [default: all that the log holds]
     #[arg(long, value_name = "MARK")]
     from: Option<String>,
     /// Count up to this mark [default: now]
     #[arg(long, value_name = "MARK")]
     to: Option<String>,
+    /// Only this table, or with `--sequences` this sequence; may be given several times
+    #[arg(long, value_name = "NAME")]
+    table: Vec<String>,
     /// Count by role and verb
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["sequences", "intervals"])]
     detailed: bool,
+    /// Count what was drawn from sequences
+    #[arg(long)]
+    sequences: bool,
+    /// Count between each two successive marks
+    #[arg(long)]
+    intervals: bool,
     #[command(flatten)]
     installation: InstallationArgs,
 }
 
 pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
+    let names = args.table.iter().map(|name| named(name)).collect::<Result<Vec<_>>>()?;
     let (mut session, schema) = connect(context, &args.installation)?;
-    let (group, from, to) = (args.group.as_str(), args.from.as_deref(), args.to.as_deref());
-    let failed = |error: crate::errors::Error| error.context(format!("failed to count the changes of group `{group}`"));
-    if args.detailed {
-        let rows = journal::detailed_log_stat(&mut *session, &schema, group, from, to).map_err(failed)?;
-        context.output.data(&Detailed(rows))?;
+    let wanted = StatWanted {
+        groups: &args.groups,
+        from: args.from.as_deref(),
+        to: args.to.as_deref(),
+        names: &names,
+    };
+    let failed = |error: Error| {
+        error.context(format!(
+            "failed to count the changes of {}",
+            quoted("group", &args.groups)
+        ))
+    };
+    let several = args.groups.len() > 1;
+    let interrupt = Interrupt::listen(&session)?;
+    let client = &mut *session;
+    let failed = |error: Error| interrupt.check().err().unwrap_or_else(|| failed(error));
+    journal::check_names(client, &schema, &wanted, args.sequences).map_err(failed)?;
+    if !args.sequences && !args.detailed {
+        journal::count_intervals(client, &schema, &wanted).map_err(failed)?;
+    }
+    let inexact = if args.intervals {
+        let mut rows = journal::interval_stat(client, &schema, &wanted, args.sequences).map_err(failed)?;
+        // Of named tables every interval is shown, of all tables those in which something was changed.
+        rows.retain(|row| !names.is_empty() || row.changes != 0 || row.altered == Some(true));
+        let inexact = rows.iter().any(|row| !row.exact);
+        context.output.data(&Intervals { several, rows })?;
+        inexact
+    } else if args.sequences {
+        let rows = journal::sequence_stat(client, &schema, &wanted).map_err(failed)?;
+        context.output.data(&Sequences { several, rows })?;
+        false
+    } else if args.detailed {
+        let rows = journal::detailed_stat(client, &schema, &wanted).map_err(failed)?;
+        let inexact = rows.iter().any(|row| !row.exact);
+        context.output.data(&Detailed { several, rows })?;
+        inexact
     } else {
-        let rows = journal::log_stat(&mut *session, &schema, group, from, to).map_err(failed)?;
-        context.output.data(&Counted(rows))?;
+        let rows = journal::table_stat(client, &schema, &wanted).map_err(failed)?;
+        let inexact = rows.iter().any(|row| !row.exact);
+        context.output.data(&Counted { several, rows })?;
+        inexact
+    };
+    if inexact {
+        context
+            .output
+            .warn("`≥`: at least as many; some log rows of that time were purged before they were counted");
     }
     Ok(ExitCode::SUCCESS)
 }
 
+fn named(name: &str) -> Result<QualifiedName> {
+    QualifiedName::parse(name).map_err(|error| {
+        Error::message(Kind::Usage, format!("`{name}` is no table: {error}"))
+            .hint("write `schema.table`, odd names in double quotes")
+    })
+}
+
+/// A count as people read it: what is not exact is a lower bound.
+fn number(changes: i64, exact: bool) -> String {
+    if exact {
+        changes.to_string()
+    } else {
+        format!("≥ {changes}")
+    }
+}
+
+/// Puts the group in front where there are several.
+fn columns(several: bool, columns: impl IntoIterator<Item = Column>) -> Vec<Column> {
+    let group = several.then(|| Column::left("group"));
+    group.into_iter().chain(columns).collect()
+}
+
+fn cells(several: bool, group: &str, cells: impl IntoIterator<Item = String>) -> Vec<String> {
+    let group = several.then(|| group.to_owned());
+    group.into_iter().chain(cells).collect()
+}
+
+fn qualified(schema: &str, name: &str) -> String {
+    QualifiedName::new(schema, name).to_string()
+}
+
 #[derive(Serialize)]
 #[serde(transparent)]
-struct Counted(Vec<TableChanges>);
+struct Counted {
+    #[serde(skip)]
+    several: bool,
+    rows: Vec<TableStat>,
+}
 
 impl Tabular for Counted {
     fn columns(&self) -> Vec<Column> {
-        vec![Column::left("table"), Column::right("changes")]
+        columns(self.several, [Column::left("table"), Column::right("changes")])
     }
 
     fn rows(&self) -> Vec<Vec<String>> {
-        let cells = |row: &TableChanges| vec![row.qualified().to_string(), row.changes.to_string()];
-        self.0.iter().map(cells).collect()
+        let row = |row: &TableStat| {
+            let shown = [qualified(&row.schema, &row.table), number(row.changes, row.exact)];
+            cells(self.several, &row.group, shown)
+        };
+        self.rows.iter().map(row).collect()
     }
 }
 
 #[derive(Serialize)]
 #[serde(transparent)]
-struct Detailed(Vec<RoleChanges>);
+struct Detailed {
+    #[serde(skip)]
+    several: bool,
+    rows: Vec<RoleChanges>,
+}
 
 impl Tabular for Detailed {
     fn columns(&self) -> Vec<Column> {
-        vec![
-            Column::left("table"),
-            Column::left("role"),
-            Column::left("verb"),
-            Column::right("changes"),
-        ]
+        let own = ["table", "role", "verb"].map(Column::left);
+        columns(self.several, own.into_iter().chain([Column::right("changes")]))
     }
 
     fn rows(&self) -> Vec<Vec<String>> {
-        let cells = |row: &RoleChanges| {
-            vec![
-                row.qualified().to_string(),
+        let row = |row: &RoleChanges| {
+            let shown = [
+                qualified(&row.schema, &row.table),
                 row.role.clone(),
                 row.verb.clone(),
-                row.changes.to_string(),
-            ]
+                number(row.changes, row.exact),
+            ];
+            cells(self.several, &row.group, shown)
         };
-        self.0.iter().map(cells).collect()
+        self.rows.iter().map(row).collect()
+    }
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Sequences {
+    #[serde(skip)]
+    several: bool,
+    rows: Vec<SequenceStat>,
+}
+
+impl Tabular for Sequences {
+    fn columns(&self) -> Vec<Column> {
+        let own = [
+            Column::left("sequence"),
+            Column::right("increments"),
+            Column::left("altered"),
+        ];
+        columns(self.several, own)
+    }
+
+    fn rows(&self) -> Vec<Vec<String>> {
+        let row = |row: &SequenceStat| {
+            let shown = [
+                qualified(&row.schema, &row.sequence),
+                row.increments.to_string(),
+                altered(row.altered),
+            ];
+            cells(self.several, &row.group, shown)
+        };
+        self.rows.iter().map(row).collect()
+    }
+}
+
+fn altered(altered: bool) -> String {
+    if altered { "altered" } else { "" }.to_owned()
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Intervals {
+    #[serde(skip)]
+    several: bool,
+    rows: Vec<Interval>,
+}
+
+impl Tabular for Intervals {
+    fn columns(&self) -> Vec<Column> {
+        let own = [
+            Column::left("name"),
+            Column::left("from"),
+            Column::left("since"),
+            Column::left("to"),
+            Column::right("changes"),
+            Column::left("notes"),
+        ];
+        columns(self.several, own)
+    }
+
+    fn rows(&self) -> Vec<Vec<String>> {
+        let row = |row: &Interval| {
+            let rollbacks =
+                (row.rollbacks > 0).then(|| crate::ui::words::count(row.rollbacks.unsigned_abs(), "rollback"));
+            let notes: Vec<String> = row
+                .altered
+                .filter(|is| *is)
+                .map(altered)
+                .into_iter()
+                .chain(rollbacks)
+                .collect();
+            let shown = [
+                qualified(&row.schema, &row.name),
+                row.from.clone(),
+                moment(row.since),
+                row.to.clone().unwrap_or_else(|| "now".to_owned()),
+                number(row.changes, row.exact),
+                notes.join("; "),
+            ];
+            cells(self.several, &row.group, shown)
+        };
+        self.rows.iter().map(row).collect()
     }
 }

@@ -20,6 +20,7 @@ pub(super) const REGISTRY: &[&str] = &[
     "emaj_relation",
     "emaj_column",
     "emaj_mark",
+    "emaj_mark_count",
     "emaj_mark_sequence",
     "emaj_mark_relation",
     "emaj_gap",

@@ -21,7 +21,16 @@ use crate::ui::words::count;
 /// Functions that the viewer may call.
 const VIEWER_FUNCTIONS: &[&str] = &[
     "emaj_log_stat_group",
+    "emaj_log_stat_groups",
+    "emaj_log_stat_table",
+    "emaj_log_stat_sequence",
     "emaj_detailed_log_stat_group",
+    "emaj_detailed_log_stat_groups",
+    "emaj_sequence_stat_group",
+    "emaj_sequence_stat_groups",
+    "emaj_interval_stat_group",
+    "emaj_count_group",
+    "emaj_stat_since",
     "emaj_verify_all",
     "emaj_detailed_verify_all",
     "emaj_check_rollback_group",

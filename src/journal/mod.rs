@@ -2,6 +2,7 @@
 //!
 //! Read whole for a plan; the commands that only show something ask for that alone (`groups`, `marks`, `history`).
 
+mod activity;
 mod cursor;
 mod failures;
 mod groups;
@@ -27,6 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::names::QualifiedName;
 
+pub use activity::{Look, Seen, Stand, look};
 pub use cursor::{Cursor, SinkLook, place_of};
 pub use failures::{Failure, FailureFilter, FailureState, count_failures, discard, failures, retry};
 pub use groups::{Captured, GroupState, Member, captured, groups, members, unknown_group};
@@ -49,7 +51,10 @@ pub use sinks::{
     BindingRecord, LogRecord, SinkRecord, SinkState, bindings_of, logs_of, rewind, set_sink_state, sink_locks,
     sink_named, sinks, small_logs, structure_of,
 };
-pub use stat::{RoleChanges, TableChanges, detailed_log_stat, log_stat};
+pub use stat::{
+    Interval, RoleChanges, SequenceStat, StatWanted, TableChanges, TableStat, check_names, count_intervals,
+    detailed_stat, interval_stat, log_stat, sequence_stat, table_stat,
+};
 pub use status::{GroupStatus, MOST_COUNTED, status};
 pub use verify::{Inconsistency, inconsistencies};
 pub use window::{LoggedColumn, LoggedSequence, LoggedTable, MarkPosition, Window, WindowWanted, window};

@@ -18,6 +18,8 @@ pub struct Output {
     color: ColorChoice,
     /// The width of the terminal; none when stdout is no terminal.
     width: Option<u16>,
+    /// Whether stdout is a terminal that can be drawn over.
+    redraws: bool,
     /// Whether the talk goes to a terminal.
     talks_to_terminal: bool,
     /// Whether somebody can be asked.
@@ -36,6 +38,7 @@ impl Output {
             width: io::stdout()
                 .is_terminal()
                 .then(|| width(columns.as_deref(), comfy_table::Table::new().width())),
+            redraws: io::stdout().is_terminal() && std::env::var_os("TERM").is_some_and(|term| term != "dumb"),
             talks_to_terminal,
             can_ask: talks_to_terminal && io::stdin().is_terminal(),
         }
@@ -64,6 +67,27 @@ impl Output {
     /// Prints data to stdout, in the format that was asked for.
     pub fn data(&self, data: &impl Tabular) -> Result<()> {
         out(&table::render(data, self.format, self.width)?)
+    }
+
+    /// Prints data to stdout as one line of JSON.
+    pub fn line(&self, data: &impl serde::Serialize) -> Result<()> {
+        let text = serde_json::to_string(data)
+            .map_err(|error| Error::new(Kind::Failed, error).context("failed to write the output as JSON"))?;
+        out(&(text + "\n"))
+    }
+
+    /// Shows data below a heading: on a terminal in the place of what was shown before, elsewhere after it, with an empty line behind.
+    pub fn screen(&self, heading: &str, data: &impl Tabular) -> Result<()> {
+        let table = table::render(data, self.format, self.width)?;
+        // Home, and what is below is wiped.
+        let (before, after) = if self.redraws { ("\x1b[H\x1b[J", "") } else { ("", "\n") };
+        out(&format!("{before}{heading}\n{table}{after}"))
+    }
+
+    /// Returns how many lines a terminal that can be drawn over has; none elsewhere.
+    pub fn height(&self) -> Option<usize> {
+        let lines = || rustix::termios::tcgetwinsize(io::stdout()).map_or(0, |size| usize::from(size.ws_row));
+        self.redraws.then(lines).filter(|lines| *lines > 0)
     }
 
     /// Prints text that is data (rendered SQL, a diff) to stdout; colours in it go where they are not wanted.
@@ -203,6 +227,7 @@ mod tests {
             quiet: true,
             color: ColorChoice::Never,
             width: None,
+            redraws: false,
             talks_to_terminal: false,
             can_ask: false,
         };

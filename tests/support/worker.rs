@@ -67,6 +67,12 @@ impl Worker {
         panic!("the worker does not end:\n{}", self.log());
     }
 
+    /// Its exit code, once it has ended by itself.
+    pub fn ended(&mut self) -> Option<i32> {
+        let status = self.child.try_wait().expect("emaj can be looked at");
+        status.map(|status| status.code().expect("no signal ended it"))
+    }
+
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("emaj can be looked at").is_none()
