@@ -292,3 +292,33 @@ fn links_lead_somewhere() {
     assert!(checked > 20, "only {checked} links");
     assert!(broken.is_empty(), "{broken:#?}");
 }
+
+/// Every test that a page names is one, or the beginning of the names of several.
+#[test]
+fn tests_that_pages_name_are_there() {
+    let listed = Command::new(std::env::current_exe().unwrap())
+        .args(["--list", "--format", "terse"])
+        .output()
+        .unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let tests: Vec<&str> = listed.lines().filter_map(|line| line.strip_suffix(": test")).collect();
+    let text = std::fs::read_to_string(root().join("docs/beside-emaj.md")).unwrap();
+    let named = Regex::new("`([a-z_]+(?:::[a-z_]+)*)`").unwrap();
+    let cells = text
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .filter_map(|line| line.rsplit('|').nth(1));
+    let names: Vec<&str> = cells
+        .flat_map(|cell| named.captures_iter(cell).map(|found| found.get(1).unwrap().as_str()))
+        .collect();
+    assert!(names.len() > 40, "only {}", names.len());
+    let is_there = |name: &str| {
+        let below = |test: &&str| {
+            test.strip_prefix(name)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+        };
+        tests.iter().any(below)
+    };
+    let gone: Vec<_> = names.iter().filter(|name| !is_there(name)).collect();
+    assert!(gone.is_empty(), "no such test: {gone:#?}");
+}

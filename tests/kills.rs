@@ -47,10 +47,32 @@ enum Act {
     Start,
     Unlogged,
     Logged,
+    Rename,
+    Delete,
+    DeleteBefore,
+    Consolidate,
+    Reset,
+    Revert,
+    Release,
 }
-use Act::{Install, Logged, Mark, Start, Stop, Uninstall, Unlogged};
+use Act::*;
 
-const ACTS: &[Act] = &[Install, Mark, Stop, Start, Unlogged, Logged, Uninstall];
+const ACTS: &[Act] = &[
+    Install,
+    Mark,
+    Rename,
+    Delete,
+    DeleteBefore,
+    Stop,
+    Start,
+    Reset,
+    Unlogged,
+    Logged,
+    Consolidate,
+    Revert,
+    Release,
+    Uninstall,
+];
 
 #[derive(Clone, Copy, Debug)]
 enum Kill {
@@ -188,6 +210,16 @@ impl Scene {
             Start => sql("select emaj.emaj_start_group('k', 'START_%', false)".to_owned()),
             Unlogged => sql(format!("select emaj.emaj_rollback_group('k', '{mark}')")),
             Logged => sql(format!("select emaj.emaj_logged_rollback_group('k', '{mark}')")),
+            Rename => sql(format!(
+                "select emaj.emaj_rename_mark_group('k', '{mark}', 'r{}')",
+                self.count
+            )),
+            Delete => sql(format!("select emaj.emaj_delete_mark_group('k', '{mark}')")),
+            DeleteBefore => sql(format!("select emaj.emaj_delete_before_mark_group('k', '{mark}')")),
+            Consolidate => sql("select emaj.emaj_consolidate_rollback_group('k', 'EMAJ_LAST_MARK')".to_owned()),
+            Reset => sql("select emaj.emaj_reset_group('k')".to_owned()),
+            Revert => emaj(&["revert", "k", "--user", "postgres", "--from", &mark, "--yes"]),
+            Release => emaj(&["release", "k.b", "--yes"]),
         };
         command
             .stdin(Stdio::null())
@@ -215,11 +247,12 @@ impl Scene {
             target = self.state();
             client.batch_execute(CHANGES).unwrap();
         }
-        if act == Start {
-            client
-                .batch_execute("select emaj.emaj_stop_group('k', 'STOP_%')")
-                .unwrap();
-        }
+        let first = match act {
+            Start | Reset => "select emaj.emaj_stop_group('k', 'STOP_%')".to_owned(),
+            Consolidate => format!("select emaj.emaj_logged_rollback_group('k', 'm{}')", self.count),
+            _ => String::new(),
+        };
+        client.batch_execute(&first).unwrap();
         // A crash lets a sequence jump ahead, but for a page that was just written out (PostgreSQL's SEQ_LOG_VALS).
         client.batch_execute("checkpoint").unwrap();
         target
@@ -259,20 +292,26 @@ impl Scene {
 
 /// Returns what `now` lacks of being what the act leads to, from `before`.
 fn not_after(act: Act, before: &State, target: &State, now: &State, after_dump: &str) -> Option<&'static str> {
-    let back = matches!(act, Unlogged | Logged);
-    let (rows, sequences) = if back {
-        (&target.rows, &target.sequences)
-    } else {
-        (&before.rows, &before.sequences)
+    let (rows, sequences) = match act {
+        Unlogged | Logged => (&target.rows, &target.sequences),
+        // What was drawn from sequences stays drawn.
+        Revert => (&target.rows, &before.sequences),
+        _ => (&before.rows, &before.sequences),
     };
+    let (were, are) = (before.marks.len(), now.marks.len());
     let marks = match act {
-        Mark => now.marks.len() == before.marks.len() + 1,
-        Logged => now.marks.len() == before.marks.len() + 2,
+        Mark => are == were + 1,
+        Logged | Revert => are == were + 2,
         Unlogged => now.marks == target.marks,
+        Rename => are == were && now.marks != before.marks,
+        Delete => are == were - 1,
+        DeleteBefore => are == 1,
+        Consolidate => are < were,
+        Reset => are == 0,
         _ => true,
     };
     let group = match act {
-        Stop => now.group == ["k IDLE"],
+        Stop | Reset => now.group == ["k IDLE"],
         Uninstall => now.group.is_empty(),
         _ => now.group == ["k LOGGING"],
     };
@@ -346,8 +385,9 @@ fn killed_anywhere_it_is_before_or_after() {
         }
     }
     println!(
-        "kills: {} of 7 acts in 3 ways, {kept} left as before, {done} done, 0 between (seed {seed})",
-        kept + done
+        "kills: {} of {} acts in 3 ways, {kept} left as before, {done} done, 0 between (seed {seed})",
+        kept + done,
+        ACTS.len()
     );
 }
 

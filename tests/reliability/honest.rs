@@ -83,6 +83,8 @@ fn a_place_that_is_not_there() {
         format!("webhook: {{ url: \"{}\" }}", reset.url()),
         format!("webhook: {{ url: \"{}\", timeout: 1 }}", late.url()),
         format!("webhook: {{ url: \"{}\" }}", busy.url()),
+        // TLS is spoken to something that does not.
+        format!("webhook: {{ url: \"{}\" }}", busy.url().replace("http:", "https:")),
         "file: { path: no/such/folder/out }".to_owned(),
         "file: { path: . }".to_owned(),
     ] {

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 pub const SUFFIX: &str = "dc=example,dc=org";
 pub const ACCOUNT: &str = "cn=emaj,dc=example,dc=org";
-pub const PASSWORD: &str = "canary-Zk3x9";
+pub const PASSWORD: &str = "canaryldapZk3x98f3a91";
 const ADMIN: &str = "cn=admin,dc=example,dc=org";
 const ADMIN_PASSWORD: &str = "admin";
 

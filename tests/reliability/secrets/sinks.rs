@@ -4,28 +4,30 @@ use std::process::Command;
 
 use serde_json::json;
 
+use super::Watch;
 use crate::reliability::{HEAD, worker};
+use crate::support::kafka::Kafka;
 use crate::support::nats::Nats;
 use crate::support::receiver::{Receiver, status};
 use crate::support::slapd::{ACCOUNT, PASSWORD, slapd};
 use crate::support::{self, Database, Emaj, Run, emaj, wait_for};
 
 const CANARIES: &[(&str, &str)] = &[
-    ("C_HOOK_SECRET", "canary-hooksecret-81f3"),
-    ("C_HOOK_TOKEN", "canary-hooktoken-22ab"),
-    ("C_HOOK_PATH", "canary-hookpath-5c0d"),
-    ("C_NATS_TOKEN", "canary-natstoken-9e1e"),
-    ("C_DB_PASSWORD", "canary-dbpassword-77aa"),
+    ("C_HOOK_SECRET", "canaryhooksecret81f3a91"),
+    ("C_HOOK_TOKEN", "canaryhooktoken22ab491"),
+    ("C_HOOK_PATH", "canaryhookpath5c0d491"),
+    ("C_NATS_TOKEN", "canarynatstoken9e1e491"),
+    ("C_DB_PASSWORD", "canarydbpassword77aa491"),
     ("C_LDAP_PASSWORD", PASSWORD),
 ];
 /// Of the source's own connection: in a password file, and in the environment.
-const PASSFILE: &str = "canary-passfile-6b6b";
-const PGPASSWORD: &str = "canary-pgpassword-4d4d";
-const FILE: &str = "canary-infile-3333";
+const PASSFILE: &str = "canarypassfile6b6b491";
+const PGPASSWORD: &str = "canarypgpassword4d4d491";
+const FILE: &str = "canaryinfile3333491";
 
 struct Scene {
     db: Database,
-    said: String,
+    watch: Watch,
 }
 
 impl Scene {
@@ -33,51 +35,13 @@ impl Scene {
         let variables = CANARIES
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        emaj(&self.db)
-            .args(args.iter().copied())
-            .envs(variables)
-            .env("EMAJ_LOG", "trace")
-            .env("RUST_BACKTRACE", "full")
-            .env("RUST_LOG", "trace")
+        emaj(&self.db).args(args.iter().copied()).envs(variables)
     }
 
-    fn keep(&mut self, run: Run) -> Run {
-        self.said += &run.to_string();
-        run
-    }
-
+    #[track_caller]
     fn run(&mut self, args: &[&str]) -> Run {
-        let run = self.emaj(args).run();
-        self.keep(run)
-    }
-}
-
-fn all() -> Vec<&'static str> {
-    CANARIES
-        .iter()
-        .map(|(_, value)| *value)
-        .chain([PASSFILE, PGPASSWORD, FILE])
-        .collect()
-}
-
-#[track_caller]
-fn nothing_told(text: &str, place: &str) {
-    for canary in all() {
-        // (Base64 of it as well: that is how some protocols write it.)
-        let encoded = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, canary);
-        for form in [canary, encoded.as_str(), &encoded[..encoded.len() - 4]] {
-            if let Some(at) = text.find(form) {
-                let from = text[..at].rfind('\n').map_or(0, |line| line + 1);
-                let line: String = text[from..]
-                    .lines()
-                    .next()
-                    .unwrap_or_default()
-                    .chars()
-                    .take(600)
-                    .collect();
-                panic!("{place} tells {canary}: {line}");
-            }
-        }
+        let emaj = self.emaj(args);
+        self.watch.run(emaj)
     }
 }
 
@@ -138,10 +102,15 @@ bindings:
             copy = copy.name(),
         )
     };
-    let mut scene = Scene {
-        db,
-        said: String::new(),
-    };
+    let mut watch = Watch::default();
+    for canary in CANARIES
+        .iter()
+        .map(|(_, value)| *value)
+        .chain([PASSFILE, PGPASSWORD, FILE])
+    {
+        watch.keep(canary.to_owned());
+    }
+    let mut scene = Scene { db, watch };
     let port = cluster.port();
     scene.db.file("secret.txt", FILE);
     let passfile = scene
@@ -154,6 +123,7 @@ bindings:
         &["validate", "emaj.yaml"][..],
         &["plan", "emaj.yaml"],
         &["plan", "emaj.yaml", "-o", "json"],
+        &["plan", "emaj.yaml", "-o", "markdown"],
         &["install", "emaj.yaml"],
         &["init", "emaj.yaml", "--dry-run"],
         &["init", "emaj.yaml"],
@@ -187,8 +157,10 @@ bindings:
             .then_some(())
     });
     let cmdline = std::fs::read(format!("/proc/{}/cmdline", running.id())).unwrap();
-    nothing_told(&String::from_utf8_lossy(&cmdline), "the command line");
-    scene.said += &running.log();
+    scene.watch.look("the command line", &String::from_utf8_lossy(&cmdline));
+    let activity = [&scene.db, &copy].map(|db| db.psql("select * from pg_stat_activity"));
+    scene.watch.look("the activity", &activity.concat());
+    scene.watch.look("the log", &running.log());
     assert!(running.log().contains("delivering to"), "no log: {}", running.log());
     drop(running);
     scene.run(&["sink", "list"]);
@@ -210,52 +182,37 @@ bindings:
         "dn: {ACCOUNT}\nchangetype: modify\nreplace: userPassword\nuserPassword: other\n"
     ));
     copy.psql(&format!("alter role {role}_copy password 'other'"));
-    let run = scene
-        .emaj(&["sink", "test", "emaj.yaml"])
-        .env("C_NATS_TOKEN", "canary-natstoken-9e1e-wrong")
-        .run();
-    scene.keep(run);
-    let run = scene
-        .emaj(&["run", "emaj.yaml", "--until-empty"])
-        .env("C_NATS_TOKEN", "canary-natstoken-9e1e-wrong")
-        .run();
-    assert_ne!(run.status, Some(0));
-    scene.keep(run);
+    for args in [
+        &["sink", "test", "emaj.yaml"][..],
+        &["run", "emaj.yaml", "--until-empty"],
+    ] {
+        let wrong = scene.emaj(args).env("C_NATS_TOKEN", "canarynatstoken9e1e491wrong");
+        assert_ne!(scene.watch.run(wrong).status, Some(0));
+    }
     scene.db.psql(&format!("alter role {role} password 'other'"));
     scene.run(&["status", "emaj.yaml"]);
-    let run = scene
+    let given = scene
         .emaj(&["run", "emaj.yaml", "--until-empty"])
-        .env("PGPASSWORD", PGPASSWORD)
-        .run();
-    scene.keep(run);
-    let run = scene
-        .emaj(&[
-            "status",
-            "-d",
-            &format!("postgresql://{role}:{PGPASSWORD}@127.0.0.1:{port}/{}", scene.db.name()),
-        ])
-        .run();
-    // (Its own arguments are the caller's.)
-    scene.said += &run.stdout;
-    scene.said += &run.stderr;
+        .env("PGPASSWORD", PGPASSWORD);
+    scene.watch.run(given);
+    let url = format!("postgresql://{role}:{PGPASSWORD}@127.0.0.1:{port}/{}", scene.db.name());
+    scene.run(&["status", "-d", &url]);
     // Literal secrets in a manifest with other mistakes.
     scene.db.file(
         "bad.yaml",
         &format!("{HEAD}sinks:\n  hook: {{ webhook: {{ url: \"http://x\", secret: {FILE}, nonsense: 1 }} }}\n  copy: {{ postgres: {{ uri: \"postgresql://u:{PGPASSWORD}@h:port/d\", password: [\"{PASSFILE}\"] }} }}\n"),
     );
     scene.run(&["validate", "bad.yaml"]);
-    nothing_told(&scene.said, "the program");
-
     let dump = Command::new(cluster.bindir().join("pg_dump"))
         .args(["-d", &scene.db.conninfo()])
         .output()
         .unwrap();
     assert!(dump.status.success());
-    nothing_told(&String::from_utf8_lossy(&dump.stdout), "the database");
+    scene.watch.look("the database", &String::from_utf8_lossy(&dump.stdout));
     println!(
         "secrets of an installation: {} canaries, {} bytes said at full verbosity: 0 seen",
-        all().len(),
-        scene.said.len() + dump.stdout.len()
+        scene.watch.count(),
+        scene.watch.bytes
     );
     let (db, name) = (&scene.db, role);
     db.psql(&format!("drop owned by {name} cascade"));
@@ -264,4 +221,102 @@ bindings:
     copy.psql(&format!(
         "reassign owned by {name}_copy to current_user; drop owned by {name}_copy; drop role {name}_copy"
     ));
+}
+
+/// A login that is refused: what is said has the name, where there is one, and never the password.
+#[test]
+fn the_login_at_a_sink_is_told_by_no_error() {
+    let db = support::database();
+    db.psql("create table item (id int primary key, name text)");
+    let mut watch = Watch::default();
+    let bus = Nats::with(
+        "authorization { user: emaj, password: another }\n",
+        json!({ "user": "emaj", "pass": "another" }),
+    );
+    let kafka = Kafka::start();
+    kafka.topic("items");
+    kafka.rule(|rules| rules.login = Some(b"\0emaj\0another".to_vec()));
+    let hook = Receiver::start(|_, _| status(401));
+    let port = support::shared_cluster().port();
+    let database = db.name();
+    let sinks = [
+        (
+            format!(
+                "nats: {{ url: \"nats://127.0.0.1:{}\", stream: S, timeout: 2, user: emaj, password: \"${{env:SECRET}}\" }}",
+                bus.port
+            ),
+            "message: { subject: a }",
+        ),
+        (
+            format!(
+                "kafka: {{ brokers: [\"127.0.0.1:{}\"], timeout: 2, user: emaj, password: \"${{env:SECRET}}\" }}",
+                kafka.port
+            ),
+            "message: { topic: items }",
+        ),
+        (
+            format!(
+                "webhook: {{ url: \"http://emaj:${{env:SECRET}}@127.0.0.1:{}/\" }}",
+                hook.port
+            ),
+            "message: {}",
+        ),
+        (
+            format!(
+                "webhook: {{ url: \"http://127.0.0.1:{}/?key=${{env:SECRET}}\" }}",
+                hook.port
+            ),
+            "message: {}",
+        ),
+        (
+            format!(
+                "webhook: {{ url: \"http://127.0.0.1:{}/a\", headers: {{ x-key: \"${{env:SECRET}}\" }} }}",
+                hook.port
+            ),
+            "message: {}",
+        ),
+        (
+            format!(
+                "postgres: {{ host: 127.0.0.1, port: {port}, user: nobody_here, dbname: {database}, password: \"${{env:SECRET}}\" }}"
+            ),
+            "row: { table: public.copy }",
+        ),
+        (
+            "ldap: { url: \"ldap://127.0.0.1:1\", bind_dn: \"cn=a\", password: \"${env:SECRET}\", timeout: 2 }"
+                .to_owned(),
+            "value: { dn: \"cn=b\", attribute: sn, value: x }",
+        ),
+    ];
+    for (at, (sink, binding)) in sinks.into_iter().enumerate() {
+        let canary = watch.canary(&format!("login{at}"));
+        db.file(
+            "emaj.yaml",
+            &format!("{HEAD}sinks: {{ out: {{ {sink} }} }}\nbindings: {{ item: {{ table: public.item, to: out, {binding} }} }}\n"),
+        );
+        for (args, code) in [
+            (&["validate", "emaj.yaml"][..], 0),
+            (&["install", "emaj.yaml"], 0),
+            // (A service that answers was reached; what it found wrong is in the list.)
+            (
+                &["sink", "test", "emaj.yaml"],
+                if sink.starts_with("webhook") { 1 } else { 13 },
+            ),
+            (&["init", "emaj.yaml"], 13),
+            (&["run", "emaj.yaml", "--until-empty"], 13),
+            (&["sink", "list", "-o", "json"], 0),
+            (&["history", "-o", "json"], 0),
+            (&["uninstall", "--yes"], 0),
+        ] {
+            if matches!(args[0], "init" | "run") {
+                db.psql("insert into item select coalesce(max(id), 0) + 1, 'a' from item");
+            }
+            let run = watch.run(emaj(&db).args(args.iter().copied()).env("SECRET", &canary));
+            assert_eq!(run.status, Some(code), "{sink}: {run}");
+        }
+    }
+    println!(
+        "secrets, logins at sinks: {} canaries, {} bytes: 0 seen",
+        watch.count(),
+        watch.bytes
+    );
 }
