@@ -125,8 +125,8 @@ impl Courier<'_> {
             let (Some(limit), deletes @ 1..) = (bound.manifest.max_deletes, self.window_deletes[at]) else {
                 continue;
             };
-            let (most, because) = match limit {
-                Limit::Rows(rows) => (rows, String::new()),
+            let most = match limit {
+                Limit::Rows(rows) => rows,
                 Limit::Percent(share) => {
                     let source = &self.sources.tables[bound.table];
                     // By its present name: it may be another one than at the last install.
@@ -135,13 +135,12 @@ impl Courier<'_> {
                     let table = QualifiedName::new(present.table.schema, present.table.name);
                     let sql = format!("select count(*) from {table}");
                     let rows: i64 = self.asker.query_one(&sql, &[])?.get(0);
-                    let before = u64::try_from(rows).unwrap_or(0) + deletes;
-                    (before * u64::from(share) / 100, format!(", {share} % of {before}"))
+                    (u64::try_from(rows).unwrap_or(0) + deletes) * u64::from(share) / 100
                 }
             };
             if deletes > most {
                 return Ok(Some(format!(
-                    "binding `{}` would delete {deletes} at once by the count so far, and its `max_deletes` allows {most}{because}",
+                    "binding `{}` would delete {deletes} or more at once, and its `max_deletes` allows {most}",
                     bound.name
                 )));
             }
