@@ -161,10 +161,10 @@ fn failed(error: postgres::Error, doing: &str, sql: &str) -> Error {
     match failed.kind() {
         // What `drop … cascade`, the server's own advice, would take away is somebody's work.
         _ if blocked => {
-            failed.hint_instead("nothing was changed; drop what depends on it, install again, and make it anew")
+            failed.hint_instead("nothing was changed; drop what depends on it, try again, and make it anew")
         }
         Kind::Failed | Kind::Denied => {
-            failed.hint("nothing was changed; `emaj plan -o sql` shows every statement, in its place")
+            failed.hint("nothing was changed; with `--dry-run -o sql` it shows every statement, in its place")
         }
         _ => failed,
     }

@@ -138,3 +138,26 @@ fn init_sends_the_rows_that_were_there() {
     let last = all.iter().rfind(|line| line[1]["id"] == 12345).unwrap();
     assert_eq!(last[1]["name"], "changed");
 }
+
+#[test]
+fn a_replay_has_what_the_transaction_of_the_mark_wrote_after_it() {
+    let db = database();
+    db.psql("create table person (id int primary key, name text)");
+    install(&db, MANIFEST);
+    let group = db.psql("select group_name from emaj.emaj_group");
+    let mut client = db.client();
+    let mut own = client.transaction().unwrap();
+    own.execute("insert into person values (1, 'before')", &[]).unwrap();
+    // A younger transaction is over when the mark is set: the mark's snapshot ends behind both.
+    db.psql("insert into person values (2, 'beside')");
+    own.execute("select emaj.emaj_set_mark_group($1, 'm')", &[&group])
+        .unwrap();
+    own.execute("insert into person values (3, 'after')", &[]).unwrap();
+    own.commit().unwrap();
+    drain(&db).run().ok();
+    assert_eq!(lines(&db).len(), 3);
+    emaj(&db).args(["replay", "lines", "--from", "m", "--yes"]).run().ok();
+    drain(&db).run().ok();
+    let again: Vec<Value> = data(&db).split_off(3);
+    assert_eq!(again, [json!(["insert", { "id": 3, "name": "after" }, null])]);
+}
