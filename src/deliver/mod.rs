@@ -26,6 +26,7 @@ mod status;
 mod stop;
 mod stream;
 mod take_over;
+mod today;
 mod worker;
 
 pub use change::Change;

@@ -15,6 +15,7 @@ use postgres::types::PgLsn;
 use postgres_protocol::escape::escape_identifier;
 use serde::Serialize;
 
+use super::ask::settle;
 use super::change::{Change, Image, net};
 use super::raw::{self, is_raw};
 use super::row::Row;
@@ -98,14 +99,9 @@ impl Stream {
     /// # Errors
     /// Whatever the server answers.
     pub(super) fn new(mut session: Session, schema: &str, renderer: Arc<Renderer>) -> Result<Self> {
-        // Plans of logs are made for a handful of new rows at the end, whatever their size; a sort gets room.
+        settle(&mut session, &renderer)?;
         session
-            .batch_execute(
-                "set default_transaction_read_only = on; set enable_seqscan = off; set cursor_tuple_fraction = 1.0;
-                 set work_mem = '32MB'; set jit = off; set row_security = off; set statement_timeout = 0;
-                 set idle_in_transaction_session_timeout = 0; set datestyle = 'ISO'; set intervalstyle = 'postgres';
-                 set extra_float_digits = 1; set bytea_output = 'hex'; set timezone = 'UTC'",
-            )
+            .batch_execute(&renderer.render("stream/prepare", ())?)
             .map_err(|error| classify(error, "prepare to read the log"))?;
         let is_raw = is_raw(&mut session)?;
         Ok(Stream {
@@ -425,16 +421,12 @@ struct ReadLog<'a> {
 
 /// Has the ends of logs summarised, so that looking for new rows stays cheap between two vacuums. Best effort: it takes the right
 /// to the index.
-pub(super) fn summarise(session: &mut Session, schema: &str, sources: &Sources) {
+pub(super) fn summarise(session: &mut Session, schema: &str, renderer: &Renderer, sources: &Sources) {
+    let Ok(sql) = renderer.render("stream/summarise", ()) else {
+        return;
+    };
     for (_, log) in &sources.logs {
         let name = format!("{}.{}", escape_identifier(schema), escape_identifier(&log.log));
-        let _ = session.execute(
-            "select brin_summarize_new_values(i.indexrelid)
-               from pg_catalog.pg_index i
-               join pg_catalog.pg_class c on c.oid = i.indexrelid
-               join pg_catalog.pg_am m on m.oid = c.relam and m.amname = 'brin'
-              where i.indrelid = $1::text::regclass and pg_catalog.pg_has_role(c.relowner, 'usage')",
-            &[&name],
-        );
+        let _ = session.execute(&sql, &[&name]);
     }
 }

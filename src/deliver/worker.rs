@@ -272,13 +272,7 @@ pub fn source(session: &mut Session, schema: &str) -> Result<String> {
     if !installed {
         return Err(crate::journal::not_installed(schema));
     }
-    let row = session.query_one(
-        &format!(
-            "select current_database()::text, to_hex(install_system), to_hex((extract(epoch from install_time) * 1000000)::bigint)
-               from {s}.emaj_install"
-        ),
-        &[],
-    )?;
+    let row = session.query_one(&Renderer::new(schema)?.render("stream/source", ())?, &[])?;
     let (database, system, time): (String, String, String) = (row.get(0), row.get(1), row.get(2));
     Ok(format!("/emaj/{database}/{schema}/{system}-{time}"))
 }

@@ -8,9 +8,10 @@ use minijinja::context;
 use minijinja::value::{Serde, Value};
 
 use super::Courier;
-use crate::deliver::ask::{columns_of, fault};
+use crate::deliver::ask::fault;
 use crate::deliver::status::SinkCondition;
 use crate::deliver::stream::{Placed, Window};
+use crate::deliver::today::look_at;
 use crate::errors::{Error, Kind, Result};
 use crate::sink::{Action, Fault, Offset, Verdict};
 
@@ -168,10 +169,10 @@ impl Courier<'_> {
         let failed = |fault: Fault| Error::message(Kind::Failed, fault.reason);
         let source = &self.sources.tables[table];
         // By its present name: it may be another one than at the last install.
-        let present = columns_of(&mut self.asker, source.oid, &source.columns).map_err(failed)?;
+        let today = look_at(&mut self.asker, &self.orders.renderer, source).map_err(failed)?;
         let sql = self.orders.renderer.render_value(
             "stream/count",
-            context! { table => Value::from(Serde(&present.table)), most => i64::try_from(most).unwrap_or(i64::MAX) },
+            context! { table => Value::from(Serde(&today.table)), most => i64::try_from(most).unwrap_or(i64::MAX) },
         )?;
         let row = self
             .asker

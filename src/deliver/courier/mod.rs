@@ -160,7 +160,7 @@ fn serve(orders: &Orders) -> Result<Option<Ended>> {
         Arc::clone(&orders.renderer),
     )?;
     let mut asker = settings.connect(Prompt::Never)?;
-    settle(&mut asker)?;
+    settle(&mut asker, &orders.renderer)?;
     tracing::info!(sink = %name, "delivering to {}", orders.opener.describe());
     let mut courier = Courier {
         orders,

@@ -11,12 +11,13 @@ use minijinja::context;
 use minijinja::value::{Serde, Value};
 
 use super::Courier;
-use crate::deliver::ask::{NamedColumn, columns_of, fault};
+use crate::deliver::ask::fault;
 use crate::deliver::binding::Bound;
 use crate::deliver::raw;
 use crate::deliver::row::Row;
 use crate::deliver::sources::SourceTable;
 use crate::deliver::stream::Placed;
+use crate::deliver::today::look_at;
 use crate::errors::{Error, Kind, Result};
 use crate::journal::{Position, Snapshot};
 use crate::pg::Session;
@@ -113,16 +114,15 @@ fn rows(
     source: &SourceTable,
     keys: &[&str],
 ) -> Result<HashMap<String, Row>, Fault> {
-    let named = columns_of(session, source.oid, &source.columns)?;
-    let key: Vec<&NamedColumn> = named.columns.iter().filter(|column| column.is_key).collect();
+    let today = look_at(session, renderer, source)?;
     let sql = renderer
         .render_value(
             "stream/present",
             context! {
-                table => Value::from(Serde(&named.table)),
-                columns => Value::from(Serde(&named.columns)),
-                key => Value::from(Serde(&key)),
-                raw => named.is_raw,
+                table => Value::from(Serde(&today.table)),
+                columns => Value::from(Serde(&today.columns)),
+                key => Value::from(Serde(today.key())),
+                raw => today.is_raw,
             },
         )
         .map_err(Fault::never)?;

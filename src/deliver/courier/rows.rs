@@ -116,7 +116,8 @@ impl Courier<'_> {
             return Ok(None);
         }
         let sources = Arc::clone(&self.sources);
-        AsText::of(self.stream().session(), &sources.tables[self.bound[at].table])
+        let table = &sources.tables[self.bound[at].table];
+        AsText::of(self.stream().session(), &self.orders.renderer, table)
     }
 
     /// Copies a part.

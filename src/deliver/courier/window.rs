@@ -123,7 +123,12 @@ impl Courier<'_> {
         }
         if self.since_summary > SUMMARISE_AFTER {
             self.since_summary = 0;
-            summarise(&mut self.keeper, &self.orders.schema, &self.sources);
+            summarise(
+                &mut self.keeper,
+                &self.orders.schema,
+                &self.orders.renderer,
+                &self.sources,
+            );
         }
         Ok(Step::Busy)
     }
