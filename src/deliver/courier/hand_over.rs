@@ -40,7 +40,7 @@ impl Courier<'_> {
             .place
             .resume
             .clone()
-            .filter(|resume| window_of(resume) == Some(self.window))
+            .filter(|resume| window_of(resume) == Some(self.progress.number))
         {
             work.retain(|(_, _, keyed)| keyed.delivery.offset > resume);
         }
@@ -68,7 +68,7 @@ impl Courier<'_> {
                     // A place that keeps the order itself refuses what comes behind a refused change of a row: that one waits for it.
                     Fate::Done(Outcome::Failed(fault)) => {
                         refused += 1;
-                        tracing::warn!(sink = %self.orders.sink.name.value, binding = %self.bound[at].name, id = %keyed.delivery.id, "a change is set aside");
+                        tracing::warn!(sink = %self.orders.sink.name.value, binding = %self.fed.bound[at].name, id = %keyed.delivery.id, "a change is set aside");
                         aside.push(self.aside(number, at, chunk, fault));
                     }
                     // Behind a message with the same key it waits; behind a row with the same place in the target it is tried by itself.
@@ -135,11 +135,11 @@ impl Courier<'_> {
         let (schema, name) = (self.orders.schema.as_str(), self.orders.sink.name.value.as_str());
         if changes.is_empty() {
             return match offset {
-                Some(offset) => self.cursor.advance(&mut *self.keeper, &offset.0),
+                Some(offset) => self.progress.cursor.advance(&mut *self.sessions.keeper, &offset.0),
                 None => Ok(()),
             };
         }
-        let mut transaction = self.keeper.transaction()?;
+        let mut transaction = self.sessions.keeper.transaction()?;
         for (queue, into) in joined {
             journal::join(&mut transaction, schema, name, queue, into)?;
         }
@@ -148,14 +148,14 @@ impl Courier<'_> {
             journal::one_front(&mut transaction, schema, name, into)?;
         }
         if let Some(offset) = offset {
-            self.cursor.advance(&mut transaction, &offset.0)?;
+            self.progress.cursor.advance(&mut transaction, &offset.0)?;
         }
         passing("aside.written");
         transaction.commit()?;
         passing("aside.noted");
         // A later change may be what makes an earlier one acceptable.
         let keeps_state = |binding: &str| {
-            let mut all = self.bound.iter();
+            let mut all = self.fed.bound.iter();
             all.any(|bound| *bound.name == *binding && bound.keeps_state())
         };
         let mut queues: Vec<&str> = changes
@@ -167,7 +167,7 @@ impl Courier<'_> {
         queues.dedup();
         match queues.is_empty() {
             true => Ok(()),
-            false => journal::retry_queues(&mut *self.keeper, schema, name, &queues),
+            false => journal::retry_queues(&mut *self.sessions.keeper, schema, name, &queues),
         }
     }
 }

@@ -57,21 +57,22 @@ fn is_replayed(before: &Snapshot, placed: &Placed) -> bool {
 impl Courier<'_> {
     /// Everything before `position` is delivered.
     pub(super) fn reached_position(&mut self, position: Position) {
-        if let Some(replay) = &self.replay
+        if let Some(replay) = &self.progress.replay
             && position.snapshot.covers(replay)
         {
-            self.replay = None;
+            self.progress.replay = None;
         }
-        self.from = position;
+        self.progress.from = position;
     }
 
     /// Looks up how the rows of a chunk are now, where it is delivered again to a place that keeps a state.
     pub(super) fn present(&mut self, chunk: &[Placed]) -> Result<Present> {
-        let Some(before) = self.replay.clone() else {
+        let Some(before) = self.progress.replay.clone() else {
             return Ok(Present::default());
         };
         let mut tables = HashMap::new();
         let states: HashSet<usize> = self
+            .fed
             .bound
             .iter()
             .filter(|bound| bound.keeps_state())
@@ -88,9 +89,9 @@ impl Courier<'_> {
             }
             let keys: Vec<&str> = keys.into_iter().collect();
             match rows(
-                &mut self.asker,
+                &mut self.sessions.asker,
                 &self.orders.renderer,
-                &self.sources.tables[table],
+                &self.fed.sources.tables[table],
                 &keys,
             ) {
                 Ok(rows) => _ = tables.insert(table, rows),
