@@ -63,7 +63,7 @@ pub(super) fn rows(
     session: &mut Session,
     renderer: &Renderer,
     source: &SourceTable,
-    window: i64,
+    window_number: i64,
     next: &Next,
     table: usize,
 ) -> Result<Read> {
@@ -87,7 +87,7 @@ pub(super) fn rows(
         .iter()
         .zip(next.number..)
         .map(|(row, number)| Placed {
-            offset: init_offset(window, number),
+            offset: init_offset(window_number, number),
             relation: i64::from(source.oid),
             change: Change {
                 table,

@@ -84,7 +84,7 @@ struct Reading {
     is_over: bool,
 }
 
-/// A change and its place in the stream.
+/// A change and its offset in the stream.
 #[derive(Debug, Clone)]
 pub(super) struct Placed {
     pub offset: Offset,
@@ -387,19 +387,19 @@ fn close(reading: &mut Reading, placed: &mut Vec<Placed>) {
 }
 
 /// The text of an offset: parts of one width each, so that texts are in the order of delivery.
-fn offset(window: i64, position: u64, relation: i64, txid: i64, part: &str) -> Offset {
+fn offset(window_number: i64, position: u64, relation: i64, txid: i64, part: &str) -> Offset {
     Offset(format!(
-        "{window:016x}/{position:016x}/{relation:016x}/{txid:016x}/{part}"
+        "{window_number:016x}/{position:016x}/{relation:016x}/{txid:016x}/{part}"
     ))
 }
 
 /// The offset of the `number`th row that is sent by `init` behind the changes of a window.
-pub(super) fn init_offset(window: i64, number: i64) -> Offset {
-    Offset(format!("{window:016x}/ffffffffffffffff/{number:016x}"))
+pub(super) fn init_offset(window_number: i64, number: i64) -> Offset {
+    Offset(format!("{window_number:016x}/ffffffffffffffff/{number:016x}"))
 }
 
 /// Returns the number of the window an offset belongs to.
-pub(super) fn window_of(offset: &Offset) -> Option<i64> {
+pub(super) fn window_number_of(offset: &Offset) -> Option<i64> {
     i64::from_str_radix(offset.0.split('/').next()?, 16).ok()
 }
 

@@ -3,7 +3,7 @@
 use minijinja::Environment;
 
 use super::{Bound, Compiled, Source, Table, Target, Template};
-use crate::deliver::escape::{Place, environment};
+use crate::deliver::escape::{Syntax, environment};
 use crate::errors::{Error, Kind, Result};
 use crate::journal::Position;
 use crate::manifest::{self, AttributeSource, BindingKind, EntryRef, Located};
@@ -36,7 +36,7 @@ impl Bound {
                 object_classes,
                 attributes,
             } => Compiled::Entry {
-                dn: engine.add(Place::Dn, dn)?,
+                dn: engine.add(Syntax::Dn, dn)?,
                 classes: object_classes.iter().map(|class| class.value.clone()).collect(),
                 attributes: attributes
                     .iter()
@@ -45,10 +45,10 @@ impl Bound {
                             AttributeSource::Templates(templates) => Source::Templates(
                                 templates
                                     .iter()
-                                    .map(|template| engine.add(Place::Attribute, template))
+                                    .map(|template| engine.add(Syntax::Attribute, template))
                                     .collect::<Result<_>>()?,
                             ),
-                            AttributeSource::Query(query) => Source::Query(engine.add(Place::Query, query)?),
+                            AttributeSource::Query(query) => Source::Query(engine.add(Syntax::Query, query)?),
                         };
                         Ok((attribute.name.value.clone(), attribute.mode, source))
                     })
@@ -65,7 +65,7 @@ impl Bound {
                 value,
             } => {
                 let target = engine.target(entry)?;
-                let value = engine.add(Place::Attribute, value)?;
+                let value = engine.add(Syntax::Attribute, value)?;
                 Compiled::Value {
                     target,
                     attribute: attribute.value.clone(),
@@ -83,28 +83,28 @@ impl Bound {
                 columns: std::mem::take(&mut engine.columns),
                 attribute: attribute.value.clone(),
                 mode: *mode,
-                query: engine.add(Place::Query, query)?,
+                query: engine.add(Syntax::Query, query)?,
             },
             BindingKind::Message(message) => {
-                let mut add = |place, template: &Option<Located<manifest::Template>>| {
+                let mut add = |syntax, template: &Option<Located<manifest::Template>>| {
                     template
                         .as_ref()
-                        .map(|template| engine.add(place, template))
+                        .map(|template| engine.add(syntax, template))
                         .transpose()
                 };
                 let address = match (&message.subject, &message.topic) {
-                    (Some(_), _) => add(Place::Subject, &message.subject)?,
-                    (None, topic) => add(Place::Text, topic)?,
+                    (Some(_), _) => add(Syntax::Subject, &message.subject)?,
+                    (None, topic) => add(Syntax::Text, topic)?,
                 };
                 Compiled::Message {
                     address,
-                    key: add(Place::Text, &message.key)?,
-                    event_type: add(Place::Text, &message.event_type)?,
-                    body: add(Place::Text, &message.body)?,
+                    key: add(Syntax::Text, &message.key)?,
+                    event_type: add(Syntax::Text, &message.event_type)?,
+                    body: add(Syntax::Text, &message.body)?,
                     headers: message
                         .headers
                         .iter()
-                        .map(|(name, template)| Ok((name.clone(), engine.add(Place::Text, template)?)))
+                        .map(|(name, template)| Ok((name.clone(), engine.add(Syntax::Text, template)?)))
                         .collect::<Result<_>>()?,
                 }
             }
@@ -149,23 +149,23 @@ struct Engine {
 }
 
 impl Engine {
-    fn add(&mut self, place: Place, template: &Located<manifest::Template>) -> Result<Template> {
-        self.add_source(place, template.value.0.clone())
+    fn add(&mut self, syntax: Syntax, template: &Located<manifest::Template>) -> Result<Template> {
+        self.add_source(syntax, template.value.0.clone())
     }
 
     /// A template that makes something of a true expression, and nothing of a false one.
     fn condition(&mut self, expression: &str) -> Result<Template> {
-        self.add_source(Place::Text, format!("{{% if ({expression}) %}}t{{% endif %}}"))
+        self.add_source(Syntax::Text, format!("{{% if ({expression}) %}}t{{% endif %}}"))
     }
 
     /// A template that makes JSON of an expression.
     fn json(&mut self, expression: &str) -> Result<Template> {
-        self.add_source(Place::Text, format!("{{{{ ({expression}) | tojson }}}}"))
+        self.add_source(Syntax::Text, format!("{{{{ ({expression}) | tojson }}}}"))
     }
 
-    fn add_source(&mut self, place: Place, source: String) -> Result<Template> {
+    fn add_source(&mut self, syntax: Syntax, source: String) -> Result<Template> {
         self.number += 1;
-        let name = place.name(self.number);
+        let name = syntax.name(self.number);
         let failed = |error: minijinja::Error| Error::new(Kind::Manifest, error);
         self.environment
             .add_template_owned(name.clone(), source)
@@ -184,10 +184,10 @@ impl Engine {
 
     fn target(&mut self, entry: &EntryRef) -> Result<Target> {
         Ok(match entry {
-            EntryRef::Dn(dn) => Target::Dn(self.add(Place::Dn, dn)?),
+            EntryRef::Dn(dn) => Target::Dn(self.add(Syntax::Dn, dn)?),
             EntryRef::Search { base, filter, scope } => Target::Search {
-                base: self.add(Place::Dn, base)?,
-                filter: self.add(Place::Filter, filter)?,
+                base: self.add(Syntax::Dn, base)?,
+                filter: self.add(Syntax::Filter, filter)?,
                 scope: *scope,
             },
         })

@@ -140,7 +140,7 @@ impl Bound {
     pub(super) fn is_given(
         &self,
         row: &Row,
-        wanted: &(EntryTarget, String),
+        given: &(EntryTarget, String),
         envelope: &Envelope<'_>,
         ask: &mut dyn Ask,
     ) -> Result<bool, Fault> {
@@ -154,7 +154,7 @@ impl Bound {
         for skip in (0..).step_by(ALIKE) {
             let others = ask.alike(self.table, &alike, skip)?;
             for other in &others {
-                if self.fits(Some(other))?.is_some() && self.value(other, envelope)?.as_ref() == Some(wanted) {
+                if self.fits(Some(other))?.is_some() && self.value(other, envelope)?.as_ref() == Some(given) {
                     return Ok(true);
                 }
             }

@@ -96,7 +96,7 @@ impl Courier<'_> {
     }
 }
 
-/// The place of one delivery among those of its group: behind those of earlier changes and of bindings that come before.
+/// The offset of one delivery among those of its group: behind those of earlier changes and of bindings that come before.
 pub(super) fn own_offset(group: &Offset, turn: usize, binding: &str) -> Offset {
     Offset(format!("{}/{turn:08x}/{binding}", group.0))
 }

@@ -142,7 +142,7 @@ impl Courier<'_> {
 
     /// The reason to stop, when a binding deletes more than its `max_deletes`.
     fn too_many_deletes(&mut self) -> Result<Option<String>> {
-        if self.guard.is_overruled || self.guard.passed == Some(self.progress.number) {
+        if self.guard.is_overruled || self.guard.passed == Some(self.progress.window_number) {
             return Ok(None);
         }
         for at in 0..self.fed.bound.len() {

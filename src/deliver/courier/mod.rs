@@ -170,7 +170,7 @@ fn serve(orders: &Orders) -> Result<Option<Ended>> {
         },
         progress: Progress {
             cursor: Cursor::new(&orders.schema, sink.id),
-            number: sink.window,
+            window_number: sink.window,
             from: sink.from.clone(),
             unfinished: unfinished(&sink)?,
             replay: sink.replay.as_deref().map(snapshot).transpose()?,
@@ -223,8 +223,8 @@ struct Sessions {
 /// How far the sink has come.
 struct Progress {
     cursor: Cursor,
-    /// The number of the last window that was begun.
-    number: i64,
+    /// That of the last window that was begun.
+    window_number: i64,
     /// Everything before is delivered.
     from: Position,
     /// The window that is under way, and how far it is delivered.

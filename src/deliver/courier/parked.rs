@@ -56,7 +56,7 @@ impl Parked {
 
 /// A change that is to be set aside.
 pub(super) struct Aside {
-    /// Its places in the chunk and among the bindings.
+    /// Its numbers in the chunk and among the bindings.
     pub number: usize,
     pub at: usize,
     pub keys: Vec<String>,

@@ -164,13 +164,13 @@ impl Courier<'_> {
             passing("retry.begun");
         }
         loop {
-            let Some(place) = &mut self.place.lanes else {
+            let Some(lanes) = &mut self.place.lanes else {
                 if !self.open()? {
                     return Ok(Tried::Interrupted);
                 }
                 continue;
             };
-            let (fates, down) = place.deliver(std::slice::from_ref(&keyed), &self.orders.stop);
+            let (fates, down) = lanes.deliver(std::slice::from_ref(&keyed), &self.orders.stop);
             if let Some(fault) = down {
                 self.is_down(&fault, true)?;
                 continue;

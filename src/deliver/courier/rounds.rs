@@ -124,9 +124,11 @@ impl Courier<'_> {
     /// Puts the cursor on record where it is.
     pub(super) fn keep(&mut self) -> Result<()> {
         if self.progress.unfinished.is_none() {
-            self.progress
-                .cursor
-                .end(&mut *self.sessions.keeper, self.progress.number, &self.progress.from)?;
+            self.progress.cursor.end(
+                &mut *self.sessions.keeper,
+                self.progress.window_number,
+                &self.progress.from,
+            )?;
             self.pace.kept = Instant::now();
         }
         Ok(())

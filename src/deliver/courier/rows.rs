@@ -123,7 +123,7 @@ impl Courier<'_> {
     /// Copies a part.
     fn copy_part(&mut self, window: &Window, at: usize, text: &AsText, next: &Next) -> Result<Sent> {
         let bound = &self.fed.bound[at];
-        let (Some((table, key)), Some(place)) = (bound.as_it_is(), &mut self.place.lanes) else {
+        let (Some((table, key)), Some(lanes)) = (bound.as_it_is(), &mut self.place.lanes) else {
             return Ok(Sent::Refused);
         };
         let renderer = &self.orders.renderer;
@@ -138,7 +138,7 @@ impl Courier<'_> {
         };
         self.orders.status.beat(&self.orders.sink.name.value, true);
         let mut bytes = 0;
-        let copied = place.copy(rows, |pieces| {
+        let copied = lanes.copy(rows, |pieces| {
             bytes = text.read(stream.session(), renderer, next, upto.as_deref(), pieces)?;
             Ok(())
         });
@@ -202,7 +202,7 @@ impl Courier<'_> {
     fn read_rows(&self, window: &Window, at: usize, next: &Next) -> Ahead {
         let (stream, sources) = (Arc::clone(&self.sessions.stream), Arc::clone(&self.fed.sources));
         let (renderer, next) = (Arc::clone(&self.orders.renderer), next.clone());
-        let (table, window) = (self.fed.bound[at].table, window.number);
+        let (table, window_number) = (self.fed.bound[at].table, window.number);
         std::thread::spawn(move || {
             let mut stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
             if !stream.is_held() {
@@ -212,7 +212,7 @@ impl Courier<'_> {
                 stream.session(),
                 &renderer,
                 &sources.tables[table],
-                window,
+                window_number,
                 &next,
                 table,
             )

@@ -51,7 +51,7 @@ impl Courier<'_> {
                     return Ok(Step::Idle);
                 }
                 let window = Window {
-                    number: self.progress.number + 1,
+                    number: self.progress.window_number + 1,
                     from: self.progress.from.clone(),
                     until: snapshot.clone(),
                     replay: self.progress.replay.clone(),
@@ -60,7 +60,7 @@ impl Courier<'_> {
                     .cursor
                     .begin(&mut *self.sessions.keeper, window.number, &window.from, &window.until)?;
                 passing("window.begun");
-                self.progress.number = window.number;
+                self.progress.window_number = window.number;
                 (window, None)
             }
         };
@@ -112,9 +112,11 @@ impl Courier<'_> {
         self.progress.unfinished = None;
         passing("window.delivered");
         if !sent {
-            self.progress
-                .cursor
-                .end(&mut *self.sessions.keeper, self.progress.number, &self.progress.from)?;
+            self.progress.cursor.end(
+                &mut *self.sessions.keeper,
+                self.progress.window_number,
+                &self.progress.from,
+            )?;
         }
         passing("window.ended");
         self.pace.kept = Instant::now();
