@@ -63,6 +63,7 @@ fn covers(pattern: &str, subject: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sink::Verdict;
 
     #[test]
     fn a_subject_is_checked_before_it_is_published() {
