@@ -72,7 +72,7 @@ fn work(args: &Args, context: &Context) -> Result<ExitCode> {
     if !args.until_empty && !args.purge_every.is_zero() {
         keep_house(&settings, &schema, &manifest.name, args.purge_every, &stop);
     }
-    let wanted = deliver::Wanted {
+    let task = deliver::Task {
         sinks: args.sink.clone(),
         until_empty: args.until_empty,
         patience: args.wait,
@@ -84,13 +84,13 @@ fn work(args: &Args, context: &Context) -> Result<ExitCode> {
     };
     let reload = Reload {
         load: &load,
-        wanted: wants_reload,
+        asked: wants_reload,
     };
     deliver::work(
         &manifest,
         &mut session,
         &context.environment,
-        &wanted,
+        &task,
         &status,
         &stop,
         Some(&reload).filter(|_| !args.until_empty),

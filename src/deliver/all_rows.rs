@@ -41,7 +41,7 @@ impl AllRows {
         let renderer = Arc::new(Renderer::new(&manifest.schema)?);
         let settings = session.wanted();
         let mut asker = settings.connect(Prompt::Never)?;
-        settle(&mut asker)?;
+        settle(&mut asker, &renderer)?;
         let sink = binding.to.as_ref().map(|to| to.value.clone()).unwrap_or_default();
         let bindings: Vec<Binding> = manifest.bindings_to(&sink).cloned().collect();
         asker.only_builtins()?;

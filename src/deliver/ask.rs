@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::binding::{ALIKE, Ask};
 use super::row::Row;
 use super::sources::Sources;
+use super::today::look_at;
 use crate::errors::Error;
 use crate::pg::{Session, classify};
 use crate::render::Renderer;
@@ -25,24 +26,10 @@ pub(super) struct Asker<'a> {
 ///
 /// # Errors
 /// Whatever the server answers.
-pub(super) fn settle(session: &mut Session) -> Result<(), Error> {
+pub(super) fn settle(session: &mut Session, renderer: &Renderer) -> Result<(), Error> {
     session
-        .batch_execute(
-            "set default_transaction_read_only = on; set row_security = off; set datestyle = 'ISO'; set intervalstyle = 'postgres';
-             set extra_float_digits = 1; set bytea_output = 'hex'; set timezone = 'UTC'",
-        )
+        .batch_execute(&renderer.render("stream/settle", ())?)
         .map_err(|error| classify(error, "prepare to ask the database"))
-}
-
-/// A column under its present name and under the one that bindings use.
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct NamedColumn {
-    pub name: String,
-    pub log: String,
-    pub r#type: String,
-    pub is_key: bool,
-    /// Its type is PostgreSQL's own: so are its operators.
-    pub is_builtin: bool,
 }
 
 impl Ask for Asker<'_> {
@@ -61,13 +48,12 @@ impl Ask for Asker<'_> {
     }
 
     fn alike(&mut self, table: usize, columns: &[(String, String)], skip: usize) -> Result<Vec<Row>, Fault> {
-        let oid = self.sources.tables[table].oid;
-        let named = columns_of(self.session, oid, &self.sources.tables[table].columns)?;
-        let wanted: Vec<Wanted> = columns
+        let today = look_at(self.session, self.renderer, &self.sources.tables[table])?;
+        let given: Vec<Given> = columns
             .iter()
             .filter_map(|(column, json)| {
-                let name = named.columns.iter().find(|named| named.log == *column)?.name.clone();
-                Some(Wanted::of(name, json))
+                let name = today.columns.iter().find(|today| today.log == *column)?.name.clone();
+                Some(Given::of(name, json))
             })
             .collect();
         let sql = self
@@ -75,11 +61,11 @@ impl Ask for Asker<'_> {
             .render_value(
                 "stream/alike",
                 context! {
-                    table => Value::from(Serde(&named.table)),
-                    columns => Value::from(Serde(&named.columns)),
-                    wanted => Value::from(Serde(wanted)),
+                    table => Value::from(Serde(&today.table)),
+                    columns => Value::from(Serde(&today.columns)),
+                    given => Value::from(Serde(given)),
                     skip => skip,
-                    raw => named.is_raw,
+                    raw => today.is_raw,
                     most => ALIKE,
                 },
             )
@@ -87,67 +73,6 @@ impl Ask for Asker<'_> {
         let rows = self.session.query(&sql, &[]).map_err(|error| fault(&error, "query"))?;
         Ok(rows.iter().map(|row| Row::read(row, 0)).collect())
     }
-}
-
-/// A table under its present name, with those of its columns that the log has.
-#[derive(Debug, Clone)]
-pub(super) struct NamedTable {
-    pub table: Named,
-    pub columns: Vec<NamedColumn>,
-    /// Its texts are asked for as bytes.
-    pub is_raw: bool,
-}
-
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct Named {
-    pub schema: String,
-    pub name: String,
-}
-
-/// Looks up how a bound table and its columns are called today.
-///
-/// # Errors
-/// The table is gone, or whatever the server answers.
-pub(super) fn columns_of(session: &mut Session, oid: u32, columns: &[(i16, String)]) -> Result<NamedTable, Fault> {
-    let rows = session
-        .query(
-            "select n.nspname::text, c.relname::text, a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod),
-                    coalesce(pg_catalog.array_position(i.indkey::smallint[], a.attnum), -1), a.attnum,
-                    exists (select from pg_catalog.pg_type y join pg_catalog.pg_namespace m on m.oid = y.typnamespace
-                             where y.oid = a.atttypid and m.nspname = 'pg_catalog'),
-                    pg_catalog.current_setting('server_encoding') = 'SQL_ASCII'
-               from pg_catalog.pg_class c
-               join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-               join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
-               left join pg_catalog.pg_index i on i.indrelid = c.oid and i.indisprimary
-              where c.oid = $1
-              order by coalesce(pg_catalog.array_position(i.indkey::smallint[], a.attnum), 32767), a.attnum",
-            &[&oid],
-        )
-        .map_err(|error| fault(&error, "look at the table"))?;
-    let Some(first) = rows.first() else {
-        return Err(Fault::down("the bound table is gone: `emaj install` says what to do"));
-    };
-    Ok(NamedTable {
-        table: Named {
-            schema: first.get(0),
-            name: first.get(1),
-        },
-        is_raw: first.get(7),
-        columns: rows
-            .iter()
-            .filter_map(|row| {
-                let attnum: i16 = row.get(5);
-                Some(NamedColumn {
-                    name: row.get(2),
-                    log: columns.iter().find(|(number, _)| *number == attnum)?.1.clone(),
-                    r#type: row.get(3),
-                    is_key: row.get::<_, i32>(4) >= 0,
-                    is_builtin: row.get(6),
-                })
-            })
-            .collect(),
-    })
 }
 
 /// What follows from an error of the database that the bindings are in: a lost connection is nobody's fault at the sink.
@@ -162,14 +87,15 @@ pub(super) fn fault(error: &postgres::Error, what: &str) -> Fault {
     }
 }
 
+/// A column with the value that rows are to have in it.
 #[derive(Serialize)]
-struct Wanted {
+struct Given {
     name: String,
     plain: Option<String>,
     nested: bool,
 }
 
-impl Wanted {
+impl Given {
     fn of(name: String, json: &str) -> Self {
         let nested = json.starts_with(['{', '[']);
         let plain = match json {
@@ -177,6 +103,6 @@ impl Wanted {
             text if text.starts_with('"') => serde_json::from_str(text).ok(),
             text => Some(text.to_owned()),
         };
-        Wanted { name, plain, nested }
+        Given { name, plain, nested }
     }
 }

@@ -35,7 +35,7 @@ pub struct Change {
     pub table: usize,
     pub txid: i64,
     pub position: u64,
-    /// The first place in the WAL that it has.
+    /// Where its first image stands in the WAL.
     pub lsn: u64,
     pub time: Timestamp,
     /// The key after the change, or before it when the row is gone.
@@ -90,13 +90,13 @@ pub fn net(images: &[Image]) -> Vec<Change> {
     }
     let mut changes = Vec::new();
     let mut gone = Vec::new();
-    let mut places: HashMap<&str, Vec<usize>> = HashMap::new();
+    let mut by_key: HashMap<&str, Vec<usize>> = HashMap::new();
     for (at, new) in after.iter().enumerate().rev() {
-        places.entry(&new.key).or_default().push(at);
+        by_key.entry(&new.key).or_default().push(at);
     }
     let mut came: Vec<Option<&Image>> = after.into_iter().map(Some).collect();
     for old in before {
-        let at = places.get_mut(&*old.key).and_then(Vec::pop);
+        let at = by_key.get_mut(&*old.key).and_then(Vec::pop);
         match at.and_then(|at| came[at].take()) {
             Some(new) => changes.push(change(images, new.key.clone(), Some(old), Some(new))),
             None => gone.push(old),
@@ -128,7 +128,7 @@ pub fn net(images: &[Image]) -> Vec<Change> {
     changes
 }
 
-/// What an update made of each image, the first last: the two images of an updated row stand at one place of one statement.
+/// What an update made of each image, the first last: the two images of an updated row stand at one point of one statement.
 fn steps(images: &[Image]) -> HashMap<(&str, &str), Vec<&Image>> {
     let mut pairs: HashMap<(u64, Option<i32>), [Vec<&Image>; 2]> = HashMap::new();
     for image in images {

@@ -10,7 +10,7 @@ use crate::sink::ldap::{dn_value, filter_value};
 
 /// What a template makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Syntax {
     /// A distinguished name, RFC 4514.
     Dn,
     /// A search filter, RFC 4515.
@@ -25,41 +25,41 @@ pub(super) enum Place {
     Text,
 }
 
-impl Place {
-    const ALL: [(Place, &'static str); 6] = [
-        (Place::Dn, "dn"),
-        (Place::Filter, "filter"),
-        (Place::Attribute, "attribute"),
-        (Place::Query, "query"),
-        (Place::Subject, "subject"),
-        (Place::Text, "text"),
+impl Syntax {
+    const ALL: [(Syntax, &'static str); 6] = [
+        (Syntax::Dn, "dn"),
+        (Syntax::Filter, "filter"),
+        (Syntax::Attribute, "attribute"),
+        (Syntax::Query, "query"),
+        (Syntax::Subject, "subject"),
+        (Syntax::Text, "text"),
     ];
 
-    /// Returns the name under which a template is kept, so that the engine knows its place again.
+    /// Returns the name under which a template is kept, so that the engine knows its syntax again.
     pub(super) fn name(self, number: usize) -> String {
-        let word = Place::ALL
+        let word = Syntax::ALL
             .iter()
-            .find(|(place, _)| *place == self)
+            .find(|(syntax, _)| *syntax == self)
             .map_or("text", |(_, word)| word);
         format!("{word}/{number}")
     }
 
     fn of(name: &str) -> Option<&'static str> {
-        Place::ALL
+        Syntax::ALL
             .iter()
             .map(|(_, word)| *word)
             .find(|word| name.split('/').next() == Some(*word))
     }
 }
 
-/// Makes the engine of bindings: undefined values are errors, values are escaped by place.
+/// Makes the engine of bindings: undefined values are errors, values are escaped by syntax.
 pub(super) fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.set_auto_escape_callback(|name| AutoEscape::Custom(Place::of(name).unwrap_or("text").into()));
+    environment.set_auto_escape_callback(|name| AutoEscape::Custom(Syntax::of(name).unwrap_or("text").into()));
     environment.set_formatter(|out, state, value| {
-        let place = match state.auto_escape() {
-            AutoEscape::Custom(place) => place,
+        let syntax = match state.auto_escape() {
+            AutoEscape::Custom(syntax) => syntax,
             _ => "text",
         };
         if value.is_undefined() {
@@ -68,17 +68,17 @@ pub(super) fn environment() -> Environment<'static> {
         if value.is_safe() {
             return out.write_str(value.as_str().unwrap_or_default()).map_err(Error::from);
         }
-        out.write_str(&escaped(place, value)?).map_err(Error::from)
+        out.write_str(&escaped(syntax, value)?).map_err(Error::from)
     });
     environment
 }
 
-fn escaped(place: &str, value: &Value) -> Result<String, Error> {
-    let text = match (value.kind(), place) {
+fn escaped(syntax: &str, value: &Value) -> Result<String, Error> {
+    let text = match (value.kind(), syntax) {
         (ValueKind::None, "dn" | "filter" | "subject") => {
             return Err(Error::new(
                 ErrorKind::InvalidOperation,
-                format!("a value in the {place} is null"),
+                format!("a value in the {syntax} is null"),
             ));
         }
         (ValueKind::None, "query") => return Ok("null".to_owned()),
@@ -89,7 +89,7 @@ fn escaped(place: &str, value: &Value) -> Result<String, Error> {
             .map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))?,
         _ => value.as_str().map_or_else(|| value.to_string(), str::to_owned),
     };
-    Ok(match place {
+    Ok(match syntax {
         "dn" => dn_value(&text),
         "filter" => filter_value(&text),
         "query" => escape_literal(&text),
@@ -122,39 +122,39 @@ mod tests {
 
     use super::*;
 
-    fn render(place: Place, source: &str, value: impl Into<Value>) -> Result<String, Error> {
+    fn render(syntax: Syntax, source: &str, value: impl Into<Value>) -> Result<String, Error> {
         let mut environment = environment();
-        environment.add_template_owned(place.name(0), source.to_owned())?;
+        environment.add_template_owned(syntax.name(0), source.to_owned())?;
         environment
-            .get_template(&place.name(0))?
+            .get_template(&syntax.name(0))?
             .render(context! { x => value.into() })
     }
 
     #[test]
     fn values_stay_values() {
-        let dn = |text: &str| render(Place::Dn, "uid={{ x }},ou=people", text).unwrap();
+        let dn = |text: &str| render(Syntax::Dn, "uid={{ x }},ou=people", text).unwrap();
         assert_eq!(dn("x,ou=admins"), r"uid=x\2cou\3dadmins,ou=people");
         assert_eq!(dn(" a#\n"), r"uid=\20a#\0a,ou=people");
         assert_eq!(dn("#é"), r"uid=\23é,ou=people");
         assert_eq!(
-            render(Place::Filter, "(uid={{ x }})", "a*)(uid=*").unwrap(),
+            render(Syntax::Filter, "(uid={{ x }})", "a*)(uid=*").unwrap(),
             r"(uid=a\2a\29\28uid=\2a)"
         );
         assert_eq!(
-            render(Place::Query, "select {{ x }}", "O'Brien'); DROP").unwrap(),
+            render(Syntax::Query, "select {{ x }}", "O'Brien'); DROP").unwrap(),
             "select 'O''Brien''); DROP'"
         );
-        assert_eq!(render(Place::Query, "select {{ x }}", ()).unwrap(), "select null");
-        assert_eq!(render(Place::Subject, "a.{{ x }}", "b.>").unwrap(), "a.b%2E%3E");
-        assert_eq!(render(Place::Attribute, "{{ x }}", true).unwrap(), "TRUE");
-        assert_eq!(render(Place::Text, "{{ x }}", true).unwrap(), "true");
-        assert_eq!(render(Place::Text, "{{ x }}", "<é>").unwrap(), "<é>");
+        assert_eq!(render(Syntax::Query, "select {{ x }}", ()).unwrap(), "select null");
+        assert_eq!(render(Syntax::Subject, "a.{{ x }}", "b.>").unwrap(), "a.b%2E%3E");
+        assert_eq!(render(Syntax::Attribute, "{{ x }}", true).unwrap(), "TRUE");
+        assert_eq!(render(Syntax::Text, "{{ x }}", true).unwrap(), "true");
+        assert_eq!(render(Syntax::Text, "{{ x }}", "<é>").unwrap(), "<é>");
     }
 
     #[test]
     fn null_has_no_place_in_a_name() {
-        assert!(render(Place::Dn, "uid={{ x }}", ()).is_err());
-        assert_eq!(render(Place::Attribute, "{{ x }}", ()).unwrap(), "");
-        assert!(render(Place::Text, "{{ y }}", ()).is_err());
+        assert!(render(Syntax::Dn, "uid={{ x }}", ()).is_err());
+        assert_eq!(render(Syntax::Attribute, "{{ x }}", ()).unwrap(), "");
+        assert!(render(Syntax::Text, "{{ y }}", ()).is_err());
     }
 }

@@ -13,13 +13,13 @@ use minijinja::value::{Serde, Value};
 use postgres::error::{DbError, SqlState};
 use serde::Serialize;
 
-use super::ask::{NamedColumn, NamedTable, columns_of};
 use super::change::Change;
 use super::lanes::Piece;
 use super::raw;
 use super::row::Row;
 use super::sources::SourceTable;
 use super::stream::{Placed, init_offset};
+use super::today::{Today, look_at};
 use crate::errors::{Error, Kind, Result};
 use crate::names::quote_ident;
 use crate::pg::{Session, classify};
@@ -65,21 +65,21 @@ pub(super) fn rows(
     session: &mut Session,
     renderer: &Renderer,
     source: &SourceTable,
-    window: i64,
+    window_number: i64,
     next: &Next,
     table: usize,
 ) -> Result<Read> {
-    let Named { table: named, key } = look_at(session, source)?;
+    let today = in_order(session, renderer, source)?;
     let sql = renderer.render_value(
         "stream/rows",
         context! {
-            table => Value::from(Serde(&named.table)),
-            columns => Value::from(Serde(&named.columns)),
-            key => Value::from(Serde(&key)),
+            table => Value::from(Serde(&today.table)),
+            columns => Value::from(Serde(&today.columns)),
+            key => Value::from(Serde(today.key())),
             last => &next.key,
-            builtin => key.iter().all(|column| column.is_builtin),
+            builtin => today.is_key_builtin(),
             limit => next.most,
-            raw => named.is_raw,
+            raw => today.is_raw,
         },
     )?;
     let rows = session.query(&sql, &[]).map_err(|error| refused(error, source))?;
@@ -89,7 +89,7 @@ pub(super) fn rows(
         .iter()
         .zip(next.number..)
         .map(|(row, number)| Placed {
-            offset: init_offset(window, number),
+            offset: init_offset(window_number, number),
             relation: i64::from(source.oid),
             change: Change {
                 table,
@@ -107,17 +107,10 @@ pub(super) fn rows(
     Ok(Read { rows, last })
 }
 
-struct Named {
-    table: NamedTable,
-    key: Vec<NamedColumn>,
-}
-
 /// Looks up how the table is called today; one without a primary key has no order.
-fn look_at(session: &mut Session, source: &SourceTable) -> Result<Named> {
-    let table =
-        columns_of(session, source.oid, &source.columns).map_err(|fault| Error::message(Kind::Failed, fault.reason))?;
-    let key: Vec<NamedColumn> = table.columns.iter().filter(|column| column.is_key).cloned().collect();
-    if key.is_empty() {
+fn in_order(session: &mut Session, renderer: &Renderer, source: &SourceTable) -> Result<Today> {
+    let today = look_at(session, renderer, source).map_err(|fault| Error::message(Kind::Failed, fault.reason))?;
+    if today.key().is_empty() {
         return Err(Error::message(
             Kind::Refused,
             format!(
@@ -127,7 +120,7 @@ fn look_at(session: &mut Session, source: &SourceTable) -> Result<Named> {
         )
         .hint("add a primary key"));
     }
-    Ok(Named { table, key })
+    Ok(today)
 }
 
 fn refused(error: postgres::Error, source: &SourceTable) -> Error {
@@ -153,8 +146,7 @@ fn refused(error: postgres::Error, source: &SourceTable) -> Error {
 #[derive(Debug)]
 pub(super) struct AsText {
     source: SourceTable,
-    named: NamedTable,
-    key: Vec<NamedColumn>,
+    today: Today,
     columns: Vec<ReadColumn>,
 }
 
@@ -172,23 +164,14 @@ impl AsText {
     ///
     /// # Errors
     /// The table has no primary key; whatever the server answers.
-    pub(super) fn of(session: &mut Session, source: &SourceTable) -> Result<Option<Self>> {
-        let Named { table, key } = look_at(session, source)?;
-        if table.is_raw {
+    pub(super) fn of(session: &mut Session, renderer: &Renderer, source: &SourceTable) -> Result<Option<Self>> {
+        let today = in_order(session, renderer, source)?;
+        if today.is_raw {
             return Ok(None);
         }
-        // Arrays, composites and domains are left to JSON: it forgets the bounds of an array, and a second run must find the same row.
-        let rows = session.query(
-            "select a.attname::text, t.typtype::text, pg_catalog.format_type(a.atttypid, null), t.typname::text
-               from pg_catalog.pg_attribute a
-               join pg_catalog.pg_type t on t.oid = a.atttypid
-               join pg_catalog.pg_namespace n on n.oid = t.typnamespace
-              where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
-                and (t.typtype = 'e' or t.typtype in ('b', 'r') and t.typcategory <> 'A' and n.nspname = 'pg_catalog')",
-            &[&source.oid],
-        )?;
-        let mut columns = Vec::with_capacity(table.columns.len());
-        for column in &table.columns {
+        let rows = session.query(&renderer.render("stream/text_types", ())?, &[&source.oid])?;
+        let mut columns = Vec::with_capacity(today.columns.len());
+        for column in &today.columns {
             let Some(row) = rows.iter().find(|row| row.get::<_, &str>(0) == column.name) else {
                 return Ok(None);
             };
@@ -209,8 +192,7 @@ impl AsText {
         }
         Ok(Some(AsText {
             source: source.clone(),
-            named: table,
-            key,
+            today,
             columns,
         }))
     }
@@ -228,10 +210,10 @@ impl AsText {
         let sql = renderer.render_value(
             "stream/key_after",
             context! {
-                table => Value::from(Serde(&self.named.table)),
-                key => Value::from(Serde(&self.key)),
+                table => Value::from(Serde(&self.today.table)),
+                key => Value::from(Serde(self.today.key())),
                 last => &next.key,
-                builtin => self.key.iter().all(|column| column.is_builtin),
+                builtin => self.today.is_key_builtin(),
                 most => next.most,
             },
         )?;
@@ -257,12 +239,12 @@ impl AsText {
         let sql = renderer.render_value(
             "stream/copy",
             context! {
-                table => Value::from(Serde(&self.named.table)),
+                table => Value::from(Serde(&self.today.table)),
                 columns => Value::from(Serde(&self.columns)),
-                key => Value::from(Serde(&self.key)),
+                key => Value::from(Serde(self.today.key())),
                 last => &next.key,
                 upto => upto,
-                builtin => self.key.iter().all(|column| column.is_builtin),
+                builtin => self.today.is_key_builtin(),
             },
         )?;
         let mut reader = session.copy_out(&sql).map_err(|error| refused(error, &self.source))?;

@@ -11,7 +11,7 @@ use super::prune;
 use super::status::Status;
 use super::stop::Stop;
 use super::take_over::beside_nobody;
-use super::worker::{self, Wanted};
+use super::worker::{self, Task};
 use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, SinkRecord};
 use crate::manifest::{Binding, Manifest};
@@ -123,7 +123,7 @@ pub fn initialise(
     stop: &Stop,
     sent: &(dyn Fn(u64) + Sync),
 ) -> Result<Done> {
-    let wanted = Wanted {
+    let task = Task {
         sinks: chosen
             .iter()
             .filter_map(|binding| binding.to.as_ref())
@@ -152,7 +152,7 @@ pub fn initialise(
             session,
             environment,
         } = ground;
-        let worked = worker::work(manifest, session, environment, &wanted, &status, stop, None);
+        let worked = worker::work(manifest, session, environment, &task, &status, stop, None);
         over.set();
         worked
     });

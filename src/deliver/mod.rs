@@ -26,6 +26,7 @@ mod status;
 mod stop;
 mod stream;
 mod take_over;
+mod today;
 mod worker;
 
 pub use change::Change;
@@ -37,4 +38,4 @@ pub use row::Row;
 pub use status::{SinkCondition, SinkStatus, Status};
 pub use stop::Stop;
 pub use take_over::take_over;
-pub use worker::{Reload, Wanted, source, work};
+pub use worker::{Reload, Task, source, work};

@@ -19,7 +19,7 @@ pub struct Row {
     /// The whole object.
     pub json: Arc<str>,
     /// Where its columns are, by name; made at the first look.
-    places: OnceLock<Arc<[Column]>>,
+    spans: OnceLock<Arc<[Column]>>,
     /// It holds bytes that are not UTF-8: its text is for people only.
     is_unreadable: bool,
 }
@@ -43,7 +43,7 @@ impl Row {
     pub fn new(json: impl Into<Arc<str>>) -> Self {
         Row {
             json: json.into(),
-            places: OnceLock::new(),
+            spans: OnceLock::new(),
             is_unreadable: false,
         }
     }
@@ -80,7 +80,7 @@ impl Row {
 
     /// Returns each column with its value as JSON text, by name.
     fn columns(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.places()
+        self.spans()
             .iter()
             .map(|column| (column.name(&self.json), &self.json[column.value.clone()]))
     }
@@ -88,21 +88,21 @@ impl Row {
     /// Returns the row as templates see it: `row.login`.
     pub fn value(&self) -> Value {
         // (Looked through before it is copied: so the copies have what was found.)
-        self.places();
+        self.spans();
         Value::from_object(Values(self.clone()))
     }
 
     /// Returns the JSON text of one column.
     pub fn column(&self, name: &str) -> Option<&str> {
-        let places = self.places();
-        let at = places
+        let spans = self.spans();
+        let at = spans
             .binary_search_by(|column| column.name(&self.json).cmp(name))
             .ok()?;
-        Some(&self.json[places[at].value.clone()])
+        Some(&self.json[spans[at].value.clone()])
     }
 
-    fn places(&self) -> &[Column] {
-        self.places.get_or_init(|| places(&self.json))
+    fn spans(&self) -> &[Column] {
+        self.spans.get_or_init(|| spans(&self.json))
     }
 }
 
@@ -115,7 +115,7 @@ impl PartialEq for Row {
 impl Eq for Row {}
 
 /// Looks up where the columns stand. A text that is no object has none.
-fn places(json: &str) -> Arc<[Column]> {
+fn spans(json: &str) -> Arc<[Column]> {
     let Ok(Pairs(pairs)) = serde_json::from_str(json) else {
         return Arc::new([]);
     };
@@ -275,13 +275,13 @@ mod tests {
             .collect::<Vec<_>>()
             .join(",");
         let row = Row::new(format!("{{{json}}}"));
-        let first = row.places().as_ptr();
+        let first = row.spans().as_ptr();
         for n in 0..1600 {
             assert_eq!(row.column(&format!("c{n}")), Some(format!("\"v{n}\"").as_str()));
         }
         let copy = row.clone();
         assert_eq!(copy.column("c1599"), Some("\"v1599\""));
-        assert!(std::ptr::eq(first, row.places().as_ptr()) && std::ptr::eq(first, copy.places().as_ptr()));
+        assert!(std::ptr::eq(first, row.spans().as_ptr()) && std::ptr::eq(first, copy.spans().as_ptr()));
         assert_eq!((&copy, copy.column("c")), (&Row::new(&*row.json), None));
     }
 

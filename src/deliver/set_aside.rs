@@ -95,7 +95,7 @@ pub(super) fn read(written: &Value, table: usize) -> Option<Placed> {
 
 /// Makes one change of several of each row, in order: the state before the first, and after the last. Usually that is one row; there are
 /// several when a key was changed, and another row had the old one afterwards.
-/// Each comes with the places of those that it was made of.
+/// Each comes with the numbers of those that it was made of.
 pub(super) fn merged(changes: &[Placed], key_of: impl Fn(&Row) -> String) -> Vec<(Placed, Vec<usize>)> {
     let mut rows: Vec<(Placed, Vec<usize>)> = Vec::new();
     for (at, placed) in changes.iter().enumerate() {

@@ -1,5 +1,7 @@
 //! What a sink is fed by: its bindings, compiled, the tables they are bound to and the logs of those.
 
+use std::sync::Arc;
+
 use super::binding::{Bound, Table};
 use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, LogRecord};
@@ -25,9 +27,11 @@ pub(super) struct SourceTable {
 }
 
 /// All of it, and the text by which a change of it is noticed.
+#[derive(Default)]
 pub(super) struct Fed {
     pub structure: String,
-    pub sources: Sources,
+    /// (Shared with those who read beside the courier.)
+    pub sources: Arc<Sources>,
     pub bound: Vec<Bound>,
 }
 
@@ -113,7 +117,7 @@ pub(super) fn load(session: &mut Session, schema: &str, sink: &str, bindings: &[
     bound.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(Fed {
         structure,
-        sources,
+        sources: Arc::new(sources),
         bound,
     })
 }

@@ -15,6 +15,7 @@ use postgres::types::PgLsn;
 use postgres_protocol::escape::escape_identifier;
 use serde::Serialize;
 
+use super::ask::settle;
 use super::change::{Change, Image, net};
 use super::raw::{self, is_raw};
 use super::row::Row;
@@ -84,7 +85,7 @@ struct Reading {
     is_over: bool,
 }
 
-/// A change and its place in the stream.
+/// A change and its offset in the stream.
 #[derive(Debug, Clone)]
 pub(super) struct Placed {
     pub offset: Offset,
@@ -99,14 +100,9 @@ impl Stream {
     /// # Errors
     /// Whatever the server answers.
     pub(super) fn new(mut session: Session, schema: &str, renderer: Arc<Renderer>) -> Result<Self> {
-        // Plans of logs are made for a handful of new rows at the end, whatever their size; a sort gets room.
+        settle(&mut session, &renderer)?;
         session
-            .batch_execute(
-                "set default_transaction_read_only = on; set enable_seqscan = off; set cursor_tuple_fraction = 1.0;
-                 set work_mem = '32MB'; set jit = off; set row_security = off; set statement_timeout = 0;
-                 set idle_in_transaction_session_timeout = 0; set datestyle = 'ISO'; set intervalstyle = 'postgres';
-                 set extra_float_digits = 1; set bytea_output = 'hex'; set timezone = 'UTC'",
-            )
+            .batch_execute(&renderer.render("stream/prepare", ())?)
             .map_err(|error| classify(error, "prepare to read the log"))?;
         let is_raw = is_raw(&mut session)?;
         Ok(Stream {
@@ -412,19 +408,19 @@ fn close(reading: &mut Reading, placed: &mut Vec<Placed>) {
 }
 
 /// The text of an offset: parts of one width each, so that texts are in the order of delivery.
-fn offset(window: i64, position: u64, relation: i64, txid: i64, part: &str) -> Offset {
+fn offset(window_number: i64, position: u64, relation: i64, txid: i64, part: &str) -> Offset {
     Offset(format!(
-        "{window:016x}/{position:016x}/{relation:016x}/{txid:016x}/{part}"
+        "{window_number:016x}/{position:016x}/{relation:016x}/{txid:016x}/{part}"
     ))
 }
 
 /// The offset of the `number`th row that is sent by `init` behind the changes of a window.
-pub(super) fn init_offset(window: i64, number: i64) -> Offset {
-    Offset(format!("{window:016x}/ffffffffffffffff/{number:016x}"))
+pub(super) fn init_offset(window_number: i64, number: i64) -> Offset {
+    Offset(format!("{window_number:016x}/ffffffffffffffff/{number:016x}"))
 }
 
 /// Returns the number of the window an offset belongs to.
-pub(super) fn window_of(offset: &Offset) -> Option<i64> {
+pub(super) fn window_number_of(offset: &Offset) -> Option<i64> {
     i64::from_str_radix(offset.0.split('/').next()?, 16).ok()
 }
 
@@ -446,16 +442,12 @@ struct ReadLog<'a> {
 
 /// Has the ends of logs summarised, so that looking for new rows stays cheap between two vacuums. Best effort: it takes the right
 /// to the index.
-pub(super) fn summarise(session: &mut Session, schema: &str, sources: &Sources) {
+pub(super) fn summarise(session: &mut Session, schema: &str, renderer: &Renderer, sources: &Sources) {
+    let Ok(sql) = renderer.render("stream/summarise", ()) else {
+        return;
+    };
     for (_, log) in &sources.logs {
         let name = format!("{}.{}", escape_identifier(schema), escape_identifier(&log.log));
-        let _ = session.execute(
-            "select brin_summarize_new_values(i.indexrelid)
-               from pg_catalog.pg_index i
-               join pg_catalog.pg_class c on c.oid = i.indexrelid
-               join pg_catalog.pg_am m on m.oid = c.relam and m.amname = 'brin'
-              where i.indrelid = $1::text::regclass and pg_catalog.pg_has_role(c.relowner, 'usage')",
-            &[&name],
-        );
+        let _ = session.execute(&sql, &[&name]);
     }
 }

@@ -25,7 +25,7 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// How a worker is to go about it.
 #[derive(Debug, Clone, Default)]
-pub struct Wanted {
+pub struct Task {
     /// Only these sinks; empty: all of the manifest.
     pub sinks: Vec<String>,
     /// End when everything is delivered or set aside.
@@ -41,7 +41,7 @@ pub struct Reload<'a> {
     /// Reads it as it is now.
     pub load: &'a dyn Fn() -> Result<Manifest>,
     /// Set when it is to be read anew, whether it has changed or not (SIGHUP).
-    pub wanted: Arc<AtomicBool>,
+    pub asked: Arc<AtomicBool>,
 }
 
 /// How a round of couriers came to its end.
@@ -61,18 +61,18 @@ pub fn work(
     manifest: &Manifest,
     session: &mut Session,
     environment: &Environment,
-    wanted: &Wanted,
+    task: &Task,
     status: &Status,
     stop: &Stop,
     reload: Option<&Reload<'_>>,
 ) -> Result<()> {
     let mut held = manifest.clone();
     let source = source(session, &held.schema)?;
-    let mut all = orders(&held, session, environment, wanted, status, &source)?;
+    let mut all = orders(&held, session, environment, task, status, &source)?;
     loop {
-        match round(&all, &held, wanted, status, stop, reload) {
+        match round(&all, &held, task, status, stop, reload) {
             Round::Over(ended) => return ended,
-            Round::Replaced(new) => match orders(&new, session, environment, wanted, status, &source) {
+            Round::Replaced(new) => match orders(&new, session, environment, task, status, &source) {
                 Ok(made) => (all, held) = (made, *new),
                 Err(error) => {
                     tracing::error!("the manifest that was read anew cannot be used: {error}");
@@ -97,7 +97,7 @@ fn renew(all: &mut [Orders]) {
 fn round(
     all: &[Orders],
     held: &Manifest,
-    wanted: &Wanted,
+    task: &Task,
     status: &Status,
     stop: &Stop,
     reload: Option<&Reload<'_>>,
@@ -140,7 +140,7 @@ fn round(
             end(all, left, &endings, &mut note);
             break;
         }
-        if let Some(new) = reload.and_then(|reload| anew(reload, all, held, wanted, &mut said)) {
+        if let Some(new) = reload.and_then(|reload| anew(reload, all, held, task, &mut said)) {
             end(all, left, &endings, &mut note);
             return Round::Replaced(Box::new(new));
         }
@@ -172,15 +172,15 @@ fn end(
 }
 
 /// Reads the manifest anew when that is wanted; returns it when it is to take over.
-fn anew(reload: &Reload<'_>, all: &[Orders], held: &Manifest, wanted: &Wanted, said: &mut String) -> Option<Manifest> {
-    let asked = reload.wanted.swap(false, Ordering::Relaxed);
+fn anew(reload: &Reload<'_>, all: &[Orders], held: &Manifest, task: &Task, said: &mut String) -> Option<Manifest> {
+    let asked = reload.asked.swap(false, Ordering::Relaxed);
     let outdated = all.iter().any(|orders| orders.outdated.swap(false, Ordering::Relaxed));
     if !asked && !outdated {
         return None;
     }
     let refused = match (reload.load)() {
         Ok(new) if new.schema != held.schema => "its `schema` is another one: start the worker anew".to_owned(),
-        Ok(new) if chosen(&new, wanted).next().is_none() => "it has no sink to deliver to".to_owned(),
+        Ok(new) if chosen(&new, task).next().is_none() => "it has no sink to deliver to".to_owned(),
         Ok(new) if asked || bindings_of(&new) != bindings_of(held) => {
             tracing::info!("the manifest was read anew");
             return Some(new);
@@ -211,10 +211,10 @@ fn bindings_of(manifest: &Manifest) -> Vec<(String, Option<String>, String)> {
 }
 
 /// The sinks that are delivered to: those that were asked for, of those that a binding goes to.
-fn chosen<'a>(manifest: &'a Manifest, wanted: &'a Wanted) -> impl Iterator<Item = &'a crate::manifest::Sink> {
+fn chosen<'a>(manifest: &'a Manifest, task: &'a Task) -> impl Iterator<Item = &'a crate::manifest::Sink> {
     manifest.sinks.iter().filter(|sink| {
         let name = &sink.name.value;
-        manifest.bindings_to(name).next().is_some() && (wanted.sinks.is_empty() || wanted.sinks.contains(name))
+        manifest.bindings_to(name).next().is_some() && (task.sinks.is_empty() || task.sinks.contains(name))
     })
 }
 
@@ -222,17 +222,17 @@ fn orders(
     manifest: &Manifest,
     session: &Session,
     environment: &Environment,
-    wanted: &Wanted,
+    task: &Task,
     status: &Status,
     source: &str,
 ) -> Result<Vec<Orders>> {
     let renderer = Arc::new(Renderer::new(&manifest.schema)?);
     let (stop, outdated) = (Stop::default(), Arc::new(AtomicBool::new(false)));
     let mut all = Vec::new();
-    for sink in chosen(manifest, wanted) {
+    for sink in chosen(manifest, task) {
         let name = &sink.name.value;
         let bindings: Vec<_> = manifest.bindings_to(name).cloned().collect();
-        let init = wanted
+        let init = task
             .init
             .iter()
             .filter(|init| bindings.iter().any(|binding| binding.name.value == **init))
@@ -246,8 +246,8 @@ fn orders(
             bindings,
             opener: sink::opener(sink, environment, source)?.into(),
             source: source.to_owned(),
-            until_empty: wanted.until_empty,
-            patience: wanted.patience,
+            until_empty: task.until_empty,
+            patience: task.patience,
             init,
             status: status.clone(),
             stop: stop.clone(),
@@ -272,13 +272,7 @@ pub fn source(session: &mut Session, schema: &str) -> Result<String> {
     if !installed {
         return Err(crate::journal::not_installed(schema, session.wanted().dbname()));
     }
-    let row = session.query_one(
-        &format!(
-            "select current_database()::text, to_hex(install_system), to_hex((extract(epoch from install_time) * 1000000)::bigint)
-               from {s}.emaj_install"
-        ),
-        &[],
-    )?;
+    let row = session.query_one(&Renderer::new(schema)?.render("stream/source", ())?, &[])?;
     let (database, system, time): (String, String, String) = (row.get(0), row.get(1), row.get(2));
     Ok(format!("/emaj/{database}/{schema}/{system}-{time}"))
 }

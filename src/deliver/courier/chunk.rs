@@ -37,8 +37,8 @@ impl Courier<'_> {
                 Some(before) if *before == placed.offset => turn + 1,
                 _ => 0,
             };
-            for at in 0..self.bound.len() {
-                let bound = &self.bound[at];
+            for at in 0..self.fed.bound.len() {
+                let bound = &self.fed.bound[at];
                 if !bound.is_about(&placed.change) || only.is_some_and(|only| only != at) {
                     continue;
                 }
@@ -55,7 +55,7 @@ impl Courier<'_> {
                         continue;
                     }
                 }
-                let Some(instead) = present.instead(&self.bound[at], placed) else {
+                let Some(instead) = present.instead(&self.fed.bound[at], placed) else {
                     continue;
                 };
                 match self.render(at, &instead) {
@@ -88,15 +88,15 @@ impl Courier<'_> {
 
     pub(super) fn render(&mut self, at: usize, placed: &Placed) -> Result<Option<Keyed>, Fault> {
         let mut asker = Asker {
-            session: &mut self.asker,
+            session: &mut self.sessions.asker,
             renderer: &self.orders.renderer,
-            sources: &self.sources,
+            sources: &self.fed.sources,
         };
-        render(&self.bound[at], placed, &self.orders.source, &mut asker)
+        render(&self.fed.bound[at], placed, &self.orders.source, &mut asker)
     }
 }
 
-/// The place of one delivery among those of its group: behind those of earlier changes and of bindings that come before.
+/// The offset of one delivery among those of its group: behind those of earlier changes and of bindings that come before.
 pub(super) fn own_offset(group: &Offset, turn: usize, binding: &str) -> Offset {
     Offset(format!("{}/{turn:08x}/{binding}", group.0))
 }

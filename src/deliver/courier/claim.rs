@@ -115,12 +115,13 @@ impl Courier<'_> {
     /// One cheap question: has anything happened, is anything due, may this courier go on? `None`: it may not.
     pub(super) fn look(&mut self) -> Result<Option<SinkLook>> {
         self.orders.status.beat(self.name(), false);
-        let (_, claim) = journal::sink_locks(&self.orders.schema, self.cursor.sink());
+        let (_, claim) = journal::sink_locks(&self.orders.schema, self.progress.cursor.sink());
         // Who sends rows that were there before has claimed it himself.
         let claim = self.orders.init.is_empty().then_some(claim);
         let look = self
+            .progress
             .cursor
-            .look(&mut *self.keeper, claim)?
+            .look(&mut *self.sessions.keeper, claim)?
             .ok_or_else(|| not_installed(self.name()))?;
         Ok(look.may_go_on.then_some(look))
     }

@@ -8,9 +8,10 @@ use minijinja::context;
 use minijinja::value::{Serde, Value};
 
 use super::Courier;
-use crate::deliver::ask::{columns_of, fault};
+use crate::deliver::ask::fault;
 use crate::deliver::status::SinkCondition;
 use crate::deliver::stream::{Placed, Window};
+use crate::deliver::today::look_at;
 use crate::errors::{Error, Kind, Result};
 use crate::sink::{Action, Fault, Offset, Verdict};
 
@@ -65,7 +66,7 @@ impl Courier<'_> {
     /// # Errors
     /// Whatever the server answers; with `until_empty` that the sink is stopped.
     pub(super) fn passes(&mut self, window: &Window, offset: Option<&Offset>, first: &mut Vec<Placed>) -> Result<bool> {
-        let is_limited = self.bound.iter().any(|bound| bound.manifest.max_deletes.is_some());
+        let is_limited = self.fed.bound.iter().any(|bound| bound.manifest.max_deletes.is_some());
         if !is_limited || self.guard.is_overruled || self.guard.passed == Some(window.number) || self.stream().is_over()
         {
             return Ok(true);
@@ -77,14 +78,14 @@ impl Courier<'_> {
                 return Ok(false);
             }
             self.count(&chunk)?;
-            chunk = self.stream().next(&self.sources)?;
+            chunk = self.stream().next(&self.fed.sources)?;
         }
         if !self.check_deletes()? {
             return Ok(false);
         }
         self.guard.passed = Some(window.number);
         self.stream().read(window.clone(), offset.cloned());
-        *first = self.stream().next(&self.sources)?;
+        *first = self.stream().next(&self.fed.sources)?;
         Ok(true)
     }
 
@@ -92,8 +93,8 @@ impl Courier<'_> {
     fn count(&mut self, chunk: &[Placed]) -> Result<()> {
         let present = self.present(chunk)?;
         for placed in chunk {
-            for at in 0..self.bound.len() {
-                let bound = &self.bound[at];
+            for at in 0..self.fed.bound.len() {
+                let bound = &self.fed.bound[at];
                 let may_delete = placed.change.new.is_none() || bound.manifest.when.is_some();
                 if bound.manifest.max_deletes.is_none() || !bound.is_about(&placed.change) || !may_delete {
                     continue;
@@ -102,7 +103,7 @@ impl Courier<'_> {
                 if !self.parked.is_empty() && self.parked.holds(&self.keys_of(at, placed)) {
                     continue;
                 }
-                let Some(instead) = present.instead(&self.bound[at], placed) else {
+                let Some(instead) = present.instead(&self.fed.bound[at], placed) else {
                     continue;
                 };
                 match self.render(at, &instead) {
@@ -126,7 +127,7 @@ impl Courier<'_> {
         let Some(reason) = self.too_many_deletes()? else {
             return Ok(true);
         };
-        self.cursor.stop(&mut *self.keeper, &reason)?;
+        self.progress.cursor.stop(&mut *self.sessions.keeper, &reason)?;
         self.condition(SinkCondition::Stopped(reason.clone()));
         if self.orders.until_empty {
             let name = self.name();
@@ -141,22 +142,22 @@ impl Courier<'_> {
 
     /// The reason to stop, when a binding deletes more than its `max_deletes`.
     fn too_many_deletes(&mut self) -> Result<Option<String>> {
-        if self.guard.is_overruled || self.guard.passed == Some(self.window) {
+        if self.guard.is_overruled || self.guard.passed == Some(self.progress.window_number) {
             return Ok(None);
         }
-        for at in 0..self.bound.len() {
-            let (Some(limit), deletes @ 1..) = (self.bound[at].manifest.max_deletes, self.guard.counts[at]) else {
+        for at in 0..self.fed.bound.len() {
+            let (Some(limit), deletes @ 1..) = (self.fed.bound[at].manifest.max_deletes, self.guard.counts[at]) else {
                 continue;
             };
             let rows = match limit.rows_for(deletes) {
                 0 => 0,
-                enough => self.rows_left(self.bound[at].table, enough.saturating_sub(deletes))? + deletes,
+                enough => self.rows_left(self.fed.bound[at].table, enough.saturating_sub(deletes))? + deletes,
             };
             let most = limit.of(rows);
             if deletes > most {
                 return Ok(Some(format!(
                     "binding `{}` would delete {deletes} at once, and its `max_deletes` allows {most}",
-                    self.bound[at].name
+                    self.fed.bound[at].name
                 )));
             }
         }
@@ -166,14 +167,15 @@ impl Courier<'_> {
     /// How many rows a table has, but no more than `most`.
     fn rows_left(&mut self, table: usize, most: u64) -> Result<u64> {
         let failed = |fault: Fault| Error::message(Kind::Failed, fault.reason);
-        let source = &self.sources.tables[table];
+        let source = &self.fed.sources.tables[table];
         // By its present name: it may be another one than at the last install.
-        let present = columns_of(&mut self.asker, source.oid, &source.columns).map_err(failed)?;
+        let today = look_at(&mut self.sessions.asker, &self.orders.renderer, source).map_err(failed)?;
         let sql = self.orders.renderer.render_value(
             "stream/count",
-            context! { table => Value::from(Serde(&present.table)), most => i64::try_from(most).unwrap_or(i64::MAX) },
+            context! { table => Value::from(Serde(&today.table)), most => i64::try_from(most).unwrap_or(i64::MAX) },
         )?;
         let row = self
+            .sessions
             .asker
             .query_one(&sql, &[])
             .map_err(|error| failed(fault(&error, "count the rows")))?;

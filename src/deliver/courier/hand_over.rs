@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::Courier;
 use super::parked::{Aside, Parked, Settled};
 use crate::deliver::lanes::{Fate, Keyed};
-use crate::deliver::stream::{Placed, window_of};
+use crate::deliver::stream::{Placed, window_number_of};
 use crate::errors::Result;
 use crate::fail_at::passing;
 use crate::journal;
@@ -16,7 +16,7 @@ use crate::sink::{Fault, Offset, Outcome};
 /// A delivery, with the numbers of its change in the chunk and of its binding.
 pub(super) type Work = (usize, usize, Keyed);
 
-/// What bindings made of a chunk: deliveries, and what is set aside (each with the places of its change and its binding).
+/// What bindings made of a chunk: deliveries, and what is set aside (each with the numbers of its change and its binding).
 pub(super) struct Made {
     pub keyed: Vec<Work>,
     pub aside: Vec<Aside>,
@@ -40,38 +40,38 @@ impl Courier<'_> {
             .place
             .resume
             .clone()
-            .filter(|resume| window_of(resume) == Some(self.window))
+            .filter(|resume| window_number_of(resume) == Some(self.progress.window_number))
         {
             work.retain(|(_, _, keyed)| keyed.delivery.offset > resume);
         }
         while !work.is_empty() {
-            let Some(place) = &mut self.place.lanes else {
+            let Some(lanes) = &mut self.place.lanes else {
                 if !self.open()? {
                     return Ok(false);
                 }
                 continue;
             };
-            let (places, keyed): (Vec<(usize, usize)>, Vec<Keyed>) = work
+            let (numbers, keyed): (Vec<(usize, usize)>, Vec<Keyed>) = work
                 .into_iter()
                 .map(|(number, at, keyed)| ((number, at), keyed))
                 .unzip();
             self.orders.status.beat(&self.orders.sink.name.value, true);
-            let (fates, down) = place.deliver(&keyed, &self.orders.stop);
+            let (fates, down) = lanes.deliver(&keyed, &self.orders.stop);
             self.orders.status.beat(&self.orders.sink.name.value, false);
             self.place.reached = Instant::now();
             let mut rest = Vec::new();
             let (mut written, mut unchanged, mut refused) = (0, 0, 0);
-            for (((number, at), keyed), fate) in places.into_iter().zip(keyed).zip(fates) {
+            for (((number, at), keyed), fate) in numbers.into_iter().zip(keyed).zip(fates) {
                 match fate {
                     Fate::Done(Outcome::Written) => written += 1,
                     Fate::Done(Outcome::Unchanged) => unchanged += 1,
                     // A place that keeps the order itself refuses what comes behind a refused change of a row: that one waits for it.
                     Fate::Done(Outcome::Failed(fault)) => {
                         refused += 1;
-                        tracing::warn!(sink = %self.orders.sink.name.value, binding = %self.bound[at].name, id = %keyed.delivery.id, "a change is set aside");
+                        tracing::warn!(sink = %self.orders.sink.name.value, binding = %self.fed.bound[at].name, id = %keyed.delivery.id, "a change is set aside");
                         aside.push(self.aside(number, at, chunk, fault));
                     }
-                    // Behind a message with the same key it waits; behind a row with the same place in the target it is tried by itself.
+                    // Behind a message with the same key it waits; behind a row that wants the same entry it is tried by itself.
                     Fate::Behind => {
                         let fault = Fault::later("an earlier change with the same key was refused");
                         aside.push(self.aside(number, at, chunk, fault));
@@ -135,11 +135,11 @@ impl Courier<'_> {
         let (schema, name) = (self.orders.schema.as_str(), self.orders.sink.name.value.as_str());
         if changes.is_empty() {
             return match offset {
-                Some(offset) => self.cursor.advance(&mut *self.keeper, &offset.0),
+                Some(offset) => self.progress.cursor.advance(&mut *self.sessions.keeper, &offset.0),
                 None => Ok(()),
             };
         }
-        let mut transaction = self.keeper.transaction()?;
+        let mut transaction = self.sessions.keeper.transaction()?;
         for (queue, into) in joined {
             journal::join(&mut transaction, schema, name, queue, into)?;
         }
@@ -148,14 +148,14 @@ impl Courier<'_> {
             journal::one_front(&mut transaction, schema, name, into)?;
         }
         if let Some(offset) = offset {
-            self.cursor.advance(&mut transaction, &offset.0)?;
+            self.progress.cursor.advance(&mut transaction, &offset.0)?;
         }
         passing("aside.written");
         transaction.commit()?;
         passing("aside.noted");
         // A later change may be what makes an earlier one acceptable.
         let keeps_state = |binding: &str| {
-            let mut all = self.bound.iter();
+            let mut all = self.fed.bound.iter();
             all.any(|bound| *bound.name == *binding && bound.keeps_state())
         };
         let mut queues: Vec<&str> = changes
@@ -167,7 +167,7 @@ impl Courier<'_> {
         queues.dedup();
         match queues.is_empty() {
             true => Ok(()),
-            false => journal::retry_queues(&mut *self.keeper, schema, name, &queues),
+            false => journal::retry_queues(&mut *self.sessions.keeper, schema, name, &queues),
         }
     }
 }

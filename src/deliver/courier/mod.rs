@@ -33,8 +33,7 @@ use self::guard::Guard;
 use self::parked::Parked;
 use self::place::Place;
 use super::ask::settle;
-use super::binding::Bound;
-use super::sources::Sources;
+use super::sources::Fed;
 use super::status::{SinkCondition, Status};
 use super::stop::Stop;
 use super::stream::{Stream, Window};
@@ -160,29 +159,33 @@ fn serve(orders: &Orders) -> Result<Option<Ended>> {
         Arc::clone(&orders.renderer),
     )?;
     let mut asker = settings.connect(Prompt::Never)?;
-    settle(&mut asker)?;
+    settle(&mut asker, &orders.renderer)?;
     tracing::info!(sink = %name, "delivering to {}", orders.opener.describe());
     let mut courier = Courier {
         orders,
-        cursor: Cursor::new(&orders.schema, sink.id),
-        window: sink.window,
-        from: sink.from.clone(),
-        unfinished: unfinished(&sink)?,
-        replay: sink.replay.as_deref().map(snapshot).transpose()?,
-        keeper,
-        stream: Arc::new(Mutex::new(stream)),
-        asker,
-        structure: String::new(),
-        sources: Arc::default(),
-        bound: Vec::new(),
+        sessions: Sessions {
+            keeper,
+            stream: Arc::new(Mutex::new(stream)),
+            asker,
+        },
+        progress: Progress {
+            cursor: Cursor::new(&orders.schema, sink.id),
+            window_number: sink.window,
+            from: sink.from.clone(),
+            unfinished: unfinished(&sink)?,
+            replay: sink.replay.as_deref().map(snapshot).transpose()?,
+        },
+        fed: Fed::default(),
+        guard: Guard::new(sink.reason.as_deref() == Some(DELETES_ALLOWED)),
         parked: Parked::default(),
         parked_mark: String::new(),
         place: Place::new(sink.fault.is_some()),
-        kept: Instant::now(),
-        busy: Instant::now(),
-        pause: Duration::ZERO,
+        pace: Pace {
+            kept: Instant::now(),
+            busy: Instant::now(),
+            pause: Duration::ZERO,
+        },
         since_summary: 0,
-        guard: Guard::new(sink.reason.as_deref() == Some(DELETES_ALLOWED)),
         is_hastened: false,
     };
     courier.load()?;
@@ -192,30 +195,49 @@ fn serve(orders: &Orders) -> Result<Option<Ended>> {
 /// What the parts share.
 struct Courier<'a> {
     orders: &'a Orders,
-    cursor: Cursor,
-    window: i64,
-    from: Position,
-    unfinished: Option<(Window, Option<Offset>)>,
-    /// What this sees was delivered before, and is delivered again.
-    replay: Option<Snapshot>,
-    keeper: Session,
-    stream: Arc<Mutex<Stream>>,
-    asker: Session,
-    structure: String,
-    sources: Arc<Sources>,
-    bound: Vec<Bound>,
+    sessions: Sessions,
+    progress: Progress,
+    fed: Fed,
+    guard: Guard,
     parked: Parked,
     /// What is on record of it at that time: it is read anew when that has changed.
     parked_mark: String,
     place: Place,
-    /// When the cursor was put on record last, when something was delivered last, and how long to rest.
+    pace: Pace,
+    /// Rows delivered since the ends of the logs were summarised.
+    since_summary: usize,
+    /// With `until_empty`: what has to be tried again was tried once more at the end.
+    is_hastened: bool,
+}
+
+/// The connections to the database that is read.
+struct Sessions {
+    /// Holds the lock, moves the cursor, sets aside.
+    keeper: Session,
+    /// Reads the logs, in a thread of its own where there is much to read.
+    stream: Arc<Mutex<Stream>>,
+    /// Asks what bindings ask.
+    asker: Session,
+}
+
+/// How far the sink has come.
+struct Progress {
+    cursor: Cursor,
+    /// That of the last window that was begun.
+    window_number: i64,
+    /// Everything before is delivered.
+    from: Position,
+    /// The window that is under way, and how far it is delivered.
+    unfinished: Option<(Window, Option<Offset>)>,
+    /// What this sees was delivered before, and is delivered again.
+    replay: Option<Snapshot>,
+}
+
+/// When the cursor was put on record last, when something was delivered last, and how long to rest.
+struct Pace {
     kept: Instant,
     busy: Instant,
     pause: Duration,
-    since_summary: usize,
-    guard: Guard,
-    /// With `until_empty`: what has to be tried again was tried once more at the end.
-    is_hastened: bool,
 }
 
 impl Courier<'_> {
@@ -225,7 +247,7 @@ impl Courier<'_> {
 
     fn stream(&self) -> MutexGuard<'_, Stream> {
         // A reader that broke down has left it as a lost connection would.
-        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sessions.stream.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn condition(&self, condition: SinkCondition) {

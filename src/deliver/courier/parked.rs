@@ -56,7 +56,7 @@ impl Parked {
 
 /// A change that is to be set aside.
 pub(super) struct Aside {
-    /// Its places in the chunk and among the bindings.
+    /// Its numbers in the chunk and among the bindings.
     pub number: usize,
     pub at: usize,
     pub keys: Vec<String>,
@@ -87,7 +87,7 @@ impl Courier<'_> {
     /// Reads what is set aside.
     pub(super) fn read_parked(&mut self) -> Result<()> {
         let name = self.name().to_owned();
-        let waiting = journal::waiting(&mut *self.keeper, &self.orders.schema, &name)?;
+        let waiting = journal::waiting(&mut *self.sessions.keeper, &self.orders.schema, &name)?;
         self.orders
             .status
             .update(&name, |status| status.set_aside = waiting.len() as u64);
@@ -100,14 +100,14 @@ impl Courier<'_> {
         }
         if is_forgotten {
             // What it waited for arrived, or was discarded, while it was being set aside.
-            journal::promote(&mut *self.keeper, &self.orders.schema)?;
+            journal::promote(&mut *self.sessions.keeper, &self.orders.schema)?;
         }
         Ok(())
     }
 
     /// The keys of a change: what has one of them must not overtake it.
     pub(super) fn keys_of(&self, at: usize, placed: &Placed) -> Vec<String> {
-        keys_of(&self.bound[at], placed, &self.orders.source)
+        keys_of(&self.fed.bound[at], placed, &self.orders.source)
     }
 
     /// Settles what waits for what in the order of the changes, whatever was refused first. `parked` is what was set aside before.
@@ -125,7 +125,7 @@ impl Courier<'_> {
             fault,
         } in aside
         {
-            let (placed, binding) = (&chunk[number], &*self.bound[at].name);
+            let (placed, binding) = (&chunk[number], &*self.fed.bound[at].name);
             let (queue, fault) = match self.parked.park(&keys) {
                 Some((queue, joined)) => {
                     for part in joined {

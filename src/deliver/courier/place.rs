@@ -109,7 +109,7 @@ impl Courier<'_> {
         self.place.down_since = None;
         if std::mem::take(&mut self.place.was_in_fault) {
             tracing::info!(sink = %self.name(), "the sink is up again");
-            self.cursor.fault(&mut *self.keeper, None)?;
+            self.progress.cursor.fault(&mut *self.sessions.keeper, None)?;
         }
         self.condition(SinkCondition::Up);
         Ok(())
@@ -130,7 +130,9 @@ impl Courier<'_> {
             self.place.was_in_fault = true;
         }
         self.condition(SinkCondition::Down(fault.reason.clone()));
-        self.cursor.fault(&mut *self.keeper, Some(&fault.reason))?;
+        self.progress
+            .cursor
+            .fault(&mut *self.sessions.keeper, Some(&fault.reason))?;
         let nobody_waits = since.elapsed() + asked >= self.orders.patience && (refusals > 0 || !asked.is_zero());
         if self.orders.until_empty && nobody_waits {
             return Err(Error::message(

@@ -11,12 +11,13 @@ use minijinja::context;
 use minijinja::value::{Serde, Value};
 
 use super::Courier;
-use crate::deliver::ask::{NamedColumn, columns_of, fault};
+use crate::deliver::ask::fault;
 use crate::deliver::binding::Bound;
 use crate::deliver::raw;
 use crate::deliver::row::Row;
 use crate::deliver::sources::SourceTable;
 use crate::deliver::stream::Placed;
+use crate::deliver::today::look_at;
 use crate::errors::{Error, Kind, Result};
 use crate::journal::{Position, Snapshot};
 use crate::pg::Session;
@@ -56,21 +57,22 @@ fn is_replayed(before: &Snapshot, placed: &Placed) -> bool {
 impl Courier<'_> {
     /// Everything before `position` is delivered.
     pub(super) fn reached_position(&mut self, position: Position) {
-        if let Some(replay) = &self.replay
+        if let Some(replay) = &self.progress.replay
             && position.snapshot.covers(replay)
         {
-            self.replay = None;
+            self.progress.replay = None;
         }
-        self.from = position;
+        self.progress.from = position;
     }
 
     /// Looks up how the rows of a chunk are now, where it is delivered again to a place that keeps a state.
     pub(super) fn present(&mut self, chunk: &[Placed]) -> Result<Present> {
-        let Some(before) = self.replay.clone() else {
+        let Some(before) = self.progress.replay.clone() else {
             return Ok(Present::default());
         };
         let mut tables = HashMap::new();
         let states: HashSet<usize> = self
+            .fed
             .bound
             .iter()
             .filter(|bound| bound.keeps_state())
@@ -87,9 +89,9 @@ impl Courier<'_> {
             }
             let keys: Vec<&str> = keys.into_iter().collect();
             match rows(
-                &mut self.asker,
+                &mut self.sessions.asker,
                 &self.orders.renderer,
-                &self.sources.tables[table],
+                &self.fed.sources.tables[table],
                 &keys,
             ) {
                 Ok(rows) => _ = tables.insert(table, rows),
@@ -113,16 +115,15 @@ fn rows(
     source: &SourceTable,
     keys: &[&str],
 ) -> Result<HashMap<String, Row>, Fault> {
-    let named = columns_of(session, source.oid, &source.columns)?;
-    let key: Vec<&NamedColumn> = named.columns.iter().filter(|column| column.is_key).collect();
+    let today = look_at(session, renderer, source)?;
     let sql = renderer
         .render_value(
             "stream/present",
             context! {
-                table => Value::from(Serde(&named.table)),
-                columns => Value::from(Serde(&named.columns)),
-                key => Value::from(Serde(&key)),
-                raw => named.is_raw,
+                table => Value::from(Serde(&today.table)),
+                columns => Value::from(Serde(&today.columns)),
+                key => Value::from(Serde(today.key())),
+                raw => today.is_raw,
             },
         )
         .map_err(Fault::never)?;

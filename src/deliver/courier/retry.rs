@@ -41,7 +41,11 @@ struct Step {
 impl Courier<'_> {
     /// Tries again what is due, each queue in its order. `false`: there was nothing.
     pub(super) fn retry_due(&mut self) -> Result<bool> {
-        let due = journal::due(&mut *self.keeper, &self.orders.schema, &self.orders.sink.name.value)?;
+        let due = journal::due(
+            &mut *self.sessions.keeper,
+            &self.orders.schema,
+            &self.orders.sink.name.value,
+        )?;
         for queue in &due {
             if self.orders.stop.is_set() || !self.retry_queue(queue)? {
                 return Ok(true);
@@ -55,7 +59,7 @@ impl Courier<'_> {
     /// Tries a queue from its front to the first change that is refused. `false`: told to stop before.
     fn retry_queue(&mut self, queue: &str) -> Result<bool> {
         let schema = self.orders.schema.as_str();
-        let waiting = journal::queue(&mut *self.keeper, schema, &self.orders.sink.name.value, queue)?;
+        let waiting = journal::queue(&mut *self.sessions.keeper, schema, &self.orders.sink.name.value, queue)?;
         let steps = self.steps(&waiting)?;
         let mut left: BTreeSet<i64> = steps.iter().flat_map(|step| step.ids.iter().copied()).collect();
         for step in steps {
@@ -63,7 +67,7 @@ impl Courier<'_> {
                 Tried::Interrupted => return Ok(false),
                 Tried::Arrived => {
                     passing("retry.delivered");
-                    journal::arrived(&mut *self.keeper, schema, &step.ids)?;
+                    journal::arrived(&mut *self.sessions.keeper, schema, &step.ids)?;
                     passing("retry.noted");
                     step.ids.iter().for_each(|id| _ = left.remove(id));
                     continue;
@@ -77,9 +81,16 @@ impl Courier<'_> {
                 .and_then(|id| waiting.iter().find(|failure| failure.id == *id));
             let Some(first) = front else { break };
             let (state, retry_in) = state_after(&fault, first.attempts);
-            journal::failed_again(&mut *self.keeper, schema, first.id, state, &fault.reason, retry_in)?;
-            if !begun && self.bound[step.at].keeps_state() {
-                journal::not_begun(&mut *self.keeper, schema, &step.ids)?;
+            journal::failed_again(
+                &mut *self.sessions.keeper,
+                schema,
+                first.id,
+                state,
+                &fault.reason,
+                retry_in,
+            )?;
+            if !begun && self.fed.bound[step.at].keeps_state() {
+                journal::not_begun(&mut *self.sessions.keeper, schema, &step.ids)?;
                 if step.begun {
                     // With what came later it may be acceptable.
                     return self.retry_queue(queue);
@@ -95,14 +106,21 @@ impl Courier<'_> {
         let mut steps: Vec<Step> = Vec::with_capacity(waiting.len());
         let mut nobodys = Vec::new();
         for failure in waiting {
-            let Some(at) = self.bound.iter().position(|bound| *bound.name == *failure.binding) else {
+            let Some(at) = self.fed.bound.iter().position(|bound| *bound.name == *failure.binding) else {
                 nobodys.push(failure.id);
                 continue;
             };
-            let Some(change) = read(&failure.change, self.bound[at].table) else {
+            let Some(change) = read(&failure.change, self.fed.bound[at].table) else {
                 if failure.id == waiting[0].id {
                     let (state, reason) = (FailureState::Never, "what is on record of it cannot be read");
-                    journal::failed_again(&mut *self.keeper, &self.orders.schema, failure.id, state, reason, None)?;
+                    journal::failed_again(
+                        &mut *self.sessions.keeper,
+                        &self.orders.schema,
+                        failure.id,
+                        state,
+                        reason,
+                        None,
+                    )?;
                 }
                 break;
             };
@@ -115,9 +133,9 @@ impl Courier<'_> {
         }
         if !nobodys.is_empty() {
             // Their binding is gone: nobody wants them any more.
-            journal::arrived(&mut *self.keeper, &self.orders.schema, &nobodys)?;
+            journal::arrived(&mut *self.sessions.keeper, &self.orders.schema, &nobodys)?;
         }
-        let Some(bound) = steps.first().map(|step| &self.bound[step.at]) else {
+        let Some(bound) = steps.first().map(|step| &self.fed.bound[step.at]) else {
             return Ok(steps);
         };
         // (What waits together in a queue is either of one such binding, or messages.)
@@ -141,18 +159,18 @@ impl Courier<'_> {
             Ok(None) => return Ok(Tried::Arrived),
             Ok(Some(keyed)) => keyed,
         };
-        if !step.begun && self.bound[step.at].keeps_state() {
-            journal::begun(&mut *self.keeper, &self.orders.schema, &step.ids)?;
+        if !step.begun && self.fed.bound[step.at].keeps_state() {
+            journal::begun(&mut *self.sessions.keeper, &self.orders.schema, &step.ids)?;
             passing("retry.begun");
         }
         loop {
-            let Some(place) = &mut self.place.lanes else {
+            let Some(lanes) = &mut self.place.lanes else {
                 if !self.open()? {
                     return Ok(Tried::Interrupted);
                 }
                 continue;
             };
-            let (fates, down) = place.deliver(std::slice::from_ref(&keyed), &self.orders.stop);
+            let (fates, down) = lanes.deliver(std::slice::from_ref(&keyed), &self.orders.stop);
             if let Some(fault) = down {
                 self.is_down(&fault, true)?;
                 continue;

@@ -46,7 +46,7 @@ impl Courier<'_> {
             if look.is_due && self.retry_due()? {
                 continue;
             }
-            if look.snapshot == seen && self.unfinished.is_none() && init.is_empty() {
+            if look.snapshot == seen && self.progress.unfinished.is_none() && init.is_empty() {
                 if self.orders.until_empty {
                     if self.hasten()? {
                         continue;
@@ -59,10 +59,10 @@ impl Courier<'_> {
                 continue;
             }
             let looked = Instant::now();
-            match self.window(&mut init)? {
+            match self.one_window(&mut init)? {
                 Step::Busy => {
-                    self.busy = Instant::now();
-                    self.pause = Duration::ZERO;
+                    self.pace.busy = Instant::now();
+                    self.pace.pause = Duration::ZERO;
                     seen.clear();
                     // What was written while the rows were sent is a worker's: under writers that never rest there is no end of it.
                     if init.is_empty() && !self.orders.init.is_empty() {
@@ -78,7 +78,7 @@ impl Courier<'_> {
                         self.is_up()?;
                     }
                     self.reach()?;
-                    self.pause = looked.elapsed() * REST;
+                    self.pace.pause = looked.elapsed() * REST;
                     self.orders.status.update(self.name(), |status| {
                         status.caught_up = Some(Timestamp::now());
                     });
@@ -90,7 +90,7 @@ impl Courier<'_> {
                         return Ok(Some(Ended::Empty));
                     }
                     seen = look.snapshot;
-                    if self.kept.elapsed() > KEEP {
+                    if self.pace.kept.elapsed() > KEEP {
                         self.keep()?;
                     }
                     self.rest();
@@ -107,23 +107,29 @@ impl Courier<'_> {
             return Ok(false);
         }
         let name = self.orders.sink.name.value.as_str();
-        Ok(journal::hasten(&mut *self.keeper, &self.orders.schema, name)? > 0)
+        Ok(journal::hasten(&mut *self.sessions.keeper, &self.orders.schema, name)? > 0)
     }
 
     pub(super) fn rest(&self) {
-        let poll = if self.busy.elapsed() > IDLE_AFTER {
+        let poll = if self.pace.busy.elapsed() > IDLE_AFTER {
             IDLE_POLL
         } else {
             POLL
         };
-        self.orders.stop.wait(poll.max(self.pause.min(Duration::from_secs(2))));
+        self.orders
+            .stop
+            .wait(poll.max(self.pace.pause.min(Duration::from_secs(2))));
     }
 
     /// Puts the cursor on record where it is.
     pub(super) fn keep(&mut self) -> Result<()> {
-        if self.unfinished.is_none() {
-            self.cursor.end(&mut *self.keeper, self.window, &self.from)?;
-            self.kept = Instant::now();
+        if self.progress.unfinished.is_none() {
+            self.progress.cursor.end(
+                &mut *self.sessions.keeper,
+                self.progress.window_number,
+                &self.progress.from,
+            )?;
+            self.pace.kept = Instant::now();
         }
         Ok(())
     }

@@ -46,7 +46,7 @@ type Ahead = JoinHandle<Result<Option<Read>>>;
 impl Courier<'_> {
     /// Sends the next rows that were there before, for one binding, and ends the window with them.
     pub(super) fn send_rows(&mut self, window: &Window, binding: &str) -> Result<Init> {
-        let Some(at) = self.bound.iter().position(|bound| &*bound.name == binding) else {
+        let Some(at) = self.fed.bound.iter().position(|bound| &*bound.name == binding) else {
             return Err(Error::message(
                 Kind::Refused,
                 format!("binding `{binding}` is not installed"),
@@ -55,7 +55,7 @@ impl Courier<'_> {
         let began = Instant::now();
         let mut as_text = self.as_text(at)?;
         let mut next = Next {
-            key: journal::rows_sent(&mut *self.keeper, &self.orders.schema, binding)?,
+            key: journal::rows_sent(&mut *self.sessions.keeper, &self.orders.schema, binding)?,
             most: FIRST,
             number: 0,
         };
@@ -90,7 +90,7 @@ impl Courier<'_> {
 
     /// Puts on record how far the rows are sent, and with the last part of a chunk the end of the window.
     fn note_part(&mut self, window: &Window, binding: &str, part: &Part, goes_on: bool) -> Result<()> {
-        let mut transaction = self.keeper.transaction()?;
+        let mut transaction = self.sessions.keeper.transaction()?;
         journal::note_rows(
             &mut transaction,
             &self.orders.schema,
@@ -101,7 +101,7 @@ impl Courier<'_> {
         )?;
         if !goes_on {
             let from: Position = window.until.clone().into();
-            self.cursor.end(&mut transaction, window.number, &from)?;
+            self.progress.cursor.end(&mut transaction, window.number, &from)?;
         }
         transaction.commit()?;
         self.orders
@@ -112,21 +112,22 @@ impl Courier<'_> {
 
     /// The table of a binding whose rows may go as text: nothing is made of them, and none has to wait behind something.
     fn as_text(&mut self, at: usize) -> Result<Option<AsText>> {
-        if self.bound[at].as_it_is().is_none() || !self.parked.is_empty() {
+        if self.fed.bound[at].as_it_is().is_none() || !self.parked.is_empty() {
             return Ok(None);
         }
-        let sources = Arc::clone(&self.sources);
-        AsText::of(self.stream().session(), &sources.tables[self.bound[at].table])
+        let sources = Arc::clone(&self.fed.sources);
+        let table = &sources.tables[self.fed.bound[at].table];
+        AsText::of(self.stream().session(), &self.orders.renderer, table)
     }
 
     /// Copies a part.
     fn copy_part(&mut self, window: &Window, at: usize, text: &AsText, next: &Next) -> Result<Sent> {
-        let bound = &self.bound[at];
-        let (Some((table, key)), Some(place)) = (bound.as_it_is(), &mut self.place.lanes) else {
+        let bound = &self.fed.bound[at];
+        let (Some((table, key)), Some(lanes)) = (bound.as_it_is(), &mut self.place.lanes) else {
             return Ok(Sent::Refused);
         };
         let renderer = &self.orders.renderer;
-        let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stream = self.sessions.stream.lock().unwrap_or_else(PoisonError::into_inner);
         let upto = text.last_key(stream.session(), renderer, next)?;
         let last = init_offset(window.number, next.number + next.most as i64 - 1);
         let rows = RowsAsText {
@@ -137,7 +138,7 @@ impl Courier<'_> {
         };
         self.orders.status.beat(&self.orders.sink.name.value, true);
         let mut bytes = 0;
-        let copied = place.copy(rows, |pieces| {
+        let copied = lanes.copy(rows, |pieces| {
             bytes = text.read(stream.session(), renderer, next, upto.as_deref(), pieces)?;
             Ok(())
         });
@@ -199,9 +200,9 @@ impl Courier<'_> {
 
     /// Reads rows in a thread of its own; nothing when the snapshot is held no more.
     fn read_rows(&self, window: &Window, at: usize, next: &Next) -> Ahead {
-        let (stream, sources) = (Arc::clone(&self.stream), Arc::clone(&self.sources));
+        let (stream, sources) = (Arc::clone(&self.sessions.stream), Arc::clone(&self.fed.sources));
         let (renderer, next) = (Arc::clone(&self.orders.renderer), next.clone());
-        let (table, window) = (self.bound[at].table, window.number);
+        let (table, window_number) = (self.fed.bound[at].table, window.number);
         std::thread::spawn(move || {
             let mut stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
             if !stream.is_held() {
@@ -211,7 +212,7 @@ impl Courier<'_> {
                 stream.session(),
                 &renderer,
                 &sources.tables[table],
-                window,
+                window_number,
                 &next,
                 table,
             )

@@ -17,14 +17,14 @@ const STUCK: Duration = Duration::from_secs(60);
 /// The wait for another worker.
 pub(super) struct Standby {
     stream: Stream,
-    sources: Sources,
+    sources: Arc<Sources>,
     /// What was committed when the wait began is to be delivered.
-    wanted: Snapshot,
-    last: Progress,
+    goal: Snapshot,
+    last: Seen,
 }
 
 /// How far the other one was, and when that was seen first.
-struct Progress {
+struct Seen {
     mark: (i64, Option<String>, jiff::Timestamp),
     since: Instant,
 }
@@ -38,15 +38,15 @@ impl Standby {
         let mut session = orders.settings.connect(Prompt::Never)?;
         let fed = load(&mut session, &orders.schema, &sink.name, &orders.bindings)?;
         let mut stream = Stream::new(session, &orders.schema, Arc::clone(&orders.renderer))?;
-        let wanted = stream.hold()?;
+        let goal = stream.hold()?;
         stream.release()?;
         let other = sink.worker.as_deref().unwrap_or("another worker");
         tracing::info!(sink = %sink.name, "{other} delivers to it: waiting until that has come to the end");
         Ok(Standby {
             stream,
             sources: fed.sources,
-            wanted,
-            last: Progress::of(sink),
+            goal,
+            last: Seen::of(sink),
         })
     }
 
@@ -57,7 +57,7 @@ impl Standby {
     pub(super) fn is_over(&mut self, orders: &Orders, sink: &SinkRecord) -> Result<bool> {
         if sink.until.is_none() {
             // Its cursor is put on record now and then only, as long as nothing happens.
-            let is_there = sink.from.snapshot.covers(&self.wanted);
+            let is_there = sink.from.snapshot.covers(&self.goal);
             if is_there || self.stream.probe(&self.sources, &sink.from)?.is_empty() {
                 return Ok(true);
             }
@@ -67,9 +67,9 @@ impl Standby {
     }
 }
 
-impl Progress {
+impl Seen {
     fn of(sink: &SinkRecord) -> Self {
-        Progress {
+        Seen {
             mark: (sink.window, sink.offset.clone(), sink.moved),
             since: Instant::now(),
         }
@@ -77,9 +77,9 @@ impl Progress {
 
     /// Refuses to wait any longer, when the place is out of reach for the other one too, or it does nothing.
     fn check(&mut self, sink: &SinkRecord, patience: Duration, now: Instant) -> Result<()> {
-        let Progress { mark, since } = Progress::of(sink);
+        let Seen { mark, since } = Seen::of(sink);
         if mark != self.mark {
-            *self = Progress { mark, since };
+            *self = Seen { mark, since };
         }
         let silent = now.saturating_duration_since(self.since);
         let name = &sink.name;
@@ -131,7 +131,7 @@ mod tests {
             is_taken: true,
             fault: None,
         };
-        let mut last = Progress::of(&sink);
+        let mut last = Seen::of(&sink);
         let after = |seconds| Instant::now() + Duration::from_secs(seconds);
         assert!(last.check(&sink, Duration::ZERO, after(30)).is_ok());
         let error = last.check(&sink, Duration::ZERO, after(61)).unwrap_err();

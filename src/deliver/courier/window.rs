@@ -21,56 +21,54 @@ const SUMMARISE_AFTER: usize = 20_000;
 impl Courier<'_> {
     /// Reads what the sink is fed by.
     pub(super) fn load(&mut self) -> Result<()> {
-        let fed = load(
-            &mut self.keeper,
+        self.fed = load(
+            &mut self.sessions.keeper,
             &self.orders.schema,
             &self.orders.sink.name.value,
             &self.orders.bindings,
         )?;
-        self.structure = fed.structure;
-        self.sources = Arc::new(fed.sources);
-        self.bound = fed.bound;
-        self.guard.begin(self.bound.len());
+        self.guard.begin(self.fed.bound.len());
         self.stream().sources_changed();
         Ok(())
     }
 
     /// Delivers one window: the one that was left unfinished, or what has come since.
-    pub(super) fn window(&mut self, init: &mut Vec<String>) -> Result<Step> {
+    pub(super) fn one_window(&mut self, init: &mut Vec<String>) -> Result<Step> {
         let snapshot = self.stream().hold()?;
         let name = self.name().to_owned();
-        if self.stream().structure(&name)? != self.structure {
+        if self.stream().structure(&name)? != self.fed.structure {
             self.stream().release()?;
             self.load()?;
             return Ok(Step::Interrupted);
         }
-        let (window, offset) = match self.unfinished.take() {
+        let (window, offset) = match self.progress.unfinished.take() {
             Some(unfinished) => unfinished,
             None => {
-                let found = !self.stream().probe(&self.sources, &self.from)?.is_empty();
+                let found = !self.stream().probe(&self.fed.sources, &self.progress.from)?.is_empty();
                 if !found && init.is_empty() {
                     self.reached_position(snapshot.into());
                     self.stream().release()?;
                     return Ok(Step::Idle);
                 }
                 let window = Window {
-                    number: self.window + 1,
-                    from: self.from.clone(),
+                    number: self.progress.window_number + 1,
+                    from: self.progress.from.clone(),
                     until: snapshot.clone(),
-                    replay: self.replay.clone(),
+                    replay: self.progress.replay.clone(),
                 };
-                self.cursor
-                    .begin(&mut *self.keeper, window.number, &window.from, &window.until)?;
+                self.progress
+                    .cursor
+                    .begin(&mut *self.sessions.keeper, window.number, &window.from, &window.until)?;
                 passing("window.begun");
-                self.window = window.number;
+                self.progress.window_number = window.number;
                 (window, None)
             }
         };
-        self.unfinished = Some((window.clone(), offset.clone()));
-        self.guard.begin(self.bound.len());
+        self.progress.unfinished = Some((window.clone(), offset.clone()));
+        self.guard.begin(self.fed.bound.len());
         let same_snapshot = window.until == snapshot;
         self.stream().read(window.clone(), offset.clone());
-        let mut chunk = self.stream().next(&self.sources)?;
+        let mut chunk = self.stream().next(&self.fed.sources)?;
         if !self.passes(&window, offset.as_ref(), &mut chunk)? {
             self.stream().release()?;
             return Ok(Step::Interrupted);
@@ -84,7 +82,7 @@ impl Courier<'_> {
                 return Ok(Step::Interrupted);
             };
             chunk = next;
-            self.unfinished = Some((window.clone(), Some(last)));
+            self.progress.unfinished = Some((window.clone(), Some(last)));
             // Somebody may want it while a long window is delivered.
             if began.elapsed() > Duration::from_secs(1) && (self.orders.stop.is_set() || self.look()?.is_none()) {
                 self.stream().release()?;
@@ -111,19 +109,28 @@ impl Courier<'_> {
         };
         self.stream().release()?;
         self.reached_position(window.until.clone().into());
-        self.unfinished = None;
+        self.progress.unfinished = None;
         passing("window.delivered");
         if !sent {
-            self.cursor.end(&mut *self.keeper, self.window, &self.from)?;
+            self.progress.cursor.end(
+                &mut *self.sessions.keeper,
+                self.progress.window_number,
+                &self.progress.from,
+            )?;
         }
         passing("window.ended");
-        self.kept = Instant::now();
+        self.pace.kept = Instant::now();
         if std::mem::take(&mut self.guard.is_overruled) {
-            self.cursor.forget_reason(&mut *self.keeper)?;
+            self.progress.cursor.forget_reason(&mut *self.sessions.keeper)?;
         }
         if self.since_summary > SUMMARISE_AFTER {
             self.since_summary = 0;
-            summarise(&mut self.keeper, &self.orders.schema, &self.sources);
+            summarise(
+                &mut self.sessions.keeper,
+                &self.orders.schema,
+                &self.orders.renderer,
+                &self.fed.sources,
+            );
         }
         Ok(Step::Busy)
     }
@@ -134,10 +141,10 @@ impl Courier<'_> {
             if !self.deliver(chunk)? {
                 return Ok(None);
             }
-            return self.stream().next(&self.sources).map(Some);
+            return self.stream().next(&self.fed.sources).map(Some);
         }
         let reader = std::thread::spawn({
-            let (stream, sources) = (Arc::clone(&self.stream), Arc::clone(&self.sources));
+            let (stream, sources) = (Arc::clone(&self.sessions.stream), Arc::clone(&self.fed.sources));
             move || stream.lock().unwrap_or_else(PoisonError::into_inner).next(&sources)
         });
         let delivered = self.deliver(chunk);

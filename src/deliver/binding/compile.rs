@@ -1,0 +1,195 @@
+//! Compiles a binding of the manifest: its templates are read once, each with the syntax that values in it are escaped for.
+
+use minijinja::Environment;
+
+use super::{Bound, Compiled, Source, Table, Target, Template};
+use crate::deliver::escape::{Syntax, environment};
+use crate::errors::{Error, Kind, Result};
+use crate::journal::Position;
+use crate::manifest::{self, AttributeSource, BindingKind, EntryRef, Located};
+
+impl Bound {
+    /// Compiles a binding for a sink. In-database actions are none of this module's.
+    ///
+    /// # Errors
+    /// A template that does not compile; the manifest has checked them.
+    pub(in crate::deliver) fn compile(
+        binding: &manifest::Binding,
+        table: usize,
+        names: Table,
+        since: Position,
+    ) -> Result<Self> {
+        let mut engine = Engine {
+            environment: environment(),
+            number: 0,
+            columns: Vec::new(),
+        };
+        let when = binding
+            .when
+            .as_ref()
+            .map(|when| engine.condition(&when.value.0))
+            .transpose()?;
+        engine.columns.clear();
+        let kind = match &binding.kind {
+            BindingKind::Entry {
+                dn,
+                object_classes,
+                attributes,
+            } => Compiled::Entry {
+                dn: engine.add(Syntax::Dn, dn)?,
+                classes: object_classes.iter().map(|class| class.value.clone()).collect(),
+                attributes: attributes
+                    .iter()
+                    .map(|attribute| {
+                        let source = match &attribute.source {
+                            AttributeSource::Templates(templates) => Source::Templates(
+                                templates
+                                    .iter()
+                                    .map(|template| engine.add(Syntax::Attribute, template))
+                                    .collect::<Result<_>>()?,
+                            ),
+                            AttributeSource::Query(query) => Source::Query(engine.add(Syntax::Query, query)?),
+                        };
+                        Ok((attribute.name.value.clone(), attribute.mode, source))
+                    })
+                    .collect::<Result<_>>()?,
+            },
+            BindingKind::Value {
+                entry,
+                attribute,
+                value,
+            }
+            | BindingKind::Flag {
+                entry,
+                attribute,
+                value,
+            } => {
+                let target = engine.target(entry)?;
+                let value = engine.add(Syntax::Attribute, value)?;
+                Compiled::Value {
+                    target,
+                    attribute: attribute.value.clone(),
+                    value,
+                    columns: std::mem::take(&mut engine.columns),
+                }
+            }
+            BindingKind::Query {
+                entry,
+                attribute,
+                query,
+                mode,
+            } => Compiled::Query {
+                target: engine.target(entry)?,
+                columns: std::mem::take(&mut engine.columns),
+                attribute: attribute.value.clone(),
+                mode: *mode,
+                query: engine.add(Syntax::Query, query)?,
+            },
+            BindingKind::Message(message) => {
+                let mut add = |syntax, template: &Option<Located<manifest::Template>>| {
+                    template
+                        .as_ref()
+                        .map(|template| engine.add(syntax, template))
+                        .transpose()
+                };
+                let address = match (&message.subject, &message.topic) {
+                    (Some(_), _) => add(Syntax::Subject, &message.subject)?,
+                    (None, topic) => add(Syntax::Text, topic)?,
+                };
+                Compiled::Message {
+                    address,
+                    key: add(Syntax::Text, &message.key)?,
+                    event_type: add(Syntax::Text, &message.event_type)?,
+                    body: add(Syntax::Text, &message.body)?,
+                    headers: message
+                        .headers
+                        .iter()
+                        .map(|(name, template)| Ok((name.clone(), engine.add(Syntax::Text, template)?)))
+                        .collect::<Result<_>>()?,
+                }
+            }
+            BindingKind::Row { table, key, columns } => Compiled::Row {
+                table: table
+                    .as_ref()
+                    .map_or_else(|| names.name.clone(), |table| table.value.clone()),
+                key: match key.as_slice() {
+                    [] => names.key.clone(),
+                    key => key.iter().map(|column| column.value.clone()).collect(),
+                },
+                columns: columns
+                    .iter()
+                    .map(|(name, expression)| Ok((name.value.clone(), engine.json(&expression.value.0)?)))
+                    .collect::<Result<_>>()?,
+            },
+            BindingKind::Warn { .. } | BindingKind::Notify { .. } | BindingKind::Sql { .. } => {
+                return Err(Error::message(
+                    Kind::Failed,
+                    format!("binding `{}` is done inside the database", binding.name.value),
+                ));
+            }
+        };
+        Ok(Bound {
+            name: binding.name.value.as_str().into(),
+            manifest: binding.clone(),
+            since,
+            table,
+            names,
+            templates: engine.environment,
+            when,
+            kind,
+        })
+    }
+}
+
+struct Engine {
+    environment: Environment<'static>,
+    number: usize,
+    /// The columns of `row` that the templates added so far use.
+    columns: Vec<String>,
+}
+
+impl Engine {
+    fn add(&mut self, syntax: Syntax, template: &Located<manifest::Template>) -> Result<Template> {
+        self.add_source(syntax, template.value.0.clone())
+    }
+
+    /// A template that makes something of a true expression, and nothing of a false one.
+    fn condition(&mut self, expression: &str) -> Result<Template> {
+        self.add_source(Syntax::Text, format!("{{% if ({expression}) %}}t{{% endif %}}"))
+    }
+
+    /// A template that makes JSON of an expression.
+    fn json(&mut self, expression: &str) -> Result<Template> {
+        self.add_source(Syntax::Text, format!("{{{{ ({expression}) | tojson }}}}"))
+    }
+
+    fn add_source(&mut self, syntax: Syntax, source: String) -> Result<Template> {
+        self.number += 1;
+        let name = syntax.name(self.number);
+        let failed = |error: minijinja::Error| Error::new(Kind::Manifest, error);
+        self.environment
+            .add_template_owned(name.clone(), source)
+            .map_err(failed)?;
+        let template = self.environment.get_template(&name).map_err(failed)?;
+        for used in template.undeclared_variables(true) {
+            if let Some(column) = used.strip_prefix("row.") {
+                let column = column.split('.').next().unwrap_or(column).to_owned();
+                if !self.columns.contains(&column) {
+                    self.columns.push(column);
+                }
+            }
+        }
+        Ok(Template(name))
+    }
+
+    fn target(&mut self, entry: &EntryRef) -> Result<Target> {
+        Ok(match entry {
+            EntryRef::Dn(dn) => Target::Dn(self.add(Syntax::Dn, dn)?),
+            EntryRef::Search { base, filter, scope } => Target::Search {
+                base: self.add(Syntax::Dn, base)?,
+                filter: self.add(Syntax::Filter, filter)?,
+                scope: *scope,
+            },
+        })
+    }
+}

@@ -1,0 +1,58 @@
+//! The keys by which a change is known that nothing may overtake: those of its row, of its message, of its row in another table.
+
+use super::{Bound, Compiled, Envelope, event_of};
+use crate::deliver::binding::message::word_of;
+use crate::deliver::change::Change;
+use crate::deliver::row::Row;
+
+impl Bound {
+    /// The key of a row, as changes have it.
+    pub(in crate::deliver) fn key_of(&self, row: &Row) -> String {
+        key_text(row, &self.names.key)
+    }
+
+    /// The keys by which a change is known that must not be overtaken: those of its row, and of its message as far as that can be said.
+    pub(in crate::deliver) fn order_keys(&self, change: &Change, envelope: &Envelope<'_>) -> Vec<String> {
+        let mut keys = self.row_keys(change);
+        if let Compiled::Message { key: Some(key), .. } = &self.kind {
+            let fits = |row| self.fits(row).ok().flatten();
+            let (old, new) = (fits(change.old.as_ref()), fits(change.new.as_ref()));
+            if let Some(event) = event_of(old, new) {
+                let value = self.message_context(old, new, word_of(change, event), envelope);
+                let rendered = self.render(key, &value).ok();
+                keys.extend(rendered.and_then(|key| message_key(change, &key)));
+            }
+        }
+        keys
+    }
+
+    pub(super) fn row_keys(&self, change: &Change) -> Vec<String> {
+        self.keys_of(change)
+            .iter()
+            .map(|key| format!("{}\u{1f}{}\u{1f}{key}", self.name, self.names.name))
+            .collect()
+    }
+
+    /// The key of a change and, when it was changed, the one before: what was done to that came before.
+    fn keys_of(&self, change: &Change) -> Vec<String> {
+        let mut keys = vec![change.key.to_string()];
+        if let (Some(old), Some(_), false) = (&change.old, &change.new, self.names.key.is_empty()) {
+            let key = self.key_of(old);
+            if key != *change.key {
+                keys.push(key);
+            }
+        }
+        keys
+    }
+}
+
+/// What messages with the same key must not be reordered against. Without a key of the manifest's own it is the row's, which
+/// stands for itself.
+pub(super) fn message_key(change: &Change, key: &str) -> Option<String> {
+    (key != &*change.key).then(|| format!("message\u{1f}{key}"))
+}
+
+pub(super) fn key_text(row: &Row, key: &[String]) -> String {
+    let values: Vec<&str> = key.iter().map(|column| row.column(column).unwrap_or("null")).collect();
+    format!("[{}]", values.join(", "))
+}

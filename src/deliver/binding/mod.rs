@@ -1,0 +1,376 @@
+//! What a binding makes of a change: conditions and templates in, one [`Action`] out. Pure, but for what it has to [`Ask`].
+//!
+//! Rows for which `when` is false are treated as not there; so an update may be an insert or a delete to the binding. All kinds
+//! that keep a state (entry, value, flag, row) speak of the state before and after; a message speaks of the event.
+//!
+//! `compile` reads the templates, `directory` and `message` make what such places take, `keys` says what nothing may overtake.
+
+mod compile;
+mod directory;
+mod keys;
+mod message;
+
+use std::sync::Arc;
+
+use minijinja::{Environment, Value, context};
+
+use self::directory::{folded, key_of_target};
+use self::keys::{key_text, message_key};
+use self::message::word_of;
+use super::change::Change;
+use super::row::Row;
+use crate::journal::Position;
+use crate::manifest::{self, Event, Mode, Scope};
+use crate::names::QualifiedName;
+use crate::sink::{Action, EntryChange, Fault, RowChange, ValueChange};
+
+/// How many rows that are alike are looked at at once.
+pub(super) const ALIKE: usize = 1_000;
+
+/// What a binding may have to ask the database that it is bound in.
+pub(super) trait Ask {
+    /// Runs a query and returns the first column of each row that is not null, as text.
+    fn values(&mut self, query: &str) -> Result<Vec<String>, Fault>;
+
+    /// Returns rows of the table `table` that have the same values in `columns` as given (JSON text each): behind the first `skip`, and [`ALIKE`]
+    /// at most.
+    fn alike(&mut self, table: usize, columns: &[(String, String)], skip: usize) -> Result<Vec<Row>, Fault>;
+}
+
+/// The table of a binding, as far as templates and keys speak of it.
+#[derive(Debug, Clone)]
+pub(super) struct Table {
+    pub name: QualifiedName,
+    /// The columns of the primary key.
+    pub key: Vec<String>,
+}
+
+/// A binding, compiled.
+#[derive(Debug)]
+pub(super) struct Bound {
+    pub name: Arc<str>,
+    pub manifest: manifest::Binding,
+    /// Changes before this position are none of its business.
+    pub since: Position,
+    pub table: usize,
+    names: Table,
+    templates: Environment<'static>,
+    when: Option<Template>,
+    kind: Compiled,
+}
+
+/// The name of a template in the engine.
+#[derive(Debug, Clone)]
+struct Template(String);
+
+#[derive(Debug)]
+enum Compiled {
+    Entry {
+        dn: Template,
+        classes: Vec<String>,
+        attributes: Vec<(String, Mode, Source)>,
+    },
+    /// A value or a flag: one value of an attribute while a row gives it.
+    Value {
+        target: Target,
+        attribute: String,
+        value: Template,
+        /// The columns that the value and its entry depend on.
+        columns: Vec<String>,
+    },
+    Query {
+        target: Target,
+        /// The columns that name the entry.
+        columns: Vec<String>,
+        attribute: String,
+        mode: Mode,
+        query: Template,
+    },
+    Message {
+        address: Option<Template>,
+        key: Option<Template>,
+        event_type: Option<Template>,
+        body: Option<Template>,
+        headers: Vec<(String, Template)>,
+    },
+    Row {
+        table: QualifiedName,
+        key: Vec<String>,
+        /// Empty: the row as it is.
+        columns: Vec<(String, Template)>,
+    },
+}
+
+#[derive(Debug)]
+enum Source {
+    Templates(Vec<Template>),
+    Query(Template),
+}
+
+#[derive(Debug)]
+enum Target {
+    Dn(Template),
+    Search {
+        base: Template,
+        filter: Template,
+        scope: Scope,
+    },
+}
+
+/// An action, and what it must not be reordered against.
+#[derive(Debug, Clone)]
+pub(super) struct Made {
+    pub event: Option<Event>,
+    pub action: Action,
+    pub keys: Vec<String>,
+    /// The entries of a directory that it touches.
+    pub entries: Vec<String>,
+}
+
+/// What a message says of itself.
+pub(super) struct Envelope<'a> {
+    pub id: &'a str,
+    pub time: &'a str,
+    /// The CloudEvents source.
+    pub source: &'a str,
+}
+
+impl Bound {
+    /// Tells whether a change is its business: it is of its table, and not from before its install.
+    pub(super) fn is_about(&self, change: &Change) -> bool {
+        self.table == change.table && (change.is_init || self.since.is_before(change.txid, change.lsn))
+    }
+
+    /// Tells whether what waits of one key may be made one: the state after all of it is all that counts.
+    pub(super) fn keeps_state(&self) -> bool {
+        !matches!(self.kind, Compiled::Message { .. })
+    }
+
+    /// Returns the table that rows go to as they are, and its key; `None`: something is made of them, or some are left out.
+    pub(super) fn as_it_is(&self) -> Option<(&QualifiedName, &[String])> {
+        match &self.kind {
+            Compiled::Row { table, key, columns } if columns.is_empty() && self.when.is_none() => Some((table, key)),
+            _ => None,
+        }
+    }
+
+    /// Tells whether it asks the database for more than the row.
+    pub(super) fn asks(&self) -> bool {
+        match &self.kind {
+            Compiled::Value { .. } | Compiled::Query { .. } => true,
+            Compiled::Entry { attributes, .. } => attributes
+                .iter()
+                .any(|(_, _, source)| matches!(source, Source::Query(_))),
+            _ => false,
+        }
+    }
+
+    /// Makes what the sink is to do about a change; `None`: nothing.
+    ///
+    /// # Errors
+    /// [`crate::sink::Verdict::Never`] for a template that fails on this row, whatever a query fails with.
+    pub(super) fn make(
+        &self,
+        change: &Change,
+        envelope: &Envelope<'_>,
+        ask: &mut dyn Ask,
+    ) -> Result<Option<Made>, Fault> {
+        if let Some(row) = [&change.new, &change.old]
+            .into_iter()
+            .flatten()
+            .find(|row| row.is_unreadable())
+        {
+            return Err(self.unreadable(row));
+        }
+        let old = self.fits(change.old.as_ref())?;
+        let new = self.fits(change.new.as_ref())?;
+        let Some(event) = event_of(old, new) else {
+            return Ok(None);
+        };
+        if !self.manifest.events.contains(&event) && !change.is_init {
+            return Ok(None);
+        }
+        if let (Event::Update, Some(before), Some(after)) = (event, old, new)
+            && !self.concerns(before, after)
+        {
+            return Ok(None);
+        }
+        let mut keys = self.row_keys(change);
+        let mut entries = Vec::new();
+        // A row whose key was changed is told anew even if nothing else was: what comes later must not overtake what came before.
+        let is_moved = keys.len() > 1;
+        let action = match &self.kind {
+            Compiled::Entry { .. } => {
+                let old = match old {
+                    Some(row) => self.former_entry(row, envelope, ask)?,
+                    None => None,
+                };
+                let new = new.map(|row| self.entry(row, envelope, ask)).transpose()?;
+                // What is asked for may have changed though the row has not.
+                if old == new && (new.is_none() || !self.asks() && !is_moved) {
+                    return Ok(None);
+                }
+                entries.extend([&old, &new].into_iter().flatten().map(|entry| folded(&entry.dn)));
+                Action::Entry(EntryChange { old, new })
+            }
+            Compiled::Value { attribute, .. } => {
+                let old_value = old.map(|row| self.value(row, envelope)).transpose()?.flatten();
+                let new_value = new.map(|row| self.value(row, envelope)).transpose()?.flatten();
+                if old_value == new_value && !change.is_init && !(is_moved && new_value.is_some()) {
+                    return Ok(None);
+                }
+                entries.extend(
+                    [&old_value, &new_value]
+                        .into_iter()
+                        .flatten()
+                        .map(|(target, _)| key_of_target(target)),
+                );
+                let remove = match (old, old_value.filter(|value| Some(value) != new_value.as_ref())) {
+                    (Some(row), Some(value)) => (!self.is_given(row, &value, envelope, ask)?).then_some(value),
+                    _ => None,
+                };
+                if new_value.is_none() && remove.is_none() {
+                    return Ok(None);
+                }
+                Action::Value(ValueChange {
+                    attribute: attribute.clone(),
+                    add: new_value,
+                    remove,
+                })
+            }
+            Compiled::Query { .. } => return self.query(old, new, event, envelope, ask, keys),
+            Compiled::Message { .. } => {
+                let message = self.message(change, old, new, word_of(change, event), envelope)?;
+                keys.extend(message_key(change, &message.key));
+                Action::Message(message)
+            }
+            Compiled::Row { table, key, columns } => {
+                let old = old.map(|row| self.columns(row, columns, envelope)).transpose()?;
+                let new = new.map(|row| self.columns(row, columns, envelope)).transpose()?;
+                if old == new {
+                    return Ok(None);
+                }
+                let of = |row: &Option<Row>| row.as_ref().map(|row| key_text(row, key));
+                let (old_key, new_key) = (of(&old), of(&new));
+                keys.extend(
+                    [&old_key, &new_key]
+                        .into_iter()
+                        .flatten()
+                        .map(|key| format!("{table}\u{1f}{key}")),
+                );
+                Action::Row(RowChange {
+                    table: table.clone(),
+                    key: key.clone(),
+                    delete: old.filter(|_| old_key != new_key).map(|row| row.json),
+                    upsert: new.map(|row| row.json),
+                })
+            }
+        };
+        Ok(Some(Made {
+            event: (!change.is_init).then_some(event),
+            action,
+            keys,
+            entries,
+        }))
+    }
+
+    fn unreadable(&self, row: &Row) -> Fault {
+        let columns: Vec<String> = row
+            .unreadable_columns()
+            .iter()
+            .map(|name| format!("`{name}`"))
+            .collect();
+        Fault::never(format!(
+            "bytes of table {} are not UTF-8, and the database does not say what they are (its encoding is SQL_ASCII): column {}",
+            self.names.name,
+            columns.join(", ")
+        ))
+    }
+
+    /// The row, if the binding's condition holds for it.
+    fn fits<'r>(&self, row: Option<&'r Row>) -> Result<Option<&'r Row>, Fault> {
+        let (Some(row), Some(when)) = (row, &self.when) else {
+            return Ok(row);
+        };
+        let value = self.context(
+            row,
+            &Envelope {
+                id: "",
+                time: "",
+                source: "",
+            },
+        );
+        Ok((!self.render(when, &value)?.is_empty()).then_some(row))
+    }
+
+    /// Whether an update touches a column that the manifest names in `columns`; all do when it names none.
+    fn concerns(&self, old: &Row, new: &Row) -> bool {
+        let columns = &self.manifest.columns;
+        if columns.is_empty() {
+            return true;
+        }
+        let key_changed = self.key_of(old) != self.key_of(new);
+        key_changed
+            || columns
+                .iter()
+                .any(|column| old.column(&column.value) != new.column(&column.value))
+    }
+
+    fn context(&self, row: &Row, envelope: &Envelope<'_>) -> Value {
+        context! {
+            row => row.value(),
+            table => &self.names.name.name,
+            schema => &self.names.name.schema,
+            binding => &*self.name,
+            id => envelope.id,
+            time => envelope.time,
+        }
+    }
+
+    fn render(&self, template: &Template, value: &Value) -> Result<String, Fault> {
+        self.templates
+            .get_template(&template.0)
+            .and_then(|template| template.render(value))
+            .map_err(|error| Fault::never(format!("binding `{}`: {}", self.name, describe(&error))))
+    }
+
+    /// The row of the other table.
+    fn columns(&self, row: &Row, columns: &[(String, Template)], envelope: &Envelope<'_>) -> Result<Row, Fault> {
+        if columns.is_empty() {
+            return Ok(row.clone());
+        }
+        let value = self.context(row, envelope);
+        let mut json = String::from("{");
+        for (at, (name, template)) in columns.iter().enumerate() {
+            if at > 0 {
+                json.push(',');
+            }
+            json.push_str(&serde_json::Value::from(name.as_str()).to_string());
+            json.push(':');
+            json.push_str(&self.render(template, &value)?);
+        }
+        json.push('}');
+        Ok(Row::new(json))
+    }
+}
+
+/// What happened to a row, as far as the binding is concerned; `None`: nothing.
+fn event_of(old: Option<&Row>, new: Option<&Row>) -> Option<Event> {
+    match (old, new) {
+        (None, None) => None,
+        (None, Some(_)) => Some(Event::Insert),
+        (Some(_), Some(_)) => Some(Event::Update),
+        (Some(_), None) => Some(Event::Delete),
+    }
+}
+
+/// A failure without the values of the row: the engine's own text would show none either, but its details may.
+fn describe(error: &minijinja::Error) -> String {
+    let line = error
+        .line()
+        .map_or_else(String::new, |line| format!(" (line {line} of the template)"));
+    match error.detail() {
+        Some(detail) => format!("{}: {detail}{line}", error.kind()),
+        None => format!("{}{line}", error.kind()),
+    }
+}
