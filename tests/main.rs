@@ -48,6 +48,7 @@ mod rollback_groups;
 mod rollback_matrix;
 mod sql_api;
 mod stat;
+mod stat_storm;
 mod time_travel_commands;
 mod top;
 mod ui;
