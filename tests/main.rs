@@ -33,6 +33,7 @@ mod nats_sink;
 mod operating;
 mod pagila;
 mod parallel_rollback;
+mod partial;
 mod past;
 mod plan_laws;
 mod postgres_sink;

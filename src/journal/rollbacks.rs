@@ -127,6 +127,8 @@ pub struct PastRollback {
     pub groups: Vec<String>,
     pub mark: String,
     pub logged: bool,
+    /// Whether it was to leave what was not captured from the mark on.
+    pub partial: bool,
     /// `DONE`; or `ABORTED`: it broke off and was taken back.
     pub state: String,
     pub sessions: i64,
@@ -156,7 +158,7 @@ pub fn past_rollbacks(
                 "select rlbk_id, rlbk_groups, rlbk_mark, rlbk_logged, rlbk_state, greatest(cardinality(rlbk_prepared), 1)::bigint, rlbk_start,
                         extract(epoch from rlbk_end - rlbk_start)::float8,
                         (select coalesce(sum(rlbt_inserted + rlbt_updated + rlbt_deleted), 0)::bigint from {s}.emaj_rollback_table where rlbt_rollback = rlbk_id),
-                        rlbk_strategy, rlbk_user, rlbk_comment
+                        rlbk_strategy, rlbk_user, rlbk_comment, rlbk_left is not null
                    from {s}.emaj_rollback
                   where rlbk_state in ('DONE', 'ABORTED') and ($1::text is null or $1 = any (rlbk_groups))
                   order by rlbk_id desc limit $2"
@@ -179,6 +181,7 @@ pub fn past_rollbacks(
             strategy: row.get(9),
             user: row.get(10),
             comment: row.get(11),
+            partial: row.get(12),
         })
         .collect())
 }

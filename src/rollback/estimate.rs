@@ -6,7 +6,7 @@ use postgres::GenericClient;
 use postgres_protocol::escape::escape_identifier;
 use serde::Serialize;
 
-use super::{Preview, Wanted};
+use super::{Left, Preview, Wanted};
 use crate::errors::Result;
 use crate::names::QualifiedName;
 use crate::pg::classify;
@@ -20,6 +20,9 @@ pub struct Estimate {
     pub seconds: f64,
     pub sessions: usize,
     pub tables: Vec<TableEstimate>,
+    /// What would be left as it is; only of a partial rollback.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left: Option<Vec<Left>>,
 }
 
 /// How long one table would take.
@@ -53,9 +56,9 @@ pub fn estimate(client: &mut impl GenericClient, schema: &str, wanted: &Wanted, 
     let rows = client
         .query(
             &format!(
-                "select est_schema, est_table, est_rows, est_seconds::float8 from {s}.emaj_estimate_rollback_tables($1, $2, $3)"
+                "select est_schema, est_table, est_rows, est_seconds::float8 from {s}.emaj_estimate_rollback_tables($1, $2, $3, $4)"
             ),
-            &[&wanted.groups, &wanted.mark, &wanted.logged],
+            &[&wanted.groups, &wanted.mark, &wanted.logged, &wanted.partial],
         )
         .map_err(|error| classify(error, "estimate the rollback"))?;
     let tables: Vec<TableEstimate> = rows
@@ -79,5 +82,6 @@ pub fn estimate(client: &mut impl GenericClient, schema: &str, wanted: &Wanted, 
         seconds: lanes.iter().copied().fold(0.0, f64::max),
         sessions: lanes.len(),
         tables,
+        left: preview.left.clone(),
     })
 }

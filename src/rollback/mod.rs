@@ -7,6 +7,7 @@
 mod consolidate;
 mod estimate;
 mod lanes;
+mod left;
 mod parallel;
 mod preview;
 mod recover;
@@ -16,6 +17,7 @@ mod work;
 pub use consolidate::{Consolidable, consolidable, consolidate};
 pub use estimate::{Estimate, TableEstimate, estimate};
 pub use lanes::{Lane, Lanes};
+pub use left::Left;
 pub use parallel::{Parallel, run_parallel};
 pub use preview::{LostMark, Preview, Refusal, preview};
 pub use recover::{Recovered, recover};
@@ -33,6 +35,8 @@ pub struct Wanted {
     pub logged: bool,
     /// Whether the groups are stopped afterwards, in the same transaction.
     pub stop: bool,
+    /// Whether what was not captured from the mark on is left as it is, instead of a refusal.
+    pub partial: bool,
     /// How many sessions may share the work.
     pub jobs: usize,
     /// What it is for, kept with it.

@@ -187,12 +187,13 @@ fn attempt(
 fn begin(session: &mut Session, s: &str, wanted: &Wanted, lanes: usize, timeout: Duration) -> Result<Begun> {
     session.batch_execute(&begin_with(timeout))?;
     let row = session.query_one(
-        &format!("select par_id, par_key, par_names from {s}.emaj_parallel_begin($1, $2, $3, $4)"),
+        &format!("select par_id, par_key, par_names from {s}.emaj_parallel_begin($1, $2, $3, $4, $5)"),
         &[
             &wanted.groups,
             &wanted.mark,
             &wanted.logged,
             &i32::try_from(lanes).unwrap_or(i32::MAX),
+            &wanted.partial,
         ],
     )?;
     session.batch_execute("commit")?;
@@ -231,10 +232,12 @@ fn carry_out(
             .into());
         }
         let rels: Vec<i64> = now.tables.iter().map(|table| table.rel).collect();
-        let around: Option<String> = session
-            .query_one(&format!("select {s}.emaj_parallel_start($1, $2)"), &[&begun.id, &rels])?
-            .get(0);
-        let shares = all(open, &s, wanted, begun, interrupt)?;
+        let start = session.query_one(
+            &format!("select start_around, start_left from {s}.emaj_parallel_start($1, $2)"),
+            &[&begun.id, &rels],
+        )?;
+        let (around, left): (Option<String>, Vec<i64>) = (start.get(0), start.get(1));
+        let shares = all(open, &s, wanted, begun, &left, interrupt)?;
         let txids: Vec<i64> = shares.iter().map(|share| share.txid).collect();
         let changed: i32 = shares.iter().map(|share| share.changed).sum();
         let mut strategies: Vec<&str> = shares.iter().filter_map(|share| share.strategy.as_deref()).collect();
@@ -296,6 +299,7 @@ fn all(
     s: &str,
     wanted: &Wanted,
     begun: &Begun,
+    left: &[i64],
     interrupt: &Interrupt,
 ) -> Result<Vec<Share>, Failure> {
     let cancellers: Vec<_> = open.iter().map(|lane| lane.session.canceller()).collect();
@@ -307,7 +311,7 @@ fn all(
         for (at, lane) in open.iter_mut().enumerate() {
             let sender = sender.clone();
             scope.spawn(move || {
-                let done = one(lane, s, wanted, begun.id, &begun.names[at]);
+                let done = one(lane, s, wanted, begun.id, left, &begun.names[at]);
                 // Nobody listens only when the other side has panicked.
                 let _ = sender.send((at, done));
             });
@@ -341,10 +345,10 @@ fn all(
     }
 }
 
-fn one(lane: &mut Lane, s: &str, wanted: &Wanted, id: i64, name: &str) -> Result<Share, Failure> {
+fn one(lane: &mut Lane, s: &str, wanted: &Wanted, id: i64, left: &[i64], name: &str) -> Result<Share, Failure> {
     let row = lane.session.query_one(
-        &format!("select lane_txid, lane_changed, lane_strategy from {s}.emaj_parallel_lane($1, $2, $3)"),
-        &[&id, &lane.rels, &wanted.stop],
+        &format!("select lane_txid, lane_changed, lane_strategy from {s}.emaj_parallel_lane($1, $2, $3, $4)"),
+        &[&id, &lane.rels, &wanted.stop, &left],
     )?;
     fail_at::passing("rollback.worked");
     lane.session

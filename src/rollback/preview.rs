@@ -5,6 +5,7 @@ use postgres_protocol::escape::escape_identifier;
 use serde::Serialize;
 
 use super::lanes::{self, Lanes};
+use super::left::{self, Left};
 use super::{Wanted, work};
 use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, MarkState, TableChanges};
@@ -23,6 +24,9 @@ pub struct Preview {
     pub marks_lost: Vec<LostMark>,
     /// The tables with changes to undo.
     pub tables: Vec<TableChanges>,
+    /// What it would leave as it is; only of a partial one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left: Option<Vec<Left>>,
     /// Why it would be refused; empty when it would not.
     pub refusals: Vec<Refusal>,
     /// Which session does what; only where several are wanted.
@@ -93,8 +97,8 @@ fn look(transaction: &mut Transaction<'_>, schema: &str, wanted: &Wanted) -> Res
     let s = escape_identifier(schema);
     let Wanted { groups, mark, .. } = wanted;
     let rows = transaction.query(
-        &format!("select check_reason, check_hint from {s}.emaj_check_rollback_groups($1, $2)"),
-        &[groups, mark],
+        &format!("select check_reason, check_hint from {s}.emaj_check_rollback_groups($1, $2, $3)"),
+        &[groups, mark, &wanted.partial],
     )?;
     let refusals = rows
         .iter()
@@ -125,6 +129,12 @@ fn look(transaction: &mut Transaction<'_>, schema: &str, wanted: &Wanted) -> Res
         }));
         tables.extend(journal::log_stat(transaction, schema, group, Some(mark), None)?);
     }
+    let left = left::ask(transaction, schema, wanted)?;
+    let stays = |table: &TableChanges| {
+        let name = table.qualified().to_string();
+        left.iter().flatten().any(|left| left.relation == name)
+    };
+    tables.retain(|table| !stays(table));
     tables.sort_by(|one, other| (&one.schema, &one.table).cmp(&(&other.schema, &other.table)));
     let lanes = if wanted.jobs > 1 {
         let work = work::read(transaction, schema, groups, &tables)?;
@@ -139,6 +149,7 @@ fn look(transaction: &mut Transaction<'_>, schema: &str, wanted: &Wanted) -> Res
         stop: wanted.stop,
         marks_lost,
         tables: tables.into_iter().filter(|table| table.changes > 0).collect(),
+        left,
         refusals,
         lanes,
     })

@@ -5,6 +5,7 @@ use postgres_protocol::escape::escape_identifier;
 use serde::Serialize;
 
 use super::Wanted;
+use super::left::{self, Left};
 use crate::errors::Result;
 use crate::names::QualifiedName;
 
@@ -26,6 +27,9 @@ pub struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
     pub tables: Vec<TableReport>,
+    /// What was left as it was; only of a partial one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left: Option<Vec<Left>>,
 }
 
 /// What a rollback did to one table.
@@ -58,8 +62,8 @@ pub fn run(transaction: &mut Transaction<'_>, schema: &str, wanted: &Wanted) -> 
         (false, true) => ("emaj_rollback_and_stop_groups", false),
     };
     transaction.execute(
-        &format!("select {s}.{function}($1, $2)"),
-        &[&wanted.groups, &wanted.mark],
+        &format!("select {s}.{function}($1, $2, $3, $4)"),
+        &[&wanted.groups, &wanted.mark, &wanted.partial, &wanted.comment],
     )?;
     if then_stop {
         transaction.execute(&format!("select {s}.emaj_stop_groups($1)"), &[&wanted.groups])?;
@@ -68,7 +72,6 @@ pub fn run(transaction: &mut Transaction<'_>, schema: &str, wanted: &Wanted) -> 
         &format!("select max(rlbk_id) from {s}.emaj_rollback where rlbk_txid = txid_current()"),
         &[],
     )?;
-    comment(transaction, &s, wanted, id.get(0))?;
     report(transaction, &s, wanted, id.get(0), 1)
 }
 
@@ -105,8 +108,10 @@ pub(super) fn report(
         ),
         &[&id],
     )?;
+    let left = left::noted(client, s, id, wanted)?;
     Ok(Report {
         id,
+        left,
         groups: wanted.groups.clone(),
         mark: row.get(0),
         logged: wanted.logged,

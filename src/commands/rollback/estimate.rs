@@ -21,6 +21,9 @@ pub(super) fn run(
 ) -> Result<ExitCode> {
     let estimate = rollback::estimate(&mut **session, schema, wanted, preview)?;
     context.output.data(&Shown(&estimate))?;
+    for left in estimate.left.iter().flatten() {
+        context.output.warn(super::show::left(left, "would be left"));
+    }
     let sessions = if estimate.sessions > 1 {
         format!(" in {}", count(estimate.sessions, "session"))
     } else {

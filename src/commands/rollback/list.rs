@@ -79,6 +79,9 @@ fn past(one: &PastRollback) -> Vec<String> {
         ("DONE", false) => "done, unlogged".to_owned(),
         _ => "broke off, taken back".to_owned(),
     };
+    if one.partial {
+        state += ", partial";
+    }
     if one.sessions > 1 {
         state += &format!(", {} sessions", one.sessions);
     }

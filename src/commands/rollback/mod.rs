@@ -13,7 +13,7 @@ use super::act::{FORMATS, act, warn, with_right};
 use super::{Context, InstallationArgs, LockArgs};
 use crate::errors::Result;
 use crate::pg::Session;
-use crate::rollback::{self, Lanes, LostMark, Parallel, Preview, Report, Wanted};
+use crate::rollback::{self, Lanes, Left, LostMark, Parallel, Preview, Report, Wanted};
 use crate::ui::Output;
 use crate::ui::words::{count, quoted, shell};
 
@@ -38,6 +38,10 @@ pub struct Args {
     /// Stop the groups afterwards, in the same transaction
     #[arg(long)]
     stop: bool,
+    /// Let go back what was captured all the time since the mark, and leave the rest as it is: what was added, removed or moved since, or has a
+    /// log that is not complete. It is named
+    #[arg(long)]
+    partial: bool,
     /// Share the work over so many sessions; tables tied by foreign keys stay in one
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: u16,
@@ -54,10 +58,10 @@ pub struct Args {
     #[arg(long, conflicts_with_all = ["dry_run", "yes"])]
     estimate: bool,
     /// Show the rollbacks under way, how far they are, and the last that are done; of one group, or all
-    #[arg(long, conflicts_with_all = ["mark", "with", "unlogged", "stop", "jobs", "yes", "dry_run", "comment", "estimate"])]
+    #[arg(long, conflicts_with_all = ["mark", "with", "unlogged", "stop", "partial", "jobs", "yes", "dry_run", "comment", "estimate"])]
     list: bool,
     /// Bring rollbacks with --jobs that broke off to their end: all of it done, or all taken back
-    #[arg(long, conflicts_with_all = ["group", "mark", "with", "unlogged", "stop", "jobs", "yes", "dry_run", "comment", "estimate", "list"])]
+    #[arg(long, conflicts_with_all = ["group", "mark", "with", "unlogged", "stop", "partial", "jobs", "yes", "dry_run", "comment", "estimate", "list"])]
     recover: bool,
     #[command(flatten)]
     installation: InstallationArgs,
@@ -81,6 +85,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         mark: args.mark.unwrap_or_default(),
         logged: !args.unlogged,
         stop: args.stop,
+        partial: args.partial,
         jobs: usize::from(args.jobs),
         comment: args.comment,
     };
@@ -100,6 +105,9 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     if args.dry_run {
         context.output.data(&show::Undone(&preview))?;
         preview.check()?;
+        for left in preview.left.iter().flatten() {
+            context.output.warn(show::left(left, "would be left"));
+        }
         context.output.say(sentence(&preview, "would undo"));
         if let Some(lanes) = &preview.lanes {
             context.output.say(sessions(lanes));
@@ -194,6 +202,7 @@ fn sentence(preview: &Preview, begin: &str) -> String {
             names.join(", ")
         ));
     }
+    text.push_str(&stays(preview.left.as_ref()));
     if preview.stop {
         text.push_str(stopped(&preview.groups));
     }
@@ -209,6 +218,15 @@ fn name(lost: &LostMark, preview: &Preview) -> String {
     }
 }
 
+/// Returns how many relations stay as they are, as the end of a sentence.
+fn stays(left: Option<&Vec<Left>>) -> String {
+    match left.map_or(0, Vec::len) {
+        0 => String::new(),
+        1 => "; 1 relation is left as it is".to_owned(),
+        several => format!("; {} are left as they are", count(several, "relation")),
+    }
+}
+
 fn stopped(groups: &[String]) -> &'static str {
     if groups.len() > 1 {
         "; the groups are stopped"
@@ -218,13 +236,15 @@ fn stopped(groups: &[String]) -> &'static str {
 }
 
 fn summary(report: &Report) -> String {
+    let stays = stays(report.left.as_ref());
     let rows: i64 = report
         .tables
         .iter()
         .map(|table| table.deleted + table.updated + table.inserted)
         .sum();
     format!(
-        "rolled {} back to mark `{}`: {} changed in {}{}{}",
+        "rolled {}{} back to mark `{}`: {} changed in {}{}{}{}",
+        if stays.is_empty() { "" } else { "a part of " },
         quoted("group", &report.groups),
         report.mark,
         count(rows, "row"),
@@ -234,6 +254,7 @@ fn summary(report: &Report) -> String {
         } else {
             String::new()
         },
+        stays,
         if report.stopped { stopped(&report.groups) } else { "" }
     )
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::rollback::{Preview, Report};
+use crate::journal::TableChanges;
+use crate::rollback::{Left, Preview, Report};
 use crate::ui::words::{count, duration};
 use crate::ui::{Column, Tabular};
 
@@ -23,7 +24,7 @@ impl Tabular for Undone<'_> {
     }
 
     fn rows(&self) -> Vec<Vec<String>> {
-        let cells = |table: &crate::journal::TableChanges| {
+        let cells = |table: &TableChanges| {
             let name = table.qualified().to_string();
             let lane = self.0.lanes.as_ref().map(|lanes| lanes.lane_of(&name));
             let mut cells = vec![name, table.changes.to_string()];
@@ -66,14 +67,21 @@ impl Tabular for Rolled<'_> {
     }
 }
 
-/// Returns the changes per table as lines of talk, for the question.
+/// Returns the changes per table, and what is left, as lines of talk, for the question.
 pub(super) fn changes(preview: &Preview) -> String {
+    let changes = |table: &TableChanges| format!("{}: {}", table.qualified(), count(table.changes, "change"));
     let lines: Vec<String> = preview
         .tables
         .iter()
-        .map(|table| format!("{}: {}", table.qualified(), count(table.changes, "change")))
+        .map(changes)
+        .chain(preview.left.iter().flatten().map(|stays| left(stays, "is left")))
         .collect();
     lines.join("\n")
+}
+
+/// Returns what is left as it is, and why, as a sentence.
+pub(super) fn left(left: &Left, is: &str) -> String {
+    format!("{} {is} as it is: {}", left.relation, left.reason)
 }
 
 /// Returns seconds as a person reads them; what the server's clock made negative is nothing.

@@ -1,0 +1,62 @@
+//! What a partial rollback leaves as it is: what was not captured in its group from the mark until now, and why.
+//!
+//! Which that is, is decided in the database (`rollback/left`). Here it is asked before (by `preview`) and read after (by `run`).
+
+use postgres::GenericClient;
+use postgres_protocol::escape::escape_identifier;
+use serde::Serialize;
+
+use super::Wanted;
+use crate::errors::Result;
+
+/// A table or sequence that a partial rollback leaves as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Left {
+    pub group: String,
+    /// Qualified and quoted where that is needed.
+    pub relation: String,
+    pub reason: String,
+}
+
+/// Asks what a rollback would leave as it is now; `None` when it is not to be partial.
+///
+/// # Errors
+/// [`crate::errors::Kind::Refused`] for an unknown group or mark; whatever the server answers.
+pub(super) fn ask(client: &mut impl GenericClient, schema: &str, wanted: &Wanted) -> Result<Option<Vec<Left>>> {
+    if !wanted.partial {
+        return Ok(None);
+    }
+    let s = escape_identifier(schema);
+    let query = format!("select left_group, left_relation, left_reason from {s}.emaj_rollback_left($1, $2)");
+    read(client, &query, &[&wanted.groups, &wanted.mark]).map(Some)
+}
+
+/// Reads what rollback `id` has left as it was; `None` when it was not partial.
+///
+/// # Errors
+/// Whatever the server answers.
+pub(super) fn noted(client: &mut impl GenericClient, s: &str, id: i64, wanted: &Wanted) -> Result<Option<Vec<Left>>> {
+    if !wanted.partial {
+        return Ok(None);
+    }
+    let query = format!(
+        "select l ->> 'group', l ->> 'relation', l ->> 'reason'
+           from {s}.emaj_rollback cross join lateral pg_catalog.jsonb_array_elements(rlbk_left) with ordinality as u(l, place)
+          where rlbk_id = $1 order by place"
+    );
+    read(client, &query, &[&id]).map(Some)
+}
+
+fn read(
+    client: &mut impl GenericClient,
+    query: &str,
+    parameters: &[&(dyn postgres::types::ToSql + Sync)],
+) -> Result<Vec<Left>> {
+    let rows = client.query(query, parameters)?;
+    let left = |row: &postgres::Row| Left {
+        group: row.get(0),
+        relation: row.get(1),
+        reason: row.get(2),
+    };
+    Ok(rows.iter().map(left).collect())
+}
