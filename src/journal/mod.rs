@@ -10,6 +10,7 @@ mod initial;
 mod installed;
 mod lag;
 mod marks;
+mod origin;
 mod parked;
 mod position;
 mod read;
@@ -35,6 +36,7 @@ pub use initial::{begin_anew, groups_of, note_rows, rows_sent, want_rows};
 pub use installed::{COUNTED, InstalledBinding, InstalledSink};
 pub use lag::{SinkLag, lag};
 pub use marks::{LastMark, MarkState, last_mark, last_marks, marks};
+pub use origin::{Astray, Origin, astray, check_origin, free_schema};
 pub use parked::{
     SetAside, Waiting, arrived, begun, due, failed_again, hasten, join, not_begun, one_front, promote, queue,
     retry_queues, set_aside, waiting,
@@ -58,8 +60,8 @@ pub use window::{LoggedColumn, LoggedSequence, LoggedTable, MarkPosition, Window
 #[derive(Debug, Clone, Default)]
 pub struct Journal {
     pub version: String,
-    pub system: i64,
-    pub database_oid: u32,
+    /// Set when the installation is not where it was made.
+    pub astray: Option<Astray>,
     /// Cluster roles that emaj created.
     pub roles: Vec<String>,
     /// `history_retention` as text of an interval.

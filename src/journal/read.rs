@@ -30,7 +30,7 @@ pub fn read(client: &mut impl GenericClient, schema: &str) -> Result<Option<Jour
     registry::check(client, schema, &renderer)?;
     let row = client.query_one(
         &format!(
-            "select install_version, install_system, install_database, install_roles,
+            "select install_version, install_roles,
                     (select param_value_interval::text from {s}.emaj_param where param_key = 'history_retention')
                from {s}.emaj_install"
         ),
@@ -38,10 +38,8 @@ pub fn read(client: &mut impl GenericClient, schema: &str) -> Result<Option<Jour
     )?;
     let mut journal = Journal {
         version: row.get(0),
-        system: row.get(1),
-        database_oid: row.get(2),
-        roles: row.get(3),
-        history_retention: row.get(4),
+        roles: row.get(1),
+        history_retention: row.get(2),
         groups: groups(client, &s)?,
         relations: relations(client, &s)?,
         ..Journal::default()
@@ -76,6 +74,12 @@ pub fn read(client: &mut impl GenericClient, schema: &str) -> Result<Option<Jour
     // An installation that is to be repaired may lack it.
     if journal.functions.contains_key("emaj_unfinished_rollbacks") {
         journal.rollbacks = super::unfinished_rollbacks(client, schema)?;
+    }
+    if ["emaj_origin", "_seal"]
+        .iter()
+        .all(|name| journal.functions.contains_key(*name))
+    {
+        journal.astray = super::astray(client, schema)?;
     }
     journal.named = rights::named(client, &s)?;
     journal.grants = rights::grants(client, &s, &journal)?;

@@ -187,7 +187,7 @@ pub fn window(client: &mut impl GenericClient, schema: &str, wanted: &WindowWant
         .hint("give the earlier mark first"));
     }
     let mut gaps = Vec::new();
-    origin(client, &s, &mut gaps)?;
+    gaps.extend(super::astray(client, schema)?.map(|astray| astray.problem));
     restarts(client, &s, wanted.group, &from, until.as_ref(), &mut gaps)?;
     let found = tables(client, &s, wanted.group, &from, until.as_ref(), &mut gaps)?;
     let tables = chosen(wanted, found)?;
@@ -277,27 +277,6 @@ fn before(group: &str, marks: &[MarkPosition], until: Option<&MarkPosition>) -> 
         Error::message(Kind::Refused, format!("group `{group}` has no mark before that one"))
             .hint("say with `--from` where to begin")
     })
-}
-
-/// Transaction ids and places of the WAL begin anew in a restored copy.
-fn origin(client: &mut impl GenericClient, s: &str, gaps: &mut Vec<String>) -> Result<()> {
-    let at_home: bool = client
-        .query_one(
-            &format!(
-                "select exists (select from {s}.emaj_install
-                  where install_system = (select system_identifier from pg_catalog.pg_control_system())
-                    and install_database = (select oid from pg_catalog.pg_database where datname = current_database()))"
-            ),
-            &[],
-        )?
-        .get(0);
-    if !at_home {
-        gaps.push(
-            "this database is a restored copy: its marks and logs were written in another cluster or database"
-                .to_owned(),
-        );
-    }
-    Ok(())
 }
 
 /// A group that is stopped logs nothing until it is started again.

@@ -27,6 +27,23 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// Returns one that declares nothing, for what concerns a whole installation.
+    pub fn of_schema(schema: &str) -> Self {
+        Manifest {
+            name: String::new(),
+            database: Database::default(),
+            schema: schema.to_owned(),
+            roles: Roles {
+                admin: None,
+                viewer: None,
+            },
+            history: History::default(),
+            groups: Vec::new(),
+            sinks: Vec::new(),
+            bindings: Vec::new(),
+        }
+    }
+
     pub fn group(&self, name: &str) -> Option<&Group> {
         self.groups.iter().find(|group| *group.name == name)
     }
