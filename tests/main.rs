@@ -50,5 +50,6 @@ mod sql_api;
 mod time_travel_commands;
 mod ui;
 mod upgrade;
+mod verify;
 mod versions;
 mod webhook_sink;

@@ -83,6 +83,8 @@ pub(super) fn complete<'m>(manifest: &'m Manifest, catalog: &Catalog, journal: O
         comment: Some("tables that bindings read and no group has".to_owned()),
         context: Vec::new(),
         retention: Some(Located::new(RETENTION.to_owned(), place)),
+        keep_marks: None,
+        max_size: None,
         table_options: Vec::new(),
         implicit: true,
     });

@@ -101,6 +101,11 @@ pub struct Group {
     pub comment: Option<String>,
     /// Text of an interval.
     pub retention: Option<String>,
+    pub keep_marks: Option<i32>,
+    /// Text of an interval.
+    pub keep_time: Option<String>,
+    /// In bytes.
+    pub max_size: Option<i64>,
     pub active_marks: i64,
 }
 

@@ -115,6 +115,7 @@ fn groups(client: &mut impl GenericClient, s: &str) -> Result<BTreeMap<String, G
     let rows = client.query(
         &format!(
             "select group_name, group_manifest, group_state = 'LOGGING', group_rollback, group_comment, group_retention::text,
+                    group_keep_marks, group_keep_time::text, group_max_size,
                     (select count(*) from {s}.emaj_mark where mark_group = group_name and mark_state = 'ACTIVE')
                from {s}.emaj_group"
         ),
@@ -129,7 +130,10 @@ fn groups(client: &mut impl GenericClient, s: &str) -> Result<BTreeMap<String, G
                 rollback: row.get(3),
                 comment: row.get(4),
                 retention: row.get(5),
-                active_marks: row.get(6),
+                keep_marks: row.get(6),
+                keep_time: row.get(7),
+                max_size: row.get(8),
+                active_marks: row.get(9),
             };
             (row.get(0), group)
         })

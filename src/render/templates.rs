@@ -78,15 +78,19 @@ templates! {
     "log/register",
     "log/release",
     "log/rotate",
+    "log/size",
     "log/table",
     "log/table_name",
     "log/to_truncate",
     "log/triggers",
+    "log/trim",
+    "log/trim_api",
     "log/uncapture",
     "log/untrigger",
     "mark/comment",
     "mark/delete",
     "mark/delete_before",
+    "mark/expire",
     "mark/install",
     "mark/name",
     "mark/previous",
@@ -210,6 +214,8 @@ templates! {
     "stream/window",
     "verify/all",
     "verify/detailed",
+    "verify/marks",
+    "verify/objects",
 }
 
 /// How a template begins a function of the framework. Those of a table (`log/function`) and of a binding
