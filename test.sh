@@ -24,6 +24,7 @@ not_core=(
     manifest         # files only
     nats_sink        # deliveries handed to the sink, no database
     ui               # text of the program
+    upgrade          # goes from the oldest server with pg_upgrade to each; all_versions runs it once
     webhook_sink     # deliveries handed to the sink, no database
 )
 
@@ -43,13 +44,23 @@ core() {
 
 # Runs the integration tests on each version; "$@" are filters and options of the test binary.
 all_versions() {
-    local major bindir code figures table='' failed=0 filters
+    local major bindir code figures table='' failed=0 filters upgrade=no
+    [ $# -gt 0 ] || upgrade=yes
     if [ $# -gt 0 ]; then filters=("$@"); else mapfile -t filters < <(core); fi
     [ ${#filters[@]} -gt 0 ] || exit 1
     export INSTA_UPDATE=no
     log=$(mktemp)
     trap 'rm -f "$log"' EXIT # (not local: it is still there then)
     cargo test --locked --test main --no-run
+    if [ "$upgrade" = yes ]; then
+        echo "pg_upgrade"
+        # The newest server comes with client programs that have it.
+        if bindir=$(tools/servers.sh --with-upgrade); then
+            EMAJ_UPGRADE_TO=$bindir cargo test --locked --quiet --test main -- upgrade:: || failed=1
+        else
+            failed=1
+        fi
+    fi
     for major in ${EMAJ_VERSIONS:-$(tools/servers.sh --list)}; do
         echo
         if ! bindir=$(tools/servers.sh "$major"); then

@@ -1,5 +1,6 @@
 //! A round of retention: takes out of the logs what no mark, no retention and no sink needs, and old history.
 //!
+//! First go the marks that a group's `keep_marks` and `max_size` let go (`log/trim`).
 //! Each log in a transaction of its own, so that no lock lasts longer than for one of them; a round that is cut off has done its logs
 //! up to there, and the next one goes on. What is needed and how a log is emptied is decided in the database (`log/needed`,
 //! `log/purge_logs`). Called by `commands/group/purge`; a worker calls it from time to time (`operating/housekeeping`).
@@ -17,6 +18,11 @@ use crate::pg::{Interrupt, Session, classify};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Purged {
     pub group: String,
+    /// Marks that went because the group's `keep_marks` or `max_size` says so.
+    pub marks: i32,
+    /// Why its logs are larger than the group's `max_size`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
     /// Log rows that are gone.
     pub rows: i64,
     /// Logs that are written to another part from now on, so that a later round can empty this one.
@@ -100,13 +106,11 @@ fn rounds(
             if is_over() {
                 return Ok(done.into_values().collect());
             }
+            done.insert(group.clone(), trim(session, &s, &group)?);
             // Statistics stay right when the log rows are gone. (It gives up by itself where it would have to wait.)
             session.execute(&format!("select {s}.emaj_count_group($1)"), &[&group])?;
         }
-        let purged = done.entry(group.clone()).or_insert_with(|| Purged {
-            group,
-            ..Purged::default()
-        });
+        let purged = done.entry(group).or_default();
         if let Some(relation) = row.get::<_, Option<i64>>(1) {
             if is_over() {
                 return Ok(done.into_values().collect());
@@ -116,6 +120,20 @@ fn rounds(
     }
     session.execute(&format!("select {s}.emaj_purge_history()"), &[])?;
     Ok(done.into_values().collect())
+}
+
+/// Deletes marks first, in a transaction of its own.
+fn trim(session: &mut Session, s: &str, group: &str) -> Result<Purged, postgres::Error> {
+    let row = session.query_one(
+        &format!("select trim_marks, trim_problem from {s}.emaj_trim_group($1)"),
+        &[&group],
+    )?;
+    Ok(Purged {
+        group: group.to_owned(),
+        marks: row.get(0),
+        problem: row.get(1),
+        ..Purged::default()
+    })
 }
 
 fn purge(session: &mut Session, s: &str, relation: i64, purged: &mut Purged) -> Result<(), postgres::Error> {

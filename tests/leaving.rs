@@ -240,7 +240,7 @@ fn in_a_restored_copy_it_finds_what_it_captured() {
     copy.psql(&format!("\\i {}", file.display()));
     copy.file("emaj.yaml", MANIFEST);
     let refused = support::emaj(&copy).args(["plan"]).run().code(4);
-    assert!(refused.stderr.contains("`emaj uninstall --all --yes`"), "{refused}");
+    assert!(refused.stderr.contains("`emaj verify --repair`"), "{refused}");
     // Somebody else's tables have the oids that the registry holds.
     copy.psql(
         "create table s.bystander (id int primary key); create table s.bystander_2 (id int primary key);

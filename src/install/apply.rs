@@ -13,7 +13,7 @@ use super::plan::{ONE_AT_A_TIME, settings};
 use crate::catalog::{self, Catalog};
 use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, Journal};
-use crate::manifest::Manifest;
+use crate::manifest::{KeepMarks, Manifest};
 use crate::pg::{self, Locking, Session};
 
 /// Reads catalogue and registry in one snapshot.
@@ -51,7 +51,13 @@ fn read(client: &mut Transaction<'_>, manifest: &Manifest) -> Result<(Catalog, O
     let written = manifest
         .groups
         .iter()
-        .filter_map(|group| group.retention.as_ref())
+        .flat_map(|group| {
+            let time = match &group.keep_marks {
+                Some(KeepMarks::Time(time)) => Some(time),
+                _ => None,
+            };
+            group.retention.iter().chain(time)
+        })
         .chain(&manifest.history.retention)
         .chain(manifest.sinks.iter().filter_map(|sink| sink.max_lag.as_ref()));
     for text in written {

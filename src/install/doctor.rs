@@ -66,7 +66,7 @@ pub fn examine(
     let manifest = manifest.as_deref();
     let chosen = manifest.map(|manifest| chosen(manifest, catalog));
     let mut checks = vec![version(server), installation(server, journal, schema)];
-    checks.extend(origin(server, journal));
+    checks.extend(origin(journal));
     checks.extend(broken_rollbacks(journal));
     if let Some(manifest) = manifest {
         checks.extend(roles(manifest, catalog));
@@ -164,20 +164,11 @@ fn installation(server: &Server, journal: Option<&Journal>, schema: &str) -> Che
     }
 }
 
-fn origin(server: &Server, journal: Option<&Journal>) -> Option<Check> {
-    let journal = journal?;
-    Some(
-        if (journal.system, journal.database_oid) == (server.system, server.database_oid) {
-            check(Level::Ok, "origin", "marks and logs were written here", "")
-        } else {
-            check(
-                Level::Missing,
-                "origin",
-                "a restored copy: marks and logs were written in another cluster or database",
-                "history and logs stay readable; to start afresh: `emaj uninstall --all --yes`, then `emaj install`",
-            )
-        },
-    )
+fn origin(journal: Option<&Journal>) -> Option<Check> {
+    Some(match &journal?.astray {
+        None => check(Level::Ok, "origin", "marks and logs were written here", ""),
+        Some(astray) => check(Level::Missing, "origin", &astray.problem, &astray.repair),
+    })
 }
 
 fn broken_rollbacks(journal: Option<&Journal>) -> impl Iterator<Item = Check> + '_ {

@@ -1,4 +1,4 @@
-//! What the installed functions themselves find wrong: asked of `_drift` and `emaj_verify_all`, changes nothing.
+//! What the installed functions themselves find wrong: asked of `_drift` and `emaj_detailed_verify_all`, changes nothing.
 
 use serde::Serialize;
 
@@ -74,19 +74,21 @@ fn bindings(client: &mut impl GenericClient, s: &str, manifest: &str) -> Result<
     Ok(rows.iter().map(finding).collect())
 }
 
-/// `emaj_verify_all` speaks of objects that belong to no group once all groups are right; those of other manifests are theirs.
+/// What belongs to no group is spoken of once all groups are right.
 fn strays(client: &mut impl GenericClient, s: &str) -> Result<Vec<Finding>> {
-    let lines = client
+    let rows = client
         .query(
-            &format!("select line from {s}.emaj_verify_all() as line where line not like 'group `%' and line <> 'No error detected'"),
+            &format!(
+                "select verify_object, verify_problem, verify_repair from {s}.emaj_detailed_verify_all() where verify_group is null"
+            ),
             &[],
         )
         .map_err(|error| classify(error, "verify the installation"))?;
-    let stray = |problem: String| Finding {
+    let stray = |row: &postgres::Row| Finding {
         group: None,
-        relation: None,
-        problem,
-        repair: "drop it by hand when nobody needs it".to_owned(),
+        relation: row.get(0),
+        problem: row.get(1),
+        repair: row.get(2),
     };
-    Ok(lines.iter().map(|row| stray(row.get(0))).collect())
+    Ok(rows.iter().map(stray).collect())
 }

@@ -15,6 +15,7 @@ use crate::ui::words::count;
 /// The registry's tables, in no order.
 pub(super) const REGISTRY: &[&str] = &[
     "emaj_install",
+    "emaj_seal",
     "emaj_param",
     "emaj_group",
     "emaj_relation",

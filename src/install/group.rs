@@ -7,7 +7,7 @@ use super::wanted::{WantedGroup, wants_logging};
 use super::{delivery, rights, table};
 use crate::catalog::Catalog;
 use crate::journal::Journal;
-use crate::manifest::Manifest;
+use crate::manifest::{KeepMarks, Manifest};
 use crate::render::{RenderError, Renderer};
 use crate::ui::words::count;
 
@@ -26,8 +26,16 @@ pub(super) fn plan(
         let read = catalog.intervals.get(&text.value).cloned();
         read.or_else(|| wanted.group.implicit.then(|| text.value.clone()))
     });
+    let (keep_marks, keep_time) = match &wanted.group.keep_marks {
+        None => (None, None),
+        Some(KeepMarks::Number(number)) => (Some(*number), None),
+        Some(KeepMarks::Time(text)) => (None, catalog.intervals.get(&text.value).cloned()),
+    };
+    let max_size = wanted.group.max_size.and_then(|bytes| i64::try_from(bytes).ok());
     let values = |because: &str| {
         context! {
+            keep_marks => keep_marks.map(|number| number.to_string()), keep_time => keep_time.clone(),
+            max_size => max_size.map(|bytes| bytes.to_string()),
             group => name, manifest => wanted.manifest, rollback => wanted.group.rollback,
             comment => wanted.group.comment.clone(), retention => retention.clone(), because => because,
         }
@@ -58,6 +66,12 @@ pub(super) fn plan(
             }
             if known.retention != retention {
                 reasons.push("its retention");
+            }
+            if (known.keep_marks, &known.keep_time) != (keep_marks, &keep_time) {
+                reasons.push("which marks it keeps");
+            }
+            if known.max_size != max_size {
+                reasons.push("how large its logs may be");
             }
             if !reasons.is_empty() {
                 let because = reasons.join(", ");

@@ -5,7 +5,7 @@
 //! [`Step`]s, each with its reason, and `plan` holds the plan and its script. `apply` is the one part that touches the database:
 //! it carries a plan out in one transaction. Called by `commands/` (plan, install, uninstall, drift).
 //! Beside them: `drift` asks the installed functions what no longer fits, `draft` makes a manifest of what is there, `doctor` looks
-//! for rights and settings that are missing, `trust` for rights that are too many, `foreign` for what stands in the way of an uninstall.
+//! for rights and settings that are missing, `repair` for an installation that was restored, copied or upgraded, `trust` for rights that are too many, `foreign` for what stands in the way of an uninstall.
 
 mod action;
 mod apply;
@@ -19,6 +19,7 @@ mod framework;
 mod group;
 mod plan;
 mod removal;
+mod repair;
 mod rights;
 mod survey;
 mod table;
@@ -37,6 +38,7 @@ pub use drift::{Finding, drift};
 pub use foreign::{Foreign, foreign};
 pub use plan::{Action, Phase, Plan, Statement, Step};
 pub use removal::uninstall;
+pub use repair::repair;
 pub use survey::survey;
 pub use wanted::{Mode, Problem, Problems};
 

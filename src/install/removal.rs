@@ -103,7 +103,12 @@ fn drop_group(
 
 /// Finds the tables that have the triggers of these relations. The oids in the registry do not tell: in a restored copy another table
 /// may have one of them by now, and a partition that was detached keeps its trigger.
-fn captured_by(relations: &[&Relation], catalog: &Catalog, journal: &Journal, renderer: &Renderer) -> Vec<u32> {
+pub(super) fn captured_by(
+    relations: &[&Relation],
+    catalog: &Catalog,
+    journal: &Journal,
+    renderer: &Renderer,
+) -> Vec<u32> {
     let functions: BTreeSet<u32> = relations
         .iter()
         .filter_map(|relation| Some(journal.functions.get(relation.log.as_ref()?)?.oid))

@@ -20,6 +20,7 @@ use crate::ui::words::count;
 
 /// Functions that the viewer may call.
 const VIEWER_FUNCTIONS: &[&str] = &[
+    "emaj_origin",
     "emaj_log_stat_group",
     "emaj_log_stat_groups",
     "emaj_log_stat_table",

@@ -127,16 +127,8 @@ pub(super) fn check_server(manifest: &Manifest, catalog: &Catalog, journal: Opti
             format!("connect as {owner}, or: {}", server.grant_of_owner()),
         );
     }
-    if let Some(journal) = journal
-        && (journal.system, journal.database_oid) != (server.system, server.database_oid)
-    {
-        problem(
-            Kind::Refused,
-            "this database is a restored copy: its marks and logs were written in another cluster or database"
-                .to_owned(),
-            "history and logs stay readable; to start afresh: `emaj uninstall --all --yes`, then `emaj install`"
-                .to_owned(),
-        );
+    if let Some(astray) = journal.and_then(|journal| journal.astray.clone()) {
+        problem(Kind::Refused, astray.problem, astray.repair);
     }
     if problems.is_empty() {
         Ok(())

@@ -19,6 +19,10 @@ pub struct GroupState {
     pub comment: Option<String>,
     /// Text of an interval.
     pub retention: Option<String>,
+    /// How many marks stay, or how old they get.
+    pub keep_marks: Option<String>,
+    /// In bytes.
+    pub max_size: Option<i64>,
     pub tables: i64,
     pub sequences: i64,
     /// Marks that can be rolled back to.
@@ -79,7 +83,7 @@ pub fn groups(client: &mut impl GenericClient, schema: &str) -> Result<Vec<Group
     let rows = client.query(
         &format!(
             "select g.group_name, g.group_state, g.group_rollback, g.group_protected, g.group_manifest, g.group_comment,
-                    g.group_retention::text,
+                    g.group_retention::text, coalesce(g.group_keep_marks::text, g.group_keep_time::text), g.group_max_size,
                     (select count(*) from {s}.emaj_relation where rel_group = g.group_name and rel_ended is null and rel_kind <> 'S'),
                     (select count(*) from {s}.emaj_relation where rel_group = g.group_name and rel_ended is null and rel_kind = 'S'),
                     (select count(*) from {s}.emaj_mark where mark_group = g.group_name and mark_state = 'ACTIVE'),
@@ -98,10 +102,12 @@ pub fn groups(client: &mut impl GenericClient, schema: &str) -> Result<Vec<Group
             manifest: row.get(4),
             comment: row.get(5),
             retention: row.get(6),
-            tables: row.get(7),
-            sequences: row.get(8),
-            active_marks: row.get(9),
-            last_mark: row.get(10),
+            keep_marks: row.get(7),
+            max_size: row.get(8),
+            tables: row.get(9),
+            sequences: row.get(10),
+            active_marks: row.get(11),
+            last_mark: row.get(12),
         })
         .collect())
 }

@@ -11,6 +11,7 @@ mod initial;
 mod installed;
 mod lag;
 mod marks;
+mod origin;
 mod parked;
 mod position;
 mod read;
@@ -37,6 +38,7 @@ pub use initial::{begin_anew, groups_of, note_rows, rows_sent, want_rows};
 pub use installed::{COUNTED, InstalledBinding, InstalledSink};
 pub use lag::{SinkLag, lag};
 pub use marks::{LastMark, MarkState, last_marks, marks};
+pub use origin::{Astray, Origin, astray, check_origin, free_schema};
 pub use parked::{
     SetAside, Waiting, arrived, begun, due, failed_again, hasten, join, not_begun, one_front, promote, queue,
     retry_queues, set_aside, waiting,
@@ -63,8 +65,8 @@ pub use window::{LoggedColumn, LoggedSequence, LoggedTable, MarkPosition, Window
 #[derive(Debug, Clone, Default)]
 pub struct Journal {
     pub version: String,
-    pub system: i64,
-    pub database_oid: u32,
+    /// Set when the installation is not where it was made.
+    pub astray: Option<Astray>,
     /// Cluster roles that emaj created.
     pub roles: Vec<String>,
     /// `history_retention` as text of an interval.
@@ -104,6 +106,11 @@ pub struct Group {
     pub comment: Option<String>,
     /// Text of an interval.
     pub retention: Option<String>,
+    pub keep_marks: Option<i32>,
+    /// Text of an interval.
+    pub keep_time: Option<String>,
+    /// In bytes.
+    pub max_size: Option<i64>,
     pub active_marks: i64,
 }
 

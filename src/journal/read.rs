@@ -30,7 +30,7 @@ pub fn read(client: &mut impl GenericClient, schema: &str) -> Result<Option<Jour
     registry::check(client, schema, &renderer)?;
     let row = client.query_one(
         &format!(
-            "select install_version, install_system, install_database, install_roles,
+            "select install_version, install_roles,
                     (select param_value_interval::text from {s}.emaj_param where param_key = 'history_retention')
                from {s}.emaj_install"
         ),
@@ -38,10 +38,8 @@ pub fn read(client: &mut impl GenericClient, schema: &str) -> Result<Option<Jour
     )?;
     let mut journal = Journal {
         version: row.get(0),
-        system: row.get(1),
-        database_oid: row.get(2),
-        roles: row.get(3),
-        history_retention: row.get(4),
+        roles: row.get(1),
+        history_retention: row.get(2),
         groups: groups(client, &s)?,
         relations: relations(client, &s)?,
         ..Journal::default()
@@ -77,6 +75,12 @@ pub fn read(client: &mut impl GenericClient, schema: &str) -> Result<Option<Jour
     if journal.functions.contains_key("emaj_unfinished_rollbacks") {
         journal.rollbacks = super::unfinished_rollbacks(client, schema)?;
     }
+    if ["emaj_origin", "_seal"]
+        .iter()
+        .all(|name| journal.functions.contains_key(*name))
+    {
+        journal.astray = super::astray(client, schema)?;
+    }
     journal.named = rights::named(client, &s)?;
     journal.grants = rights::grants(client, &s, &journal)?;
     Ok(Some(journal))
@@ -111,6 +115,7 @@ fn groups(client: &mut impl GenericClient, s: &str) -> Result<BTreeMap<String, G
     let rows = client.query(
         &format!(
             "select group_name, group_manifest, group_state = 'LOGGING', group_rollback, group_comment, group_retention::text,
+                    group_keep_marks, group_keep_time::text, group_max_size,
                     (select count(*) from {s}.emaj_mark where mark_group = group_name and mark_state = 'ACTIVE')
                from {s}.emaj_group"
         ),
@@ -125,7 +130,10 @@ fn groups(client: &mut impl GenericClient, s: &str) -> Result<BTreeMap<String, G
                 rollback: row.get(3),
                 comment: row.get(4),
                 retention: row.get(5),
-                active_marks: row.get(6),
+                keep_marks: row.get(6),
+                keep_time: row.get(7),
+                max_size: row.get(8),
+                active_marks: row.get(9),
             };
             (row.get(0), group)
         })

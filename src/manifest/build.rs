@@ -3,6 +3,7 @@
 //! Reads every key of `keys` and fills the defaults in. Everything has been checked, so a `None` from here is a bug
 //! and `load` says so. Sinks and bindings are in `build_delivery`.
 
+use super::kinds::bytes_of;
 use super::merge::{Item, Named, RawManifest};
 use super::model::*;
 use super::source::Located;
@@ -70,6 +71,17 @@ fn group(group: &Named<'_>) -> Option<Group> {
             ContextColumn::parse(context.text()?).ok()
         })?,
         retention: interval(item, "retention"),
+        keep_marks: match item.get("keep_marks") {
+            None => None,
+            Some(keep) => match keep.integer() {
+                Some(number) => Some(KeepMarks::Number(i32::try_from(number).ok()?)),
+                None => Some(KeepMarks::Time(interval(item, "keep_marks")?)),
+            },
+        },
+        max_size: match item.get("max_size") {
+            None => None,
+            Some(size) => Some(bytes_of(size.text()?).ok()?),
+        },
         table_options: entries(item.get("table_options"))
             .iter()
             .map(table_options)

@@ -108,8 +108,25 @@ fn check_groups(raw: &RawManifest<'_>, out: &mut Vec<Diagnostic>) {
                 None => drop(owner.insert(table, (group.name.value.clone(), pattern.place.clone()))),
             }
         }
+        check_retention(group.item, out);
         check_options(group.item, &patterns, out);
         check_twice(group.item.get("context"), out);
+    }
+}
+
+/// Marks hold log rows only where there is something to roll back to.
+fn check_retention(group: Item<'_>, out: &mut Vec<Diagnostic>) {
+    let audit_only = group.get("rollback").and_then(|rollback| rollback.bool()) == Some(false);
+    for key in ["keep_marks", "max_size"] {
+        if let Some(item) = group.get(key).filter(|_| audit_only) {
+            out.push(
+                Diagnostic::error(
+                    &item.place(),
+                    format!("`{key}` stands in an audit-only group, whose marks keep no log rows"),
+                )
+                .next("say `retention`: how long its log rows stay"),
+            );
+        }
     }
 }
 

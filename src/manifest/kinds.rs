@@ -31,6 +31,7 @@ kinds! {
     CONTEXT:    "`application_name`, `client_addr` or `setting:NAME`", |text| ContextColumn::parse(text).map(drop),
                 Some(r"^(application_name|client_addr|setting:.+)$"), false;
     INTERVAL:   "an interval, `30 days`", check_interval, Some(r"^\s*[0-9]+\s*[a-zA-Z]+(\s+[0-9]+\s*[a-zA-Z]+)*\s*$"), false;
+    SIZE:       "a size, `10 GB`", |text| bytes_of(text).map(drop), Some(r"^\s*[0-9]+\s*(kB|MB|GB|TB)\s*$"), false;
     LIMIT:      "a number of rows or a share, `100` or `5%`", |text| Limit::parse(text).map(drop), Some(r"^[0-9]+%?$"), false;
     TEMPLATE:   "a template", check_template, Some(r"\S"), false;
     EXPRESSION: "an expression", check_expression, Some(r"\S"), false;
@@ -106,6 +107,35 @@ fn check_name(text: &str) -> Result<(), Wrong> {
         _ => Ok(()),
     }
 }
+
+/// Reads a size as PostgreSQL's settings write it: a whole number and `kB`, `MB`, `GB` or `TB`, each 1024 of the one before.
+pub(super) fn bytes_of(text: &str) -> Result<u64, Wrong> {
+    check_filled(text)?;
+    let text = text.trim();
+    let unit_at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let power = match text[unit_at..].trim() {
+        "kB" => 1,
+        "MB" => 2,
+        "GB" => 3,
+        "TB" => 4,
+        "" => return Err(Wrong::new("the unit is missing").next("write `kB`, `MB`, `GB` or `TB` behind the number")),
+        unit => {
+            return Err(Wrong::new(format!("`{unit}` is no unit of a size")).next("write `kB`, `MB`, `GB` or `TB`"));
+        }
+    };
+    let number = text[..unit_at].parse::<u64>().ok();
+    let bytes = number.and_then(|number| number.checked_mul(1 << (10 * power)));
+    match bytes {
+        Some(bytes) if bytes >= SMALLEST_SIZE && i64::try_from(bytes).is_ok() => Ok(bytes),
+        Some(bytes) if bytes < SMALLEST_SIZE => Err(Wrong::new("the size is too small")
+            .next("write `8 MB` or more: a log gives room back in parts of a megabyte")),
+        _ if unit_at == 0 => Err(Wrong::new("a whole number is missing")),
+        _ => Err(Wrong::new("the number is too large")),
+    }
+}
+
+/// A log gives room back in whole parts, from a megabyte on.
+const SMALLEST_SIZE: u64 = 8 << 20;
 
 const UNITS: [&str; 18] = [
     "second", "seconds", "sec", "secs", "minute", "minutes", "min", "mins", "hour", "hours", "day", "days", "week",

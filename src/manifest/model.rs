@@ -27,6 +27,23 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// Returns one that declares nothing, for what concerns a whole installation.
+    pub fn of_schema(schema: &str) -> Self {
+        Manifest {
+            name: String::new(),
+            database: Database::default(),
+            schema: schema.to_owned(),
+            roles: Roles {
+                admin: None,
+                viewer: None,
+            },
+            history: History::default(),
+            groups: Vec::new(),
+            sinks: Vec::new(),
+            bindings: Vec::new(),
+        }
+    }
+
     pub fn group(&self, name: &str) -> Option<&Group> {
         self.groups.iter().find(|group| *group.name == name)
     }
@@ -107,6 +124,15 @@ pub struct History {
     pub retention: Option<Located<String>>,
 }
 
+/// Which marks a purge leaves; protected ones and the last one stay all the same.
+#[derive(Debug, Clone, PartialEq)]
+pub enum KeepMarks {
+    /// So many of the newest.
+    Number(i32),
+    /// Those that are no older; an interval that PostgreSQL reads.
+    Time(Located<String>),
+}
+
 /// Tables and sequences that are marked and rolled back together.
 #[derive(Debug, Clone)]
 pub struct Group {
@@ -120,6 +146,9 @@ pub struct Group {
     pub context: Vec<Located<ContextColumn>>,
     /// An interval that PostgreSQL reads: how long log rows stay when no mark needs them.
     pub retention: Option<Located<String>>,
+    pub keep_marks: Option<KeepMarks>,
+    /// In bytes.
+    pub max_size: Option<u64>,
     pub table_options: Vec<TableOptions>,
     /// Made by the program for bound tables that no group selects; no file says so.
     pub implicit: bool,

@@ -12,7 +12,8 @@ use crate::retention::{self, Purged};
 use crate::ui::words::count;
 use crate::ui::{Column, Format, Tabular};
 
-/// Removes log rows that no mark, no retention and no sink needs; log by log, each in a transaction of its own
+/// Removes log rows that no mark, no retention and no sink needs; log by log, each in a transaction of its own. First it deletes the marks
+/// that the group's `keep_marks` and `max_size` let go
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Groups [default: all]
@@ -39,6 +40,9 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     }
     for purged in &done {
         context.output.say(sentence(purged));
+        if let Some(problem) = &purged.problem {
+            context.output.warn(problem);
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -49,6 +53,9 @@ fn sentence(purged: &Purged) -> String {
         purged.group,
         count(purged.rows.unsigned_abs(), "log row")
     );
+    if purged.marks > 0 {
+        text += &format!("; {} deleted", count(purged.marks.unsigned_abs(), "mark"));
+    }
     if purged.rotated > 0 {
         text += &format!("; {} rotated", count(purged.rotated.unsigned_abs(), "log"));
     }
@@ -69,6 +76,7 @@ impl Tabular for Report {
     fn columns(&self) -> Vec<Column> {
         vec![
             Column::left("group"),
+            Column::right("marks"),
             Column::right("rows"),
             Column::right("rotated"),
             Column::right("later"),
@@ -79,6 +87,7 @@ impl Tabular for Report {
         let cells = |purged: &Purged| {
             vec![
                 purged.group.clone(),
+                purged.marks.to_string(),
                 purged.rows.to_string(),
                 purged.rotated.to_string(),
                 purged.later.to_string(),

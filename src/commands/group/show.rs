@@ -55,6 +55,11 @@ impl Tabular for Shown<'_> {
             ("manifest", Some(self.group.manifest.clone())),
             ("comment", self.group.comment.clone()),
             ("retention", self.group.retention.clone()),
+            ("marks kept", self.group.keep_marks.clone()),
+            (
+                "largest size",
+                self.group.max_size.map(|size| bytes(size.unsigned_abs())),
+            ),
             ("active marks", Some(self.group.active_marks.to_string())),
             ("last mark", self.group.last_mark.clone()),
         ];

@@ -46,7 +46,10 @@ pub(super) fn resume(args: &Args, context: &Context) -> Result<ExitCode> {
         Some(SinkState::Lost) => {
             return Err(Error::message(
                 Kind::Refused,
-                format!("sink `{}` was away for too long: the log behind it is gone", args.sink),
+                format!(
+                    "sink `{}` was given up: what comes after its cursor may be gone",
+                    args.sink
+                ),
             )
             .hint("`emaj init` sends all rows anew and lets it go on from there"));
         }

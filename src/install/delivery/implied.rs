@@ -69,6 +69,8 @@ pub(in crate::install) fn complete<'m>(
         comment: Some("tables that bindings read and no group has".to_owned()),
         context: Vec::new(),
         retention: Some(Located::new(RETENTION.to_owned(), place)),
+        keep_marks: None,
+        max_size: None,
         table_options: Vec::new(),
         implicit: true,
     });

@@ -5,27 +5,6 @@ use postgres::GenericClient;
 use super::{LoggedTable, MarkPosition};
 use crate::errors::Result;
 
-/// Transaction ids and places of the WAL begin anew in a restored copy.
-pub(super) fn origin(client: &mut impl GenericClient, s: &str, gaps: &mut Vec<String>) -> Result<()> {
-    let at_home: bool = client
-        .query_one(
-            &format!(
-                "select exists (select from {s}.emaj_install
-                  where install_system = (select system_identifier from pg_catalog.pg_control_system())
-                    and install_database = (select oid from pg_catalog.pg_database where datname = current_database()))"
-            ),
-            &[],
-        )?
-        .get(0);
-    if !at_home {
-        gaps.push(
-            "this database is a restored copy: its marks and logs were written in another cluster or database"
-                .to_owned(),
-        );
-    }
-    Ok(())
-}
-
 /// A group that is stopped logs nothing until it is started again.
 pub(super) fn restarts(
     client: &mut impl GenericClient,

@@ -175,7 +175,7 @@ pub fn window(client: &mut impl GenericClient, schema: &str, wanted: &WindowWant
         .hint("give the earlier mark first"));
     }
     let mut gaps = Vec::new();
-    gaps::origin(client, &s, &mut gaps)?;
+    gaps.extend(super::astray(client, schema)?.map(|astray| astray.problem));
     gaps::restarts(client, &s, wanted.group, &from, until.as_ref(), &mut gaps)?;
     let found = logs::tables(client, &s, wanted.group, &from, until.as_ref(), &mut gaps)?;
     let tables = logs::chosen(wanted, found)?;

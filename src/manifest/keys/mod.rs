@@ -6,7 +6,7 @@
 mod bindings;
 mod sinks;
 
-use super::kinds::{COMMENT, CONTEXT, GROUP, IDENT, INTERVAL, NAME, PATTERN, PORT, POSTGRES_URI, SECRET};
+use super::kinds::{COMMENT, CONTEXT, GROUP, IDENT, INTERVAL, NAME, PATTERN, PORT, POSTGRES_URI, SECRET, SIZE};
 use super::kinds::{SECONDS, SESSION_ATTRS, SETTING, SSLMODE, TABLE};
 use super::shape::{Key, Record, Shape};
 
@@ -236,6 +236,16 @@ static GROUP_SHAPE: Shape = Shape::Record(&Record {
             "retention",
             Shape::Text(&INTERVAL),
             "how long log rows stay when no mark needs them",
+        ),
+        key(
+            "keep_marks",
+            Shape::Either(&[Shape::Integer { min: 1, max: 1_000_000 }, Shape::Text(&INTERVAL)]),
+            "how many marks stay, or how old they get, `30 days`; all if not given",
+        ),
+        key(
+            "max_size",
+            Shape::Text(&SIZE),
+            "how large the logs may be before the oldest marks go, `10 GB`",
         ),
         key(
             "table_options",
