@@ -2,7 +2,8 @@
 //!
 //! Every committed change is in exactly one of them. Called by `commands/top`.
 
-use postgres::IsolationLevel;
+use postgres::error::SqlState;
+use postgres::{IsolationLevel, Row};
 use postgres_protocol::escape::escape_identifier;
 
 use crate::errors::{Error, Kind, Result};
@@ -51,6 +52,27 @@ impl Stand {
 /// # Errors
 /// [`Kind::Refused`] for an unknown group; whatever the server answers.
 pub fn look(session: &mut Session, schema: &str, groups: &[String], since: Option<&str>) -> Result<Look> {
+    let mut tries = 3;
+    loop {
+        tries -= 1;
+        match one_look(session, schema, groups, since) {
+            // A log went while it was being looked at (an install beside): the next snapshot knows nothing of it.
+            Err(error) if tries > 0 && error.code() == Some(&SqlState::UNDEFINED_TABLE) => (),
+            Err(error) => return Err(classify(error, "count what is being changed")),
+            Ok((snapshot, rows)) => {
+                let relations = rows.iter().map(seen).collect::<Result<_>>()?;
+                return Ok(Look { snapshot, relations });
+            }
+        }
+    }
+}
+
+fn one_look(
+    session: &mut Session,
+    schema: &str,
+    groups: &[String],
+    since: Option<&str>,
+) -> Result<(String, Vec<Row>), postgres::Error> {
     let s = escape_identifier(schema);
     let groups = (!groups.is_empty()).then_some(groups);
     let mut transaction = session
@@ -61,35 +83,31 @@ pub fn look(session: &mut Session, schema: &str, groups: &[String], since: Optio
     let snapshot = transaction
         .query_one("select pg_catalog.pg_current_snapshot()::text", &[])?
         .get(0);
-    let rows = transaction
-        .query(
-            &format!(
-                "select stat_rel, stat_group, stat_schema, stat_name, stat_changes, stat_last::text, stat_step
-                   from {s}.emaj_stat_since($1, $2)"
-            ),
-            &[&groups, &since],
-        )
-        .map_err(|error| classify(error, "count what is being changed"))?;
+    let rows = transaction.query(
+        &format!(
+            "select stat_rel, stat_group, stat_schema, stat_name, stat_changes, stat_last::text, stat_step
+               from {s}.emaj_stat_since($1, $2)"
+        ),
+        &[&groups, &since],
+    )?;
     transaction.commit()?;
-    let seen = |row: &postgres::Row| {
-        let last = row.get::<_, Option<String>>(5);
-        let last = last.map(|text| text.parse::<i128>()).transpose();
-        let last = last.map_err(|error| Error::new(Kind::Failed, error).context("failed to read a sequence"))?;
-        let step = row.get::<_, Option<i64>>(6);
-        Ok(Seen {
-            id: row.get(0),
-            group: row.get(1),
-            schema: row.get(2),
-            name: row.get(3),
-            changes: row.get(4),
-            sequence: last.zip(step).map(|(last, step)| Stand {
-                last,
-                step: i128::from(step),
-            }),
-        })
-    };
-    Ok(Look {
-        snapshot,
-        relations: rows.iter().map(seen).collect::<Result<_>>()?,
+    Ok((snapshot, rows))
+}
+
+fn seen(row: &Row) -> Result<Seen> {
+    let last = row.get::<_, Option<String>>(5);
+    let last = last.map(|text| text.parse::<i128>()).transpose();
+    let last = last.map_err(|error| Error::new(Kind::Failed, error).context("failed to read a sequence"))?;
+    let step = row.get::<_, Option<i64>>(6);
+    Ok(Seen {
+        id: row.get(0),
+        group: row.get(1),
+        schema: row.get(2),
+        name: row.get(3),
+        changes: row.get(4),
+        sequence: last.zip(step).map(|(last, step)| Stand {
+            last,
+            step: i128::from(step),
+        }),
     })
 }
