@@ -54,6 +54,9 @@ enum Act {
     Reset,
     Revert,
     Release,
+    /// By the program, all groups in two sessions.
+    UnloggedInTwo,
+    LoggedInTwo,
 }
 use Act::*;
 
@@ -92,6 +95,9 @@ struct State {
     logs: Vec<String>,
 }
 
+/// Two groups, so that a rollback of both has tables in two sessions.
+const TWO_GROUPS: &str = "version: 1\nroles: { admin: null, viewer: null }\ngroups:\n  k: { tables: [k.a, k.b], sequences: all }\n  l: { tables: [k.p], sequences: none }\n";
+
 struct Scene {
     cluster: Cluster,
     directory: TempDir,
@@ -99,10 +105,10 @@ struct Scene {
 }
 
 impl Scene {
-    fn new() -> Self {
+    fn new(manifest: &str) -> Self {
         let cluster = Cluster::builder().durable().start().unwrap();
         let directory = tempfile::Builder::new().prefix("emaj-test-").tempdir().unwrap();
-        std::fs::write(directory.path().join("emaj.yaml"), MANIFEST).unwrap();
+        std::fs::write(directory.path().join("emaj.yaml"), manifest).unwrap();
         let scene = Scene {
             cluster,
             directory,
@@ -162,7 +168,7 @@ impl Scene {
                 Vec::new()
             }
         };
-        let group = of_emaj("select group_name || ' ' || group_state from emaj.emaj_group");
+        let group = of_emaj("select group_name || ' ' || group_state from emaj.emaj_group order by group_name");
         let marks = of_emaj("select mark_name || ' ' || mark_state from emaj.emaj_mark order by mark_id");
         let logs = of_emaj(
             "select relname || ' ' || (xpath('/row/c/text()', query_to_xml(format('select count(*) as c from emaj.%I', relname), false, true, '')))[1]::text
@@ -220,6 +226,18 @@ impl Scene {
             Reset => sql("select emaj.emaj_reset_group('k')".to_owned()),
             Revert => emaj(&["revert", "k", "--user", "postgres", "--from", &mark, "--yes"]),
             Release => emaj(&["release", "k.b", "--yes"]),
+            UnloggedInTwo => emaj(&[
+                "rollback",
+                "k",
+                &mark,
+                "--with",
+                "l",
+                "--jobs",
+                "2",
+                "--yes",
+                "--unlogged",
+            ]),
+            LoggedInTwo => emaj(&["rollback", "k", &mark, "--with", "l", "--jobs", "2", "--yes"]),
         };
         command
             .stdin(Stdio::null())
@@ -242,7 +260,10 @@ impl Scene {
         let mut target = State::default();
         if act != Install {
             client
-                .batch_execute(&format!("select emaj.emaj_set_mark_group('k', 'm{}')", self.count))
+                .batch_execute(&format!(
+                    "select emaj.emaj_set_mark_groups(array_agg(group_name), 'm{}') from emaj.emaj_group",
+                    self.count
+                ))
                 .unwrap();
             target = self.state();
             client.batch_execute(CHANGES).unwrap();
@@ -332,7 +353,7 @@ fn not_after(act: Act, before: &State, target: &State, now: &State, after_dump: 
 fn killed_anywhere_it_is_before_or_after() {
     let seed = support::seed();
     let mut chance = Chance::new(seed);
-    let mut scene = Scene::new();
+    let mut scene = Scene::new(MANIFEST);
     // Each act once without a kill: how long it takes, and what the schema is then.
     let mut clean = Vec::new();
     for &act in ACTS {
@@ -393,9 +414,76 @@ fn killed_anywhere_it_is_before_or_after() {
     );
 }
 
+/// As above, for rollbacks of two groups in two sessions: what was killed is brought to its end by `--recover`, one way or the other.
+#[test]
+fn killed_in_two_sessions_and_recovered_it_is_before_or_after() {
+    let seed = support::seed();
+    let mut chance = Chance::new(seed);
+    let mut scene = Scene::new(TWO_GROUPS);
+    let acts = [LoggedInTwo, UnloggedInTwo];
+    let right = |act: Act, before: &State, target: &State, now: &State, what: &str| {
+        assert!(now.rows == target.rows, "{what}: rows");
+        assert_eq!(now.sequences, target.sequences, "{what}: sequences");
+        assert_eq!(now.group, ["k LOGGING", "l LOGGING"], "{what}");
+        if act == UnloggedInTwo {
+            assert_eq!(now.marks, target.marks, "{what}");
+        } else {
+            assert_eq!(now.marks.len(), before.marks.len() + 4, "{what}: marks");
+        }
+        assert!(now.dump == before.dump, "{what}: the schema is another");
+    };
+    let mut took = Vec::new();
+    for act in acts {
+        let target = scene.prepare(act);
+        let before = scene.state();
+        let started = Instant::now();
+        assert!(scene.spawn(act).wait().unwrap().success(), "{act:?}");
+        took.push(started.elapsed());
+        right(act, &before, &target, &scene.state(), "without a kill");
+        let sessions = "select max(cardinality(rlbk_prepared))::text from emaj.emaj_rollback";
+        assert_eq!(
+            scene.lines(&mut scene.client(), sessions),
+            ["2"],
+            "it is not done in two sessions"
+        );
+    }
+    let (mut kept, mut done) = (0, 0);
+    for round in 0..support::scale(1) {
+        for (at, &act) in acts.iter().enumerate() {
+            for kind in [Kill::Process, Kill::Backends, Kill::Server] {
+                let target = scene.prepare(act);
+                let before = scene.state();
+                let delay = took[at].mul_f64((chance.below(1000) as f64) / 900.0);
+                let what = format!("seed {seed}, round {round}: {act:?}, {kind:?} killed after {delay:?}");
+                let mut child = scene.spawn(act);
+                std::thread::sleep(delay);
+                scene.kill(kind, &mut child);
+                scene.emaj(&["rollback", "--recover"]).ok();
+                let now = scene.state();
+                if now == before {
+                    kept += 1;
+                    assert!(scene.spawn(act).wait().unwrap().success(), "{what}: again, it fails");
+                    right(act, &before, &target, &scene.state(), &format!("{what}: again"));
+                } else {
+                    done += 1;
+                    right(act, &before, &target, &now, &what);
+                }
+                let prepared = scene.lines(&mut scene.client(), "select gid from pg_prepared_xacts");
+                assert!(prepared.is_empty(), "{what}: {prepared:?} is still prepared");
+                let wrong = scene.lines(&mut scene.client(), "select * from emaj.emaj_verify_all()");
+                assert_eq!(wrong, ["No error detected"], "{what}");
+            }
+        }
+    }
+    println!(
+        "kills in two sessions: {} of 2 rollbacks in 3 ways, {kept} left as before, {done} done, 0 between (seed {seed})",
+        kept + done
+    );
+}
+
 #[test]
 fn killed_while_it_waits_or_works_under_a_lock_nothing_has_changed() {
-    let mut scene = Scene::new();
+    let mut scene = Scene::new(MANIFEST);
     let mut stuck = 0;
     for &act in &[Install, Stop, Start, Unlogged, Logged, Uninstall] {
         // The first table it locks, the last one, and (for what writes the registry at the end) the registry.

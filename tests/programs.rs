@@ -95,6 +95,21 @@ groups:
       app.deferred_by_row: { capture: row }
 ";
 
+/// The same tables in two groups, with foreign keys between them.
+const TWO_GROUPS: &str = "version: 1
+roles: { admin: null, viewer: null }
+groups:
+  app:
+    tables: [app.simple, app.composite, app.deferred, app.parent, app.favourite, app.part, app.renumbered]
+    sequences: all
+  beside:
+    tables: [app.deferred_by_row, app.tree, app.child, app.loose, app.identity, app.by_number, app.row_mode, app.odd]
+    sequences: none
+    table_options:
+      app.row_mode: { capture: row }
+      app.deferred_by_row: { capture: row }
+";
+
 /// What an application may say; K, M and V stand for small numbers.
 const STATEMENTS: &[&str] = &[
     "insert into app.simple values (K, 'V', V.0, V)",
@@ -299,7 +314,7 @@ pub(super) struct Copy {
     pub(super) lines: Vec<String>,
 }
 
-pub(super) struct Machine {
+pub(super) struct Machine<'db> {
     pub(super) client: Client,
     copy_sql: String,
     pub(super) marks: Vec<Copy>,
@@ -307,9 +322,13 @@ pub(super) struct Machine {
     rollbacks: usize,
     statements: usize,
     refused: usize,
+    /// Rolls back by the program instead of SQL: the database, the role, and the words that follow the mark.
+    by_program: Option<(&'db support::Database, Option<&'db str>, &'db [&'db str])>,
+    /// Of the rollbacks, those that were shared by several sessions.
+    shared: usize,
 }
 
-impl Machine {
+impl Machine<'_> {
     pub(super) fn new(client: Client) -> Self {
         let tables = NAMES.iter().map(|name| {
             format!("select '{name} ' || of_row.tableoid::regclass::text || ' ' || of_row::text as line from app.{name} of_row")
@@ -333,6 +352,8 @@ impl Machine {
             rollbacks: 0,
             statements: 0,
             refused: 0,
+            by_program: None,
+            shared: 0,
         }
     }
 
@@ -346,7 +367,7 @@ impl Machine {
         self.client
             .batch_execute(
                 "rollback;
-                 select emaj.emaj_stop_group('app', 'STOP_%') from emaj.emaj_group where group_state = 'LOGGING';
+                 select emaj.emaj_stop_groups(array_agg(group_name), 'STOP_%') from emaj.emaj_group where group_state = 'LOGGING' having count(*) > 0;
                  truncate app.simple, app.composite, app.deferred, app.deferred_by_row, app.tree, app.parent, app.child, app.loose,
                    app.favourite, app.part, app.identity, app.by_number, app.row_mode, app.odd, app.renumbered restart identity;
                  alter sequence app.free increment by 1 restart with 1;
@@ -365,7 +386,7 @@ impl Machine {
                  insert into app.row_mode select n, 'first' from generate_series(1, 5) n;
                  insert into app.odd (k, j, n) values ('1', '{}', 1.0), ('2', '{ }', 2);
                  insert into app.renumbered (v) values ('a'), ('b');
-                 select emaj.emaj_start_group('app', 'm0', true);",
+                 select emaj.emaj_start_groups(array_agg(group_name), 'm0', true) from emaj.emaj_group;",
             )
             .unwrap();
         let lines = self.copy();
@@ -432,7 +453,10 @@ impl Machine {
                 self.count += 1;
                 let mark = format!("m{}", self.count);
                 self.client
-                    .execute("select emaj.emaj_set_mark_group('app', $1)", &[&mark])
+                    .execute(
+                        "select emaj.emaj_set_mark_groups(array_agg(group_name), $1) from emaj.emaj_group",
+                        &[&mark],
+                    )
                     .unwrap();
                 let lines = self.copy();
                 self.marks.push(Copy { mark, lines });
@@ -451,14 +475,35 @@ impl Machine {
         } else {
             "emaj_rollback_group"
         };
-        let done = self
-            .client
-            .query_one(&format!("select emaj.{function}('app', $1)"), &[&target.mark]);
-        if let Err(error) = done {
-            return Err(TestCaseError::fail(format!(
-                "{function} to {} failed: {error:?}",
-                target.mark
-            )));
+        let done = match &self.by_program {
+            None => self
+                .client
+                .query_one(&format!("select emaj.{function}('app', $1)"), &[&target.mark])
+                .map(|_| 0)
+                .map_err(|error| format!("{error:?}")),
+            Some((db, role, words)) => {
+                let run = match role {
+                    Some(role) => support::emaj(db).user(role),
+                    None => support::emaj(db),
+                };
+                let logging: &[&str] = if logged { &[] } else { &["--unlogged"] };
+                let first = ["rollback", "app", &target.mark, "--yes", "-o", "json"];
+                let run = run.args([&first, *words, logging].concat()).run();
+                if run.status == Some(0) {
+                    Ok(usize::from(run.stdout_json()["sessions"].as_i64() > Some(1)))
+                } else {
+                    Err(run.to_string())
+                }
+            }
+        };
+        match done {
+            Ok(shared) => self.shared += shared,
+            Err(error) => {
+                return Err(TestCaseError::fail(format!(
+                    "{function} to {} failed: {error}",
+                    target.mark
+                )));
+            }
         }
         let after = self.copy();
         if after != target.lines {
@@ -541,9 +586,9 @@ pub(super) fn differences(found: &[String], wanted: &[String]) -> String {
     )
 }
 
-fn run(what: &str, client: Client) {
-    let (mut runner, seed) = runner(what.len() as u8, 80, 400);
-    let machine = std::cell::RefCell::new(Machine::new(client));
+fn run(what: &str, cases: usize, machine: Machine<'_>) {
+    let (mut runner, seed) = runner(what.len() as u8, cases, 400);
+    let machine = std::cell::RefCell::new(machine);
     let done = Cell::new(0);
     let started = Instant::now();
     let result = runner.run(&program(), |program| {
@@ -553,15 +598,60 @@ fn run(what: &str, client: Client) {
     });
     let machine = machine.borrow();
     println!(
-        "programs as {what}: {} programs, {} statements ({} refused by keys and checks), {} rollbacks in {:.1} s, {} wrong (seed {seed})",
+        "programs as {what}: {} programs, {} statements ({} refused by keys and checks), {} rollbacks ({} in several sessions) in {:.1} s, {} wrong (seed {seed})",
         done.get(),
         machine.statements,
         machine.refused,
         machine.rollbacks,
+        machine.shared,
         started.elapsed().as_secs_f64(),
         i32::from(result.is_err())
     );
     conclude(result, seed);
+}
+
+/// Programs whose marks are set on all groups of `manifest` and whose rollbacks are the program's, with these words after the mark.
+fn run_by_program(what: &str, manifest: &str, owned: bool, words: &[&str]) {
+    let db = support::database();
+    let owner = owned.then(|| support::owner(&db));
+    let role = owner.as_ref().map(|owner| owner.name());
+    let mut client = match role {
+        Some(role) => db.client_as(role),
+        None => db.client(),
+    };
+    client.batch_execute(&format!("create schema app; {TABLES}")).unwrap();
+    db.file("emaj.yaml", manifest);
+    let install = match role {
+        Some(role) => support::emaj(&db).user(role),
+        None => support::emaj(&db),
+    };
+    install.args(["install"]).run().ok();
+    let mut machine = Machine::new(client);
+    machine.by_program = Some((&db, role, words));
+    // One of which it is certain that several sessions share it, then those by chance.
+    machine.begin_anew();
+    machine
+        .client
+        .batch_execute("update app.simple set v = 'x'; delete from app.by_number where k = 1")
+        .unwrap();
+    machine.roll_back(0, true).unwrap();
+    assert_eq!(machine.shared, 1, "it is done in one session");
+    run(what, 4, machine);
+}
+
+#[test]
+fn any_program_rolls_back_exactly_in_several_sessions() {
+    run_by_program("superuser, --jobs 2", MANIFEST, false, &["--jobs", "2"]);
+}
+
+#[test]
+fn any_program_of_an_owner_rolls_back_exactly_in_two_groups_and_several_sessions() {
+    run_by_program(
+        "owner, two groups, --jobs 3",
+        TWO_GROUPS,
+        true,
+        &["--with", "beside", "--jobs", "3"],
+    );
 }
 
 #[test]
@@ -571,7 +661,7 @@ fn any_program_rolls_back_exactly_as_superuser() {
     client.batch_execute(&format!("create schema app; {TABLES}")).unwrap();
     db.file("emaj.yaml", MANIFEST);
     support::emaj(&db).args(["install"]).run().ok();
-    run("superuser", client);
+    run("superuser", 80, Machine::new(client));
 }
 
 #[test]
@@ -582,7 +672,7 @@ fn any_program_rolls_back_exactly_as_an_ordinary_owner() {
     client.batch_execute(&format!("create schema app; {TABLES}")).unwrap();
     db.file("emaj.yaml", MANIFEST);
     support::emaj(&db).user(owner.name()).args(["install"]).run().ok();
-    run("owner", client);
+    run("owner", 80, Machine::new(client));
 }
 
 /// Log rows whose order is not, or need not be, that of the changes.
