@@ -13,10 +13,11 @@ use super::stop::Stop;
 use super::take_over::beside_nobody;
 use super::worker::{self, Task};
 use crate::errors::{Error, Kind, Result};
-use crate::journal::{self, SinkRecord};
+use crate::journal::{self, SinkRecord, SinkState};
 use crate::manifest::{Binding, Manifest};
 use crate::pg::Session;
 use crate::sink::{Delivery, Sink, Verdict};
+use crate::ui::words::quoted;
 
 /// How rows are to be sent.
 #[derive(Debug, Clone, Default)]
@@ -97,15 +98,37 @@ pub fn begin(ground: &mut Ground<'_>, initial: &Initial, chosen: &[Binding]) -> 
     };
     let mut sinks = journal::sinks(&mut **session, schema)?;
     sinks.retain(is_fed);
+    for sink in sinks.iter().filter(|sink| sink.state == SinkState::Lost) {
+        let is_chosen = |binding: &&Binding| chosen.iter().any(|one| one.name.value == binding.name.value);
+        let left_out: Vec<&Binding> = manifest.bindings_to(&sink.name).filter(|one| !is_chosen(one)).collect();
+        if !left_out.is_empty() {
+            return Err(Error::message(
+                Kind::Refused,
+                format!(
+                    "sink `{}` has lost its place in the log, and would never get what {} missed",
+                    sink.name,
+                    quoted(
+                        "binding",
+                        &left_out
+                            .iter()
+                            .map(|binding| binding.name.value.clone())
+                            .collect::<Vec<_>>()
+                    )
+                ),
+            )
+            .hint("send the rows of all its bindings: `emaj init` without `--binding`"));
+        }
+    }
     let total = beside_nobody(session, schema, &sinks, initial.patience, &mut |transaction| {
         let mut total = 0;
         for binding in chosen {
             let rows = journal::want_rows(transaction, schema, &binding.name.value, initial.restart)?;
             let rows = rows.ok_or_else(|| not_installed(binding))?;
             total += u64::try_from(rows).unwrap_or(0);
-            if let Some(to) = &binding.to {
-                journal::begin_anew(transaction, schema, &to.value)?;
-            }
+        }
+        // (After all of them: what was sent before a sink lost its place is sent again.)
+        for to in chosen.iter().filter_map(|binding| binding.to.as_ref()) {
+            journal::begin_anew(transaction, schema, &to.value)?;
         }
         Ok(total)
     })?;

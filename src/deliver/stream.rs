@@ -58,6 +58,8 @@ pub(super) struct Stream {
     is_raw: bool,
     /// When the transaction that holds the snapshot began.
     held: Option<Instant>,
+    /// The snapshot that is held.
+    snapshot: Option<Snapshot>,
     cursor: Option<Reading>,
     probe: Option<Probe>,
     fetch: usize,
@@ -111,6 +113,7 @@ impl Stream {
             renderer,
             is_raw,
             held: None,
+            snapshot: None,
             cursor: None,
             probe: None,
             fetch: 500,
@@ -132,7 +135,9 @@ impl Stream {
             .session
             .query_one("select pg_current_snapshot()::text", &[])?
             .get(0);
-        text.parse().map_err(|error| Error::new(Kind::Failed, error))
+        let snapshot: Snapshot = text.parse().map_err(|error| Error::new(Kind::Failed, error))?;
+        self.snapshot = Some(snapshot.clone());
+        Ok(snapshot)
     }
 
     /// Lets the snapshot go.
@@ -143,6 +148,7 @@ impl Stream {
         if let Some(reading) = &mut self.cursor {
             reading.is_declared = false;
         }
+        self.snapshot = None;
         if self.held.take().is_some() {
             self.session
                 .batch_execute("commit")
@@ -154,6 +160,11 @@ impl Stream {
     /// Whether a snapshot is held.
     pub(super) fn is_held(&self) -> bool {
         self.held.is_some()
+    }
+
+    /// Whether it is this snapshot that is held.
+    pub(super) fn holds(&self, snapshot: &Snapshot) -> bool {
+        self.snapshot.as_ref() == Some(snapshot)
     }
 
     /// Gives the session to those who read beside the window, in the same snapshot.
@@ -255,8 +266,13 @@ impl Stream {
             if too_long {
                 self.release()?;
             }
+            let sorts = self.cursor.as_ref().is_some_and(|reading| !reading.is_declared);
             self.declare(sources)?;
             let placed = self.fetch(sources)?;
+            if sorts {
+                // The first fetch sorts the whole window: what is read of it afterwards counts.
+                self.held = Some(Instant::now());
+            }
             if !placed.is_empty() {
                 return Ok(placed);
             }

@@ -112,10 +112,11 @@ impl Cursor {
     ///
     /// # Errors
     /// The sink is gone, or whatever the server answers.
-    pub fn end(&self, client: &mut impl GenericClient, window: i64, position: &Position) -> Result<()> {
+    pub fn end(&self, client: &mut impl GenericClient, window: i64, position: &Position, forget: bool) -> Result<()> {
         let sql = format!(
             "update {s}.emaj_sink set sink_window = $2, sink_from = {p}, sink_until = null, sink_offset = null,
                     sink_replay = case when pg_snapshot_xmax($3::text::pg_snapshot) < pg_snapshot_xmax(sink_replay) then sink_replay end,
+                    sink_reason = case when $6 then null else sink_reason end,
                     sink_moved = clock_timestamp() where sink_id = $1",
             s = self.schema,
             p = self.position()
@@ -130,6 +131,7 @@ impl Cursor {
                 &position.snapshot.to_string(),
                 &position.txid,
                 &lsn,
+                &forget,
             ],
         )
     }
@@ -170,18 +172,6 @@ impl Cursor {
             s = self.schema
         );
         self.update(client, &sql, &[&self.sink, &reason])
-    }
-
-    /// Forgets why the sink is in the state that it is in.
-    ///
-    /// # Errors
-    /// The sink is gone, or whatever the server answers.
-    pub fn forget_reason(&self, client: &mut impl GenericClient) -> Result<()> {
-        let sql = format!(
-            "update {}.emaj_sink set sink_reason = null where sink_id = $1",
-            self.schema
-        );
-        self.update(client, &sql, &[&self.sink])
     }
 
     fn position(&self) -> String {

@@ -6,7 +6,7 @@ use postgres_protocol::escape::escape_identifier;
 use crate::errors::Result;
 
 /// Notes that the rows of a binding are wanted, and returns how many there are about, without those that an unfinished run has sent: that one
-/// is gone on with, unless `restart`. `None`: the binding is not installed.
+/// is gone on with, unless `restart`, or its sink has lost its place in the log since. `None`: the binding is not installed.
 ///
 /// # Errors
 /// Whatever the server answers.
@@ -19,7 +19,8 @@ pub fn want_rows(client: &mut impl GenericClient, schema: &str, binding: &str, r
                     bind_init_key = case when go_on then bind_init_key end,
                     bind_init_done = case when go_on then bind_init_done else 0 end,
                     bind_init_total = (select greatest(reltuples, 0)::bigint from pg_catalog.pg_class where oid = bind_oid)
-               from (select bind_name as name, bind_init in ('WANTED', 'RUNNING') and not $2 as go_on from {s}.emaj_binding) as o
+               from (select bind_name as name, bind_init in ('WANTED', 'RUNNING') and not $2 and sink_state is distinct from 'LOST' as go_on
+                       from {s}.emaj_binding left join {s}.emaj_sink on sink_name = bind_sink) as o
               where bind_name = $1 and o.name = bind_name
               returning greatest(bind_init_total - bind_init_done, 0)"
         ),

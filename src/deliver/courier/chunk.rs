@@ -46,6 +46,9 @@ impl Courier<'_> {
                 if !self.parked.is_empty() {
                     let keys = self.keys_of(at, placed);
                     if self.parked.park(&keys).is_some() {
+                        if bound.keeps_state() && placed.change.new.is_none() {
+                            self.guard.count_waiting(at);
+                        }
                         aside.push(Aside {
                             number,
                             at,

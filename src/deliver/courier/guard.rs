@@ -4,6 +4,10 @@
 //! once more than it is delivered. A share is one of the rows that are there and of those that go; the table is read only as far as that
 //! question needs.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use minijinja::context;
 use minijinja::value::{Serde, Value};
 
@@ -24,6 +28,8 @@ pub(super) struct Guard {
     passed: Option<i64>,
     /// Deletions so far, by binding.
     counts: Vec<u64>,
+    /// Rows that are there and fit their binding no more, by binding and key: delivered again, each of their changes takes them away.
+    unfit: HashSet<(usize, Arc<str>)>,
 }
 
 impl Guard {
@@ -37,15 +43,25 @@ impl Guard {
 
     /// Begins to count.
     pub(super) fn begin(&mut self, bindings: usize) {
+        self.unfit.clear();
         self.counts.clear();
         self.counts.resize(bindings, 0);
     }
 
+    /// Counts a deletion that waits behind something: where the last state counts, it is tried soon, and nobody counts then.
+    pub(super) fn count_waiting(&mut self, at: usize) {
+        self.counts[at] += 1;
+    }
+
     /// Counts what a binding makes of a change.
     pub(super) fn count(&mut self, at: usize, placed: &Placed, instead: &Placed, action: &Action) {
-        // (Delivered again, each change of a row that is gone takes it away; it is counted once.)
-        let is_again = instead.change.new.is_none() && placed.change.new.is_some();
-        let is_delete = placed.change.new.is_none() || !is_again && deletes(action);
+        // (Delivered again, each change of a row that is gone takes it away; it is counted once. So is one that fits no more.)
+        let is_delete = match (&placed.change.new, &instead.change.new) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(then), Some(now)) if then == now => deletes(action),
+            _ => deletes(action) && self.unfit.insert((at, Arc::clone(&placed.change.key))),
+        };
         self.counts[at] += u64::from(is_delete);
     }
 }
@@ -72,8 +88,16 @@ impl Courier<'_> {
             return Ok(true);
         }
         let mut chunk = std::mem::take(first);
+        let mut looked = Instant::now();
         while !chunk.is_empty() {
             self.orders.status.beat(&self.orders.sink.name.value, false);
+            if looked.elapsed() > Duration::from_secs(1) {
+                // Somebody may want the sink meanwhile.
+                if self.look()?.is_none() {
+                    return Ok(false);
+                }
+                looked = Instant::now();
+            }
             if self.orders.stop.is_set() {
                 return Ok(false);
             }
@@ -99,8 +123,9 @@ impl Courier<'_> {
                 if bound.manifest.max_deletes.is_none() || !bound.is_about(&placed.change) || !may_delete {
                     continue;
                 }
-                // What waits behind something is not delivered with this window.
-                if !self.parked.is_empty() && self.parked.holds(&self.keys_of(at, placed)) {
+                // What waits behind something is not delivered with this window; but where the last state counts, it is tried soon, and
+                // nobody counts then.
+                if !bound.keeps_state() && !self.parked.is_empty() && self.parked.holds(&self.keys_of(at, placed)) {
                     continue;
                 }
                 let Some(instead) = present.instead(&self.fed.bound[at], placed) else {

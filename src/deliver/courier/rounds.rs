@@ -128,6 +128,7 @@ impl Courier<'_> {
                 &mut *self.sessions.keeper,
                 self.progress.window_number,
                 &self.progress.from,
+                false,
             )?;
             self.pace.kept = Instant::now();
         }

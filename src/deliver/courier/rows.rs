@@ -101,7 +101,10 @@ impl Courier<'_> {
         )?;
         if !goes_on {
             let from: Position = window.until.clone().into();
-            self.progress.cursor.end(&mut transaction, window.number, &from)?;
+            let forget = self.guard.is_overruled;
+            self.progress
+                .cursor
+                .end(&mut transaction, window.number, &from, forget)?;
         }
         transaction.commit()?;
         self.orders

@@ -55,7 +55,8 @@ impl Standby {
     /// # Errors
     /// The other one does not get on, and nobody wants to wait any longer; whatever the server answers.
     pub(super) fn is_over(&mut self, orders: &Orders, sink: &SinkRecord) -> Result<bool> {
-        if sink.until.is_none() {
+        // (Rows that were there before are sent by nobody else: then it is over when this courier has had its turn.)
+        if orders.init.is_empty() && sink.until.is_none() {
             // Its cursor is put on record now and then only, as long as nothing happens.
             let is_there = sink.from.snapshot.covers(&self.goal);
             if is_there || self.stream.probe(&self.sources, &sink.from)?.is_empty() {

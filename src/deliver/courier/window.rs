@@ -66,7 +66,6 @@ impl Courier<'_> {
         };
         self.progress.unfinished = Some((window.clone(), offset.clone()));
         self.guard.begin(self.fed.bound.len());
-        let same_snapshot = window.until == snapshot;
         self.stream().read(window.clone(), offset.clone());
         let mut chunk = self.stream().next(&self.fed.sources)?;
         if !self.passes(&window, offset.as_ref(), &mut chunk)? {
@@ -92,7 +91,7 @@ impl Courier<'_> {
         // Rows that were there before are read in the very snapshot that ends the window: none is older than what was delivered,
         // and none comes again.
         let sent = match init.first().cloned() {
-            Some(binding) if same_snapshot && self.stream().is_held() => {
+            Some(binding) if self.stream().holds(&window.until) => {
                 match self.send_rows(&window, &binding)? {
                     Init::Some => {}
                     Init::Over => {
@@ -111,18 +110,17 @@ impl Courier<'_> {
         self.reached_position(window.until.clone().into());
         self.progress.unfinished = None;
         passing("window.delivered");
+        let forget = std::mem::take(&mut self.guard.is_overruled);
         if !sent {
             self.progress.cursor.end(
                 &mut *self.sessions.keeper,
                 self.progress.window_number,
                 &self.progress.from,
+                forget,
             )?;
         }
         passing("window.ended");
         self.pace.kept = Instant::now();
-        if std::mem::take(&mut self.guard.is_overruled) {
-            self.progress.cursor.forget_reason(&mut *self.sessions.keeper)?;
-        }
         if self.since_summary > SUMMARISE_AFTER {
             self.since_summary = 0;
             summarise(
