@@ -108,7 +108,10 @@ fn rounds(
             }
             done.insert(group.clone(), trim(session, &s, &group)?);
             // Statistics stay right when the log rows are gone. (It gives up by itself where it would have to wait.)
-            session.execute(&format!("select {s}.emaj_count_group($1)"), &[&group])?;
+            session.execute(
+                &format!("select {s}.emaj_count_group(group_name) from {s}.emaj_group where group_name = $1"),
+                &[&group],
+            )?;
         }
         let purged = done.entry(group).or_default();
         if let Some(relation) = row.get::<_, Option<i64>>(1) {

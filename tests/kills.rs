@@ -341,6 +341,20 @@ fn not_after(act: Act, before: &State, target: &State, now: &State, after_dump: 
         Uninstall => now.group.is_empty(),
         _ => now.group == ["k LOGGING"],
     };
+    if now.dump != after_dump {
+        let lines = |one: &str, other: &str| -> Vec<String> {
+            let there: std::collections::HashSet<&str> = other.lines().collect();
+            one.lines()
+                .filter(|line| !there.contains(line))
+                .map(str::to_owned)
+                .collect()
+        };
+        println!(
+            "{act:?}, only here: {:#?}, missing: {:#?}",
+            lines(&now.dump, after_dump),
+            lines(after_dump, &now.dump)
+        );
+    }
     [
         (now.dump == after_dump, "the schema is neither before nor after"),
         (now.rows == *rows, "rows"),

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::act::connect;
 use super::{Context, LockArgs, ShownArgs, install as install_command, not_installed, plan};
-use crate::errors::{Kind, Result};
+use crate::errors::{Error, Kind, Result};
 use crate::install;
 use crate::journal::{self, Inconsistency, Origin};
 use crate::manifest::Manifest;
@@ -73,6 +73,17 @@ fn repair(args: &Args, session: &mut Session, schema: &str, context: &Context) -
     let renderer = Renderer::new(schema)?;
     let (catalog, journal) = install::look(session, &manifest)?;
     let found = journal.as_ref().ok_or_else(|| not_installed(schema, &database))?;
+    let is_restored = found
+        .astray
+        .as_ref()
+        .is_some_and(|astray| astray.origin == Origin::Restored);
+    if args.drop_old && !is_restored {
+        return Err(Error::message(
+            Kind::Usage,
+            "`--drop-old` is for a restored dump; the marks and logs here go on being right",
+        )
+        .hint("leave it out"));
+    }
     let foreign = match args.drop_old {
         true => install::foreign(session, &manifest, found, &renderer)?,
         false => Vec::new(),
@@ -84,7 +95,7 @@ fn repair(args: &Args, session: &mut Session, schema: &str, context: &Context) -
             .astray
             .as_ref()
             .ok_or_else(|| not_installed(schema, &database))?;
-        if args.drop_old && astray.origin == Origin::Restored {
+        if args.drop_old {
             return Ok(install::uninstall(
                 &manifest, true, &foreign, catalog, journal, &renderer,
             )?);

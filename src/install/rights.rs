@@ -30,7 +30,6 @@ const VIEWER_FUNCTIONS: &[&str] = &[
     "emaj_sequence_stat_group",
     "emaj_sequence_stat_groups",
     "emaj_interval_stat_group",
-    "emaj_count_group",
     "emaj_stat_since",
     "emaj_verify_all",
     "emaj_detailed_verify_all",

@@ -134,6 +134,16 @@ pub fn log_stat(
 /// As [`table_stat`].
 pub fn count_intervals(client: &mut impl GenericClient, schema: &str, wanted: &StatWanted<'_>) -> Result<()> {
     let s = escape_identifier(schema);
+    let may: bool = client
+        .query_one(
+            "select coalesce(bool_or(pg_catalog.has_function_privilege(oid, 'execute')), false) from pg_catalog.pg_proc
+              where proname = 'emaj_count_group' and pronamespace = (select oid from pg_catalog.pg_namespace where nspname = $1)",
+            &[&schema],
+        )?
+        .get(0);
+    if !may {
+        return Ok(());
+    }
     for group in wanted.groups {
         client.execute(
             &format!("select {s}.emaj_count_group($1, $2, $3)"),

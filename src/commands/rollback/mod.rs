@@ -165,7 +165,7 @@ fn carry_out(
         None => {}
     }
     act(session, lock, &doing, &mut |transaction| {
-        rollback::run(transaction, schema, wanted)
+        rollback::run(transaction, schema, &named)
     })
 }
 
