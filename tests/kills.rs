@@ -255,11 +255,10 @@ impl Scene {
             (Install, true) => drop(self.emaj(&["uninstall", "--yes"]).ok()),
             (Install, false) => drop(self.emaj(&["uninstall", "--yes"])),
             // (Anew: logs that were emptied have other parts.)
-            (_, true) => {
-                self.emaj(&["uninstall", "--yes"]).ok();
+            _ => {
+                self.emaj(&["uninstall", "--yes"]);
                 self.emaj(&["install"]).ok();
             }
-            (_, false) => drop(self.emaj(&["install"]).ok()),
         }
         let mut client = self.client();
         let mut target = State::default();

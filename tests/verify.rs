@@ -115,7 +115,7 @@ const CASES: &[(&str, &str, Repair)] = &[
         Statement,
     ),
     (
-        "grant execute on function emaj.emaj_rollback_group(text, text) to public",
+        "grant execute on function emaj.emaj_rollback_group to public",
         "everybody has a right on it: execute",
         Statement,
     ),
