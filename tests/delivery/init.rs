@@ -103,6 +103,23 @@ fn writers_and_a_worker_go_on() {
 }
 
 #[test]
+fn beside_a_worker_with_nothing_to_do_it_has_its_turn() {
+    let (db, slapd) = (database(), quick_slapd());
+    db.psql(PERSON);
+    rows(&db, 40);
+    install(&db, &to_directory(&slapd, PEOPLE));
+    let worker = worker(&db).start();
+    wait_for("the worker", 30, || {
+        (db.psql("select count(sink_worker) from emaj.emaj_sink") == "1").then_some(())
+    });
+    let run = prepare(&db, &["init", "emaj.yaml"]).run().ok();
+    assert!(run.to_string().contains("sent 40 rows"), "{run}");
+    let expected = column(&db, "select login from person order by login collate \"C\"");
+    assert_eq!(logins(&slapd), expected);
+    assert_eq!(worker.stop(), Some(0));
+}
+
+#[test]
 fn killed_it_goes_on_where_it_was() {
     let (db, slapd) = (database(), quick_slapd());
     db.psql(PERSON);
