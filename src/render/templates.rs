@@ -73,6 +73,7 @@ templates! {
     "log/needed",
     "log/parts",
     "log/purge",
+    "log/purge_group",
     "log/purge_logs",
     "log/purge_table",
     "log/register",
