@@ -273,7 +273,10 @@ pub fn source(session: &mut Session, schema: &str) -> Result<String> {
         return Err(crate::journal::not_installed(schema, session.wanted().dbname()));
     }
     crate::journal::check_origin(&mut **session, schema)?;
-    let row = session.query_one(&Renderer::new(schema)?.render("stream/source", ())?, &[])?;
+    let row = session.query_one(
+        &format!("select pg_catalog.current_database()::text, install_name from {s}.emaj_install"),
+        &[],
+    )?;
     let (database, name): (String, String) = (row.get(0), row.get(1));
     Ok(format!("/emaj/{database}/{schema}/{name}"))
 }

@@ -243,7 +243,6 @@ templates! {
     "stream/probe",
     "stream/rows",
     "stream/settle",
-    "stream/source",
     "stream/summarise",
     "stream/text_types",
     "stream/window",
