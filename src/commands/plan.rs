@@ -4,9 +4,14 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
+use super::install::allowed;
 use super::{Context, ManifestArgs};
+use crate::catalog::Catalog;
 use crate::errors::Result;
 use crate::install::{self, Plan, Step};
+use crate::journal::Journal;
+use crate::manifest::Manifest;
+use crate::pg::{Locking, Session};
 use crate::render::Renderer;
 use crate::ui::words::count;
 use crate::ui::{Column, Format, Tabular};
@@ -54,6 +59,46 @@ pub(super) fn show(plan: &Plan, flag: &str, context: &Context) -> Result<()> {
     if matches!(context.output.format(), Format::Table | Format::Markdown) {
         context.output.say(sum(plan, flag));
     }
+    Ok(())
+}
+
+/// What a verb asks before it carries a plan out, and says of it.
+pub(super) struct Asking<'a> {
+    pub question: &'a str,
+    /// While it is done: `uninstalling`.
+    pub doing: &'a str,
+    /// Afterwards: `uninstalled`.
+    pub done: &'a str,
+    pub yes: bool,
+    pub locking: Locking,
+}
+
+/// Asks whether a plan that was shown is to be carried out, does it, and says so. If it has become another one meanwhile, that one may
+/// destroy something only with `--yes`.
+pub(super) fn carry_out(
+    shown: &Plan,
+    make: &dyn Fn(&Catalog, Option<&Journal>) -> Result<Plan>,
+    asking: &Asking<'_>,
+    manifest: &Manifest,
+    session: &mut Session,
+    context: &Context,
+) -> Result<()> {
+    context.output.confirm(asking.question, asking.yes)?;
+    let progress = context.output.progress(asking.doing, None);
+    let plan = install::apply(
+        session,
+        manifest,
+        asking.locking,
+        make,
+        &mut |plan| match plan.fingerprint == shown.fingerprint {
+            true => Ok(()),
+            false => allowed(plan, asking.yes, "--yes"),
+        },
+        &|_, _| progress.advance(1),
+    )?;
+    drop(progress);
+    let steps = count(plan.steps.len(), "step");
+    context.output.say(format!("{}: {steps} taken", asking.done));
     Ok(())
 }
 

@@ -2,12 +2,11 @@
 
 use std::process::ExitCode;
 
-use super::{Context, LockArgs, ManifestArgs, install as install_command, not_installed, plan};
+use super::{Context, LockArgs, ManifestArgs, not_installed, plan};
 use crate::errors::Result;
 use crate::install;
 use crate::render::Renderer;
 use crate::ui::Format;
-use crate::ui::words::count;
 
 /// Takes the manifest's groups out of the database and, when no other manifest has any left, everything that emaj made. Tables,
 /// rows and sequences stay as they are; logs and marks are lost.
@@ -51,27 +50,13 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     if args.dry_run || first.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    context
-        .output
-        .confirm("Take all of this out of the database?", args.yes)?;
-    let progress = context.output.progress("uninstalling", None);
-    let plan = install::apply(
-        &mut session,
-        &manifest,
-        args.lock.locking(),
-        &make,
-        &mut |plan| {
-            if plan.fingerprint == first.fingerprint {
-                Ok(())
-            } else {
-                install_command::allowed(plan, args.yes, "--yes")
-            }
-        },
-        &|_, _| progress.advance(1),
-    )?;
-    drop(progress);
-    context
-        .output
-        .say(format!("uninstalled: {} taken", count(plan.steps.len(), "step")));
+    let asking = plan::Asking {
+        question: "Take all of this out of the database?",
+        doing: "uninstalling",
+        done: "uninstalled",
+        yes: args.yes,
+        locking: args.lock.locking(),
+    };
+    plan::carry_out(&first, &make, &asking, &manifest, &mut session, context)?;
     Ok(ExitCode::SUCCESS)
 }

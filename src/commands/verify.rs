@@ -5,14 +5,14 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::act::connect;
-use super::{Context, LockArgs, ShownArgs, install as install_command, not_installed, plan};
+use super::{Context, LockArgs, ShownArgs, not_installed, plan};
 use crate::errors::{Error, Kind, Result};
 use crate::install;
 use crate::journal::{self, Inconsistency, Origin};
 use crate::manifest::Manifest;
 use crate::pg::Session;
 use crate::render::Renderer;
-use crate::ui::words::{count, count_as};
+use crate::ui::words::count_as;
 use crate::ui::{Column, Format, Tabular};
 
 /// Looks for inconsistencies between emaj's registry, logs, triggers and the tables, and says how to mend them; exits with 6
@@ -70,14 +70,12 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
 fn repair(args: &Args, session: &mut Session, schema: &str, context: &Context) -> Result<ExitCode> {
     let manifest = Manifest::of_schema(schema);
     let database = session.wanted().dbname().to_owned();
+    let missing = || not_installed(schema, &database);
     let renderer = Renderer::new(schema)?;
     let (catalog, journal) = install::look(session, &manifest)?;
-    let found = journal.as_ref().ok_or_else(|| not_installed(schema, &database))?;
-    let is_restored = found
-        .astray
-        .as_ref()
-        .is_some_and(|astray| astray.origin == Origin::Restored);
-    if args.drop_old && !is_restored {
+    let found = journal.as_ref().ok_or_else(missing)?;
+    let origin = found.astray.as_ref().map(|astray| astray.origin);
+    if args.drop_old && origin != Some(Origin::Restored) {
         return Err(Error::message(
             Kind::Usage,
             "`--drop-old` is for a restored dump; the marks and logs here go on being right",
@@ -90,11 +88,8 @@ fn repair(args: &Args, session: &mut Session, schema: &str, context: &Context) -
     };
     let aside = journal::free_schema(&mut **session, schema)?;
     let make = |catalog: &_, journal: Option<&journal::Journal>| {
-        let journal = journal.ok_or_else(|| not_installed(schema, &database))?;
-        let astray = journal
-            .astray
-            .as_ref()
-            .ok_or_else(|| not_installed(schema, &database))?;
+        let journal = journal.ok_or_else(missing)?;
+        let astray = journal.astray.as_ref().ok_or_else(missing)?;
         if args.drop_old {
             return Ok(install::uninstall(
                 &manifest, true, &foreign, catalog, journal, &renderer,
@@ -107,29 +102,15 @@ fn repair(args: &Args, session: &mut Session, schema: &str, context: &Context) -
     if args.dry_run {
         return Ok(ExitCode::SUCCESS);
     }
-    context
-        .output
-        .confirm("Repair the installation in this way?", args.yes)?;
-    let progress = context.output.progress("repairing", None);
-    install::apply(
-        session,
-        &manifest,
-        args.lock.locking(),
-        &make,
-        &mut |plan| {
-            if plan.fingerprint == first.fingerprint {
-                Ok(())
-            } else {
-                install_command::allowed(plan, args.yes, "--yes")
-            }
-        },
-        &|_, _| progress.advance(1),
-    )?;
-    drop(progress);
-    context
-        .output
-        .say(format!("repaired: {} taken", count(first.steps.len(), "step")));
-    match found.astray.as_ref().map(|astray| astray.origin) {
+    let asking = plan::Asking {
+        question: "Repair the installation in this way?",
+        doing: "repairing",
+        done: "repaired",
+        yes: args.yes,
+        locking: args.lock.locking(),
+    };
+    plan::carry_out(&first, &make, &asking, &manifest, session, context)?;
+    match origin {
         Some(Origin::Restored) => context
             .output
             .hint("`emaj install` begins anew; `emaj init` sends the rows that are there to the sinks"),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use minijinja::context;
+use minijinja::{Value, context};
 
 use super::plan::{Action, Part, Phase, Plan, Step};
 use crate::catalog::Catalog;
@@ -33,6 +33,15 @@ pub(super) const REGISTRY: &[&str] = &[
     "emaj_binding",
     "emaj_failure",
 ];
+
+/// Returns which of this emaj's functions are installed, each with its `name` and `arguments`, for the templates that drop them.
+pub(super) fn functions_there(journal: &Journal, renderer: &Renderer) -> Result<Vec<Value>, RenderError> {
+    let functions = renderer.functions()?;
+    let there = functions.iter().filter_map(|function| {
+        Some(context! { name => &function.name, arguments => &journal.functions.get(&function.name)?.arguments })
+    });
+    Ok(there.collect())
+}
 
 /// Plans the schema, the registry and the functions; returns the names of the functions that it makes.
 pub(super) fn plan(

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use minijinja::context;
 
 use super::foreign::Foreign;
-use super::framework::REGISTRY;
+use super::framework::{self, REGISTRY};
 use super::plan::{Action, Lock, Phase, Plan, Step};
 use super::wanted::WantedGroup;
 use super::{PlanError, delivery, group, rights, table};
@@ -206,13 +206,7 @@ pub fn uninstall(
         return Ok(plan.finish(renderer));
     }
     plan.event = None;
-    let functions = renderer.functions()?;
-    let dropped: Vec<_> = functions
-        .iter()
-        .filter_map(|function| {
-            Some(context! { name => &function.name, arguments => &journal.functions.get(&function.name)?.arguments })
-        })
-        .collect();
+    let dropped = framework::functions_there(journal, renderer)?;
     let tables: Vec<&str> = REGISTRY
         .iter()
         .copied()

@@ -6,7 +6,7 @@ use minijinja::context;
 
 use super::plan::{Action, Lock, Phase, Plan, Step};
 use super::removal::captured_by;
-use super::{PlanError, action};
+use super::{PlanError, action, framework};
 use crate::catalog::Catalog;
 use crate::errors::Kind;
 use crate::journal::{Astray, Journal, Origin, Relation};
@@ -116,13 +116,7 @@ fn set_aside(
         }
     }
 
-    let functions = renderer.functions()?;
-    let dropped: Vec<_> = functions
-        .iter()
-        .filter_map(|function| {
-            Some(context! { name => &function.name, arguments => &journal.functions.get(&function.name)?.arguments })
-        })
-        .collect();
+    let dropped = framework::functions_there(journal, renderer)?;
     let keystones: Vec<&str> = KEYSTONES
         .iter()
         .copied()
