@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::support::story::{State, Story, Who, stories, tell};
-use crate::support::{Run, emaj, wait_for};
+use crate::support::{Run, wait_for};
 
 /// Group `g` at first: all tables but `later` and `guest`; group `h`: `guest` and `other`.
 const TABLES: &str = "
@@ -589,16 +589,8 @@ fn killed_in_two_sessions_and_recovered() {
                 ("rollback.concluded", true),
             ] {
                 let before: State = story.state();
-                let run = emaj(story.db).args(["rollback", "g", "m", "--partial", "--yes", "--jobs", "2"]);
-                let run = match &story.role {
-                    Some(role) => run.user(role),
-                    None => run,
-                };
-                let run = run.env("EMAJ_FAIL_AT", point).run();
-                assert_ne!(run.status, Some(0), "{point}: {run}");
-                wait_for("the sessions of the program to end", 60, || {
-                    story.ask("select pid from pg_stat_activity where datname = current_database() and backend_type = 'client backend' and pid <> pg_backend_pid()").is_empty().then_some(())
-                });
+                let run = story.prepare(&["rollback", "g", "m", "--partial", "--yes", "--jobs", "2"]);
+                story.breaks_off(run, point, point);
                 said(&rollback(story, "m", &["--partial"]).code(4), "emaj rollback --recover");
                 let run = story.emaj(&["rollback", "--recover"]).ok();
                 said(

@@ -1,7 +1,7 @@
 //! Several groups rolled back as one act: foreign keys between them, one instant, all or nothing, in one session and in several.
 
+use crate::support::Run;
 use crate::support::story::{State, Story, Who, stories, tell};
-use crate::support::{Run, emaj, wait_for};
 
 /// Two groups: `g` holds the parents and a table of its own, `h` the children of `g`'s parents, and another one; the keys between them are
 /// checked at once, with and without actions, and in both directions.
@@ -191,16 +191,8 @@ fn killed_in_several_sessions_and_recovered() {
                 ("rollback.decided", true),
                 ("rollback.concluded", true),
             ] {
-                let run = emaj(story.db).args(["rollback", "g", "m", "--with", "h", "--yes", "--jobs", "2"]);
-                let run = match &story.role {
-                    Some(role) => run.user(role),
-                    None => run,
-                };
-                let run = run.env("EMAJ_FAIL_AT", point).run();
-                assert_ne!(run.status, Some(0), "{point}: {run}");
-                wait_for("the sessions of the program to end", 60, || {
-                    story.ask("select pid from pg_stat_activity where datname = current_database() and backend_type = 'client backend' and pid <> pg_backend_pid()").is_empty().then_some(())
-                });
+                let run = story.prepare(&["rollback", "g", "m", "--with", "h", "--yes", "--jobs", "2"]);
+                story.breaks_off(run, point, point);
                 // Each of the groups waits for it.
                 for group in ["g", "h"] {
                     let again = story.emaj(&["rollback", group, "m", "--yes"]).code(4);

@@ -1,6 +1,6 @@
 //! Keys that change, and keys that are written in another way and are the same.
 
-use super::{column, drain, install, people, set_aside, to_directory};
+use super::{LOGINS, column, drain, install, people, set_aside, to_directory};
 use crate::support::database;
 use crate::support::slapd::slapd;
 
@@ -8,16 +8,7 @@ use crate::support::slapd::slapd;
 fn entries_whose_names_change_in_one_statement_keep_what_others_put_there() {
     let (db, slapd) = (database(), slapd());
     db.psql("create table person (login text primary key)");
-    let bindings = "
-  people:
-    table: public.person
-    to: directory
-    entry:
-      dn: \"uid={{ row.login }},ou=people,dc=example,dc=org\"
-      object_classes: [inetOrgPerson]
-      attributes: { cn: \"{{ row.login }}\", sn: x }
-";
-    install(&db, &to_directory(&slapd, bindings));
+    install(&db, &to_directory(&slapd, LOGINS));
     db.psql("insert into person values ('ann'), ('bea'), ('cyd'), ('dan')");
     drain(&db).run().ok();
     for login in ["ann", "bea", "cyd", "dan"] {
@@ -74,14 +65,7 @@ fn a_key_that_is_written_in_another_way_is_not_lost() {
 fn a_flag_stands_however_many_rows_do_not_give_it() {
     let (db, slapd) = (database(), slapd());
     db.psql("create table person (login text primary key); create table car (id int primary key, owner text, works boolean)");
-    let bindings = "
-  people:
-    table: public.person
-    to: directory
-    entry:
-      dn: \"uid={{ row.login }},ou=people,dc=example,dc=org\"
-      object_classes: [inetOrgPerson]
-      attributes: { cn: \"{{ row.login }}\", sn: x }
+    let drivers = "
   drivers:
     table: public.car
     to: directory
@@ -91,7 +75,7 @@ fn a_flag_stands_however_many_rows_do_not_give_it() {
       attribute: businessCategory
       value: driver
 ";
-    install(&db, &to_directory(&slapd, bindings));
+    install(&db, &to_directory(&slapd, &[LOGINS, drivers].concat()));
     db.psql("insert into person values ('ann'); insert into car values (1, 'ann', true)");
     db.psql("insert into car select n, 'ann', n = 2500 from generate_series(2, 2500) n");
     drain(&db).run().ok();

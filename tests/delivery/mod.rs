@@ -30,6 +30,17 @@ const PEOPLE: &str = "
       attributes: { cn: \"{{ row.name }}\", sn: \"{{ row.name }}\", mail: \"{{ row.mail }}\" }
 ";
 
+/// The binding that makes entries of people who have nothing but a login.
+const LOGINS: &str = "
+  people:
+    table: public.person
+    to: directory
+    entry:
+      dn: \"uid={{ row.login }},ou=people,dc=example,dc=org\"
+      object_classes: [inetOrgPerson]
+      attributes: { cn: \"{{ row.login }}\", sn: x }
+";
+
 /// Writes the manifest and installs it.
 fn install(db: &Database, manifest: &str) {
     std::fs::write(db.dir().join("emaj.yaml"), manifest).expect("the test's own folder");

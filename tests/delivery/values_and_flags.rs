@@ -1,6 +1,6 @@
 //! Rows that are one value of an entry: members of groups, and flags that stand while a row refers to the entry.
 
-use super::{drain, install, people, set_aside, to_directory, writes};
+use super::{LOGINS, drain, install, people, set_aside, to_directory, writes};
 use crate::support::slapd::{Slapd, slapd};
 use crate::support::{Database, database};
 
@@ -118,14 +118,7 @@ fn a_value_stays_while_any_row_gives_it() {
 fn a_flag_stands_while_a_row_refers_to_the_entry() {
     let (db, slapd) = (database(), slapd());
     db.psql("create table person (login text primary key); create table car (id int primary key, owner text, works boolean default true)");
-    let bindings = "
-  people:
-    table: public.person
-    to: directory
-    entry:
-      dn: \"uid={{ row.login }},ou=people,dc=example,dc=org\"
-      object_classes: [inetOrgPerson]
-      attributes: { cn: \"{{ row.login }}\", sn: x }
+    let drivers = "
   drivers:
     table: public.car
     to: directory
@@ -135,7 +128,7 @@ fn a_flag_stands_while_a_row_refers_to_the_entry() {
       attribute: businessCategory
       value: driver
 ";
-    install(&db, &to_directory(&slapd, bindings));
+    install(&db, &to_directory(&slapd, &[LOGINS, drivers].concat()));
     let drivers = || -> Vec<String> {
         let names = slapd.names("ou=people,dc=example,dc=org");
         names

@@ -55,13 +55,8 @@ fn the_program_is_killed() {
                 let logged = number % 2 == 0 || *point == "rollback.decided";
                 let what = format!("{who:?}, {point}, logged: {logged}");
                 story.mark("later");
-                let run = rollback(story, "m", if logged { &[] } else { &["--unlogged"] })
-                    .env("EMAJ_FAIL_AT", point)
-                    .run();
-                assert_ne!(run.status, Some(0), "{what}: {run}");
-                until("the sessions of the program have ended", || {
-                    story.ask("select pid from pg_stat_activity where datname = current_database() and backend_type = 'client backend' and pid <> pg_backend_pid()").is_empty()
-                });
+                let run = rollback(story, "m", if logged { &[] } else { &["--unlogged"] });
+                story.breaks_off(run, point, &what);
                 // What is told before it is cleared up.
                 let status = story.emaj(&["status"]).ok();
                 said(&status, "emaj rollback --recover");

@@ -57,13 +57,9 @@ fn change(story: &mut Story<'_>) {
 
 /// Prepares a rollback in three sessions.
 fn rollback(story: &Story<'_>, mark: &str, more: &[&str]) -> Emaj {
-    let run = emaj(story.db)
-        .args(["rollback", "g", mark, "--yes", "--jobs", "3"])
-        .args(more);
-    match &story.role {
-        Some(role) => run.user(role),
-        None => run,
-    }
+    story
+        .prepare(&["rollback", "g", mark, "--yes", "--jobs", "3"])
+        .args(more)
 }
 
 /// A file that holds a run at a point for as long as it is there.

@@ -6,7 +6,7 @@
 use postgres::Client;
 use postgres::error::SqlState;
 
-use super::{Database, Run, database, emaj, owner, wait_for};
+use super::{Database, Emaj, Run, database, emaj, owner, wait_for};
 
 /// Who tells the story.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,13 +123,26 @@ impl<'db> Story<'db> {
 
     /// Runs `emaj` as the story's role.
     pub fn emaj(&self, args: &[&str]) -> Run {
-        let run = emaj(self.db);
+        self.prepare(args).run()
+    }
+
+    /// Prepares a run of `emaj` as the role of the story.
+    pub fn prepare(&self, args: &[&str]) -> Emaj {
+        let run = emaj(self.db).args(args);
         match &self.role {
             Some(role) => run.user(role),
             None => run,
         }
-        .args(args)
-        .run()
+    }
+
+    /// Has a run end at a named point, and waits until its sessions have ended too.
+    #[track_caller]
+    pub fn breaks_off(&mut self, run: Emaj, point: &str, what: &str) {
+        let run = run.env("EMAJ_FAIL_AT", point).run();
+        assert_ne!(run.status, Some(0), "{what}: {run}");
+        wait_for("the sessions of the program to end", 60, || {
+            self.ask("select pid from pg_stat_activity where datname = current_database() and backend_type = 'client backend' and pid <> pg_backend_pid()").is_empty().then_some(())
+        });
     }
 
     /// Installs a manifest, whatever it destroys.
