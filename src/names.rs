@@ -7,6 +7,7 @@
 mod derived;
 mod file;
 mod keywords;
+mod nearest;
 mod pattern;
 mod scan;
 
@@ -14,6 +15,7 @@ use std::fmt;
 
 pub use derived::derived_name;
 pub use file::file_name;
+pub(crate) use nearest::nearest;
 pub use pattern::{Pattern, Selection, select};
 use scan::{Piece, scan};
 

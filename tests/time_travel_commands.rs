@@ -569,6 +569,15 @@ fn a_table_is_released_for_a_migration_and_taken_back() {
     );
     shop.run(&["install"]).ok();
     let table = r#""Odd Schema"."Na.me'x""#;
+    let misspelt = shop.run(&["release", r#""Odd Schema"."Name'x""#, "--yes"]).code(4);
+    insta::assert_snapshot!(shown(&misspelt), @r#"
+    $ emaj release "Odd Schema"."Name'x" --yes
+    --- stderr
+    error: table `"Odd Schema"."Name'x"` is not captured
+    hint: did you mean `"Odd Schema"."Na.me'x"`?
+    hint: `emaj group show GROUP` lists the tables of a group; a partition goes with its parent
+    --- exit code 4
+    "#);
     let refused = shop.run(&["release", table]).code(4);
     insta::assert_snapshot!(shown(&refused), @r#"
     $ emaj release "Odd Schema"."Na.me'x"

@@ -32,12 +32,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
             .hint(hint)
     })?;
     let (mut session, schema) = connect(context, &args.act.installation)?;
-    let Some(captured) = journal::captured(&mut *session, &schema, &table)? else {
-        return Err(
-            Error::message(Kind::Refused, format!("table `{table}` is not captured"))
-                .hint("`emaj group show GROUP` lists the tables of a group; a partition goes with its parent"),
-        );
-    };
+    let captured = journal::captured(&mut *session, &schema, &table)?;
     let marks: Vec<String> = journal::marks(&mut *session, &schema, &captured.group)?
         .into_iter()
         .filter(MarkState::is_active)

@@ -8,7 +8,7 @@ use crate::catalog::{Catalog, Persistence, Table};
 use crate::errors::{Error, Kind};
 use crate::journal::Journal;
 use crate::manifest::{Capture, Diagnostic, Diagnostics, Group, Located, Manifest, Place, Sequences, State};
-use crate::names::{Pattern, QualifiedName, quote_ident};
+use crate::names::{Pattern, QualifiedName, nearest, quote_ident};
 
 /// How a table's changes are caught.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -532,14 +532,4 @@ fn pattern_place<'g>(group: &'g Group, name: &QualifiedName) -> &'g Place {
 
 pub(super) fn place_text(place: &Place) -> String {
     format!("{}:{}:{}", place.file().display(), place.line(), place.column())
-}
-
-pub(super) fn nearest<'n>(name: &QualifiedName, known: impl Iterator<Item = &'n QualifiedName>) -> Option<String> {
-    let name = name.to_string();
-    known
-        .map(ToString::to_string)
-        .map(|candidate| (strsim::jaro_winkler(&name, &candidate), candidate))
-        .filter(|(likeness, _)| *likeness > 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate)
 }

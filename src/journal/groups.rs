@@ -1,11 +1,13 @@
 //! Reads groups and what they hold, for the commands that show them.
 
+use std::collections::BTreeMap;
+
 use postgres::GenericClient;
 use postgres_protocol::escape::escape_identifier;
 use serde::Serialize;
 
 use crate::errors::{Error, Kind, Result};
-use crate::names::QualifiedName;
+use crate::names::{QualifiedName, nearest};
 
 /// A group, as a person wants to see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -56,14 +58,9 @@ impl Member {
 /// Returns the error of a group that is not there; it names the nearest, else all.
 pub fn unknown_group(name: &str, known: &[GroupState]) -> Error {
     let error = Error::message(Kind::Refused, format!("unknown group `{name}`"));
-    let nearest = known
-        .iter()
-        .map(|group| (strsim::damerau_levenshtein(&group.group, name), &group.group))
-        .filter(|(distance, _)| *distance <= 2)
-        .min();
-    match nearest {
+    match nearest(name, known.iter().map(|group| &group.group)) {
         _ if [".yaml", ".yml"].iter().any(|end| name.ends_with(end)) => error.hint("a manifest is named with `-f`"),
-        Some((_, nearest)) => error.hint(format!("did you mean `{nearest}`?")),
+        Some(nearest) => error.hint(format!("did you mean `{nearest}`?")),
         None if known.is_empty() => {
             error.hint("there is no group: a manifest declares them, `emaj install` makes them")
         }
@@ -158,24 +155,39 @@ pub struct Captured {
     pub group: String,
 }
 
-/// Finds a captured table by its exact name; `None` when there is no such table, or it is not captured.
+/// Finds a captured table by its exact present name.
 ///
 /// # Errors
-/// As [`groups`].
-pub fn captured(client: &mut impl GenericClient, schema: &str, table: &QualifiedName) -> Result<Option<Captured>> {
+/// As [`groups`]; [`Kind::Refused`] with the nearest name when there is no such table, or it is not captured.
+pub fn captured(client: &mut impl GenericClient, schema: &str, table: &QualifiedName) -> Result<Captured> {
     let s = escape_identifier(schema);
-    let row = client.query_opt(
+    let rows = client.query(
         &format!(
-            "select r.rel_oid, r.rel_group
+            "select n.nspname, c.relname, r.rel_oid, r.rel_group
                from pg_catalog.pg_class c
                join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-               join {s}.emaj_relation r on r.rel_oid = c.oid and r.rel_ended is null and r.rel_kind <> 'S'
-              where n.nspname = $1 and c.relname = $2"
+               join {s}.emaj_relation r on r.rel_oid = c.oid and r.rel_ended is null and r.rel_kind <> 'S'"
         ),
-        &[&table.schema, &table.name],
+        &[],
     )?;
-    Ok(row.map(|row| Captured {
-        oid: row.get(0),
-        group: row.get(1),
-    }))
+    let mut known: BTreeMap<QualifiedName, Captured> = rows
+        .iter()
+        .map(|row| {
+            let captured = Captured {
+                oid: row.get(2),
+                group: row.get(3),
+            };
+            (
+                QualifiedName::new(row.get::<_, &str>(0), row.get::<_, &str>(1)),
+                captured,
+            )
+        })
+        .collect();
+    known.remove(table).ok_or_else(|| {
+        let mut error = Error::message(Kind::Refused, format!("table `{table}` is not captured"));
+        if let Some(nearest) = nearest(table, known.keys()) {
+            error = error.hint(format!("did you mean `{nearest}`?"));
+        }
+        error.hint("`emaj group show GROUP` lists the tables of a group; a partition goes with its parent")
+    })
 }

@@ -6,7 +6,7 @@ use postgres_protocol::escape::escape_identifier;
 use serde::Serialize;
 
 use crate::errors::{Error, Kind, Result};
-use crate::names::QualifiedName;
+use crate::names::{QualifiedName, nearest};
 
 /// How much one table was changed; an update counts once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -302,17 +302,8 @@ pub fn check_names(
         Kind::Refused,
         format!("{what} `{unknown}` is not in `{}`", wanted.groups.join("`, `")),
     );
-    let nearest = known
-        .iter()
-        .map(|name| {
-            (
-                strsim::damerau_levenshtein(&name.to_string(), &unknown.to_string()),
-                name,
-            )
-        })
-        .min_by_key(|(distance, _)| *distance);
-    Err(match nearest {
-        Some((distance, nearest)) if distance <= 3 => error.hint(format!("did you mean `{nearest}`?")),
-        _ => error.hint(format!("`emaj group show` lists the {what}s of a group")),
+    Err(match nearest(unknown, &known) {
+        Some(nearest) => error.hint(format!("did you mean `{nearest}`?")),
+        None => error.hint(format!("`emaj group show` lists the {what}s of a group")),
     })
 }

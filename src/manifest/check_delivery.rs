@@ -5,9 +5,10 @@
 use std::collections::HashSet;
 
 use super::checks::{check_database, check_twice};
-use super::diagnostic::{Diagnostic, nearest};
+use super::diagnostic::Diagnostic;
 use super::merge::{Item, Named, RawManifest};
 use super::shape::one_of;
+use crate::names::nearest;
 
 /// Which kinds of binding each kind of sink delivers.
 const KINDS_OF_SINK: [(&str, &[&str]); 6] = [

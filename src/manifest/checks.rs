@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use super::diagnostic::Diagnostic;
 use super::merge::{Item, RawManifest};
 use super::source::{Located, Place};
-use crate::names::{Pattern, QualifiedName, parse_ident, select};
+use crate::names::{Pattern, QualifiedName, nearest, parse_ident, select};
 
 /// Adds to `out` what is wrong with the groups and the settings.
 pub(super) fn check(raw: &RawManifest<'_>, out: &mut Vec<Diagnostic>) {
@@ -163,18 +163,11 @@ fn check_options(group: Item<'_>, patterns: &[Located<Pattern>], out: &mut Vec<D
                 .chosen
                 .is_empty()
         {
-            let near = patterns
-                .iter()
-                .filter_map(|pattern| pattern.is_exact())
-                .map(|table| table.to_string())
-                .collect::<Vec<_>>();
+            let known = patterns.iter().filter_map(|pattern| pattern.is_exact());
             out.push(
                 Diagnostic::error(place, format!("options for `{table}`, which is not in the group"))
                     .expected("a table that `tables` names or matches")
-                    .nearest(super::diagnostic::nearest(
-                        &table.to_string(),
-                        near.iter().map(String::as_str),
-                    )),
+                    .nearest(nearest(&table, known)),
             );
         }
         if let Some(first) = seen.insert(table.clone(), place.clone()) {

@@ -102,8 +102,8 @@ impl Diagnostic {
         self
     }
 
-    pub fn nearest(mut self, nearest: Option<impl Into<String>>) -> Self {
-        self.nearest = nearest.map(Into::into);
+    pub fn nearest(mut self, nearest: Option<impl ToString>) -> Self {
+        self.nearest = nearest.map(|name| name.to_string());
         self
     }
 
@@ -302,15 +302,4 @@ impl From<Diagnostics> for errors::Error {
     fn from(diagnostics: Diagnostics) -> Self {
         errors::Error::new(errors::Kind::Manifest, diagnostics)
     }
-}
-
-/// Returns the name among `known` that is near enough to `unknown` to be what was meant.
-pub(crate) fn nearest<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let allowed = (unknown.chars().count() / 3).clamp(1, 3);
-    known
-        .into_iter()
-        .map(|name| (strsim::damerau_levenshtein(unknown, name), name))
-        .filter(|(distance, _)| *distance <= allowed)
-        .min()
-        .map(|(_, name)| name)
 }

@@ -7,8 +7,8 @@ use std::ops::Range;
 
 use minijinja::{Environment, context};
 
-use super::diagnostic::nearest;
 use super::shape::Wrong;
+use crate::names::nearest;
 
 /// The filters that somebody may have meant.
 const FILTERS: [&str; 41] = [

@@ -6,12 +6,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::diagnostic::{Diagnostic, nearest};
+use super::diagnostic::Diagnostic;
 use super::mask::literal_password;
 use super::shape::{Record, Shape, TextKind, Wrong, one_of};
 use super::source::{Place, Source, inside};
 use super::text::{Text, literal_secret};
 use super::yaml::{Node, Value};
+use crate::names::nearest;
 
 /// More problems than this nobody reads, and a hostile file could make millions.
 pub(super) const MAX_PROBLEMS: usize = 200;

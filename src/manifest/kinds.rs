@@ -3,13 +3,12 @@
 //! Everything here is a [`TextKind`] for `keys` to name. A check says what is wrong and where in the text; it knows
 //! nothing of YAML. The regular expressions are for the JSON Schema and take at least what the check takes.
 
-use super::diagnostic::nearest;
 use super::engine_words;
 use super::in_database::InDatabaseText;
 use super::model::{ContextColumn, Limit, digits};
 use super::shape::{TextKind, Wrong};
 use super::text::Text;
-use crate::names::{MAX_NAME_BYTES, NameError, Pattern, QualifiedName, parse_ident};
+use crate::names::{MAX_NAME_BYTES, NameError, Pattern, QualifiedName, nearest, parse_ident};
 
 macro_rules! kinds {
     ($($name:ident: $what:literal, $check:expr, $regex:expr, $secret:literal;)*) => {

@@ -5,10 +5,10 @@
 
 use std::ops::Range;
 
-use super::diagnostic::nearest;
 use super::shape::Shape;
 use super::text::literal_secret;
 use super::yaml::{Node, Value};
+use crate::names::nearest;
 
 /// Collects the places of literal secrets, so that nothing shows them; a misspelt key of a secret counts too.
 pub(super) fn secrets(node: &Node, shape: &Shape, out: &mut Vec<Range<usize>>) {

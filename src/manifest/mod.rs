@@ -30,7 +30,6 @@ mod yaml;
 use std::path::{Path, PathBuf};
 
 pub use delivery::*;
-pub(crate) use diagnostic::nearest;
 pub use diagnostic::{Diagnostic, Diagnostics, Related, Severity};
 pub use in_database::{InDatabasePart, InDatabaseText};
 pub use model::*;

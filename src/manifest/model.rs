@@ -215,7 +215,7 @@ impl ContextColumn {
                     .at(8, text.len())
                     .next("write `setting:app.user_id`")),
                 None => Err(Wrong {
-                    nearest: super::diagnostic::nearest(text, ["application_name", "client_addr"]).map(str::to_owned),
+                    nearest: crate::names::nearest(text, ["application_name", "client_addr"]).map(str::to_owned),
                     ..Wrong::new(format!("`{text}` is no context")).next("a setting is written `setting:app.user_id`")
                 }),
             },

@@ -8,10 +8,11 @@ use std::path::PathBuf;
 
 use secrecy::SecretString;
 
-use super::diagnostic::{Diagnostic, Diagnostics, nearest};
+use super::diagnostic::{Diagnostic, Diagnostics};
 use super::mask::literal_password;
 use super::shape::Wrong;
 use super::source::Place;
+use crate::names::nearest;
 
 /// Looks a variable of the environment up.
 pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::names::nearest;
+
 /// What emaj does with a keyword that libpq knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Support {
@@ -130,15 +132,6 @@ pub(super) fn keyword(name: &str) -> Result<&'static Keyword, UnknownKeyword> {
             name: name.chars().take(40).collect(),
             nearest: nearest(name, KEYWORDS.iter().map(|known| known.name)),
         })
-}
-
-/// Returns the candidate that looks most like `word`, if any is near enough to be meant.
-pub(super) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    candidates
-        .map(|candidate| (strsim::jaro_winkler(word, candidate), candidate))
-        .filter(|(likeness, _)| *likeness > 0.8)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map(|(_, candidate)| candidate)
 }
 
 /// Where a value came from.

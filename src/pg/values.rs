@@ -5,7 +5,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::keywords::nearest;
+use crate::names::nearest;
 
 /// How far TLS is wanted, and how far the server's certificate is believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

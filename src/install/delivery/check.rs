@@ -5,10 +5,10 @@ use super::{Found, WantedBinding};
 use crate::catalog::{Catalog, Generated, Persistence, Table};
 use crate::errors::Kind;
 use crate::install::action;
-use crate::install::wanted::{Problem, nearest, place_text};
+use crate::install::wanted::{Problem, place_text};
 use crate::journal::{InstalledBinding, Journal};
 use crate::manifest::{Binding, BindingKind, Diagnostic, Located, Manifest, Place, State};
-use crate::names::QualifiedName;
+use crate::names::{QualifiedName, nearest};
 use crate::ui::words::shell;
 
 /// Finds the tables of all bindings, and everything that is wrong with sinks and bindings.
@@ -123,13 +123,8 @@ fn check_columns(binding: &Binding, name: &QualifiedName, table: &Table, found: 
             );
             continue;
         }
-        let nearest = known()
-            .map(|name| (strsim::jaro_winkler(&column.value, name), name))
-            .filter(|(likeness, _)| *likeness > 0.8)
-            .max_by(|a, b| a.0.total_cmp(&b.0))
-            .map(|(_, name)| name.to_owned());
         let what = Diagnostic::error(&column.place, format!("table {name} has no column `{}`", column.value))
-            .nearest(nearest)
+            .nearest(nearest(&column.value, known()))
             .next(format!("it has: {}", known().collect::<Vec<_>>().join(", ")));
         found.problems.push(Problem {
             kind: Kind::Manifest,

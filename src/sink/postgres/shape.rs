@@ -7,8 +7,7 @@ use std::collections::HashMap;
 use postgres::Client;
 
 use super::text::Kind;
-use crate::manifest::nearest;
-use crate::names::{QualifiedName, quote_ident};
+use crate::names::{QualifiedName, nearest, quote_ident};
 use crate::sink::Fault;
 use crate::sink::fault::of_postgres;
 
@@ -147,12 +146,10 @@ fn no_table(client: &mut Client, table: &QualifiedName) -> Result<Fault, Fault> 
             &[],
         )
         .map_err(|error| of_postgres(&error))?;
-    let names: Vec<String> = rows
+    let names = rows
         .iter()
-        .map(|row| QualifiedName::new(row.get::<_, String>(0), row.get::<_, String>(1)).to_string())
-        .collect();
-    let near = nearest(&table.to_string(), names.iter().map(String::as_str))
-        .map_or_else(String::new, |near| format!(" (nearest: `{near}`)"));
+        .map(|row| QualifiedName::new(row.get::<_, String>(0), row.get::<_, String>(1)));
+    let near = nearest(table, names).map_or_else(String::new, |near| format!(" (nearest: `{near}`)"));
     Ok(Fault::down(format!(
         "the other database has no table `{table}`{near}: make it there, or name another `row.table`"
     )))
