@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::errors::{Error, Kind, Result};
 use crate::names::QualifiedName;
 use crate::pg::Session;
+use crate::ui::words::shell;
 
 /// What is to be taken back.
 #[derive(Debug, Clone)]
@@ -173,7 +174,7 @@ fn arguments(client: &mut impl GenericClient, s: &str, wanted: &Wanted) -> Resul
                     Kind::Refused,
                     format!("group `{}` has no table `{table}`", wanted.group),
                 )
-                .hint(format!("`emaj group show {}` lists its tables", wanted.group)));
+                .hint(format!("`emaj group show {}` lists its tables", shell(&wanted.group))));
             };
             let key: serde_json::Map<String, serde_json::Value> = key
                 .iter()

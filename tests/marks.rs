@@ -89,7 +89,11 @@ fn the_functions_take_several_groups() {
     for empty in ["null", "'{}'"] {
         for call in ["emaj_set_mark_groups", "emaj_stop_groups", "emaj_start_groups"] {
             let error = db.client().batch_execute(&format!("select emaj.{call}({empty}, 'm')"));
-            assert!(support::story::described(&error.unwrap_err()).contains("no group given"));
+            let said = support::story::described(&error.unwrap_err());
+            assert!(
+                said.contains("no group given") && said.contains("name at least one"),
+                "{said}"
+            );
         }
     }
 }

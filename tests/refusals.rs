@@ -107,8 +107,8 @@ stories! {
     names_of_marks(story) {
         begin(story);
         refuses(story, &["emaj_set_mark_group('g', 'm')", "emaj_rename_mark_group('g', 'EMAJ_LAST_MARK', 'm')"], "already has a mark `m`");
-        refuses(story, &["emaj_set_mark_group('g', 'EMAJ_LAST_MARK')", "emaj_rename_mark_group('g', 'm', 'EMAJ_LAST_MARK')"], "stands for the last mark");
-        refuses(story, &["emaj_rename_mark_group('g', 'm', '')", "emaj_rename_mark_group('g', 'm', null)"], "new name of the mark is empty");
+        refuses(story, &["emaj_set_mark_group('g', 'EMAJ_LAST_MARK')", "emaj_rename_mark_group('g', 'm', 'EMAJ_LAST_MARK')"], "stands for the last mark and cannot be the name of one (choose another name");
+        refuses(story, &["emaj_rename_mark_group('g', 'm', '')", "emaj_rename_mark_group('g', 'm', null)"], "new name of the mark is empty (say what it is to be called");
         refuses(story, &["emaj_log_stat_group('g', 'EMAJ_LAST_MARK', (select mark_name from emaj.emaj_mark order by mark_id limit 1))"], "is later than mark");
     }
 
@@ -117,6 +117,7 @@ stories! {
         story.sql("select emaj.emaj_stop_group('g', 'stopped')");
         refuses(story, ROLLBACKS, "group `g` is IDLE, not LOGGING");
         refuses(story, &["emaj_set_mark_group('g', 'x')", "emaj_protect_group('g')", "emaj_protect_mark_group('g', 'm')"], "group `g` is IDLE, not LOGGING");
+        refuses(story, &["emaj_rename_mark_group('g', 'EMAJ_LAST_MARK', 'n')"], "group `g` has no active mark (start it, which sets one: `emaj group start g`)");
     }
 
     logging_group(story) {
@@ -230,7 +231,7 @@ stories! {
         }
         story.sql("select emaj.emaj_stop_group('g')");
         let said = story.refused("begin isolation level repeatable read; select emaj.emaj_start_group('g', 'x')");
-        assert!(said.contains("isolation level read committed only"), "{said}");
+        assert!(said.contains("isolation level read committed only (") && said.contains("`begin isolation level read committed`"), "{said}");
         story.sql("rollback");
     }
 

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::doctor::{Check, Level, check};
 use crate::journal::{SinkLag, SinkState};
+use crate::ui::words::shell;
 
 /// A sink that is so far behind is one to look after (as in docs/alerts.yaml).
 const BEHIND: f64 = 900.0;
@@ -33,7 +34,7 @@ pub fn sinks(lags: &[SinkLag], now: Timestamp) -> Vec<Check> {
 
 /// What was found, and what to do.
 fn problems(sink: &SinkLag, now: Timestamp) -> Vec<(String, String)> {
-    let name = &sink.sink;
+    let name = shell(&sink.sink);
     let reason = sink.reason.as_deref().unwrap_or("no reason is on record");
     let mut all = Vec::new();
     match sink.state {

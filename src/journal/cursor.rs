@@ -189,7 +189,8 @@ impl Cursor {
     ) -> Result<()> {
         match client.execute(sql, values)? {
             1 => Ok(()),
-            _ => Err(Error::message(Kind::Refused, "the sink is no longer installed")),
+            _ => Err(Error::message(Kind::Refused, "the sink is no longer installed")
+                .hint("`emaj sink lag` shows those that are; `emaj install` makes those of a manifest known")),
         }
     }
 }

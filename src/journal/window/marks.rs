@@ -7,6 +7,7 @@ use super::{MarkPosition, position};
 use crate::errors::{Error, Kind, Result};
 use crate::journal::groups::{groups, unknown_group};
 use crate::journal::marks::mark_called;
+use crate::ui::words::shell;
 
 /// Reads the marks of a group, the oldest first.
 pub(super) fn marks(client: &mut impl GenericClient, schema: &str, group: &str) -> Result<Vec<MarkPosition>> {
@@ -24,7 +25,7 @@ pub(super) fn marks(client: &mut impl GenericClient, schema: &str, group: &str) 
             return Err(unknown_group(group, &known));
         }
         return Err(Error::message(Kind::Refused, format!("group `{group}` has no mark"))
-            .hint(format!("its first mark is set by `emaj group start {group}`")));
+            .hint(format!("its first mark is set by `emaj group start {}`", shell(group))));
     }
     rows.iter()
         .map(|row| {
