@@ -29,6 +29,19 @@ pub(super) fn content_type(message: &Message) -> &'static str {
     }
 }
 
+/// Tells whether one of `headers` is called `name`, in whatever case.
+pub(super) fn says(headers: &[(String, String)], name: &str) -> bool {
+    headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name))
+}
+
+/// Returns the headers that go out: ours, save those that the message says itself, and the message's.
+pub(super) fn with_own(ours: Vec<(String, String)>, message: &Message) -> Vec<(String, String)> {
+    let mut headers = ours;
+    headers.retain(|(name, _)| !says(&message.headers, name));
+    headers.extend(message.headers.iter().cloned());
+    headers
+}
+
 /// Checks headers of a protocol of lines: a value that breaks its line would become a header, or more, of its own.
 ///
 /// # Errors
@@ -150,18 +163,30 @@ mod tests {
         assert!(check("host", "v").is_err());
     }
 
+    fn plain(body: &str, headers: &[(&str, &str)]) -> Message {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Message {
+            address: String::new(),
+            key: String::new(),
+            event_type: String::new(),
+            body: body.to_owned(),
+            is_cloud_event: false,
+            headers: headers.iter().map(owned).collect(),
+        }
+    }
+
+    #[test]
+    fn what_a_message_says_itself_is_not_said_twice() {
+        let ours = || vec![("Content-Type".to_owned(), "text/plain".to_owned())];
+        let sent = |headers| with_own(ours(), &plain("", headers));
+        assert_eq!(sent(&[("x-name", "a")]).len(), 2);
+        let own = [("content-type".to_owned(), "text/csv".to_owned())];
+        assert_eq!(sent(&[("content-type", "text/csv")]), own);
+    }
+
     #[test]
     fn a_body_says_what_it_is() {
-        let body = |body: &str| {
-            content_type(&Message {
-                address: String::new(),
-                key: String::new(),
-                event_type: String::new(),
-                body: body.to_owned(),
-                is_cloud_event: false,
-                headers: Vec::new(),
-            })
-        };
+        let body = |body: &str| content_type(&plain(body, &[]));
         assert_eq!(body("{\"a\": [1]}"), "application/json");
         assert_eq!(body("hello"), "text/plain; charset=utf-8");
         assert_eq!(body(""), "text/plain; charset=utf-8");

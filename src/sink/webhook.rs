@@ -18,7 +18,7 @@ use ureq::http::{HeaderValue, Method, Request, Response, Uri};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use super::fault;
-use super::message::{Round, check_headers, content_type, message, preview};
+use super::message::{Round, check_headers, content_type, message, preview, says, with_own};
 use super::settings::{References, Secrets};
 use super::{Delivery, Fault, Finding, Message, Opener, Outcome, Sink, Verdict, trust};
 use crate::errors::Result;
@@ -244,11 +244,10 @@ impl Sink for Connection {
                 .headers
                 .iter()
                 .map(|(name, _)| (name.clone(), "***".to_owned()));
-            let mut headers = vec![("webhook-id".to_owned(), delivery.id.clone())];
-            headers.push(("content-type".to_owned(), content_type(message).to_owned()));
-            headers.extend(fixed);
-            headers.extend(message.headers.iter().cloned());
-            Ok(preview(&self.settings.shown, message, headers))
+            let mut ours = vec![("webhook-id".to_owned(), delivery.id.clone())];
+            ours.push(("content-type".to_owned(), content_type(message).to_owned()));
+            ours.extend(fixed);
+            Ok(preview(&self.settings.shown, message, with_own(ours, message)))
         };
         batch.iter().map(line).collect()
     }
@@ -354,11 +353,7 @@ impl Connection {
             .request(Method::POST, &first.headers)
             .header("webhook-id", &id)
             .header("webhook-timestamp", timestamp);
-        if !first
-            .headers
-            .iter()
-            .any(|(name, _)| name.eq_ignore_ascii_case("content-type"))
-        {
+        if !says(&first.headers, "content-type") {
             request = request.header("content-type", kind);
         }
         if let Some(key) = &self.settings.key {
@@ -375,7 +370,7 @@ impl Connection {
     fn request(&self, method: Method, of_message: &[(String, String)]) -> ureq::http::request::Builder {
         let mut request = Request::builder().method(method).uri(self.settings.url.clone());
         for (name, value) in &self.settings.headers {
-            if !of_message.iter().any(|(other, _)| other.eq_ignore_ascii_case(name)) {
+            if !says(of_message, name) {
                 let value = HeaderValue::from_bytes(value.expose_secret().as_bytes()).map(|mut value| {
                     value.set_sensitive(true);
                     value

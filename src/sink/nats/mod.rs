@@ -20,7 +20,7 @@ use tokio::runtime::Runtime;
 pub(super) use self::server::opener;
 use self::server::{Lost, Settings};
 use self::subject::{Held, check_subject};
-use super::message::{Round, check_headers, content_type, message, preview};
+use super::message::{Round, check_headers, content_type, message, preview, says, with_own};
 use super::{Delivery, Fault, Finding, Message, Outcome, Sink, Verdict, fault};
 
 /// The stream is asked about again, after this time, when it does not hold a subject.
@@ -264,10 +264,11 @@ impl Sink for Connection {
         let line = |delivery: &Delivery| {
             let message = message(delivery)?;
             self.check(message)?;
-            let mut headers = vec![("Nats-Msg-Id".to_owned(), delivery.id.clone())];
-            headers.push(("Content-Type".to_owned(), content_type(message).to_owned()));
-            headers.extend(message.headers.iter().cloned());
-            Ok(preview(&message.address, message, headers))
+            let ours = vec![
+                ("Nats-Msg-Id".to_owned(), delivery.id.clone()),
+                ("Content-Type".to_owned(), content_type(message).to_owned()),
+            ];
+            Ok(preview(&message.address, message, with_own(ours, message)))
         };
         batch.iter().map(line).collect()
     }
@@ -278,11 +279,7 @@ fn outgoing(delivery: &Delivery, message: &Message) -> Result<PublishMessage, Fa
     let value = |text: &str| text.parse::<HeaderValue>().map_err(|_| unfit());
     let mut headers = HeaderMap::new();
     headers.insert(NATS_MESSAGE_ID, value(&delivery.id)?);
-    if !message
-        .headers
-        .iter()
-        .any(|(name, _)| name.eq_ignore_ascii_case("content-type"))
-    {
+    if !says(&message.headers, "content-type") {
         headers.insert("Content-Type", content_type(message));
     }
     for (name, text) in &message.headers {
