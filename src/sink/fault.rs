@@ -28,28 +28,24 @@ pub struct Fault {
 }
 
 impl Fault {
-    pub fn later(reason: impl fmt::Display) -> Self {
+    pub(super) fn of(verdict: Verdict, reason: impl fmt::Display) -> Self {
         Fault {
-            verdict: Verdict::Later,
+            verdict,
             reason: reason.to_string(),
             pause: None,
         }
+    }
+
+    pub fn later(reason: impl fmt::Display) -> Self {
+        Fault::of(Verdict::Later, reason)
     }
 
     pub fn never(reason: impl fmt::Display) -> Self {
-        Fault {
-            verdict: Verdict::Never,
-            reason: reason.to_string(),
-            pause: None,
-        }
+        Fault::of(Verdict::Never, reason)
     }
 
     pub fn down(reason: impl fmt::Display) -> Self {
-        Fault {
-            verdict: Verdict::Down,
-            reason: reason.to_string(),
-            pause: None,
-        }
+        Fault::of(Verdict::Down, reason)
     }
 }
 
@@ -262,11 +258,7 @@ pub(super) fn of_postgres(error: &postgres::Error) -> Fault {
         Some((_, verdict)) => *verdict,
         None => Verdict::Never,
     };
-    Fault {
-        verdict,
-        reason: format!("{server} (SQLSTATE {})", server.code),
-        pause: None,
-    }
+    Fault::of(verdict, format!("{server} (SQLSTATE {})", server.code))
 }
 
 /// Returns what an error of a file causes: whatever it is, it is not about one delivery.

@@ -132,6 +132,21 @@ pub struct Finding {
     pub problem: Option<String>,
 }
 
+impl Finding {
+    pub(crate) fn of(what: impl Into<String>, problem: Option<String>) -> Self {
+        let what = what.into();
+        Finding { what, problem }
+    }
+
+    fn fine(what: impl Into<String>) -> Self {
+        Finding::of(what, None)
+    }
+
+    fn bad(what: impl Into<String>, problem: impl Into<String>) -> Self {
+        Finding::of(what, Some(problem.into()))
+    }
+}
+
 /// Knows how to reach one place: settings with their references looked up. Opens connections, one for each lane.
 pub trait Opener: Send + Sync {
     /// Opens a connection and logs in.

@@ -224,14 +224,8 @@ impl Sink for Connection {
             None => "requests are not signed",
         };
         Ok(vec![
-            Finding {
-                what: format!("reach {}", self.settings.shown),
-                problem,
-            },
-            Finding {
-                what: signed.to_owned(),
-                problem: None,
-            },
+            Finding::of(format!("reach {}", self.settings.shown), problem),
+            Finding::fine(signed),
         ])
     }
 

@@ -274,11 +274,10 @@ impl Sink for FileSink {
             (error.kind() != io::ErrorKind::NotFound || what == folder)
                 .then(|| of_file(format_args!("write `{}`", what.display()), &error).reason)
         };
-        let finding = |what: String, problem: Option<String>| Finding { what, problem };
         Ok(vec![
-            finding(format!("make files in `{}`", folder.display()), wrong(folder)),
-            finding(format!("append to `{}`", path.display()), wrong(path)),
-            finding(
+            Finding::of(format!("make files in `{}`", folder.display()), wrong(folder)),
+            Finding::of(format!("append to `{}`", path.display()), wrong(path)),
+            Finding::of(
                 format!("keep the position in `{}`", self.target.note_path().display()),
                 wrong(&self.target.note_path()),
             ),

@@ -48,10 +48,7 @@ impl Sink for Stream {
     }
 
     fn probe(&mut self) -> Result<Vec<Finding>, Fault> {
-        Ok(vec![Finding {
-            what: format!("write to {}", self.name),
-            problem: None,
-        }])
+        Ok(vec![Finding::fine(format!("write to {}", self.name))])
     }
 
     fn preview(&mut self, batch: &[Delivery]) -> Result<Vec<String>, Fault> {

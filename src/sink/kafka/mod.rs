@@ -146,11 +146,8 @@ impl Settings {
                 let said = error_message
                     .as_deref()
                     .map(|said| format!(": {}", self.secrets.hide(said)));
-                Fault {
-                    verdict: fault::kafka(*protocol_error),
-                    reason: format!("Kafka refuses it: {protocol_error:?}{}", said.unwrap_or_default()),
-                    pause: None,
-                }
+                let reason = format!("Kafka refuses it: {protocol_error:?}{}", said.unwrap_or_default());
+                Fault::of(fault::kafka(*protocol_error), reason)
             }
             other => {
                 let said = self.secrets.hide(&other.to_string());
@@ -205,15 +202,11 @@ impl Sink for Connection {
         };
         let count = topics.len();
         Ok(vec![
-            Finding {
-                what: login,
-                problem: None,
-            },
-            Finding {
-                what: format!("list topics: {count} found"),
-                problem: (count == 0)
-                    .then(|| "there is none, or the login may see none: make those of the manifest".to_owned()),
-            },
+            Finding::fine(login),
+            Finding::of(
+                format!("list topics: {count} found"),
+                (count == 0).then(|| "there is none, or the login may see none: make those of the manifest".to_owned()),
+            ),
         ])
     }
 

@@ -38,11 +38,8 @@ impl Trouble {
             Trouble::Refused { code, text } => {
                 let (verdict, name) = fault::ldap(code);
                 let colon = if text.is_empty() { "" } else { ": " };
-                Fault {
-                    verdict,
-                    reason: format!("{what}: the directory answers {name} ({code}){colon}{text}"),
-                    pause: None,
-                }
+                let reason = format!("{what}: the directory answers {name} ({code}){colon}{text}");
+                Fault::of(verdict, reason)
             }
             Trouble::Fault(Fault { verdict, reason, pause }) => Fault {
                 pause,

@@ -13,40 +13,43 @@ use crate::manifest::Scope;
 /// # Errors
 /// [`crate::sink::Verdict::Down`]: the connection was lost meanwhile.
 pub(super) async fn probe(live: &Live, settings: &Settings) -> Result<Vec<Finding>, Fault> {
-    let mut findings = vec![fine(format!("reach {}", settings.describe())), encryption(settings)];
+    let mut findings = vec![
+        Finding::fine(format!("reach {}", settings.describe())),
+        encryption(settings),
+    ];
     findings.push(login(live, settings).await?);
     let names = ["namingContexts", "supportedControl", "vendorName", "vendorVersion"].map(str::to_owned);
     match read(live, "", &names).await? {
         Ok(Some(root)) => {
             for context in texts(&root, "namingcontexts") {
                 findings.push(match read(live, &context, &["1.1".to_owned()]).await? {
-                    Ok(Some(_)) => fine(format!("read `{context}`")),
-                    Ok(None) => bad(
+                    Ok(Some(_)) => Finding::fine(format!("read `{context}`")),
+                    Ok(None) => Finding::bad(
                         format!("read `{context}`"),
                         "there is no such entry, or it is hidden from this login",
                     ),
-                    Err(reason) => bad(format!("read `{context}`"), reason),
+                    Err(reason) => Finding::bad(format!("read `{context}`"), reason),
                 });
             }
             let pages = texts(&root, "supportedcontrol")
                 .iter()
                 .any(|control| control == "1.2.840.113556.1.4.319");
             findings.push(match pages {
-                true => fine("list in pages".to_owned()),
-                false => bad(
-                    "list in pages".to_owned(),
+                true => Finding::fine("list in pages"),
+                false => Finding::bad(
+                    "list in pages",
                     "the directory does not say that it can; long listings may be cut",
                 ),
             });
         }
-        Ok(None) => findings.push(bad(
-            "look around".to_owned(),
+        Ok(None) => findings.push(Finding::bad(
+            "look around",
             "the directory hides what it holds (its root entry)",
         )),
-        Err(reason) => findings.push(bad("look around".to_owned(), reason)),
+        Err(reason) => findings.push(Finding::bad("look around", reason)),
     }
-    findings.push(fine(
-        "write: not tried, a directory says so only when it is done".to_owned(),
+    findings.push(Finding::fine(
+        "write: not tried, a directory says so only when it is done",
     ));
     Ok(findings)
 }
@@ -54,12 +57,12 @@ pub(super) async fn probe(live: &Live, settings: &Settings) -> Result<Vec<Findin
 fn encryption(settings: &Settings) -> Finding {
     let is_here = matches!(settings.url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
     match (&settings.tls, settings.url.scheme()) {
-        (Some(_), _) if settings.starttls => fine("encryption: StartTLS, the server's certificate is valid".to_owned()),
-        (Some(_), _) => fine("encryption: TLS, the server's certificate is valid".to_owned()),
-        (None, "ldapi") => fine("encryption: none, a socket of this machine".to_owned()),
-        (None, _) if is_here => fine("encryption: none, on this machine".to_owned()),
-        (None, _) => bad(
-            "encryption".to_owned(),
+        (Some(_), _) if settings.starttls => Finding::fine("encryption: StartTLS, the server's certificate is valid"),
+        (Some(_), _) => Finding::fine("encryption: TLS, the server's certificate is valid"),
+        (None, "ldapi") => Finding::fine("encryption: none, a socket of this machine"),
+        (None, _) if is_here => Finding::fine("encryption: none, on this machine"),
+        (None, _) => Finding::bad(
+            "encryption",
             "none: the password and all values can be read on the way; set `starttls: true` or use `ldaps://`",
         ),
     }
@@ -78,7 +81,7 @@ async fn login(live: &Live, settings: &Settings) -> Result<Finding, Fault> {
         .await
         .map_err(|error| live.lost(error).into_fault("who am I"))?;
     // Not every server knows the question.
-    Ok(fine(match (answer.1.rc, answer.0.val) {
+    Ok(Finding::fine(match (answer.1.rc, answer.0.val) {
         (0, Some(value)) if !value.is_empty() => {
             let who = String::from_utf8_lossy(&value).into_owned();
             format!("log in as {asked}: the directory says {who}")
@@ -109,15 +112,4 @@ fn texts(found: &Found, name: &str) -> Vec<String> {
         .iter()
         .map(|value| String::from_utf8_lossy(value).into_owned())
         .collect()
-}
-
-fn fine(what: String) -> Finding {
-    Finding { what, problem: None }
-}
-
-fn bad(what: String, problem: impl Into<String>) -> Finding {
-    Finding {
-        what,
-        problem: Some(problem.into()),
-    }
 }

@@ -187,13 +187,9 @@ impl Connection {
             }
             PublishErrorKind::Other => match source.and_then(|source| source.downcast_ref::<jetstream::Error>()) {
                 Some(refused) => {
-                    let code = refused.error_code().0;
+                    let verdict = fault::jetstream(refused.error_code().0);
                     let said = self.settings.secrets.hide(&refused.to_string());
-                    Fault {
-                        verdict: fault::jetstream(code),
-                        reason: format!("JetStream refuses it: {said}"),
-                        pause: None,
-                    }
+                    Fault::of(verdict, format!("JetStream refuses it: {said}"))
                 }
                 None => Fault::down("the NATS server gave no acknowledgement that can be read"),
             },
@@ -231,12 +227,10 @@ impl Sink for Connection {
     }
 
     fn probe(&mut self) -> Result<Vec<Finding>, Fault> {
-        let good = |what: String| Finding { what, problem: None };
-        let mut findings = vec![good("log in".to_owned())];
-        findings.push(Finding {
-            what: "JetStream".to_owned(),
-            problem: self.run(self.jetstream()),
-        });
+        let mut findings = vec![
+            Finding::fine("log in"),
+            Finding::of("JetStream", self.run(self.jetstream())),
+        ];
         if let Some(info) = self.look()? {
             let (config, window) = (info.config, |seconds: u64| format!("{seconds} s"));
             let what = format!(
@@ -245,17 +239,12 @@ impl Sink for Connection {
                 config.subjects.join(", "),
                 window(config.duplicate_window.as_secs())
             );
-            findings.push(Finding {
-                what,
-                problem: (config.sealed || config.no_ack).then(|| {
-                    let why = if config.sealed {
-                        "is sealed"
-                    } else {
-                        "acknowledges nothing (`no_ack`)"
-                    };
-                    format!("it {why}")
-                }),
-            });
+            let problem = match (config.sealed, config.no_ack) {
+                (true, _) => Some("it is sealed".to_owned()),
+                (_, true) => Some("it acknowledges nothing (`no_ack`)".to_owned()),
+                _ => None,
+            };
+            findings.push(Finding { what, problem });
         }
         Ok(findings)
     }

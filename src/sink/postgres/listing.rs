@@ -26,26 +26,22 @@ pub(super) fn probe(client: &mut Client) -> Result<Vec<Finding>, Fault> {
         )
         .map_err(|error| of_postgres(&error))?;
     let (role, version, database): (String, String, String) = (row.get(0), row.get(1), row.get(2));
-    let finding = |what: String, problem: Option<String>| Finding { what, problem };
     let position = super::received::state(client)?;
     Ok(vec![
-        finding(
-            format!("log in to `{database}` as `{role}`, PostgreSQL {version}"),
-            None,
-        ),
-        finding(
-            "write".to_owned(),
+        Finding::fine(format!("log in to `{database}` as `{role}`, PostgreSQL {version}")),
+        Finding::of(
+            "write",
             row.get::<_, bool>(3)
                 .then(|| "the server is read-only: a standby, or `default_transaction_read_only`".to_owned()),
         ),
-        finding(
-            "note the position in `emaj_received.position`".to_owned(),
+        Finding::of(
+            "note the position in `emaj_received.position`",
             position
                 .to_run
                 .map(|sql| format!("this role may not: let the owner of the database run `{sql}`")),
         ),
-        finding(
-            "make temporary tables".to_owned(),
+        Finding::of(
+            "make temporary tables",
             (!row.get::<_, bool>(4)).then(|| {
                 let (role, database) = (crate::names::quote_ident(&role), crate::names::quote_ident(&database));
                 format!("run `grant temporary on database {database} to {role}`")
