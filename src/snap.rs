@@ -81,12 +81,7 @@ fn gather(
     interrupt: &Interrupt,
     told: &dyn Fn(usize, usize),
 ) -> Result<Vec<(Piece, NamedTempFile, u64)>> {
-    // The same rows give the same bytes whoever asks; rows that a policy would hide are an error, not a gap.
-    transaction.batch_execute(
-        "set local row_security = off; set local datestyle = 'ISO, MDY'; set local intervalstyle = 'postgres';
-         set local timezone = 'UTC'; set local extra_float_digits = 1; set local bytea_output = 'hex'; set local lc_monetary = 'C';
-         set local xmlbinary = 'base64'; set local xmloption = 'content'; set local search_path = pg_catalog",
-    )?;
+    transaction.batch_execute(pg::SAME_TEXT)?;
     let pieces = pieces(transaction, schema, group, &std::path::absolute(directory)?)?;
     if !force {
         refuse_to_overwrite(&pieces)?;

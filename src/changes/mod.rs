@@ -191,13 +191,10 @@ fn begin(session: &mut Session) -> Result<Transaction<'_>> {
         .isolation_level(IsolationLevel::RepeatableRead)
         .read_only(true)
         .start()?;
-    // The same values give the same text whoever asks.
-    transaction.batch_execute(
-        "set local row_security = off; set local datestyle = 'ISO, MDY'; set local intervalstyle = 'postgres';
-         set local timezone = 'UTC'; set local extra_float_digits = 1; set local bytea_output = 'hex'; set local lc_monetary = 'C';
-         set local xmlbinary = 'base64'; set local xmloption = 'content'; set local search_path = pg_catalog;
-         set local quote_all_identifiers = off; set local jit = off",
-    )?;
+    transaction.batch_execute(&format!(
+        "{}; set local quote_all_identifiers = off; set local jit = off",
+        pg::SAME_TEXT
+    ))?;
     Ok(transaction)
 }
 

@@ -42,3 +42,10 @@ pub use resolve::resolve;
 pub use session::{Canceller, Notice, Session};
 pub use settings::Settings;
 pub use transact::transact;
+
+/// For a transaction that reads rows as text: the same rows give the same text whoever asks, and rows that a policy would hide are an
+/// error, not a gap.
+pub(crate) const SAME_TEXT: &str =
+    "set local row_security = off; set local datestyle = 'ISO, MDY'; set local intervalstyle = 'postgres';
+     set local timezone = 'UTC'; set local extra_float_digits = 1; set local bytea_output = 'hex'; set local lc_monetary = 'C';
+     set local xmlbinary = 'base64'; set local xmloption = 'content'; set local search_path = pg_catalog";
