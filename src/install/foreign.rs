@@ -5,9 +5,8 @@
 use postgres_protocol::escape::escape_identifier;
 
 use super::apply::act_as_owner;
-use super::framework::REGISTRY;
 use crate::errors::Result;
-use crate::journal::Journal;
+use crate::journal::{Journal, registry};
 use crate::manifest::Manifest;
 use crate::pg::{Session, classify};
 use crate::render::{RenderError, Renderer};
@@ -33,6 +32,7 @@ pub fn foreign(
     renderer: &Renderer,
 ) -> Result<Vec<Foreign>> {
     let functions: Vec<u32> = own_functions(journal, renderer)?;
+    let tables = registry::tables(renderer)?;
     let failed = |error| classify(error, "look for objects of others");
     let mut transaction = session.transaction().map_err(failed)?;
     act_as_owner(&mut transaction, &manifest.schema)?;
@@ -43,7 +43,7 @@ pub fn foreign(
                 &QUERY.replace("{s}", &escape_identifier(&manifest.schema)),
                 &[
                     &manifest.schema,
-                    &REGISTRY,
+                    &tables,
                     &functions,
                     &renderer.triggers().all().as_slice(),
                 ],

@@ -12,28 +12,6 @@ use crate::names::quote_ident;
 use crate::render::{RenderError, Renderer};
 use crate::ui::words::count;
 
-/// The registry's tables, in no order.
-pub(super) const REGISTRY: &[&str] = &[
-    "emaj_install",
-    "emaj_seal",
-    "emaj_param",
-    "emaj_group",
-    "emaj_relation",
-    "emaj_column",
-    "emaj_mark",
-    "emaj_mark_count",
-    "emaj_mark_sequence",
-    "emaj_mark_relation",
-    "emaj_gap",
-    "emaj_hist",
-    "emaj_rollback",
-    "emaj_rollback_table",
-    "emaj_role",
-    "emaj_sink",
-    "emaj_binding",
-    "emaj_failure",
-];
-
 /// Returns which of this emaj's functions are installed, each with its `name` and `arguments`, for the templates that drop them.
 pub(super) fn functions_there(journal: &Journal, renderer: &Renderer) -> Result<Vec<Value>, RenderError> {
     let functions = renderer.functions()?;
@@ -151,16 +129,4 @@ fn named(schema: &str, name: &str) -> String {
 
 fn drop_function(schema: &str, name: &str, arguments: &str) -> String {
     format!("drop function if exists {}({arguments});\n", named(schema, name))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_registry_is_what_its_template_makes() {
-        let mut listed = REGISTRY.to_vec();
-        listed.sort_unstable();
-        assert_eq!(listed, crate::journal::registry::tables());
-    }
 }

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use minijinja::context;
 
 use super::foreign::Foreign;
-use super::framework::{self, REGISTRY};
+use super::framework;
 use super::plan::{Action, Lock, Phase, Plan, Step};
 use super::wanted::WantedGroup;
 use super::{PlanError, delivery, group, rights, table};
 use crate::catalog::{Catalog, Trigger};
 use crate::errors::Kind;
-use crate::journal::{Journal, Relation};
+use crate::journal::{Journal, Relation, registry};
 use crate::manifest::Manifest;
 use crate::names::quote_ident;
 use crate::render::{RenderError, Renderer};
@@ -207,11 +207,8 @@ pub fn uninstall(
     }
     plan.event = None;
     let dropped = framework::functions_there(journal, renderer)?;
-    let tables: Vec<&str> = REGISTRY
-        .iter()
-        .copied()
-        .filter(|table| journal.tables.contains_key(*table))
-        .collect();
+    let mut tables = registry::tables(renderer)?;
+    tables.retain(|table| journal.tables.contains_key(table));
     let sql = renderer.render(
         "registry/drop",
         context! { functions => dropped, tables, roles => journal.roles.clone() },

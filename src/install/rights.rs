@@ -9,10 +9,9 @@ use minijinja::context;
 use minijinja::value::{Serde, Value};
 use serde::Serialize;
 
-use super::framework::REGISTRY;
 use super::plan::{Action, Phase, Plan, Step};
 use crate::catalog::Catalog;
-use crate::journal::{Grants, Journal, Right};
+use crate::journal::{Grants, Journal, Right, registry};
 use crate::manifest::Manifest;
 use crate::names::quote_ident;
 use crate::render::{Function, RenderError, Renderer};
@@ -161,7 +160,7 @@ pub(super) fn privileges(
         .filter(|named| named.manifest == manifest)
         .map(|named| (named.role.as_str(), named.right, named.there))
         .collect();
-    let tables = tables(journal);
+    let tables = tables(journal, renderer)?;
     let mut wanted: BTreeMap<&str, Grants> = BTreeMap::new();
     for (role, _, _) in recorded.iter().filter(|(_, _, there)| *there) {
         wanted.entry(role).or_default();
@@ -246,12 +245,12 @@ pub(super) fn privileges(
 }
 
 /// The registry's tables, and every log that is there; a log to come is granted when it is made.
-fn tables(journal: Option<&Journal>) -> BTreeSet<String> {
+fn tables(journal: Option<&Journal>, renderer: &Renderer) -> Result<BTreeSet<String>, RenderError> {
     let there = |journal: &Journal, log: &String| journal.tables.contains_key(log);
     let logs = journal
         .iter()
         .flat_map(|journal| journal.logs.iter().filter(|log| there(journal, log)).cloned());
-    REGISTRY.iter().map(|table| (*table).to_owned()).chain(logs).collect()
+    Ok(registry::tables(renderer)?.into_iter().chain(logs).collect())
 }
 
 fn may_call(right: Right, function: &str) -> bool {

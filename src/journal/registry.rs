@@ -8,16 +8,14 @@ use postgres::GenericClient;
 use postgres_protocol::escape::escape_identifier;
 
 use crate::errors::{Error, Kind, Result};
-use crate::render::Renderer;
+use crate::render::{RenderError, Renderer};
 
 /// Refuses a registry with other tables or columns than this version makes.
 ///
 /// # Errors
 /// [`Kind::Refused`] with what differs, and what to do.
 pub(super) fn check(client: &mut impl GenericClient, schema: &str, renderer: &Renderer) -> Result<()> {
-    // (Whatever is in the schema's name, it is not read as SQL here.)
-    let sql = renderer.render("registry/tables", ())?;
-    let wanted = columns_of(&sql.replace(&escape_identifier(schema), "emaj"));
+    let wanted = wanted(renderer)?;
     let names: Vec<&str> = wanted.keys().map(String::as_str).collect();
     let mut there: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for row in &client.query(
@@ -57,6 +55,18 @@ pub(super) fn check(client: &mut impl GenericClient, schema: &str, renderer: &Re
     ))
 }
 
+/// Returns the names of the registry's tables.
+pub(crate) fn tables(renderer: &Renderer) -> Result<Vec<String>, RenderError> {
+    Ok(wanted(renderer)?.into_keys().collect())
+}
+
+/// Returns the tables and columns that the template makes.
+fn wanted(renderer: &Renderer) -> Result<BTreeMap<String, BTreeSet<String>>, RenderError> {
+    let sql = renderer.render("registry/tables", ())?;
+    // (Whatever is in the schema's name, it is not read as SQL here.)
+    Ok(columns_of(&sql.replace(&escape_identifier(renderer.schema()), "emaj")))
+}
+
 fn differences(wanted: &BTreeMap<String, BTreeSet<String>>, there: &BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
     let mut all = Vec::new();
     for (table, columns) in wanted {
@@ -92,21 +102,15 @@ fn columns_of(sql: &str) -> BTreeMap<String, BTreeSet<String>> {
     tables
 }
 
-/// Returns the registry's tables, as the template makes them.
-#[cfg(test)]
-pub(crate) fn tables() -> Vec<String> {
-    let sql = Renderer::new("emaj").unwrap().render("registry/tables", ()).unwrap();
-    columns_of(&sql).into_keys().collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn columns_are_read_off_the_template() {
-        let sql = Renderer::new("o.\"dd").unwrap().render("registry/tables", ()).unwrap();
-        let tables = columns_of(&sql);
+        let renderer = Renderer::new("o.\"dd").unwrap();
+        let tables = wanted(&renderer).unwrap();
+        let sql = renderer.render("registry/tables", ()).unwrap();
         assert_eq!(sql.matches("create table").count(), tables.len());
         let expected = ["role_manifest", "role_name", "role_right"].map(str::to_owned);
         assert_eq!(tables["emaj_role"], BTreeSet::from(expected));
