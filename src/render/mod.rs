@@ -123,7 +123,8 @@ impl Renderer {
             source,
         };
         let template = self.environment.get_template(name).map_err(failed)?;
-        let base = minijinja::context! { schema => &self.schema, trigger => Value::from(Serde(&self.triggers)) };
+        let trigger = minijinja::context! { all => Value::from(Serde(self.triggers.all())), ..Value::from(Serde(&self.triggers)) };
+        let base = minijinja::context! { schema => &self.schema, trigger };
         let values = minijinja::context! { ..values, ..base };
         template.render(values).map_err(failed)
     }
