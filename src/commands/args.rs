@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::errors::{Error, Kind, Result};
 use crate::install::Locking;
+use crate::names::QualifiedName;
 
 /// Where the database is. What is not given comes from `EMAJ_*`, the manifest, and libpq's own (`PG*`, service file, `~/.pgpass`).
 #[derive(Debug, Clone, Default, Args)]
@@ -114,8 +116,21 @@ impl LockArgs {
     }
 }
 
+/// Reads a table that somebody named: `schema.table`, as SQL spells it.
+///
+/// # Errors
+/// [`Kind::Usage`] with what to write instead.
+pub(crate) fn table_named(text: &str) -> Result<QualifiedName> {
+    QualifiedName::parse(text).map_err(|error| {
+        let hint = error.hint();
+        Error::new(Kind::Usage, error)
+            .context(format!("`{text}` is no name of a table"))
+            .hint(hint)
+    })
+}
+
 /// Reads `500`, `500ms`, `5s`, `2min`, `1h`.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
+pub fn parse_duration(text: &str) -> std::result::Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let number: u64 = digits
         .trim()

@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use postgres_protocol::escape::escape_identifier;
 
 use super::act::{Done, act, connect, tell};
+use super::args::table_named;
 use super::{ActArgs, AskArgs, Context};
-use crate::errors::{Error, Kind, Result};
+use crate::errors::Result;
 use crate::journal::{self, MarkState};
-use crate::names::QualifiedName;
 use crate::ui::words::count;
 
 /// Releases a table for a migration: its changes are not logged any more, until the next install takes it back. No mark that is
@@ -25,12 +25,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
-    let table = QualifiedName::parse(&args.table).map_err(|error| {
-        let hint = error.hint();
-        Error::new(Kind::Usage, error)
-            .context(format!("`{}` is no name of a table", args.table))
-            .hint(hint)
-    })?;
+    let table = table_named(&args.table)?;
     let (mut session, schema) = connect(context, &args.act.installation)?;
     let captured = journal::captured(&mut *session, &schema, &table)?;
     let marks: Vec<String> = journal::marks(&mut *session, &schema, &captured.group)?

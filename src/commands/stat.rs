@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::act::connect;
+use super::args::table_named;
 use super::{Context, InstallationArgs};
-use crate::errors::{Error, Kind, Result};
+use crate::errors::{Error, Result};
 use crate::journal::{self, Interval, RoleChanges, SequenceStat, StatWanted, TableStat};
 use crate::names::QualifiedName;
 use crate::pg::Interrupt;
@@ -42,7 +43,11 @@ pub struct Args {
 }
 
 pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
-    let names = args.table.iter().map(|name| named(name)).collect::<Result<Vec<_>>>()?;
+    let names = args
+        .table
+        .iter()
+        .map(|name| table_named(name))
+        .collect::<Result<Vec<_>>>()?;
     let (mut session, schema) = connect(context, &args.installation)?;
     let wanted = StatWanted {
         groups: &args.groups,
@@ -92,13 +97,6 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
             .warn("`≥`: at least as many; some log rows of that time were purged before they were counted");
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn named(name: &str) -> Result<QualifiedName> {
-    QualifiedName::parse(name).map_err(|error| {
-        Error::message(Kind::Usage, format!("`{name}` is no table: {error}"))
-            .hint("write `schema.table`, odd names in double quotes")
-    })
 }
 
 /// A count as people read it: what is not exact is a lower bound.
