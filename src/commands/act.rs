@@ -3,6 +3,7 @@
 //! People are told in sentences, on stderr; with `-o json` (csv, markdown) the same is data on stdout.
 
 use postgres::Transaction;
+use postgres_protocol::escape::escape_identifier;
 use serde::Serialize;
 
 use super::{Context, InstallationArgs, LockArgs};
@@ -52,6 +53,11 @@ pub(super) fn act<T>(
         work(transaction).map_err(|error| error.context(format!("failed to {doing}")))
     });
     done.map_err(with_right)
+}
+
+/// Returns the call of a function of the installation, given as `emaj_stop_group($1, $2)`.
+pub(super) fn call(schema: &str, function: &str) -> String {
+    format!("select {}.{function}", escape_identifier(schema))
 }
 
 /// Adds what to do when a role lacks a right.

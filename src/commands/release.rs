@@ -2,9 +2,7 @@
 
 use std::process::ExitCode;
 
-use postgres_protocol::escape::escape_identifier;
-
-use super::act::{Done, act, connect, tell};
+use super::act::{Done, act, call, connect, tell};
 use super::args::table_named;
 use super::{ActArgs, AskArgs, Context};
 use crate::errors::Result;
@@ -46,7 +44,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     context
         .output
         .confirm(&format!("Release table `{table}` ({cost})?"), args.ask.yes)?;
-    let sql = format!("select {}.emaj_release_table($1)", escape_identifier(&schema));
+    let sql = call(&schema, "emaj_release_table($1)");
     let doing = format!("release table `{table}`");
     let lost: i64 = act(&mut session, &args.act.lock, &doing, &mut |transaction| {
         Ok(transaction.query_one(&sql, &[&captured.oid])?.get(0))

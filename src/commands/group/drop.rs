@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use super::{Several, call};
-use crate::commands::act::{Done, connect};
+use super::Several;
+use crate::commands::act::{Done, call, connect};
 use crate::commands::{AskArgs, Context};
 use crate::errors::{Error, Kind, Result};
 use crate::journal;

@@ -13,7 +13,6 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 use postgres::Transaction;
-use postgres_protocol::escape::escape_identifier;
 
 use super::act::{Done, act, connect, tell};
 use super::{ActArgs, Context};
@@ -133,8 +132,3 @@ type Work<'w> = dyn Fn(&mut Transaction<'_>, &str, &str) -> Result<Option<Done>>
 
 /// What is done to all groups at once.
 type WorkOnAll<'w> = dyn Fn(&mut Transaction<'_>, &str, &[String]) -> Result<Vec<Done>> + 'w;
-
-/// Returns the call of a function of the installation.
-fn call(schema: &str, function: &str) -> String {
-    format!("select {}.{function}", escape_identifier(schema))
-}

@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use super::{Several, call};
+use super::Several;
 use crate::commands::Context;
-use crate::commands::act::Done;
+use crate::commands::act::{Done, call};
 use crate::errors::Result;
 
 pub(super) fn run(args: &Several, on: bool, context: &Context) -> Result<ExitCode> {

@@ -2,10 +2,8 @@
 
 use std::process::ExitCode;
 
-use postgres_protocol::escape::escape_identifier;
-
 use super::Several;
-use crate::commands::act::{Done, act, connect, tell};
+use crate::commands::act::{Done, act, call, connect, tell};
 use crate::commands::{ActArgs, Context};
 use crate::errors::Result;
 use crate::journal::{self, MarkState};
@@ -27,15 +25,14 @@ pub(super) struct Rename {
 pub(super) fn rename(args: &Rename, context: &Context) -> Result<ExitCode> {
     let (group, mark) = (&args.group, &args.mark);
     let (mut session, schema) = connect(context, &args.act.installation)?;
-    let s = escape_identifier(&schema);
+    let sql = call(&schema, "emaj_rename_mark_group($1, $2, $3)");
     let doing = format!("rename mark `{mark}` of group `{group}`");
     let name = act(&mut session, &args.act.lock, &doing, &mut |transaction| {
         // The new name may hold a `%`: what became of it stands where the mark stood.
         let before = journal::marks(transaction, &schema, group)?;
         let meant = MarkState::called(&before, mark);
         let place = meant.and_then(|meant| before.iter().position(|mark| mark.mark == meant.mark));
-        let rename = format!("select {s}.emaj_rename_mark_group($1, $2, $3)");
-        transaction.execute(&rename, &[group, mark, &args.new_name])?;
+        transaction.execute(&sql, &[group, mark, &args.new_name])?;
         let after = journal::marks(transaction, &schema, group)?;
         let renamed = place.and_then(|place| after.get(place));
         Ok(renamed.map_or_else(|| args.new_name.clone(), |mark| mark.mark.clone()))
@@ -68,10 +65,7 @@ pub(super) struct Comment {
 pub(super) fn comment(args: &Comment, context: &Context) -> Result<ExitCode> {
     let (group, mark) = (&args.group, &args.mark);
     let (mut session, schema) = connect(context, &args.act.installation)?;
-    let sql = format!(
-        "select {}.emaj_comment_mark_group($1, $2, $3)",
-        escape_identifier(&schema)
-    );
+    let sql = call(&schema, "emaj_comment_mark_group($1, $2, $3)");
     let doing = format!("comment on mark `{mark}` of group `{group}`");
     act(&mut session, &args.act.lock, &doing, &mut |transaction| {
         transaction.execute(&sql, &[group, mark, &args.text])?;
@@ -110,14 +104,11 @@ pub(super) fn delete(args: Delete, context: &Context) -> Result<ExitCode> {
             marks: args.marks,
             act: args.act,
         };
-        return call(&several, "delete", "deleted", context);
+        return each(&several, "delete", "deleted", context);
     };
     let group = args.group;
     let (mut session, schema) = connect(context, &args.act.installation)?;
-    let sql = format!(
-        "select {}.emaj_delete_before_mark_group($1, $2)",
-        escape_identifier(&schema)
-    );
+    let sql = call(&schema, "emaj_delete_before_mark_group($1, $2)");
     let doing = format!("delete the marks of group `{group}` before `{mark}`");
     let deleted: i32 = act(&mut session, &args.act.lock, &doing, &mut |transaction| {
         Ok(transaction.query_one(&sql, &[&group, &mark])?.get(0))
@@ -138,16 +129,16 @@ pub(super) fn delete(args: Delete, context: &Context) -> Result<ExitCode> {
 
 pub(super) fn protect(args: &Several, on: bool, context: &Context) -> Result<ExitCode> {
     if on {
-        call(args, "protect", "protected", context)
+        each(args, "protect", "protected", context)
     } else {
-        call(args, "unprotect", "unprotected", context)
+        each(args, "unprotect", "unprotected", context)
     }
 }
 
-fn call(args: &Several, verb: &str, done_word: &'static str, context: &Context) -> Result<ExitCode> {
+fn each(args: &Several, verb: &str, done_word: &'static str, context: &Context) -> Result<ExitCode> {
     let group = &args.group;
     let (mut session, schema) = connect(context, &args.act.installation)?;
-    let sql = format!("select {}.emaj_{verb}_mark_group($1, $2)", escape_identifier(&schema));
+    let sql = call(&schema, &format!("emaj_{verb}_mark_group($1, $2)"));
     let doing = format!("{verb} {} of group `{group}`", quoted("mark", &args.marks));
     act(&mut session, &args.act.lock, &doing, &mut |transaction| {
         for mark in &args.marks {

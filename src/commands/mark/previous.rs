@@ -3,9 +3,8 @@
 use std::process::ExitCode;
 
 use postgres::error::SqlState;
-use postgres_protocol::escape::escape_identifier;
 
-use crate::commands::act::connect;
+use crate::commands::act::{call, connect};
 use crate::commands::{Context, InstallationArgs};
 use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, MarkState};
@@ -30,10 +29,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     context.output.accept(&[Format::Table, Format::Json])?;
     let is_mark = MarkState::called(&journal::marks(&mut *session, &schema, group)?, of).is_some();
     let cast = if is_mark { "$2::text" } else { "$2::text::timestamptz" };
-    let sql = format!(
-        "select {}.emaj_get_previous_mark_group($1, {cast})",
-        escape_identifier(&schema)
-    );
+    let sql = call(&schema, &format!("emaj_get_previous_mark_group($1, {cast})"));
     let row = session.query_one(&sql, &[group, of]).map_err(|error| {
         let no_time = [SqlState::INVALID_DATETIME_FORMAT, SqlState::DATETIME_FIELD_OVERFLOW];
         match error.code() {

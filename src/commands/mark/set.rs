@@ -2,9 +2,7 @@
 
 use std::process::ExitCode;
 
-use postgres_protocol::escape::escape_identifier;
-
-use crate::commands::act::{Done, act, connect, tell};
+use crate::commands::act::{Done, act, call, connect, tell};
 use crate::commands::{ActArgs, Context};
 use crate::errors::Result;
 use crate::journal;
@@ -33,7 +31,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     groups.sort();
     groups.dedup();
     let (mut session, schema) = connect(context, &args.act.installation)?;
-    let sql = format!("select {}.emaj_set_mark_groups($1, $2, $3)", escape_identifier(&schema));
+    let sql = call(&schema, "emaj_set_mark_groups($1, $2, $3)");
     let doing = format!("set a mark on {}", quoted("group", &groups));
     let done = act(&mut session, &args.act.lock, &doing, &mut |transaction| {
         transaction.execute(&sql, &[&groups, &args.name, &args.comment])?;
