@@ -48,6 +48,8 @@ pub struct Server {
     /// May set `session_replication_role`.
     pub may_be_replica: bool,
     pub max_prepared_transactions: i32,
+    pub max_connections: i32,
+    pub max_locks_per_transaction: i32,
     /// Who owns the installation schema, when it exists.
     pub schema_owner: Option<String>,
     /// With whose rights emaj's functions run: the schema's owner; while there is none, the connected role. Quoted.

@@ -72,7 +72,8 @@ fn server(client: &mut impl GenericClient, schema: &str) -> Result<Server> {
                 -- (Every owner of a database is a member of pg_database_owner.)
                 array(select a.oid::regrole::text from pg_catalog.pg_roles a
                        where not o.rolsuper and a.oid <> o.oid and a.rolname <> 'pg_database_owner' and pg_has_role(o.oid, a.oid, 'usage')
-                       order by a.rolname)
+                       order by a.rolname),
+                current_setting('max_connections')::int, current_setting('max_locks_per_transaction')::int
            from pg_catalog.pg_database d
            join pg_catalog.pg_roles r on r.rolname = current_user
            left join pg_catalog.pg_namespace n on n.nspname = $1
@@ -110,6 +111,8 @@ fn server(client: &mut impl GenericClient, schema: &str) -> Result<Server> {
         definer: row.get(14),
         definer_superuser: row.get(15),
         definer_acts_for: row.get(16),
+        max_connections: row.get(17),
+        max_locks_per_transaction: row.get(18),
     })
 }
 

@@ -9,10 +9,9 @@ use serde::Serialize;
 use super::Context;
 use crate::errors::{Kind, Result};
 use crate::install;
-use crate::install::doctor::{self, Check, Level, Settings};
+use crate::install::doctor::{self, Check, Level};
 use crate::install::doctor_sinks;
 use crate::journal;
-use crate::pg::{Session, classify};
 use crate::ui::words::count_as;
 use crate::ui::{Column, Format, Tabular};
 
@@ -44,7 +43,6 @@ pub fn run(mut args: Args, context: &Context) -> Result<ExitCode> {
         paths => Some(context.load(paths)?),
     };
     let mut session = context.connect(manifest.as_ref())?;
-    let settings = settings(&mut session)?;
     let schema = manifest.as_ref().map_or(&args.schema, |manifest| &manifest.schema);
     let roles: Vec<&str> = manifest
         .iter()
@@ -54,7 +52,7 @@ pub fn run(mut args: Args, context: &Context) -> Result<ExitCode> {
         .collect();
     let (catalog, journal) = install::survey(&mut session, schema, &roles)?;
     let installed = journal.is_some();
-    let mut checks = doctor::examine(manifest.as_ref(), &catalog, journal.as_ref(), schema, settings);
+    let mut checks = doctor::examine(manifest.as_ref(), &catalog, journal.as_ref(), schema);
     if let Some(manifest) = &manifest
         && checks.iter().all(|check| check.level != Level::Missing)
     {
@@ -84,19 +82,6 @@ pub fn run(mut args: Args, context: &Context) -> Result<ExitCode> {
         ExitCode::from(Kind::Denied.exit_code())
     } else {
         ExitCode::SUCCESS
-    })
-}
-
-fn settings(session: &mut Session) -> Result<Settings> {
-    let row = session
-        .query_one(
-            "select current_setting('max_locks_per_transaction')::bigint, current_setting('max_connections')::bigint",
-            &[],
-        )
-        .map_err(|error| classify(error, "read the server's settings"))?;
-    Ok(Settings {
-        max_locks_per_transaction: row.get(0),
-        max_connections: row.get(1),
     })
 }
 

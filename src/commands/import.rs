@@ -94,8 +94,7 @@ fn from_emaj(files: &[PathBuf], context: &Context) -> Result<Translated> {
         let mut session = context.connect(None)?;
         session.only_builtins()?;
         sources.push(emaj::from_database(&mut *session)?);
-        let name: String = session.query_one("select current_database()::text", &[])?.get(0);
-        names.push(format!("database {name}"));
+        names.push(format!("database {}", session.wanted().dbname()));
     }
     let imported = emaj::import(&names.join(", "), sources)?;
     let say = |note: &emaj::Note| {

@@ -43,6 +43,7 @@ use std::path::PathBuf;
 pub(crate) use self::args::{ActArgs, AskArgs, ShownArgs};
 pub use self::args::{ConnectionArgs, InstallationArgs, LockArgs, ManifestArgs, parse_duration};
 use crate::errors::{Error, Kind, Result};
+use crate::journal;
 pub use crate::journal::not_installed;
 use crate::manifest::{self, Manifest};
 use crate::names::parse_ident;
@@ -178,23 +179,11 @@ impl Context {
             false => error,
         };
         let mut session = self.connect_with_notices(manifest.as_ref(), handle).map_err(hinted)?;
-        let usable = session.query_opt(
-            "select has_schema_privilege(n.oid, 'usage'), r.rolname::text
-               from pg_catalog.pg_class c
-               join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-               join pg_catalog.pg_roles r on r.oid = n.nspowner
-              where n.nspname = $1 and c.relname = 'emaj_install'",
-            &[&schema],
-        )?;
-        match usable {
-            None => Err(hinted(not_installed(&schema, session.wanted().dbname()))),
-            Some(row) if row.get(0) => Ok((session, schema)),
-            Some(row) => Err(
-                Error::message(Kind::Denied, format!("you may not use emaj in schema `{schema}`")).hint(format!(
-                    "connect as its owner `{}`, or as a member of one of the manifest's `roles`",
-                    row.get::<_, String>(1)
-                )),
-            ),
-        }
+        let database = session.wanted().dbname().to_owned();
+        journal::check_usable(&mut *session, &schema, &database).map_err(|error| match error.kind() {
+            Kind::NotInstalled => hinted(error),
+            _ => error,
+        })?;
+        Ok((session, schema))
     }
 }

@@ -43,24 +43,11 @@ pub struct Check {
     pub todo: String,
 }
 
-/// Settings of the server that only matter here.
-#[derive(Debug, Clone, Copy)]
-pub struct Settings {
-    pub max_locks_per_transaction: i64,
-    pub max_connections: i64,
-}
-
 /// The locks of the lock table that one captured table needs in an installation: itself, its log with index and TOAST, its guard.
 const LOCKS_A_TABLE: i64 = 8;
 
 /// Looks at everything that the core needs. Without a manifest, nothing is said about single tables.
-pub fn examine(
-    manifest: Option<&Manifest>,
-    catalog: &Catalog,
-    journal: Option<&Journal>,
-    schema: &str,
-    settings: Settings,
-) -> Vec<Check> {
+pub fn examine(manifest: Option<&Manifest>, catalog: &Catalog, journal: Option<&Journal>, schema: &str) -> Vec<Check> {
     let server = &catalog.server;
     let manifest = manifest.map(|manifest| super::delivery::complete(manifest, catalog, journal));
     let manifest = manifest.as_deref();
@@ -85,7 +72,7 @@ pub fn examine(
         Some(tables) => tables.iter().map(|(_, table)| 1 + table.partitions.len()).sum(),
         None => catalog.tables.len(),
     };
-    checks.push(locks(server, tables, settings));
+    checks.push(locks(server, tables));
     checks
 }
 
@@ -311,19 +298,19 @@ fn prepared(server: &Server) -> Check {
     }
 }
 
-fn locks(server: &Server, tables: usize, settings: Settings) -> Check {
-    let sessions = (settings.max_connections + i64::from(server.max_prepared_transactions)).max(1);
-    let capacity = settings.max_locks_per_transaction * sessions;
+fn locks(server: &Server, tables: usize) -> Check {
+    let sessions = (i64::from(server.max_connections) + i64::from(server.max_prepared_transactions)).max(1);
+    let a_session = i64::from(server.max_locks_per_transaction);
+    let capacity = a_session * sessions;
     let needed = i64::try_from(tables).unwrap_or(i64::MAX).saturating_mul(LOCKS_A_TABLE);
     let found = format!(
-        "{}: room for {capacity} locks; an installation of {tables} tables and partitions takes about {needed}",
-        settings.max_locks_per_transaction
+        "{a_session}: room for {capacity} locks; an installation of {tables} tables and partitions takes about {needed}"
     );
     // The other half is for everybody else.
     if needed <= capacity / 2 {
         return check(Level::Ok, "max_locks_per_transaction", found, "");
     }
-    let enough = (2 * needed / sessions + 1).max(settings.max_locks_per_transaction * 2);
+    let enough = (2 * needed / sessions + 1).max(a_session * 2);
     check(
         Level::Warning,
         "max_locks_per_transaction",

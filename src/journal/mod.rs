@@ -24,9 +24,11 @@ mod status;
 mod verify;
 mod window;
 
-use crate::errors::{Error, Kind};
 use std::collections::{BTreeMap, BTreeSet};
 
+use postgres::GenericClient;
+
+use crate::errors::{Error, Kind, Result};
 use crate::names::QualifiedName;
 
 pub use activity::{Look, Seen, Stand, look};
@@ -143,6 +145,31 @@ pub struct Column {
     pub attnum: i16,
     pub log: String,
     pub r#type: String,
+}
+
+/// Checks that emaj is installed in `schema` and that the connected role may use it; `database` is for the message.
+///
+/// # Errors
+/// [`Kind::NotInstalled`], [`Kind::Denied`] with the owner's name; whatever the server answers.
+pub fn check_usable(client: &mut impl GenericClient, schema: &str, database: &str) -> Result<()> {
+    let found = client.query_opt(
+        "select has_schema_privilege(n.oid, 'usage'), r.rolname::text
+           from pg_catalog.pg_class c
+           join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+           join pg_catalog.pg_roles r on r.oid = n.nspowner
+          where n.nspname = $1 and c.relname = 'emaj_install'",
+        &[&schema],
+    )?;
+    match found {
+        None => Err(not_installed(schema, database)),
+        Some(row) if row.get(0) => Ok(()),
+        Some(row) => Err(
+            Error::message(Kind::Denied, format!("you may not use emaj in schema `{schema}`")).hint(format!(
+                "connect as its owner `{}`, or as a member of one of the manifest's `roles`",
+                row.get::<_, String>(1)
+            )),
+        ),
+    }
 }
 
 /// The error of everything that needs an installation where there is none.
