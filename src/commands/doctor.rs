@@ -7,13 +7,14 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Context;
+use super::act::FORMATS;
 use crate::errors::{Kind, Result};
 use crate::install;
 use crate::install::doctor::{self, Check, Level};
 use crate::install::doctor_sinks;
 use crate::journal;
 use crate::ui::words::count_as;
-use crate::ui::{Column, Format, Tabular};
+use crate::ui::{Column, Tabular};
 
 /// Checks every right and setting that emaj needs, and says what is missing
 ///
@@ -30,18 +31,9 @@ pub struct Args {
     schema: String,
 }
 
-pub fn run(mut args: Args, context: &Context) -> Result<ExitCode> {
-    context
-        .output
-        .accept(&[Format::Table, Format::Json, Format::Markdown, Format::Csv])?;
-    let default = PathBuf::from("emaj.yaml");
-    if args.manifest.is_empty() && default.exists() {
-        args.manifest.push(default);
-    }
-    let manifest = match args.manifest.as_slice() {
-        [] => None,
-        paths => Some(context.load(paths)?),
-    };
+pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
+    context.output.accept(FORMATS)?;
+    let manifest = context.load_there(&args.manifest)?;
     let mut session = context.connect(manifest.as_ref())?;
     let schema = manifest.as_ref().map_or(&args.schema, |manifest| &manifest.schema);
     let roles: Vec<&str> = manifest

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
+use super::act::FORMATS;
 use super::{Context, ManifestArgs, not_installed, plan};
 use crate::errors::{Kind, Result};
 use crate::install::{self, Finding, Plan, PlanError};
@@ -25,9 +26,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
-    context
-        .output
-        .accept(&[Format::Table, Format::Json, Format::Markdown, Format::Csv])?;
+    context.output.accept(FORMATS)?;
     let manifest = context.load(&args.manifest.manifest)?;
     let mut session = context.connect(Some(&manifest))?;
     let (catalog, journal) = install::look(&mut session, &manifest)?;

@@ -7,7 +7,6 @@ use super::{Context, LockArgs, ManifestArgs, plan};
 use crate::errors::{Error, Kind, Result};
 use crate::install::{self, Plan};
 use crate::render::Renderer;
-use crate::ui::Format;
 use crate::ui::words::count;
 
 /// Makes the database as the manifest says: in one transaction, and, again, only the difference.
@@ -29,9 +28,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
-    context
-        .output
-        .accept(&[Format::Table, Format::Json, Format::Sql, Format::Markdown])?;
+    context.output.accept(plan::FORMATS)?;
     let manifest = context.load(&args.manifest.manifest)?;
     let saved = args.plan.as_deref().map(fingerprint).transpose()?;
     let mut session = context.connect(Some(&manifest))?;

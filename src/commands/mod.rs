@@ -85,6 +85,19 @@ impl Context {
         Ok(loaded.manifest)
     }
 
+    /// Like [`Context::load`]; when none is named, `./emaj.yaml`, if it is there.
+    ///
+    /// # Errors
+    /// All problems of all files.
+    pub(crate) fn load_there(&self, paths: &[PathBuf]) -> Result<Option<Manifest>> {
+        let default = PathBuf::from("emaj.yaml");
+        match paths {
+            [] if default.exists() => self.load(&[default]).map(Some),
+            [] => Ok(None),
+            named => self.load(named).map(Some),
+        }
+    }
+
     /// Connects where the flags, the environment and the manifest say.
     ///
     /// # Errors
@@ -149,16 +162,7 @@ impl Context {
         args: &InstallationArgs,
         handle: impl Fn(Notice) + Send + Sync + 'static,
     ) -> Result<(Session, String)> {
-        let default = PathBuf::from("emaj.yaml");
-        let paths = match args.manifest.as_slice() {
-            [] if default.exists() => vec![default],
-            named => named.to_vec(),
-        };
-        let manifest = if paths.is_empty() {
-            None
-        } else {
-            Some(self.load(&paths)?)
-        };
+        let manifest = self.load_there(&args.manifest)?;
         let named = args.schema.as_deref().map(|name| {
             parse_ident(name).map_err(|error| {
                 Error::message(

@@ -16,6 +16,9 @@ use crate::render::Renderer;
 use crate::ui::words::count;
 use crate::ui::{Column, Format, Tabular};
 
+/// The formats of every verb that makes a plan.
+pub(super) const FORMATS: &[Format] = &[Format::Table, Format::Json, Format::Sql, Format::Markdown];
+
 /// Shows what `install` would change in the database, and why; changes nothing.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -27,9 +30,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
-    context
-        .output
-        .accept(&[Format::Table, Format::Json, Format::Sql, Format::Markdown])?;
+    context.output.accept(FORMATS)?;
     let manifest = context.load(&args.manifest.manifest)?;
     let mut session = context.connect(Some(&manifest))?;
     let (catalog, journal) = install::look(&mut session, &manifest)?;

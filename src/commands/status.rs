@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::act::warn_of_broken_rollbacks;
+use super::act::{FORMATS, warn_of_broken_rollbacks};
 use super::{Context, ShownArgs};
 use crate::errors::Result;
 use crate::journal::{self, GroupStatus, Inconsistency, SinkLag};
@@ -24,9 +24,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
-    context
-        .output
-        .accept(&[Format::Table, Format::Json, Format::Markdown, Format::Csv])?;
+    context.output.accept(FORMATS)?;
     let (mut session, schema) = context.installation(&args.shown.installation(), |_| {})?;
     let groups = Groups(journal::status(&mut *session, &schema)?);
     let sinks = Sinks(journal::lag(&mut *session, &schema)?);

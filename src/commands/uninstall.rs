@@ -6,7 +6,6 @@ use super::{Context, LockArgs, ManifestArgs, not_installed, plan};
 use crate::errors::Result;
 use crate::install;
 use crate::render::Renderer;
-use crate::ui::Format;
 
 /// Takes the manifest's groups out of the database and, when no other manifest has any left, everything that emaj made. Tables,
 /// rows and sequences stay as they are; logs and marks are lost.
@@ -28,9 +27,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
-    context
-        .output
-        .accept(&[Format::Table, Format::Json, Format::Sql, Format::Markdown])?;
+    context.output.accept(plan::FORMATS)?;
     let manifest = context.load(&args.manifest.manifest)?;
     let mut session = context.connect(Some(&manifest))?;
     let renderer = Renderer::new(&manifest.schema)?;

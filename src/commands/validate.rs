@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
+use super::act::FORMATS;
 use super::{Context, ManifestArgs};
 use crate::errors::{Kind, Result};
 use crate::manifest::{self, Diagnostic, Diagnostics, Severity};
@@ -21,9 +22,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
-    context
-        .output
-        .accept(&[Format::Table, Format::Json, Format::Markdown, Format::Csv])?;
+    context.output.accept(FORMATS)?;
     let (name, problems, holds) = match manifest::load(&args.manifest.manifest) {
         Ok(loaded) => {
             let manifest = loaded.manifest;

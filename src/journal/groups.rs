@@ -55,8 +55,16 @@ impl Member {
     }
 }
 
-/// Returns the error of a group that is not there; it names the nearest, else all.
-pub fn unknown_group(name: &str, known: &[GroupState]) -> Error {
+/// Returns the group called `name`.
+///
+/// # Errors
+/// [`Kind::Refused`] when it is not there, with the nearest name, else all.
+pub fn group_named<'a>(known: &'a [GroupState], name: &str) -> Result<&'a GroupState> {
+    let found = known.iter().find(|group| group.group == name);
+    found.ok_or_else(|| unknown_group(name, known))
+}
+
+fn unknown_group(name: &str, known: &[GroupState]) -> Error {
     let error = Error::message(Kind::Refused, format!("unknown group `{name}`"));
     match nearest(name, known.iter().map(|group| &group.group)) {
         _ if [".yaml", ".yml"].iter().any(|end| name.ends_with(end)) => error.hint("a manifest is named with `-f`"),

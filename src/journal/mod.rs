@@ -34,7 +34,7 @@ use crate::names::QualifiedName;
 pub use activity::{Look, Seen, Stand, look};
 pub use cursor::{Cursor, SinkLook, place_of};
 pub use failures::{Failure, FailureFilter, FailureState, count_failures, discard, failures, retry};
-pub use groups::{Captured, GroupState, Member, captured, groups, members, unknown_group};
+pub use groups::{Captured, GroupState, Member, captured, group_named, groups, members};
 pub use history::{Event, Wanted, history};
 pub use initial::{begin_anew, groups_of, note_rows, rows_sent, want_rows};
 pub use installed::{COUNTED, InstalledBinding, InstalledSink};

@@ -27,9 +27,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let known = journal::groups(&mut *session, &schema)?;
     let mut marks = 0;
     for name in &groups {
-        let Some(group) = known.iter().find(|group| group.group == *name) else {
-            return Err(journal::unknown_group(name, &known));
-        };
+        let group = journal::group_named(&known, name)?;
         if group.state != "IDLE" && !args.force {
             return Err(
                 Error::message(Kind::Refused, format!("group `{name}` is {}, not IDLE", group.state)).hint(format!(

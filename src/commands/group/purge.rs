@@ -26,12 +26,8 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let (mut session, schema) = connect(context, &args.installation)?;
     let known = journal::groups(&mut *session, &schema)?;
-    if let Some(unknown) = args
-        .groups
-        .iter()
-        .find(|name| known.iter().all(|group| group.group != **name))
-    {
-        return Err(journal::unknown_group(unknown, &known));
+    for name in &args.groups {
+        journal::group_named(&known, name)?;
     }
     let done = retention::round(&mut session, &schema, &args.groups)?;
     if context.output.format() != Format::Table {

@@ -23,9 +23,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let (mut session, schema) = connect(context, &args.installation)?;
     let groups = journal::groups(&mut *session, &schema)?;
-    let Some(group) = groups.iter().find(|group| group.group == args.group) else {
-        return Err(journal::unknown_group(&args.group, &groups));
-    };
+    let group = journal::group_named(&groups, &args.group)?;
     let members = journal::members(&mut *session, &schema, &args.group)?;
     context.output.data(&Shown { group, schema, members })?;
     Ok(ExitCode::SUCCESS)

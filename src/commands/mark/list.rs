@@ -22,10 +22,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let (mut session, schema) = connect(context, &args.installation)?;
-    let groups = journal::groups(&mut *session, &schema)?;
-    if groups.iter().all(|group| group.group != args.group) {
-        return Err(journal::unknown_group(&args.group, &groups));
-    }
+    journal::group_named(&journal::groups(&mut *session, &schema)?, &args.group)?;
     let marks = journal::marks(&mut *session, &schema, &args.group)?;
     context.output.data(&Marks(marks))?;
     Ok(ExitCode::SUCCESS)

@@ -5,7 +5,7 @@ use postgres_protocol::escape::escape_identifier;
 
 use super::{MarkPosition, position};
 use crate::errors::{Error, Kind, Result};
-use crate::journal::groups::{groups, unknown_group};
+use crate::journal::groups::{group_named, groups};
 use crate::journal::marks::mark_called;
 use crate::ui::words::shell;
 
@@ -20,10 +20,7 @@ pub(super) fn marks(client: &mut impl GenericClient, schema: &str, group: &str) 
         &[&group],
     )?;
     if rows.is_empty() {
-        let known = groups(client, schema)?;
-        if known.iter().all(|known| known.group != group) {
-            return Err(unknown_group(group, &known));
-        }
+        group_named(&groups(client, schema)?, group)?;
         return Err(Error::message(Kind::Refused, format!("group `{group}` has no mark"))
             .hint(format!("its first mark is set by `emaj group start {}`", shell(group))));
     }
