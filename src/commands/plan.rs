@@ -13,7 +13,7 @@ use crate::journal::Journal;
 use crate::manifest::Manifest;
 use crate::pg::{Locking, Session};
 use crate::render::Renderer;
-use crate::ui::words::count;
+use crate::ui::words::{count, count_are};
 use crate::ui::{Column, Format, Tabular};
 
 /// The formats of every verb that makes a plan.
@@ -51,9 +51,10 @@ pub(super) fn show(plan: &Plan, flag: &str, context: &Context) -> Result<()> {
         context.output.warn(note);
     }
     if plan.is_empty() && matches!(context.output.format(), Format::Table) {
-        context
-            .output
-            .say(format!("nothing to do: {} as the manifest says", are(plan.unchanged)));
+        context.output.say(format!(
+            "nothing to do: {} as the manifest says",
+            count_are(plan.unchanged, "relation")
+        ));
         return Ok(());
     }
     context.output.data(&Shown { plan })?;
@@ -107,9 +108,9 @@ pub(super) fn carry_out(
 fn sum(plan: &Plan, flag: &str) -> String {
     let destroyed = plan.steps.iter().filter(|step| step.destroys).count();
     let mut text = format!(
-        "{} to take, {}",
+        "{} to take, {} unchanged",
         count(plan.steps.len(), "step"),
-        are(plan.unchanged) + " unchanged"
+        count_are(plan.unchanged, "relation")
     );
     if destroyed > 0 {
         text.push_str(&format!(
@@ -122,14 +123,6 @@ fn sum(plan: &Plan, flag: &str) -> String {
         ));
     }
     text
-}
-
-fn are(relations: usize) -> String {
-    format!(
-        "{} {}",
-        count(relations, "relation"),
-        if relations == 1 { "is" } else { "are" }
-    )
 }
 
 /// A plan as rows; as JSON it is the plan itself, which `install --plan` reads back.

@@ -231,8 +231,7 @@ impl Tabular for Intervals {
 
     fn rows(&self) -> Vec<Vec<String>> {
         let row = |row: &Interval| {
-            let rollbacks =
-                (row.rollbacks > 0).then(|| crate::ui::words::count(row.rollbacks.unsigned_abs(), "rollback"));
+            let rollbacks = (row.rollbacks > 0).then(|| crate::ui::words::count(row.rollbacks, "rollback"));
             let notes: Vec<String> = row
                 .altered
                 .filter(|is| *is)

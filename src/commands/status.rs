@@ -158,7 +158,7 @@ fn row(group: &GroupStatus) -> Vec<String> {
         group.last_mark.clone().unwrap_or_default(),
         age.unwrap_or_default(),
         changes.unwrap_or_default(),
-        bytes(u64::try_from(group.log_bytes).unwrap_or(0)),
+        bytes(group.log_bytes),
     ]
 }
 

@@ -80,7 +80,7 @@ pub(super) fn plan(
                 let sql = renderer.render_value("group/change", context)?;
                 let mut step = Step::new(Phase::Groups, Action::Change, &object, because, sql);
                 if begins_rollback && known.active_marks > 0 {
-                    let marks = count(known.active_marks.unsigned_abs(), "mark");
+                    let marks = count(known.active_marks, "mark");
                     step = step.effect(format!("{marks} of the audit-only time cannot be rolled back to"));
                 }
                 plan.push(step);

@@ -38,15 +38,13 @@ fn round(settings: &Settings, schema: &str, manifest: &str, stop: &Stop) -> Resu
     }
     for purged in retention::quiet_round(&mut session, schema, &groups, &|| stop.is_set())? {
         if purged.marks > 0 {
-            let marks = u64::try_from(purged.marks).unwrap_or(0);
-            tracing::info!(group = %purged.group, "{} went by the group's retention", count(marks, "mark"));
+            tracing::info!(group = %purged.group, "{} went by the group's retention", count(purged.marks, "mark"));
         }
         if let Some(problem) = &purged.problem {
             tracing::warn!(group = %purged.group, "{problem}");
         }
         if purged.rows > 0 {
-            let rows = u64::try_from(purged.rows).unwrap_or(0);
-            tracing::info!(group = %purged.group, "{} went out of the logs", count(rows, "row"));
+            tracing::info!(group = %purged.group, "{} went out of the logs", count(purged.rows, "row"));
         }
     }
     Ok(())

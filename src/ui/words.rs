@@ -22,6 +22,16 @@ pub fn count_as(number: impl TryInto<u64>, one: &str, many: &str) -> String {
     }
 }
 
+/// Returns the count with the verb: "1 relation is", "2 relations are".
+pub fn count_are(number: impl TryInto<u64> + Copy, noun: &str) -> String {
+    let verb = if matches!(number.try_into(), Ok(1)) {
+        "is"
+    } else {
+        "are"
+    };
+    format!("{} {verb}", count(number, noun))
+}
+
 /// Returns names with what they are: "mark `a`", "marks `a`, `b`".
 pub fn quoted(noun: &str, names: &[String]) -> String {
     let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
@@ -70,7 +80,8 @@ pub fn moment(time: jiff::Timestamp) -> String {
 }
 
 /// Returns the size with PostgreSQL's units, of 1024 each: "512 bytes", "1.5 kB", "20 MB".
-pub fn bytes(size: u64) -> String {
+pub fn bytes(size: impl TryInto<u64>) -> String {
+    let size: u64 = size.try_into().unwrap_or(0);
     let mut unit = 1024_u64;
     if size < unit {
         return count(size, "byte");
@@ -127,6 +138,8 @@ mod tests {
             (count(2, "index"), "2 indexes"),
             (count(2, "alias"), "2 aliases"),
             (count(3_usize, "batch"), "3 batches"),
+            (count_are(1, "relation"), "1 relation is"),
+            (count_are(0, "relation"), "0 relations are"),
             (count_as(1, "child", "children"), "1 child"),
             (count_as(2, "child", "children"), "2 children"),
         ];
@@ -167,6 +180,7 @@ mod tests {
             (20 * 1024 * 1024, "20 MB"),
             (u64::MAX, "15 EB"),
         ];
+        assert_eq!(bytes(-1), "0 bytes");
         for (size, expected) in cases {
             assert_eq!(bytes(size), expected);
         }

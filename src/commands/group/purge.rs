@@ -47,19 +47,16 @@ fn sentence(purged: &Purged) -> String {
     let mut text = format!(
         "purged group `{}`: {} removed",
         purged.group,
-        count(purged.rows.unsigned_abs(), "log row")
+        count(purged.rows, "log row")
     );
     if purged.marks > 0 {
-        text += &format!("; {} deleted", count(purged.marks.unsigned_abs(), "mark"));
+        text += &format!("; {} deleted", count(purged.marks, "mark"));
     }
     if purged.rotated > 0 {
-        text += &format!("; {} rotated", count(purged.rotated.unsigned_abs(), "log"));
+        text += &format!("; {} rotated", count(purged.rotated, "log"));
     }
     if purged.later > 0 {
-        text += &format!(
-            "; {} in use, left for the next time",
-            count(purged.later.unsigned_abs(), "log")
-        );
+        text += &format!("; {} in use, left for the next time", count(purged.later, "log"));
     }
     text
 }

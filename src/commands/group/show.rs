@@ -54,10 +54,7 @@ impl Tabular for Shown<'_> {
             ("comment", self.group.comment.clone()),
             ("retention", self.group.retention.clone()),
             ("marks kept", self.group.keep_marks.clone()),
-            (
-                "largest size",
-                self.group.max_size.map(|size| bytes(size.unsigned_abs())),
-            ),
+            ("largest size", self.group.max_size.map(bytes)),
             ("active marks", Some(self.group.active_marks.to_string())),
             ("last mark", self.group.last_mark.clone()),
         ];
@@ -75,7 +72,7 @@ fn member(member: &Member) -> Vec<String> {
         name.push_str(" (gone)");
     }
     let log = match (&member.log, &member.mode, member.log_bytes) {
-        (Some(log), Some(mode), Some(size)) => format!("{log}, by {mode}, {}", bytes(size.unsigned_abs())),
+        (Some(log), Some(mode), Some(size)) => format!("{log}, by {mode}, {}", bytes(size)),
         (Some(log), _, None) => format!("{log} (gone)"),
         _ => String::new(),
     };

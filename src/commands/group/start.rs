@@ -7,7 +7,7 @@ use crate::commands::Context;
 use crate::commands::act::{Done, call};
 use crate::errors::Result;
 use crate::journal::{self, LastMark};
-use crate::ui::words::count;
+use crate::ui::words::count_are;
 
 /// Starts groups: from now on their changes are logged, beginning with a mark
 #[derive(Debug, clap::Args)]
@@ -33,7 +33,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
                 "started group `{}` with mark `{}`: {} logged",
                 last.group,
                 last.mark,
-                relations_are(last.relations)
+                count_are(last.relations, "relation")
             ),
             group: last.group,
             mark: Some(last.mark),
@@ -41,12 +41,4 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
         };
         Ok(started.into_iter().map(tell).collect())
     })
-}
-
-fn relations_are(number: i64) -> String {
-    format!(
-        "{} {}",
-        count(number, "relation"),
-        if number == 1 { "is" } else { "are" }
-    )
 }

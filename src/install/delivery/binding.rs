@@ -137,7 +137,6 @@ pub(super) fn remove_binding(
 /// Returns what goes with a binding and cannot be had again.
 fn lost(known: &InstalledBinding) -> Option<String> {
     let sink = format!("`{}`", known.sink.as_ref()?);
-    let number = |n: i64, what: &str| count(n.unsigned_abs(), what);
     let mut lost = Vec::new();
     match known.unread {
         0 => {}
@@ -146,14 +145,14 @@ fn lost(known: &InstalledBinding) -> Option<String> {
         )),
         n => lost.push(format!(
             "{} not delivered to sink {sink} yet {} dropped",
-            number(n, "log row"),
+            count(n, "log row"),
             if n == 1 { "is" } else { "are" }
         )),
     }
     if known.failures > 0 {
         lost.push(format!(
             "{} set aside {} dropped",
-            number(known.failures, "change"),
+            count(known.failures, "change"),
             if known.failures == 1 { "is" } else { "are" }
         ));
     }

@@ -184,7 +184,7 @@ pub(super) fn follow(
     if gap {
         step = step.effect(format!(
             "{} can no longer be rolled back to",
-            count(setting.active_marks.unsigned_abs(), "mark")
+            count(setting.active_marks, "mark")
         ));
         if setting.active_marks > 0 {
             step = step.destroying();

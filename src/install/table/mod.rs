@@ -50,7 +50,7 @@ fn and_marks(effect: String, marks: i64) -> String {
         0 => effect,
         marks => format!(
             "{effect}; {} set before can no longer be rolled back to",
-            count(marks.unsigned_abs(), "mark")
+            count(marks, "mark")
         ),
     }
 }
@@ -137,7 +137,7 @@ pub(super) fn end(plan: &mut Plan, known: &Relation, because: &str, marks: i64, 
         0 => "its log stays readable until the group is reset".to_owned(),
         marks => format!(
             "{} can no longer be rolled back to; its log stays readable until the group is reset",
-            count(marks.unsigned_abs(), "mark")
+            count(marks, "mark")
         ),
     };
     step = step.effect(effect);
