@@ -88,6 +88,17 @@ pub fn quote_literal(text: &str) -> String {
     postgres_protocol::escape::escape_literal(text).trim_start().to_owned()
 }
 
+/// Returns names as people read several of them: "`a`, `b`".
+pub(crate) fn listed<T: fmt::Display>(names: impl IntoIterator<Item = T>) -> String {
+    let quoted: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
+    quoted.join(", ")
+}
+
+/// Returns bytes in hexadecimal, two digits each.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Reads one identifier (a column, a role, a schema), folded or verbatim like one part of a qualified name.
 pub fn parse_ident(text: &str) -> Result<String, NameError> {
     let parts = scan(text, false)?;
@@ -211,6 +222,13 @@ mod tests {
         let long = format!("a.{}", "é".repeat(32));
         assert_eq!(error(&long), NameError::new(2, Problem::TooLong { len: 64 }));
         assert!(QualifiedName::parse(&format!("a.{}", "x".repeat(63))).is_ok());
+    }
+
+    #[test]
+    fn bytes_have_two_digits_and_names_back_ticks() {
+        assert_eq!(hex(&[0, 10, 255]), "000aff");
+        assert_eq!(listed(["a", "b c"]), "`a`, `b c`");
+        assert_eq!(listed::<&str>([]), "");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use serde::Serialize;
 use tempfile::NamedTempFile;
 
 use crate::errors::{Error, Kind, Result};
-use crate::names::{QualifiedName, file_name};
+use crate::names::{QualifiedName, file_name, listed};
 use crate::pg::{self, Interrupt, Rows, Session};
 
 /// One file of a snap.
@@ -139,17 +139,17 @@ fn pieces(transaction: &mut Transaction<'_>, schema: &str, group: &str, director
 }
 
 fn refuse_to_overwrite(pieces: &[Piece]) -> Result<()> {
-    let there: Vec<String> = pieces
+    let there: Vec<_> = pieces
         .iter()
         .filter(|piece| piece.path.symlink_metadata().is_ok())
-        .map(|piece| format!("`{}`", piece.path.display()))
+        .map(|piece| piece.path.display())
         .collect();
     if there.is_empty() {
         return Ok(());
     }
     Err(Error::message(
         Kind::Refused,
-        format!("these files are there already: {}", there.join(", ")),
+        format!("these files are there already: {}", listed(there)),
     )
     .hint("name another directory, or say `--force` to write over them; nothing was written"))
 }

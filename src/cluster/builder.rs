@@ -13,6 +13,7 @@ use super::account::Account;
 use super::watchdog::Watchdog;
 use super::{Attempt, Cluster, SUPERUSER, find_bindir, log, port, private_file};
 use crate::errors::{Error, Kind, Result};
+use crate::names::hex;
 
 /// What every cluster gets; what the caller sets comes later in the file, and wins.
 const SETTINGS: &[(&str, &str)] = &[
@@ -78,7 +79,7 @@ impl Builder {
         let random = random_bytes()?;
         let (directory, watchdog) = make_directory(account)
             .map_err(|error| error.context("failed to make a directory for a throw-away cluster"))?;
-        let password = random.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let password = hex(&random);
         let mut cluster = Cluster {
             bindir,
             directory,

@@ -7,6 +7,7 @@ use super::args::table_named;
 use super::{ActArgs, AskArgs, Context};
 use crate::errors::Result;
 use crate::journal::{self, MarkState};
+use crate::names::listed;
 use crate::ui::words::count;
 
 /// Releases a table for a migration: its changes are not logged any more, until the next install takes it back. No mark that is
@@ -29,7 +30,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     let marks: Vec<String> = journal::marks(&mut *session, &schema, &captured.group)?
         .into_iter()
         .filter(MarkState::is_active)
-        .map(|mark| format!("`{}`", mark.mark))
+        .map(|mark| mark.mark)
         .collect();
     let cost = if marks.is_empty() {
         "no mark is lost".to_owned()
@@ -38,7 +39,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
             "{} of group `{}` can no longer be rolled back to: {}",
             count(marks.len(), "mark"),
             captured.group,
-            marks.join(", ")
+            listed(&marks)
         )
     };
     context

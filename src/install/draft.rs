@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use crate::catalog::{Catalog, Persistence, Table};
 use crate::errors::{Error, Kind, Result};
 use crate::journal::Journal;
-use crate::names::{QualifiedName, derived_name, quote_ident};
+use crate::names::{QualifiedName, derived_name, listed, quote_ident};
 
 /// A manifest's text, and what it holds.
 #[derive(Debug, Clone)]
@@ -36,7 +36,6 @@ struct Schema<'a> {
 pub fn draft(catalog: &Catalog, journal: Option<&Journal>, own_schema: &str, schemas: &[String]) -> Result<Draft> {
     let found = survey(catalog, journal);
     if let Some(missing) = schemas.iter().find(|name| !found.contains_key(name.as_str())) {
-        let there: Vec<String> = found.keys().map(|name| format!("`{name}`")).collect();
         return Err(Error::message(
             Kind::Usage,
             format!(
@@ -44,7 +43,7 @@ pub fn draft(catalog: &Catalog, journal: Option<&Journal>, own_schema: &str, sch
                 catalog.server.database
             ),
         )
-        .hint(format!("schemas with tables: {}", there.join(", "))));
+        .hint(format!("schemas with tables: {}", listed(found.keys()))));
     }
     let mut draft = Draft {
         text: heading(catalog, own_schema),

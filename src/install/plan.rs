@@ -7,7 +7,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::manifest::Manifest;
-use crate::names::quote_literal;
+use crate::names::{hex, quote_literal};
 use crate::pg;
 use crate::render::Renderer;
 use crate::ui::words::count;
@@ -242,7 +242,7 @@ impl Plan {
             }
         }
         let digest = Sha256::digest(self.script());
-        self.fingerprint = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.fingerprint = hex(&digest);
         self
     }
 

@@ -7,7 +7,7 @@ use postgres_protocol::escape::escape_identifier;
 use serde::Serialize;
 
 use crate::errors::{Error, Kind, Result};
-use crate::names::{QualifiedName, nearest};
+use crate::names::{QualifiedName, listed, nearest};
 
 /// A group, as a person wants to see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -72,10 +72,10 @@ fn unknown_group(name: &str, known: &[GroupState]) -> Error {
         None if known.is_empty() => {
             error.hint("there is no group: a manifest declares them, `emaj install` makes them")
         }
-        None => {
-            let names: Vec<String> = known.iter().map(|group| format!("`{}`", group.group)).collect();
-            error.hint(format!("known groups: {}", names.join(", ")))
-        }
+        None => error.hint(format!(
+            "known groups: {}",
+            listed(known.iter().map(|group| &group.group))
+        )),
     }
 }
 

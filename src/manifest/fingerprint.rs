@@ -9,6 +9,7 @@ use super::delivery::*;
 use super::in_database::{InDatabasePart, InDatabaseText};
 use super::model::Template;
 use super::source::Located;
+use crate::names::hex;
 
 impl Binding {
     /// Returns the fingerprint: 64 hexadecimal digits, the same as long as the same is delivered to the same sink.
@@ -29,7 +30,7 @@ impl Binding {
         }
         hash.text("kind", self.kind.word());
         hash.kind(&self.kind);
-        hash.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&hash.0.finalize())
     }
 }
 

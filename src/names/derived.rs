@@ -4,7 +4,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::MAX_NAME_BYTES;
+use super::{MAX_NAME_BYTES, hex};
 
 /// Joins `parts` by `_` and appends `suffix`; when the result is too long or `taken`, cuts the middle and puts a hash
 /// of the parts before the suffix.
@@ -47,11 +47,7 @@ fn short_hash(parts: &[&str], round: u32) -> String {
     if round > 0 {
         hash.update(round.to_be_bytes());
     }
-    hash.finalize()
-        .iter()
-        .take(4)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex(&hash.finalize()[..4])
 }
 
 #[cfg(test)]

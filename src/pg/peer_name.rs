@@ -13,6 +13,8 @@ use x509_cert::der::{Decode, Tag, Tagged};
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
+use crate::names::listed;
+
 /// Why a certificate does not fit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Misfit {
@@ -20,7 +22,7 @@ pub(super) enum Misfit {
     Unreadable,
     #[error("the server's certificate names no host")]
     Nameless,
-    #[error("the server's certificate is for {} and not for `{host}`", .names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", "))]
+    #[error("the server's certificate is for {} and not for `{host}`", listed(.names))]
     OtherName { host: String, names: Vec<String> },
 }
 

@@ -23,6 +23,7 @@ use super::settings::{References, Secrets};
 use super::{Delivery, Fault, Finding, Message, Opener, Outcome, Sink, Verdict, trust};
 use crate::errors::Result;
 use crate::manifest::WebhookSink;
+use crate::names::hex;
 use crate::pg::Environment;
 
 const BATCH_TYPE: &str = "application/cloudevents-batch+json; charset=utf-8";
@@ -437,13 +438,7 @@ fn batch_id(several: &[(usize, &Delivery, &Message)]) -> String {
         hash.update(delivery.id.as_bytes());
         hash.update(b"\n");
     }
-    let hex: String = hash
-        .finalize()
-        .iter()
-        .take(16)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    format!("batch-{hex}")
+    format!("batch-{}", hex(&hash.finalize()[..16]))
 }
 
 /// Signs after Standard Webhooks 1.0: `v1,` and base64 of HMAC-SHA256 over id, time and body.

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::Output;
 use crate::errors::{Error, Kind, Result};
+use crate::names::listed;
 
 /// How data is printed on stdout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -41,10 +42,9 @@ impl Format {
         if supported.contains(&self) {
             return Ok(());
         }
-        let names: Vec<String> = supported.iter().map(|format| format!("`{format}`")).collect();
         Err(
             Error::message(Kind::Usage, format!("this command has no output format `{self}`"))
-                .hint(format!("its formats are {}", names.join(", "))),
+                .hint(format!("its formats are {}", listed(supported))),
         )
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::names::listed;
+
 /// Returns "1 table", "2 tables": `noun` gets an `s` (and `y` becomes `ies`) unless there is one.
 pub fn count(number: impl TryInto<u64>, noun: &str) -> String {
     let plural = match noun.strip_suffix('y') {
@@ -34,12 +36,7 @@ pub fn count_are(number: impl TryInto<u64> + Copy, noun: &str) -> String {
 
 /// Returns names with what they are: "mark `a`", "marks `a`, `b`".
 pub fn quoted(noun: &str, names: &[String]) -> String {
-    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
-    format!(
-        "{noun}{} {}",
-        if names.len() == 1 { "" } else { "s" },
-        quoted.join(", ")
-    )
+    format!("{noun}{} {}", if names.len() == 1 { "" } else { "s" }, listed(names))
 }
 
 /// Returns a name as a shell takes it in a command that is shown: as it is, or in quotes.

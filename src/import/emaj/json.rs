@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{Configuration, Group, Kinds, Note, Relation, shown};
 use crate::errors::{Error, Kind, Result};
+use crate::names::listed;
 
 pub(super) fn read(name: &str, text: &str) -> Result<Configuration> {
     let value: Value = serde_json::from_str(text).map_err(|error| {
@@ -48,11 +49,9 @@ impl Reader<'_> {
         let mut made = Configuration::default();
         let (groups, parameters) = (map.get("tables_groups"), map.get("parameters"));
         if groups.is_none() && parameters.is_none() {
-            let found: Vec<String> = map.keys().take(5).map(|key| format!("`{}`", shown(key))).collect();
-            let found = if found.is_empty() {
-                "nothing".to_owned()
-            } else {
-                found.join(", ")
+            let found = match map.is_empty() {
+                true => "nothing".to_owned(),
+                false => listed(map.keys().take(5).map(|key| shown(key))),
             };
             return Err(Error::message(
                 Kind::Manifest,

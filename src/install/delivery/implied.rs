@@ -9,7 +9,7 @@ use crate::catalog::Catalog;
 use crate::install::plan::Plan;
 use crate::journal::{Journal, Relation};
 use crate::manifest::{Group, Located, Manifest, Sequences, State};
-use crate::names::{Pattern, QualifiedName, derived_name};
+use crate::names::{Pattern, QualifiedName, derived_name, listed};
 
 /// How long the log of a group that nobody declared is kept beyond what sinks have read.
 const RETENTION: &str = "1 day";
@@ -116,7 +116,7 @@ pub(in crate::install) fn look_at_removal(
 ) {
     let Some(step) = plan.steps.last_mut() else { return };
     // What a binding that goes with it loses is said there.
-    let waiting: Vec<String> = journal
+    let waiting: Vec<&String> = journal
         .bindings
         .iter()
         .filter(|(name, known)| {
@@ -126,13 +126,11 @@ pub(in crate::install) fn look_at_removal(
                 .any(|relation| relation.oid == known.oid && !kept(relation.oid));
             stays && captured && known.unread > 0
         })
-        .map(|(name, _)| format!("`{name}`"))
+        .map(|(name, _)| name)
         .collect();
     if !waiting.is_empty() {
-        step.effect.push_str(&format!(
-            "; what is not delivered yet of {} is lost",
-            waiting.join(", ")
-        ));
+        step.effect
+            .push_str(&format!("; what is not delivered yet of {} is lost", listed(waiting)));
     } else if group == group_name(manifest, Some(journal)) {
         step.destroys = false;
         step.effect = "its logs go, which nothing else reads".to_owned();

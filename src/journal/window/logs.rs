@@ -4,7 +4,7 @@ use postgres::GenericClient;
 
 use super::{LoggedColumn, LoggedSequence, LoggedTable, MarkPosition, WindowWanted, position};
 use crate::errors::{Error, Kind, Result};
-use crate::names::QualifiedName;
+use crate::names::{QualifiedName, listed};
 
 /// Reads the tables whose logs may hold changes of the window.
 pub(super) fn tables(
@@ -158,11 +158,11 @@ fn columns(
 pub(super) fn chosen(wanted: &WindowWanted<'_>, tables: Vec<LoggedTable>) -> Result<Vec<LoggedTable>> {
     for name in wanted.tables {
         if !tables.iter().any(|table| table.qualified() == *name) {
-            let mut known: Vec<String> = tables.iter().map(|table| format!("`{}`", table.label)).collect();
+            let mut known: Vec<&str> = tables.iter().map(|table| table.label.as_str()).collect();
             known.dedup();
             return Err(
                 Error::message(Kind::Refused, format!("group `{}` has no table `{name}`", wanted.group))
-                    .hint(format!("its tables: {}", known.join(", "))),
+                    .hint(format!("its tables: {}", listed(known))),
             );
         }
     }

@@ -7,6 +7,7 @@ use super::{MarkPosition, position};
 use crate::errors::{Error, Kind, Result};
 use crate::journal::groups::{group_named, groups};
 use crate::journal::marks::mark_called;
+use crate::names::listed;
 use crate::ui::words::shell;
 
 /// Reads the marks of a group, the oldest first.
@@ -39,14 +40,9 @@ pub(super) fn marks(client: &mut impl GenericClient, schema: &str, group: &str) 
 pub(super) fn named(group: &str, marks: &[MarkPosition], name: &str) -> Result<MarkPosition> {
     let found = mark_called(marks, name, |mark| (&mark.name, mark.active));
     found.cloned().ok_or_else(|| {
-        let last: Vec<String> = marks
-            .iter()
-            .rev()
-            .take(10)
-            .map(|mark| format!("`{}`", mark.name))
-            .collect();
+        let last = marks.iter().rev().take(10).map(|mark| &mark.name);
         Error::message(Kind::Refused, format!("group `{group}` has no mark `{name}`"))
-            .hint(format!("its marks, the newest first: {}", last.join(", ")))
+            .hint(format!("its marks, the newest first: {}", listed(last)))
     })
 }
 

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::names::hex;
 use crate::sink::Fault;
 use crate::sink::fault::of_file;
 
@@ -117,7 +118,7 @@ fn read_slot(slot: &[u8]) -> Option<Note> {
 
 fn sum(text: &str) -> String {
     let digest = Sha256::digest(text.as_bytes());
-    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    hex(&digest[..8])
 }
 
 #[cfg(test)]
