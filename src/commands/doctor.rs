@@ -36,12 +36,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     let manifest = context.load_there(&args.manifest)?;
     let mut session = context.connect(manifest.as_ref())?;
     let schema = manifest.as_ref().map_or(&args.schema, |manifest| &manifest.schema);
-    let roles: Vec<&str> = manifest
-        .iter()
-        .flat_map(|manifest| [&manifest.roles.admin, &manifest.roles.viewer])
-        .flatten()
-        .map(String::as_str)
-        .collect();
+    let roles: Vec<&str> = manifest.iter().flat_map(|manifest| manifest.roles.names()).collect();
     let (catalog, journal) = install::survey(&mut session, schema, &roles)?;
     let installed = journal.is_some();
     let mut checks = doctor::examine(manifest.as_ref(), &catalog, journal.as_ref(), schema);

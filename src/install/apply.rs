@@ -34,11 +34,7 @@ pub fn look(session: &mut Session, manifest: &Manifest) -> Result<(Catalog, Opti
 
 fn read(client: &mut Transaction<'_>, manifest: &Manifest) -> Result<(Catalog, Option<Journal>)> {
     act_as_owner(client, &manifest.schema)?;
-    let roles: Vec<&str> = [&manifest.roles.admin, &manifest.roles.viewer]
-        .into_iter()
-        .flatten()
-        .map(String::as_str)
-        .collect();
+    let roles: Vec<&str> = manifest.roles.names().collect();
     let mut catalog = catalog::read(client, &manifest.schema, &roles)?;
     let journal = if catalog.server.schema_extension.is_some() {
         None

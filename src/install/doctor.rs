@@ -166,10 +166,9 @@ fn broken_rollbacks(journal: Option<&Journal>) -> impl Iterator<Item = Check> + 
 }
 
 fn roles<'a>(manifest: &'a Manifest, catalog: &'a Catalog) -> impl Iterator<Item = Check> + 'a {
-    let wanted = [&manifest.roles.admin, &manifest.roles.viewer].into_iter().flatten();
-    wanted.map(|role| {
+    manifest.roles.names().map(|role| {
         let (what, own) = (format!("role {}", quote_ident(role)), quote_ident(&catalog.server.role));
-        if catalog.roles.contains(role) {
+        if catalog.roles.iter().any(|there| there == role) {
             check(Level::Ok, &what, "is there", "")
         } else if catalog.server.may_create_role {
             check(Level::Ok, &what, format!("{own} may create it"), "")

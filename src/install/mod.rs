@@ -30,6 +30,7 @@ use crate::catalog::Catalog;
 use crate::errors::{Error, Kind};
 use crate::journal::Journal;
 use crate::manifest::Manifest;
+use crate::names::quote_ident;
 use crate::render::{RenderError, Renderer};
 
 pub use crate::pg::Locking;
@@ -62,6 +63,19 @@ impl From<PlanError> for Error {
             PlanError::Render(error) => error.into(),
         }
     }
+}
+
+/// Refuses what only the schema's owner may do.
+fn check_owner(manifest: &Manifest, catalog: &Catalog) -> Result<(), PlanError> {
+    if catalog.server.owns_schema {
+        return Ok(());
+    }
+    let owner = catalog.server.schema_owner.as_deref().unwrap_or_default();
+    Err(PlanError::InTheWay {
+        kind: Kind::Denied,
+        message: format!("schema {} belongs to role {owner}", quote_ident(&manifest.schema)),
+        next: format!("connect as {owner}, or: {}", catalog.server.grant_of_owner()),
+    })
 }
 
 /// Plans the steps that make the database as `manifest` says. No step: it is so already.

@@ -8,7 +8,7 @@ use super::foreign::Foreign;
 use super::framework;
 use super::plan::{Action, Lock, Phase, Plan, Step};
 use super::wanted::WantedGroup;
-use super::{PlanError, delivery, group, rights, table};
+use super::{PlanError, check_owner, delivery, group, rights, table};
 use crate::catalog::{Catalog, Trigger};
 use crate::errors::Kind;
 use crate::journal::{Journal, Relation, registry};
@@ -136,16 +136,8 @@ pub fn uninstall(
     journal: &Journal,
     renderer: &Renderer,
 ) -> Result<Plan, PlanError> {
+    check_owner(manifest, catalog)?;
     let mut plan = Plan::new(manifest, catalog.server.schema_owner.clone(), Vec::new());
-    let refuse = |kind, message: String, next: String| Err(PlanError::InTheWay { kind, message, next });
-    if !catalog.server.owns_schema {
-        let owner = catalog.server.schema_owner.clone().unwrap_or_default();
-        return refuse(
-            Kind::Denied,
-            format!("schema {} belongs to role {owner}", quote_ident(&manifest.schema)),
-            format!("connect as {owner}, or: {}", catalog.server.grant_of_owner()),
-        );
-    }
     let (ours, others): (Vec<_>, Vec<_>) = journal
         .groups
         .iter()
@@ -176,15 +168,15 @@ pub fn uninstall(
         .map(|foreign| foreign.what.as_str())
         .collect();
     if !in_the_way.is_empty() {
-        return refuse(
-            Kind::Refused,
-            format!(
+        return Err(PlanError::InTheWay {
+            kind: Kind::Refused,
+            message: format!(
                 "schema {} holds, or is needed by, what emaj did not make: {}",
                 quote_ident(&manifest.schema),
                 in_the_way.join(", ")
             ),
-            "drop it, or move it to another schema when it does not need this one".to_owned(),
-        );
+            next: "drop it, or move it to another schema when it does not need this one".to_owned(),
+        });
     }
     if stays {
         plan.event = Some("UNINSTALL");

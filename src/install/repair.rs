@@ -6,9 +6,8 @@ use minijinja::context;
 
 use super::plan::{Action, Lock, Phase, Plan, Step};
 use super::removal::captured_by;
-use super::{PlanError, action, framework};
+use super::{PlanError, action, check_owner, framework};
 use crate::catalog::Catalog;
-use crate::errors::Kind;
 use crate::journal::{Astray, Journal, Origin, Relation};
 use crate::manifest::Manifest;
 use crate::names::{quote_ident, quote_literal};
@@ -30,14 +29,7 @@ pub fn repair(
     journal: &Journal,
     renderer: &Renderer,
 ) -> Result<Plan, PlanError> {
-    if !catalog.server.owns_schema {
-        let owner = catalog.server.schema_owner.clone().unwrap_or_default();
-        return Err(PlanError::InTheWay {
-            kind: Kind::Denied,
-            message: format!("schema {} belongs to role {owner}", quote_ident(&manifest.schema)),
-            next: format!("connect as {owner}, or: {}", catalog.server.grant_of_owner()),
-        });
-    }
+    check_owner(manifest, catalog)?;
     let mut plan = Plan::new(manifest, catalog.server.schema_owner.clone(), Vec::new());
     plan.event = None;
     match astray.origin {

@@ -120,11 +120,11 @@ pub(super) fn plan(
     renderer: &Renderer,
 ) -> Result<(), RenderError> {
     let named = named(manifest, catalog);
-    for role in [&manifest.roles.admin, &manifest.roles.viewer].into_iter().flatten() {
-        if catalog.roles.contains(role) {
+    for role in manifest.roles.names() {
+        if catalog.roles.iter().any(|there| there == role) {
             continue;
         }
-        if named.iter().all(|(there, _)| there != role) {
+        if named.iter().all(|(there, _)| *there != role) {
             plan.notes.push(format!(
                 "role `{role}` is not there and {} may not create roles: nobody but the owner can use emaj (`create role {}`, then install again)",
                 quote_ident(&catalog.server.role),

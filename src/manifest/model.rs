@@ -117,6 +117,13 @@ pub struct Roles {
     pub viewer: Option<String>,
 }
 
+impl Roles {
+    /// Returns the roles that there are to be.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        [&self.admin, &self.viewer].into_iter().flatten().map(String::as_str)
+    }
+}
+
 /// What becomes of `emaj_hist`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct History {
