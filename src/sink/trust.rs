@@ -12,32 +12,34 @@ use super::Fault;
 /// # Errors
 /// [`super::Verdict::Down`]: there is none, or the file cannot be read.
 pub(super) fn authorities(ca_file: Option<&PathBuf>) -> Result<Vec<CertificateDer<'static>>, Fault> {
-    let found = match ca_file {
-        Some(file) => of_file(file)?,
-        None => rustls_native_certs::load_native_certs().certs,
-    };
+    if let Some(file) = ca_file {
+        return certificates(file, "ca_file");
+    }
+    let found = rustls_native_certs::load_native_certs().certs;
     if found.is_empty() {
-        return Err(Fault::down(match ca_file {
-            Some(file) => format!("`{}` (`ca_file`) holds no certificate", file.display()),
-            None => {
-                "the system has no root certificates; install them (`ca-certificates`) or give `ca_file`".to_owned()
-            }
-        }));
+        return Err(Fault::down(
+            "the system has no root certificates; install them (`ca-certificates`) or give `ca_file`",
+        ));
     }
     Ok(found)
 }
 
-fn of_file(file: &Path) -> Result<Vec<CertificateDer<'static>>, Fault> {
-    let unreadable = |error: &dyn std::fmt::Display| {
-        Fault::down(format!(
-            "`{}` (`ca_file`) cannot be read as PEM: {error}",
-            file.display()
-        ))
-    };
-    CertificateDer::pem_file_iter(file)
+/// Returns the certificates of the file that `setting` names.
+///
+/// # Errors
+/// As [`authorities`].
+pub(super) fn certificates(file: &Path, setting: &str) -> Result<Vec<CertificateDer<'static>>, Fault> {
+    let shown = file.display();
+    let unreadable =
+        |error: &dyn std::fmt::Display| Fault::down(format!("`{shown}` (`{setting}`) cannot be read as PEM: {error}"));
+    let found: Vec<_> = CertificateDer::pem_file_iter(file)
         .map_err(|error| unreadable(&error))?
         .collect::<Result<_, _>>()
-        .map_err(|error| unreadable(&error))
+        .map_err(|error| unreadable(&error))?;
+    match found.is_empty() {
+        true => Err(Fault::down(format!("`{shown}` (`{setting}`) holds no certificate"))),
+        false => Ok(found),
+    }
 }
 
 /// Returns the settings of a client that shows no certificate of its own.

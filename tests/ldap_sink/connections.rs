@@ -132,7 +132,7 @@ fn settings_that_lead_nowhere_are_errors_of_the_manifest() {
     assert!(said("url: \"ldapi:///socket\"").contains("names no socket"));
     assert!(said("url: \"ldap://me:canary@host\"").contains("it holds a user or a password"));
     assert!(!said("url: \"ldap://me:canary@host\"").contains("canary"));
-    assert!(said("url: \"ldaps://x\", ca_file: /no/such/file").contains("/no/such/file cannot be read"));
+    assert!(said("url: \"ldaps://x\", ca_file: /no/such/file").contains("`/no/such/file` (`ca_file`) cannot be read"));
     // What the manifest refers to and cannot be used is said with its place.
     assert!(said("url: \"ldaps://x\", ca_file: /no/such/file").contains("/tmp/manifest.yaml:2:"));
 }

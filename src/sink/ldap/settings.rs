@@ -8,15 +8,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::crypto::ring;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use secrecy::SecretString;
 use url::Url;
 
 use crate::errors::{Error, Kind, Result};
-use crate::manifest::{Diagnostic, Diagnostics, Env, LdapSink, Place, Text};
+use crate::manifest::{Diagnostic, Diagnostics, LdapSink, Place};
 use crate::pg::Environment;
+use crate::sink::settings::References;
+use crate::sink::trust;
 
 /// Everything that opening a connection needs.
 pub(super) struct Settings {
@@ -53,39 +55,25 @@ impl fmt::Debug for Settings {
 impl Settings {
     /// Looks up what `sink` refers to. Errors with all references that lead nowhere, and with files that cannot be used.
     pub(super) fn resolve(sink: &LdapSink, environment: &Environment) -> Result<Settings> {
-        let look_up = |name: &str| environment.get(name).map(str::to_owned);
-        let env: Env<'_> = &look_up;
-        let mut problems = Vec::new();
-        let mut text = |text: &Text| text.resolve(env).map_err(|wrong| problems.extend(wrong.0)).ok();
-        let url = text(&sink.url);
-        let bind_dn = sink.bind_dn.as_ref().map(&mut text);
-        let files = [&sink.ca_file, &sink.cert_file, &sink.key_file].map(|file| file.as_ref().and_then(&mut text));
-        let password = sink
-            .password
-            .as_ref()
-            .map(|password| password.resolve(env).map_err(|wrong| problems.extend(wrong.0)).ok());
-        if !problems.is_empty() {
-            return Err(Error::new(Kind::Manifest, Diagnostics(problems)));
-        }
-        let url = url.unwrap_or_default();
+        let mut references = References::new(environment);
+        let url = references.text(&sink.url);
+        let bind_dn = sink.bind_dn.as_ref().map(|dn| references.text(dn));
+        let password = sink.password.as_ref().map(|password| references.secret(password));
+        let files = [&sink.ca_file, &sink.cert_file, &sink.key_file];
+        let [ca, cert, key] = files.map(|file| file.as_ref().map(|file| references.file(file)));
+        references.finish()?;
         let place = sink.url.place();
         let url = read_url(&url).map_err(|problem| wrong(place, format!("`url` cannot be used: {problem}")))?;
-        let login = match (sink.sasl_external, bind_dn.flatten(), password.flatten()) {
+        let login = match (sink.sasl_external, bind_dn, password) {
             (true, ..) => Login::External,
             (false, Some(dn), Some(password)) => Login::Simple { dn, password },
             (false, ..) => Login::Anonymous,
         };
         let wants_tls = url.scheme() == "ldaps" || (url.scheme() == "ldap" && sink.starttls);
-        let [ca, cert, key] = files;
-        let path = |text: Option<String>, from: &Option<Text>| Some(beside(from.as_ref()?.place(), &text?));
-        let (ca, cert, key) = (
-            path(ca, &sink.ca_file),
-            path(cert, &sink.cert_file),
-            path(key, &sink.key_file),
-        );
         let tls = match wants_tls {
             true => {
-                Some(tls(ca.as_deref(), cert.as_deref().zip(key.as_deref())).map_err(|problem| wrong(place, problem))?)
+                let client = cert.as_deref().zip(key.as_deref());
+                Some(tls(ca.as_ref(), client).map_err(|problem| wrong(place, problem))?)
             }
             false => None,
         };
@@ -134,11 +122,6 @@ fn read_url(text: &str) -> std::result::Result<Url, String> {
     Ok(url)
 }
 
-/// A path counts from the folder of the manifest.
-fn beside(place: &Place, path: &str) -> PathBuf {
-    place.file().parent().map(PathBuf::from).unwrap_or_default().join(path)
-}
-
 pub(super) fn percent_decoded(text: &str) -> String {
     let (mut bytes, mut rest) = (Vec::new(), text.as_bytes());
     while let [first, tail @ ..] = rest {
@@ -150,23 +133,11 @@ pub(super) fn percent_decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn tls(ca: Option<&Path>, client: Option<(&Path, &Path)>) -> std::result::Result<Arc<ClientConfig>, String> {
+fn tls(ca: Option<&PathBuf>, client: Option<(&Path, &Path)>) -> std::result::Result<Arc<ClientConfig>, String> {
     let mut roots = RootCertStore::empty();
-    match ca {
-        Some(file) => {
-            for certificate in certificates(file)? {
-                roots
-                    .add(certificate)
-                    .map_err(|error| format!("`ca_file` {}: {error}", file.display()))?;
-            }
-        }
-        None => {
-            let found = rustls_native_certs::load_native_certs();
-            let (usable, _) = roots.add_parsable_certificates(found.certs);
-            if usable == 0 {
-                return Err("the system has no root certificates; name the authority's in `ca_file`".to_owned());
-            }
-        }
+    let found = trust::authorities(ca).map_err(|fault| fault.reason)?;
+    if roots.add_parsable_certificates(found).0 == 0 {
+        return Err("none of the authorities' certificates can be used; name others in `ca_file`".to_owned());
     }
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
@@ -175,24 +146,13 @@ fn tls(ca: Option<&Path>, client: Option<(&Path, &Path)>) -> std::result::Result
     let config = match client {
         None => config.with_no_client_auth(),
         Some((cert, key)) => {
+            let shown = trust::certificates(cert, "cert_file").map_err(|fault| fault.reason)?;
             let private = PrivateKeyDer::from_pem_file(key)
                 .map_err(|error| format!("`key_file` {} cannot be read: {error}", key.display()))?;
             config
-                .with_client_auth_cert(certificates(cert)?, private)
+                .with_client_auth_cert(shown, private)
                 .map_err(|error| format!("`cert_file` {} cannot be used: {error}", cert.display()))?
         }
     };
     Ok(Arc::new(config))
-}
-
-fn certificates(file: &Path) -> std::result::Result<Vec<CertificateDer<'static>>, String> {
-    let unreadable = |error: rustls::pki_types::pem::Error| format!("{} cannot be read: {error}", file.display());
-    let found: Vec<_> = CertificateDer::pem_file_iter(file)
-        .map_err(unreadable)?
-        .collect::<std::result::Result<_, _>>()
-        .map_err(unreadable)?;
-    match found.is_empty() {
-        true => Err(format!("{} holds no certificate in PEM form", file.display())),
-        false => Ok(found),
-    }
 }
