@@ -1,6 +1,5 @@
 //! What is done inside the transaction: warnings, notifications and calls, whoever writes, and whatever becomes of the table.
 
-use std::process::Command;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -264,17 +263,7 @@ fn it_fires_after_the_capture_and_not_in_a_rollback() {
 #[test]
 fn an_action_that_was_touched_is_found_and_put_right() {
     let db = shop();
-    let dump = || {
-        let output = Command::new(support::shared_cluster().bindir().join("pg_dump"))
-            .args(["-s", "-d", &db.conninfo()])
-            .output()
-            .unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        text.lines()
-            .filter(|line| !line.contains("restrict "))
-            .collect::<Vec<_>>()
-            .join("\n")
-    };
+    let dump = || db.dump(&["-s"]);
     let before = dump();
     let bindings = "  t: { table: app.item, sql: { function: app.tell, arguments: [x] } }\n  p: { table: app.part, warn: { message: hello } }\n";
     install(&db, bindings);

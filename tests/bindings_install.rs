@@ -1,7 +1,5 @@
 //! Sinks and bindings in the database: what an edit of the manifest changes, what it costs, and that nothing of it remains.
 
-use std::process::Command;
-
 use crate::support::{self, Database, Run};
 
 const TABLES: &str = "
@@ -62,23 +60,10 @@ fn deliver(db: &Database) {
     db.psql("update emaj.emaj_sink set sink_from = emaj._position(), sink_moved = clock_timestamp()");
 }
 
-fn dump(db: &Database) -> String {
-    let output = Command::new(support::shared_cluster().bindir().join("pg_dump"))
-        .args(["-s", "-d", &db.conninfo()])
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).unwrap();
-    text.lines()
-        .filter(|line| !line.contains("restrict "))
-        .collect::<Vec<_>>()
-        .join("\n")
-}
-
 #[test]
 fn a_bound_table_is_captured_though_no_group_has_it() {
     let db = shop();
-    let before = dump(&db);
+    let before = db.dump(&["-s"]);
     let manifest = format!("{HEAD}{SINKS}bindings:\n{MAIL}{OTHER}");
     let plan = run(&db, "plan", &manifest, &["-o", "json"]).ok().stdout_json();
     let reason = |object: &str| {
@@ -109,7 +94,7 @@ fn a_bound_table_is_captured_though_no_group_has_it() {
     deliver(&db);
     assert_eq!(unread(&db), "");
     run(&db, "uninstall", &manifest, &["--yes"]).ok();
-    assert_eq!(dump(&db), before);
+    assert_eq!(db.dump(&["-s"]), before);
 }
 
 #[test]
@@ -380,11 +365,7 @@ fn no_secret_leaves_the_manifest() {
             "{run}"
         );
     }
-    let output = Command::new(support::shared_cluster().bindir().join("pg_dump"))
-        .args(["-d", &db.conninfo()])
-        .output()
-        .unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
+    let text = db.dump(&[]);
     assert!(
         text.contains("emaj_sink") && text.contains("hook") && !text.contains("CANARY"),
         "{text}"
@@ -397,7 +378,7 @@ fn odd_names_everywhere() {
     let db = shop();
     let before = {
         db.psql("create schema \"Odd $emaj$ S\"; create table \"Odd $emaj$ S\".\"T'a\" (\"I d\" int primary key, \"select\" text)");
-        dump(&db)
+        db.dump(&["-s"])
     };
     let long = "ü".repeat(31);
     let manifest = format!(
@@ -413,7 +394,7 @@ fn odd_names_everywhere() {
         "1"
     );
     run(&db, "uninstall", &manifest, &["--yes"]).ok();
-    assert_eq!(dump(&db), before);
+    assert_eq!(db.dump(&["-s"]), before);
 }
 
 #[test]

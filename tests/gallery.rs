@@ -3,7 +3,6 @@
 //! They run as a role that is no superuser, in a cluster of their own: the manifests make cluster-wide roles.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use emaj::cluster::Cluster;
 use postgres::{Client, NoTls};
@@ -42,15 +41,7 @@ fn client(cluster: &Cluster, dbname: &str, role: &str) -> Client {
 
 /// Returns the schema of a database as `pg_dump` writes it, privileges and owners included.
 fn dump(cluster: &Cluster, dbname: &str) -> String {
-    let output = Command::new(cluster.bindir().join("pg_dump"))
-        .args(["--schema-only", "--dbname", &cluster.conninfo(dbname)])
-        .output()
-        .expect("pg_dump is beside the server");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).unwrap();
-    // Newer ones put a random key into each dump.
-    let is_key = |line: &&str| line.starts_with("\\restrict ") || line.starts_with("\\unrestrict ");
-    text.lines().filter(|line| !is_key(line)).collect::<Vec<_>>().join("\n")
+    support::dump(cluster, &cluster.conninfo(dbname), &["-s"])
 }
 
 fn roles(cluster: &Cluster) -> String {

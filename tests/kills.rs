@@ -135,17 +135,7 @@ impl Scene {
 
     fn state(&self) -> State {
         let mut client = self.client();
-        let output = Command::new(self.cluster.bindir().join("pg_dump"))
-            .args(["-s", "-d", &self.cluster.conninfo("postgres")])
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let dump = String::from_utf8(output.stdout).unwrap();
-        let dump = dump
-            .lines()
-            .filter(|line| !line.contains("restrict "))
-            .collect::<Vec<_>>()
-            .join("\n");
+        let dump = support::dump(&self.cluster, &self.cluster.conninfo("postgres"), &["-s"]);
         let rows = self.lines(
             &mut client,
             "select 'a ' || a::text from k.a union all select 'b ' || b::text from k.b

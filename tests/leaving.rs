@@ -1,7 +1,5 @@
 //! Uninstall: what it says, what it does not touch, and what it stops for.
 
-use std::process::Command;
-
 use crate::support::{self, Database, Run};
 
 const SHOP: &str = "
@@ -226,17 +224,7 @@ fn it_stops_for_every_object_of_somebody_else() {
 fn in_a_restored_copy_it_finds_what_it_captured() {
     let db = installed();
     let copy = support::database();
-    let bin = support::shared_cluster().bindir().to_owned();
-    let dump = Command::new(bin.join("pg_dump"))
-        .args(["-d", &db.conninfo()])
-        .output()
-        .unwrap();
-    assert!(dump.status.success());
-    // A `pg_dump` newer than the server writes a setting that servers before 17 do not know.
-    let dump = String::from_utf8(dump.stdout)
-        .unwrap()
-        .replace("SET transaction_timeout = 0;\n", "");
-    let file = copy.file("dump.sql", &dump);
+    let file = copy.file("dump.sql", &db.dump(&[]));
     copy.psql(&format!("\\i {}", file.display()));
     copy.file("emaj.yaml", MANIFEST);
     let refused = support::emaj(&copy).args(["plan"]).run().code(4);

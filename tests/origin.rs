@@ -68,17 +68,7 @@ impl Place<'_> {
     }
 
     fn dump(&self, options: &[&str]) -> String {
-        let output = Command::new(self.cluster.bindir().join("pg_dump"))
-            .args(options)
-            .args(["-d", &self.cluster.conninfo(&self.name)])
-            .output()
-            .expect("pg_dump runs");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        // (A `pg_dump` newer than the server writes a setting that servers before 17 do not know.)
-        let text = String::from_utf8(output.stdout).unwrap();
-        text.lines()
-            .filter(|line| !line.contains("restrict ") && !line.contains("transaction_timeout"))
-            .fold(String::new(), |text, line| text + line + "\n")
+        support::dump(self.cluster, &self.cluster.conninfo(&self.name), options)
     }
 
     fn restore(&self, dump: &str) {

@@ -2,7 +2,6 @@
 //! manifests by chance, for names of the worst kind, and while a transaction stands in the way.
 
 use std::fmt::Write as _;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -105,22 +104,6 @@ fn manifest(chance: &mut Chance) -> String {
     text
 }
 
-/// The database as pg_dump writes it down, without rows.
-fn dump(db: &Database) -> String {
-    let output = Command::new(support::shared_cluster().bindir().join("pg_dump"))
-        .args(["-s", "-d", &db.conninfo()])
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    // Newer releases write a key by chance into each dump.
-    String::from_utf8(output.stdout)
-        .unwrap()
-        .lines()
-        .filter(|line| !line.contains("restrict "))
-        .collect::<Vec<_>>()
-        .join("\n")
-}
-
 fn write(db: &Database) {
     db.client()
         .batch_execute(
@@ -146,7 +129,7 @@ fn any_two_manifests_follow_each_other_and_leave_no_trace() {
     let mut chance = Chance::new(seed);
     let db = support::database();
     db.client().batch_execute(SHOP).unwrap();
-    let empty = dump(&db);
+    let empty = db.dump(&["-s"]);
     for pair in 0..pairs {
         let (a, b) = (manifest(&mut chance), manifest(&mut chance));
         let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -162,7 +145,11 @@ fn any_two_manifests_follow_each_other_and_leave_no_trace() {
             no_changes(&db, "b.yaml");
             write(&db);
             support::emaj(&db).args(["uninstall", "b.yaml", "--yes"]).run().ok();
-            assert!(dump(&db) == empty, "uninstall leaves something behind:\n{}", dump(&db));
+            assert!(
+                db.dump(&["-s"]) == empty,
+                "uninstall leaves something behind:\n{}",
+                db.dump(&["-s"])
+            );
         }));
         assert!(
             told.is_ok(),
@@ -180,18 +167,18 @@ fn a_saved_plan_that_no_longer_fits_is_refused() {
         "emaj.yaml",
         &format!("{HEAD}groups: {{ g: {{ tables: [s.a, s.b] }} }}\n"),
     );
-    let before = dump(&db);
+    let before = db.dump(&["-s"]);
     let plan = support::emaj(&db).args(["plan", "-o", "json"]).run().ok().stdout;
     db.file("plan.json", &plan);
     db.client().batch_execute("alter table s.a add column n int").unwrap();
-    let altered = dump(&db);
+    let altered = db.dump(&["-s"]);
     support::emaj(&db)
         .args(["install", "--plan", "plan.json"])
         .run()
         .code(4);
-    assert_eq!(dump(&db), altered);
+    assert_eq!(db.dump(&["-s"]), altered);
     db.client().batch_execute("alter table s.a drop column n").unwrap();
-    assert_eq!(dump(&db), before);
+    assert_eq!(db.dump(&["-s"]), before);
     let plan = support::emaj(&db).args(["plan", "-o", "json"]).run().ok().stdout;
     db.file("plan.json", &plan);
     support::emaj(&db).args(["install", "--plan", "plan.json"]).run().ok();
@@ -207,7 +194,7 @@ fn a_saved_plan_that_no_longer_fits_is_refused() {
 fn two_manifests_share_a_database_and_take_nothing_from_each_other() {
     let db = support::database();
     db.client().batch_execute(SHOP).unwrap();
-    let before = dump(&db);
+    let before = db.dump(&["-s"]);
     let of = |name: &str, groups: &str| {
         format!("version: 1\nname: {name}\nroles: {{ admin: null, viewer: null }}\ngroups: {{ {groups} }}\n")
     };
@@ -232,7 +219,7 @@ fn two_manifests_share_a_database_and_take_nothing_from_each_other() {
     support::emaj(&db).args(["uninstall", "one.yaml", "--yes"]).run().ok();
     no_changes(&db, "two.yaml");
     support::emaj(&db).args(["uninstall", "two.yaml", "--yes"]).run().ok();
-    assert_eq!(dump(&db), before);
+    assert_eq!(db.dump(&["-s"]), before);
 }
 
 /// A type that the session finds by its bare name is the same type as where it has to be qualified.
@@ -262,7 +249,7 @@ fn a_partition_that_left_its_table_is_no_affair_of_the_log() {
     db.client()
         .batch_execute("alter table s.p detach partition s.p_2")
         .unwrap();
-    let apart = dump(&db);
+    let apart = db.dump(&["-s"]);
     db.client()
         .batch_execute("alter table s.p attach partition s.p_2 for values from (10) to (20)")
         .unwrap();
@@ -281,7 +268,7 @@ fn a_partition_that_left_its_table_is_no_affair_of_the_log() {
     assert_eq!(db.psql("select count(*) from s.p"), "10");
     assert_eq!(db.psql("select count(*) from s.p_2"), "0");
     support::emaj(&db).args(["uninstall", "--yes"]).run().ok();
-    assert_eq!(dump(&db), apart);
+    assert_eq!(db.dump(&["-s"]), apart);
 }
 
 #[test]
@@ -292,7 +279,7 @@ fn an_installation_that_cannot_have_its_locks_keeps_nobody_waiting() {
         "emaj.yaml",
         &format!("{HEAD}groups: {{ g: {{ tables: [s.a, s.b, s.c, s.p, s2.a] }} }}\n"),
     );
-    let before = dump(&db);
+    let before = db.dump(&["-s"]);
     let mut open = db.client();
     open.batch_execute("set application_name = 'night job'; begin; update s2.a set v = 'open' where id = 1")
         .unwrap();
@@ -307,7 +294,7 @@ fn an_installation_that_cannot_have_its_locks_keeps_nobody_waiting() {
         }
     }
     open.batch_execute("rollback").unwrap();
-    assert_eq!(dump(&db), before, "nothing was changed");
+    assert_eq!(db.dump(&["-s"]), before, "nothing was changed");
     assert!(longest <= Duration::from_millis(550), "{longest:?}");
 }
 
@@ -387,7 +374,7 @@ fn the_script_that_is_shown_does_what_install_does() {
         "b.yaml",
         &format!("{head}groups: {{ g: {{ tables: [s.a, s.b, s.p], context: [application_name], retention: 3 days }}, log: {{ tables: [s.log], rollback: false, sequences: none }} }}\n"),
     );
-    let empty = dump(&db);
+    let empty = db.dump(&["-s"]);
     let settled = |file: &str| {
         let run = support::emaj(&db)
             .user(name)
@@ -400,20 +387,20 @@ fn the_script_that_is_shown_does_what_install_does() {
     };
     // By install, as the owner: once new, and once changed.
     support::emaj(&db).user(name).args(["install", "a.yaml"]).run().ok();
-    let first = dump(&db);
+    let first = db.dump(&["-s"]);
     support::emaj(&db)
         .user(name)
         .args(["install", "b.yaml", "--allow-destroy"])
         .run()
         .ok();
-    let (second, told) = (dump(&db), history());
+    let (second, told) = (db.dump(&["-s"]), history());
     assert_eq!(told.matches("INSTALL laws").count(), 2, "{told}");
     support::emaj(&db)
         .user(name)
         .args(["uninstall", "b.yaml", "--yes"])
         .run()
         .ok();
-    assert_eq!(dump(&db), empty);
+    assert_eq!(db.dump(&["-s"]), empty);
     // By the scripts, the first as the owner, the second by somebody who may act for them.
     let script = support::emaj(&db)
         .user(name)
@@ -423,10 +410,10 @@ fn the_script_that_is_shown_does_what_install_does() {
         .stdout;
     let file = db.file("first.sql", &format!("set session authorization {name};\n{script}"));
     db.psql(&format!("\\i {}", file.display()));
-    assert_eq!(dump(&db), first);
+    assert_eq!(db.dump(&["-s"]), first);
     settled("a.yaml");
     run_script(&db, "b.yaml");
-    assert_eq!(dump(&db), second);
+    assert_eq!(db.dump(&["-s"]), second);
     settled("b.yaml");
     assert_eq!(history(), told);
     assert_eq!(
@@ -474,7 +461,7 @@ fn the_script_that_is_shown_does_what_install_does() {
         }
     }
     db.psql("alter table s.a drop column late");
-    assert_eq!(dump(&db), empty);
+    assert_eq!(db.dump(&["-s"]), empty);
     for role in &roles {
         db.psql(&format!("drop role {role}"));
     }
@@ -575,7 +562,7 @@ fn a_relation_that_comes_late_says_which_marks_it_costs() {
 fn a_schema_may_have_the_longest_of_names() {
     let db = support::database();
     db.client().batch_execute(SHOP).unwrap();
-    let before = dump(&db);
+    let before = db.dump(&["-s"]);
     let schema = "é".repeat(31) + "x";
     let of = |schema: &str| format!("{HEAD}schema: {schema}\ngroups: {{ g: {{ tables: [s.a, s.p] }} }}\n");
     db.file("emaj.yaml", &of(&schema));
@@ -586,7 +573,7 @@ fn a_schema_may_have_the_longest_of_names() {
     assert_eq!(db.psql("select count(*) from s.a where v = 'x'"), "0");
     assert_eq!(db.psql("select count(*) from s.p where v = 'p'"), "20");
     support::emaj(&db).args(["uninstall", "--yes"]).run().ok();
-    assert_eq!(dump(&db), before);
+    assert_eq!(db.dump(&["-s"]), before);
     db.file("emaj.yaml", &of(&(schema + "x")));
     let run = support::emaj(&db).args(["install"]).run().code(65);
     assert!(run.stderr.contains("63"), "{run}");
@@ -756,7 +743,7 @@ fn hostile_names_are_only_names() {
         ),
     );
     let group = "it's \"$emaj$";
-    let before = dump(&db);
+    let before = db.dump(&["-s"]);
     let copy = |client: &mut postgres::Client| -> Vec<Vec<String>> {
         let rows = |(table, ..): &(String, _, _)| {
             client
@@ -811,6 +798,9 @@ fn hostile_names_are_only_names() {
     client.query("select * from emaj._snap_queries($1)", &[&group]).unwrap();
     assert_eq!(db.psql("select * from emaj.emaj_verify_all()"), "No error detected");
     support::emaj(&db).args(["uninstall", "--yes"]).run().ok();
-    assert!(dump(&db) == before, "seed {seed}: uninstall leaves something behind");
+    assert!(
+        db.dump(&["-s"]) == before,
+        "seed {seed}: uninstall leaves something behind"
+    );
     println!("hostile names: {names} in {tables} tables, 0 unquoted (seed {seed})");
 }

@@ -162,28 +162,15 @@ stories! {
 
     uninstall_leaves_no_trace_of_a_rotation(story) {
         story.sql(TABLES);
-        let before = dump(story);
+        let before = story.db.dump(&["-s"]);
         story.options += &format!("    table_options: {{ {}.by_row: {{ capture: row }} }}\n", story.schema);
         story.install("*, !p_*");
         story.sql(FILL);
         purge(story);
         assert_eq!(rotated(story), "4");
         story.emaj(&["uninstall", "--yes", "emaj.yaml"]).ok();
-        support::story::same(&dump(story), &before, "after uninstall");
+        support::story::same(&story.db.dump(&["-s"]), &before, "after uninstall");
     }
-}
-
-fn dump(story: &Story<'_>) -> String {
-    let output = Command::new(support::shared_cluster().bindir().join("pg_dump"))
-        .args(["-s", "-d", &story.db.conninfo()])
-        .output()
-        .expect("pg_dump runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).unwrap();
-    text.lines()
-        .filter(|line| !line.contains("restrict "))
-        .collect::<Vec<_>>()
-        .join("\n")
 }
 
 #[test]

@@ -1,8 +1,7 @@
 //! What stands around a rollback: its comment, how long it would take, how far it is, and making it unlogged afterwards.
 
-use std::time::{Duration, Instant};
-
 use crate::support::story::{Story, Who, stories, tell};
+use crate::support::until;
 
 const TABLES: &str = "create table t (id int primary key, v text); create table u (id int primary key, v text);
     insert into t select n, 'a' from generate_series(1, 20) n; insert into u select n, 'a' from generate_series(1, 20) n";
@@ -11,14 +10,6 @@ fn prepared(story: &mut Story<'_>) {
     story.sql(TABLES);
     story.install("*");
     story.mark("m");
-}
-
-fn until(what: &str, mut true_now: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(60);
-    while !true_now() {
-        assert!(Instant::now() < end, "never: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 stories! {

@@ -88,11 +88,7 @@ fn a_writer_gains_nothing() {
     let seen = column(&db, "select query from pg_stat_activity where query is not null");
     assert!(seen.iter().all(|query| !query.contains(PASSWORD)), "{seen:?}");
     assert!(!worker.log().contains(PASSWORD), "{}", worker.log());
-    let dump = std::process::Command::new(crate::support::shared_cluster().bindir().join("pg_dump"))
-        .args(["-d", &db.conninfo()])
-        .output()
-        .unwrap();
-    assert!(dump.status.success() && !String::from_utf8_lossy(&dump.stdout).contains(PASSWORD));
+    assert!(!db.dump(&[]).contains(PASSWORD));
     assert_eq!(worker.stop(), Some(0));
     drain(&db).run().ok();
     db.psql(&format!("drop owned by {writer} cascade; drop role {writer}"));

@@ -6,10 +6,9 @@ mod together;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use crate::support::story::{State, Story, Who, tell};
-use crate::support::{Emaj, Run, emaj};
+use crate::support::{Emaj, Run, emaj, until};
 
 /// Two tables tied by a foreign key, and three that stand alone; nothing is deferrable, so an ordinary owner needs the order.
 const TABLES: &str = "
@@ -69,14 +68,6 @@ fn hold(story: &Story<'_>, name: &str) -> PathBuf {
 
 fn held(run: Emaj, point: &str, file: &std::path::Path) -> Emaj {
     run.env("EMAJ_FAIL_AT", point).env("EMAJ_FAIL_HOLD", file)
-}
-
-fn until(what: &str, mut true_now: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(60);
-    while !true_now() {
-        assert!(Instant::now() < end, "never: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 fn mark_like(story: &mut Story<'_>, end: &str) -> String {

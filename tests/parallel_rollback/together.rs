@@ -1,5 +1,7 @@
 //! Several at once, and beside others: rollbacks of two groups, of one group, marks, writers, and servers that cannot prepare.
 
+use std::time::Duration;
+
 use emaj::cluster::Cluster;
 
 use super::*;

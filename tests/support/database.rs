@@ -100,6 +100,11 @@ impl Database {
             .to_owned()
     }
 
+    /// Returns what [`dump`] says of this database.
+    pub fn dump(&self, options: &[&str]) -> String {
+        dump(shared_cluster(), &self.conninfo(), options)
+    }
+
     /// Returns the test's own directory; `emaj` runs in it.
     pub fn dir(&self) -> &Path {
         self.directory.path()
@@ -111,6 +116,25 @@ impl Database {
         std::fs::write(&path, text).unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
         path
     }
+}
+
+/// Returns a database as pg_dump writes it down, without what differs from one dump to the next and what only newer servers know.
+pub fn dump(cluster: &Cluster, conninfo: &str, options: &[&str]) -> String {
+    let output = Command::new(cluster.bindir().join("pg_dump"))
+        .args(options)
+        .args(["-d", conninfo])
+        .output()
+        .expect("pg_dump is beside the server");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("pg_dump writes UTF-8");
+    let stays = |line: &&str| {
+        !["\\restrict ", "\\unrestrict ", "SET transaction_timeout"]
+            .iter()
+            .any(|start| line.starts_with(start))
+    };
+    text.lines()
+        .filter(stays)
+        .fold(String::new(), |text, line| text + line + "\n")
 }
 
 impl Drop for Database {
@@ -166,15 +190,19 @@ impl Owner<'_> {
 
 impl Drop for Owner<'_> {
     fn drop(&mut self) {
-        let name = &self.name;
-        let sql = format!(
-            "select pg_terminate_backend(pid) from pg_stat_activity where usename = '{name}';
-             drop owned by {name} cascade; drop role {name}"
-        );
-        let dropped = Client::connect(&self.db.conninfo(), NoTls).and_then(|mut client| client.batch_execute(&sql));
-        if let Err(error) = dropped {
-            eprintln!("cannot drop the test's role {name}: {error}");
-        }
+        drop_role(self.db, &self.name);
+    }
+}
+
+/// Takes a test's role away, with its sessions and all that it owns.
+pub(super) fn drop_role(db: &Database, name: &str) {
+    let sql = format!(
+        "select pg_terminate_backend(pid) from pg_stat_activity where usename = '{name}';
+         drop owned by {name} cascade; drop role {name}"
+    );
+    let dropped = Client::connect(&db.conninfo(), NoTls).and_then(|mut client| client.batch_execute(&sql));
+    if let Err(error) = dropped {
+        eprintln!("cannot drop the test's role {name}: {error}");
     }
 }
 

@@ -17,8 +17,8 @@ pub mod slapd;
 pub mod story;
 mod worker;
 
-pub use self::database::{Database, database, owner, shared_cluster};
+pub use self::database::{Database, database, dump, owner, shared_cluster};
 pub use self::load::{Chance, scale, seed};
 pub use self::program::{Emaj, Run, emaj, emaj_alone};
 pub use self::redact::redact;
-pub use self::worker::{Worker, wait_for};
+pub use self::worker::{Worker, until, wait_for};

@@ -1,5 +1,6 @@
 //! A database with captured tables that belong to a role of its own, who is no superuser.
 
+use super::database::drop_role;
 use super::{Database, Emaj, Run, database, emaj};
 
 /// A database with captured tables that belong to a role that is no superuser.
@@ -41,14 +42,6 @@ impl Shop {
 
 impl Drop for Shop {
     fn drop(&mut self) {
-        let name = &self.owner;
-        let gone = postgres::Client::connect(&self.db.conninfo(), postgres::NoTls).and_then(|mut client| {
-            client.batch_execute(&format!(
-                "select pg_terminate_backend(pid) from pg_stat_activity where usename = '{name}'; drop owned by {name} cascade; drop role {name}"
-            ))
-        });
-        if let Err(error) = gone {
-            eprintln!("cannot drop the test's role {name}: {error}");
-        }
+        drop_role(&self.db, &self.owner);
     }
 }

@@ -99,3 +99,9 @@ pub fn wait_for<T>(what: &str, seconds: u64, mut done: impl FnMut() -> Option<T>
         std::thread::sleep(Duration::from_millis(20));
     }
 }
+
+/// Waits until `is_so`, for a minute.
+#[track_caller]
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    wait_for(what, 60, || is_so().then_some(()));
+}

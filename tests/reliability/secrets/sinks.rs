@@ -1,7 +1,5 @@
 //! The secrets of a working installation, of its sinks and of its source: at whatever verbosity, in plans, errors, the database, on the command line.
 
-use std::process::Command;
-
 use serde_json::json;
 
 use super::Watch;
@@ -203,12 +201,7 @@ bindings:
         &format!("{HEAD}sinks:\n  hook: {{ webhook: {{ url: \"http://x\", secret: {FILE}, nonsense: 1 }} }}\n  copy: {{ postgres: {{ uri: \"postgresql://u:{PGPASSWORD}@h:port/d\", password: [\"{PASSFILE}\"] }} }}\n"),
     );
     scene.run(&["validate", "bad.yaml"]);
-    let dump = Command::new(cluster.bindir().join("pg_dump"))
-        .args(["-d", &scene.db.conninfo()])
-        .output()
-        .unwrap();
-    assert!(dump.status.success());
-    scene.watch.look("the database", &String::from_utf8_lossy(&dump.stdout));
+    scene.watch.look("the database", &scene.db.dump(&[]));
     println!(
         "secrets of an installation: {} canaries, {} bytes said at full verbosity: 0 seen",
         scene.watch.count(),
