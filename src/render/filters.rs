@@ -2,7 +2,9 @@
 
 use minijinja::value::{Value, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind};
-use postgres_protocol::escape::{escape_identifier, escape_literal};
+use postgres_protocol::escape::escape_identifier;
+
+use crate::names::quote_literal;
 
 /// Registers filters, auto-escape and formatter.
 pub(super) fn register(environment: &mut Environment<'static>) {
@@ -29,7 +31,7 @@ pub(super) fn register(environment: &mut Environment<'static>) {
     environment.add_filter("literal", literal);
     environment.add_filter("sql", sql);
     environment.add_filter("texts", |values: Vec<String>| {
-        array(values.iter().map(|v| literal_text(v)), "text")
+        array(values.iter().map(|v| quote_literal(v)), "text")
     });
     environment.add_filter("attnums", |values: Vec<i64>| {
         array(values.iter().map(ToString::to_string), "smallint")
@@ -46,7 +48,7 @@ pub(super) fn register(environment: &mut Environment<'static>) {
 fn literal(value: &Value) -> Result<Value, Error> {
     match value.kind() {
         ValueKind::None => Ok(Value::from_safe_string("null".to_owned())),
-        ValueKind::String => Ok(Value::from_safe_string(literal_text(
+        ValueKind::String => Ok(Value::from_safe_string(quote_literal(
             value.as_str().unwrap_or_default(),
         ))),
         kind => Err(Error::new(
@@ -66,11 +68,6 @@ fn sql(value: &Value) -> Result<Value, Error> {
             format!("`sql` takes a string or a number, not a {kind}"),
         )),
     }
-}
-
-fn literal_text(text: &str) -> String {
-    // escape_literal puts a blank before E'…'; it must not stand in the way of `text[1]` or snapshots.
-    escape_literal(text).trim_start().to_owned()
 }
 
 fn array(items: impl Iterator<Item = String>, of: &str) -> Value {
