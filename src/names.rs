@@ -94,6 +94,11 @@ pub(crate) fn listed<T: fmt::Display>(names: impl IntoIterator<Item = T>) -> Str
     quoted.join(", ")
 }
 
+/// Returns a text that stays in its line: a comment ends with it, and a name with a line break must not get out of it.
+pub(crate) fn one_line(text: &str) -> String {
+    text.replace(|c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}'), " ")
+}
+
 /// Returns bytes in hexadecimal, two digits each.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -229,6 +234,7 @@ mod tests {
         assert_eq!(hex(&[0, 10, 255]), "000aff");
         assert_eq!(listed(["a", "b c"]), "`a`, `b c`");
         assert_eq!(listed::<&str>([]), "");
+        assert_eq!(one_line("a\r\nb\u{2028}c"), "a  b c");
     }
 
     #[test]

@@ -2,6 +2,9 @@
 
 use std::fmt::Write as _;
 
+use crate::manifest::scalar;
+use crate::names::one_line;
+
 /// A tree of YAML, in the order it is to be written.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Yaml {
@@ -41,11 +44,6 @@ pub(super) fn write(from: &str, notes: impl Iterator<Item = String>, parts: &[(&
         }
     }
     out
-}
-
-/// A text that ends no comment.
-pub(super) fn one_line(text: &str) -> String {
-    text.replace(|c: char| c.is_control() || c == '\u{2028}' || c == '\u{2029}', " ")
 }
 
 fn entry(out: &mut String, depth: usize, key: &str, value: &Yaml) {
@@ -102,44 +100,12 @@ fn is_block(text: &str) -> bool {
             .any(|c| c.is_control() && c != '\n' || c == '\u{feff}' || c == '\u{2028}' || c == '\u{2029}')
 }
 
-/// A text as YAML takes it for a text: bare where that cannot be misread.
-fn scalar(text: &str) -> String {
-    const WORDS: [&str; 11] = [
-        "true", "false", "null", "yes", "no", "on", "off", "y", "n", "inf", "nan",
-    ];
-    let is_bare = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        && !text.ends_with([' ', ':'])
-        && text
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "_.-,=/ ()@:'".contains(c))
-        && !text.contains(": ")
-        && !WORDS.contains(&text.to_ascii_lowercase().as_str());
-    if is_bare {
-        return text.to_owned();
-    }
-    // What JSON writes is YAML, but for characters that YAML wants escaped and JSON does not.
-    let json = serde_json::Value::from(text).to_string();
-    json.chars()
-        .map(|c| match c {
-            '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' => format!("\\u{:04x}", c as u32),
-            c => c.to_string(),
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn texts_stay_texts() {
-        assert_eq!(scalar("select a from t"), "select a from t");
-        for text in [
-            "true", "No", "1", "a: b", "a #b", "{{ x }}", "", " a", "a ", "é", "- a", "x:",
-        ] {
-            assert!(scalar(text).starts_with('"'), "{text}: {}", scalar(text));
-        }
-        assert_eq!(scalar("\u{85}\n"), "\"\\u0085\\n\"");
+    fn lines_stay_lines_where_a_block_shows_them() {
         assert!(is_block("a\n  b") && !is_block(" a\nb") && !is_block("a\n\tb"));
     }
 }

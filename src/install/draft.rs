@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 use crate::catalog::{Catalog, Persistence, Table};
 use crate::errors::{Error, Kind, Result};
 use crate::journal::Journal;
-use crate::names::{QualifiedName, derived_name, listed, quote_ident};
+use crate::manifest::scalar;
+use crate::names::{QualifiedName, derived_name, listed, one_line, quote_ident};
 
 /// A manifest's text, and what it holds.
 #[derive(Debug, Clone)]
@@ -129,7 +130,7 @@ fn obstacle(catalog: &Catalog, taken: &BTreeMap<u32, &str>, table: &Table) -> Op
 fn heading(catalog: &Catalog, own_schema: &str) -> String {
     let own_schema = match own_schema {
         "emaj" => String::new(),
-        other => format!("schema: {}\n\n", yaml(&quote_ident(other))),
+        other => format!("schema: {}\n\n", scalar(&quote_ident(other))),
     };
     format!(
         "# What emaj is to do with database {}, made from what was there.\n\
@@ -140,7 +141,7 @@ fn heading(catalog: &Catalog, own_schema: &str) -> String {
          version: 1\n\
          \n\
          {own_schema}groups:\n",
-        comment(&quote_ident(&catalog.server.database))
+        one_line(&quote_ident(&catalog.server.database))
     )
 }
 
@@ -159,7 +160,7 @@ fn add(draft: &mut Draft, schema: &str, content: &Schema<'_>, names: &mut BTreeS
         names.insert(name.clone());
         draft.groups += 1;
         draft.tables += tables.len();
-        let _ = writeln!(text, "  {}:", yaml(&name));
+        let _ = writeln!(text, "  {}:", scalar(&name));
         if audit {
             let _ = writeln!(
                 text,
@@ -168,7 +169,7 @@ fn add(draft: &mut Draft, schema: &str, content: &Schema<'_>, names: &mut BTreeS
         }
         let _ = writeln!(text, "    tables:");
         for table in tables {
-            let _ = writeln!(text, "      - {}", yaml(&table.to_string()));
+            let _ = writeln!(text, "      - {}", scalar(&table.to_string()));
         }
     };
     group(text, &content.keyed, "", false);
@@ -177,58 +178,18 @@ fn add(draft: &mut Draft, schema: &str, content: &Schema<'_>, names: &mut BTreeS
         let _ = writeln!(
             text,
             "  # left out: {}: {}",
-            comment(&name.to_string()),
-            comment(reason)
+            one_line(&name.to_string()),
+            one_line(reason)
         );
     }
     if !content.free.is_empty() {
-        let list: Vec<String> = content.free.iter().map(|name| comment(&name.to_string())).collect();
+        let list: Vec<String> = content.free.iter().map(|name| one_line(&name.to_string())).collect();
         let _ = writeln!(
             text,
             "  # Not taken: sequences that no column owns: {}. `sequences: all` in a group takes those of its schemas.",
             list.join(", ")
         );
     }
-}
-
-/// Writes a text so that YAML reads it as that text, plain where it may be.
-fn yaml(text: &str) -> String {
-    let plain = text.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
-        && text
-            .chars()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '.');
-    let means_something = ["true", "false", "null", "yes", "no", "on", "off", "y", "n"].contains(&text);
-    if plain && !means_something {
-        text.to_owned()
-    } else if text
-        .chars()
-        .any(|c| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}'))
-    {
-        // Double quotes of YAML take escapes as JSON writes them; those of other control characters than C0 are written by hand.
-        let escaped = text.chars().map(|c| match c {
-            '"' | '\\' => format!("\\{c}"),
-            c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}') => {
-                format!("\\u{:04x}", u32::from(c))
-            }
-            c => c.to_string(),
-        });
-        format!("\"{}\"", escaped.collect::<String>())
-    } else {
-        format!("'{}'", text.replace('\'', "''"))
-    }
-}
-
-/// A comment ends with its line: a name with a line break must not get out of it.
-fn comment(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') {
-                ' '
-            } else {
-                c
-            }
-        })
-        .collect()
 }
 
 #[cfg(test)]
@@ -272,7 +233,7 @@ mod tests {
         assert_eq!((draft.groups, draft.tables, draft.left_out), (3, 3, 1));
         let body = draft.text.split_once("groups:\n").unwrap().1;
         insta::assert_snapshot!(body, @r#"
-        'on':
+        "on":
           tables:
             - '"on"."Odd ""Name"""'
         shop:

@@ -7,7 +7,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::manifest::Manifest;
-use crate::names::{hex, quote_literal};
+use crate::names::{hex, one_line, quote_literal};
 use crate::pg;
 use crate::render::Renderer;
 use crate::ui::words::count;
@@ -363,9 +363,4 @@ impl Statement<'_> {
             Statement::Record(_) => "write the history".to_owned(),
         }
     }
-}
-
-/// A comment ends with its line: a name with a line break must not get out of it.
-fn one_line(text: &str) -> String {
-    text.replace(['\n', '\r'], " ")
 }
