@@ -10,7 +10,7 @@ use super::triggers::{Triggers, captured_before, own_triggers, triggers_differ};
 use crate::install::plan::{Action, Lock, Phase, Plan, Step};
 use crate::install::wanted::{Mode, WantedTable, needs_row};
 use crate::journal::{self, Journal, Relation};
-use crate::render::{RenderError, Renderer, function};
+use crate::render::{Function, RenderError, Renderer, function};
 use crate::ui::words::count;
 
 /// Compares what is captured with what is wanted, and plans the difference, if any.
@@ -23,103 +23,9 @@ pub(super) fn follow(
     known: &Relation,
     renderer: &Renderer,
 ) -> Result<(), RenderError> {
-    let values = || serde_value(capture);
-    let mut reasons: Vec<String> = Vec::new();
-    let renamed: Vec<&Column> = capture
-        .columns
-        .iter()
-        .filter(|column| known_column(known, column).is_some_and(|old| old.log != column.log))
-        .collect();
-    let added: Vec<&Column> = capture
-        .columns
-        .iter()
-        .filter(|column| column.captured && known_column(known, column).is_none())
-        .collect();
-    // A column of the table that had the name before gives it up: it is renamed first.
-    let there = &journal.tables[&capture.log];
-    let added_context: Vec<&Extra> = capture
-        .context
-        .iter()
-        .filter(|extra| !there.contains(&extra.column) || known.columns.iter().any(|column| column.log == extra.column))
-        .collect();
-    let mut note = |condition: bool, reason: &dyn Fn() -> String| {
-        if condition {
-            reasons.push(reason());
-        }
-    };
-    note(known.name != *wanted.name, &|| format!("it was {}", known.name));
-    for column in &renamed {
-        let old = known_column(known, column).map_or("", |old| old.log.as_str());
-        note(true, &|| format!("column {old} is {} now", column.log));
-    }
-    for column in &added {
-        note(true, &|| format!("column {} is new", column.name));
-    }
-    note(known.context != capture.context_declared, &|| {
-        "its context columns".to_owned()
-    });
-    note(known.key != capture.key, &|| "its primary key is another".to_owned());
-    note(known.mode.as_deref() != Some(capture.mode), &|| {
-        format!("by {} now: {}", capture.mode, wanted.because)
-    });
-    note(known.priority != capture.priority, &|| "its priority".to_owned());
-    note(known.keep_triggers != capture.keep_triggers, &|| {
-        "the triggers it keeps".to_owned()
-    });
-    note(known.guard.is_some() != capture.guard.is_some(), &|| {
-        if capture.guard.is_some() {
-            "it is to be guarded"
-        } else {
-            "it is no longer guarded"
-        }
-        .to_owned()
-    });
-    note(
-        capture
-            .guard
-            .as_ref()
-            .is_some_and(|guard| known.guard.is_some() && !journal.views.contains(guard)),
-        &|| "its guard is gone".to_owned(),
-    );
-
-    let rendered = function(renderer.render_value("log/function", values())?);
-    let body = journal
-        .functions
-        .get(&capture.log)
-        .map(|function| function.body.as_str());
-    let triggers = triggers_differ(capture, wanted, journal, known, renderer.triggers(), setting.logging);
-    let mode_changes = known.mode.as_deref() != Some(capture.mode);
-    note(body.is_none(), &|| "its capture function is gone".to_owned());
-    note(
-        body.is_some_and(|body| body != rendered.body)
-            && added.is_empty()
-            && !mode_changes
-            && known.context == capture.context_declared,
-        &|| "its capture function is not the one that belongs there".to_owned(),
-    );
-    // Missing or switched off while the group logs: changes may have been lost, so earlier marks are no targets any more.
-    let broken = if mode_changes {
-        setting.logging && !captured_before(wanted, known, renderer.triggers())
-    } else {
-        triggers == Triggers::Broken
-    };
-    note(setting.logging && broken, &|| {
-        "its capture was missing or switched off: changes made meanwhile are not in the log".to_owned()
-    });
-    note(!setting.logging && broken, &|| {
-        "its capture triggers are not those of a table that is not logged".to_owned()
-    });
-    let missed =
-        mode_changes && known.mode.as_deref() == Some(Mode::Statement.name()) && needs_row(wanted.table).is_some();
-    note(setting.logging && missed, &|| {
-        "statements that did not name it fired no trigger: changes made meanwhile may not be in the log".to_owned()
-    });
-    // Rows that had one value of the new key in common cannot be told apart in what was logged before.
-    let other_key = setting.group.rollback && known.key != capture.key;
-    let gap = setting.logging && (broken || missed || other_key);
-    note(triggers == Triggers::Partitions, &|| "partitions have come".to_owned());
-    let quiet = known.natts != Some(capture.natts);
-    if reasons.is_empty() && !quiet {
+    let difference = Difference::find(setting, wanted, capture, journal, known, renderer)?;
+    let reasons = difference.reasons();
+    if reasons.is_empty() && known.natts == Some(capture.natts) {
         plan.unchanged += 1;
         return Ok(());
     }
@@ -128,60 +34,20 @@ pub(super) fn follow(
     } else {
         reasons.join("; ")
     };
-    let mut sql = renderer.render_value(
-        "log/follow",
-        context! {
-            id => known.id, gap, added => serde_value(&added), added_context => serde_value(&added_context),
-            renamed => renamed.iter().map(|column| {
-                let from = known_column(known, column).map_or("", |old| old.log.as_str());
-                context! { from, to => &column.log, attnum => column.attnum }
-            }).collect::<Vec<_>>(),
-            ..values()
-        },
-    )?;
-    if body != Some(rendered.body.as_str()) {
-        sql.push('\n');
-        sql.push_str(&rendered.sql);
-    }
-    let shape_changes = !added.is_empty()
-        || known.guard != capture.guard
-        || capture
-            .guard
-            .as_ref()
-            .is_some_and(|guard| !journal.views.contains(guard));
-    if shape_changes {
-        if let Some(old) = known.guard.as_ref().filter(|_| capture.guard.is_none()) {
-            sql.push_str(&format!(
-                "\ndrop view if exists {}.{};",
-                quoted(renderer.schema()),
-                quoted(old)
-            ));
-        } else if capture.guard.is_some() {
-            sql.push('\n');
-            sql.push_str(&renderer.render_value("log/guard", values())?);
-        }
-    }
-    let mut lock = Lock::ShareRowExclusive;
-    if triggers != Triggers::Right {
-        lock = Lock::AccessExclusive;
-        sql.push('\n');
-        sql.push_str(&renderer.render(
-            "log/untrigger",
-            context! { drop_triggers => own_triggers(wanted, renderer.triggers()) },
-        )?);
-        sql.push('\n');
-        sql.push_str(&renderer.render_value("log/triggers", values())?);
-    }
+    let lock = match difference.triggers {
+        Triggers::Right => Lock::ShareRowExclusive,
+        Triggers::Partitions | Triggers::Broken => Lock::AccessExclusive,
+    };
     let mut step = Step::new(
         Phase::Capture,
         Action::Change,
         format!("capture of {}", wanted.name),
         because,
-        sql,
+        difference.statements(renderer)?,
     )
     .locking(lock, capture.oid)
     .effect("writers wait; the log goes on without a gap");
-    if gap {
+    if difference.gap() {
         step = step.effect(format!(
             "{} can no longer be rolled back to",
             count(setting.active_marks, "mark")
@@ -192,6 +58,185 @@ pub(super) fn follow(
     }
     plan.push(step);
     Ok(())
+}
+
+/// How the capture that is there differs from the one that is wanted.
+struct Difference<'a> {
+    setting: &'a Setting<'a>,
+    wanted: &'a WantedTable<'a>,
+    capture: &'a Capture<'a>,
+    journal: &'a Journal,
+    known: &'a Relation,
+    renamed: Vec<&'a Column>,
+    added: Vec<&'a Column>,
+    /// The capture function that belongs there, and the body of the one that is.
+    function: Function,
+    body: Option<&'a str>,
+    triggers: Triggers,
+    mode_changes: bool,
+    /// Triggers were missing or switched off: while the group logs, changes may have been lost.
+    broken: bool,
+    /// Statements on a relative fired no trigger.
+    missed: bool,
+}
+
+impl<'a> Difference<'a> {
+    fn find(
+        setting: &'a Setting<'a>,
+        wanted: &'a WantedTable<'a>,
+        capture: &'a Capture<'a>,
+        journal: &'a Journal,
+        known: &'a Relation,
+        renderer: &Renderer,
+    ) -> Result<Self, RenderError> {
+        let columns = capture.columns.iter();
+        let triggers = triggers_differ(capture, wanted, journal, known, renderer.triggers(), setting.logging);
+        let mode_changes = known.mode.as_deref() != Some(capture.mode);
+        Ok(Difference {
+            setting,
+            wanted,
+            capture,
+            journal,
+            known,
+            renamed: columns
+                .clone()
+                .filter(|column| known_column(known, column).is_some_and(|old| old.log != column.log))
+                .collect(),
+            added: columns
+                .filter(|column| column.captured && known_column(known, column).is_none())
+                .collect(),
+            function: function(renderer.render_value("log/function", serde_value(capture))?),
+            body: journal.functions.get(&capture.log).map(|there| there.body.as_str()),
+            triggers,
+            mode_changes,
+            broken: if mode_changes {
+                setting.logging && !captured_before(wanted, known, renderer.triggers())
+            } else {
+                triggers == Triggers::Broken
+            },
+            missed: mode_changes
+                && known.mode.as_deref() == Some(Mode::Statement.name())
+                && needs_row(wanted.table).is_some(),
+        })
+    }
+
+    /// Tells whether earlier marks can no longer be rolled back to. Rows that had one value of a new key in common cannot be told apart in
+    /// what was logged before.
+    fn gap(&self) -> bool {
+        let other_key = self.setting.group.rollback && self.known.key != self.capture.key;
+        self.setting.logging && (self.broken || self.missed || other_key)
+    }
+
+    fn guard_is_gone(&self) -> bool {
+        let guard = self.capture.guard.as_ref();
+        guard.is_some_and(|guard| !self.journal.views.contains(guard))
+    }
+
+    /// Returns what is different, in words.
+    fn reasons(&self) -> Vec<String> {
+        let (capture, known, logging) = (self.capture, self.known, self.setting.logging);
+        let mut reasons = Vec::new();
+        if known.name != *self.wanted.name {
+            reasons.push(format!("it was {}", known.name));
+        }
+        for column in &self.renamed {
+            let old = known_column(known, column).map_or("", |old| old.log.as_str());
+            reasons.push(format!("column {old} is {} now", column.log));
+        }
+        for column in &self.added {
+            reasons.push(format!("column {} is new", column.name));
+        }
+        let mut note = |condition: bool, reason: &str| {
+            if condition {
+                reasons.push(reason.to_owned());
+            }
+        };
+        let other_context = known.context != capture.context_declared;
+        note(other_context, "its context columns");
+        note(known.key != capture.key, "its primary key is another");
+        let by = format!("by {} now: {}", capture.mode, self.wanted.because);
+        note(self.mode_changes, &by);
+        note(known.priority != capture.priority, "its priority");
+        note(known.keep_triggers != capture.keep_triggers, "the triggers it keeps");
+        match (&known.guard, &capture.guard) {
+            (None, Some(_)) => note(true, "it is to be guarded"),
+            (Some(_), None) => note(true, "it is no longer guarded"),
+            _ => note(known.guard.is_some() && self.guard_is_gone(), "its guard is gone"),
+        }
+        note(self.body.is_none(), "its capture function is gone");
+        note(
+            self.body.is_some_and(|body| body != self.function.body)
+                && self.added.is_empty()
+                && !self.mode_changes
+                && !other_context,
+            "its capture function is not the one that belongs there",
+        );
+        note(
+            logging && self.broken,
+            "its capture was missing or switched off: changes made meanwhile are not in the log",
+        );
+        note(
+            !logging && self.broken,
+            "its capture triggers are not those of a table that is not logged",
+        );
+        note(
+            logging && self.missed,
+            "statements that did not name it fired no trigger: changes made meanwhile may not be in the log",
+        );
+        note(self.triggers == Triggers::Partitions, "partitions have come");
+        reasons
+    }
+
+    /// Returns the SQL that makes the capture what it is to be.
+    fn statements(&self, renderer: &Renderer) -> Result<String, RenderError> {
+        let (capture, known, values) = (self.capture, self.known, || serde_value(self.capture));
+        let there = &self.journal.tables[&capture.log];
+        // A column of the table that had the name before gives it up: it is renamed first.
+        let added_context: Vec<&Extra> = capture
+            .context
+            .iter()
+            .filter(|extra| {
+                !there.contains(&extra.column) || known.columns.iter().any(|column| column.log == extra.column)
+            })
+            .collect();
+        let mut sql = renderer.render_value(
+            "log/follow",
+            context! {
+                id => known.id, gap => self.gap(), added => serde_value(&self.added), added_context => serde_value(&added_context),
+                renamed => self.renamed.iter().map(|column| {
+                    let from = known_column(known, column).map_or("", |old| old.log.as_str());
+                    context! { from, to => &column.log, attnum => column.attnum }
+                }).collect::<Vec<_>>(),
+                ..values()
+            },
+        )?;
+        if self.body != Some(self.function.body.as_str()) {
+            sql.push('\n');
+            sql.push_str(&self.function.sql);
+        }
+        if !self.added.is_empty() || known.guard != capture.guard || self.guard_is_gone() {
+            if let Some(old) = known.guard.as_ref().filter(|_| capture.guard.is_none()) {
+                sql.push_str(&format!(
+                    "\ndrop view if exists {}.{};",
+                    quoted(renderer.schema()),
+                    quoted(old)
+                ));
+            } else if capture.guard.is_some() {
+                sql.push('\n');
+                sql.push_str(&renderer.render_value("log/guard", values())?);
+            }
+        }
+        if self.triggers != Triggers::Right {
+            sql.push('\n');
+            sql.push_str(&renderer.render(
+                "log/untrigger",
+                context! { drop_triggers => own_triggers(self.wanted, renderer.triggers()) },
+            )?);
+            sql.push('\n');
+            sql.push_str(&renderer.render_value("log/triggers", values())?);
+        }
+        Ok(sql)
+    }
 }
 
 fn known_column<'k>(known: &'k Relation, column: &Column) -> Option<&'k journal::Column> {
