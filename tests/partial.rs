@@ -412,6 +412,59 @@ stories! {
         }
     }
 
+    a_key_of_a_single_partition_is_looked_at_beforehand_too(story) {
+        story.sql("create table parent (id int primary key, v text);
+                   create table p (id int, r int, parent int, v text, primary key (r, id)) partition by list (r);
+                   create table p_0 partition of p for values in (0);
+                   create table p_1 (v text, gone int, parent int, r int not null, id int not null); alter table p_1 drop column gone; alter table p attach partition p_1 for values in (1);
+                   alter table p_1 add constraint only_here foreign key (parent) references parent; alter table p_1 add unique (id);
+                   insert into parent select n, 'p' from generate_series(1, 9) n; insert into p select n, n % 2, n, 'c' from generate_series(1, 9) n");
+        install_g(story, "p");
+        story.mark("m");
+        let at_mark = contents(story);
+        // Rows of the other partition have no such key, whatever they hold.
+        story.sql("delete from p where id in (4, 5); delete from parent where id in (4, 5)");
+        install_g(story, "p, parent");
+        refused(story, &["foreign key only_here of", "p_1 would not hold", "refer to rows of", "added since"]);
+        story.sql("insert into parent values (5, 'again')");
+        let now = contents(story);
+        rollback(story, "m", &["--partial"]).ok();
+        assert_eq!(contents(story), mixed(&at_mark, &now, &["p_0", "p_1"]));
+        assert_eq!(story.orphans(), "");
+        uninstall(story);
+
+        // The partition with the key is what stays.
+        story.sql("update p set r = 0, parent = 77 where id = 7; update parent set id = 70 where id = 7");
+        install_g(story, "parent");
+        story.mark("m");
+        let at_mark = contents(story);
+        story.sql("update parent set id = 7 where id = 70");
+        install_g(story, "parent, p");
+        story.sql("update p set r = 1, parent = 7 where id = 7");
+        refused(story, &["foreign key only_here of", "would not hold", "that were not there at mark `m`"]);
+        story.sql("update p set parent = 1 where id = 7");
+        let now = contents(story);
+        rollback(story, "m", &["--partial", "--unlogged"]).ok();
+        assert_eq!(contents(story), mixed(&at_mark, &now, &["parent"]));
+        assert_eq!(story.orphans(), "");
+        uninstall(story);
+
+        // A key to one partition: a row that goes back into another one is as good as gone.
+        story.sql("alter table p_1 drop constraint only_here; create table child (id int primary key, p int references p_1 (id), v text); insert into child values (1, 1, 'c')");
+        story.sql("insert into p values (20, 0, null, 'moves'), (21, 1, null, 'stays')");
+        install_g(story, "p");
+        story.mark("m");
+        let at_mark = contents(story);
+        story.sql("update p set r = 1 where id = 20; update p set v = 'x' where id in (1, 21); insert into child values (2, 20, 'c'), (3, 21, 'c')");
+        install_g(story, "child, p");
+        refused(story, &["foreign key child_p_fkey of", "would not hold", "that were not there at mark `m`"]);
+        story.sql("delete from child where id = 2");
+        let now = contents(story);
+        rollback(story, "m", &["--partial"]).ok();
+        assert_eq!(contents(story), mixed(&at_mark, &now, &["p_0", "p_1"]));
+        assert_eq!(story.orphans(), "");
+    }
+
     a_key_by_another_column_and_a_changed_key(story) {
         story.sql("create table parent (id int primary key, code text unique, v text);
                    create table child (id int primary key, code text references parent (code), v text);
