@@ -369,6 +369,32 @@ stories! {
         assert_eq!(story.ask("select emaj.emaj_verify_all()"), "No error detected");
     }
 
+    each_of_two_in_one_transaction_is_consolidated_by_what_it_left_itself(story) {
+        story.sql("create table stays (id int primary key, v text); create table later (id int primary key, v text); insert into stays values (1, 's'); insert into later values (1, 'l')");
+        install_g(story, "stays");
+        story.mark("first");
+        story.sql("update stays set v = 'x'");
+        install_g(story, "stays, later");
+        story.mark("second");
+        story.sql("update stays set v = 'y'; update later set v = 'y'; insert into later values (2, 'y')");
+        // The one leaves `later` as it is, the other takes it back.
+        story.sql("begin; select emaj.emaj_logged_rollback_group('g', 'first', true); select emaj.emaj_logged_rollback_group('g', 'second'); commit");
+        assert_eq!(story.ask("select string_agg(coalesce(jsonb_array_length(rlbk_left)::text, '-'), ' ' order by rlbk_id) from emaj.emaj_rollback"), "1 -");
+        let log = story.ask("select format('emaj.%I', rel_log) from emaj.emaj_relation where rel_name = 'later'");
+        let rows = |story: &mut Story<'_>| story.ask(&format!("select count(*) filter (where v = 'y') || ' ' || count(*) from {log}"));
+        let before = rows(story);
+        let ends = story.ask("select mark_name from emaj.emaj_mark where mark_goes_back_to is not null order by mark_id");
+        let ends: Vec<&str> = ends.lines().collect();
+        assert_eq!(ends.len(), 2);
+        let now = contents(story);
+        story.emaj(&["consolidate", "g", ends[0], "--yes"]).ok();
+        assert_eq!(rows(story), before, "what the first has left keeps its log");
+        assert_eq!(contents(story), now);
+        // Of the second, which left nothing, all goes; its target went with the first.
+        assert!(story.refused(&format!("select emaj.emaj_consolidate_rollback_group('g', '{}')", ends[1])).contains("whose target is still there"));
+        assert_eq!(story.ask("select emaj.emaj_verify_all()"), "No error detected");
+    }
+
     a_partner_that_was_captured_later_is_never_left_with_an_orphan(story) {
         for action in ["", "on delete cascade", "on update cascade on delete set null", "deferrable initially deferred"] {
             story.sql(&format!(
