@@ -223,6 +223,8 @@ templates! {
     "stat/detailed",
     "stat/detailed_group",
     "stat/drawn",
+    "stat/emptied",
+    "stat/exact",
     "stat/history_sequence",
     "stat/history_table",
     "stat/interval",
