@@ -20,7 +20,7 @@ pub struct Purged {
     pub group: String,
     /// Marks that went because the group's `keep_marks` or `max_size` says so.
     pub marks: i32,
-    /// Why its logs are larger than the group's `max_size`.
+    /// Why its logs are larger than the group's `max_size`, or marks that should go are there: another session holds them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
     /// Log rows that are gone.

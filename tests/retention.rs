@@ -614,3 +614,90 @@ fn the_logs_stay_below_their_size() {
         reader.batch_execute("select count(*) from t; commit").unwrap();
     });
 }
+
+/// Runs statements with a time limit: what waits longer hangs, as far as anybody can tell.
+#[track_caller]
+fn soon(story: &mut Story<'_>, sql: &str) -> String {
+    let got = story.ask(&format!("set statement_timeout = '20s'; {sql}"));
+    story.sql("reset statement_timeout");
+    got
+}
+
+/// Whoever holds a mark, the history or a log keeps nothing from being done but what he holds, and nobody waits for him.
+#[test]
+fn a_round_waits_for_nobody_who_holds_a_mark() {
+    tell(Who::Owner, |story| {
+        story.options = "    keep_marks: 2\n".to_owned();
+        story.sql("create table t (id bigserial primary key, v text)");
+        story.install("t");
+        for mark in ["m1", "m2", "m3", "m4", "m5"] {
+            story.mark(mark);
+            story.sql("insert into t (v) values ('x')");
+        }
+        let mut holder = story.db.client();
+        let hold = |holder: &mut postgres::Client, sql: &str| {
+            holder.batch_execute(&format!("begin; {sql}")).expect("a lock");
+        };
+        hold(
+            &mut holder,
+            "select from emaj.emaj_mark where mark_name = 'm2' for update",
+        );
+        let heard = soon(story, "select emaj.emaj_purge_group('g')");
+        // (One log row is from before `m2`, which is the first mark now.)
+        assert_eq!(heard.lines().last(), Some("1"), "{heard}");
+        assert_eq!(marks(story), "m2,m4,m5", "all but the one that is held went");
+        // A command, and a worker's round, say so.
+        let run = story
+            .prepare(&["group", "purge", "g"])
+            .env("PGOPTIONS", "-c statement_timeout=20s")
+            .run()
+            .ok();
+        let words = "mark `m2` of group `g` is held by another session";
+        assert!(run.stderr.contains(words), "{run}");
+        let done = purge(story);
+        assert!(
+            done["problem"].as_str().is_some_and(|problem| problem.contains(words)),
+            "{done}"
+        );
+        holder.batch_execute("rollback").expect("it ends");
+        // By a foreign key that refers to it, it is held too.
+        hold(
+            &mut holder,
+            "select from emaj.emaj_mark where mark_name = 'm2' for key share",
+        );
+        let done = purge(story);
+        assert!(
+            done["problem"].as_str().is_some_and(|problem| problem.contains(words)),
+            "{done}"
+        );
+        holder.batch_execute("rollback").expect("it ends");
+        let done = purge(story);
+        assert_eq!((&done["marks"], done.get("problem")), (&1.into(), None), "{done}");
+        assert_eq!(marks(story), "m4,m5");
+        assert_eq!(story.ask("select count(*) from emaj.emaj_mark_sequence where seq_mark not in (select mark_id from emaj.emaj_mark)"), "0");
+
+        // The state of sequences at a mark, a whole table of the registry, lines of the history.
+        for held in [
+            "select from emaj.emaj_mark_sequence for update",
+            "lock table emaj.emaj_mark in share mode",
+            "lock table emaj.emaj_mark_count in share mode",
+            "select from emaj.emaj_hist for update",
+            "select from emaj.emaj_relation for update",
+            "select from emaj.emaj_group for update",
+        ] {
+            story.mark("NEXT_%");
+            story.sql("insert into t (v) values ('x'); update emaj.emaj_hist set hist_datetime = hist_datetime - interval '2 years' where hist_id % 2 = 0");
+            hold(&mut holder, held);
+            soon(story, "select emaj.emaj_purge_group('g')");
+            let run = story
+                .prepare(&["group", "purge", "g"])
+                .env("PGOPTIONS", "-c statement_timeout=20s")
+                .run();
+            assert_eq!(run.status, Some(0), "{held}: {run}");
+            holder.batch_execute("rollback").expect("it ends");
+        }
+        let done = purge(story);
+        assert_eq!(done.get("problem"), None, "{done}");
+        nothing_to_change(story);
+    });
+}
