@@ -701,3 +701,57 @@ fn a_round_waits_for_nobody_who_holds_a_mark() {
         nothing_to_change(story);
     });
 }
+
+/// With a `max_size`, what the logs take is looked at once for each group and round.
+#[test]
+fn a_round_looks_at_the_size_of_all_logs_once() {
+    tell(Who::Superuser, |story| {
+        story.options = "    max_size: 100 MB\n".to_owned();
+        for number in 0..6 {
+            story.sql(&format!("create table t{number} (id bigserial primary key, v text)"));
+        }
+        story.install("*");
+        let fill = |story: &mut Story<'_>, rows: u32| {
+            for number in 0..6 {
+                story.sql(&format!(
+                    "insert into t{number} (v) select repeat('x', 200) from generate_series(1, {rows})"
+                ));
+            }
+        };
+        fill(story, 6000);
+        story.mark("m");
+        story.sql("select emaj.emaj_delete_mark_group('g', mark_name) from emaj.emaj_mark where mark_name <> 'm'");
+        fill(story, 6000);
+        // (Emptied by size: some by another round.)
+        purge(story);
+        fill(story, 6000);
+        story.sql_as_superuser(&format!(
+            "alter database {} set track_functions = 'all'",
+            story.db.name()
+        ));
+        let looks = |story: &mut Story<'_>| {
+            story.ask("select pg_stat_clear_snapshot(); select coalesce(sum(calls), 0) from pg_stat_user_functions where schemaname = 'emaj' and funcname = '_logs_size'")
+        };
+        let before = looks(story);
+        let done = purge(story);
+        // What a session counted is there when it has ended.
+        let looked = support::wait_for("the counts of the session", 60, || {
+            let now = looks(story);
+            (now != before).then_some(now)
+        });
+        let sessions = "select count(*) from pg_stat_activity where datname = current_database() and application_name like 'emaj%'";
+        support::wait_for("the session to end", 60, || (story.ask(sessions) == "0").then_some(()));
+        let looked = looks(story).lines().last().map(str::to_owned).unwrap_or(looked);
+        assert_eq!(looked, "1", "{done}");
+        // And what it says is what is left.
+        let id = story.ask("select rel_id from emaj.emaj_relation where rel_name = 't0'");
+        story.mark("last");
+        story.sql("delete from emaj.emaj_mark where mark_name <> 'last'");
+        let size = "select emaj._logs_size('g', null)";
+        let (all, n) = (story.ask(size), &id);
+        let said = story.ask(&format!("select purge_size from emaj.emaj_purge_table({n}, {all})"));
+        assert_eq!(said, story.ask(size));
+        assert_ne!(said, all);
+        nothing_to_change(story);
+    });
+}

@@ -71,6 +71,7 @@ templates! {
     "log/misfits",
     "log/names_left",
     "log/needed",
+    "log/one_size",
     "log/parts",
     "log/purge",
     "log/purge_group",
