@@ -325,6 +325,44 @@ stories! {
         assert_eq!(story.ask("select emaj.emaj_verify_all()"), "No error detected");
     }
 
+    what_goes_back_is_known_by_itself_and_not_by_its_name(story) {
+        // Two tables of one name in two schemas, one of which leaves; and a table that gets the name of one that was dropped.
+        let other = format!("{}_too", story.schema);
+        story.sql_as_superuser(&format!("create schema {other}; grant all on schema {other} to public"));
+        story.sql(&format!(
+            "create table same (id int primary key, v text); create table {other}.same (id int primary key, v text);
+             create table a (id int primary key, v text); create table b (id int primary key, v text); create table \"order\" (id int primary key, v text);
+             insert into same values (1, 's'); insert into {other}.same values (1, 's'); insert into a values (1, 'a'); insert into b values (1, 'b'); insert into \"order\" values (1, 'o')"
+        ));
+        let schema = story.schema.clone();
+        let manifest = |tables: &str| format!("version: 1\nroles: {{ admin: null, viewer: null }}\ngroups:\n  g: {{ tables: [{tables}] }}\n");
+        story.install_manifest(&manifest(&format!("{schema}.same, {other}.same, {schema}.a, {schema}.b, '{schema}.\"order\"'"))).ok();
+        story.mark("m");
+        story.sql(&format!("update same set v = 'x'; update {other}.same set v = 'x'; update a set v = 'x'; update b set v = 'x'; update \"order\" set v = 'x'"));
+        story.emaj(&["release", &format!("{schema}.a"), "--yes"]).ok();
+        story.sql("drop table a; alter table b rename to a");
+        story.install_manifest(&manifest(&format!("{schema}.same, {schema}.a"))).ok();
+        story.sql("update a set v = 'y'");
+        let preview = rollback(story, "m", &["--partial", "--dry-run", "--jobs", "2"]).ok().stdout_json();
+        let named = |list: &Value| -> Vec<String> {
+            list.as_array().unwrap().iter().map(|one| format!("{}.{}", one["schema"].as_str().unwrap(), one["table"].as_str().unwrap())).collect()
+        };
+        let goes = [format!("{schema}.a"), format!("{schema}.same")];
+        assert_eq!(named(&preview["tables"]), goes, "{preview:#}");
+        assert_eq!(preview["tables"][0]["changes"], 2);
+        let mut left: Vec<&str> = preview["left"].as_array().unwrap().iter().map(|left| left["relation"].as_str().unwrap()).collect();
+        left.sort_unstable();
+        let mut stays = [format!("{schema}.a"), format!("{schema}.\"order\""), format!("{other}.same")];
+        stays.sort_unstable();
+        assert_eq!(left, stays, "{preview:#}");
+        let estimate = story.emaj(&["rollback", "g", "m", "--partial", "--estimate", "-o", "json"]).ok().stdout_json();
+        assert_eq!(named(&estimate["tables"]), goes, "{estimate:#}");
+        rollback(story, "m", &["--partial"]).ok();
+        assert_eq!(story.ask(&format!("select (select v from same) || (select v from {other}.same) || (select v from a) || (select v from \"order\")")), "sxbx");
+        story.emaj(&["uninstall", "--all", "--yes"]).ok();
+        story.sql_as_superuser(&format!("drop schema {other} cascade"));
+    }
+
     both_groups_of_a_move_go_back_together(story) {
         let (at_mark, now) = story_of_seven(story);
         for more in [&[][..], &["--jobs", "3"]] {
