@@ -539,16 +539,16 @@ fn the_logs_stay_below_their_size() {
         reader
             .batch_execute("begin isolation level repeatable read; select count(*) from t")
             .unwrap();
-        let mut most = 0;
         for number in 1..=8 {
             story.mark(&format!("m{number}"));
             story.sql(BATCH);
-            let done = purge(story);
-            assert_eq!(done.get("problem"), None, "{done}");
-            most = most.max(log_bytes(story));
+            // (Each batch takes less than three megabytes. A part that autovacuum has in hand is emptied by another round.)
+            support::wait_for("the logs to fit", 60, || {
+                let done = purge(story);
+                assert_eq!(done.get("problem"), None, "{done}");
+                (log_bytes(story) <= 8 << 20).then_some(())
+            });
         }
-        // (Each batch takes less than three megabytes.)
-        assert!(most <= 8 << 20, "{most} bytes");
         assert_eq!(marks(story), "m7,m8", "no mark goes in vain");
         assert_ne!(log_bytes(story), 0);
         let state = story.state();
