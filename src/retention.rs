@@ -20,7 +20,7 @@ pub struct Purged {
     pub group: String,
     /// Marks that went because the group's `keep_marks` or `max_size` says so.
     pub marks: i32,
-    /// Why its logs are larger than the group's `max_size`.
+    /// Why its logs are larger than the group's `max_size`, or marks that should go are there: another session holds them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
     /// Log rows that are gone.
@@ -100,13 +100,17 @@ fn rounds(
         &[&groups, &s],
     )?;
     let mut done: BTreeMap<String, Purged> = BTreeMap::new();
+    // What the logs of the group take, where it has a `max_size`: looked at once, and told on from log to log.
+    let mut size = None;
     for row in &rows {
         let group: String = row.get(0);
         if !done.contains_key(&group) {
             if is_over() {
                 return Ok(done.into_values().collect());
             }
-            done.insert(group.clone(), trim(session, &s, &group)?);
+            let trimmed;
+            (trimmed, size) = trim(session, &s, &group)?;
+            done.insert(group.clone(), trimmed);
             // Statistics stay right when the log rows are gone. (It gives up by itself where it would have to wait.)
             session.execute(
                 &format!("select {s}.emaj_count_group(group_name) from {s}.emaj_group where group_name = $1"),
@@ -118,35 +122,42 @@ fn rounds(
             if is_over() {
                 return Ok(done.into_values().collect());
             }
-            purge(session, &s, relation, purged)?;
+            purge(session, &s, relation, &mut size, purged)?;
         }
     }
     session.execute(&format!("select {s}.emaj_purge_history()"), &[])?;
     Ok(done.into_values().collect())
 }
 
-/// Deletes marks first, in a transaction of its own.
-fn trim(session: &mut Session, s: &str, group: &str) -> Result<Purged, postgres::Error> {
+/// Deletes marks first, in a transaction of its own; with that comes the size of all logs.
+fn trim(session: &mut Session, s: &str, group: &str) -> Result<(Purged, Option<i64>), postgres::Error> {
     let row = session.query_one(
-        &format!("select trim_marks, trim_problem from {s}.emaj_trim_group($1)"),
+        &format!("select trim_marks, trim_problem, trim_size from {s}.emaj_trim_group($1)"),
         &[&group],
     )?;
-    Ok(Purged {
+    let purged = Purged {
         group: group.to_owned(),
         marks: row.get(0),
         problem: row.get(1),
         ..Purged::default()
-    })
+    };
+    Ok((purged, row.get(2)))
 }
 
-fn purge(session: &mut Session, s: &str, relation: i64, purged: &mut Purged) -> Result<(), postgres::Error> {
+fn purge(
+    session: &mut Session,
+    s: &str,
+    relation: i64,
+    size: &mut Option<i64>,
+    purged: &mut Purged,
+) -> Result<(), postgres::Error> {
     let mut transaction = session
         .build_transaction()
         .isolation_level(IsolationLevel::ReadCommitted)
         .start()?;
     let row = transaction.query_opt(
-        &format!("select purge_rows, purge_rotated, purge_later from {s}.emaj_purge_table($1)"),
-        &[&relation],
+        &format!("select purge_rows, purge_rotated, purge_later, purge_size from {s}.emaj_purge_table($1, $2)"),
+        &[&relation, &*size],
     )?;
     transaction.commit()?;
     // None: the relation went meanwhile.
@@ -154,6 +165,7 @@ fn purge(session: &mut Session, s: &str, relation: i64, purged: &mut Purged) -> 
         purged.rows += row.get::<_, i64>(0);
         purged.rotated += i64::from(row.get::<_, bool>(1));
         purged.later += i64::from(row.get::<_, bool>(2));
+        *size = row.get(3);
     }
     Ok(())
 }

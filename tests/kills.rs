@@ -31,6 +31,10 @@ const SETUP: &str = "
 const MANIFEST: &str =
     "version: 1\nroles: { admin: null, viewer: null }\ngroups: { k: { tables: [k.*], sequences: all } }\n";
 
+/// The manifest that comes after, without the partitioned table.
+const WITHOUT_P: &str =
+    "version: 1\nroles: { admin: null, viewer: null }\ngroups: { k: { tables: [k.a, k.b], sequences: all } }\n";
+
 /// Changes that a rollback has much to do with.
 const CHANGES: &str = "
     delete from k.b where n < 0; delete from k.a where v like 'new%'; update k.b set n = n + 100000 where id % 3 = 0; delete from k.a where id % 7 = 0; update k.a set v = v || '.' where id % 2 = 0;
@@ -54,6 +58,10 @@ enum Act {
     Reset,
     Revert,
     Release,
+    /// Another manifest is installed, which has not got one of the tables any more.
+    Regroup,
+    /// A part goes back to a mark from before such an installation.
+    Partial,
     /// By the program, all groups in two sessions.
     UnloggedInTwo,
     LoggedInTwo,
@@ -74,6 +82,8 @@ const ACTS: &[Act] = &[
     Consolidate,
     Revert,
     Release,
+    Regroup,
+    Partial,
     Uninstall,
 ];
 
@@ -101,21 +111,27 @@ const TWO_GROUPS: &str = "version: 1\nroles: { admin: null, viewer: null }\ngrou
 struct Scene {
     cluster: Cluster,
     directory: TempDir,
+    manifest: &'static str,
     count: usize,
 }
 
 impl Scene {
-    fn new(manifest: &str) -> Self {
+    fn new(manifest: &'static str) -> Self {
         let cluster = Cluster::builder().durable().start().unwrap();
         let directory = tempfile::Builder::new().prefix("emaj-test-").tempdir().unwrap();
-        std::fs::write(directory.path().join("emaj.yaml"), manifest).unwrap();
         let scene = Scene {
             cluster,
             directory,
+            manifest,
             count: 0,
         };
+        scene.write(manifest);
         scene.client().batch_execute(SETUP).unwrap();
         scene
+    }
+
+    fn write(&self, manifest: &str) {
+        std::fs::write(self.directory.path().join("emaj.yaml"), manifest).unwrap();
     }
 
     fn client(&self) -> Client {
@@ -216,6 +232,8 @@ impl Scene {
             Reset => sql("select emaj.emaj_reset_group('k')".to_owned()),
             Revert => emaj(&["revert", "k", "--user", "postgres", "--from", &mark, "--yes"]),
             Release => emaj(&["release", "k.b", "--yes"]),
+            Regroup => emaj(&["install", "--allow-destroy"]),
+            Partial => sql(format!("select emaj.emaj_rollback_group('k', '{mark}', true)")),
             UnloggedInTwo => emaj(&[
                 "rollback",
                 "k",
@@ -240,6 +258,7 @@ impl Scene {
     /// Brings the database where the act begins; returns the state that a rollback has to lead to.
     fn prepare(&mut self, act: Act) -> State {
         self.count += 1;
+        self.write(self.manifest);
         // Anew each time: logs that were emptied have other parts.
         let code = self.emaj(&["uninstall", "--yes"]).status;
         assert!(matches!(code, Some(0 | 10)), "{act:?}: {code:?}");
@@ -264,6 +283,23 @@ impl Scene {
             _ => String::new(),
         };
         client.batch_execute(&first).unwrap();
+        if matches!(act, Regroup | Partial) {
+            self.write(WITHOUT_P);
+        }
+        if act == Partial {
+            self.emaj(&["install", "--allow-destroy"]).ok();
+            client
+                .batch_execute("update k.p set v = 'later'; update k.a set v = v || '!' where id < 50")
+                .unwrap();
+            // What has left the group stays as it is.
+            let of_p = |rows: &[String], is: bool| {
+                rows.iter()
+                    .filter(|row| row.starts_with("k.p") == is)
+                    .cloned()
+                    .collect::<Vec<_>>()
+            };
+            target.rows = [of_p(&target.rows, false), of_p(&self.state().rows, true)].concat();
+        }
         // A crash lets a sequence jump ahead, but for a page that was just written out (PostgreSQL's SEQ_LOG_VALS).
         client.batch_execute("checkpoint").unwrap();
         target
@@ -304,7 +340,7 @@ impl Scene {
 /// Returns what `now` lacks of being what the act leads to, from `before`.
 fn not_after(act: Act, before: &State, target: &State, now: &State, after_dump: &str) -> Option<&'static str> {
     let (rows, sequences) = match act {
-        Unlogged | Logged => (&target.rows, &target.sequences),
+        Unlogged | Logged | Partial => (&target.rows, &target.sequences),
         // What was drawn from sequences stays drawn.
         Revert => (&target.rows, &before.sequences),
         _ => (&before.rows, &before.sequences),
@@ -313,7 +349,7 @@ fn not_after(act: Act, before: &State, target: &State, now: &State, after_dump: 
     let marks = match act {
         Mark => are == were + 1,
         Logged | Revert => are == were + 2,
-        Unlogged => now.marks == target.marks,
+        Unlogged | Partial => now.marks == target.marks,
         Rename => are == were && now.marks != before.marks,
         Delete => are == were - 1,
         DeleteBefore => are == 1,
@@ -401,8 +437,8 @@ fn killed_anywhere_it_is_before_or_after() {
                     let wrong = scene.lines(&mut scene.client(), "select * from emaj.emaj_verify_all()");
                     assert_eq!(wrong, ["No error detected"], "{what}");
                 }
-                if matches!(act, Install | Uninstall) {
-                    let code = if act == Install { 0 } else { 2 };
+                if matches!(act, Install | Uninstall | Regroup) {
+                    let code = if act == Uninstall { 2 } else { 0 };
                     let plan = scene.emaj(&["plan", "--detailed-exitcode"]);
                     assert_eq!(plan.status, Some(code), "{what}: {plan}");
                 }

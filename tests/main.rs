@@ -5,6 +5,7 @@ mod support;
 mod actions;
 mod bindings_install;
 mod changes;
+mod changing_groups;
 mod cluster;
 mod connection;
 mod ddl_storm;

@@ -111,6 +111,63 @@ impl Place<'_> {
         assert_eq!(self.rows(), before);
     }
 
+    /// No pattern takes in what is emaj's, under whatever name, nor a temporary table; and who names one of them is told what it is.
+    #[track_caller]
+    fn takes_no_schema_of_emaj(&self) {
+        let manifest = |name: &str, schema: &str, group: &str| {
+            let text = format!(
+                "version: 1\nname: {name}\nschema: {schema}\nroles: {{ admin: null, viewer: null }}\ngroups:\n  of_{name}: {{ {group} }}\n"
+            );
+            std::fs::write(self.directory.join(format!("{name}.yaml")), text).expect("a manifest");
+        };
+        self.sql("alter schema emaj_old rename to \"kept since\"; create schema beside; create table beside.t (id serial primary key)");
+        manifest("beside", "emaj_second", "tables: [beside.*]");
+        self.emaj(&["install", "beside.yaml"]).ok();
+        let mut session = self.client();
+        session
+            .batch_execute("create temp table passing (id serial primary key)")
+            .expect("a temporary table");
+        for sequences in ["all", "['*.*', '!beside.*']"] {
+            manifest(
+                "all",
+                "emaj",
+                &format!("tables: ['*.*', '!beside.*'], sequences: {sequences}"),
+            );
+            self.emaj(&["install", "all.yaml"]).ok();
+            let captured =
+                "select string_agg(distinct rel_schema, ',') from emaj.emaj_relation where rel_ended is null";
+            assert_eq!(self.ask(captured), "shop", "sequences: {sequences}");
+            self.emaj(&["uninstall", "all.yaml", "--yes"]).ok();
+        }
+        for (name, part) in [
+            (
+                "'\"kept since\".emaj_mark'",
+                "table \"kept since\".emaj_mark is emaj's own",
+            ),
+            ("'\"kept since\".nothing'", "table \"kept since\".nothing is emaj's own"),
+            (
+                "emaj_second.beside_t_log",
+                "table emaj_second.beside_t_log is emaj's own",
+            ),
+            ("pg_temp.passing", "table pg_temp.passing is temporary"),
+            ("pg_catalog.pg_class", "table pg_catalog.pg_class is PostgreSQL's own"),
+        ] {
+            manifest("all", "emaj", &format!("tables: [shop.item, {name}]"));
+            let run = self.emaj(&["plan", "all.yaml"]).code(65);
+            assert!(run.stderr.contains(part), "`{part}` was not said: {run}");
+        }
+        manifest(
+            "all",
+            "emaj",
+            "tables: [shop.item], sequences: [emaj_second.emaj_mark_mark_id_seq]",
+        );
+        let run = self.emaj(&["plan", "all.yaml"]).code(65);
+        let part = "sequence emaj_second.emaj_mark_mark_id_seq is emaj's own";
+        assert!(run.stderr.contains(part), "{run}");
+        self.emaj(&["uninstall", "beside.yaml", "--yes"]).ok();
+        self.sql("alter schema \"kept since\" rename to emaj_old; drop schema beside cascade");
+    }
+
     fn lines(&self) -> usize {
         let text = std::fs::read_to_string(self.directory.join("out.ndjson")).unwrap_or_default();
         text.lines().count()
@@ -218,6 +275,7 @@ fn a_dump_in_another_cluster_is_set_aside() {
         copy.ask("select count(*) from pg_proc where pronamespace = 'emaj_old'::regnamespace"),
         "0"
     );
+    copy.takes_no_schema_of_emaj();
     copy.begins_anew(0);
     copy.sql("drop schema emaj_old cascade");
     // Nothing of it is left: as an application without emaj.

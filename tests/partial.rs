@@ -325,6 +325,44 @@ stories! {
         assert_eq!(story.ask("select emaj.emaj_verify_all()"), "No error detected");
     }
 
+    what_goes_back_is_known_by_itself_and_not_by_its_name(story) {
+        // Two tables of one name in two schemas, one of which leaves; and a table that gets the name of one that was dropped.
+        let other = format!("{}_too", story.schema);
+        story.sql_as_superuser(&format!("create schema {other}; grant all on schema {other} to public"));
+        story.sql(&format!(
+            "create table same (id int primary key, v text); create table {other}.same (id int primary key, v text);
+             create table a (id int primary key, v text); create table b (id int primary key, v text); create table \"order\" (id int primary key, v text);
+             insert into same values (1, 's'); insert into {other}.same values (1, 's'); insert into a values (1, 'a'); insert into b values (1, 'b'); insert into \"order\" values (1, 'o')"
+        ));
+        let schema = story.schema.clone();
+        let manifest = |tables: &str| format!("version: 1\nroles: {{ admin: null, viewer: null }}\ngroups:\n  g: {{ tables: [{tables}] }}\n");
+        story.install_manifest(&manifest(&format!("{schema}.same, {other}.same, {schema}.a, {schema}.b, '{schema}.\"order\"'"))).ok();
+        story.mark("m");
+        story.sql(&format!("update same set v = 'x'; update {other}.same set v = 'x'; update a set v = 'x'; update b set v = 'x'; update \"order\" set v = 'x'"));
+        story.emaj(&["release", &format!("{schema}.a"), "--yes"]).ok();
+        story.sql("drop table a; alter table b rename to a");
+        story.install_manifest(&manifest(&format!("{schema}.same, {schema}.a"))).ok();
+        story.sql("update a set v = 'y'");
+        let preview = rollback(story, "m", &["--partial", "--dry-run", "--jobs", "2"]).ok().stdout_json();
+        let named = |list: &Value| -> Vec<String> {
+            list.as_array().unwrap().iter().map(|one| format!("{}.{}", one["schema"].as_str().unwrap(), one["table"].as_str().unwrap())).collect()
+        };
+        let goes = [format!("{schema}.a"), format!("{schema}.same")];
+        assert_eq!(named(&preview["tables"]), goes, "{preview:#}");
+        assert_eq!(preview["tables"][0]["changes"], 2);
+        let mut left: Vec<&str> = preview["left"].as_array().unwrap().iter().map(|left| left["relation"].as_str().unwrap()).collect();
+        left.sort_unstable();
+        let mut stays = [format!("{schema}.a"), format!("{schema}.\"order\""), format!("{other}.same")];
+        stays.sort_unstable();
+        assert_eq!(left, stays, "{preview:#}");
+        let estimate = story.emaj(&["rollback", "g", "m", "--partial", "--estimate", "-o", "json"]).ok().stdout_json();
+        assert_eq!(named(&estimate["tables"]), goes, "{estimate:#}");
+        rollback(story, "m", &["--partial"]).ok();
+        assert_eq!(story.ask(&format!("select (select v from same) || (select v from {other}.same) || (select v from a) || (select v from \"order\")")), "sxbx");
+        story.emaj(&["uninstall", "--all", "--yes"]).ok();
+        story.sql_as_superuser(&format!("drop schema {other} cascade"));
+    }
+
     both_groups_of_a_move_go_back_together(story) {
         let (at_mark, now) = story_of_seven(story);
         for more in [&[][..], &["--jobs", "3"]] {
@@ -369,6 +407,32 @@ stories! {
         assert_eq!(story.ask("select emaj.emaj_verify_all()"), "No error detected");
     }
 
+    each_of_two_in_one_transaction_is_consolidated_by_what_it_left_itself(story) {
+        story.sql("create table stays (id int primary key, v text); create table later (id int primary key, v text); insert into stays values (1, 's'); insert into later values (1, 'l')");
+        install_g(story, "stays");
+        story.mark("first");
+        story.sql("update stays set v = 'x'");
+        install_g(story, "stays, later");
+        story.mark("second");
+        story.sql("update stays set v = 'y'; update later set v = 'y'; insert into later values (2, 'y')");
+        // The one leaves `later` as it is, the other takes it back.
+        story.sql("begin; select emaj.emaj_logged_rollback_group('g', 'first', true); select emaj.emaj_logged_rollback_group('g', 'second'); commit");
+        assert_eq!(story.ask("select string_agg(coalesce(jsonb_array_length(rlbk_left)::text, '-'), ' ' order by rlbk_id) from emaj.emaj_rollback"), "1 -");
+        let log = story.ask("select format('emaj.%I', rel_log) from emaj.emaj_relation where rel_name = 'later'");
+        let rows = |story: &mut Story<'_>| story.ask(&format!("select count(*) filter (where v = 'y') || ' ' || count(*) from {log}"));
+        let before = rows(story);
+        let ends = story.ask("select mark_name from emaj.emaj_mark where mark_goes_back_to is not null order by mark_id");
+        let ends: Vec<&str> = ends.lines().collect();
+        assert_eq!(ends.len(), 2);
+        let now = contents(story);
+        story.emaj(&["consolidate", "g", ends[0], "--yes"]).ok();
+        assert_eq!(rows(story), before, "what the first has left keeps its log");
+        assert_eq!(contents(story), now);
+        // Of the second, which left nothing, all goes; its target went with the first.
+        assert!(story.refused(&format!("select emaj.emaj_consolidate_rollback_group('g', '{}')", ends[1])).contains("whose target is still there"));
+        assert_eq!(story.ask("select emaj.emaj_verify_all()"), "No error detected");
+    }
+
     a_partner_that_was_captured_later_is_never_left_with_an_orphan(story) {
         for action in ["", "on delete cascade", "on update cascade on delete set null", "deferrable initially deferred"] {
             story.sql(&format!(
@@ -410,6 +474,59 @@ stories! {
             assert_eq!(story.orphans(), "");
             uninstall(story);
         }
+    }
+
+    a_key_of_a_single_partition_is_looked_at_beforehand_too(story) {
+        story.sql("create table parent (id int primary key, v text);
+                   create table p (id int, r int, parent int, v text, primary key (r, id)) partition by list (r);
+                   create table p_0 partition of p for values in (0);
+                   create table p_1 (v text, gone int, parent int, r int not null, id int not null); alter table p_1 drop column gone; alter table p attach partition p_1 for values in (1);
+                   alter table p_1 add constraint only_here foreign key (parent) references parent; alter table p_1 add unique (id);
+                   insert into parent select n, 'p' from generate_series(1, 9) n; insert into p select n, n % 2, n, 'c' from generate_series(1, 9) n");
+        install_g(story, "p");
+        story.mark("m");
+        let at_mark = contents(story);
+        // Rows of the other partition have no such key, whatever they hold.
+        story.sql("delete from p where id in (4, 5); delete from parent where id in (4, 5)");
+        install_g(story, "p, parent");
+        refused(story, &["foreign key only_here of", "p_1 would not hold", "refer to rows of", "added since"]);
+        story.sql("insert into parent values (5, 'again')");
+        let now = contents(story);
+        rollback(story, "m", &["--partial"]).ok();
+        assert_eq!(contents(story), mixed(&at_mark, &now, &["p_0", "p_1"]));
+        assert_eq!(story.orphans(), "");
+        uninstall(story);
+
+        // The partition with the key is what stays.
+        story.sql("update p set r = 0, parent = 77 where id = 7; update parent set id = 70 where id = 7");
+        install_g(story, "parent");
+        story.mark("m");
+        let at_mark = contents(story);
+        story.sql("update parent set id = 7 where id = 70");
+        install_g(story, "parent, p");
+        story.sql("update p set r = 1, parent = 7 where id = 7");
+        refused(story, &["foreign key only_here of", "would not hold", "that were not there at mark `m`"]);
+        story.sql("update p set parent = 1 where id = 7");
+        let now = contents(story);
+        rollback(story, "m", &["--partial", "--unlogged"]).ok();
+        assert_eq!(contents(story), mixed(&at_mark, &now, &["parent"]));
+        assert_eq!(story.orphans(), "");
+        uninstall(story);
+
+        // A key to one partition: a row that goes back into another one is as good as gone.
+        story.sql("alter table p_1 drop constraint only_here; create table child (id int primary key, p int references p_1 (id), v text); insert into child values (1, 1, 'c')");
+        story.sql("insert into p values (20, 0, null, 'moves'), (21, 1, null, 'stays')");
+        install_g(story, "p");
+        story.mark("m");
+        let at_mark = contents(story);
+        story.sql("update p set r = 1 where id = 20; update p set v = 'x' where id in (1, 21); insert into child values (2, 20, 'c'), (3, 21, 'c')");
+        install_g(story, "child, p");
+        refused(story, &["foreign key child_p_fkey of", "would not hold", "that were not there at mark `m`"]);
+        story.sql("delete from child where id = 2");
+        let now = contents(story);
+        rollback(story, "m", &["--partial"]).ok();
+        assert_eq!(contents(story), mixed(&at_mark, &now, &["p_0", "p_1"]));
+        assert_eq!(story.orphans(), "");
     }
 
     a_key_by_another_column_and_a_changed_key(story) {

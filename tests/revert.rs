@@ -226,3 +226,64 @@ fn what_cannot_be_taken_back_is_refused_and_nothing_is_changed() {
         "0"
     );
 }
+
+/// Whoever looks first hears every refusal that doing it would meet.
+#[test]
+fn what_would_be_refused_is_refused_to_whoever_only_looks() {
+    let shop = shop();
+    shop.sql("alter table shop.stock add column extra text");
+    shop.run(&["mark", "set", "shop", "wide"]).ok();
+    let narrow = transaction(&shop, "update shop.customer set name = 'x' where id = 1");
+    let wide = transaction(
+        &shop,
+        "update shop.stock set extra = 'x' where id = 1; update shop.customer set name = 'y' where id = 2",
+    );
+    let both = |number: &str, part: &str| {
+        let before = content(&shop);
+        let sql = [
+            format!("select emaj.emaj_check_revert_group('shop', null, {number}, null, null, null)"),
+            format!("select emaj.emaj_revert_group('shop', null, {number}, null, null, null, false)"),
+        ];
+        let mut heard: Vec<String> = sql
+            .iter()
+            .map(|sql| {
+                let error = shop.db.client_as(&shop.owner).query(sql, &[]).unwrap_err();
+                let db = error.as_db_error().unwrap_or_else(|| panic!("{error}: {sql}"));
+                assert_eq!(db.code().code(), "EJ001", "{db:?}");
+                format!("{} ({})", db.message(), db.hint().unwrap_or_default())
+            })
+            .collect();
+        heard.dedup();
+        assert_eq!(heard.len(), 1, "the two say different things: {heard:#?}");
+        assert!(heard[0].contains(part), "{heard:?}");
+        for more in [&["--dry-run"][..], &[]] {
+            let run = revert(&shop, &[&["--txid", number], more].concat()).code(4);
+            assert!(run.stderr.contains(part), "{run}");
+        }
+        assert_eq!(content(&shop), before);
+    };
+    both(
+        &wide,
+        "at mark `wide` these tables had columns that were not captured, and their rows have changed since: shop.stock",
+    );
+    // What did not touch that table can be taken back.
+    revert(&shop, &["--txid", &narrow, "--dry-run"]).ok();
+    shop.run(&["install"]).ok();
+    both(&wide, "columns that were not captured");
+    revert(&shop, &["--txid", &narrow]).ok();
+    both("999999999", "there is no such change");
+    // A key with an action that is made anew has to hold.
+    shop.run(&["mark", "set", "shop", "captured"]).ok();
+    shop.sql(
+        "alter table shop.line drop constraint line_item_fkey;
+         alter table shop.line add constraint kept foreign key (item) references shop.stock on delete cascade not valid",
+    );
+    let moved = transaction(&shop, "update shop.stock set n = n + 1 where id = 2");
+    both(
+        &moved,
+        "foreign key kept of table shop.line has an action and is not valid",
+    );
+    shop.sql("alter table shop.line validate constraint kept");
+    revert(&shop, &["--txid", &moved, "--dry-run"]).ok();
+    revert(&shop, &["--txid", &moved]).ok();
+}

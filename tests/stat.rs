@@ -89,6 +89,51 @@ fn what_was_written_down_is_what_the_log_gives() {
 }
 
 stories! {
+    an_old_snapshot_does_not_take_an_emptied_log_for_a_whole_one(story) {
+        // Who empties the logs: a purge without counts, a rollback that is not logged, a reset.
+        for emptied in [
+            "select emaj.emaj_delete_mark_group('g', 'a'); select emaj.emaj_purge_group('g')",
+            "select emaj.emaj_rollback_group('g', 'b')",
+            "select emaj.emaj_stop_group('g'); select emaj.emaj_reset_group('g')",
+        ] {
+            story.sql("drop table if exists t, u");
+            story.sql(TABLES);
+            story.install("*");
+            story.sql("select emaj.emaj_set_mark_group('g', 'a'); select emaj.emaj_delete_before_mark_group('g', 'a')");
+            if emptied.contains("rollback") {
+                story.sql("select emaj.emaj_set_mark_group('g', 'b')");
+            }
+            story.sql("insert into t (v) select 1 from generate_series(1, 7); insert into u values (1)");
+            let mut old = match &story.role {
+                Some(role) => story.db.client_as(role),
+                None => story.db.client(),
+            };
+            old.batch_execute("begin isolation level repeatable read; select count(*) from t").expect("a snapshot");
+            if !emptied.contains("rollback") {
+                story.mark("b");
+            }
+            story.sql(emptied);
+            story.sql("insert into t (v) values (1)");
+            let functions = [
+                "select stat_table, stat_rows, stat_exact from emaj.emaj_log_stat_group('g', 'a', null)",
+                "select stat_table, sum(stat_rows)::bigint, bool_and(stat_exact) from emaj.emaj_detailed_log_stat_group('g', 'a', null) group by 1",
+                "select stat_name, sum(stat_changes)::bigint, bool_and(stat_exact) from emaj.emaj_interval_stat_group('g', 'a') group by 1",
+            ];
+            for function in functions {
+                for row in old.query(function, &[]).unwrap_or_else(|error| panic!("{error:?}\n{function}")) {
+                    let (table, rows, exact): (String, i64, bool) = (row.get(0), row.get(1), row.get(2));
+                    let there = if table == "t" { 7 } else { 1 };
+                    assert!(rows == there || !exact && rows < there, "{emptied}: {function}: {table} {rows} for {there}, exact: {exact}");
+                }
+            }
+            old.batch_execute("commit").expect("it is over");
+            // A snapshot of now is right about what is there now.
+            let now = story.ask("select stat_rows || ' ' || stat_exact from emaj.emaj_log_stat_group('g', null, null) where stat_table = 't'");
+            assert_eq!(now, if emptied.contains("reset") { "0 true" } else { "1 true" }, "{emptied}");
+            story.emaj(&["uninstall", "--all", "--yes"]).ok();
+        }
+    }
+
     a_rollback_and_a_deleted_mark_leave_no_count_behind(story) {
         story.sql(TABLES);
         story.install("*");

@@ -130,6 +130,45 @@ stories! {
         ]);
     }
 
+    temporal_keys_across_what_a_partial_rollback_leaves(story) {
+        let tables = "create extension btree_gist;
+                      create table room (id int, during daterange, price int, primary key (id, during without overlaps))";
+        if !since(story, 18, tables) {
+            return;
+        }
+        story.sql("create table stay (id int primary key, room int, during daterange, foreign key (room, period during) references room (id, period during));
+                   insert into room select i, daterange('2026-01-01', '2027-01-01'), 10 * i from generate_series(1, 5) i;
+                   insert into stay values (1, 1, '[2026-03-01,2026-08-01)'), (2, 3, '[2026-05-01,2026-05-08)')");
+        // Two rows cover now what at the mark one did; and a room that was not there yet.
+        story.install("room");
+        story.mark("m");
+        let rooms = story.ask("select r from room r order by 1");
+        story.sql("begin; delete from stay where id = 1; update room set during = '[2026-01-01,2026-07-01)' where id = 1; insert into room values (1, '[2026-07-01,2027-01-01)', 99), (6, '[2026-01-01,2026-07-01)', 6);
+                   insert into stay values (1, 1, '[2026-03-01,2026-08-01)'), (3, 6, '[2026-02-01,2026-03-01)'); commit");
+        story.install("room, stay");
+        let everything = story.everything();
+        let heard = story.refused("select emaj.emaj_rollback_group('g', 'm', true)");
+        assert!(heard.contains("would not hold: its rows refer to rows of") && heard.contains("that were not there at mark `m`"), "{heard}");
+        story.unchanged(&everything);
+        story.sql("delete from stay where id = 3");
+        story.sql("select emaj.emaj_rollback_group('g', 'm', true)");
+        assert_eq!(story.ask("select r from room r order by 1"), rooms);
+        story.emaj(&["uninstall", "--all", "--yes"]).ok();
+
+        story.install("stay");
+        story.mark("m");
+        let stays = story.ask("select s from stay s order by 1");
+        story.sql("update stay set room = 2 where id = 1; update room set during = '[2026-05-01,2027-01-01)' where id = 1");
+        story.install("room, stay");
+        let everything = story.everything();
+        let heard = story.refused("select emaj.emaj_rollback_group('g', 'm', true)");
+        assert!(heard.contains("would not hold: rows of mark `m` refer to rows of"), "{heard}");
+        story.unchanged(&everything);
+        story.sql("insert into room values (1, '[2026-01-01,2026-05-01)', 0)");
+        story.sql("select emaj.emaj_rollback_group('g', 'm', true)");
+        assert_eq!(story.ask("select s from stay s order by 1"), stays);
+    }
+
     foreign_keys_that_are_not_enforced(story) {
         let tables = "create table p (id int primary key, v int);
                       create table c (id int primary key, p int constraint loose references p not enforced)";

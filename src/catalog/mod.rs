@@ -5,7 +5,7 @@
 mod functions;
 mod read;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use serde::Serialize;
@@ -24,6 +24,8 @@ pub struct Catalog {
     pub server: Server,
     pub tables: BTreeMap<QualifiedName, Table>,
     pub sequences: BTreeMap<QualifiedName, Sequence>,
+    /// Schemas of emaj: the installation's, other installations', and what is left of one. Nothing of them is among the tables and sequences.
+    pub emaj_schemas: BTreeSet<String>,
     /// Roles of the cluster that were asked for and exist.
     pub roles: Vec<String>,
     /// Functions that were asked for and exist, with all their signatures.
@@ -198,6 +200,17 @@ pub struct Sequence {
 }
 
 impl Catalog {
+    /// Returns what a name that is in no group stands for, where it is not the application's: to be said after the name.
+    pub fn not_the_application(&self, name: &QualifiedName) -> Option<&'static str> {
+        match name.schema.as_str() {
+            schema if self.emaj_schemas.contains(schema) => Some("is emaj's own"),
+            "pg_catalog" | "information_schema" | "pg_toast" => Some("is PostgreSQL's own"),
+            "pg_temp" => Some("is temporary"),
+            schema if schema.starts_with("pg_temp_") || schema.starts_with("pg_toast_temp_") => Some("is temporary"),
+            _ => None,
+        }
+    }
+
     /// Finds a table by its oid.
     pub fn table(&self, oid: u32) -> Option<(&QualifiedName, &Table)> {
         self.tables.iter().find(|(_, table)| table.oid == oid)

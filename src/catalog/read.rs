@@ -1,6 +1,6 @@
 //! Reads the catalogue: one query per kind of fact, joined here by oid.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use postgres::{GenericClient, Row};
 
@@ -18,7 +18,9 @@ use crate::names::QualifiedName;
 pub fn read(client: &mut impl GenericClient, schema: &str, roles: &[&str]) -> Result<Catalog> {
     let server = server(client, schema)?;
     refuse_old(&server)?;
-    let mut tables = tables(client, schema)?;
+    let emaj_schemas = emaj_schemas(client, schema)?;
+    let theirs: Vec<&str> = emaj_schemas.iter().map(String::as_str).collect();
+    let mut tables = tables(client, &theirs)?;
     add_columns(client, &mut tables)?;
     add_keys(client, &mut tables)?;
     add_triggers(client, &mut tables)?;
@@ -27,7 +29,8 @@ pub fn read(client: &mut impl GenericClient, schema: &str, roles: &[&str]) -> Re
     Ok(Catalog {
         server,
         tables: tables.into_values().map(|found| (found.name, found.table)).collect(),
-        sequences: sequences(client, schema)?,
+        sequences: sequences(client, &theirs)?,
+        emaj_schemas,
         roles: client
             .query(
                 "select rolname::text from pg_catalog.pg_roles where rolname = any ($1::text[])",
@@ -39,6 +42,22 @@ pub fn read(client: &mut impl GenericClient, schema: &str, roles: &[&str]) -> Re
         functions: BTreeMap::new(),
         intervals: BTreeMap::new(),
     })
+}
+
+/// Returns the schemas that hold an installation of emaj or, with the registry's tables still in it, what is left of one, under whatever name;
+/// `schema` is one of them beforehand.
+fn emaj_schemas(client: &mut impl GenericClient, schema: &str) -> Result<BTreeSet<String>> {
+    let rows = client.query(
+        "select n.nspname::text
+           from pg_catalog.pg_class c
+           join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+          where c.relkind = 'r'
+            and c.relname in ('emaj_group', 'emaj_hist', 'emaj_mark', 'emaj_relation')
+          group by n.nspname
+         having count(*) = 4",
+        &[],
+    )?;
+    Ok(rows.iter().map(|row| row.get(0)).chain([schema.to_owned()]).collect())
 }
 
 /// What comes after this asks for columns and functions that older servers do not have.
@@ -116,7 +135,7 @@ fn server(client: &mut impl GenericClient, schema: &str) -> Result<Server> {
     })
 }
 
-fn tables(client: &mut impl GenericClient, schema: &str) -> Result<BTreeMap<u32, Found>> {
+fn tables(client: &mut impl GenericClient, left_out: &[&str]) -> Result<BTreeMap<u32, Found>> {
     let rows = client.query(
         "select c.oid, n.nspname::text, c.relname::text, c.relkind = 'p', c.relpersistence = 'u',
                 case when c.relispartition then i.inhparent end,
@@ -135,9 +154,10 @@ fn tables(client: &mut impl GenericClient, schema: &str) -> Result<BTreeMap<u32,
            left join pg_catalog.pg_inherits i on i.inhrelid = c.oid and i.inhseqno = 1
           where c.relkind in ('r', 'p')
             and c.relpersistence <> 't'
-            and n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast', $1)
+            and n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast')
+            and n.nspname <> all ($1)
             and n.nspname !~ '^pg_(toast_)?temp_'",
-        &[&schema],
+        &[&left_out],
     )?;
     Ok(rows
         .iter()
@@ -326,7 +346,7 @@ fn same_order(tables: &BTreeMap<u32, Found>, a: u32, b: u32) -> Option<bool> {
     Some(a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.name == b.name))
 }
 
-fn sequences(client: &mut impl GenericClient, schema: &str) -> Result<BTreeMap<QualifiedName, Sequence>> {
+fn sequences(client: &mut impl GenericClient, left_out: &[&str]) -> Result<BTreeMap<QualifiedName, Sequence>> {
     let rows = client.query(
         "select n.nspname::text, c.relname::text, c.oid, pg_has_role(c.relowner, 'usage'), c.relowner::regrole::text,
                 (select e.extname::text from pg_catalog.pg_depend d join pg_catalog.pg_extension e on e.oid = d.refobjid
@@ -336,8 +356,9 @@ fn sequences(client: &mut impl GenericClient, schema: &str) -> Result<BTreeMap<Q
            join pg_catalog.pg_namespace n on n.oid = c.relnamespace
           where c.relkind = 'S'
             and c.relpersistence <> 't'
-            and n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast', $1)",
-        &[&schema],
+            and n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast')
+            and n.nspname <> all ($1)",
+        &[&left_out],
     )?;
     Ok(rows
         .iter()

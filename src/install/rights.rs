@@ -38,6 +38,7 @@ const VIEWER_FUNCTIONS: &[&str] = &[
     "emaj_unfinished_rollbacks",
     "emaj_rollback_activity",
     "emaj_rollback_left",
+    "emaj_rollback_tables",
     "emaj_estimate_rollback_group",
     "emaj_estimate_rollback_groups",
     "emaj_estimate_rollback_tables",

@@ -184,6 +184,20 @@ impl<'a> Resolver<'a, '_> {
         });
     }
 
+    /// Whether a name that leads nowhere is of emaj itself, of PostgreSQL, or temporary; that is a problem of its own.
+    fn not_the_application(&mut self, kind: &str, name: &QualifiedName, place: &Place) -> bool {
+        let Some(is) = self.catalog.not_the_application(name) else {
+            return false;
+        };
+        self.problem(
+            Kind::Manifest,
+            place,
+            format!("{kind} {name} {is}"),
+            format!("leave it out: only a {kind} of the application can be in a group"),
+        );
+        true
+    }
+
     fn group(&mut self, group: &'a Group) -> WantedGroup<'a> {
         self.check_owner(group);
         let selection = group.select(self.catalog.tables.keys());
@@ -244,6 +258,9 @@ impl<'a> Resolver<'a, '_> {
             let Located { value: pattern, place } = &group.tables[at];
             match pattern.is_exact() {
                 Some(name) if !chosen.contains(&name) => {
+                    if self.not_the_application("table", &name, place) {
+                        continue;
+                    }
                     let nearest = nearest(&name, self.catalog.tables.keys());
                     let what = Diagnostic::error(
                         place,
@@ -483,6 +500,9 @@ impl<'a> Resolver<'a, '_> {
         for at in selection.idle {
             let Located { value: pattern, place } = &patterns[at];
             if let Some(name) = pattern.is_exact() {
+                if self.not_the_application("sequence", &name, place) {
+                    continue;
+                }
                 let what = Diagnostic::error(place, format!("there is no sequence {name}"))
                     .nearest(nearest(&name, self.catalog.sequences.keys()))
                     .next("name a sequence of this database");

@@ -57,7 +57,7 @@ pub use sinks::{
 };
 pub use stat::{
     Interval, RoleChanges, SequenceStat, StatWanted, TableChanges, TableStat, check_names, count_intervals,
-    detailed_stat, interval_stat, log_stat, sequence_stat, table_stat,
+    detailed_stat, interval_stat, rollback_tables, sequence_stat, table_stat,
 };
 pub use status::{GroupStatus, MOST_COUNTED, status};
 pub use verify::{Inconsistency, inconsistencies};

@@ -11,6 +11,9 @@ use crate::names::{QualifiedName, nearest};
 /// How much one table was changed; an update counts once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TableChanges {
+    /// Its entry in the registry: names may go from one table to another.
+    #[serde(skip)]
+    pub rel: i64,
     pub schema: String,
     pub table: String,
     pub changes: i64,
@@ -101,28 +104,30 @@ impl StatWanted<'_> {
     }
 }
 
-/// Counts the changes of each table of `group` between two marks; none: its first mark, and now.
+/// Counts the changes that a rollback of `groups` to a mark would take back, of each table that is in them now; without those that a partial
+/// one leaves.
 ///
 /// # Errors
 /// [`crate::errors::Kind::Refused`] for an unknown group or mark; whatever the server answers.
-pub fn log_stat(
+pub fn rollback_tables(
     client: &mut impl GenericClient,
     schema: &str,
-    group: &str,
-    from: Option<&str>,
-    to: Option<&str>,
+    groups: &[String],
+    mark: &str,
+    partial: bool,
 ) -> Result<Vec<TableChanges>> {
     let s = escape_identifier(schema);
     let rows = client.query(
-        &format!("select stat_schema, stat_table, stat_rows from {s}.emaj_log_stat_group($1, $2, $3)"),
-        &[&group, &from, &to],
+        &format!("select back_rel, back_schema, back_table, back_changes from {s}.emaj_rollback_tables($1, $2, $3)"),
+        &[&groups, &mark, &partial],
     )?;
     Ok(rows
         .iter()
         .map(|row| TableChanges {
-            schema: row.get(0),
-            table: row.get(1),
-            changes: row.get(2),
+            rel: row.get(0),
+            schema: row.get(1),
+            table: row.get(2),
+            changes: row.get(3),
         })
         .collect())
 }

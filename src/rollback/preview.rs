@@ -107,7 +107,7 @@ fn look(transaction: &mut Transaction<'_>, schema: &str, wanted: &Wanted) -> Res
             hint: row.get(1),
         })
         .collect();
-    let (mut name, mut marks_lost, mut tables) = (mark.clone(), Vec::new(), Vec::new());
+    let (mut name, mut marks_lost) = (mark.clone(), Vec::new());
     for group in groups {
         let all = journal::marks(transaction, schema, group)?;
         if let Some(meant) = MarkState::called(&all, mark) {
@@ -127,14 +127,9 @@ fn look(transaction: &mut Transaction<'_>, schema: &str, wanted: &Wanted) -> Res
             group: group.clone(),
             mark,
         }));
-        tables.extend(journal::log_stat(transaction, schema, group, Some(mark), None)?);
     }
+    let mut tables = journal::rollback_tables(transaction, schema, groups, mark, wanted.partial)?;
     let left = left::ask(transaction, schema, wanted)?;
-    let stays = |table: &TableChanges| {
-        let name = table.qualified().to_string();
-        left.iter().flatten().any(|left| left.relation == name)
-    };
-    tables.retain(|table| !stays(table));
     tables.sort_by(|one, other| (&one.schema, &one.table).cmp(&(&other.schema, &other.table)));
     let lanes = if wanted.jobs > 1 {
         let work = work::read(transaction, schema, groups, &tables)?;

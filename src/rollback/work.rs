@@ -51,9 +51,10 @@ pub(super) fn read(
         .iter()
         .map(|row| {
             let (schema, name): (String, String) = (row.get(2), row.get(3));
-            let of = |changes: &&TableChanges| changes.schema == schema && changes.table == name;
+            let rel: i64 = row.get(0);
+            let of = |changes: &&TableChanges| changes.rel == rel;
             TableWork {
-                rel: row.get(0),
+                rel,
                 oid: row.get(1),
                 changes: changes.iter().filter(of).map(|changes| changes.changes).sum(),
                 name: QualifiedName::new(&schema, &name),

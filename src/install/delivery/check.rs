@@ -78,13 +78,15 @@ fn no_table(binding: &Binding, known: Option<&InstalledBinding>, catalog: &Catal
     let present = known
         .filter(|known| known.table == *name)
         .and_then(|known| catalog.table(known.oid));
-    let what = match present {
-        Some((present, _)) => Diagnostic::error(
+    let what = match (present, catalog.not_the_application(name)) {
+        (Some((present, _)), _) => Diagnostic::error(
             &binding.table.place,
             format!("there is no table {name}: it is {present} now"),
         )
         .next(format!("write `table: {present}`; the binding goes on where it is")),
-        None => Diagnostic::error(
+        (None, Some(is)) => Diagnostic::error(&binding.table.place, format!("table {name} {is}"))
+            .next("only a table of the application can be bound"),
+        (None, None) => Diagnostic::error(
             &binding.table.place,
             format!("there is no table {name} in database {}", catalog.server.database),
         )
