@@ -4,7 +4,7 @@
 //! its size does not matter; the snapshot is held for [`SLICE`] at most, then the rest is asked for anew.
 //! It may be resumed behind any offset, also by another process: order and offsets follow from the log alone.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -279,6 +279,53 @@ impl Stream {
         }
     }
 
+    /// Returns how many rows of each table a window can delete at most; of those tables only that `every` has: with `true`, any change of a
+    /// row that was there counts. Cheaper than reading the window, which says it exactly.
+    ///
+    /// # Errors
+    /// Whatever the server answers.
+    pub(super) fn deletes_at_most(
+        &mut self,
+        sources: &Sources,
+        window: &Window,
+        every: &HashMap<usize, bool>,
+    ) -> Result<HashMap<usize, u64>> {
+        let logs: Vec<CountedLog<'_>> = sources
+            .logs
+            .iter()
+            .enumerate()
+            .filter_map(|(number, (table, log))| {
+                Some(CountedLog {
+                    number,
+                    log: &log.log,
+                    key: &log.key,
+                    every: *every.get(table)? || log.key.is_empty(),
+                })
+            })
+            .collect();
+        let mut most = HashMap::new();
+        if logs.is_empty() {
+            return Ok(most);
+        }
+        let sql = self.renderer.render_value(
+            "stream/deletes",
+            context! {
+                logs => Value::from(Serde(logs)),
+                from => window.from.border(),
+                until => context! { xmin => window.until.xmin, xmax => window.until.xmax, running => &window.until.running },
+            },
+        )?;
+        let rows = self
+            .session
+            .query(&sql, &[])
+            .map_err(|error| unreadable(error, sources))?;
+        for row in &rows {
+            let (table, _) = &sources.logs[row.get::<_, i32>(0) as usize];
+            *most.entry(*table).or_default() += u64::try_from(row.get::<_, i64>(1)).unwrap_or(0);
+        }
+        Ok(most)
+    }
+
     fn declare(&mut self, sources: &Sources) -> Result<()> {
         if self.held.is_none() {
             self.hold()?;
@@ -445,6 +492,14 @@ struct ProbedLog<'a> {
     number: usize,
     log: &'a str,
     is_small: bool,
+}
+
+#[derive(Serialize)]
+struct CountedLog<'a> {
+    number: usize,
+    log: &'a str,
+    key: &'a [String],
+    every: bool,
 }
 
 #[derive(Serialize)]

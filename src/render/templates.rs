@@ -237,6 +237,7 @@ templates! {
     "stream/columns",
     "stream/copy",
     "stream/count",
+    "stream/deletes",
     "stream/key_after",
     "stream/prepare",
     "stream/present",

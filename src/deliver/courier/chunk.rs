@@ -64,7 +64,7 @@ impl Courier<'_> {
                 match self.render(at, &instead) {
                     Ok(Some(mut made)) => {
                         made.delivery.offset = own_offset(&placed.offset, turn, &binding);
-                        self.guard.count(at, placed, &instead, &made.delivery.action);
+                        self.guard.count(at, placed, &instead, made.delivery.event);
                         keyed.push((number, at, made));
                     }
                     Ok(None) => {}
