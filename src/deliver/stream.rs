@@ -17,7 +17,6 @@ use serde::Serialize;
 
 use super::ask::settle;
 use super::change::{Change, Image, net};
-use super::raw::{self, is_raw};
 use super::row::Row;
 use super::sources::Sources;
 use crate::errors::{Error, Kind, Result};
@@ -54,8 +53,6 @@ pub(super) struct Stream {
     session: Session,
     schema: String,
     renderer: Arc<Renderer>,
-    /// Texts are asked for as bytes.
-    is_raw: bool,
     /// When the transaction that holds the snapshot began.
     held: Option<Instant>,
     /// The snapshot that is held.
@@ -106,12 +103,10 @@ impl Stream {
         session
             .batch_execute(&renderer.render("stream/prepare", ())?)
             .map_err(|error| classify(error, "prepare to read the log"))?;
-        let is_raw = is_raw(&mut session)?;
         Ok(Stream {
             session,
             schema: schema.to_owned(),
             renderer,
-            is_raw,
             held: None,
             snapshot: None,
             cursor: None,
@@ -363,7 +358,7 @@ impl Stream {
                 until => context! { xmin => until.xmin, xmax => until.xmax, running => &until.running },
                 resume => resume,
                 replay => replay.is_some(),
-                raw => self.is_raw,
+                raw => sources.texts.are_raw(),
             },
         )?;
         self.session
@@ -391,7 +386,7 @@ impl Stream {
                 self.rekeyed.insert(*table);
             }
             let position = u64::from(row.get::<_, PgLsn>(2));
-            let image = Row::read(row, 8);
+            let image = Row::read(row, 8, &sources.texts);
             bytes += image.json.len();
             let image = Image {
                 table: *table,
@@ -400,7 +395,7 @@ impl Stream {
                 lsn: u64::from(row.get::<_, PgLsn>(3)),
                 time: row.get::<_, Timestamp>(4),
                 is_new: row.get(5),
-                key: raw::text(row, 6).0.into(),
+                key: sources.texts.text(row, 6).0.into(),
                 row: image,
                 ordinal: row.get(10),
             };

@@ -234,6 +234,7 @@ templates! {
     "stat/whole",
     "stat/window",
     "stream/alike",
+    "stream/bytes",
     "stream/columns",
     "stream/copy",
     "stream/count",
