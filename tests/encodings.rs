@@ -1,5 +1,6 @@
 //! Databases that do not speak UTF-8.
 
+use crate::support::receiver::{Answer, Receiver};
 use crate::support::{database, emaj};
 
 #[test]
@@ -116,5 +117,148 @@ fn in_a_database_of_no_encoding_what_is_not_utf8_is_set_aside_and_the_rest_arriv
     let failures = emaj(&["failures", "list", "-o", "json"]).run().ok().stdout_json();
     assert_eq!(failures.as_array().unwrap().len(), 1_300);
     emaj(&["uninstall", "emaj.yaml", "--yes"]).run().ok();
+    db.psql(&format!("drop database {name} with (force)"));
+}
+
+#[test]
+fn a_byte_that_stands_for_no_character_is_captured_and_rolled_back_and_its_row_is_set_aside() {
+    let db = database();
+    let name = format!("{}_win1252", db.name());
+    db.psql(&format!(
+        "create database {name} template template0 encoding 'WIN1252' lc_collate 'C' lc_ctype 'C'"
+    ));
+    db.file(
+        "emaj.yaml",
+        "version: 1\nroles: { admin: null, viewer: null }\ngroups: { shop: { tables: [public.*] } }\nsinks: { lines: { file: { path: out.ndjson } } }\n\
+         bindings:\n  items: { table: public.item, to: lines, message: { body: '[\"{{ event }}\", \"{{ row.name }}\"]' } }\n  \
+         olds: { table: public.old, to: lines, message: { body: '\"{{ row.id }}\"' } }\n",
+    );
+    let emaj = |args: &[&str]| emaj(&db).env("PGDATABASE", &name).args(args);
+    let client = || {
+        let conninfo = format!("{} dbname='{name}'", db.conninfo());
+        postgres::Client::connect(&conninfo, postgres::NoTls).unwrap()
+    };
+    let psql = |sql: &str| client().batch_execute(sql).unwrap();
+    let names = || -> Vec<String> {
+        let sql = "select encode(convert_to(id || '=' || name, 'WIN1252'), 'escape') from item order by id";
+        client().query(sql, &[]).unwrap().iter().map(|row| row.get(0)).collect()
+    };
+    let lines = || std::fs::read_to_string(db.dir().join("out.ndjson")).unwrap_or_default();
+    let drain = || emaj(&["run", "emaj.yaml", "--until-empty"]).run();
+    psql("create table item (id text primary key, name text); create table old (id text primary key)");
+    psql(
+        "insert into old select chr(129) || n from generate_series(1, 1300) n; insert into old values ('first'), ('\u{2122}')",
+    );
+    emaj(&["install", "emaj.yaml"]).run().ok();
+    psql(
+        "insert into item values ('1', 'fine'), ('2', 'a' || chr(129) || 'b'), ('k' || chr(144), 'key'), ('4', '5 \u{20ac}')",
+    );
+    let before = names();
+    assert_eq!(before, ["1=fine", "2=a\\201b", "4=5 \\200", "k\\220=key"]);
+    drain().code(3);
+    let mut arrived: Vec<String> = lines().lines().map(str::to_owned).collect();
+    arrived.sort();
+    assert_eq!(arrived, ["[\"insert\", \"5 \u{20ac}\"]", "[\"insert\", \"fine\"]"]);
+    let failures = emaj(&["failures", "list", "-o", "json"]).run().ok().stdout_json();
+    let failures = failures.as_array().unwrap();
+    assert_eq!(failures.len(), 2, "{failures:?}");
+    let told = |key: &str| {
+        let found = failures.iter().find(|failure| failure["key"] == key);
+        found.unwrap_or_else(|| panic!("{key}: {failures:?}"))["reason"].to_string()
+    };
+    assert!(told("[\"2\"]").contains("table public.item") && told("[\"2\"]").contains("column `name`"));
+    assert!(told("[\"k<90>\"]").contains("column `id`"));
+    // Marks and rollbacks have bytes as they are.
+    emaj(&["mark", "set", "shop", "m"]).run().ok();
+    psql(
+        "update item set name = chr(141) || name; delete from item where id like 'k%'; insert into item values ('5', chr(157))",
+    );
+    emaj(&["verify"]).run().ok();
+    emaj(&["rollback", "shop", "m", "--yes"]).run().ok();
+    assert_eq!(names(), before);
+    psql("truncate item");
+    emaj(&["rollback", "shop", "m", "--yes"]).run().ok();
+    assert_eq!(names(), before);
+    // Discarded, what came later is told again as soon as it can be.
+    emaj(&["failures", "discard", "--all", "--yes"]).run().ok();
+    drain();
+    emaj(&["failures", "discard", "--all", "--yes"]).run().ok();
+    drain().ok();
+    psql("update item set name = 'mended' where id = '2'");
+    drain().code(3);
+    emaj(&["failures", "discard", "--all", "--yes"]).run().ok();
+    psql("insert into item values ('6', 'last \u{153}')");
+    drain().ok();
+    assert!(lines().ends_with("[\"insert\", \"last \u{153}\"]\n"), "{}", lines());
+    // Rows that were there before: the next part begins behind a key that cannot be said.
+    let before = lines().lines().count();
+    emaj(&["init", "emaj.yaml", "--binding", "olds"]).run().code(3);
+    assert_eq!(lines().lines().count(), before + 2, "{}", lines());
+    assert!(lines().contains("\"\u{2122}\""));
+    let failures = emaj(&["failures", "list", "-o", "json"]).run().ok().stdout_json();
+    assert_eq!(failures.as_array().unwrap().len(), 1_300);
+    emaj(&["uninstall", "emaj.yaml", "--yes"]).run().ok();
+    db.psql(&format!("drop database {name} with (force)"));
+}
+
+#[test]
+fn what_a_sink_says_in_characters_that_the_database_does_not_have_stops_nothing() {
+    let db = database();
+    let name = format!("{}_said", db.name());
+    db.psql(&format!(
+        "create database {name} template template0 encoding 'LATIN1' lc_collate 'C' lc_ctype 'C'"
+    ));
+    let receiver = Receiver::start(|_, request| match request.body.contains("bad") {
+        true => Answer::Say(422, "", "\u{fc}ber \u{2260} 5".to_owned()),
+        false => Answer::Say(204, "", String::new()),
+    });
+    let manifest = |path: &str| {
+        format!(
+            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks: {{ hook: {{ webhook: {{ url: \"{}\" }} }}, lines: {{ file: {{ path: {path}.ndjson }} }} }}\n\
+             bindings:\n  items: {{ table: public.item, to: hook, message: {{ body: '{{{{ row.name }}}}' }} }}\n  \
+             lines: {{ table: public.item, to: lines, message: {{ body: '{{{{ row.name }}}}' }} }}\n",
+            receiver.url()
+        )
+    };
+    db.file("emaj.yaml", &manifest("no\u{2260}where/out"));
+    let emaj = |args: &[&str]| emaj(&db).env("PGDATABASE", &name).args(args);
+    let mut client = postgres::Client::connect(&format!("{} dbname='{name}'", db.conninfo()), postgres::NoTls).unwrap();
+    client
+        .batch_execute("create table item (id int primary key, name text)")
+        .unwrap();
+    emaj(&["install", "emaj.yaml"]).run().ok();
+    client
+        .batch_execute("insert into item values (1, 'bad'), (2, 'good')")
+        .unwrap();
+    let hook = ["run", "emaj.yaml", "--until-empty", "--sink", "hook"];
+    emaj(&hook).run().code(3);
+    assert_eq!(
+        receiver.got().iter().filter(|request| request.body == "good").count(),
+        1
+    );
+    let reasons = |client: &mut postgres::Client| -> String {
+        client
+            .query_one("select fail_reason from emaj.emaj_failure", &[])
+            .unwrap()
+            .get(0)
+    };
+    assert!(
+        reasons(&mut client).contains("\u{fc}ber ? 5"),
+        "{}",
+        reasons(&mut client)
+    );
+    emaj(&["failures", "retry", "--all"]).run().ok();
+    emaj(&hook).run().code(3);
+    assert!(
+        reasons(&mut client).contains("\u{fc}ber ? 5"),
+        "{}",
+        reasons(&mut client)
+    );
+    // A place that is not there.
+    let run = emaj(&["run", "emaj.yaml", "--until-empty", "--sink", "lines"])
+        .run()
+        .code(13);
+    assert!(run.stderr.contains("no\u{2260}where"), "{run}");
+    drop(client);
     db.psql(&format!("drop database {name} with (force)"));
 }

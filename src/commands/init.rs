@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::run::{check_names, set_aside, stop_at_signals};
 use super::{Context, ManifestArgs, parse_duration};
-use crate::deliver::{self, Ground, Initial, LeftOut, Stop};
+use crate::deliver::{self, Done, Ground, Initial, LeftOut, Stop};
 use crate::errors::{Error, Kind, Result};
 use crate::ui::logging::{self, LogFormat};
 use crate::ui::words::{count, count_as};
@@ -66,30 +66,39 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     let stop = Stop::default();
     stop_at_signals(&stop)?;
     let bar = context.output.progress("send rows", total);
-    let done = deliver::initialise(&mut ground, &initial, &chosen, &stop, &|rows| bar.advance(rows))?;
+    let mut done = Done::default();
+    let sent = |rows| bar.advance(rows);
+    let ended = deliver::initialise(&mut ground, &initial, &chosen, &stop, &sent, &mut done);
     drop(bar);
-    if stop.is_set() {
+    if ended.is_err() || stop.is_set() {
+        // What was done before stays done.
+        tell_done(&done, done.rows > 0, done.pruned > 0, context);
+        ended?;
         return Err(Error::message(Kind::Interrupted, "interrupted; what was sent is sent")
             .hint("`emaj init` goes on where it was"));
     }
-    context.output.say(format!(
-        "sent {}: {} written, the others were there",
-        count(done.rows, "row"),
-        done.written
-    ));
-    if args.prune {
-        context.output.say(format!(
-            "took away {}",
-            count_as(done.pruned, "thing that had no row", "things that had no row")
-        ));
-    }
-    let is_whole = tell(&done.left_out, context);
+    let is_whole = tell_done(&done, true, args.prune, context);
     let set_aside = set_aside(&mut session, &manifest, &[])?;
     if set_aside > 0 {
         context.output.warn(format!("{} set aside", count(set_aside, "change")));
         context.output.hint("`emaj failures list` shows them");
     }
     Ok(ending(is_whole && set_aside == 0))
+}
+
+/// Tells what was done, and what was left out; returns whether that is nothing.
+fn tell_done(done: &Done, sent: bool, pruned: bool, context: &Context) -> bool {
+    if sent {
+        let rows = count(done.rows, "row");
+        context
+            .output
+            .say(format!("sent {rows}: {} written, the others were there", done.written));
+    }
+    if pruned {
+        let things = count_as(done.pruned, "thing that had no row", "things that had no row");
+        context.output.say(format!("took away {things}"));
+    }
+    tell(&done.left_out, context)
 }
 
 /// Tells what was left out; returns whether that is nothing.

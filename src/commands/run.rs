@@ -9,14 +9,14 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::{Context, ManifestArgs, parse_duration};
-use crate::deliver::{self, Reload, Status, Stop};
+use crate::deliver::{self, Reload, Status, Stop, Unsent};
 use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, FailureFilter};
 use crate::manifest::{self, Manifest};
 use crate::operating::{Addresses, Backlog, keep_house, listen, reloading, tell_systemd};
 use crate::pg::Session;
 use crate::ui::logging::{self, LogFormat};
-use crate::ui::words::count;
+use crate::ui::words::{count, shell};
 
 /// Delivers changes to the sinks, after they were committed, until it is told to stop (SIGTERM, Ctrl-C). Several workers may run: each
 /// sink is delivered to by one of them at a time. SIGHUP has it read its manifest anew
@@ -27,7 +27,7 @@ pub struct Args {
     /// Only to this sink; may be given several times
     #[arg(long, value_name = "SINK")]
     sink: Vec<String>,
-    /// End when everything is delivered; exits with 3 when changes are set aside
+    /// End when everything is delivered; exits with 3 when changes are set aside, or an `init` is not finished
     #[arg(long)]
     until_empty: bool,
     /// With --until-empty: how long a sink may be out of reach
@@ -60,6 +60,9 @@ fn work(args: &Args, context: &Context) -> Result<ExitCode> {
     let manifest = read(args)?;
     let mut session = context.connect(Some(&manifest))?;
     session.only_builtins()?;
+    for unsent in deliver::unsent(&mut session, &manifest, &args.sink)? {
+        tracing::warn!(sink = %unsent.sink, "{}; {}", unsent.told(), goes_on(args, &unsent));
+    }
     let stop = Stop::default();
     let wants_reload = listen_to_signals(&stop)?;
     let status = Status::default();
@@ -101,14 +104,39 @@ fn work(args: &Args, context: &Context) -> Result<ExitCode> {
     let set_aside = set_aside(&mut session, &manifest, &args.sink)?;
     let written: u64 = status.all().values().map(|sink| sink.written).sum();
     context.output.say(format!("delivered {}", count(written, "change")));
-    if set_aside == 0 {
+    let unsent = deliver::unsent(&mut session, &manifest, &args.sink)?;
+    if set_aside == 0 && unsent.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    context.output.warn(format!("{} set aside", count(set_aside, "change")));
-    context
-        .output
-        .hint("`emaj failures list` shows them, `emaj failures retry` has them tried again");
+    if set_aside > 0 {
+        context.output.warn(format!("{} set aside", count(set_aside, "change")));
+        context
+            .output
+            .hint("`emaj failures list` shows them, `emaj failures retry` has them tried again");
+    }
+    for unsent in &unsent {
+        context.output.warn(unsent.told());
+        context.output.hint(goes_on(args, unsent));
+    }
     Ok(ExitCode::from(Kind::PartlyDone.exit_code()))
+}
+
+/// What to do about rows that are not sent.
+fn goes_on(args: &Args, unsent: &Unsent) -> String {
+    if unsent.is_under_way {
+        return "it goes on by itself".to_owned();
+    }
+    let manifests: Vec<String> = args
+        .manifest
+        .manifest
+        .iter()
+        .map(|path| shell(&path.to_string_lossy()))
+        .collect();
+    format!(
+        "`emaj init {} --binding {}` sends the rest",
+        manifests.join(" "),
+        shell(&unsent.binding)
+    )
 }
 
 /// Reads the manifest; its warnings go to the log.

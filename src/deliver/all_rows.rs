@@ -45,7 +45,7 @@ impl AllRows {
         let sink = binding.to.as_ref().map(|to| to.value.clone()).unwrap_or_default();
         let bindings: Vec<Binding> = manifest.bindings_to(&sink).cloned().collect();
         asker.only_builtins()?;
-        let fed = load(&mut asker, &manifest.schema, &sink, &bindings)?;
+        let fed = load(&mut asker, &renderer, &manifest.schema, &sink, &bindings)?;
         let at = fed
             .bound
             .iter()

@@ -48,7 +48,8 @@ impl Ask for Asker<'_> {
     }
 
     fn alike(&mut self, table: usize, columns: &[(String, String)], skip: usize) -> Result<Vec<Row>, Fault> {
-        let today = look_at(self.session, self.renderer, &self.sources.tables[table])?;
+        let source = &self.sources.tables[table];
+        let today = look_at(self.session, self.renderer, source)?;
         let given: Vec<Given> = columns
             .iter()
             .filter_map(|(column, json)| {
@@ -65,13 +66,13 @@ impl Ask for Asker<'_> {
                     columns => Value::from(Serde(&today.columns)),
                     given => Value::from(Serde(given)),
                     skip => skip,
-                    raw => today.is_raw,
+                    raw => source.texts.are_raw(),
                     most => ALIKE,
                 },
             )
             .map_err(Fault::never)?;
         let rows = self.session.query(&sql, &[]).map_err(|error| fault(&error, "query"))?;
-        Ok(rows.iter().map(|row| Row::read(row, 0)).collect())
+        Ok(rows.iter().map(|row| Row::read(row, 0, &source.texts)).collect())
     }
 }
 

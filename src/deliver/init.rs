@@ -15,7 +15,6 @@ use serde::Serialize;
 
 use super::change::Change;
 use super::lanes::Piece;
-use super::raw;
 use super::row::Row;
 use super::sources::SourceTable;
 use super::stream::{Placed, init_offset};
@@ -79,12 +78,12 @@ pub(super) fn rows(
             last => &next.key,
             builtin => today.is_key_builtin(),
             limit => next.most,
-            raw => today.is_raw,
+            raw => source.texts.are_raw(),
         },
     )?;
     let rows = session.query(&sql, &[]).map_err(|error| refused(error, source))?;
     let time = Timestamp::now();
-    let last = rows.last().map(|row| raw::exact(row, 0));
+    let last = rows.last().map(|row| source.texts.exact(row, 0));
     let rows = rows
         .iter()
         .zip(next.number..)
@@ -97,9 +96,9 @@ pub(super) fn rows(
                 position: 0,
                 lsn: 0,
                 time,
-                key: raw::text(row, 0).0.into(),
+                key: source.texts.text(row, 0).0.into(),
                 old: None,
-                new: Some(Row::read(row, 1)),
+                new: Some(Row::read(row, 1, &source.texts)),
                 is_init: true,
             },
         })
@@ -166,7 +165,7 @@ impl AsText {
     /// The table has no primary key; whatever the server answers.
     pub(super) fn of(session: &mut Session, renderer: &Renderer, source: &SourceTable) -> Result<Option<Self>> {
         let today = in_order(session, renderer, source)?;
-        if today.is_raw {
+        if source.texts.are_raw() {
             return Ok(None);
         }
         let rows = session.query(&renderer.render("stream/text_types", ())?, &[&source.oid])?;

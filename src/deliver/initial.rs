@@ -30,7 +30,7 @@ pub struct Initial {
     pub patience: Duration,
 }
 
-/// What was done.
+/// What was done, also by a run that failed.
 #[derive(Debug, Default)]
 pub struct Done {
     pub rows: u64,
@@ -135,17 +135,19 @@ pub fn begin(ground: &mut Ground<'_>, initial: &Initial, chosen: &[Binding]) -> 
     Ok((total > 0).then_some(total))
 }
 
-/// Sends the rows of the chosen bindings, beside the changes that go on, then prunes. `sent` is called with numbers of rows.
+/// Sends the rows of the chosen bindings, beside the changes that go on, then prunes. `sent` is called with numbers of rows, and `done` says
+/// what was done.
 ///
 /// # Errors
-/// What stands in the way of a sink; what was sent stays, and the next run goes on.
+/// What stands in the way of a sink; what was done stays (`done` has it), and the next run goes on.
 pub fn initialise(
     ground: &mut Ground<'_>,
     initial: &Initial,
     chosen: &[Binding],
     stop: &Stop,
     sent: &(dyn Fn(u64) + Sync),
-) -> Result<Done> {
+    done: &mut Done,
+) -> Result<()> {
     let task = Task {
         sinks: chosen
             .iter()
@@ -179,19 +181,16 @@ pub fn initialise(
         over.set();
         worked
     });
-    worked?;
     let all = status.all();
-    let mut done = Done {
-        rows: all.values().map(|sink| sink.sent).sum(),
-        written: all.values().map(|sink| sink.written).sum(),
-        ..Done::default()
-    };
+    done.rows = all.values().map(|sink| sink.sent).sum();
+    done.written = all.values().map(|sink| sink.written).sum();
+    worked?;
     if initial.prune {
         for binding in chosen.iter().take_while(|_| !stop.is_set()) {
-            done.pruned += prune::prune(ground, binding, initial.patience, stop, &mut done.left_out)?;
+            prune::prune(ground, binding, initial.patience, stop, done)?;
         }
     }
-    Ok(done)
+    Ok(())
 }
 
 /// Shows what `init` would write, and prune; changes nothing. Returns the number of things shown, and what was left out.

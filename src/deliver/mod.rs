@@ -27,6 +27,7 @@ mod stop;
 mod stream;
 mod take_over;
 mod today;
+mod unsent;
 mod worker;
 
 pub use change::Change;
@@ -38,4 +39,5 @@ pub use row::Row;
 pub use status::{SinkCondition, SinkStatus, Status};
 pub use stop::Stop;
 pub use take_over::take_over;
+pub use unsent::{Unsent, unsent};
 pub use worker::{Reload, Task, source, work};

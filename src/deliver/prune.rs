@@ -10,10 +10,12 @@ use sha2::{Digest, Sha256};
 
 use super::all_rows::AllRows;
 use super::ground::{Ground, Target};
+use super::initial::Done;
 use super::left_out::LeftOut;
 use super::stop::Stop;
 use super::take_over::take_over;
 use crate::errors::{Error, Kind, Result};
+use crate::fail_at::passing;
 use crate::journal;
 use crate::manifest::{Binding, BindingKind};
 use crate::sink::{Delivery, Offset, Outcome, Sink, Verdict};
@@ -52,20 +54,20 @@ pub(super) fn preview(
     Ok(surplus.removals.len() as u64)
 }
 
-/// Takes away what has no row any more, while nobody else delivers to the place; returns how much it was.
+/// Takes away what has no row any more, while nobody else delivers to the place; `done` counts it, and what is left.
 ///
 /// # Errors
 /// [`Kind::Refused`] when it is more than the binding's `max_deletes`: nothing is taken away then. [`Kind::Locked`] when the sink cannot be
-/// taken over; the place cannot be asked, or cannot list; whatever the server answers.
+/// taken over; the place cannot be asked, or cannot list, or is out of reach in the middle of it; whatever the server answers.
 pub(super) fn prune(
     ground: &mut Ground<'_>,
     binding: &Binding,
     wait: Duration,
     stop: &Stop,
-    left_out: &mut LeftOut,
-) -> Result<u64> {
+    done: &mut Done,
+) -> Result<()> {
     let Some(target) = target(ground, binding)? else {
-        return Ok(0);
+        return Ok(());
     };
     let (schema, name) = (&ground.manifest.schema, &target.sink.name.value);
     let mut keeper = ground.session.sibling()?;
@@ -73,14 +75,14 @@ pub(super) fn prune(
     let record = journal::sink_named(&mut *keeper, schema, name)?
         .ok_or_else(|| Error::message(Kind::NotInstalled, format!("sink `{name}` is not installed")))?;
     if !take_over(&mut keeper, schema, &record, wait, stop)? {
-        return Ok(0);
+        return Ok(());
     }
     let mut place = target.open()?;
-    let Some(surplus) = surplus(ground, &target, &mut *place, binding, left_out)? else {
-        return Ok(0);
+    let Some(surplus) = surplus(ground, &target, &mut *place, binding, &mut done.left_out)? else {
+        return Ok(());
     };
     check_limit(binding, &surplus)?;
-    let (mut names, mut taken) = (surplus.names.iter(), 0);
+    let mut names = surplus.names.iter();
     for batch in surplus.removals.chunks(target.opener.batch()) {
         if stop.is_set() {
             break;
@@ -88,12 +90,13 @@ pub(super) fn prune(
         for (outcome, name) in place.deliver(batch).into_iter().zip(&mut names) {
             match outcome {
                 Outcome::Failed(fault) if fault.verdict == Verdict::Down => return Err(target.down(fault)),
-                Outcome::Failed(fault) => left_out.thing(binding, name, &fault),
-                Outcome::Written | Outcome::Unchanged => taken += 1,
+                Outcome::Failed(fault) => done.left_out.thing(binding, name, &fault),
+                Outcome::Written | Outcome::Unchanged => done.pruned += 1,
             }
         }
+        passing("prune.taken");
     }
-    Ok(taken)
+    Ok(())
 }
 
 /// Where a binding leads to that makes things which can be listed.

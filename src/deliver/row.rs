@@ -11,7 +11,7 @@ use minijinja::value::{Enumerator, Object, Serde};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::raw;
+use super::raw::{self, Texts};
 
 /// A row: the names of its columns and their values.
 #[derive(Debug, Clone)]
@@ -20,7 +20,7 @@ pub struct Row {
     pub json: Arc<str>,
     /// Where its columns are, by name; made at the first look.
     spans: OnceLock<Arc<[Column]>>,
-    /// It holds bytes that are not UTF-8: its text is for people only.
+    /// It holds what cannot be said in UTF-8: its text is for people only.
     is_unreadable: bool,
 }
 
@@ -49,8 +49,8 @@ impl Row {
     }
 
     /// Reads a row off an answer of the server.
-    pub(super) fn read(row: &postgres::Row, at: usize) -> Self {
-        let (json, is_readable) = raw::text(row, at);
+    pub(super) fn read(row: &postgres::Row, at: usize, texts: &Texts) -> Self {
+        let (json, is_readable) = texts.text(row, at);
         Row {
             is_unreadable: !is_readable,
             ..Row::new(json)
@@ -65,7 +65,7 @@ impl Row {
         }
     }
 
-    /// Tells whether it holds bytes that are not UTF-8, in a database whose encoding is unknown.
+    /// Tells whether it holds bytes that cannot be said in UTF-8.
     pub(super) fn is_unreadable(&self) -> bool {
         self.is_unreadable
     }

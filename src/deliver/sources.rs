@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use super::binding::{Bound, Table};
+use super::raw::Texts;
 use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, LogRecord};
 use crate::manifest;
 use crate::pg::Session;
+use crate::render::Renderer;
 
 /// The tables of a sink and their logs.
 #[derive(Debug, Clone, Default)]
@@ -14,6 +16,7 @@ pub(super) struct Sources {
     pub tables: Vec<SourceTable>,
     /// Each log with the number of its table.
     pub logs: Vec<(usize, LogRecord)>,
+    pub texts: Texts,
 }
 
 /// A bound table.
@@ -24,6 +27,8 @@ pub(super) struct SourceTable {
     pub names: Table,
     /// The columns as the newest log has them: number and name.
     pub columns: Vec<(i16, String)>,
+    /// How its texts come.
+    pub texts: Texts,
 }
 
 /// All of it, and the text by which a change of it is noticed.
@@ -39,7 +44,13 @@ pub(super) struct Fed {
 ///
 /// # Errors
 /// [`Kind::Refused`] when what is installed is something else; whatever the server answers.
-pub(super) fn load(session: &mut Session, schema: &str, sink: &str, bindings: &[manifest::Binding]) -> Result<Fed> {
+pub(super) fn load(
+    session: &mut Session,
+    renderer: &Renderer,
+    schema: &str,
+    sink: &str,
+    bindings: &[manifest::Binding],
+) -> Result<Fed> {
     let structure = journal::structure_of(&mut **session, schema, sink)?;
     let records = journal::bindings_of(&mut **session, schema, sink)?;
     let installed = |binding: &manifest::Binding| {
@@ -75,7 +86,10 @@ pub(super) fn load(session: &mut Session, schema: &str, sink: &str, bindings: &[
     oids.sort_unstable();
     oids.dedup();
     let logs = journal::logs_of(&mut **session, schema, &oids)?;
-    let mut sources = Sources::default();
+    let mut sources = Sources {
+        texts: Texts::of(session, renderer)?,
+        ..Sources::default()
+    };
     for oid in &oids {
         let record = records.iter().find(|record| record.oid == *oid);
         let newest = logs.iter().rfind(|log| log.oid == *oid);
@@ -97,6 +111,7 @@ pub(super) fn load(session: &mut Session, schema: &str, sink: &str, bindings: &[
                 .copied()
                 .zip(newest.columns.iter().cloned())
                 .collect(),
+            texts: sources.texts.clone(),
         });
     }
     for log in logs {

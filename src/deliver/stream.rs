@@ -4,7 +4,7 @@
 //! its size does not matter; the snapshot is held for [`SLICE`] at most, then the rest is asked for anew.
 //! It may be resumed behind any offset, also by another process: order and offsets follow from the log alone.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,6 @@ use serde::Serialize;
 
 use super::ask::settle;
 use super::change::{Change, Image, net};
-use super::raw::{self, is_raw};
 use super::row::Row;
 use super::sources::Sources;
 use crate::errors::{Error, Kind, Result};
@@ -54,8 +53,6 @@ pub(super) struct Stream {
     session: Session,
     schema: String,
     renderer: Arc<Renderer>,
-    /// Texts are asked for as bytes.
-    is_raw: bool,
     /// When the transaction that holds the snapshot began.
     held: Option<Instant>,
     /// The snapshot that is held.
@@ -106,12 +103,10 @@ impl Stream {
         session
             .batch_execute(&renderer.render("stream/prepare", ())?)
             .map_err(|error| classify(error, "prepare to read the log"))?;
-        let is_raw = is_raw(&mut session)?;
         Ok(Stream {
             session,
             schema: schema.to_owned(),
             renderer,
-            is_raw,
             held: None,
             snapshot: None,
             cursor: None,
@@ -279,6 +274,53 @@ impl Stream {
         }
     }
 
+    /// Returns how many rows of each table a window can delete at most; of those tables only that `every` has: with `true`, any change of a
+    /// row that was there counts. Cheaper than reading the window, which says it exactly.
+    ///
+    /// # Errors
+    /// Whatever the server answers.
+    pub(super) fn deletes_at_most(
+        &mut self,
+        sources: &Sources,
+        window: &Window,
+        every: &HashMap<usize, bool>,
+    ) -> Result<HashMap<usize, u64>> {
+        let logs: Vec<CountedLog<'_>> = sources
+            .logs
+            .iter()
+            .enumerate()
+            .filter_map(|(number, (table, log))| {
+                Some(CountedLog {
+                    number,
+                    log: &log.log,
+                    key: &log.key,
+                    every: *every.get(table)? || log.key.is_empty(),
+                })
+            })
+            .collect();
+        let mut most = HashMap::new();
+        if logs.is_empty() {
+            return Ok(most);
+        }
+        let sql = self.renderer.render_value(
+            "stream/deletes",
+            context! {
+                logs => Value::from(Serde(logs)),
+                from => window.from.border(),
+                until => context! { xmin => window.until.xmin, xmax => window.until.xmax, running => &window.until.running },
+            },
+        )?;
+        let rows = self
+            .session
+            .query(&sql, &[])
+            .map_err(|error| unreadable(error, sources))?;
+        for row in &rows {
+            let (table, _) = &sources.logs[row.get::<_, i32>(0) as usize];
+            *most.entry(*table).or_default() += u64::try_from(row.get::<_, i64>(1)).unwrap_or(0);
+        }
+        Ok(most)
+    }
+
     fn declare(&mut self, sources: &Sources) -> Result<()> {
         if self.held.is_none() {
             self.hold()?;
@@ -316,7 +358,7 @@ impl Stream {
                 until => context! { xmin => until.xmin, xmax => until.xmax, running => &until.running },
                 resume => resume,
                 replay => replay.is_some(),
-                raw => self.is_raw,
+                raw => sources.texts.are_raw(),
             },
         )?;
         self.session
@@ -344,7 +386,7 @@ impl Stream {
                 self.rekeyed.insert(*table);
             }
             let position = u64::from(row.get::<_, PgLsn>(2));
-            let image = Row::read(row, 8);
+            let image = Row::read(row, 8, &sources.texts);
             bytes += image.json.len();
             let image = Image {
                 table: *table,
@@ -353,7 +395,7 @@ impl Stream {
                 lsn: u64::from(row.get::<_, PgLsn>(3)),
                 time: row.get::<_, Timestamp>(4),
                 is_new: row.get(5),
-                key: raw::text(row, 6).0.into(),
+                key: sources.texts.text(row, 6).0.into(),
                 row: image,
                 ordinal: row.get(10),
             };
@@ -445,6 +487,14 @@ struct ProbedLog<'a> {
     number: usize,
     log: &'a str,
     is_small: bool,
+}
+
+#[derive(Serialize)]
+struct CountedLog<'a> {
+    number: usize,
+    log: &'a str,
+    key: &'a [String],
+    every: bool,
 }
 
 #[derive(Serialize)]

@@ -14,8 +14,6 @@ pub(super) struct Today {
     pub table: Name,
     /// Those of the primary key first, in its order.
     pub columns: Vec<Column>,
-    /// Its texts are asked for as bytes.
-    pub is_raw: bool,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -64,7 +62,6 @@ pub(super) fn look_at(session: &mut Session, renderer: &Renderer, source: &Sourc
             schema: first.get(0),
             name: first.get(1),
         },
-        is_raw: first.get(7),
         columns: rows
             .iter()
             .filter_map(|row| {

@@ -160,6 +160,7 @@ pub fn retry(client: &mut impl GenericClient, schema: &str, filter: &FailureFilt
 }
 
 /// Forgets what is chosen. What waited behind it comes to the front of its queue and is tried. Returns the number of changes.
+/// Two statements: the caller has them in one transaction.
 ///
 /// # Errors
 /// Whatever the server answers.

@@ -151,6 +151,58 @@ fn a_name_that_is_null_is_set_aside_with_a_reason() {
     drain(&db).run().ok();
 }
 
+#[test]
+fn a_template_that_fails_says_where_it_stands() {
+    let db = database();
+    db.psql("create table item (id int primary key, n int, m int)");
+    install(
+        &db,
+        "version: 1
+roles: { admin: null, viewer: null }
+sinks: { lines: { file: { path: out.ndjson } } }
+bindings:
+  items:
+    table: public.item
+    to: lines
+    when: 1 // row.n
+    message:
+      body: |
+        {\"id\": {{ row.id }},
+         \"rest\": {{ 10 // row.m }}}
+",
+    );
+    db.psql("insert into item values (1, 1, 1), (2, 0, 7), (3, 1, 0)");
+    let run = drain(&db).run().code(3);
+    for key in ["[2]", "[3]"] {
+        let said =
+            format!("row {key} is set aside: `emaj failures list` says why, `emaj failures retry` has it tried again");
+        assert!(run.stderr.contains(&said), "{run}");
+    }
+    let failures = prepare(&db, &["failures", "list", "-o", "json"])
+        .run()
+        .ok()
+        .stdout_json();
+    let reason = |key: &str| {
+        let all = failures.as_array().unwrap();
+        all.iter().find(|failure| failure["key"] == key).unwrap()["reason"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let when = reason("[2]");
+    assert!(
+        when.starts_with("binding `items`: invalid operation: ") && when.ends_with(" (emaj.yaml:8:11)"),
+        "{when}"
+    );
+    let body = reason("[3]");
+    assert!(!body.contains("10 // 0"), "a value of the row: {body}");
+    assert!(
+        body.starts_with("binding `items`: invalid operation: ")
+            && body.ends_with(" (line 2 of the template at emaj.yaml:11:9)"),
+        "{body}"
+    );
+}
+
 /// A service that refuses what holds `bad`, and messages for it.
 fn messages(db: &Database) -> Receiver {
     db.psql("create table item (id int primary key, text text)");

@@ -1,12 +1,13 @@
 //! `max_deletes`: a window that would delete more is not begun, however long it is, and whoever was killed in one goes on with it.
 
 use super::{drain, install, prepare};
+use crate::reliability::named_points::uri;
 use crate::support::{Database, database};
 
 /// A table with so many rows, all of them in the file.
 fn items(rows: usize, limit: &str) -> Database {
     let db = database();
-    db.psql("create table item (id int primary key)");
+    db.psql("create table item (id int primary key, n int)");
     install(
         &db,
         &format!(
@@ -50,6 +51,123 @@ fn of_a_window_that_deletes_too_much_nothing_is_delivered_however_long_it_is() {
     db.psql("delete from item where id > 30000");
     drain(&db).run().code(4);
     assert_eq!(lines(&db), [16_100, 9_000]);
+}
+
+#[test]
+fn a_long_window_is_read_twice_only_where_it_may_delete_too_much() {
+    const TWICE: &str = "reading what is to be delivered once more";
+    let db = items(9_500, "1000");
+    // Few go, many are changed, and keys too.
+    db.psql("delete from item where id <= 600; update item set n = 1; update item set id = -id where id <= 900");
+    let run = drain(&db).run().ok();
+    assert!(!run.stderr.contains(TWICE), "{run}");
+    assert_eq!(lines(&db), [9_500, 600]);
+    // Too many for the log alone: those that come back in the same transaction are no deletions.
+    db.psql("begin; delete from item where id > 4000; insert into item select generate_series(4001, 9500); update item set n = 2; end");
+    db.psql("delete from item where id between 1000 and 1999");
+    let run = drain(&db).run().ok();
+    assert!(run.stderr.contains(TWICE), "{run}");
+    assert_eq!(lines(&db), [9_500, 1_600]);
+    // One more than that.
+    db.psql("update item set n = 3; delete from item where id between 2000 and 3000");
+    let run = drain(&db).run().code(4);
+    assert!(
+        run.stderr
+            .contains("would delete 1001 at once, and its `max_deletes` allows 1000"),
+        "{run}"
+    );
+    assert_eq!(lines(&db), [9_500, 1_600]);
+}
+
+#[test]
+fn where_updates_may_delete_they_are_counted() {
+    let db = database();
+    db.psql("create table item (id int primary key, is_there bool)");
+    install(
+        &db,
+        "version: 1\nroles: { admin: null, viewer: null }\nsinks: { lines: { file: { path: out.ndjson } } }\n\
+         bindings: { items: { table: public.item, to: lines, when: row.is_there, max_deletes: 1000, message: { body: \"{{ event }}\" } } }\n",
+    );
+    db.psql("insert into item select n, true from generate_series(1, 9500) n");
+    drain(&db).run().ok();
+    db.psql("update item set is_there = id > 1001");
+    let run = drain(&db).run().code(4);
+    assert!(run.stderr.contains("would delete 1001 at once"), "{run}");
+    assert_eq!(lines(&db), [9_500, 0]);
+}
+
+/// A table whose rows go to another database, which takes no row with `n` = 13.
+fn copied(when: &str, limit: usize) -> (Database, Database) {
+    let (db, copy) = (database(), database());
+    db.psql("create table item (id int primary key, n int)");
+    copy.psql("create table item (id int primary key, n int check (n <> 13))");
+    install(
+        &db,
+        &format!(
+            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks: {{ copy: {{ postgres: {{ uri: \"{}\" }} }} }}\n\
+             bindings: {{ items: {{ table: public.item, to: copy{when}, max_deletes: {limit}, row: {{}} }} }}\n",
+            uri(&copy)
+        ),
+    );
+    (db, copy)
+}
+
+#[test]
+fn what_waits_behind_something_counts_too() {
+    // In a window of one chunk, and in a longer one.
+    for more in [0, 6000] {
+        let (db, copy) = copied("", 5);
+        db.psql("insert into item select n, 0 from generate_series(1, 20) n");
+        drain(&db).run().ok();
+        db.psql("update item set n = 13 where id <= 10");
+        drain(&db).run().code(3);
+        db.psql(&format!(
+            "delete from item where id <= 10; insert into item select n, 0 from generate_series(101, 100 + {more}) n"
+        ));
+        for _ in 0..2 {
+            let run = drain(&db).run().code(4);
+            assert!(
+                run.stderr
+                    .contains("would delete 10 at once, and its `max_deletes` allows 5"),
+                "{run}"
+            );
+            assert_eq!(copy.psql("select count(*) from item"), "20", "{more}");
+        }
+        prepare(&db, &["sink", "resume", "copy"]).run().ok();
+        drain(&db).run().ok();
+        assert_eq!(copy.psql("select count(*) from item"), (10 + more).to_string());
+    }
+}
+
+#[test]
+fn delivered_again_a_row_that_fits_no_more_counts_once() {
+    let (db, copy) = copied(", when: row.n < 10", 1);
+    let group = db.psql("select min(group_name) from emaj.emaj_group");
+    prepare(&db, &["mark", "set", &group, "m"]).run();
+    for n in [1, 2, 3, 50] {
+        db.psql(&format!(
+            "insert into item values (1, {n}) on conflict (id) do update set n = {n}"
+        ));
+        drain(&db).run().ok();
+    }
+    assert_eq!(copy.psql("select count(*) from item"), "0");
+    prepare(&db, &["replay", "copy", "--from", "m", "--yes"]).run().ok();
+    drain(&db).run().ok();
+    assert_eq!(copy.psql("select count(*) from item"), "0");
+}
+
+#[test]
+fn killed_at_the_end_of_what_a_person_let_through_the_next_window_is_guarded() {
+    let db = items(100, "10");
+    db.psql("delete from item where id <= 20");
+    drain(&db).run().code(4);
+    prepare(&db, &["sink", "resume", "lines"]).run().ok();
+    let run = drain(&db).env("EMAJ_FAIL_AT", "window.ended").run();
+    assert_eq!(run.status, None, "{run}");
+    assert_eq!(lines(&db), [100, 20]);
+    db.psql("delete from item where id <= 40");
+    drain(&db).run().code(4);
+    assert_eq!(lines(&db), [100, 20]);
 }
 
 #[test]

@@ -322,6 +322,91 @@ fn a_second_one_names_the_first_and_waits_as_long_as_it_is_told() {
 }
 
 #[test]
+fn rows_are_read_in_the_snapshot_that_ends_the_window_or_behind_another_one() {
+    let db = database();
+    db.psql("create table item (id int primary key, n int)");
+    install(
+        &db,
+        "version: 1\nroles: { admin: null, viewer: null }\nsinks: { lines: { file: { path: out.ndjson } } }\n\
+         bindings: { items: { table: public.item, to: lines, message: { body: '{{ event }} {{ row.id }} {{ row.n }}' } } }\n",
+    );
+    db.psql("insert into item select n, 0 from generate_series(1, 9500) n");
+    let hold = db.dir().join("hold");
+    let mut init = prepare(&db, &["init", "emaj.yaml"])
+        .env("EMAJ_FAIL_AT", "chunk.fetched:2")
+        .env("EMAJ_FAIL_HOLD", hold.to_str().unwrap())
+        .start();
+    wait_for("the middle of the window", 60, || hold.exists().then_some(()));
+    // Not in the window. A snapshot is held for ten seconds; the rest of the window is read in another one.
+    db.psql("update item set n = 1 where id = 9000");
+    std::thread::sleep(Duration::from_millis(10_500));
+    std::fs::remove_file(hold).unwrap();
+    let code = wait_for("its end", 120, || init.ended());
+    assert_eq!(code, 0, "{}", init.log());
+    drain(&db).run().ok();
+    let text = std::fs::read_to_string(db.dir().join("out.ndjson")).unwrap();
+    let told: Vec<&str> = text
+        .lines()
+        .filter(|line| line.contains(" 9000 "))
+        .map(|line| line.trim_matches('"'))
+        .collect();
+    assert_eq!(told, ["insert 9000 0", "update 9000 1", "init 9000 1"]);
+}
+
+#[test]
+fn a_worker_says_which_init_is_not_finished() {
+    let db = database();
+    db.psql("create table item (id int primary key); create table other (id int primary key)");
+    db.psql("insert into item select generate_series(1, 1500); insert into other values (1); analyze item");
+    install(
+        &db,
+        "version: 1\nroles: { admin: null, viewer: null }\nsinks: { lines: { file: { path: out.ndjson } }, others: { file: { path: others.ndjson } } }\n\
+         bindings:\n  items: { table: public.item, to: lines, message: {} }\n  others: { table: public.other, to: others, message: {} }\n",
+    );
+    // Nobody wants the rows that were there: everything is delivered.
+    drain(&db).run().ok();
+    let killed = prepare(&db, &["init", "emaj.yaml", "--binding", "items"])
+        .env("EMAJ_FAIL_AT", "init.noted")
+        .run();
+    assert_eq!(killed.status, None, "{killed}");
+    assert_eq!(done(&db, "items"), 1000);
+    let told = "`emaj init` of binding `items` is not finished: 1000 of about 1500 rows are sent";
+    let next = "`emaj init emaj.yaml --binding items` sends the rest";
+    let run = drain(&db).run().code(3);
+    let began = format!("WARN {told}; {next} sink=lines");
+    assert!(run.stderr.contains(&began), "{run}");
+    assert!(
+        run.stderr.contains(&format!("warning: {told}\nhint: {next}\n")),
+        "{run}"
+    );
+    let worker = worker(&db).start();
+    wait_for("word of it", 30, || worker.log().contains(&began).then_some(()));
+    assert_eq!(worker.stop(), Some(0));
+    // Another sink's rows are another matter, and so is a sink that is sent to at this moment.
+    prepare(&db, &["init", "emaj.yaml", "--binding", "others"]).run().ok();
+    prepare(&db, &["run", "emaj.yaml", "--until-empty", "--sink", "others"])
+        .run()
+        .ok();
+    let hold = db.dir().join("hold");
+    let mut init = prepare(&db, &["init", "emaj.yaml", "--binding", "items"])
+        .env("EMAJ_FAIL_AT", "init.delivered")
+        .env("EMAJ_FAIL_HOLD", hold.to_str().unwrap())
+        .start();
+    wait_for("the init", 60, || hold.exists().then_some(()));
+    let beside = prepare(&db, &["run", "emaj.yaml"]).start();
+    wait_for("word of that", 30, || {
+        beside
+            .log()
+            .contains("`emaj init` of binding `items` is under way: ")
+            .then_some(())
+    });
+    std::fs::remove_file(hold).unwrap();
+    wait_for("the init's end", 60, || (!init.is_running()).then_some(()));
+    assert_eq!(beside.stop(), Some(0));
+    drain(&db).run().ok();
+}
+
+#[test]
 fn a_dry_run_names_the_rows_of_which_nothing_can_be_made_and_shows_the_others() {
     let db = database();
     db.psql("create table item (id int primary key, price numeric); insert into item select n, nullif(n % 2, 0) from generate_series(1, 60) n");

@@ -8,6 +8,7 @@ mod init;
 mod keys;
 mod ldap;
 mod looking;
+mod lost;
 mod outages;
 mod prune;
 mod queries;

@@ -1,7 +1,7 @@
 //! `emaj init --prune`: what has no row any more is listed, then limited, then taken away.
 
 use super::{PEOPLE, PERSON, drain, install, logins, people, prepare, to_directory, worker, writes};
-use crate::support::slapd::slapd;
+use crate::support::slapd::{ACCOUNT, slapd};
 use crate::support::{database, wait_for};
 
 #[test]
@@ -77,6 +77,57 @@ fn what_the_place_refuses_to_take_away_is_named_and_the_rest_goes() {
     let left = slapd.names("ou=people,dc=example,dc=org");
     let left: Vec<&String> = left.iter().filter(|name| name.starts_with("uid=old")).collect();
     assert_eq!(left, ["uid=old2,ou=people,dc=example,dc=org"]);
+}
+
+#[test]
+fn what_was_taken_away_before_a_lock_could_not_be_had_is_said() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(PERSON);
+    db.psql("insert into person values (1, 'p1', 'p1')");
+    let manifest = to_directory(&slapd, PEOPLE).replace(
+        "bindings:",
+        "  second:\n    ldap: { url: \"URL\", bind_dn: \"ACCOUNT\", password: \"${env:LDAP_PASSWORD}\" }\nbindings:\n  \
+         zeta: { table: public.person, to: second, entry: { dn: \"uid={{ row.login }},ou=groups,dc=example,dc=org\", object_classes: [account], attributes: { description: x } } }",
+    );
+    install(&db, &manifest.replace("URL", &slapd.url()).replace("ACCOUNT", ACCOUNT));
+    for login in ["old1", "old2"] {
+        slapd.modify(&format!("dn: uid={login},ou=people,dc=example,dc=org\nchangetype: add\nobjectClass: inetOrgPerson\nuid: {login}\ncn: x\nsn: x\n"));
+    }
+    let hold = db.dir().join("hold");
+    let mut init = prepare(
+        &db,
+        &[
+            "init",
+            "emaj.yaml",
+            "--prune",
+            "--binding",
+            "people",
+            "--binding",
+            "zeta",
+        ],
+    )
+    .env("EMAJ_FAIL_AT", "prune.taken")
+    .env("EMAJ_FAIL_HOLD", hold.to_str().unwrap())
+    .start();
+    wait_for("the first binding's entries", 60, || hold.exists().then_some(()));
+    let id: i32 = db
+        .psql("select sink_id from emaj.emaj_sink where sink_name = 'second'")
+        .parse()
+        .unwrap();
+    let (_, claim) = emaj::journal::sink_locks("emaj", id);
+    let mut other = db.client();
+    other.execute("select pg_advisory_lock($1)", &[&claim]).unwrap();
+    std::fs::remove_file(hold).unwrap();
+    let code = wait_for("its end", 60, || init.ended());
+    let said = init.log();
+    assert_eq!(code, 11, "{said}");
+    assert!(
+        said.contains("sent 2 rows: 2 written, the others were there\ntook away 2 things that had no row\nerror: another `emaj init`"),
+        "{said}"
+    );
+    assert_eq!(logins(&slapd), ["p1"]);
+    drop(other);
+    prepare(&db, &["init", "emaj.yaml", "--prune"]).run().ok();
 }
 
 #[test]

@@ -79,6 +79,11 @@ fn a_query_that_fails_sets_only_its_rows_aside() {
     db.psql("insert into person values (1, 'ann'), (2, 'bob'), (3, 'cid')");
     drain(&db).run().code(3);
     assert_eq!(set_aside(&db), ["people [2] never"]);
+    let reasons = super::column(&db, "select fail_reason from emaj.emaj_failure");
+    assert!(
+        reasons[0].starts_with("binding `people`: query: no secret (emaj.yaml:") && reasons[0].ends_with(')'),
+        "{reasons:?}"
+    );
     assert_eq!(slapd.names("ou=people,dc=example,dc=org").len(), 3);
     db.psql("create or replace function secret_of(id int) returns text language sql as $$select 's' || id$$");
     super::prepare(&db, &["failures", "retry", "--all"]).run().ok();

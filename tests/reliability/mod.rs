@@ -3,6 +3,7 @@
 //! Every test runs in a short form with all others; `EMAJ_LONG=n` makes it longer, and each prints the figure it reached.
 //! `docs/reliability.md` has the targets and what was reached.
 
+mod acts_killed;
 mod definer;
 mod honest;
 mod init_killed;

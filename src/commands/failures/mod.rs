@@ -117,7 +117,10 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
             let found = journal::count_failures(&mut *session, &schema, &args.chosen.filter())?;
             let question = format!("discard {}? They will never arrive", count(found, "change"));
             context.output.confirm(&question, args.ask.yes)?;
-            let gone = journal::discard(&mut *session, &schema, &args.chosen.filter())?;
+            // As one: what waits behind what is gone has to come to the front.
+            let mut transaction = session.transaction()?;
+            let gone = journal::discard(&mut transaction, &schema, &args.chosen.filter())?;
+            transaction.commit()?;
             context.output.say(format!("discarded {}", count(gone, "change")));
         }
     }

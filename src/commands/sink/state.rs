@@ -30,6 +30,11 @@ pub(super) struct PauseArgs {
 
 pub(super) fn pause(args: &PauseArgs, context: &Context) -> Result<ExitCode> {
     let (mut session, schema) = connect(context, &args.which.installation)?;
+    let sink = journal::sink_named(&mut *session, &schema, &args.which.sink)?;
+    if sink.is_some_and(|sink| sink.state == SinkState::Lost) {
+        // (Paused and then resumed it would go on, behind what it never got.)
+        return Err(lost(&args.which.sink));
+    }
     let reason = args.because.as_deref().unwrap_or("paused by hand");
     set(&mut session, &schema, &args.which.sink, SinkState::Paused, Some(reason))?;
     context.output.say(format!(
@@ -42,24 +47,23 @@ pub(super) fn pause(args: &PauseArgs, context: &Context) -> Result<ExitCode> {
 pub(super) fn resume(args: &Args, context: &Context) -> Result<ExitCode> {
     let (mut session, schema) = connect(context, &args.installation)?;
     let sink = journal::sink_named(&mut *session, &schema, &args.sink)?;
-    let reason = match sink.as_ref().map(|sink| sink.state) {
-        Some(SinkState::Lost) => {
-            return Err(Error::message(
-                Kind::Refused,
-                format!(
-                    "sink `{}` was given up: what comes after its cursor may be gone",
-                    args.sink
-                ),
-            )
-            .hint("`emaj init` sends all rows anew and lets it go on from there"));
-        }
-        // A person has looked at what it was stopped for.
-        Some(SinkState::Stopped) => Some(DELETES_ALLOWED),
+    let reason = match sink.as_ref().map(|sink| (sink.state, sink.reason.as_deref())) {
+        Some((SinkState::Lost, _)) => return Err(lost(&args.sink)),
+        // A person has looked at what it was stopped for; said twice, it is allowed all the same.
+        Some((SinkState::Stopped, _)) | Some((SinkState::Active, Some(DELETES_ALLOWED))) => Some(DELETES_ALLOWED),
         _ => None,
     };
     set(&mut session, &schema, &args.sink, SinkState::Active, reason)?;
     context.output.say(format!("sink `{}` goes on", args.sink));
     Ok(ExitCode::SUCCESS)
+}
+
+fn lost(sink: &str) -> Error {
+    Error::message(
+        Kind::Refused,
+        format!("sink `{sink}` was given up: what comes after its cursor may be gone"),
+    )
+    .hint("`emaj init` sends all rows anew and lets it go on from there")
 }
 
 fn set(session: &mut Session, schema: &str, sink: &str, state: SinkState, reason: Option<&str>) -> Result<()> {

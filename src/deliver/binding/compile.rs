@@ -6,7 +6,7 @@ use super::{Bound, Compiled, Source, Table, Target, Template};
 use crate::deliver::escape::{Syntax, environment};
 use crate::errors::{Error, Kind, Result};
 use crate::journal::Position;
-use crate::manifest::{self, AttributeSource, BindingKind, EntryRef, Located};
+use crate::manifest::{self, AttributeSource, BindingKind, EntryRef, Expression, Located, Place};
 
 impl Bound {
     /// Compiles a binding for a sink. In-database actions are none of this module's.
@@ -24,11 +24,7 @@ impl Bound {
             number: 0,
             columns: Vec::new(),
         };
-        let when = binding
-            .when
-            .as_ref()
-            .map(|when| engine.condition(&when.value.0))
-            .transpose()?;
+        let when = binding.when.as_ref().map(|when| engine.condition(when)).transpose()?;
         engine.columns.clear();
         let kind = match &binding.kind {
             BindingKind::Entry {
@@ -118,7 +114,7 @@ impl Bound {
                 },
                 columns: columns
                     .iter()
-                    .map(|(name, expression)| Ok((name.value.clone(), engine.json(&expression.value.0)?)))
+                    .map(|(name, expression)| Ok((name.value.clone(), engine.json(expression)?)))
                     .collect::<Result<_>>()?,
             },
             BindingKind::Warn { .. } | BindingKind::Notify { .. } | BindingKind::Sql { .. } => {
@@ -150,20 +146,22 @@ struct Engine {
 
 impl Engine {
     fn add(&mut self, syntax: Syntax, template: &Located<manifest::Template>) -> Result<Template> {
-        self.add_source(syntax, template.value.0.clone())
+        self.add_source(syntax, template.value.0.clone(), &template.place)
     }
 
     /// A template that makes something of a true expression, and nothing of a false one.
-    fn condition(&mut self, expression: &str) -> Result<Template> {
-        self.add_source(Syntax::Text, format!("{{% if ({expression}) %}}t{{% endif %}}"))
+    fn condition(&mut self, expression: &Located<Expression>) -> Result<Template> {
+        let source = format!("{{% if ({}) %}}t{{% endif %}}", expression.value.0);
+        self.add_source(Syntax::Text, source, &expression.place)
     }
 
     /// A template that makes JSON of an expression.
-    fn json(&mut self, expression: &str) -> Result<Template> {
-        self.add_source(Syntax::Text, format!("{{{{ ({expression}) | tojson }}}}"))
+    fn json(&mut self, expression: &Located<Expression>) -> Result<Template> {
+        let source = format!("{{{{ ({}) | tojson }}}}", expression.value.0);
+        self.add_source(Syntax::Text, source, &expression.place)
     }
 
-    fn add_source(&mut self, syntax: Syntax, source: String) -> Result<Template> {
+    fn add_source(&mut self, syntax: Syntax, source: String, place: &Place) -> Result<Template> {
         self.number += 1;
         let name = syntax.name(self.number);
         let failed = |error: minijinja::Error| Error::new(Kind::Manifest, error);
@@ -179,7 +177,10 @@ impl Engine {
                 }
             }
         }
-        Ok(Template(name))
+        Ok(Template {
+            name,
+            place: place.clone(),
+        })
     }
 
     fn target(&mut self, entry: &EntryRef) -> Result<Target> {

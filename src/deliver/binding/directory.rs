@@ -42,7 +42,7 @@ impl Bound {
             let attribute = Attribute {
                 name: attribute.clone(),
                 mode: *mode,
-                values: ask.values(&self.render(query, &value)?)?,
+                values: self.ask(query, &value, ask)?,
             };
             entries.push(key_of_target(&entry));
             attributes.push((entry, attribute));
@@ -101,7 +101,7 @@ impl Bound {
                     }
                     values
                 }
-                Source::Query(query) => ask.values(&self.render(query, &value)?)?,
+                Source::Query(query) => self.ask(query, &value, ask)?,
             };
             made.push(Attribute {
                 name: name.clone(),

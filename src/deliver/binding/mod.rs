@@ -20,7 +20,7 @@ use self::message::word_of;
 use super::change::Change;
 use super::row::Row;
 use crate::journal::Position;
-use crate::manifest::{self, Event, Mode, Scope};
+use crate::manifest::{self, Event, Mode, Place, Scope};
 use crate::names::QualifiedName;
 use crate::sink::{Action, EntryChange, Fault, RowChange, ValueChange};
 
@@ -59,9 +59,12 @@ pub(super) struct Bound {
     kind: Compiled,
 }
 
-/// The name of a template in the engine.
+/// A template: its name in the engine, and where it stands in the manifest.
 #[derive(Debug, Clone)]
-struct Template(String);
+struct Template {
+    name: String,
+    place: Place,
+}
 
 #[derive(Debug)]
 enum Compiled {
@@ -281,7 +284,7 @@ impl Bound {
             .map(|name| format!("`{name}`"))
             .collect();
         Fault::never(format!(
-            "bytes of table {} are not UTF-8, and the database does not say what they are (its encoding is SQL_ASCII): column {}",
+            "bytes of table {} cannot be said in UTF-8, or nobody knows what they are (in the encoding of the database): column {}",
             self.names.name,
             columns.join(", ")
         ))
@@ -329,9 +332,29 @@ impl Bound {
 
     fn render(&self, template: &Template, value: &Value) -> Result<String, Fault> {
         self.templates
-            .get_template(&template.0)
+            .get_template(&template.name)
             .and_then(|template| template.render(value))
-            .map_err(|error| Fault::never(format!("binding `{}`: {}", self.name, describe(&error))))
+            .map_err(|error| Fault::never(self.placed(&describe(&error), error.line(), template)))
+    }
+
+    /// What a query of the manifest gives.
+    fn ask(&self, query: &Template, value: &Value, ask: &mut dyn Ask) -> Result<Vec<String>, Fault> {
+        ask.values(&self.render(query, value)?).map_err(|fault| Fault {
+            reason: self.placed(&fault.reason, None, query),
+            ..fault
+        })
+    }
+
+    /// Says of which binding and template something is, and where that stands.
+    fn placed(&self, what: &str, line: Option<usize>, template: &Template) -> String {
+        let place = &template.place;
+        match line.filter(|line| *line > 1) {
+            Some(line) => format!(
+                "binding `{}`: {what} (line {line} of the template at {place})",
+                self.name
+            ),
+            None => format!("binding `{}`: {what} ({place})", self.name),
+        }
     }
 
     /// The row of the other table.
@@ -364,13 +387,13 @@ fn event_of(old: Option<&Row>, new: Option<&Row>) -> Option<Event> {
     }
 }
 
-/// A failure without the values of the row: the engine's own text would show none either, but its details may.
+/// A failure without the values of the row: the engine's own text shows none, and its details only where it says what it could not calculate.
 fn describe(error: &minijinja::Error) -> String {
-    let line = error
-        .line()
-        .map_or_else(String::new, |line| format!(" (line {line} of the template)"));
     match error.detail() {
-        Some(detail) => format!("{}: {detail}{line}", error.kind()),
-        None => format!("{}{line}", error.kind()),
+        Some(detail) if detail.starts_with("unable to calculate ") => {
+            format!("{}: this cannot be calculated with the values of the row", error.kind())
+        }
+        Some(detail) => format!("{}: {detail}", error.kind()),
+        None => error.kind().to_string(),
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Courier;
-use super::hand_over::Made;
+use super::hand_over::{ASIDE, Made};
 use super::parked::Aside;
 use crate::deliver::ask::Asker;
 use crate::deliver::lanes::Keyed;
@@ -64,7 +64,7 @@ impl Courier<'_> {
                 match self.render(at, &instead) {
                     Ok(Some(mut made)) => {
                         made.delivery.offset = own_offset(&placed.offset, turn, &binding);
-                        self.guard.count(at, placed, &instead, &made.delivery.action);
+                        self.guard.count(at, placed, &instead, made.delivery.event);
                         keyed.push((number, at, made));
                     }
                     Ok(None) => {}
@@ -72,7 +72,7 @@ impl Courier<'_> {
                         return Err(Error::message(Kind::Unreachable, fault.reason));
                     }
                     Err(fault) => {
-                        tracing::warn!(sink = %self.name(), %binding, "a change is set aside: {:?}", fault.verdict);
+                        tracing::warn!(sink = %self.name(), %binding, "row {} is set aside: {ASIDE}", placed.change.key);
                         let keys = self.keys_of(at, placed);
                         // (Settled in the end: a change before it may be refused too.)
                         self.parked.begin("", &keys);

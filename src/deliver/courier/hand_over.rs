@@ -13,6 +13,9 @@ use crate::fail_at::passing;
 use crate::journal;
 use crate::sink::{Fault, Offset, Outcome};
 
+/// What to do about a row that is set aside; the log has its key, and the list the reason.
+pub(super) const ASIDE: &str = "`emaj failures list` says why, `emaj failures retry` has it tried again";
+
 /// A delivery, with the numbers of its change in the chunk and of its binding.
 pub(super) type Work = (usize, usize, Keyed);
 
@@ -68,7 +71,9 @@ impl Courier<'_> {
                     // A place that keeps the order itself refuses what comes behind a refused change of a row: that one waits for it.
                     Fate::Done(Outcome::Failed(fault)) => {
                         refused += 1;
-                        tracing::warn!(sink = %self.orders.sink.name.value, binding = %self.fed.bound[at].name, id = %keyed.delivery.id, "a change is set aside");
+                        let (sink, binding) = (&self.orders.sink.name.value, &self.fed.bound[at].name);
+                        let key = &chunk[number].change.key;
+                        tracing::warn!(%sink, %binding, id = %keyed.delivery.id, "row {key} is set aside: {ASIDE}");
                         aside.push(self.aside(number, at, chunk, fault));
                     }
                     // Behind a message with the same key it waits; behind a row that wants the same entry it is tried by itself.

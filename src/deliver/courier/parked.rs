@@ -145,6 +145,11 @@ impl Courier<'_> {
                     (queue, Some(fault))
                 }
             };
+            let kept = |fault: Fault| Fault {
+                reason: self.fed.sources.texts.kept(&fault.reason).into_owned(),
+                ..fault
+            };
+            let fault = fault.map(kept);
             settled
                 .changes
                 .push(record(placed, binding, queue, keys, fault.as_ref()));

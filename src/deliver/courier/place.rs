@@ -130,9 +130,8 @@ impl Courier<'_> {
             self.place.was_in_fault = true;
         }
         self.condition(SinkCondition::Down(fault.reason.clone()));
-        self.progress
-            .cursor
-            .fault(&mut *self.sessions.keeper, Some(&fault.reason))?;
+        let reason = self.fed.sources.texts.kept(&fault.reason);
+        self.progress.cursor.fault(&mut *self.sessions.keeper, Some(&reason))?;
         let nobody_waits = since.elapsed() + asked >= self.orders.patience && (refusals > 0 || !asked.is_zero());
         if self.orders.until_empty && nobody_waits {
             return Err(Error::message(

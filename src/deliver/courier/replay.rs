@@ -13,7 +13,6 @@ use minijinja::value::{Serde, Value};
 use super::Courier;
 use crate::deliver::ask::fault;
 use crate::deliver::binding::Bound;
-use crate::deliver::raw;
 use crate::deliver::row::Row;
 use crate::deliver::sources::SourceTable;
 use crate::deliver::stream::Placed;
@@ -123,7 +122,7 @@ fn rows(
                 table => Value::from(Serde(&today.table)),
                 columns => Value::from(Serde(&today.columns)),
                 key => Value::from(Serde(today.key())),
-                raw => today.is_raw,
+                raw => source.texts.are_raw(),
             },
         )
         .map_err(Fault::never)?;
@@ -132,6 +131,11 @@ fn rows(
         .map_err(|error| fault(&error, "look up the rows"))?;
     Ok(rows
         .iter()
-        .map(|row| (raw::text(row, 0).0.into_owned(), Row::read(row, 1)))
+        .map(|row| {
+            (
+                source.texts.text(row, 0).0.into_owned(),
+                Row::read(row, 1, &source.texts),
+            )
+        })
         .collect())
 }

@@ -86,7 +86,7 @@ impl Courier<'_> {
                 schema,
                 first.id,
                 state,
-                &fault.reason,
+                &self.fed.sources.texts.kept(&fault.reason),
                 retry_in,
             )?;
             if !begun && self.fed.bound[step.at].keeps_state() {

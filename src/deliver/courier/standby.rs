@@ -36,7 +36,13 @@ impl Standby {
     /// The manifest is not what is installed, or whatever the server answers.
     pub(super) fn begin(orders: &Orders, sink: &SinkRecord) -> Result<Self> {
         let mut session = orders.settings.connect(Prompt::Never)?;
-        let fed = load(&mut session, &orders.schema, &sink.name, &orders.bindings)?;
+        let fed = load(
+            &mut session,
+            &orders.renderer,
+            &orders.schema,
+            &sink.name,
+            &orders.bindings,
+        )?;
         let mut stream = Stream::new(session, &orders.schema, Arc::clone(&orders.renderer))?;
         let goal = stream.hold()?;
         stream.release()?;

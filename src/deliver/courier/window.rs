@@ -23,6 +23,7 @@ impl Courier<'_> {
     pub(super) fn load(&mut self) -> Result<()> {
         self.fed = load(
             &mut self.sessions.keeper,
+            &self.orders.renderer,
             &self.orders.schema,
             &self.orders.sink.name.value,
             &self.orders.bindings,

@@ -44,14 +44,15 @@ pub(in crate::install) fn resolve<'a>(
             continue;
         };
         let before = found.problems.len();
+        let bound = WantedBinding { binding, name, table };
         check_columns(binding, name, table, &mut found);
         if binding.to.is_some() {
-            check_delivered(binding, manifest, name, table, catalog, journal, &mut found);
+            check_delivered(&bound, manifest, catalog, journal, &mut found);
         } else {
             action::check(binding, name, table, catalog, &mut found);
         }
         if found.problems.len() == before {
-            wanted.push(WantedBinding { binding, name, table });
+            wanted.push(bound);
         }
     }
     (wanted, found)
@@ -167,14 +168,13 @@ fn check_columns(binding: &Binding, name: &QualifiedName, table: &Table, found: 
 }
 
 fn check_delivered(
-    binding: &Binding,
+    bound: &WantedBinding<'_>,
     manifest: &Manifest,
-    name: &QualifiedName,
-    table: &Table,
     catalog: &Catalog,
     journal: Option<&Journal>,
     found: &mut Found,
 ) {
+    let WantedBinding { binding, name, table } = *bound;
     let place = &binding.table.place;
     if let Some(top) = table.ancestors.first().and_then(|oid| catalog.table(*oid)) {
         found.problem(
