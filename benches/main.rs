@@ -16,6 +16,7 @@ mod rows;
 mod single;
 mod stat;
 mod support;
+mod tables;
 
 use support::{Bench, Outcome};
 
@@ -25,6 +26,8 @@ const SECTIONS: &[Section] = &[
     ("bulk", bulk::run),
     ("single", single::run),
     ("rollback", rollback::run),
+    ("mix", rollback::mix),
+    ("tables", tables::run),
     ("parallel", parallel::run),
     ("marks", marks::run),
     ("plans", plans::run),

@@ -1,4 +1,4 @@
-//! Rollback of many rows, against the plain opposite statement on the same rows, copied aside.
+//! Rollback of many rows, against the plain opposite statement on the same rows, copied aside; and of ten changes to each of a tenth of them.
 
 use crate::support::{Bench, Outcome, create_table, has_extension, median, report, some_rows, timed};
 
@@ -83,6 +83,75 @@ pub fn run(bench: &mut Bench) -> Outcome {
         if extension {
             report(&format!("  beside: E-Maj, {what}"), of(0), of(2), target);
         }
+    }
+    Ok(())
+}
+
+/// Ten changes to each row of a tenth of the rows: eight or nine updates, and a deletion of one third, a deletion and a new insert of another.
+pub fn mix(bench: &mut Bench) -> Outcome {
+    let mut client = bench.database("mix")?;
+    let rows = (bench.rows / 10).max(1);
+    create_table(&mut client, "plain")?;
+    create_table(&mut client, "captured")?;
+    client.batch_execute("create unlogged table aside as select * from plain with no data")?;
+    bench.install("mix", "[public.captured]")?;
+    let extension = has_extension(&mut client)?;
+    let mut tables = vec!["plain", "captured"];
+    if extension {
+        create_table(&mut client, "beside")?;
+        crate::bulk::extension_group(&mut client)?;
+        tables.push("beside");
+    }
+    client.batch_execute(&format!("insert into aside {}; analyze aside", some_rows(1, rows)))?;
+    let mut times = vec![Vec::new(); tables.len()];
+    for _ in 0..bench.rounds {
+        for (at, table) in tables.iter().enumerate() {
+            client.batch_execute(&format!("truncate {table}; insert into {table} select * from aside"))?;
+            client.batch_execute(&format!("vacuum analyze {table}"))?;
+            let (mark, back) = match *table {
+                "plain" => (
+                    "",
+                    "update plain as t set grp = a.grp, label = a.label, amount = a.amount, ts = a.ts from aside as a where a.id = t.id;
+                     insert into plain select * from aside where id % 3 = 0",
+                ),
+                "captured" => (
+                    "select emaj.emaj_stop_group('bench'); select emaj.emaj_start_group('bench', 'M%')",
+                    "select emaj.emaj_rollback_group('bench', 'EMAJ_LAST_MARK')",
+                ),
+                _ => (
+                    "select beside_emaj.emaj_stop_group('beside'); select beside_emaj.emaj_start_group('beside', 'M%')",
+                    "select * from beside_emaj.emaj_rollback_group('beside', 'EMAJ_LAST_MARK', false)",
+                ),
+            };
+            client.batch_execute(mark)?;
+            for _ in 0..8 {
+                client.batch_execute(&format!("update {table} set amount = amount + 1"))?;
+            }
+            for change in [
+                format!("update {table} set label = label || '!' where id % 3 <> 2"),
+                format!("delete from {table} where id % 3 <> 1"),
+                format!("insert into {table} select id, grp + 1, label, amount, ts from aside where id % 3 = 2"),
+                format!("update {table} set grp = grp + 1 where id % 3 = 1"),
+            ] {
+                client.batch_execute(&change)?;
+            }
+            client.batch_execute("checkpoint")?;
+            times[at].push(timed(&mut client, back)?);
+            let wrong: i64 = client
+                .query_one(
+                    &format!("select count(*) from (table aside except table {table}) as x"),
+                    &[],
+                )?
+                .get(0);
+            if wrong != 0 {
+                return Err(format!("{table}: {wrong} rows are not as they were").into());
+            }
+        }
+    }
+    let of = |table: usize| median(times[table].clone());
+    report("rollback of ten changes a row / plain statements", of(0), of(1), None);
+    if extension {
+        report("  beside: E-Maj, rollback of ten changes a row", of(0), of(2), None);
     }
     Ok(())
 }

@@ -53,10 +53,8 @@ pub fn stream(
 ) -> Result<()> {
     let Answer { rows, take } = answer;
     within(session, schema, group, mark, query, &mut |transaction, query| {
-        let whole = if rows == Rows::Lines {
-            format!(
-                "select pg_catalog.translate(pg_catalog.row_to_json(emaj_row)::text, e'\\n\\r', '  ') from (\n{query}\n) as emaj_row"
-            )
+        let whole = if rows == Rows::Json {
+            format!("select pg_catalog.row_to_json(emaj_row) from (\n{query}\n) as emaj_row")
         } else {
             format!("\n{query}\n")
         };

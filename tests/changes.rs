@@ -229,6 +229,66 @@ fn all_changes_their_ends_and_what_they_amount_to() {
 }
 
 #[test]
+fn an_object_a_line_whatever_names_and_values_hold() {
+    let shop = Shop::open(
+        r#"create schema "s\""";
+           create table "s\""".t (id integer, "the ""row""" text, j json, t timestamptz, primary key (id)) partition by hash (id);
+           create table "s\""".t0 partition of "s\""".t for values with (modulus 2, remainder 0);
+           create table "s\""".t1 partition of "s\""".t for values with (modulus 2, remainder 1)"#,
+        "version: 1\nroles: { admin: null, viewer: null }\ngroups: { g: { tables: ['*.*'], context: [application_name] } }\n",
+    );
+    shop.run(&["mark", "set", "g", "a"]).ok();
+    shop.sql(
+        r#"set application_name = 'a "name"\';
+           insert into "s\""".t values (1, E'one\n\\two\ttabs', E'{\r\n\t"a":\n "b\\n\\\\"}', '2026-01-01 00:00+00'), (2, null, null, 'infinity');
+           update "s\""".t set t = t;
+           delete from "s\""".t where id = 2"#,
+    );
+    let all = shop.run(&["changes", "g", "-o", "json"]).ok();
+    let seen = lines(&all);
+    let verbs: Vec<&str> = seen.iter().map(|change| change["verb"].as_str().unwrap()).collect();
+    assert_eq!(verbs, ["INS", "INS", "UPD", "UPD", "DEL"], "{all}");
+    let one = serde_json::json!({"id": 1, "the \"row\"": "one\n\\two\ttabs", "j": {"a": "b\n\\"}, "t": "2026-01-01T00:00:00+00:00"});
+    let two = serde_json::json!({"id": 2, "the \"row\"": null, "j": null, "t": "infinity"});
+    let rows: Vec<_> = seen.iter().map(|change| (&change["old"], &change["new"])).collect();
+    let none = &serde_json::Value::Null;
+    assert_eq!(
+        rows,
+        [(none, &one), (none, &two), (&one, &one), (&two, &two), (&two, none)]
+    );
+    for change in &seen {
+        let words = ["schema", "table"].map(|word| change[word].as_str().unwrap());
+        assert_eq!(words, ["s\\\"", "t"]);
+        assert!(
+            change["context"]
+                .as_object()
+                .unwrap()
+                .values()
+                .all(|value| value == "a \"name\"\\"),
+            "{change}"
+        );
+    }
+    // What is summed up, and what people are listed, come by other ways.
+    let net = lines(&shop.run(&["changes", "g", "-o", "json", "--what", "net"]).ok());
+    assert_eq!(net.len(), 1);
+    assert_eq!((&net[0]["old"], &net[0]["new"]), (none, &one));
+    let listed = shop.run(&["changes", "g", "-n", "3"]).ok();
+    assert_eq!(listed.stdout.lines().count(), 4, "{listed}");
+    // CSV is the log as it is: an update has two rows.
+    let csv = shop.run(&["changes", "g", "-o", "csv"]).ok().stdout;
+    let tuples: Vec<&str> = csv
+        .lines()
+        .filter_map(|line| line.get(..7).filter(|start| start.as_bytes()[3] == b','))
+        .collect();
+    assert_eq!(
+        tuples,
+        [
+            "INS,NEW", "INS,NEW", "UPD,OLD", "UPD,NEW", "UPD,OLD", "UPD,NEW", "DEL,OLD"
+        ]
+    );
+}
+
+#[test]
 fn changes_are_chosen_by_role_verb_time_and_transaction() {
     let shop = Shop::open(SHOP, MANIFEST);
     shop.run(&["mark", "set", "shop", "a"]).ok();

@@ -150,7 +150,7 @@ fn rollbacks_and_consolidations() {
         story.sql("select emaj.emaj_count_group('g')");
         // Each count is the one that the log gives.
         let differ = "select count(*) || ' ' || count(*) filter (where read <> written) from (
-            select emaj._count_changes(r.rel_log, m, n) as read,
+            select emaj._count_changes(r.rel_log, emaj._window(m, n)) as read,
                    coalesce((select u.changes from unnest(c.count_rel, c.count_changes) as u(rel, changes) where u.rel = r.rel_id), 0) as written
               from emaj.emaj_mark_count c join emaj.emaj_mark m on m.mark_id = c.count_mark join emaj.emaj_mark n on n.mark_id = c.count_until
              cross join emaj.emaj_relation r where r.rel_log is not null) as x";

@@ -168,7 +168,7 @@ fn listed(
     for table in &window.tables {
         let query = query(&renderer, &window, table, wanted, Form::Json, Some(limit + 1))?;
         let mut text = Vec::new();
-        pg::copy_out(transaction, &query, Rows::Lines, &reading(table), &mut |piece| {
+        pg::copy_out(transaction, &query, Rows::Json, &reading(table), &mut |piece| {
             text.extend_from_slice(piece);
             Ok(())
         })?;
@@ -225,7 +225,7 @@ fn gather<'a>(
         interrupt.check()?;
         let name = format!("{}_{}", table.schema, table.name);
         place.open(&file_name(&name, extension, &mut taken))?;
-        let rows = if form == Form::Csv { Rows::Csv } else { Rows::Lines };
+        let rows = if form == Form::Csv { Rows::Csv } else { Rows::Json };
         let query = query(&renderer, &window, table, wanted, form, None)?;
         bytes += pg::copy_out(transaction, &query, rows, &reading(table), &mut |piece| {
             place.write(piece)

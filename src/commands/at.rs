@@ -39,7 +39,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     };
     let rows = match context.output.format() {
         Format::Csv => Rows::Csv,
-        Format::Json => Rows::Lines,
+        Format::Json => Rows::Json,
         _ => {
             let found = past::read(&mut session, &schema, &args.group, &args.mark, &args.query).map_err(failed)?;
             context.output.data(&Shown(found))?;

@@ -18,6 +18,8 @@ pub enum Rows {
     Csv,
     /// The one column of the query as it is, a line each.
     Lines,
+    /// The same, where it is JSON: line breaks in it, which stand outside of its strings only, become spaces.
+    Json,
 }
 
 /// Hands the rows of `query` to `take`, piece by piece, and returns how many bytes they were; `doing` completes "failed to …".
@@ -39,7 +41,14 @@ pub fn copy_out(
     let mut stream = transaction
         .copy_out(&format!("copy ({query}) to stdout{options}"))
         .map_err(|error| classify(error, doing))?;
-    let mut plain = Plain::default();
+    let mut plain = match rows {
+        Rows::Text | Rows::Csv => None,
+        Rows::Lines => Some(Plain::default()),
+        Rows::Json => Some(Plain {
+            is_json: true,
+            ..Plain::default()
+        }),
+    };
     let mut bytes = 0;
     loop {
         let chunk = stream.fill_buf().map_err(|error| of_server(error, doing))?;
@@ -47,7 +56,7 @@ pub fn copy_out(
             return Ok(bytes);
         }
         let length = chunk.len();
-        if rows == Rows::Lines {
+        if let Some(plain) = &mut plain {
             let text = plain.of(chunk);
             bytes += text.len() as u64;
             take(text)?;
@@ -70,30 +79,41 @@ fn of_server(error: io::Error, doing: &str) -> Error {
 /// Undoes the escapes of COPY's text format, across the borders of chunks.
 #[derive(Debug, Default)]
 struct Plain {
+    is_json: bool,
     escaped: bool,
     text: Vec<u8>,
 }
 
 impl Plain {
-    fn of(&mut self, chunk: &[u8]) -> &[u8] {
+    fn of(&mut self, mut rest: &[u8]) -> &[u8] {
         self.text.clear();
-        for &byte in chunk {
+        loop {
             if self.escaped {
+                let Some((&byte, after)) = rest.split_first() else {
+                    break;
+                };
                 self.escaped = false;
+                rest = after;
                 self.text.push(match byte {
                     b'b' => 8,
-                    b'f' => 12,
+                    b'n' | b'r' if self.is_json => b' ',
                     b'n' => b'\n',
                     b'r' => b'\r',
+                    b'f' => 12,
                     b't' => b'\t',
                     b'v' => 11,
                     other => other,
                 });
-            } else if byte == b'\\' {
-                self.escaped = true;
-            } else {
-                self.text.push(byte);
             }
+            let Some(at) = rest.iter().position(|byte| *byte == b'\\') else {
+                break;
+            };
+            self.text.extend_from_slice(&rest[..at]);
+            rest = &rest[at + 1..];
+            self.escaped = true;
+        }
+        if !self.escaped {
+            self.text.extend_from_slice(rest);
         }
         &self.text
     }
@@ -112,5 +132,15 @@ mod tests {
             all.extend_from_slice(plain.of(&text[cut..]));
             assert_eq!(all, b"a\\b\nc\td\x0b\x08\x0c\rx", "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn json_stays_in_its_line() {
+        let mut plain = Plain {
+            is_json: true,
+            ..Plain::default()
+        };
+        let text = br#"{"a":\n\r"b\\n"}"#;
+        assert_eq!(plain.of(&[&text[..], b"\n"].concat()), b"{\"a\":  \"b\\n\"}\n");
     }
 }
