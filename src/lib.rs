@@ -13,27 +13,27 @@
 //!
 //! `cluster/` stands beside: a throw-away PostgreSQL for the demo, the tests and the benchmarks. `demo/` tells its story there.
 
-pub mod catalog;
-pub mod changes;
+mod catalog;
+mod changes;
 pub mod cli;
 pub mod cluster;
-pub mod commands;
-pub mod deliver;
-pub mod demo;
+mod commands;
+mod deliver;
+mod demo;
 pub mod errors;
 mod fail_at;
-pub mod import;
-pub mod install;
+mod import;
+mod install;
 pub mod journal;
 pub mod manifest;
 pub mod names;
-pub mod operating;
-pub mod past;
+mod operating;
+mod past;
 pub mod pg;
-pub mod render;
-pub mod retention;
-pub mod revert;
-pub mod rollback;
+mod render;
+mod retention;
+mod revert;
+mod rollback;
 pub mod sink;
-pub mod snap;
+mod snap;
 pub mod ui;

@@ -293,6 +293,23 @@ fn links_lead_somewhere() {
     assert!(broken.is_empty(), "{broken:#?}");
 }
 
+/// The list of the manual's pages has them all.
+#[test]
+fn every_page_is_in_the_list() {
+    let list = std::fs::read_to_string(root().join("docs/README.md")).unwrap();
+    let docs = root().join("docs");
+    let pages = pages();
+    let within: Vec<_> = pages.iter().filter_map(|page| page.strip_prefix(&docs).ok()).collect();
+    assert!(within.len() > 20, "{within:?}");
+    for page in within.into_iter().filter(|page| *page != Path::new("README.md")) {
+        assert!(
+            list.contains(&format!("({})", page.display())),
+            "docs/README.md does not list {}",
+            page.display()
+        );
+    }
+}
+
 /// Every test that a page names is one, or the beginning of the names of several.
 #[test]
 fn tests_that_pages_name_are_there() {

@@ -40,10 +40,7 @@ pub struct Server {
     /// `server_version_num`, for example 150018.
     pub version: i32,
     pub database: String,
-    pub database_oid: u32,
-    pub system: i64,
     pub role: String,
-    pub superuser: bool,
     pub may_create_role: bool,
     pub may_create_schema: bool,
     pub bypasses_rls: bool,

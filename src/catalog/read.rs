@@ -81,8 +81,7 @@ struct Found {
 
 fn server(client: &mut impl GenericClient, schema: &str) -> Result<Server> {
     let query = format!(
-        "select current_setting('server_version_num')::int, current_database()::text, d.oid,
-                (select system_identifier from pg_catalog.pg_control_system()),
+        "select current_setting('server_version_num')::int, current_database()::text,
                 current_user::text, r.rolsuper, r.rolsuper or r.rolcreaterole, has_database_privilege(d.oid, 'create'),
                 r.rolsuper or r.rolbypassrls, current_setting('max_prepared_transactions')::int,
                 n.nspowner::regrole::text, coalesce(pg_has_role(n.nspowner, {TO_ACT_AS}), false), e.extname::text,
@@ -102,7 +101,7 @@ fn server(client: &mut impl GenericClient, schema: &str) -> Result<Server> {
     );
     let row = client.query_one(&query, &[&schema])?;
     let version: i32 = row.get(0);
-    let superuser: bool = row.get(5);
+    let superuser: bool = row.get(3);
     let may_be_replica = superuser
         || version >= 150_000
             && client
@@ -114,24 +113,21 @@ fn server(client: &mut impl GenericClient, schema: &str) -> Result<Server> {
     Ok(Server {
         version,
         database: row.get(1),
-        database_oid: row.get(2),
-        system: row.get(3),
-        role: row.get(4),
-        superuser,
-        may_create_role: row.get(6),
-        may_create_schema: row.get(7),
-        bypasses_rls: row.get(8),
+        role: row.get(2),
+        may_create_role: row.get(4),
+        may_create_schema: row.get(5),
+        bypasses_rls: row.get(6),
         may_be_replica,
-        max_prepared_transactions: row.get(9),
-        schema_owner: row.get(10),
-        owns_schema: row.get(11),
-        schema_extension: row.get(12),
-        in_owner: row.get(13),
-        definer: row.get(14),
-        definer_superuser: row.get(15),
-        definer_acts_for: row.get(16),
-        max_connections: row.get(17),
-        max_locks_per_transaction: row.get(18),
+        max_prepared_transactions: row.get(7),
+        schema_owner: row.get(8),
+        owns_schema: row.get(9),
+        schema_extension: row.get(10),
+        in_owner: row.get(11),
+        definer: row.get(12),
+        definer_superuser: row.get(13),
+        definer_acts_for: row.get(14),
+        max_connections: row.get(15),
+        max_locks_per_transaction: row.get(16),
     })
 }
 

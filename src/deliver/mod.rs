@@ -30,14 +30,12 @@ mod today;
 mod unsent;
 mod worker;
 
-pub use change::Change;
 pub use courier::DELETES_ALLOWED;
 pub use ground::Ground;
 pub use initial::{Done, Initial, begin, choose, initialise, preview, source_group};
 pub use left_out::LeftOut;
-pub use row::Row;
 pub use status::{SinkCondition, SinkStatus, Status};
 pub use stop::Stop;
 pub use take_over::take_over;
 pub use unsent::{Unsent, unsent};
-pub use worker::{Reload, Task, source, work};
+pub use worker::{Reload, Task, work};

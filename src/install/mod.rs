@@ -36,12 +36,12 @@ use crate::render::{RenderError, Renderer};
 pub use crate::pg::Locking;
 pub use apply::{apply, look};
 pub use drift::{Finding, drift};
-pub use foreign::{Foreign, foreign};
-pub use plan::{Action, Phase, Plan, Statement, Step};
+pub use foreign::foreign;
+pub use plan::{Plan, Step};
 pub use removal::uninstall;
 pub use repair::repair;
 pub use survey::survey;
-pub use wanted::{Mode, Problem, Problems};
+pub use wanted::Problems;
 
 /// What a plan cannot be made for.
 #[derive(Debug, thiserror::Error)]

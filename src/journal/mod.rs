@@ -34,7 +34,7 @@ use crate::names::QualifiedName;
 pub use activity::{Look, Seen, Stand, look};
 pub use cursor::{Cursor, SinkLook, place_of};
 pub use failures::{Failure, FailureFilter, FailureState, count_failures, discard, failures, retry};
-pub use groups::{Captured, GroupState, Member, captured, group_named, groups, members};
+pub use groups::{GroupState, Member, captured, group_named, groups, members};
 pub use history::{Event, Wanted, history};
 pub use initial::{begin_anew, groups_of, note_rows, rows_sent, want_rows};
 pub use installed::{COUNTED, InstalledBinding, InstalledSink};
@@ -42,18 +42,18 @@ pub use lag::{SinkLag, lag};
 pub use marks::{LastMark, MarkState, last_marks, marks};
 pub use origin::{Astray, Origin, astray, check_origin, free_schema};
 pub use parked::{
-    SetAside, Waiting, arrived, begun, due, failed_again, hasten, join, not_begun, one_front, promote, queue,
-    retry_queues, set_aside, waiting,
+    SetAside, arrived, begun, due, failed_again, hasten, join, not_begun, one_front, promote, queue, retry_queues,
+    set_aside, waiting,
 };
-pub use position::{NoSnapshot, Position, Snapshot};
+pub use position::{Position, Snapshot};
 pub use read::read;
 pub use rights::{Grants, Named, Right};
 pub use rollbacks::{
     PastRollback, RECOVER, RollbackSession, UnfinishedRollback, past_rollbacks, rollback_activity, unfinished_rollbacks,
 };
 pub use sinks::{
-    BindingRecord, LogRecord, SinkRecord, SinkState, bindings_of, logs_of, rewind, set_sink_state, sink_locks,
-    sink_named, sinks, small_logs, structure_of,
+    LogRecord, SinkRecord, SinkState, bindings_of, logs_of, rewind, set_sink_state, sink_locks, sink_named, sinks,
+    small_logs, structure_of,
 };
 pub use stat::{
     Interval, RoleChanges, SequenceStat, StatWanted, TableChanges, TableStat, check_names, count_intervals,
@@ -61,7 +61,7 @@ pub use stat::{
 };
 pub use status::{GroupStatus, MOST_COUNTED, status};
 pub use verify::{Inconsistency, inconsistencies};
-pub use window::{LoggedColumn, LoggedSequence, LoggedTable, MarkPosition, Window, WindowWanted, window};
+pub use window::{LoggedTable, Window, WindowWanted, window};
 
 /// The registry of one installation.
 #[derive(Debug, Clone, Default)]

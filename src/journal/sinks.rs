@@ -79,14 +79,12 @@ pub struct SinkRecord {
 #[derive(Debug, Clone)]
 pub struct BindingRecord {
     pub name: String,
-    pub sink: Option<String>,
     pub oid: u32,
     pub table: QualifiedName,
     pub fingerprint: String,
     pub since: Position,
     /// `WANTED`, `RUNNING` or `DONE`.
     pub init: Option<String>,
-    pub init_key: Option<String>,
     pub init_done: i64,
     pub init_total: Option<i64>,
 }
@@ -169,8 +167,8 @@ pub fn bindings_of(client: &mut impl GenericClient, schema: &str, sink: &str) ->
     let s = escape_identifier(schema);
     let rows = client.query(
         &format!(
-            "select bind_name, bind_sink, bind_oid, bind_schema, bind_table, bind_fingerprint, (bind_since).snapshot::text,
-                    coalesce((bind_since).txid, 0), (bind_since).lsn, bind_init, bind_init_key, bind_init_done, bind_init_total
+            "select bind_name, bind_oid, bind_schema, bind_table, bind_fingerprint, (bind_since).snapshot::text,
+                    coalesce((bind_since).txid, 0), (bind_since).lsn, bind_init, bind_init_done, bind_init_total
                from {s}.emaj_binding where bind_sink = $1 order by bind_name"
         ),
         &[&sink],
@@ -179,18 +177,16 @@ pub fn bindings_of(client: &mut impl GenericClient, schema: &str, sink: &str) ->
         .map(|row| {
             Ok(BindingRecord {
                 name: row.get(0),
-                sink: row.get(1),
-                oid: row.get(2),
+                oid: row.get(1),
                 table: QualifiedName {
-                    schema: row.get(3),
-                    name: row.get(4),
+                    schema: row.get(2),
+                    name: row.get(3),
                 },
-                fingerprint: row.get(5),
-                since: position(row, 6)?,
-                init: row.get(9),
-                init_key: row.get(10),
-                init_done: row.get(11),
-                init_total: row.get(12),
+                fingerprint: row.get(4),
+                since: position(row, 5)?,
+                init: row.get(8),
+                init_done: row.get(9),
+                init_total: row.get(10),
             })
         })
         .collect()

@@ -27,7 +27,6 @@ pub struct ServerError {
     pub schema: Option<String>,
     pub table: Option<String>,
     pub column: Option<String>,
-    pub constraint: Option<String>,
 }
 
 impl ServerError {
@@ -57,7 +56,6 @@ impl From<&DbError> for ServerError {
             schema: own(error.schema()),
             table: own(error.table()),
             column: own(error.column()),
-            constraint: own(error.constraint()),
         }
     }
 }

@@ -118,11 +118,6 @@ impl Session {
         Session::open(&self.here, Prompt::Never, self.notices.clone())
     }
 
-    /// Opens a second connection to another database of the same server.
-    pub fn sibling_in(&self, dbname: &str) -> Result<Session> {
-        Session::open(&self.here.with_dbname(dbname), Prompt::Never, self.notices.clone())
-    }
-
     /// Opens the connection anew, on whichever server of the list answers now. On an error the old one stays.
     pub fn reconnect(&mut self) -> Result<()> {
         *self = Session::open(&self.wanted, Prompt::Never, self.notices.clone())?;

@@ -5,7 +5,6 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use postgres::config::{ChannelBinding, LoadBalanceHosts};
@@ -14,7 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::errors::{Error, Kind, Result};
 
 use super::environment::Environment;
-use super::keywords::{KEYWORDS, Words};
+use super::keywords::Words;
 use super::passfile::{self, Wanted};
 use super::resolve::wrong;
 use super::target::{self, Target};
@@ -162,22 +161,6 @@ impl Settings {
         }
     }
 
-    /// Returns the same settings for another database of the same server.
-    pub fn with_dbname(&self, dbname: &str) -> Settings {
-        Settings {
-            dbname: dbname.to_owned(),
-            ..self.clone()
-        }
-    }
-
-    /// Returns the same settings for another user; a password that was given stays.
-    pub fn with_user(&self, user: &str) -> Settings {
-        Settings {
-            user: user.to_owned(),
-            ..self.clone()
-        }
-    }
-
     /// Returns the same settings with a password.
     pub fn with_password(&self, password: SecretString) -> Settings {
         Settings {
@@ -191,74 +174,6 @@ impl Settings {
         Settings {
             application_name: name.to_owned(),
             ..self.clone()
-        }
-    }
-
-    /// Returns the settings as libpq's environment variables, for a child process such as `pg_dump`.
-    ///
-    /// Complete but for the keepalive keywords, which have no variable. The child must not have other `PG*` variables
-    /// of the connection: [`Settings::apply_to`] sees to that.
-    pub fn to_env(&self) -> Vec<(String, SecretString)> {
-        let mut list: Vec<(String, SecretString)> = Vec::new();
-        let decided = self.decided();
-        for keyword in KEYWORDS {
-            let Some(variable) = keyword
-                .variable
-                .filter(|_| !matches!(keyword.name, "service" | "servicefile"))
-            else {
-                continue;
-            };
-            let value = match decided.iter().find(|(name, _)| *name == keyword.name) {
-                Some((_, value)) => value.clone(),
-                None => self.words.get(keyword.name).map(SecretString::from),
-            };
-            list.extend(value.map(|value| (variable.to_owned(), value)));
-        }
-        list
-    }
-
-    /// The keywords whose value is not simply what was given.
-    fn decided(&self) -> Vec<(&'static str, Option<SecretString>)> {
-        let join = |part: fn(&Target) -> String| self.targets.iter().map(part).collect::<Vec<_>>().join(",");
-        let addresses = join(|target| {
-            target
-                .place
-                .address()
-                .map(|address| address.to_string())
-                .unwrap_or_default()
-        });
-        let has_address = self.targets.iter().any(|target| target.place.address().is_some());
-        let plain = |value: String| Some(SecretString::from(value));
-        vec![
-            ("host", plain(join(|target| target.place.given_name()))),
-            ("hostaddr", has_address.then(|| SecretString::from(addresses))),
-            ("port", plain(join(|target| target.port.to_string()))),
-            ("dbname", plain(self.dbname.clone())),
-            ("user", plain(self.user.clone())),
-            ("password", self.password.clone()),
-            (
-                "passfile",
-                self.passfile
-                    .as_ref()
-                    .and_then(|file| plain(file.display().to_string())),
-            ),
-            ("application_name", plain(self.application_name.clone())),
-            ("sslmode", plain(self.tls.mode_word().to_owned())),
-            ("client_encoding", None),
-        ]
-    }
-
-    /// Makes `command` connect by these settings and no others.
-    pub fn apply_to(&self, command: &mut Command) {
-        for variable in KEYWORDS
-            .iter()
-            .filter_map(|keyword| keyword.variable)
-            .chain(["PGREQUIRESSL"])
-        {
-            command.env_remove(variable);
-        }
-        for (name, value) in self.to_env() {
-            command.env(name, value.expose_secret());
         }
     }
 }

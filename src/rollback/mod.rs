@@ -16,10 +16,10 @@ mod work;
 
 pub use consolidate::{Consolidable, consolidable, consolidate};
 pub use estimate::{Estimate, TableEstimate, estimate};
-pub use lanes::{Lane, Lanes};
+pub use lanes::Lanes;
 pub use left::Left;
 pub use parallel::{Parallel, run_parallel};
-pub use preview::{LostMark, Preview, Refusal, preview};
+pub use preview::{LostMark, Preview, preview};
 pub use recover::{Recovered, recover};
 pub use run::{Report, TableReport, run};
 

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -76,13 +75,6 @@ fn a_sibling_is_on_the_same_server_and_a_reconnect_is_new() {
     assert!(session.is_encrypted());
     let mut sibling = session.sibling().unwrap();
     assert_eq!(text(&mut sibling, "select current_setting('port')"), port);
-    assert_eq!(
-        text(
-            &mut session.sibling_in("scram_user").unwrap(),
-            "select current_database()::text"
-        ),
-        "scram_user"
-    );
     assert_eq!(text(&mut sibling, "select current_setting('application_name')"), "emaj");
 
     let backend = |session: &mut Session| text(session, "select pg_backend_pid()::text");
@@ -249,29 +241,6 @@ fn a_failed_connection_says_what_was_tried_and_what_to_do() {
             .unwrap_err();
         assert_eq!((error.kind(), error.hints().len()), (Kind::Denied, 1));
     }
-}
-
-#[test]
-fn a_child_process_reaches_the_same_server() {
-    let servers = Servers::shared();
-    let session = session(
-        &servers,
-        "postgres://scram_user:scram%20secret@localhost:{DEAD},localhost:{MAIN}/shop?sslmode=require",
-    );
-    let mut psql = Command::new(bin_dir().join("psql"));
-    psql.env("PGHOST", "/nowhere")
-        .env("PGSERVICE", "nothing")
-        .env("HOME", Path::new("/nowhere"));
-    session.settings().apply_to(&mut psql);
-    let question = "select current_user, current_database(), current_setting('port'), ssl from pg_stat_ssl where pid = pg_backend_pid()";
-    let output = psql.args(["-X", "-w", "-A", "-t", "-c", question]).output().unwrap();
-    let expected = format!("scram_user|shop|{}|t\n", servers.fill("{MAIN}"));
-    assert_eq!(
-        String::from_utf8_lossy(&output.stdout),
-        expected,
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
 }
 
 /// Runs on the terminal that the test below makes; says on it what came of the connection.
