@@ -19,6 +19,7 @@ use crate::ui::words::count;
 
 /// Functions that the viewer may call.
 const VIEWER_FUNCTIONS: &[&str] = &[
+    "_after", // pure text: with it whoever may read a log asks for what came after a mark
     "emaj_origin",
     "emaj_log_stat_group",
     "emaj_log_stat_groups",
@@ -257,7 +258,7 @@ fn tables(journal: Option<&Journal>, renderer: &Renderer) -> Result<BTreeSet<Str
 fn may_call(right: Right, function: &str) -> bool {
     match right {
         // A snap on the server writes files there: that right is not emaj's to give.
-        Right::Admin => function.starts_with("emaj_") && function != "emaj_snap_group",
+        Right::Admin => (function.starts_with("emaj_") && function != "emaj_snap_group") || function == "_after",
         Right::Viewer => VIEWER_FUNCTIONS.contains(&function),
     }
 }
