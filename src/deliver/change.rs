@@ -95,41 +95,57 @@ pub fn net(images: &[Image]) -> Vec<Change> {
         by_key.entry(&new.key).or_default().push(at);
     }
     let mut came: Vec<Option<&Image>> = after.into_iter().map(Some).collect();
+    let mut stayed: HashMap<(&str, &str), &Image> = HashMap::new();
     for old in before {
         let at = by_key.get_mut(&*old.key).and_then(Vec::pop);
         match at.and_then(|at| came[at].take()) {
-            Some(new) => changes.push(change(images, new.key.clone(), Some(old), Some(new))),
+            Some(new) => {
+                changes.push(change(images, new.key.clone(), Some(old), Some(new)));
+                stayed.insert((&new.key, &new.row.json), old);
+            }
             None => gone.push(old),
         }
     }
     let mut came: Vec<&Image> = came.into_iter().flatten().collect();
     if !gone.is_empty() && !came.is_empty() {
-        let mut steps = steps(images);
+        let Steps { mut steps, all_known } = steps(images);
         let mut ends: HashMap<(&str, &str), &Image> =
             came.iter().map(|new| ((&*new.key, &*new.row.json), *new)).collect();
         gone.retain(|old| {
             let mut at = (&*old.key, &*old.row.json);
-            while let Some(next) = steps.get_mut(&at).and_then(Vec::pop) {
-                at = (&next.key, &*next.row.json);
+            loop {
+                while let Some(next) = steps.get_mut(&at).and_then(Vec::pop) {
+                    at = (&next.key, &next.row.json);
+                }
+                // A row that came to a key that another one left: it goes on as that one.
+                let Some(left) = stayed.remove(&at) else { break };
+                at = (&left.key, &left.row.json);
             }
             let end = ends.remove(&at);
             changes.extend(end.map(|new| change(images, new.key.clone(), Some(old), Some(new))));
             end.is_none()
         });
         came.retain(|new| ends.contains_key(&(&*new.key, &*new.row.json)));
-    }
-    // One key that went and one that came in a transaction that changed keys: the same row.
-    if let ([old], [new]) = (gone.as_slice(), came.as_slice()) {
-        changes.push(change(images, new.key.clone(), Some(old), Some(new)));
-        return changes;
+        // One key that went and one that came, where it is not known what each update made of its row: the same row.
+        if let (false, [old], [new]) = (all_known, gone.as_slice(), came.as_slice()) {
+            changes.push(change(images, new.key.clone(), Some(old), Some(new)));
+            return changes;
+        }
     }
     changes.extend(gone.iter().map(|old| change(images, old.key.clone(), Some(old), None)));
     changes.extend(came.iter().map(|new| change(images, new.key.clone(), None, Some(new))));
     changes
 }
 
-/// What an update made of each image, the first last: the two images of an updated row stand at one point of one statement.
-fn steps(images: &[Image]) -> HashMap<(&str, &str), Vec<&Image>> {
+/// What updates made of each image, the first last.
+struct Steps<'a> {
+    steps: HashMap<(&'a str, &'a str), Vec<&'a Image>>,
+    /// There is no update of which it is not known.
+    all_known: bool,
+}
+
+/// Finds the two images of each updated row: they stand at one point of one statement.
+fn steps(images: &[Image]) -> Steps<'_> {
     let mut pairs: HashMap<(u64, Option<i32>), [Vec<&Image>; 2]> = HashMap::new();
     for image in images {
         pairs.entry((image.lsn, image.ordinal)).or_default()[usize::from(image.is_new)].push(image);
@@ -142,7 +158,10 @@ fn steps(images: &[Image]) -> HashMap<(&str, &str), Vec<&Image>> {
             steps.entry((&old.key, &*old.row.json)).or_default().push(new);
         }
     }
-    steps
+    let known =
+        |[olds, news]: &[Vec<&Image>; 2]| olds.is_empty() || news.is_empty() || (olds.len(), news.len()) == (1, 1);
+    let all_known = pairs.values().all(known);
+    Steps { steps, all_known }
 }
 
 fn change(images: &[Image], key: Arc<str>, old: Option<&Image>, new: Option<&Image>) -> Change {
@@ -219,6 +238,10 @@ mod tests {
         assert_eq!(netted("-1a1 +2a1 -2a2 +3b2 -5a3 +6a3 -7a"), ["1a>3b", "5a>6a", "7a>-"]);
         // All keys move by one: the rows between have the key of their neighbour now.
         assert_eq!(netted("-1a1 +2b1 -2a2 +3b2"), ["1a>3b", "2a>2b"]);
+        assert_eq!(netted("-1a1 +2b1 -2a7"), ["1a>-", "2a>2b"]);
+        // What was deleted and what was inserted beside an update of a key are two rows.
+        assert_eq!(netted("-1a7 +9b8 -3a1 +4a1"), ["->9b", "1a>-", "3a>4a"]);
+        assert_eq!(netted("+8a7 -8a1 +9a1 -4a8"), ["->9a", "4a>-"]);
         // There and back again, and away.
         assert_eq!(netted("-1a1 +2a1 -2a2 +1a2 -1a3 +3a3 -4a4 +5a4"), ["1a>3a", "4a>5a"]);
     }
