@@ -52,6 +52,16 @@ cases! {
          insert into t (id, a, d) values (1, 1, 1), (2, 2, 2)"
         => "update t set a = a + 10; insert into t (id, a) values (3, 3); delete from t where id = 2", "update t set id = id + 1, d = 0 where a > 5; update t set a = -a";
 
+    generated_columns_within_the_key:
+        "create table t (grp int, name text, slug text generated always as (lower(name)) stored, v int, primary key (grp, slug));
+         insert into t (grp, name, v) values (1, 'Ada', 10), (1, 'Bob', 20), (1, 'Cy', 30), (2, 'Ada', 40)"
+        => "update t set v = v + 1 where name = 'Ada' and grp = 1; delete from t where name = 'Bob'; insert into t (grp, name, v) values (1, 'Zed', 99)",
+           "update t set name = 'Eve' where grp = 2; update t set name = upper(name); update t set name = name || '2' where grp = 1 and v > 50", "truncate t; insert into t (grp, name) values (1, 'ada')";
+
+    a_key_that_is_generated:
+        "create table t (a int, b int generated always as (a + 1) stored primary key, c text); insert into t (a, c) values (1, 'x'), (2, 'y'), (3, 'z')"
+        => "update t set c = 'w' where a = 1; delete from t where a = 2; insert into t (a) values (9)", "update t set a = a + 1 where a > 2; update t set c = null", "delete from t";
+
     only_a_key_and_a_generated_column:
         "create table t (id int primary key, b int generated always as (id * 2) stored); insert into t values (1), (2)"
         => "update t set id = 3 where id = 1; insert into t values (4)", "delete from t where id < 4; insert into t values (1)";
