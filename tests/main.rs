@@ -30,6 +30,7 @@ mod look_commands;
 mod manifest;
 mod manifest_commands;
 mod marks;
+mod names_like_ours;
 mod nats_sink;
 mod operating;
 mod origin;
