@@ -29,6 +29,8 @@ pub struct Output {
 impl Output {
     /// Makes an output; looks at the terminal and at `COLUMNS`.
     pub fn new(format: Format, quiet: bool, color: Color) -> Output {
+        // The error at the end is printed by `main`, which has no output.
+        color.choice().write_global();
         let columns = std::env::var("COLUMNS").ok();
         let talks_to_terminal = io::stderr().is_terminal();
         Output {
@@ -183,7 +185,9 @@ fn finish(written: io::Result<()>) -> Result<()> {
         Ok(()) => Ok(()),
         // Rust ignores SIGPIPE, so it arrives as an error. `println!` would panic.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
-        Err(error) => Err(Error::new(Kind::Failed, error).context("failed to write to standard output")),
+        Err(error) => Err(Error::new(Kind::Failed, error)
+            .context("failed to write to standard output")
+            .hint("only the report is missing: what the command changed stays changed (`emaj history`)")),
     }
 }
 
