@@ -217,10 +217,13 @@ fn the_doctor_needs_no_manifest_and_knows_what_is_in_the_way() {
         .args(["doctor", "-o", "json"])
         .run()
         .code(12);
-    assert_eq!(
-        strange.stdout_json()[1]["todo"],
-        format!("grant postgres to {};", stranger.name())
-    );
+    assert_eq!(strange.stdout_json()[1]["todo"], "connect as postgres");
+    db.psql(&format!(
+        "alter database {} set default_transaction_read_only = on",
+        db.name()
+    ));
+    let still = emaj(&db).args(["doctor"]).run().code(12);
+    assert!(still.stdout.contains("default_transaction_read_only is on"), "{still}");
 }
 
 #[test]

@@ -34,6 +34,13 @@ pub struct Catalog {
     pub intervals: BTreeMap<String, String>,
 }
 
+/// Why a session cannot write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadOnly {
+    Standby,
+    ByDefault,
+}
+
 /// The server, the database and what the connected role may do there.
 #[derive(Debug, Clone, Default)]
 pub struct Server {
@@ -47,6 +54,8 @@ pub struct Server {
     /// May set `session_replication_role`.
     pub may_be_replica: bool,
     pub max_prepared_transactions: i32,
+    /// Why nothing can be written, if so.
+    pub read_only: Option<ReadOnly>,
     pub max_connections: i32,
     pub max_locks_per_transaction: i32,
     /// Who owns the installation schema, when it exists.
@@ -80,11 +89,17 @@ impl Server {
         format!("{}.{}", self.major(), self.version % 10_000)
     }
 
-    /// Returns the statement that lets the connected role act as the owner of the installation schema.
-    pub fn grant_of_owner(&self) -> String {
+    /// Returns how to work as the owner of the installation schema. That role is not to be granted where it is a superuser.
+    pub fn as_owner(&self) -> String {
         let owner = self.schema_owner.as_deref().unwrap_or_default();
         let anew = if self.in_owner { " with set true" } else { "" };
-        format!("grant {owner} to {}{anew}", quote_ident(&self.role))
+        match self.definer_superuser {
+            true => format!("connect as {owner}"),
+            false => format!(
+                "connect as {owner}, or: grant {owner} to {}{anew}",
+                quote_ident(&self.role)
+            ),
+        }
     }
 
     /// Returns what to say of a server that is newer than every one known, if it is.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use postgres::{GenericClient, Row};
 
 use super::{
-    Catalog, Column, Generated, Partition, Persistence, Sequence, Server, TO_ACT_AS, Table, Trigger, VERSIONS,
+    Catalog, Column, Generated, Partition, Persistence, ReadOnly, Sequence, Server, TO_ACT_AS, Table, Trigger, VERSIONS,
 };
 use crate::errors::{Error, Kind, Result};
 use crate::names::QualifiedName;
@@ -91,7 +91,8 @@ fn server(client: &mut impl GenericClient, schema: &str) -> Result<Server> {
                 array(select a.oid::regrole::text from pg_catalog.pg_roles a
                        where not o.rolsuper and a.oid <> o.oid and a.rolname <> 'pg_database_owner' and pg_has_role(o.oid, a.oid, 'usage')
                        order by a.rolname),
-                current_setting('max_connections')::int, current_setting('max_locks_per_transaction')::int
+                current_setting('max_connections')::int, current_setting('max_locks_per_transaction')::int,
+                pg_is_in_recovery(), current_setting('default_transaction_read_only')::bool
            from pg_catalog.pg_database d
            join pg_catalog.pg_roles r on r.rolname = current_user
            left join pg_catalog.pg_namespace n on n.nspname = $1
@@ -128,6 +129,11 @@ fn server(client: &mut impl GenericClient, schema: &str) -> Result<Server> {
         definer_acts_for: row.get(14),
         max_connections: row.get(15),
         max_locks_per_transaction: row.get(16),
+        read_only: match (row.get(17), row.get(18)) {
+            (true, _) => Some(ReadOnly::Standby),
+            (false, true) => Some(ReadOnly::ByDefault),
+            (false, false) => None,
+        },
     })
 }
 

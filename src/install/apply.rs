@@ -40,7 +40,10 @@ fn read(client: &mut Transaction<'_>, manifest: &Manifest) -> Result<(Catalog, O
         None
     } else {
         journal::read(client, &manifest.schema).map_err(|error| match catalog.server.owns_schema {
-            false if error.kind() == Kind::Denied => error.hint(catalog.server.grant_of_owner()),
+            false if error.kind() == Kind::Denied => error.hint(format!(
+                "who owns emaj's schema may do this: {}",
+                catalog.server.as_owner()
+            )),
             _ => error,
         })?
     };

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::PlanError;
-use crate::catalog::{Catalog, Server, Table};
+use crate::catalog::{Catalog, ReadOnly, Server, Table};
 use crate::errors::Kind;
 use crate::journal::{self, Journal};
 use crate::manifest::Manifest;
@@ -66,6 +66,7 @@ pub fn examine(manifest: Option<&Manifest>, catalog: &Catalog, journal: Option<&
         }
         None => checks.push(without_manifest(catalog)),
     }
+    checks.extend(read_only(server));
     checks.push(replica(server));
     checks.push(prepared(server));
     let tables = match &chosen {
@@ -107,6 +108,17 @@ fn version(server: &Server) -> Check {
     }
 }
 
+fn read_only(server: &Server) -> Option<Check> {
+    let (found, todo) = match server.read_only? {
+        ReadOnly::Standby => ("the server is a standby", "connect to the primary"),
+        ReadOnly::ByDefault => (
+            "default_transaction_read_only is on: nothing can be marked or rolled back",
+            "switch it off where it is set: for the server, the database, the role or the connection",
+        ),
+    };
+    Some(check(Level::Missing, "writing", found, todo))
+}
+
 fn installation(server: &Server, journal: Option<&Journal>, schema: &str) -> Check {
     let (role, database, name) = (
         quote_ident(&server.role),
@@ -134,7 +146,7 @@ fn installation(server: &Server, journal: Option<&Journal>, schema: &str) -> Che
             Level::Missing,
             &what,
             format!("belongs to role {owner}"),
-            format!("{};", server.grant_of_owner()),
+            server.as_owner(),
         ),
         (Some(_), None) => check(
             Level::Missing,

@@ -17,6 +17,8 @@ pub struct Draft {
     pub tables: usize,
     /// Tables that it names in a comment only.
     pub left_out: usize,
+    /// Sequences that no column owns, which it names in a comment only.
+    pub free_sequences: usize,
 }
 
 /// What one schema has.
@@ -51,6 +53,7 @@ pub fn draft(catalog: &Catalog, journal: Option<&Journal>, own_schema: &str, sch
         groups: 0,
         tables: 0,
         left_out: 0,
+        free_sequences: 0,
     };
     let mut names = BTreeSet::new();
     for (schema, content) in &found {
@@ -147,6 +150,7 @@ fn heading(catalog: &Catalog, own_schema: &str) -> String {
 
 fn add(draft: &mut Draft, schema: &str, content: &Schema<'_>, names: &mut BTreeSet<String>) {
     draft.left_out += content.left_out.len();
+    draft.free_sequences += content.free.len();
     let text = &mut draft.text;
     let mut group = |text: &mut String, tables: &[&QualifiedName], suffix: &str, audit: bool| {
         if tables.is_empty() {

@@ -74,7 +74,7 @@ fn check_owner(manifest: &Manifest, catalog: &Catalog) -> Result<(), PlanError> 
     Err(PlanError::InTheWay {
         kind: Kind::Denied,
         message: format!("schema {} belongs to role {owner}", quote_ident(&manifest.schema)),
-        next: format!("connect as {owner}, or: {}", catalog.server.grant_of_owner()),
+        next: catalog.server.as_owner(),
     })
 }
 

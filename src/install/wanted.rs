@@ -124,7 +124,7 @@ pub(super) fn check_server(manifest: &Manifest, catalog: &Catalog, journal: Opti
                 "schema {schema} belongs to role {owner}, and {} may not act as it",
                 quote_ident(&server.role)
             ),
-            format!("connect as {owner}, or: {}", server.grant_of_owner()),
+            server.as_owner(),
         );
     }
     if let Some(astray) = journal.and_then(|journal| journal.astray.clone()) {
@@ -252,6 +252,12 @@ impl<'a> Resolver<'a, '_> {
         }
     }
 
+    /// Returns what a table is called now that was captured as `name`.
+    fn called_now(&self, name: &QualifiedName) -> Option<&'a QualifiedName> {
+        let known = self.journal?.relations.iter().find(|relation| relation.name == *name)?;
+        self.catalog.table(known.oid).map(|(present, _)| present)
+    }
+
     /// A name that leads nowhere is an error; a glob that matches nothing is worth a word.
     fn check_patterns(&mut self, group: &'a Group, idle: &[usize], chosen: &BTreeSet<&QualifiedName>) {
         for &at in idle {
@@ -261,13 +267,18 @@ impl<'a> Resolver<'a, '_> {
                     if self.not_the_application("table", &name, place) {
                         continue;
                     }
-                    let nearest = nearest(&name, self.catalog.tables.keys());
-                    let what = Diagnostic::error(
-                        place,
-                        format!("there is no table {name} in database {}", self.catalog.server.database),
-                    )
-                    .nearest(nearest)
-                    .next("only tables and partitioned tables can be in a group");
+                    let what = match self.called_now(&name) {
+                        Some(present) => {
+                            Diagnostic::error(place, format!("there is no table {name}: it is {present} now"))
+                                .next(format!("write `{present}`; its log and its marks go on"))
+                        }
+                        None => Diagnostic::error(
+                            place,
+                            format!("there is no table {name} in database {}", self.catalog.server.database),
+                        )
+                        .nearest(nearest(&name, self.catalog.tables.keys()))
+                        .next("only tables and partitioned tables can be in a group"),
+                    };
                     self.problems.push(Problem {
                         kind: Kind::Manifest,
                         what,
