@@ -37,6 +37,10 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         limit: args.limit.into(),
     };
     let events = journal::history(&mut *session, &schema, &wanted)?;
+    // A group that is gone has a history.
+    if let (Some(group), true) = (&args.group, events.is_empty()) {
+        journal::group_named(&journal::groups(&mut *session, &schema)?, group)?;
+    }
     context.output.data(&Events(events))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -6,9 +6,11 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use super::act::connect;
+use super::sink::unknown_sink;
 use super::{AskArgs, Context, InstallationArgs};
 use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, Failure, FailureFilter};
+use crate::pg::Session;
 use crate::ui::words::{count, moment};
 use crate::ui::{Column, Tabular};
 
@@ -83,6 +85,36 @@ impl Chosen {
         }
     }
 
+    /// Refuses a sink that is not installed, and numbers that none of the changes has.
+    fn check(&self, session: &mut Session, schema: &str) -> Result<()> {
+        if let Some(sink) = &self.sink
+            && journal::sink_named(&mut **session, schema, sink)?.is_none()
+        {
+            return Err(unknown_sink(session, schema, sink));
+        }
+        let filter = FailureFilter {
+            ids: &self.ids,
+            ..FailureFilter::default()
+        };
+        let there: Vec<i64> = match self.ids.as_slice() {
+            [] => Vec::new(),
+            _ => journal::failures(&mut **session, schema, &filter)?
+                .iter()
+                .map(|one| one.id)
+                .collect(),
+        };
+        match self.ids.iter().find(|id| !there.contains(id)) {
+            None => Ok(()),
+            Some(id) => Err(Error::message(Kind::Refused, format!("no change {id} is set aside"))
+                .hint("`emaj failures list` shows those that are")),
+        }
+    }
+
+    fn find(&self, session: &mut Session, schema: &str) -> Result<Vec<Failure>> {
+        self.check(session, schema)?;
+        journal::failures(&mut **session, schema, &self.filter())
+    }
+
     fn is_empty(&self) -> bool {
         self.ids.is_empty() && self.sink.is_none() && self.binding.is_none() && self.key.is_none()
     }
@@ -92,12 +124,12 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     match args.verb {
         Verb::List(chosen) => {
             let (mut session, schema) = connect(context, &chosen.installation)?;
-            let found = journal::failures(&mut *session, &schema, &chosen.filter())?;
+            let found = chosen.find(&mut session, &schema)?;
             context.output.data(&List(found))?;
         }
         Verb::Show(chosen) => {
             let (mut session, schema) = connect(context, &chosen.installation)?;
-            let found = journal::failures(&mut *session, &schema, &chosen.filter())?;
+            let found = chosen.find(&mut session, &schema)?;
             context
                 .output
                 .data(&Shown(found.into_iter().map(Whole::from).collect()))?;
@@ -105,6 +137,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         Verb::Retry(args) => {
             args.check()?;
             let (mut session, schema) = connect(context, &args.chosen.installation)?;
+            args.chosen.check(&mut session, &schema)?;
             let keys = journal::retry(&mut *session, &schema, &args.chosen.filter())?;
             context.output.say(format!(
                 "{} will be tried again by the worker",
@@ -114,6 +147,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         Verb::Discard(args) => {
             args.check()?;
             let (mut session, schema) = connect(context, &args.chosen.installation)?;
+            args.chosen.check(&mut session, &schema)?;
             let found = journal::count_failures(&mut *session, &schema, &args.chosen.filter())?;
             let question = format!("discard {}? They will never arrive", count(found, "change"));
             context.output.confirm(&question, args.ask.yes)?;

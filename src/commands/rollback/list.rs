@@ -20,6 +20,9 @@ pub(super) fn run(group: Option<&str>, installation: &InstallationArgs, context:
     let mut running = journal::rollback_activity(&mut *session, &schema)?;
     running.retain(|one| group.is_none_or(|group| one.groups.iter().flatten().any(|of| of == group)));
     let past = journal::past_rollbacks(&mut *session, &schema, group, LIMIT)?;
+    if let (Some(group), true, true) = (group, running.is_empty(), past.is_empty()) {
+        journal::group_named(&journal::groups(&mut *session, &schema)?, group)?;
+    }
     context.output.data(&All { running, past })?;
     warn_of_broken_rollbacks(&mut session, &schema, context)?;
     Ok(ExitCode::SUCCESS)
