@@ -72,10 +72,17 @@ fn from_database(args: &Args, context: &Context) -> Result<String> {
     let (catalog, journal) = install::survey(&mut session, &args.schema, &[])?;
     let draft = draft::draft(&catalog, journal.as_ref(), &args.schema, &args.schema_name)?;
     context.output.say(format!(
-        "{} in {}, {} left out",
+        "{} in {}, {} left out{}",
         count(draft.tables, "table"),
         count(draft.groups, "group"),
-        draft.left_out
+        draft.left_out,
+        match draft.free_sequences {
+            0 => String::new(),
+            free => format!(
+                "; {} that no column owns not taken: the file says how",
+                count(free, "sequence")
+            ),
+        }
     ));
     Ok(draft.text)
 }
