@@ -78,13 +78,13 @@ stories! {
              select relname from pg_class where relnamespace = 'emaj'::regnamespace and case relkind when 'S' then has_sequence_privilege('{writer}', oid, 'usage, select, update') end"
         );
         assert_eq!(story.ask(&open), "");
-        // Neither of the two may write a table of emaj, call what is internal, or make anything in its schema.
+        // Neither of the two may write a table of emaj, call what is internal (but for pure text), or make anything in its schema.
         for role in [&admin, &viewer] {
             let more = format!(
                 "select relname from pg_class where relnamespace = 'emaj'::regnamespace and relkind in ('r', 'v')
                     and has_table_privilege('{role}', oid, 'insert, update, delete, truncate, references, trigger')
                  union all
-                 select proname from pg_proc where pronamespace = 'emaj'::regnamespace and proname like '\\_%' and has_function_privilege('{role}', oid, 'execute')
+                 select proname from pg_proc where pronamespace = 'emaj'::regnamespace and proname like '\\_%' and proname <> '_after' and has_function_privilege('{role}', oid, 'execute')
                  union all
                  select 'create' where has_schema_privilege('{role}', 'emaj', 'create')"
             );

@@ -960,7 +960,6 @@ fn a_member_of_the_admin_role_does_what_the_owner_does_and_a_viewer_looks() {
         &["sink", "list"],
         &["sink", "lag"],
         &["failures", "list"],
-        &["drift"],
         &["changes", "shop", "--from", "one"],
         &["at", "one", "select count(*) from shop.invoice"],
         &["rollback", "shop", "one", "--dry-run"],
