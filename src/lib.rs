@@ -8,7 +8,7 @@
 //! knowledge  catalog/ (what the database is) · journal/ (what emaj wrote) · sink/ (the outer world)
 //! pg/        the only module that opens PostgreSQL connections
 //! render/    the only module that makes SQL text: templates in, statements out; pure
-//! words      names · manifest/ · errors · fail_at
+//! words      names · manifest/ · errors · words · fail_at
 //! ```
 //!
 //! `cluster/` stands beside: a throw-away PostgreSQL for the demo, the tests and the benchmarks. `demo/` tells its story there.
@@ -37,3 +37,4 @@ mod rollback;
 pub mod sink;
 mod snap;
 pub mod ui;
+mod words;

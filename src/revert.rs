@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::errors::{Error, Kind, Result};
 use crate::names::QualifiedName;
 use crate::pg::Session;
-use crate::ui::words::shell;
+use crate::words::shell;
 
 /// What is to be taken back.
 #[derive(Debug, Clone)]

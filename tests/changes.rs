@@ -332,7 +332,7 @@ fn what_would_not_be_right_is_refused_with_the_reason() {
         &["shop", "--table", "shop.plain"],
         "group `shop` has no table `shop.plain`",
     );
-    refused(64, &["shop", "--table", "plain"], "`plain` is no table");
+    refused(64, &["shop", "--table", "plain"], "`plain` is no name of a table");
     refused(64, &["shop", "-o", "csv"], "as CSV each table has its own columns");
     refused(
         64,

@@ -4,15 +4,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::act::{FORMATS, connect};
+use super::args::table_named;
 use super::moment::moment_of;
 use super::{Context, InstallationArgs};
 use crate::changes::{self, Change, Filter, Form, Target, Values, Wanted, What};
 use crate::errors::{Error, Kind, Result};
 use crate::journal::WindowWanted;
-use crate::names::{QualifiedName, quote_ident};
+use crate::names::quote_ident;
 use crate::pg::Session;
-use crate::ui::words::{bytes, count};
 use crate::ui::{Column, Format, Stream, Tabular};
+use crate::words::{bytes, count};
 use clap::ValueEnum;
 
 /// Shows the changes of a group's tables between two marks. For people it lists the first of them; `-o csv` and `-o json` (an object
@@ -163,13 +164,6 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         ));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn table_named(name: &str) -> Result<QualifiedName> {
-    QualifiedName::parse(name).map_err(|error| {
-        Error::message(Kind::Usage, format!("`{name}` is no table: {error}"))
-            .hint("write `schema.table`, odd names in double quotes")
-    })
 }
 
 fn filter(session: &mut Session, args: &Args) -> Result<Filter> {

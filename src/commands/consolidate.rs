@@ -8,8 +8,8 @@ use super::act::{Done, act, connect, tell};
 use super::{ActArgs, AskArgs, Context};
 use crate::errors::Result;
 use crate::rollback::{self, Consolidable};
-use crate::ui::words::count;
 use crate::ui::{Column, Tabular};
+use crate::words::count;
 
 /// Makes a logged rollback an unlogged one afterwards: the marks and log rows between its target and its end go, and it can no longer be
 /// undone. Without a group, lists the rollbacks for which that is possible

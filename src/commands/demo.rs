@@ -6,7 +6,7 @@ use super::Context;
 use crate::demo;
 use crate::errors::{Error, Kind, Result};
 use crate::ui::Format;
-use crate::ui::words::count;
+use crate::words::count;
 
 /// Shows what emaj does, on a PostgreSQL of its own
 ///

@@ -13,8 +13,8 @@ use crate::install;
 use crate::install::doctor::{self, Check, Level};
 use crate::install::doctor_sinks;
 use crate::journal;
-use crate::ui::words::count_as;
 use crate::ui::{Column, Tabular};
+use crate::words::count_as;
 
 /// Checks every right and setting that emaj needs, and says what is missing
 ///

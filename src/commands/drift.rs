@@ -9,8 +9,8 @@ use super::{Context, ManifestArgs, not_installed, plan};
 use crate::errors::{Kind, Result};
 use crate::install::{self, Finding, Plan, PlanError};
 use crate::render::Renderer;
-use crate::ui::words::count;
 use crate::ui::{Column, Format, Tabular};
+use crate::words::count;
 
 /// Shows what in the database is no longer as it was installed
 ///

@@ -9,8 +9,8 @@ use super::moment::moment_of;
 use super::{Context, ShownArgs};
 use crate::errors::Result;
 use crate::journal::{self, Event, Wanted};
-use crate::ui::words::moment;
 use crate::ui::{Column, Tabular};
+use crate::words::moment;
 
 /// Shows what was done, the newest first
 #[derive(Debug, clap::Args)]

@@ -8,7 +8,7 @@ use crate::errors::{Error, Kind, Result};
 use crate::import::{copiste, emaj};
 use crate::manifest;
 use crate::ui::Format;
-use crate::ui::words::count;
+use crate::words::count;
 
 /// Translates what another program was told into a manifest; runs nothing of it
 ///

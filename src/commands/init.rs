@@ -8,7 +8,7 @@ use super::{Context, ManifestArgs, parse_duration};
 use crate::deliver::{self, Done, Ground, Initial, LeftOut, Stop};
 use crate::errors::{Error, Kind, Result};
 use crate::ui::logging::{self, LogFormat};
-use crate::ui::words::{count, count_as};
+use crate::words::{count, count_as};
 
 /// Sends the rows that are in the bound tables to the sinks, beside the changes that go on; what is there already stays. Killed, it goes on
 /// where it was when it is started again

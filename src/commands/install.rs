@@ -7,7 +7,7 @@ use super::{Context, LockArgs, ManifestArgs, plan};
 use crate::errors::{Error, Kind, Result};
 use crate::install::{self, Plan};
 use crate::render::Renderer;
-use crate::ui::words::count;
+use crate::words::count;
 
 /// Makes the database as the manifest says: in one transaction, and, again, only the difference.
 #[derive(Debug, clap::Args)]

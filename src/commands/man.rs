@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use super::Context;
 use crate::errors::{Error, Result};
 use crate::ui::Format;
-use crate::ui::words::count;
+use crate::words::count;
 
 /// Prints the manual page, or writes all of them
 ///

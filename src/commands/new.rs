@@ -10,7 +10,7 @@ use crate::errors::{Error, Kind, Result};
 use crate::install::{self, draft};
 use crate::manifest;
 use crate::ui::Format;
-use crate::ui::words::count;
+use crate::words::count;
 
 /// Writes a manifest to start from
 ///

@@ -13,8 +13,8 @@ use crate::journal::Journal;
 use crate::manifest::Manifest;
 use crate::pg::{Locking, Session};
 use crate::render::Renderer;
-use crate::ui::words::{count, count_are};
 use crate::ui::{Column, Format, Tabular};
+use crate::words::{count, count_are};
 
 /// The formats of every verb that makes a plan.
 pub(super) const FORMATS: &[Format] = &[Format::Table, Format::Json, Format::Sql, Format::Markdown];

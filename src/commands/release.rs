@@ -8,7 +8,7 @@ use super::{ActArgs, AskArgs, Context};
 use crate::errors::Result;
 use crate::journal::{self, MarkState};
 use crate::names::listed;
-use crate::ui::words::count;
+use crate::words::count;
 
 /// Releases a table for a migration: its changes are not logged any more, until the next install takes it back. No mark that is
 /// there now can then be rolled back to

@@ -9,6 +9,7 @@ use super::{AskArgs, Context, InstallationArgs, parse_duration};
 use crate::deliver::{Stop, source_group, take_over};
 use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, MarkState};
+use crate::words::shell;
 
 /// Sets the cursor of a sink back to a mark: the worker delivers everything since once more, with the same ids
 #[derive(Debug, clap::Args)]
@@ -52,7 +53,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     if !journal::rewind(&mut *session, &schema, &args.sink, &group, &mark)? {
         return Err(
             Error::message(Kind::Refused, format!("group `{group}` has no mark `{mark}`"))
-                .hint(format!("`emaj mark list {group}` shows its marks")),
+                .hint(format!("`emaj mark list {}` shows its marks", shell(&group))),
         );
     }
     context.output.say(format!(

@@ -5,12 +5,13 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::act::{act, connect};
+use super::args::table_named;
 use super::{ActArgs, AskArgs, Context};
 use crate::errors::{Error, Kind, Result};
-use crate::names::{QualifiedName, parse_ident};
+use crate::names::parse_ident;
 use crate::revert::{self, Reverted, Step, Wanted, Which};
-use crate::ui::words::{count, shell};
 use crate::ui::{Column, Format, Tabular};
+use crate::words::{count, shell};
 
 /// How many keys are shown for people.
 const SHOWN: usize = 50;
@@ -116,13 +117,10 @@ fn wanted(args: &Args) -> Result<Wanted> {
     let which = match (&args.txid, &args.user, &args.table) {
         (Some(number), ..) => Which::Transaction(*number),
         (_, Some(role), _) => Which::User(role.clone()),
-        (.., Some(table)) => {
-            let table = QualifiedName::parse(table).map_err(|error| {
-                Error::message(Kind::Usage, format!("`{table}` is no table: {error}"))
-                    .hint("write `schema.table`, odd names in double quotes")
-            })?;
-            Which::Row(table, args.key.iter().map(|text| column(text)).collect::<Result<_>>()?)
-        }
+        (.., Some(table)) => Which::Row(
+            table_named(table)?,
+            args.key.iter().map(|text| column(text)).collect::<Result<_>>()?,
+        ),
         _ => return Err(Error::message(Kind::Usage, "nothing says what to revert")),
     };
     Ok(Wanted {
@@ -148,7 +146,7 @@ fn column(text: &str) -> Result<(String, String)> {
 }
 
 fn tables(steps: &[Step]) -> usize {
-    let mut names: Vec<QualifiedName> = steps.iter().map(Step::qualified).collect();
+    let mut names: Vec<_> = steps.iter().map(Step::qualified).collect();
     names.sort();
     names.dedup();
     names.len()

@@ -16,7 +16,7 @@ use crate::manifest::{self, Manifest};
 use crate::operating::{Addresses, Backlog, keep_house, listen, reloading, tell_systemd};
 use crate::pg::Session;
 use crate::ui::logging::{self, LogFormat};
-use crate::ui::words::{count, shell};
+use crate::words::{count, shell};
 
 /// Delivers changes to the sinks, after they were committed, until it is told to stop (SIGTERM, Ctrl-C). Several workers may run: each
 /// sink is delivered to by one of them at a time. SIGHUP has it read its manifest anew

@@ -9,8 +9,8 @@ use super::act::connect;
 use super::{Context, InstallationArgs};
 use crate::errors::{Kind, Result};
 use crate::snap::{self, File};
-use crate::ui::words::{bytes, count};
 use crate::ui::{Column, Tabular};
+use crate::words::{bytes, count};
 
 /// Writes each table and sequence of a group to a file, in the format of COPY and all of one instant; two snaps can be compared
 /// with `diff -r`. Only their owner can read the files

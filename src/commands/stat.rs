@@ -11,8 +11,8 @@ use crate::errors::{Error, Result};
 use crate::journal::{self, Interval, RoleChanges, SequenceStat, StatWanted, TableStat};
 use crate::names::QualifiedName;
 use crate::pg::Interrupt;
-use crate::ui::words::{moment, quoted};
 use crate::ui::{Column, Tabular};
+use crate::words::{moment, quoted};
 
 /// Counts the changes of groups' tables between two marks; an update counts once
 #[derive(Debug, clap::Args)]
@@ -231,7 +231,7 @@ impl Tabular for Intervals {
 
     fn rows(&self) -> Vec<Vec<String>> {
         let row = |row: &Interval| {
-            let rollbacks = (row.rollbacks > 0).then(|| crate::ui::words::count(row.rollbacks, "rollback"));
+            let rollbacks = (row.rollbacks > 0).then(|| crate::words::count(row.rollbacks, "rollback"));
             let notes: Vec<String> = row
                 .altered
                 .filter(|is| *is)

@@ -10,8 +10,8 @@ use super::act::{FORMATS, warn_of_broken_rollbacks};
 use super::{Context, ShownArgs};
 use crate::errors::Result;
 use crate::journal::{self, GroupStatus, Inconsistency, SinkLag};
-use crate::ui::words::{bytes, count, duration};
 use crate::ui::{Column, Format, Tabular};
+use crate::words::{bytes, count, duration};
 
 /// Shows how the groups and the sinks are doing
 ///

@@ -8,8 +8,8 @@ use super::act::FORMATS;
 use super::{Context, ManifestArgs};
 use crate::errors::{Kind, Result};
 use crate::manifest::{self, Diagnostic, Diagnostics, Severity};
-use crate::ui::words::count;
 use crate::ui::{Column, Format, Tabular};
+use crate::words::count;
 
 /// Says everything that is wrong with a manifest; needs no database
 ///

@@ -12,8 +12,8 @@ use crate::journal::{self, Inconsistency, Origin};
 use crate::manifest::Manifest;
 use crate::pg::Session;
 use crate::render::Renderer;
-use crate::ui::words::count_as;
 use crate::ui::{Column, Format, Tabular};
+use crate::words::count_as;
 
 /// Looks for inconsistencies between emaj's registry, logs, triggers and the tables, and says how to mend them; exits with 6
 /// when there are any

@@ -17,7 +17,7 @@ use crate::journal::{self, SinkRecord, SinkState};
 use crate::manifest::{Binding, Manifest};
 use crate::pg::Session;
 use crate::sink::{Delivery, Sink, Verdict};
-use crate::ui::words::quoted;
+use crate::words::quoted;
 
 /// How rows are to be sent.
 #[derive(Debug, Clone, Default)]

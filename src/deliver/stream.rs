@@ -24,7 +24,7 @@ use crate::journal::{self, Position, Snapshot};
 use crate::pg::{Session, classify};
 use crate::render::Renderer;
 use crate::sink::Offset;
-use crate::ui::words::count;
+use crate::words::count;
 
 /// How long a snapshot is held: the application's tables cannot be vacuumed behind it.
 const SLICE: Duration = Duration::from_secs(10);

@@ -7,7 +7,7 @@ use crate::errors::Result;
 use crate::journal;
 use crate::manifest::Manifest;
 use crate::pg::Session;
-use crate::ui::words::count;
+use crate::words::count;
 
 /// A binding whose rows are not all sent.
 #[derive(Debug, Clone)]

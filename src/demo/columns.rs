@@ -2,7 +2,7 @@
 
 use postgres::SimpleQueryMessage;
 
-use crate::ui::words::count;
+use crate::words::count;
 
 /// What stands at the left of what a program said.
 const EDGE: &str = "  │ ";

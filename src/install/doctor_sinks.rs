@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::doctor::{Check, Level, check};
 use crate::journal::{SinkLag, SinkState};
-use crate::ui::words::shell;
+use crate::words::shell;
 
 /// A sink that is so far behind is one to look after (as in docs/alerts.yaml).
 const BEHIND: f64 = 900.0;

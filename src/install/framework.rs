@@ -10,7 +10,7 @@ use crate::journal::Journal;
 use crate::manifest::Manifest;
 use crate::names::quote_ident;
 use crate::render::{RenderError, Renderer};
-use crate::ui::words::count;
+use crate::words::count;
 
 /// Returns which of this emaj's functions are installed, each with its `name` and `arguments`, for the templates that drop them.
 pub(super) fn functions_there(journal: &Journal, renderer: &Renderer) -> Result<Vec<Value>, RenderError> {

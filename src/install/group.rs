@@ -9,7 +9,7 @@ use crate::catalog::Catalog;
 use crate::journal::Journal;
 use crate::manifest::{KeepMarks, Manifest};
 use crate::render::{RenderError, Renderer};
-use crate::ui::words::count;
+use crate::words::count;
 
 pub(super) fn plan(
     plan: &mut Plan,

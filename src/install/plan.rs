@@ -10,7 +10,7 @@ use crate::manifest::Manifest;
 use crate::names::{hex, one_line, quote_literal};
 use crate::pg;
 use crate::render::Renderer;
-use crate::ui::words::count;
+use crate::words::count;
 
 /// The order of the work. Everything before [`Phase::Capture`] leaves the application alone; from there on its writers wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -15,7 +15,7 @@ use crate::journal::{Journal, Relation, registry};
 use crate::manifest::Manifest;
 use crate::names::quote_ident;
 use crate::render::{RenderError, Renderer};
-use crate::ui::words::count;
+use crate::words::count;
 
 /// Plans the end of what this manifest owns and does not declare any more.
 pub(super) fn plan(

@@ -12,7 +12,7 @@ use crate::journal::{Astray, Journal, Origin, Relation};
 use crate::manifest::Manifest;
 use crate::names::{quote_ident, quote_literal};
 use crate::render::Renderer;
-use crate::ui::words::count;
+use crate::words::count;
 
 /// Registry tables that make a schema an installation: without them what stays is tables to be read.
 const KEYSTONES: &[&str] = &["emaj_install", "emaj_seal"];

@@ -15,7 +15,7 @@ use crate::journal::{Grants, Journal, Right, registry};
 use crate::manifest::Manifest;
 use crate::names::quote_ident;
 use crate::render::{Function, RenderError, Renderer};
-use crate::ui::words::count;
+use crate::words::count;
 
 /// Functions that the viewer may call.
 const VIEWER_FUNCTIONS: &[&str] = &[

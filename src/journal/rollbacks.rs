@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::errors::Result;
 use crate::pg::classify;
-use crate::ui::words::quoted;
+use crate::words::quoted;
 
 /// A rollback in several sessions that is not over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

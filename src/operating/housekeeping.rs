@@ -6,7 +6,7 @@ use crate::deliver::Stop;
 use crate::errors::{Kind, Result};
 use crate::pg::{Prompt, Settings};
 use crate::retention;
-use crate::ui::words::count;
+use crate::words::count;
 
 /// Begins to run a round every `pace`, in a thread of its own, until `stop` is set: for the logs of the groups of `manifest`, and of the
 /// tables that its bindings are bound to. Several workers may do so: what one has in hand the other leaves alone.

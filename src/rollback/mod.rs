@@ -23,7 +23,7 @@ pub use preview::{LostMark, Preview, preview};
 pub use recover::{Recovered, recover};
 pub use run::{Report, TableReport, run};
 
-use crate::ui::words::quoted;
+use crate::words::quoted;
 
 /// Which rollback is wanted.
 #[derive(Debug, Clone)]

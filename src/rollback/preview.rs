@@ -10,7 +10,7 @@ use super::{Wanted, work};
 use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, MarkState, TableChanges};
 use crate::pg::Session;
-use crate::ui::words::quoted;
+use crate::words::quoted;
 
 /// What would happen, as of one snapshot.
 #[derive(Debug, Clone, Serialize)]

@@ -12,7 +12,6 @@ pub mod logging;
 mod output;
 mod progress;
 mod table;
-pub mod words;
 
 pub use self::error::print_error;
 pub use self::format::{Color, Format, OutputArgs};

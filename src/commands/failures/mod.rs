@@ -11,8 +11,8 @@ use super::{AskArgs, Context, InstallationArgs};
 use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, Failure, FailureFilter};
 use crate::pg::Session;
-use crate::ui::words::{count, moment};
 use crate::ui::{Column, Tabular};
+use crate::words::{count, moment};
 
 /// Shows what sinks did not take, has it tried again or discards it
 #[derive(Debug, clap::Args)]

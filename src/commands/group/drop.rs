@@ -7,7 +7,7 @@ use crate::commands::act::{Done, call, connect};
 use crate::commands::{AskArgs, Context};
 use crate::errors::{Error, Kind, Result};
 use crate::journal;
-use crate::ui::words::{count, quoted, shell};
+use crate::words::{count, quoted, shell};
 
 /// Takes groups out of the database, with their logs and marks; the tables stay. The next install of their manifest makes them anew
 #[derive(Debug, clap::Args)]

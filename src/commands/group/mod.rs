@@ -18,7 +18,7 @@ use super::act::{Done, act, connect, tell};
 use super::{ActArgs, Context};
 use crate::errors::Result;
 use crate::pg::Session;
-use crate::ui::words::quoted;
+use crate::words::quoted;
 
 /// Shows groups of tables, starts and stops them. Which tables are in a group is the manifest's to say.
 #[derive(Debug, clap::Args)]

@@ -9,8 +9,8 @@ use crate::commands::{Context, InstallationArgs};
 use crate::errors::Result;
 use crate::journal;
 use crate::retention::{self, Purged};
-use crate::ui::words::count;
 use crate::ui::{Column, Format, Tabular};
+use crate::words::count;
 
 /// Removes log rows that no mark, no retention and no sink needs; log by log, each in a transaction of its own. First it deletes the marks
 /// that the group's `keep_marks` and `max_size` let go

@@ -8,8 +8,8 @@ use crate::commands::act::connect;
 use crate::commands::{Context, InstallationArgs};
 use crate::errors::Result;
 use crate::journal::{self, GroupState, Member};
-use crate::ui::words::bytes;
 use crate::ui::{Column, Tabular};
+use crate::words::bytes;
 
 /// Shows one group: its properties, its tables and sequences, and the size of their logs
 #[derive(Debug, clap::Args)]

@@ -7,7 +7,7 @@ use crate::commands::Context;
 use crate::commands::act::{Done, call};
 use crate::errors::Result;
 use crate::journal::{self, LastMark};
-use crate::ui::words::count_are;
+use crate::words::count_are;
 
 /// Starts groups: from now on their changes are logged, beginning with a mark
 #[derive(Debug, clap::Args)]

@@ -7,7 +7,7 @@ use crate::commands::act::{Done, act, call, connect, tell};
 use crate::commands::{ActArgs, Context};
 use crate::errors::Result;
 use crate::journal::{self, MarkState};
-use crate::ui::words::{count, quoted};
+use crate::words::{count, quoted};
 
 /// Gives a mark another name
 #[derive(Debug, clap::Args)]

@@ -8,8 +8,8 @@ use crate::commands::act::connect;
 use crate::commands::{Context, InstallationArgs};
 use crate::errors::Result;
 use crate::journal::{self, MarkState};
-use crate::ui::words::moment;
 use crate::ui::{Column, Tabular};
+use crate::words::moment;
 
 /// Lists the marks of a group, the oldest first
 #[derive(Debug, clap::Args)]

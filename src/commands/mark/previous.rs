@@ -9,7 +9,7 @@ use crate::commands::{Context, InstallationArgs};
 use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, MarkState};
 use crate::ui::Format;
-use crate::ui::words::shell;
+use crate::words::shell;
 
 /// Names the mark before a mark or a time
 #[derive(Debug, clap::Args)]

@@ -6,7 +6,7 @@ use crate::commands::act::{Done, act, call, connect, tell};
 use crate::commands::{ActArgs, Context};
 use crate::errors::Result;
 use crate::journal;
-use crate::ui::words::{count, quoted};
+use crate::words::{count, quoted};
 
 /// Sets a mark on a group that is logging, or on several; nobody waits for it
 #[derive(Debug, clap::Args)]

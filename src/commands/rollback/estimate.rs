@@ -9,8 +9,8 @@ use super::show::time;
 use crate::errors::Result;
 use crate::pg::Session;
 use crate::rollback::{self, Estimate, Preview, TableEstimate, Wanted};
-use crate::ui::words::{count, duration, quoted};
 use crate::ui::{Column, Tabular};
+use crate::words::{count, duration, quoted};
 
 pub(super) fn run(
     session: &mut Session,

@@ -9,8 +9,8 @@ use super::super::{Context, InstallationArgs};
 use super::show::time;
 use crate::errors::Result;
 use crate::journal::{self, PastRollback, RollbackSession};
-use crate::ui::words::moment;
 use crate::ui::{Column, Tabular};
+use crate::words::moment;
 
 /// So many that are over are shown.
 const LIMIT: i64 = 50;

@@ -15,7 +15,7 @@ use crate::errors::Result;
 use crate::pg::Session;
 use crate::rollback::{self, Lanes, Left, LostMark, Parallel, Preview, Report, Wanted};
 use crate::ui::Output;
-use crate::ui::words::{count, quoted, shell};
+use crate::words::{count, quoted, shell};
 
 use bar::Bar;
 

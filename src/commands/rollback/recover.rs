@@ -8,8 +8,8 @@ use super::super::act::{connect, with_right};
 use super::super::{Context, InstallationArgs};
 use crate::errors::Result;
 use crate::rollback::{self, Recovered};
-use crate::ui::words::{count, quoted};
 use crate::ui::{Column, Format, Tabular};
+use crate::words::{count, quoted};
 
 pub(super) fn run(installation: &InstallationArgs, context: &Context) -> Result<ExitCode> {
     let (mut session, schema) = connect(context, installation)?;

@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use crate::journal::TableChanges;
 use crate::rollback::{Left, Preview, Report};
-use crate::ui::words::{count, duration};
 use crate::ui::{Column, Tabular};
+use crate::words::{count, duration};
 
 /// What would be undone: a row per table with changes.
 #[derive(Serialize)]

@@ -9,8 +9,8 @@ use crate::commands::act::connect;
 use crate::commands::{Context, ShownArgs};
 use crate::errors::Result;
 use crate::journal::{self, SinkLag};
-use crate::ui::words::duration;
 use crate::ui::{Column, Tabular};
+use crate::words::duration;
 
 /// Of which installation
 #[derive(Debug, clap::Args)]

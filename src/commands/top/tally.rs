@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use crate::journal::{Look, Seen, Stand};
 use crate::names::QualifiedName;
-use crate::ui::words::duration;
 use crate::ui::{Column, Tabular};
+use crate::words::duration;
 
 /// All that was counted since the start.
 #[derive(Debug, Default)]
@@ -135,7 +135,7 @@ impl Block {
         let said = |seconds: f64| duration(Duration::from_secs_f64(seconds.max(0.0)));
         format!(
             "{}, the last {}, and {} since the start",
-            crate::ui::words::moment(self.time),
+            crate::words::moment(self.time),
             said(self.seconds),
             said(self.since_start)
         )

@@ -14,6 +14,7 @@ use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, Cursor, SinkLook, SinkRecord, SinkState, Snapshot};
 use crate::pg::Session;
 use crate::sink::Offset;
+use crate::words::shell;
 
 /// Whose turn it is.
 pub(super) enum Turn {
@@ -51,7 +52,7 @@ pub(super) fn take(orders: &Orders, keeper: &mut Session) -> Result<Turn> {
                 if orders.until_empty {
                     return Err(
                         Error::message(Kind::Refused, format!("sink `{name}` is {}: {reason}", state.word()))
-                            .hint(format!("`emaj sink resume {name}` lets it go on")),
+                            .hint(format!("`emaj sink resume {}` lets it go on", shell(name))),
                     );
                 }
                 false

@@ -20,6 +20,7 @@ use crate::deliver::today::look_at;
 use crate::errors::{Error, Kind, Result};
 use crate::manifest::Event;
 use crate::sink::{Fault, Offset, Verdict};
+use crate::words::shell;
 
 /// What is known of deletions in the window under way.
 #[derive(Debug, Default)]
@@ -176,7 +177,8 @@ impl Courier<'_> {
             let name = self.name();
             return Err(
                 Error::message(Kind::Refused, format!("sink `{name}` is stopped: {reason}")).hint(format!(
-                    "look at what was deleted; `emaj sink resume {name}` delivers it all the same"
+                    "look at what was deleted; `emaj sink resume {}` delivers it all the same",
+                    shell(name)
                 )),
             );
         }

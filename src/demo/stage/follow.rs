@@ -10,7 +10,7 @@ use crate::demo::ldif::{self, Facts};
 use crate::demo::story;
 use crate::errors::{Error, Kind, Result};
 use crate::pg::classify_in;
-use crate::ui::words::count;
+use crate::words::count;
 
 /// One thing that is done with the directory.
 pub(in crate::demo) enum Follow {

@@ -16,7 +16,7 @@ use super::story;
 use crate::cluster::Cluster;
 use crate::errors::{Error, Kind, Result};
 use crate::pg::{self, Environment, Given, Prompt, Session, classify, classify_in};
-use crate::ui::words::count;
+use crate::words::count;
 
 pub(super) use self::follow::Follow;
 

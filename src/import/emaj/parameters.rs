@@ -2,7 +2,7 @@
 
 use super::{Note, shown};
 use crate::import::yaml::Yaml;
-use crate::ui::words::count;
+use crate::words::count;
 
 /// How long E-Maj keeps its history when nothing is said.
 const DEFAULT_RETENTION: &str = "1 year";

@@ -6,7 +6,7 @@ use super::{Configuration, Group, Imported, Kinds, Note, Relation, parameters, s
 use crate::errors::{Error, Kind, Result};
 use crate::import::yaml::{self, Yaml};
 use crate::names::{MAX_NAME_BYTES, QualifiedName, quote_ident};
-use crate::ui::words::count;
+use crate::words::count;
 
 /// A relation's name as SQL spells it.
 pub(super) fn written(relation: &Relation) -> String {

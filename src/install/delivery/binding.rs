@@ -11,7 +11,7 @@ use crate::install::plan::{Action, Phase, Plan, Step};
 use crate::journal::{COUNTED, InstalledBinding, Journal};
 use crate::manifest::Manifest;
 use crate::render::{RenderError, Renderer};
-use crate::ui::words::count;
+use crate::words::count;
 
 /// Plans what differs between a declaration and the registry.
 pub(super) fn plan_binding(

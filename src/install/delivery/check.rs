@@ -9,7 +9,7 @@ use crate::install::wanted::{Problem, place_text};
 use crate::journal::{InstalledBinding, Journal};
 use crate::manifest::{Binding, BindingKind, Diagnostic, Located, Manifest, Place, State};
 use crate::names::{QualifiedName, nearest};
-use crate::ui::words::shell;
+use crate::words::shell;
 
 /// Finds the tables of all bindings, and everything that is wrong with sinks and bindings.
 pub(in crate::install) fn resolve<'a>(

@@ -8,7 +8,7 @@ use minijinja::context;
 use crate::install::plan::{Action, Lock, Phase, Plan, Step};
 use crate::install::wanted::WantedTable;
 use crate::render::{RenderError, Renderer};
-use crate::ui::words::count;
+use crate::words::count;
 
 /// Plans both.
 pub(super) fn create(

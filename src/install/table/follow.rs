@@ -11,7 +11,7 @@ use crate::install::plan::{Action, Lock, Phase, Plan, Step};
 use crate::install::wanted::{Mode, WantedTable, needs_row};
 use crate::journal::{self, Journal, Relation};
 use crate::render::{Function, RenderError, Renderer, function};
-use crate::ui::words::count;
+use crate::words::count;
 
 /// Compares what is captured with what is wanted, and plans the difference, if any.
 pub(super) fn follow(

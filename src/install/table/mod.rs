@@ -21,7 +21,7 @@ use crate::journal::{Journal, Relation};
 use crate::manifest::Group;
 use crate::names::QualifiedName;
 use crate::render::{RenderError, Renderer};
-use crate::ui::words::count;
+use crate::words::count;
 
 /// What the tables of one group have in common.
 pub(super) struct Setting<'a> {

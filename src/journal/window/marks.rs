@@ -8,7 +8,7 @@ use crate::errors::{Error, Kind, Result};
 use crate::journal::groups::{group_named, groups};
 use crate::journal::marks::mark_called;
 use crate::names::listed;
-use crate::ui::words::shell;
+use crate::words::shell;
 
 /// Reads the marks of a group, the oldest first.
 pub(super) fn marks(client: &mut impl GenericClient, schema: &str, group: &str) -> Result<Vec<MarkPosition>> {
