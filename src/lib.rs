@@ -7,7 +7,7 @@
 //! works      install/ · retention · rollback/ · revert · changes/ · past · deliver/ · snap · import/
 //! knowledge  catalog/ (what the database is) · journal/ (what emaj wrote) · sink/ (the outer world)
 //! pg/        the only module that opens PostgreSQL connections
-//! render/    the only module that makes SQL text: templates in, statements out; pure
+//! render/    the only module that puts names and values into SQL: templates in, statements out; pure
 //! words      names · manifest/ · errors · words · fail_at
 //! ```
 //!

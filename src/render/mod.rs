@@ -1,4 +1,4 @@
-//! The only module that makes SQL text: templates and values in, statements out. Pure: no connection, no clock.
+//! The only module that puts names and values into SQL: templates and values in, statements out. Pure: no connection, no clock.
 //!
 //! Templates live in `templates/<noun>/<verb>.sql.j2` and are embedded when the program is built; [`templates`] lists them.
 //! Nothing reaches SQL bare: a string that no filter has made safe is an error, and so is an undefined value. The filters are
