@@ -358,7 +358,7 @@ fn what_is_wrong_with_a_table_is_said() {
     let db = support::database();
     db.psql(
         "create table customer (id int primary key, name text); create table keyless (id int);
-         create table deferred (id int primary key deferrable)",
+         create table deferred (id int primary key deferrable); create table made (v int, id int primary key generated always as (v) stored)",
     );
     for (table, json, expected) in [
         (
@@ -376,6 +376,11 @@ fn what_is_wrong_with_a_table_is_said() {
             "deferred",
             r#"{"id":1}"#,
             "no unique constraint on (id) that is checked at once",
+        ),
+        (
+            "made",
+            r#"{"id":1,"v":1}"#,
+            "`id` of `public.made` is part of the key, and generated",
         ),
     ] {
         let mut sink = into(&db).open().unwrap();

@@ -124,6 +124,16 @@ impl Shape {
                 "`{table}` of the other database has no {what} {list}: add it there, or name the columns to be written under `row.columns`"
             )));
         }
+        if let Some(name) = key
+            .iter()
+            .find(|name| self.column(name).is_some_and(|column| column.generated))
+        {
+            return Some(Fault::down(format!(
+                "`{name}` of `{table}` is part of the key, and generated in the other database, where it cannot be written: \
+                 `alter table {table} alter {} drop expression`, or name another `row.key`",
+                quote_ident(name)
+            )));
+        }
         let same = |unique: &Vec<String>| unique.len() == key.len() && key.iter().all(|name| unique.contains(name));
         if self.keys.iter().any(same) {
             return None;
