@@ -133,7 +133,7 @@ fn prepare<'q>(
     window.refuse_gaps("to read the past")?;
     let set_path = "select pg_catalog.set_config('search_path', $1, true)";
     transaction.execute(set_path, &[&path])?;
-    let renderer = Renderer::new(schema)?;
+    let renderer = Renderer::new(schema);
     let shadows = shadows(transaction, &renderer, &window)?;
     // A path may name the place of temporary objects last.
     let path = ["pg_temp", &path].join(if path.is_empty() { "" } else { ", " });

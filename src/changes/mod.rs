@@ -162,7 +162,7 @@ fn listed(
     wanted: &Wanted<'_>,
     limit: usize,
 ) -> Result<(Window, Vec<Change>, bool)> {
-    let renderer = Renderer::new(schema)?;
+    let renderer = Renderer::new(schema);
     let window = prepared(transaction, schema, wanted, Form::Json)?;
     let mut changes = Vec::new();
     for table in &window.tables {
@@ -206,7 +206,7 @@ fn gather<'a>(
     target: Target<'a>,
     interrupt: &Interrupt,
 ) -> Result<(Window, Place<'a>, u64)> {
-    let renderer = Renderer::new(schema)?;
+    let renderer = Renderer::new(schema);
     let window = prepared(transaction, schema, wanted, form)?;
     let mut place = Place::new(target)?;
     let mut bytes = 0;

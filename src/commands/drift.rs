@@ -31,7 +31,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     let mut session = context.connect(Some(&manifest))?;
     let (catalog, journal) = install::look(&mut session, &manifest)?;
     let journal = journal.ok_or_else(|| not_installed(&manifest.schema, session.wanted().dbname()))?;
-    let renderer = Renderer::new(&manifest.schema)?;
+    let renderer = Renderer::new(&manifest.schema);
     let plan = match install::plan(&manifest, &catalog, Some(&journal), &renderer) {
         // A table that the manifest names and that is gone is drift, too; what the functions say of it is worth reading first.
         Err(PlanError::Problems(problems)) if problems.0.iter().all(|problem| problem.kind == Kind::Manifest) => {

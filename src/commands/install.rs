@@ -32,7 +32,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     let manifest = context.load(&args.manifest.manifest)?;
     let saved = args.plan.as_deref().map(fingerprint).transpose()?;
     let mut session = context.connect(Some(&manifest))?;
-    let renderer = Renderer::new(&manifest.schema)?;
+    let renderer = Renderer::new(&manifest.schema);
     let make = |catalog: &_, journal: Option<&_>| Ok(install::plan(&manifest, catalog, journal, &renderer)?);
     if args.dry_run {
         let (catalog, journal) = install::look(&mut session, &manifest)?;

@@ -34,7 +34,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     let manifest = context.load(&args.manifest.manifest)?;
     let mut session = context.connect(Some(&manifest))?;
     let (catalog, journal) = install::look(&mut session, &manifest)?;
-    let renderer = Renderer::new(&manifest.schema)?;
+    let renderer = Renderer::new(&manifest.schema);
     let plan = install::plan(&manifest, &catalog, journal.as_ref(), &renderer)?;
     show(&plan, "--allow-destroy", context)?;
     Ok(exit_code(args.detailed_exitcode, !plan.is_empty()))

@@ -30,7 +30,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     context.output.accept(plan::FORMATS)?;
     let manifest = context.load(&args.manifest.manifest)?;
     let mut session = context.connect(Some(&manifest))?;
-    let renderer = Renderer::new(&manifest.schema)?;
+    let renderer = Renderer::new(&manifest.schema);
     let (catalog, journal) = install::look(&mut session, &manifest)?;
     let database = session.wanted().dbname().to_owned();
     let missing = || not_installed(&manifest.schema, &database);

@@ -71,7 +71,7 @@ fn repair(args: &Args, session: &mut Session, schema: &str, context: &Context) -
     let manifest = Manifest::of_schema(schema);
     let database = session.wanted().dbname().to_owned();
     let missing = || not_installed(schema, &database);
-    let renderer = Renderer::new(schema)?;
+    let renderer = Renderer::new(schema);
     let (catalog, journal) = install::look(session, &manifest)?;
     let found = journal.as_ref().ok_or_else(missing)?;
     let origin = found.astray.as_ref().map(|astray| astray.origin);

@@ -38,7 +38,7 @@ impl AllRows {
     /// The binding is not installed as the manifest has it; whatever the server answers.
     pub(super) fn open(ground: &Ground<'_>, binding: &Binding) -> Result<Self> {
         let (manifest, session) = (ground.manifest, &ground.session);
-        let renderer = Arc::new(Renderer::new(&manifest.schema)?);
+        let renderer = Arc::new(Renderer::new(&manifest.schema));
         let settings = session.wanted();
         let mut asker = settings.connect(Prompt::Never)?;
         settle(&mut asker, &renderer)?;

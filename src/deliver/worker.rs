@@ -226,7 +226,7 @@ fn orders(
     status: &Status,
     source: &str,
 ) -> Result<Vec<Orders>> {
-    let renderer = Arc::new(Renderer::new(&manifest.schema)?);
+    let renderer = Arc::new(Renderer::new(&manifest.schema));
     let (stop, outdated) = (Stop::default(), Arc::new(AtomicBool::new(false)));
     let mut all = Vec::new();
     for sink in chosen(manifest, task) {

@@ -332,9 +332,7 @@ fn locks(server: &Server, tables: usize) -> Check {
 
 /// Returns what only a plan finds, once nothing else is missing: tables that are not there or have no key, sequences of others, groups of other manifests.
 pub fn planning(manifest: &Manifest, catalog: &Catalog, journal: Option<&Journal>) -> Vec<Check> {
-    let planned = Renderer::new(&manifest.schema)
-        .map_err(PlanError::from)
-        .and_then(|renderer| super::plan(manifest, catalog, journal, &renderer));
+    let planned = super::plan(manifest, catalog, journal, &Renderer::new(&manifest.schema));
     match planned {
         Ok(plan) if plan.is_empty() => vec![check(Level::Ok, "plan", "the database is as the manifest says", "")],
         Ok(plan) => vec![check(

@@ -26,7 +26,7 @@ pub fn read(client: &mut impl GenericClient, schema: &str) -> Result<Option<Jour
         return Ok(None);
     }
     let s = escape_identifier(schema);
-    let renderer = Renderer::new(schema)?;
+    let renderer = Renderer::new(schema);
     registry::check(client, schema, &renderer)?;
     let row = client.query_one(
         &format!(

@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn columns_are_read_off_the_template() {
-        let renderer = Renderer::new("o.\"dd").unwrap();
+        let renderer = Renderer::new("o.\"dd");
         let tables = wanted(&renderer).unwrap();
         let sql = renderer.render("registry/tables", ()).unwrap();
         assert_eq!(sql.matches("create table").count(), tables.len());

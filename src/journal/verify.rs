@@ -53,7 +53,7 @@ fn functions(client: &mut impl GenericClient, schema: &str) -> Result<Vec<Incons
     )?;
     let there: Vec<(String, String)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
     let mut found = Vec::new();
-    for wanted in Renderer::new(schema)?.functions()? {
+    for wanted in Renderer::new(schema).functions()? {
         let bodies = || {
             there
                 .iter()

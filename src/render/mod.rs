@@ -82,25 +82,17 @@ pub struct Renderer {
 }
 
 impl Renderer {
-    /// Makes a renderer for an installation in `schema`.
-    ///
-    /// # Errors
-    /// A template that does not compile.
-    pub fn new(schema: &str) -> Result<Self, RenderError> {
+    /// Makes a renderer for an installation in `schema`. A template is compiled when it is wanted: a command needs a few of them.
+    pub fn new(schema: &str) -> Self {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         filters::register(&mut environment);
-        for (name, source) in templates::TEMPLATES {
-            environment.add_template(name, source).map_err(|source| RenderError {
-                template: (*name).to_owned(),
-                source,
-            })?;
-        }
-        Ok(Renderer {
+        environment.set_loader(|name| Ok(templates::source(name).map(str::to_owned)));
+        Renderer {
             environment,
             schema: schema.to_owned(),
             triggers: TriggerNames::of(schema),
-        })
+        }
     }
 
     pub fn schema(&self) -> &str {
@@ -175,7 +167,7 @@ mod tests {
 
     #[test]
     fn every_template_compiles_and_every_function_renders() {
-        let renderer = Renderer::new("emaj").unwrap();
+        let renderer = Renderer::new("emaj");
         for function in renderer.functions().unwrap() {
             assert!(
                 function.sql.starts_with("create or replace function \"emaj\"."),
@@ -188,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_bare_string_is_an_error() {
-        let mut renderer = Renderer::new("emaj").unwrap();
+        let mut renderer = Renderer::new("emaj");
         renderer
             .environment
             .add_template("bad/bare.sql.j2", "drop table {{ schema }}")
@@ -198,8 +190,17 @@ mod tests {
     }
 
     #[test]
+    fn every_template_compiles() {
+        let renderer = Renderer::new("emaj");
+        for (name, _) in templates::TEMPLATES {
+            let compiled = renderer.environment.get_template(name);
+            assert!(compiled.is_ok(), "{name}: {:?}", compiled.err());
+        }
+    }
+
+    #[test]
     fn an_undefined_value_is_an_error() {
-        let mut renderer = Renderer::new("emaj").unwrap();
+        let mut renderer = Renderer::new("emaj");
         renderer
             .environment
             .add_template("bad/undefined.sql.j2", "{{ nothing | ident }}")
@@ -221,7 +222,7 @@ mod tests {
 
     #[test]
     fn odd_schema_names_stay_quoted() {
-        let renderer = Renderer::new("O'dd \"x\"").unwrap();
+        let renderer = Renderer::new("O'dd \"x\"");
         for function in renderer.functions().unwrap() {
             assert!(function.sql.contains("\"O'dd \"\"x\"\"\""), "{}", function.name);
         }

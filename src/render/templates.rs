@@ -261,6 +261,12 @@ templates! {
     "verify/objects",
 }
 
+/// Returns the source of a template.
+pub(super) fn source(name: &str) -> Option<&'static str> {
+    let at = TEMPLATES.binary_search_by_key(&name, |(known, _)| known).ok()?;
+    Some(TEMPLATES[at].1)
+}
+
 /// How a template begins a function of the framework. Those of a table (`log/function`) and of a binding
 /// (`action/function`) have a name of their own there instead.
 const DEFINES: &str = "\ncreate or replace function {{ schema | ident }}.";

@@ -96,7 +96,7 @@ impl Opener for Database {
             .map_err(|error| of_postgres(&error))?;
         Ok(Box::new(PostgresSink {
             session,
-            renderer: Renderer::new("emaj").map_err(Fault::down)?,
+            renderer: Renderer::new("emaj"),
             who: self.who.clone(),
             tables: Tables::default(),
             has_position: false,
