@@ -52,8 +52,8 @@ pub use rollbacks::{
     PastRollback, RECOVER, RollbackSession, UnfinishedRollback, past_rollbacks, rollback_activity, unfinished_rollbacks,
 };
 pub use sinks::{
-    LogRecord, SinkRecord, SinkState, bindings_of, logs_of, rewind, set_sink_state, sink_locks, sink_named, sinks,
-    small_logs, structure_of,
+    BROKEN, LogRecord, SinkRecord, SinkState, bindings_of, logs_of, rewind, set_sink_state, sink_locks, sink_named,
+    sinks, small_logs, structure_of,
 };
 pub use stat::{
     Interval, RoleChanges, SequenceStat, StatWanted, TableChanges, TableStat, check_names, count_intervals,
