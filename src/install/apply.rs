@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use postgres::error::SqlState;
 use postgres::{GenericClient, IsolationLevel, Transaction};
+use postgres_protocol::escape::escape_identifier;
 
 use super::Plan;
 use super::plan::{ONE_AT_A_TIME, settings};
@@ -36,7 +37,7 @@ fn read(client: &mut Transaction<'_>, manifest: &Manifest) -> Result<(Catalog, O
     act_as_owner(client, &manifest.schema)?;
     let roles: Vec<&str> = manifest.roles.names().collect();
     let mut catalog = catalog::read(client, &manifest.schema, &roles)?;
-    let journal = if catalog.server.schema_extension.is_some() {
+    let mut journal = if catalog.server.schema_extension.is_some() {
         None
     } else {
         journal::read(client, &manifest.schema).map_err(|error| match catalog.server.owns_schema {
@@ -74,7 +75,35 @@ fn read(client: &mut Transaction<'_>, manifest: &Manifest) -> Result<(Catalog, O
         catalog.intervals.insert(text.value.clone(), interval.get(0));
     }
     catalog.functions = catalog::functions(client, &manifest.called())?;
+    if let Some(journal) = &mut journal {
+        note_expiring(client, manifest, journal)?;
+    }
     Ok((catalog, journal))
+}
+
+/// Counts of each group the marks that go when it keeps what the manifest says: those that `_trim` would take.
+fn note_expiring(client: &mut impl GenericClient, manifest: &Manifest, journal: &mut Journal) -> Result<()> {
+    let query = format!(
+        "select count(*) from (
+           select mark_id, mark_datetime, mark_protected, row_number() over (order by mark_id desc) as place,
+                  max(mark_id) filter (where mark_state = 'ACTIVE') over () as last_active
+             from {s}.emaj_mark where mark_group = $1) as m
+          where mark_id < last_active and not mark_protected
+            and (place > $2::integer or mark_datetime < clock_timestamp() - $3::text::interval)",
+        s = escape_identifier(&manifest.schema)
+    );
+    for group in &manifest.groups {
+        let name = &group.name.value;
+        let (Some(kept), Some(known)) = (&group.keep_marks, journal.groups.get_mut(name)) else {
+            continue;
+        };
+        let (number, time) = match kept {
+            KeepMarks::Number(number) => (Some(*number), None),
+            KeepMarks::Time(time) => (None, Some(&time.value)),
+        };
+        known.expiring = client.query_one(&query, &[name, &number, &time])?.get(0);
+    }
+    Ok(())
 }
 
 /// Goes on as the owner of the installation, where the connected role may: what is made then belongs to one role.

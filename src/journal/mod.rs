@@ -114,6 +114,8 @@ pub struct Group {
     /// In bytes.
     pub max_size: Option<i64>,
     pub active_marks: i64,
+    /// How many marks the next purge deletes, with the `keep_marks` of the manifest; known to `install` alone.
+    pub expiring: i64,
 }
 
 /// A table or sequence that is in a group now.
