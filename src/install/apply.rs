@@ -1,7 +1,8 @@
 //! Looks at the database and carries a plan out: the one part of `install` that is not pure.
 //!
 //! All of it happens in one transaction under an advisory lock. Locks on the application's tables are taken together, late, and
-//! within the lock time-out; when they cannot be had, everything is taken back and tried again until the wait is over.
+//! within the lock time-out; when they cannot be had, everything is taken back and tried again until the wait is over. A Ctrl-C takes
+//! everything back too.
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::catalog::{self, Catalog};
 use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, Journal};
 use crate::manifest::{KeepMarks, Manifest};
-use crate::pg::{self, Locking, Session};
+use crate::pg::{self, Interrupt, Locking, Session};
 
 /// Reads catalogue and registry in one snapshot.
 ///
@@ -127,8 +128,8 @@ pub(super) fn act_as_owner(client: &mut impl GenericClient, schema: &str) -> Res
 /// with the number of statements done and their total.
 ///
 /// # Errors
-/// [`Kind::Locked`] with the blocker's name when the wait is over; whatever `make` and `agree` refuse; whatever the server answers.
-/// Nothing was changed then.
+/// [`Kind::Locked`] with the blocker's name when the wait is over; [`Kind::Interrupted`]; whatever `make` and `agree` refuse; whatever
+/// the server answers. Nothing was changed then.
 pub fn apply(
     session: &mut Session,
     manifest: &Manifest,
@@ -138,15 +139,24 @@ pub fn apply(
     told: &dyn Fn(usize, usize),
 ) -> Result<Plan> {
     let mut agreed = String::new();
-    pg::retry_locked(session, locking, &mut |session| {
-        attempt(session, manifest, locking, make, agree, &mut agreed, told)
-    })
+    let interrupt = Interrupt::listen(session)?;
+    let done = pg::retry_locked(session, locking, &mut |session| {
+        interrupt.check()?;
+        attempt(session, manifest, locking, &interrupt, make, agree, &mut agreed, told)
+    });
+    match done {
+        // The server's words are those of the cancelled statement; the person's are clearer.
+        Err(error) if error.kind() == Kind::Interrupted => Err(interrupt.check().err().unwrap_or(error)),
+        other => other,
+    }
 }
 
+#[expect(clippy::too_many_arguments, reason = "one road, told in one place")]
 fn attempt(
     session: &mut Session,
     manifest: &Manifest,
     locking: Locking,
+    interrupt: &Interrupt,
     make: &dyn Fn(&Catalog, Option<&Journal>) -> Result<Plan>,
     agree: &mut dyn FnMut(&Plan) -> Result<()>,
     agreed: &mut String,
@@ -184,6 +194,7 @@ fn attempt(
         }
         told(at + 1, total);
     }
+    interrupt.check()?;
     transaction.commit().map_err(|error| pg::classify(error, "commit"))?;
     Ok(plan)
 }
