@@ -6,6 +6,7 @@
 
 use minijinja::context;
 use minijinja::value::{Serde, Value};
+use postgres::error::SqlState;
 use postgres::{IsolationLevel, SimpleQueryMessage, Transaction};
 
 use crate::errors::{Error, Kind, Result};
@@ -212,6 +213,17 @@ fn bare<'w>(transaction: &mut Transaction<'_>, window: &'w Window) -> Result<Vec
     Ok(tables)
 }
 
+/// What can be asked.
+const ASK: &str = "one `select` (or `with … select`, `values`, `table`) can be asked of the past";
+
+fn no_query() -> Error {
+    Error::message(
+        Kind::Refused,
+        "this is no query that returns rows, and the past can only be asked",
+    )
+    .hint(ASK)
+}
+
 /// Makes the query a view, which runs nothing and says what it would read.
 fn check(
     transaction: &mut Transaction<'_>,
@@ -222,9 +234,16 @@ fn check(
 ) -> Result<()> {
     let columns = transaction
         .prepare(query)
-        .map_err(|error| pg::classify_in(error, "understand the query", query))?
+        .map_err(|error| match error.code() {
+            // A view of the past stands in the place of the table, and cannot be written to.
+            Some(&SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE) => no_query(),
+            _ => pg::classify_in(error, "understand the query", query),
+        })?
         .columns()
         .len();
+    if columns == 0 {
+        return Err(no_query());
+    }
     let names: Vec<String> = (1..=columns).map(|at| format!("c{at}")).collect();
     transaction
         .execute(
@@ -235,10 +254,7 @@ fn check(
             ),
             &[],
         )
-        .map_err(|error| {
-            pg::classify(error, "understand the query")
-                .hint("one `select` (or `with … select`, `values`, `table`) can be asked of the past")
-        })?;
+        .map_err(|error| pg::classify(error, "understand the query").hint(ASK))?;
     let oids: Vec<u32> = window.tables.iter().map(|table| table.oid).collect();
     let uses = renderer.render_value(
         "past/uses",

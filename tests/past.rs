@@ -80,6 +80,20 @@ fn what_cannot_be_read_as_it_was_is_refused() {
         "select * from shop.invoice",
         "would read as they are now: shop.invoice",
     );
+    for query in ["", " ; "] {
+        asked(64, "shop", "a", query, "error: there is no query");
+    }
+    for query in [
+        "delete from customer",
+        "delete from outside",
+        "update invoice set amount = 1",
+        "truncate outside",
+        "/* nothing */",
+    ] {
+        let run = shop.run(&["at", "shop", "a", query]).code(4);
+        assert!(run.stderr.contains("the past can only be asked"), "{run}");
+        assert!(!run.stderr.contains("INSTEAD OF"), "{run}");
+    }
     asked(
         4,
         "shop",
@@ -102,7 +116,7 @@ fn what_cannot_be_read_as_it_was_is_refused() {
         "has no primary key, cannot be read as it was",
     );
     asked(4, "shop", "b", "select 1", "has no mark `b`");
-    asked(1, "shop", "a", "delete from outside", "understand the query");
+    asked(4, "shop", "a", "delete from outside", "the past can only be asked");
     asked(
         1,
         "shop",

@@ -472,6 +472,17 @@ stories! {
             story.sql(&format!("insert into t (v) values ('{mark}'); update t set v = v || '{mark}'"));
         }
         story.sql("select emaj.emaj_protect_mark_group('g', 'm2')");
+        for (options, gone) in [("1", "5 marks"), ("2", "4 marks"), ("1 minute", "3 marks")] {
+            if options == "1 minute" {
+                story.sql("update emaj.emaj_mark set mark_datetime = mark_datetime - interval '1 hour' where mark_name ~ 'START|m[1-3]'");
+            }
+            story.options = format!("    keep_marks: {options}\n");
+            let path = story.db.file("emaj.yaml", &story.manifest(&format!("'{}.t'", story.schema)));
+            let plan = story.emaj(&["plan", path.to_str().unwrap()]).ok();
+            assert!(plan.stdout.contains(&format!("the next purge deletes {gone}")), "{plan}");
+        }
+        story.options = "    keep_marks: 3\n".to_owned();
+        story.db.file("emaj.yaml", &story.manifest(&format!("'{}.t'", story.schema)));
         let done = purge(story);
         assert_eq!((&done["marks"], done.get("problem")), (&3.into(), None), "{done}");
         assert_eq!(marks(story), "m2,m4,m5,m6");

@@ -217,7 +217,11 @@ fn what_cannot_be_taken_back_is_refused_and_nothing_is_changed() {
     refused(4, &["--table", "shop.plain", "--key", "id=1"], "has no table");
     refused(64, &["--table", "shop.line"], "--key");
     refused(64, &[], "--txid");
-    refused(1, &["--table", "shop.invoice", "--key", "id=x"], "invalid input syntax");
+    refused(
+        4,
+        &["--table", "shop.invoice", "--key", "id=x"],
+        "`x` is no integer, as key column id of shop.invoice is\n",
+    );
     shop.run(&["group", "protect", "shop"]).ok();
     refused(4, &["--txid", &made], "is protected");
     shop.run(&["group", "unprotect", "shop"]).ok();

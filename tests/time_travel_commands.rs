@@ -733,6 +733,66 @@ fn a_signal_takes_a_rollback_back() {
 }
 
 #[test]
+fn an_installation_that_is_interrupted_leaves_nobody_waiting() {
+    let shop = shop();
+    let before = shop.value("select count(*) from emaj.emaj_relation");
+    shop.sql("create table shop.another (id int primary key)");
+    for (signal, code, word) in [("-INT", 130, "interrupted"), ("-TERM", 143, "terminated")] {
+        for words in [
+            &["install", "--lock-timeout", "60s"][..],
+            &["uninstall", "--yes", "--lock-timeout", "60s"],
+        ] {
+            let mut blocker = shop.db.client_as(&shop.owner);
+            blocker
+                .batch_execute("begin; lock table shop.another, shop.invoice in row exclusive mode")
+                .unwrap();
+            let run = shop
+                .emaj(words)
+                .run_while(|pid| {
+                    until(&shop.db, WAITS_FOR_A_LOCK);
+                    let kill = std::process::Command::new("kill")
+                        .args([signal, &pid.to_string()])
+                        .status();
+                    assert!(kill.unwrap().success());
+                })
+                .code(code);
+            assert!(
+                run.stderr.contains(&format!("error: {word}; nothing was changed\n")),
+                "{run}"
+            );
+            until(
+                &shop.db,
+                "select not exists (select from pg_locks where not granted and database = (select oid from pg_database where datname = current_database()))",
+            );
+            blocker.batch_execute("commit").unwrap();
+            assert_eq!(shop.value("select count(*) from emaj.emaj_relation"), before);
+        }
+    }
+}
+
+#[test]
+fn a_server_that_is_lost_on_the_way_back_says_where_to_look() {
+    let shop = shop();
+    shop.run(&["mark", "set", "shop", "one"]).ok();
+    shop.sql("delete from shop.invoice");
+    let mut blocker = shop.db.client_as(&shop.owner);
+    blocker
+        .batch_execute("begin; lock table shop.invoice in row exclusive mode")
+        .unwrap();
+    let run = shop
+        .emaj(&["rollback", "shop", "one", "--yes", "--lock-timeout", "60s"])
+        .run_while(|_| {
+            until(&shop.db, WAITS_FOR_A_LOCK);
+            shop.db.psql("select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and query like '%rollback_group%' and pid <> pg_backend_pid()");
+        })
+        .code(13);
+    assert!(
+        run.stderr.contains("`emaj rollback --list` says whether it was done"),
+        "{run}"
+    );
+}
+
+#[test]
 fn the_time_limits_of_a_role_do_not_end_a_rollback() {
     let shop = shop();
     shop.run(&["mark", "set", "shop", "one"]).ok();

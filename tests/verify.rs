@@ -152,6 +152,11 @@ const CASES: &[(&str, &str, Repair)] = &[
         Sql("delete from emaj.emaj_binding"),
     ),
     (
+        "insert into emaj.emaj_rollback (rlbk_groups, rlbk_mark, rlbk_logged, rlbk_state) values ('{g}', 'z', true, 'RUNNING')",
+        "it broke off on its way to mark `z` of group `g`: it is neither done nor taken back",
+        Sql("delete from emaj.emaj_rollback where rlbk_state = 'RUNNING'"),
+    ),
+    (
         "alter table t set unlogged",
         "the table is unlogged now",
         Sql("alter table t set logged"),

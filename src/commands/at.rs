@@ -11,6 +11,7 @@ use crate::errors::{Error, Kind, Result};
 use crate::past::{self, Answer, Found};
 use crate::pg::Rows;
 use crate::ui::{Column, Format, Stream, Tabular};
+use crate::words::shell;
 
 /// Runs a query on the tables of a group as they were at a mark. It reads only, locks nothing, and leaves nothing behind. Tables are
 /// named without their schema; those outside the group are read as they are now
@@ -28,6 +29,13 @@ pub struct Args {
 
 pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     context.output.accept(FORMATS)?;
+    if args.query.trim().trim_matches(';').is_empty() {
+        return Err(Error::message(Kind::Usage, "there is no query").hint(format!(
+            "as in: `emaj at {} {} \"select count(*) from …\"`",
+            shell(&args.group),
+            shell(&args.mark)
+        )));
+    }
     let output = context.output.clone();
     let (mut session, schema) = context.installation(&args.installation, move |notice| warn(&output, &notice))?;
     let failed = |error: Error| match error.kind() {

@@ -14,7 +14,7 @@ use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, FailureFilter};
 use crate::manifest::{self, Manifest};
 use crate::operating::{Addresses, Backlog, keep_house, listen, reloading, tell_systemd};
-use crate::pg::Session;
+use crate::pg::{self, Session};
 use crate::ui::logging::{self, LogFormat};
 use crate::words::{count, shell};
 
@@ -178,6 +178,7 @@ pub(super) fn check_names(manifest: &Manifest, sinks: &[String]) -> Result<()> {
 /// Has `stop` set by SIGTERM and SIGINT; the second one ends the program at once.
 pub(super) fn stop_at_signals(stop: &Stop) -> Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    pg::heeded(&[SIGTERM, SIGINT]);
     let stop = stop.clone();
     std::thread::spawn(move || {
         for signal in signals.forever() {
@@ -194,6 +195,7 @@ pub(super) fn stop_at_signals(stop: &Stop) -> Result<()> {
 fn listen_to_signals(stop: &Stop) -> Result<Arc<AtomicBool>> {
     let wants_reload = Arc::new(AtomicBool::new(false));
     let mut signals = Signals::new([SIGHUP])?;
+    pg::heeded(&[SIGHUP]);
     let asked = Arc::clone(&wants_reload);
     std::thread::spawn(move || {
         for _ in signals.forever() {

@@ -1,12 +1,14 @@
 //! Looks at the database and carries a plan out: the one part of `install` that is not pure.
 //!
 //! All of it happens in one transaction under an advisory lock. Locks on the application's tables are taken together, late, and
-//! within the lock time-out; when they cannot be had, everything is taken back and tried again until the wait is over.
+//! within the lock time-out; when they cannot be had, everything is taken back and tried again until the wait is over. A Ctrl-C takes
+//! everything back too.
 
 use std::time::Duration;
 
 use postgres::error::SqlState;
 use postgres::{GenericClient, IsolationLevel, Transaction};
+use postgres_protocol::escape::escape_identifier;
 
 use super::Plan;
 use super::plan::{ONE_AT_A_TIME, settings};
@@ -14,7 +16,7 @@ use crate::catalog::{self, Catalog};
 use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, Journal};
 use crate::manifest::{KeepMarks, Manifest};
-use crate::pg::{self, Locking, Session};
+use crate::pg::{self, Interrupt, Locking, Session};
 
 /// Reads catalogue and registry in one snapshot.
 ///
@@ -36,7 +38,7 @@ fn read(client: &mut Transaction<'_>, manifest: &Manifest) -> Result<(Catalog, O
     act_as_owner(client, &manifest.schema)?;
     let roles: Vec<&str> = manifest.roles.names().collect();
     let mut catalog = catalog::read(client, &manifest.schema, &roles)?;
-    let journal = if catalog.server.schema_extension.is_some() {
+    let mut journal = if catalog.server.schema_extension.is_some() {
         None
     } else {
         journal::read(client, &manifest.schema).map_err(|error| match catalog.server.owns_schema {
@@ -74,7 +76,35 @@ fn read(client: &mut Transaction<'_>, manifest: &Manifest) -> Result<(Catalog, O
         catalog.intervals.insert(text.value.clone(), interval.get(0));
     }
     catalog.functions = catalog::functions(client, &manifest.called())?;
+    if let Some(journal) = &mut journal {
+        note_expiring(client, manifest, journal)?;
+    }
     Ok((catalog, journal))
+}
+
+/// Counts of each group the marks that go when it keeps what the manifest says: those that `_trim` would take.
+fn note_expiring(client: &mut impl GenericClient, manifest: &Manifest, journal: &mut Journal) -> Result<()> {
+    let query = format!(
+        "select count(*) from (
+           select mark_id, mark_datetime, mark_protected, row_number() over (order by mark_id desc) as place,
+                  max(mark_id) filter (where mark_state = 'ACTIVE') over () as last_active
+             from {s}.emaj_mark where mark_group = $1) as m
+          where mark_id < last_active and not mark_protected
+            and (place > $2::integer or mark_datetime < clock_timestamp() - $3::text::interval)",
+        s = escape_identifier(&manifest.schema)
+    );
+    for group in &manifest.groups {
+        let name = &group.name.value;
+        let (Some(kept), Some(known)) = (&group.keep_marks, journal.groups.get_mut(name)) else {
+            continue;
+        };
+        let (number, time) = match kept {
+            KeepMarks::Number(number) => (Some(*number), None),
+            KeepMarks::Time(time) => (None, Some(&time.value)),
+        };
+        known.expiring = client.query_one(&query, &[name, &number, &time])?.get(0);
+    }
+    Ok(())
 }
 
 /// Goes on as the owner of the installation, where the connected role may: what is made then belongs to one role.
@@ -98,8 +128,8 @@ pub(super) fn act_as_owner(client: &mut impl GenericClient, schema: &str) -> Res
 /// with the number of statements done and their total.
 ///
 /// # Errors
-/// [`Kind::Locked`] with the blocker's name when the wait is over; whatever `make` and `agree` refuse; whatever the server answers.
-/// Nothing was changed then.
+/// [`Kind::Locked`] with the blocker's name when the wait is over; [`Kind::Interrupted`]; whatever `make` and `agree` refuse; whatever
+/// the server answers. Nothing was changed then.
 pub fn apply(
     session: &mut Session,
     manifest: &Manifest,
@@ -109,15 +139,24 @@ pub fn apply(
     told: &dyn Fn(usize, usize),
 ) -> Result<Plan> {
     let mut agreed = String::new();
-    pg::retry_locked(session, locking, &mut |session| {
-        attempt(session, manifest, locking, make, agree, &mut agreed, told)
-    })
+    let interrupt = Interrupt::listen(session)?;
+    let done = pg::retry_locked(session, locking, &mut |session| {
+        interrupt.check()?;
+        attempt(session, manifest, locking, &interrupt, make, agree, &mut agreed, told)
+    });
+    match done {
+        // The server's words are those of the cancelled statement; the person's are clearer.
+        Err(error) if error.kind() == Kind::Interrupted => Err(interrupt.check().err().unwrap_or(error)),
+        other => other,
+    }
 }
 
+#[expect(clippy::too_many_arguments, reason = "one road, told in one place")]
 fn attempt(
     session: &mut Session,
     manifest: &Manifest,
     locking: Locking,
+    interrupt: &Interrupt,
     make: &dyn Fn(&Catalog, Option<&Journal>) -> Result<Plan>,
     agree: &mut dyn FnMut(&Plan) -> Result<()>,
     agreed: &mut String,
@@ -155,6 +194,7 @@ fn attempt(
         }
         told(at + 1, total);
     }
+    interrupt.check()?;
     transaction.commit().map_err(|error| pg::classify(error, "commit"))?;
     Ok(plan)
 }

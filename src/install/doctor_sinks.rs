@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::doctor::{Check, Level, check};
-use crate::journal::{SinkLag, SinkState};
+use crate::journal::{BROKEN, SinkLag, SinkState};
 use crate::words::shell;
 
 /// A sink that is so far behind is one to look after (as in docs/alerts.yaml).
@@ -49,6 +49,9 @@ fn problems(sink: &SinkLag, now: Timestamp) -> Vec<(String, String)> {
         SinkState::Active => {
             if let Some(reason) = sink.reason.as_ref().filter(|reason| reason.starts_with("down: ")) {
                 let todo = format!("`emaj sink test --sink {name}` says more; it is tried again by itself");
+                all.push((format!("it is {reason}"), todo));
+            } else if let Some(reason) = sink.reason.as_ref().filter(|reason| reason.starts_with(BROKEN)) {
+                let todo = "`emaj verify` says what is wrong with the logs; it is tried again by itself".to_owned();
                 all.push((format!("it is {reason}"), todo));
             }
         }

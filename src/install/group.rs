@@ -67,7 +67,8 @@ pub(super) fn plan(
             if known.retention != retention {
                 reasons.push("its retention");
             }
-            if (known.keep_marks, &known.keep_time) != (keep_marks, &keep_time) {
+            let keeps_otherwise = (known.keep_marks, &known.keep_time) != (keep_marks, &keep_time);
+            if keeps_otherwise {
                 reasons.push("which marks it keeps");
             }
             if known.max_size != max_size {
@@ -79,9 +80,16 @@ pub(super) fn plan(
                 let context = context! { begins_rollback, logging => known.logging, ..values(&because) };
                 let sql = renderer.render_value("group/change", context)?;
                 let mut step = Step::new(Phase::Groups, Action::Change, &object, because, sql);
+                let mut effects = Vec::new();
                 if begins_rollback && known.active_marks > 0 {
                     let marks = count(known.active_marks, "mark");
-                    step = step.effect(format!("{marks} of the audit-only time cannot be rolled back to"));
+                    effects.push(format!("{marks} of the audit-only time cannot be rolled back to"));
+                }
+                if keeps_otherwise && known.expiring > 0 {
+                    effects.push(format!("the next purge deletes {}", count(known.expiring, "mark")));
+                }
+                if !effects.is_empty() {
+                    step = step.effect(effects.join("; "));
                 }
                 plan.push(step);
             }

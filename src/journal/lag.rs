@@ -89,7 +89,7 @@ pub fn lag(client: &mut impl GenericClient, schema: &str) -> Result<Vec<SinkLag>
             kind: sink.kind.clone(),
             manifest: sink.manifest.clone(),
             state: sink.state,
-            reason: sink.fault.map(|(fault, _)| format!("down: {fault}")).or(sink.reason),
+            reason: sink.trouble().or(sink.reason),
             max_lag,
             worker,
             changes,

@@ -52,8 +52,8 @@ pub use rollbacks::{
     PastRollback, RECOVER, RollbackSession, UnfinishedRollback, past_rollbacks, rollback_activity, unfinished_rollbacks,
 };
 pub use sinks::{
-    LogRecord, SinkRecord, SinkState, bindings_of, logs_of, rewind, set_sink_state, sink_locks, sink_named, sinks,
-    small_logs, structure_of,
+    BROKEN, LogRecord, SinkRecord, SinkState, bindings_of, logs_of, rewind, set_sink_state, sink_locks, sink_named,
+    sinks, small_logs, structure_of,
 };
 pub use stat::{
     Interval, RoleChanges, SequenceStat, StatWanted, TableChanges, TableStat, check_names, count_intervals,
@@ -114,6 +114,8 @@ pub struct Group {
     /// In bytes.
     pub max_size: Option<i64>,
     pub active_marks: i64,
+    /// How many marks the next purge deletes, with the `keep_marks` of the manifest; known to `install` alone.
+    pub expiring: i64,
 }
 
 /// A table or sequence that is in a group now.

@@ -134,6 +134,7 @@ fn groups(client: &mut impl GenericClient, s: &str) -> Result<BTreeMap<String, G
                 keep_time: row.get(7),
                 max_size: row.get(8),
                 active_marks: row.get(9),
+                expiring: 0,
             };
             (row.get(0), group)
         })

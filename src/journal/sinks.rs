@@ -71,8 +71,27 @@ pub struct SinkRecord {
     pub worker: Option<String>,
     /// Whether a worker delivers to it at this moment.
     pub is_taken: bool,
-    /// What is wrong at the place, and since when.
+    /// What is wrong at the place, or, behind [`BROKEN`], with what is read for it; and since when.
     pub fault: Option<(String, Timestamp)>,
+}
+
+/// What a fault begins with that is not one of the place: what is owed to it cannot be read.
+pub const BROKEN: &str = "broken: ";
+
+impl SinkRecord {
+    /// Returns what is wrong, with the word for it: `down: …` or `broken: …`.
+    pub fn trouble(&self) -> Option<String> {
+        let (fault, _) = self.fault.as_ref()?;
+        Some(match self.is_broken() {
+            true => fault.clone(),
+            false => format!("down: {fault}"),
+        })
+    }
+
+    /// Returns whether what is owed to it cannot be read.
+    pub fn is_broken(&self) -> bool {
+        self.fault.as_ref().is_some_and(|(fault, _)| fault.starts_with(BROKEN))
+    }
 }
 
 /// A binding as it was installed.

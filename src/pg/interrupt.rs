@@ -1,21 +1,63 @@
 //! Ctrl-C, a kill or a lost terminal while the server works: the running statement is cancelled, so that its transaction is taken back at once.
 //!
 //! Without this the program would be gone and the server would go on, or wait for its locks. Held by `transact`, and by
-//! commands that read for a long time. After it is dropped, and at a second signal, the program ends as usual.
+//! commands that read for a long time. After it is dropped, and at a second signal, the program ends as usual, unless it heeds the signals by
+//! other means ([`heeded`]).
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::flag;
+use signal_hook::{SigId, flag, low_level};
 
 use super::session::{Canceller, Session};
 use crate::errors::{Error, Kind, Result};
 
 /// How often the watcher looks, and how often it repeats the cancel: one that comes between two statements is lost.
 const PACE: Duration = Duration::from_millis(50);
+
+/// The signals, and as what each ends the program.
+const SIGNALS: [(i32, Kind); 3] = [
+    (SIGINT, Kind::Interrupted),
+    (SIGTERM, Kind::Terminated),
+    (SIGHUP, Kind::Terminated),
+];
+
+/// How many listen.
+static LISTENERS: AtomicUsize = AtomicUsize::new(0);
+/// Of each signal: whether the program heeds it by other means.
+static HEEDED: [AtomicBool; 3] = [const { AtomicBool::new(false) }; 3];
+/// Of each signal: whether it ends the program. A signal that was listened to once does nothing by itself any more.
+static ENDS: LazyLock<[Arc<AtomicBool>; 3]> = LazyLock::new(Default::default);
+
+/// Says that the program heeds `signals` by other means: they end it no more when nobody listens here.
+pub fn heeded(signals: &[i32]) {
+    for ((signal, _), heeded) in SIGNALS.iter().zip(&HEEDED) {
+        heeded.fetch_or(signals.contains(signal), Ordering::SeqCst);
+    }
+    decide();
+}
+
+/// Decides which signals end the program now.
+fn decide() {
+    let nobody = LISTENERS.load(Ordering::SeqCst) == 0;
+    for (ends, heeded) in ENDS.iter().zip(&HEEDED) {
+        ends.store(nobody && !heeded.load(Ordering::SeqCst), Ordering::SeqCst);
+    }
+}
+
+/// Has each signal end the program while nobody heeds it.
+fn prepare() -> std::io::Result<()> {
+    static PREPARED: AtomicBool = AtomicBool::new(false);
+    if !PREPARED.swap(true, Ordering::SeqCst) {
+        for ((signal, kind), ends) in SIGNALS.iter().zip(ENDS.iter()) {
+            flag::register_conditional_shutdown(*signal, i32::from(kind.exit_code()), Arc::clone(ends))?;
+        }
+    }
+    Ok(())
+}
 
 /// While it lives, SIGINT, SIGTERM and SIGHUP cancel what the session does instead of ending the program.
 #[derive(Debug)]
@@ -24,6 +66,7 @@ pub struct Interrupt {
     terminated: Arc<AtomicBool>,
     over: Arc<AtomicBool>,
     watcher: Option<JoinHandle<()>>,
+    actions: Vec<SigId>,
 }
 
 impl Interrupt {
@@ -43,21 +86,19 @@ impl Interrupt {
         let came = Arc::new(AtomicBool::new(false));
         let over = Arc::new(AtomicBool::new(false));
         let terminated = Arc::new(AtomicBool::new(false));
-        let kinds = [
-            (SIGINT, Kind::Interrupted),
-            (SIGTERM, Kind::Terminated),
-            (SIGHUP, Kind::Terminated),
-        ];
-        for (signal, kind) in kinds {
+        let mut actions = Vec::new();
+        prepare()?;
+        for (signal, kind) in SIGNALS {
             let code = i32::from(kind.exit_code());
             // In this order: the second signal finds the flag of the first.
-            flag::register_conditional_shutdown(signal, code, Arc::clone(&over))?;
-            flag::register_conditional_shutdown(signal, code, Arc::clone(&came))?;
+            actions.push(flag::register_conditional_shutdown(signal, code, Arc::clone(&came))?);
             if kind == Kind::Terminated {
-                flag::register(signal, Arc::clone(&terminated))?;
+                actions.push(flag::register(signal, Arc::clone(&terminated))?);
             }
-            flag::register(signal, Arc::clone(&came))?;
+            actions.push(flag::register(signal, Arc::clone(&came))?);
         }
+        LISTENERS.fetch_add(1, Ordering::SeqCst);
+        decide();
         let watcher = std::thread::spawn({
             let (came, over) = (Arc::clone(&came), Arc::clone(&over));
             move || watch(&came, &over, &cancellers)
@@ -67,6 +108,7 @@ impl Interrupt {
             terminated,
             over,
             watcher: Some(watcher),
+            actions,
         })
     }
 
@@ -106,6 +148,11 @@ impl Drop for Interrupt {
             watcher.thread().unpark();
             // The watcher holds nothing that its panic could have left half done.
             let _ = watcher.join();
+        }
+        LISTENERS.fetch_sub(1, Ordering::SeqCst);
+        decide();
+        for action in self.actions.drain(..) {
+            low_level::unregister(action);
         }
     }
 }

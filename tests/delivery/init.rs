@@ -322,6 +322,34 @@ fn a_second_one_names_the_first_and_waits_as_long_as_it_is_told() {
 }
 
 #[test]
+fn one_that_is_interrupted_says_that_it_goes_on() {
+    let db = database();
+    db.psql(PERSON);
+    rows(&db, 20);
+    install(
+        &db,
+        "version: 1\nroles: { admin: null, viewer: null }\nsinks: { lines: { file: { path: out.ndjson } } }\n\
+         bindings: { people: { table: public.person, to: lines, message: {} } }\n",
+    );
+    let hold = db.dir().join("hold");
+    let run = prepare(&db, &["init", "emaj.yaml"])
+        .env("EMAJ_FAIL_AT", "init.delivered")
+        .env("EMAJ_FAIL_HOLD", hold.to_str().unwrap())
+        .run_while(|pid| {
+            wait_for("the rows", 60, || hold.exists().then_some(()));
+            let sent = std::process::Command::new("kill")
+                .args(["-INT", &pid.to_string()])
+                .status();
+            assert!(sent.unwrap().success());
+            std::thread::sleep(std::time::Duration::from_millis(300));
+            std::fs::remove_file(&hold).unwrap();
+        })
+        .code(130);
+    assert!(run.stderr.contains("interrupted; what was sent is sent"), "{run}");
+    assert!(run.stderr.contains("hint: `emaj init` goes on where it was"), "{run}");
+}
+
+#[test]
 fn rows_are_read_in_the_snapshot_that_ends_the_window_or_behind_another_one() {
     let db = database();
     db.psql("create table item (id int primary key, n int)");

@@ -53,6 +53,39 @@ fn after_an_outage_all_arrives() {
 }
 
 #[test]
+fn a_log_that_cannot_be_read_is_shown_until_it_can() {
+    let db = database();
+    db.psql(PERSON);
+    install(
+        &db,
+        "version: 1\nroles: { admin: null, viewer: null }\nsinks: { lines: { file: { path: out.ndjson } } }\n\
+         bindings: { people: { table: public.person, to: lines, message: {} } }\n",
+    );
+    let log = db.psql("select format('emaj.%I', rel_log) from emaj.emaj_relation where rel_name = 'person'");
+    db.psql("insert into person values (1, 'ann', 'Ann')");
+    db.psql(&format!("alter table {log} rename column mail to post"));
+    let worker = worker(&db).start();
+    let fault = || {
+        let faults = "select sink_fault from emaj.emaj_sink where sink_fault is not null";
+        column(&db, faults).pop()
+    };
+    let fault_said = wait_for("the fault", 30, fault);
+    assert!(
+        fault_said.starts_with("broken: ") && fault_said.contains("mail"),
+        "{fault_said}"
+    );
+    for verb in [&["sink", "list"][..], &["status"], &["doctor"]] {
+        let run = prepare(&db, verb).run();
+        assert!(run.stdout.contains("broken: "), "{run}");
+    }
+    db.psql(&format!("alter table {log} rename column post to mail"));
+    wait_for("no fault", 30, || fault().is_none().then_some(()));
+    let arrived = std::fs::read_to_string(db.dir().join("out.ndjson")).unwrap();
+    assert_eq!(arrived.lines().count(), 1, "{arrived}");
+    assert_eq!(worker.stop(), Some(0));
+}
+
+#[test]
 fn a_worker_ends_though_the_place_is_down() {
     let (db, mut slapd) = (database(), slapd());
     db.psql(PERSON);

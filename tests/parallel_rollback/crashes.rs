@@ -62,11 +62,21 @@ fn the_program_is_killed() {
                 said(&status, "emaj rollback --recover");
                 let doctor = story.emaj(&["doctor"]);
                 said(&doctor, "emaj rollback --recover");
+                let verify = story.emaj(&["verify", "-o", "json"]).code(6);
+                let found = verify.stdout_json();
+                assert_eq!(found.as_array().map(Vec::len), Some(1), "{what}: {verify}");
+                assert_eq!(found[0]["repair"], "`emaj rollback --recover`", "{what}");
                 let again = rollback(story, "m", &[]).run().code(4);
                 said(&again, "emaj rollback --recover");
                 if *decided {
                     let mark = story.emaj(&["mark", "set", "g", "between"]).code(4);
                     said(&mark, "emaj rollback --recover");
+                    for delete in [
+                        &["mark", "delete", "g", "EMAJ_LAST_MARK"][..],
+                        &["mark", "delete", "g", "--before", "m"],
+                    ] {
+                        said(&story.emaj(delete).code(4), "emaj rollback --recover");
+                    }
                     let install = story.emaj(&["install"]).code(4);
                     said(&install, "emaj rollback --recover");
                 }
@@ -81,6 +91,7 @@ fn the_program_is_killed() {
                 );
                 let run = recover(story).ok();
                 said(&run, "there is nothing to do");
+                story.emaj(&["verify"]).ok();
                 right_after(story, &what, *decided, logged, &at_mark, &changed);
                 change(story);
             }

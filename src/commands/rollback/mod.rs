@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::act::{FORMATS, act, warn, with_right};
 use super::{Context, InstallationArgs, LockArgs};
-use crate::errors::Result;
+use crate::errors::{Kind, Result};
 use crate::pg::Session;
 use crate::rollback::{self, Lanes, Left, LostMark, Parallel, Preview, Report, Wanted};
 use crate::ui::Output;
@@ -164,8 +164,14 @@ fn carry_out(
         Some(lanes) => output.say(sessions(lanes)),
         None => {}
     }
-    act(session, lock, &doing, &mut |transaction| {
+    let done = act(session, lock, &doing, &mut |transaction| {
         rollback::run(transaction, schema, &named)
+    });
+    done.map_err(|error| match error.kind() {
+        Kind::Unreachable => error.hint_instead(
+            "the server was lost on the way: `emaj rollback --list` says whether it was done; if it is not there, nothing was changed",
+        ),
+        _ => error,
     })
 }
 

@@ -179,7 +179,7 @@ fn serve(orders: &Orders) -> Result<Option<Ended>> {
         guard: Guard::new(sink.reason.as_deref() == Some(DELETES_ALLOWED)),
         parked: Parked::default(),
         parked_mark: String::new(),
-        place: Place::new(sink.fault.is_some()),
+        place: Place::new(sink.fault.is_some() && !sink.is_broken(), sink.is_broken()),
         pace: Pace {
             kept: Instant::now(),
             busy: Instant::now(),
@@ -188,8 +188,11 @@ fn serve(orders: &Orders) -> Result<Option<Ended>> {
         since_summary: 0,
         is_hastened: false,
     };
-    courier.load()?;
-    courier.go()
+    let served = courier.load().and_then(|()| courier.go());
+    if let Err(error) = &served {
+        courier.is_broken(error);
+    }
+    served
 }
 
 /// What the parts share.

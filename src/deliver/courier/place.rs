@@ -7,6 +7,7 @@ use crate::deliver::lanes::Lanes;
 use crate::deliver::status::SinkCondition;
 use crate::errors::{Error, Kind, Result};
 use crate::fail_at::passing;
+use crate::journal::BROKEN;
 use crate::sink::{Fault, Offset};
 
 /// How often a place is reached for while there is nothing to deliver: a place that is down is known before a change meets it.
@@ -21,6 +22,8 @@ pub(super) struct Place {
     /// When it was known to be there.
     pub reached: Instant,
     pub was_in_fault: bool,
+    /// Whether it is on record that what is owed to the place cannot be read.
+    pub is_broken: bool,
     /// How often it was down since something arrived there last, since when, and when it is tried again.
     faults: usize,
     down_since: Option<Instant>,
@@ -29,12 +32,13 @@ pub(super) struct Place {
 
 impl Place {
     /// Knows nothing yet, but for what is on record.
-    pub(super) fn new(was_in_fault: bool) -> Self {
+    pub(super) fn new(was_in_fault: bool, is_broken: bool) -> Self {
         Place {
             lanes: None,
             resume: None,
             reached: Instant::now(),
             was_in_fault,
+            is_broken,
             faults: 0,
             down_since: None,
             not_before: None,
@@ -111,8 +115,30 @@ impl Courier<'_> {
             tracing::info!(sink = %self.name(), "the sink is up again");
             self.progress.cursor.fault(&mut *self.sessions.keeper, None)?;
         }
+        self.is_read()?;
         self.condition(SinkCondition::Up);
         Ok(())
+    }
+
+    /// Notes that what is owed to the place could be read.
+    pub(super) fn is_read(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.place.is_broken) {
+            self.progress.cursor.fault(&mut *self.sessions.keeper, None)?;
+        }
+        Ok(())
+    }
+
+    /// Puts on record that what is owed to the place cannot be read: whoever looks at the sink sees no worker's log.
+    pub(super) fn is_broken(&mut self, error: &Error) {
+        // A lost session mends itself; a manifest that is not the one installed is a matter of this worker, and not of the sink.
+        if !matches!(error.kind(), Kind::Failed | Kind::Denied) {
+            return;
+        }
+        let reason = format!("{BROKEN}{error}");
+        let reason = self.fed.sources.texts.kept(&reason);
+        if let Err(error) = self.progress.cursor.fault(&mut *self.sessions.keeper, Some(&reason)) {
+            tracing::warn!(sink = %self.name(), "what is wrong could not be put on record: {error}");
+        }
     }
 
     /// Notes that the place is down, and when it is tried again. An error when nobody wants to wait for it any longer.
@@ -130,6 +156,7 @@ impl Courier<'_> {
             self.place.was_in_fault = true;
         }
         self.condition(SinkCondition::Down(fault.reason.clone()));
+        self.place.is_broken = false;
         let reason = self.fed.sources.texts.kept(&fault.reason);
         self.progress.cursor.fault(&mut *self.sessions.keeper, Some(&reason))?;
         let nobody_waits = since.elapsed() + asked >= self.orders.patience && (refusals > 0 || !asked.is_zero());

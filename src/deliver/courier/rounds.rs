@@ -61,6 +61,7 @@ impl Courier<'_> {
             let looked = Instant::now();
             match self.one_window(&mut init)? {
                 Step::Busy => {
+                    self.is_read()?;
                     self.pace.busy = Instant::now();
                     self.pace.pause = Duration::ZERO;
                     seen.clear();
@@ -74,6 +75,7 @@ impl Courier<'_> {
                     }
                 }
                 Step::Idle => {
+                    self.is_read()?;
                     if self.place.lanes.is_some() && !self.place.was_in_fault {
                         self.is_up()?;
                     }

@@ -91,9 +91,12 @@ impl Seen {
         let silent = now.saturating_duration_since(self.since);
         let name = &sink.name;
         match &sink.fault {
-            Some((reason, _)) if silent >= patience => Err(Error::message(
-                Kind::Unreachable,
-                format!("sink `{name}` is down: {reason}"),
+            Some(_) if silent >= patience => Err(Error::message(
+                match sink.is_broken() {
+                    true => Kind::Failed,
+                    false => Kind::Unreachable,
+                },
+                format!("sink `{name}` is {}", sink.trouble().unwrap_or_default()),
             )
             .hint("nothing is lost: what is not delivered stays in the log")),
             None if silent >= patience.max(STUCK) => {
