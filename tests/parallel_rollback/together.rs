@@ -36,6 +36,8 @@ fn another_group_goes_its_own_way() {
         for point in ["rollback.locked", "rollback.undecided", "rollback.decided"] {
             let changed = story.state();
             let (run, ()) = beside_held(story, point, || {
+                // What goes on is not broken off.
+                story.emaj(&["verify"]).ok();
                 let run = story.emaj(&["rollback", "h", "m", "--yes", "--jobs", "2"]).ok();
                 said(&run, "by 2 sessions");
                 story.emaj(&["mark", "set", "h", &format!("beside-{point}")]).ok();
