@@ -157,6 +157,7 @@ templates! {
     "rollback/finish",
     "rollback/foreign_keys",
     "rollback/forget",
+    "rollback/holds",
     "rollback/key",
     "rollback/lane",
     "rollback/left",
