@@ -1,20 +1,11 @@
 //! Rollback of many rows, against the plain opposite statement on the same rows, copied aside; and of ten changes to each of a tenth of them.
 
+use postgres::Client;
+
 use crate::support::{Bench, Outcome, create_table, has_extension, median, report, some_rows, timed};
 
 pub fn run(bench: &mut Bench) -> Outcome {
-    let mut client = bench.database("rollback")?;
-    create_table(&mut client, "plain")?;
-    create_table(&mut client, "captured")?;
-    client.batch_execute("create unlogged table aside as select * from plain with no data")?;
-    bench.install("rollback", "[public.captured]")?;
-    let extension = has_extension(&mut client)?;
-    let mut tables = vec!["plain", "captured"];
-    if extension {
-        create_table(&mut client, "beside")?;
-        crate::bulk::extension_group(&mut client)?;
-        tables.push("beside");
-    }
+    let (mut client, tables) = prepare(bench, "rollback")?;
     client.batch_execute(&format!(
         "insert into aside {}; analyze aside",
         some_rows(1, bench.rows)
@@ -80,28 +71,33 @@ pub fn run(bench: &mut Bench) -> Outcome {
     for (verb, (what, target)) in lines.into_iter().enumerate() {
         let of = |table: usize| median(times[table][verb].clone());
         report(what, of(0), of(1), target);
-        if extension {
+        if tables.contains(&"beside") {
             report(&format!("  beside: E-Maj, {what}"), of(0), of(2), target);
         }
     }
     Ok(())
 }
 
-/// Ten changes to each row of a tenth of the rows: eight or nine updates, and a deletion of one third, a deletion and a new insert of another.
-pub fn mix(bench: &mut Bench) -> Outcome {
-    let mut client = bench.database("mix")?;
-    let rows = (bench.rows / 10).max(1);
+/// Makes the database of a section: its tables, and one for rows that are copied aside.
+fn prepare(bench: &mut Bench, name: &str) -> Outcome<(Client, Vec<&'static str>)> {
+    let mut client = bench.database(name)?;
     create_table(&mut client, "plain")?;
     create_table(&mut client, "captured")?;
     client.batch_execute("create unlogged table aside as select * from plain with no data")?;
-    bench.install("mix", "[public.captured]")?;
-    let extension = has_extension(&mut client)?;
+    bench.install(name, "[public.captured]")?;
     let mut tables = vec!["plain", "captured"];
-    if extension {
+    if has_extension(&mut client)? {
         create_table(&mut client, "beside")?;
         crate::bulk::extension_group(&mut client)?;
         tables.push("beside");
     }
+    Ok((client, tables))
+}
+
+/// Ten changes to each row of a tenth of the rows: eight or nine updates, and a deletion of one third, a deletion and a new insert of another.
+pub fn mix(bench: &mut Bench) -> Outcome {
+    let (mut client, tables) = prepare(bench, "mix")?;
+    let rows = (bench.rows / 10).max(1);
     client.batch_execute(&format!("insert into aside {}; analyze aside", some_rows(1, rows)))?;
     let mut times = vec![Vec::new(); tables.len()];
     for _ in 0..bench.rounds {
@@ -150,7 +146,7 @@ pub fn mix(bench: &mut Bench) -> Outcome {
     }
     let of = |table: usize| median(times[table].clone());
     report("rollback of ten changes a row / plain statements", of(0), of(1), None);
-    if extension {
+    if tables.contains(&"beside") {
         report("  beside: E-Maj, rollback of ten changes a row", of(0), of(2), None);
     }
     Ok(())
