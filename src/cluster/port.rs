@@ -26,8 +26,11 @@ mod tests {
 
     #[test]
     fn a_taken_port_is_passed_over() {
-        let first = find_free(0).unwrap();
-        let _taken = TcpListener::bind((Ipv4Addr::LOCALHOST, first)).unwrap();
+        // What is free may be gone a moment later, so the one that is to be passed over is held first.
+        let taken = (FIRST..=LAST)
+            .find_map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok())
+            .unwrap();
+        let first = taken.local_addr().unwrap().port();
         let second = find_free(first - FIRST).unwrap();
         assert!(second != first && (FIRST..=LAST).contains(&second));
     }
