@@ -21,6 +21,11 @@ const MOST_PLACES: u64 = 20_000;
 /// Types of a key whose values may stand there instead of places, which have to be looked up: they are written as they are compared.
 const PLAIN_KEYS: [&str; 4] = ["smallint", "integer", "bigint", "uuid"];
 
+/// Whether a log has been rotated: then a place says where a row is together with its part only.
+const HAS_PARTS: &str =
+    "select exists (select from pg_catalog.pg_inherits i join pg_catalog.pg_class c on c.oid = i.inhparent
+                    join pg_catalog.pg_namespace n on n.oid = c.relnamespace where n.nspname = $1 and c.relname = $2)";
+
 /// The view that the query itself is made into, to see what it reads.
 const QUERY: &str = "emaj: the query";
 
@@ -103,6 +108,8 @@ fn within(
     let mut transaction = session
         .build_transaction()
         .isolation_level(IsolationLevel::RepeatableRead)
+        // Whatever the role's default is.
+        .read_only(false)
         .start()?;
     let done = prepare(&mut transaction, schema, group, mark, query)
         .and_then(|query| work(&mut transaction, query))
@@ -129,7 +136,9 @@ fn prepare<'q>(
         .query_one("select pg_catalog.current_setting('search_path')", &[])?
         .get(0);
     // Rows that a policy hides would be hidden now, and not in the log.
-    transaction.batch_execute("set local row_security = off; set local search_path = pg_catalog")?;
+    transaction.batch_execute(
+        "set local row_security = off; set local search_path = pg_catalog; set local quote_all_identifiers = off",
+    )?;
     let window = journal::window(transaction, schema, &wanted)?;
     window.refuse_gaps("to read the past")?;
     let set_path = "select pg_catalog.set_config('search_path', $1, true)";
@@ -163,23 +172,30 @@ fn shadows(transaction: &mut Transaction<'_>, renderer: &Renderer, window: &Wind
         let touched: bool = transaction.query_one(&question, &[])?.get(0);
         let name = format!("emaj: past {}", table.relation);
         let by_key = matches!(table.key.as_slice(), [only] if PLAIN_KEYS.contains(&only.r#type.as_str()));
-        let (mut hidden, mut old) = (None::<String>, None::<String>);
+        let (mut hidden, mut old, mut old_parts) = (None::<String>, None::<String>, None::<String>);
+        let mut parts = false;
         if touched {
             if table.key.is_empty() {
                 continue;
             }
             // To compile what compares a few rows takes longer than to compare them.
             transaction.batch_execute("set local jit = off")?;
-            let states = renderer.render_value("past/states", context! { table => &shown, name => &name, from })?;
+            parts = transaction
+                .query_one(HAS_PARTS, &[&renderer.schema(), &table.log])?
+                .get(0);
+            let states =
+                renderer.render_value("past/states", context! { table => &shown, name => &name, from, parts })?;
             let count = transaction.execute(&states, &[])?;
             if count <= MOST_PLACES && !table.partitioned && hashes {
-                let arrays =
-                    renderer.render_value("past/arrays", context! { table => &shown, name => &name, by_key })?;
+                let arrays = renderer.render_value(
+                    "past/arrays",
+                    context! { table => &shown, name => &name, by_key, parts },
+                )?;
                 // So few rows are found by the index of the key; to read the table for it would take as long as the query.
                 transaction.batch_execute("set local enable_hashjoin = off; set local enable_mergejoin = off")?;
                 let row = transaction.query_one(&arrays, &[])?;
                 transaction.batch_execute("reset enable_hashjoin; reset enable_mergejoin")?;
-                (hidden, old) = (row.get(0), row.get(1));
+                (hidden, old, old_parts) = (row.get(0), row.get(1), row.get(2));
             } else {
                 transaction.batch_execute(&format!("analyze pg_temp.{}", quote_ident(&name)))?;
             }
@@ -187,7 +203,7 @@ fn shadows(transaction: &mut Transaction<'_>, renderer: &Renderer, window: &Wind
         }
         let view = renderer.render_value(
             "past/view",
-            context! { table => &shown, touched, by_key, hidden, old, name => &name },
+            context! { table => &shown, touched, by_key, parts, hidden, old, old_parts, name => &name },
         )?;
         transaction.batch_execute(&view)?;
         names.push(table.name.clone());

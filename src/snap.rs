@@ -50,6 +50,8 @@ pub fn write(
     let mut transaction = session
         .build_transaction()
         .isolation_level(IsolationLevel::RepeatableRead)
+        // Whatever the role's default is.
+        .read_only(false)
         .start()?;
     let gathered = gather(&mut transaction, schema, group, directory, force, &interrupt, told)
         .and_then(|files| interrupt.check().map(|()| files))

@@ -51,6 +51,15 @@ impl Copy {
         let conninfo = format!("{} user='{role}'", shared_cluster().conninfo(&self.name));
         postgres::Client::connect(&conninfo, postgres::NoTls).unwrap()
     }
+
+    /// Runs a replay script as `role`, whose session it returns.
+    fn replay(&self, role: &str, script: &str) -> postgres::Client {
+        let mut client = self.client(role);
+        client
+            .batch_execute(script)
+            .unwrap_or_else(|error| panic!("{error:?}\n{script}"));
+        client
+    }
 }
 
 impl Drop for Copy {
@@ -300,6 +309,11 @@ fn changes_are_chosen_by_role_verb_time_and_transaction() {
     let count = |more: &[&str]| lines(&shop.run(&[&["changes", "shop", "-o", "json"], more].concat()).ok()).len();
     assert_eq!(count(&[]), 5);
     assert_eq!(count(&["--user", &shop.owner]), 4);
+    let nobody = shop
+        .run(&["changes", "shop", "-o", "json", "--user", "nobody \"x\""])
+        .ok();
+    assert_eq!(nobody.stdout, "");
+    assert!(nobody.stderr.contains("there is no role `nobody \"x\"`"), "{nobody}");
     assert_eq!(count(&["--verb", "delete", "--verb", "insert"]), 2);
     assert_eq!(count(&["--since", "1h"]), 5);
     assert_eq!(count(&["--until", "1h"]), 0);
@@ -490,10 +504,7 @@ groups:
             ])
             .ok()
             .stdout;
-        let mut client = copy.client(&shop.owner);
-        client
-            .batch_execute(&script)
-            .unwrap_or_else(|error| panic!("{error:?}\n{script}"));
+        let mut client = copy.replay(&shop.owner, &script);
         same(&content(&mut client, "Odd \"S'"), &wanted);
         // Done twice it fails, and changes nothing.
         assert!(client.batch_execute(&script).is_err());
@@ -551,4 +562,182 @@ fn what_any_program_did_is_done_again() {
     println!("scripts of programs: {} lines, seed {seed}", statements.get());
     conclude(result, seed);
     assert!(statements.get() > 0);
+}
+
+/// A row is deleted and made anew where a value must be unique at every moment; what refers to it did not change and stays.
+#[test]
+fn a_row_that_is_made_anew_takes_no_other_along() {
+    let tables = format!(
+        "{SHOP}; alter table shop.customer add unique (name); create table shop.outside (id int primary key, customer int constraint \"who's\" references shop.customer on delete set null);
+         comment on constraint \"who's\" on shop.outside is 'it''s'; insert into shop.outside values (1, 1), (2, 2)"
+    );
+    let shop = Shop::open(&tables, MANIFEST);
+    shop.run(&["mark", "set", "shop", "a"]).ok();
+    let copies = ["all", "net", "chosen"].map(|name| (name, shop.copy(name)));
+    shop.sql(
+        "update shop.customer set name = 'Ada B.' where id = 1; update shop.customer set name = 'Ada' where id = 2",
+    );
+    let rows = "select (select string_agg(c::text, ' ' order by id) from shop.customer c) || (select string_agg(i::text, ' ' order by id) from shop.invoice i)
+                       || (select string_agg(o::text, ' ' order by id) from shop.outside o) || pg_get_constraintdef(oid) || obj_description(oid)
+                  from pg_constraint where conname = 'who''s'";
+    let wanted = shop.db.psql(rows);
+    for (name, copy) in copies {
+        let more: &[&str] = match name {
+            "chosen" => &["--table", "shop.customer"],
+            what => &["--what", what],
+        };
+        let script = shop
+            .run(&[&["changes", "shop", "-o", "sql"], more].concat())
+            .ok()
+            .stdout;
+        let mut client = copy.replay(&shop.owner, &script);
+        let found: String = client.query_one(rows, &[]).unwrap().get(0);
+        assert_eq!(found, wanted, "{name}");
+    }
+}
+
+/// What was captured before a column was does not have it, and still tells what the rest of the row was.
+#[test]
+fn a_column_that_is_captured_later_hides_no_change() {
+    let shop = Shop::open(SHOP, MANIFEST);
+    shop.sql(&format!(
+        "alter role {} in database {} set search_path = shop",
+        shop.owner,
+        shop.db.name()
+    ));
+    shop.run(&["mark", "set", "shop", "a"]).ok();
+    let copies = ["all", "net"].map(|what| (what, shop.copy(what)));
+    shop.sql(
+        "update shop.invoice set amount = 101 where id < 4; alter table shop.invoice add column extra text default 'e'",
+    );
+    shop.run(&["install"]).ok();
+    shop.sql("update shop.invoice set extra = 'z' where id = 1; update shop.invoice set amount = 202, extra = 'z' where id = 2; delete from shop.invoice where id = 3");
+    let at = shop
+        .run(&[
+            "at",
+            "shop",
+            "a",
+            "select id, amount from invoice order by id",
+            "-o",
+            "csv",
+        ])
+        .ok();
+    assert_eq!(at.stdout, "id,amount\n1,10.00\n2,20.00\n3,30.00\n");
+    for (what, wanted) in [
+        (
+            "net",
+            vec![
+                ("UPD", 1, "10.00", "101.00"),
+                ("UPD", 2, "20.00", "202.00"),
+                ("DEL", 3, "30.00", "null"),
+            ],
+        ),
+        (
+            "ends",
+            vec![
+                ("UPD", 1, "10.00", "101.00"),
+                ("UPD", 2, "20.00", "202.00"),
+                ("DEL", 3, "30.00", "null"),
+            ],
+        ),
+    ] {
+        let run = shop
+            .run(&["changes", "shop", "--from", "a", "--what", what, "-o", "json"])
+            .ok();
+        assert!(
+            run.stderr
+                .contains("columns captured since later are left out: shop.invoice.extra"),
+            "{run}"
+        );
+        let found = lines(&run);
+        assert_eq!(found.len(), 3, "{run}");
+        for (change, (verb, id, old, new)) in found.iter().zip(wanted) {
+            assert_eq!(
+                (change["verb"].as_str(), &change["old"]["id"]),
+                (Some(verb), &id.into()),
+                "{run}"
+            );
+            let amount = |side: &str| match &change[side]["amount"] {
+                serde_json::Value::Null => "null".to_owned(),
+                amount => format!("{:.2}", amount.as_f64().unwrap()),
+            };
+            assert_eq!(
+                (amount("old"), amount("new")),
+                (old.to_owned(), new.to_owned()),
+                "{run}"
+            );
+            assert!(change["new"].get("extra").is_none(), "{run}");
+        }
+        let csv = shop
+            .run(&[
+                "changes",
+                "shop",
+                "--table",
+                "shop.invoice",
+                "--from",
+                "a",
+                "--what",
+                what,
+                "-o",
+                "csv",
+            ])
+            .ok();
+        assert!(
+            csv.stdout.lines().next().unwrap().ends_with(",id,customer,amount"),
+            "{csv}"
+        );
+    }
+    for (what, copy) in copies {
+        let script = shop
+            .run(&["changes", "shop", "--from", "a", "-o", "sql", "--what", what])
+            .ok()
+            .stdout;
+        assert!(script.contains("shop.invoice.extra"), "{script}");
+        let mut client = copy.replay(&shop.owner, &script);
+        let found: String = client
+            .query_one("select string_agg(i::text, ' ' order by id) from shop.invoice i", &[])
+            .unwrap()
+            .get(0);
+        assert_eq!(found, "(1,1,101.00) (2,2,202.00)", "{what}");
+    }
+}
+
+/// Two rows may have one deferrable key for a while: the one that was written first may be the one that stays.
+#[test]
+fn rows_that_share_a_deferrable_key_for_a_while() {
+    let tables = format!(
+        "{SHOP}; create table shop.d (id int primary key deferrable initially deferred, v text, k int); insert into shop.d values (1, 'old', null), (2, 'two', 2)"
+    );
+    let shop = Shop::open(&tables, &MANIFEST.replace("shop.invoice]", "shop.invoice, shop.d]"));
+    shop.run(&["mark", "set", "shop", "a"]).ok();
+    let copies = ["all", "net"].map(|what| (what, shop.copy(what)));
+    let mut first = shop.db.client_as(&shop.owner);
+    first
+        .batch_execute("begin; insert into shop.d values (1, 'new', null)")
+        .unwrap();
+    let mut second = shop.db.client_as(&shop.owner);
+    second.batch_execute("begin").unwrap();
+    let number: i64 = second.query_one("select txid_current()", &[]).unwrap().get(0);
+    second.batch_execute("delete from shop.d where id = 1; commit").unwrap();
+    first.batch_execute("commit").unwrap();
+    drop((first, second));
+    let rows = "select string_agg(d::text, ' ' order by id) from shop.d";
+    assert_eq!(shop.db.psql(rows), "(1,new,) (2,two,2)");
+    for (what, copy) in copies {
+        let script = shop.run(&["changes", "shop", "-o", "sql", "--what", what]).ok().stdout;
+        let mut client = copy.replay(&shop.owner, &format!("set array_nulls = off; {script}"));
+        let found: String = client.query_one(rows, &[]).unwrap().get(0);
+        assert_eq!(found, "(1,new,) (2,two,2)", "{what}");
+    }
+    // To bring the old one back would cost the new one.
+    let number = number.to_string();
+    let refused = shop.run(&["revert", "shop", "--txid", &number, "-y"]).code(4);
+    assert!(
+        refused.stderr.contains("others have changed 1 of these rows later"),
+        "{refused}"
+    );
+    assert_eq!(shop.db.psql(rows), "(1,new,) (2,two,2)");
+    shop.run(&["revert", "shop", "--txid", &number, "-y", "--allow-later"])
+        .ok();
+    assert_eq!(shop.db.psql(rows), "(1,old,) (2,two,2)");
 }

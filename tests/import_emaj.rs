@@ -177,6 +177,15 @@ fn the_tables_of_e_maj_in_a_database_are_read() {
     let empty = support::database();
     let run = emaj(&empty).args(["import", "--from-emaj"]).run().code(10);
     assert!(run.stderr.contains("there is no E-Maj in this database"), "{run}");
+    // What is called as E-Maj's is and is not.
+    empty
+        .client()
+        .batch_execute("create table public.t (id int primary key)")
+        .unwrap();
+    install(&empty, "version: 1\ngroups:\n  g: { tables: [public.t] }\n");
+    let run = emaj(&empty).args(["import", "--from-emaj"]).run().code(10);
+    assert!(run.stderr.contains("of an installation of this program"), "{run}");
+    assert!(!run.stderr.contains("drop E-Maj"), "{run}");
 }
 
 #[test]

@@ -48,13 +48,24 @@ fn a_query_sees_the_tables_as_they_were() {
             vec!["3", "1", "2"]
         ]
     );
-    let json = lines(&shop.run(&["at", "shop", "a", "table invoice", "-o", "json"]).ok());
+    let json = lines(
+        &shop
+            .run(&["at", "shop", "a", "table invoice order by id", "-o", "json"])
+            .ok(),
+    );
     assert_eq!(json.len(), 3);
     assert_eq!(json[0], serde_json::json!({"id": 1, "customer": 1, "amount": 10.0}));
     let after = shop
         .db
         .psql("select (select max(hist_id) from emaj.emaj_hist), (select count(*) from pg_class)");
     assert_eq!(after, now, "nothing is left behind");
+    // Whatever the settings of a role that only reads.
+    let settings = "-c default_transaction_read_only=on -c standard_conforming_strings=off";
+    let reader = |words: &[&str]| shop.emaj(words).env("PGOPTIONS", settings).run().ok();
+    let csv = reader(&["at", "shop", "a", question, "-o", "csv"]);
+    assert_eq!(csv.stdout, "name,amount\nAda,10.00\nGrace,20.00\nEdsger,30.00\n");
+    reader(&["snap", "shop", "--dir", "snapped"]);
+    assert!(shop.db.dir().join("snapped").read_dir().unwrap().count() >= 2);
 }
 
 #[test]

@@ -131,6 +131,40 @@ stories! {
         repaired(story, "update t set z = 'y'; update w set a = 'y'; update p set z = 1");
     }
 
+    a_captured_table_becomes_a_partition(story) {
+        story.sql("create table whole (id int, k int, v text, primary key (id, k)) partition by list (k);
+            create table part partition of whole for values in (1);
+            create table nested (id int, k int, v text, primary key (id, k)) partition by list (id);
+            create table nested_7 partition of nested for values in (7);
+            create table plain (id int, k int, v text, primary key (id, k));
+            insert into whole values (1, 1, 'x'); insert into nested values (7, 4, 'x'); insert into plain values (1, 5, 'x')");
+        story.install("*");
+        story.mark("before");
+        let drift = |story: &Story<'_>| story.emaj(&["drift"]).ok().stdout;
+        // By row: PostgreSQL refuses it, and the application is as it was. By statement: that is drift, before anything goes wrong.
+        assert_eq!(story.fails("alter table whole attach partition nested for values in (4)").code(), "42710");
+        story.sql("alter table whole attach partition plain for values in (5); insert into whole values (2, 5, 'captured twice'), (7, 1, 'new')");
+        let told = drift(story);
+        assert!(told.contains("the table has become a partition"), "{told}");
+        for refused in ["select emaj.emaj_set_mark_group('g', 'x')", "select emaj.emaj_rollback_group('g', 'before')"] {
+            let told = story.refused(refused);
+            assert!(told.contains("plain"), "{told}");
+        }
+        // The way: release, attach, install.
+        let nested = format!("{}.nested", story.schema);
+        story.emaj(&["release", &nested, "--yes"]).ok();
+        story.sql("alter table whole attach partition nested for values in (4); insert into whole values (7, 4, 'y') on conflict do nothing");
+        story.install("*");
+        story.emaj(&["plan", "--detailed-exitcode"]).code(0);
+        assert_eq!(story.ask("select string_agg(rel_name, ' ' order by rel_name) from emaj.emaj_relation where rel_ended is null and rel_kind <> 'S'"), "whole");
+        let definitions = story.definitions();
+        story.mark("after");
+        let state = story.state();
+        story.sql("insert into whole values (3, 5, 'a'), (3, 1, 'b'); update whole set v = 'c'; update whole set k = 5 where k = 4; truncate nested; delete from plain where id = 1");
+        story.logged_rollback("after");
+        story.is(&state, &definitions, "what was attached goes back with the whole");
+    }
+
     an_install_overtaken_by_an_alter_is_taken_back(story) {
         for state in ["logging", "idle"] {
             story.options = format!("    sequences: none\n    state: {state}\n");

@@ -216,6 +216,11 @@ fn what_cannot_be_taken_back_is_refused_and_nothing_is_changed() {
     );
     refused(4, &["--table", "shop.plain", "--key", "id=1"], "has no table");
     refused(64, &["--table", "shop.line"], "--key");
+    refused(
+        64,
+        &["--table", "shop.invoice", "--key", "id=1", "--key", "id=2"],
+        "column `id` of the key has two values",
+    );
     refused(64, &[], "--txid");
     refused(
         4,

@@ -1,5 +1,8 @@
 //! What stands around a rollback: its comment, how long it would take, how far it is, and making it unlogged afterwards.
 
+use emaj::cluster::Cluster;
+
+use crate::support::emaj_alone;
 use crate::support::story::{Story, Who, stories, tell};
 use crate::support::until;
 
@@ -13,6 +16,27 @@ fn prepared(story: &mut Story<'_>) {
 }
 
 stories! {
+    // The server ends the one who looks for a deadlock last: that would be the application.
+    who_locks_in_another_order_goes_on(story) {
+        prepared(story);
+        story.sql("update t set v = 'b'; update u set v = 'b'");
+        story.mark("b");
+        // (Whichever of the two it takes first.)
+        for (act, first, second) in [
+            (&["rollback", "g", "m", "--yes"][..], "t", "u"), (&["rollback", "g", "m", "--yes"], "u", "t"),
+            (&["group", "stop", "g"], "t", "u"), (&["group", "start", "g"], "t", "u"), (&["group", "stop", "g"], "u", "t"), (&["group", "start", "g"], "u", "t"),
+        ] {
+            story.sql(&format!("begin; update {first} set v = 'c' where id = 1"));
+            let run = story.prepare(act);
+            let waiting = std::thread::spawn(move || run.run());
+            until("the wait", || story.ask("select count(*) > 0 from pg_locks where not granted and relation in ('t'::regclass, 'u'::regclass)") == "t");
+            story.sql(&format!("update {second} set v = 'c' where id = 1"));
+            until("the next try", || story.ask("select count(*) from pg_locks where not granted and relation in ('t'::regclass, 'u'::regclass)") == "1");
+            story.sql("commit");
+            waiting.join().unwrap().ok();
+        }
+    }
+
     a_comment_stays_with_its_rollback(story) {
         prepared(story);
         story.sql("update t set v = 'b'; delete from u");
@@ -177,4 +201,62 @@ fn the_name_of_a_session_is_its_own_again_after_a_rollback() {
         story.sql("commit");
         assert_eq!(story.ask("show application_name"), "the batch");
     });
+}
+
+#[test]
+fn statements_that_the_wal_does_not_tell_apart() {
+    let cluster = Cluster::builder()
+        .settings([("wal_level", "minimal"), ("max_wal_senders", "0")])
+        .start()
+        .unwrap();
+    let directory = tempfile::Builder::new().prefix("emaj-test-").tempdir().unwrap();
+    let mut client = postgres::Client::connect(&cluster.conninfo("postgres"), postgres::NoTls).unwrap();
+    client
+        .batch_execute("create table t (id int primary key, v text)")
+        .unwrap();
+    std::fs::write(
+        directory.path().join("emaj.yaml"),
+        "version: 1\nroles: { admin: null, viewer: null }\ngroups: { g: { tables: [public.t] } }\n",
+    )
+    .unwrap();
+    for words in [&["install"][..], &["group", "stop", "g"]] {
+        emaj_alone(directory.path())
+            .envs(cluster.env("postgres"))
+            .args(words)
+            .run()
+            .ok();
+    }
+    // The logs are truncated in that transaction, and the table: nothing of this is written to the WAL.
+    let begin = "begin; select emaj.emaj_start_group('g', 'started'); truncate t; insert into t select i, 'n' from generate_series(3, 5) i";
+    for (changes, mark, wanted) in [
+        ("update t set v = 'u'", "started", ""),
+        ("update t set v = 'u'; update t set v = 'w'", "started", ""),
+        (
+            "select emaj.emaj_set_mark_group('g', 'm'); update t set v = 'u'; update t set v = 'w'",
+            "m",
+            "(3,n)(4,n)(5,n)",
+        ),
+        (
+            "select emaj.emaj_set_mark_group('g', 'm'); delete from t where id = 3; insert into t values (3, 'x'), (6, 'x')",
+            "m",
+            "(3,n)(4,n)(5,n)",
+        ),
+    ] {
+        client.batch_execute(&format!("{begin}; {changes}; commit")).unwrap();
+        let same = client
+            .query_one("select count(distinct emaj_gid) = 1 and count(*) > 5 from (select * from emaj.public_t_log where emaj_tuple <> '') as l", &[])
+            .unwrap();
+        assert!(same.get::<_, bool>(0) || mark == "m", "the WAL tells them apart");
+        client
+            .execute("select emaj.emaj_rollback_group('g', $1)", &[&mark])
+            .unwrap();
+        let rows: String = client
+            .query_one("select coalesce(string_agg(t::text, '' order by id), '') from t", &[])
+            .unwrap()
+            .get(0);
+        assert_eq!(rows, wanted, "{changes}");
+        client
+            .batch_execute("select emaj.emaj_stop_group('g'); truncate t")
+            .unwrap();
+    }
 }

@@ -832,11 +832,11 @@ fn a_server_that_only_reads_says_where_to_go() {
 #[test]
 fn names_that_no_list_could_show_are_refused() {
     let shop = shop();
-    for name in ["a\nb", &"x".repeat(201), "tab\there"] {
+    for name in ["a\nb", &"x".repeat(201), "tab\there", "  "] {
         let run = shop.run(&["mark", "set", "shop", name]).code(4);
         assert!(
             run.stderr
-                .contains("longer than 200 bytes, or holds a control character"),
+                .contains("longer than 200 bytes, holds a control character, or is blank"),
             "{run}"
         );
     }

@@ -120,6 +120,16 @@ const CASES: &[(&str, &str, Repair)] = &[
         Statement,
     ),
     (
+        "grant delete, insert on LOG to OTHER",
+        "OTHER may do what only the owner is to do: delete, insert",
+        Statement,
+    ),
+    (
+        "alter table LOG replica identity default",
+        "has no replica identity",
+        Statement,
+    ),
+    (
         "create table emaj.other_log (x int)",
         "it belongs to no table of a group",
         Statement,

@@ -191,10 +191,7 @@ fn begin(session: &mut Session) -> Result<Transaction<'_>> {
         .isolation_level(IsolationLevel::RepeatableRead)
         .read_only(true)
         .start()?;
-    transaction.batch_execute(&format!(
-        "{}; set local quote_all_identifiers = off; set local jit = off",
-        pg::SAME_TEXT
-    ))?;
+    transaction.batch_execute(&format!("{}; set local jit = off", pg::SAME_TEXT))?;
     Ok(transaction)
 }
 
@@ -240,7 +237,7 @@ fn reading(table: &LoggedTable) -> String {
 
 /// Reads the window and refuses what would not be right.
 fn prepared(transaction: &mut Transaction<'_>, schema: &str, wanted: &Wanted<'_>, form: Form) -> Result<Window> {
-    let window = journal::window(transaction, schema, &wanted.window)?;
+    let mut window = journal::window(transaction, schema, &wanted.window)?;
     let summed = wanted.what != What::All;
     if form == Form::Sql && wanted.what == What::Ends {
         return Err(Error::message(Kind::Usage, "a script has no first and last states")
@@ -277,7 +274,24 @@ fn prepared(transaction: &mut Transaction<'_>, schema: &str, wanted: &Wanted<'_>
         )
         .hint("`--what all` shows every change; `--table TABLE` chooses other tables"));
     }
+    if form != Form::Sql {
+        // (A script says it itself.)
+        let later = later_columns(&window.tables);
+        window.gaps.extend(
+            (!later.is_empty()).then(|| format!("columns captured since later are left out: {}", later.join(", "))),
+        );
+    }
     Ok(window)
+}
+
+/// Returns the columns that were not captured when the window began: what changes amount to cannot be told of them.
+fn later_columns(tables: &[LoggedTable]) -> Vec<String> {
+    tables
+        .iter()
+        .flat_map(|table| table.columns.iter().map(move |column| (table, column)))
+        .filter(|(_, column)| !column.old)
+        .map(|(table, column)| format!("{}.{}", table.label, column.name))
+        .collect()
 }
 
 fn query(

@@ -18,6 +18,8 @@ use crate::render::Renderer;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Sequence {
     label: String,
+    /// `integer`.
+    kind: String,
     value: i64,
     called: bool,
     start: i64,
@@ -50,7 +52,7 @@ pub(super) fn write(
         bytes += text.len() as u64;
         place.write(text.as_bytes())
     };
-    let list = Value::from(Serde(&tables));
+    let list: Value = tables.iter().map(shown).collect();
     let about = about(window, wanted, &tables);
     let begin = renderer.render_value("changes/begin", context! { tables => &list, about })?;
     put(place, begin.trim_start())?;
@@ -69,19 +71,16 @@ pub(super) fn write(
     Ok(bytes)
 }
 
+/// A table as the templates take it: `made_anew`, rows of it that have changed may be deleted and inserted, for a value that must be unique at every
+/// moment, or one that no update can write.
+fn shown(table: &LoggedTable) -> Value {
+    let made_anew = table.unique || table.columns.iter().any(|column| column.old && column.always);
+    context! { made_anew, ..Value::from(Serde(table)) }
+}
+
 /// What the script says of itself; no line holds a line break.
 fn about(window: &Window, wanted: &Wanted<'_>, tables: &[LoggedTable]) -> Vec<String> {
-    let later: Vec<String> = tables
-        .iter()
-        .flat_map(|table| {
-            table
-                .columns
-                .iter()
-                .filter(|column| !column.old)
-                .map(move |column| (table, column))
-        })
-        .map(|(table, column)| format!("{}.{}", table.label, column.name))
-        .collect();
+    let later = super::later_columns(tables);
     let mut lines = vec![
         format!("Does the changes of group `{}` again, {}.", window.group, window.words()),
         match wanted.what {
@@ -130,7 +129,8 @@ fn sequences(transaction: &mut Transaction<'_>, schema: &str, window: &Window) -
         None => now(transaction, window)?,
     };
     let same = |a: &Sequence, b: &Sequence| {
-        (a.start, a.increment, a.max, a.min, a.cache, a.cycle) == (b.start, b.increment, b.max, b.min, b.cache, b.cycle)
+        (&a.kind, a.start, a.increment, a.max, a.min, a.cache, a.cycle)
+            == (&b.kind, b.start, b.increment, b.max, b.min, b.cache, b.cycle)
     };
     Ok(after
         .into_iter()
@@ -147,9 +147,10 @@ fn at_mark(transaction: &mut Transaction<'_>, schema: &str, window: &Window, mar
     let s = escape_identifier(schema);
     let rows = transaction.query(
         &format!(
-            "select was.* from {s}.emaj_mark_sequence m
-              cross join unnest(m.seq_rel, m.seq_last_value, m.seq_is_called, m.seq_start, m.seq_increment, m.seq_max, m.seq_min, m.seq_cache, m.seq_cycle)
-                 as was(rel, value, called, start, increment, max, min, cache, cycle)
+            "select was.rel, was.type::text, was.value, was.called, was.start, was.increment, was.max, was.min, was.cache, was.cycle
+               from {s}.emaj_mark_sequence m
+              cross join unnest(m.seq_rel, m.seq_type, m.seq_last_value, m.seq_is_called, m.seq_start, m.seq_increment, m.seq_max, m.seq_min, m.seq_cache, m.seq_cycle)
+                 as was(rel, type, value, called, start, increment, max, min, cache, cycle)
               where m.seq_mark = $1"
         ),
         &[&mark],
@@ -170,7 +171,7 @@ fn now(transaction: &mut Transaction<'_>, window: &Window) -> Result<Vec<Sequenc
         let row = transaction
             .query_one(
                 &format!(
-                    "select q.last_value, q.is_called, s.seqstart, s.seqincrement, s.seqmax, s.seqmin, s.seqcache, s.seqcycle
+                    "select s.seqtypid::pg_catalog.regtype::text, q.last_value, q.is_called, s.seqstart, s.seqincrement, s.seqmax, s.seqmin, s.seqcache, s.seqcycle
                        from {label} as q, pg_catalog.pg_sequence as s where s.seqrelid = $1"
                 ),
                 &[&sequence.oid],
@@ -187,14 +188,15 @@ fn now(transaction: &mut Transaction<'_>, window: &Window) -> Result<Vec<Sequenc
 fn state(label: String, row: &postgres::Row, at: usize) -> Sequence {
     Sequence {
         label,
-        value: row.get(at),
-        called: row.get(at + 1),
-        start: row.get(at + 2),
-        increment: row.get(at + 3),
-        max: row.get(at + 4),
-        min: row.get(at + 5),
-        cache: row.get(at + 6),
-        cycle: row.get(at + 7),
+        kind: row.get(at),
+        value: row.get(at + 1),
+        called: row.get(at + 2),
+        start: row.get(at + 3),
+        increment: row.get(at + 4),
+        max: row.get(at + 5),
+        min: row.get(at + 6),
+        cache: row.get(at + 7),
+        cycle: row.get(at + 8),
         altered: false,
     }
 }

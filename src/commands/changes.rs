@@ -132,6 +132,11 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         },
         filter: filter(&mut session, &args)?,
     };
+    for role in no_roles(&mut session, &args.user)? {
+        context.output.warn(format!(
+            "there is no role `{role}`: only what it did while there was one can be found"
+        ));
+    }
     let failed = |error: Error| match error.kind() {
         Kind::Interrupted => error,
         Kind::Denied => error
@@ -179,6 +184,15 @@ fn filter(session: &mut Session, args: &Args) -> Result<Filter> {
         verbs: args.verb.iter().map(|verb| verb.in_log().to_owned()).collect(),
         txids: args.txid.clone(),
     })
+}
+
+/// Returns the names that no role has now.
+fn no_roles(session: &mut Session, names: &[String]) -> Result<Vec<String>> {
+    let rows = session.query(
+        "select name from pg_catalog.unnest($1::text[]) as name where pg_catalog.to_regrole(pg_catalog.quote_ident(name)) is null",
+        &[&names],
+    )?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 /// Lists the first changes for people.

@@ -117,10 +117,7 @@ fn wanted(args: &Args) -> Result<Wanted> {
     let which = match (&args.txid, &args.user, &args.table) {
         (Some(number), ..) => Which::Transaction(*number),
         (_, Some(role), _) => Which::User(role.clone()),
-        (.., Some(table)) => Which::Row(
-            table_named(table)?,
-            args.key.iter().map(|text| column(text)).collect::<Result<_>>()?,
-        ),
+        (.., Some(table)) => Which::Row(table_named(table)?, columns(&args.key)?),
         _ => return Err(Error::message(Kind::Usage, "nothing says what to revert")),
     };
     Ok(Wanted {
@@ -128,6 +125,21 @@ fn wanted(args: &Args) -> Result<Wanted> {
         mark: args.from.clone(),
         which,
     })
+}
+
+fn columns(texts: &[String]) -> Result<Vec<(String, String)>> {
+    let mut columns: Vec<(String, String)> = Vec::new();
+    for text in texts {
+        let (name, value) = column(text)?;
+        if columns.iter().any(|(known, _)| *known == name) {
+            return Err(
+                Error::message(Kind::Usage, format!("column `{name}` of the key has two values"))
+                    .hint("one row is reverted at a time; `--key` names each column of its key once"),
+            );
+        }
+        columns.push((name, value));
+    }
+    Ok(columns)
 }
 
 /// Reads `COLUMN=VALUE`; the value may hold anything.

@@ -163,6 +163,7 @@ fn attempt(
             begun.id,
             open.len(),
         )?)),
+        (_, Ok((Some(state), _))) if state == "BROKEN" => Err(recover::torn(session, schema, begun.id)?),
         (Some(failure), Ok(_)) if failure.several => Ok(Parallel::NotInSeveral(failure.error)),
         (Some(failure), Ok(_)) => Err(failure.error),
         (None, Ok(_)) => Err(Error::message(Kind::Failed, "it was decided, and is not on record")),
@@ -293,7 +294,7 @@ fn lock(open: &mut [Lane], s: &str, wanted: &Wanted, work: &Work, timeout: Durat
     Ok(())
 }
 
-/// Has all lanes do their tables and prepare, at the same time. The first that fails has the others cancelled.
+/// Has all lanes do their tables and prepare, at the same time; returns what each did, in their order. The first that fails has the others cancelled.
 fn all(
     open: &mut [Lane],
     s: &str,
@@ -322,7 +323,7 @@ fn all(
                 Ok((at, done)) => {
                     busy[at] = false;
                     match done {
-                        Ok(share) => shares.push(share),
+                        Ok(share) => shares.push((at, share)),
                         Err(error) => drop(failed.get_or_insert(error)),
                     }
                 }
@@ -341,7 +342,10 @@ fn all(
     });
     match failed {
         Some(error) => Err(error),
-        None => Ok(shares),
+        None => {
+            shares.sort_by_key(|(at, _)| *at);
+            Ok(shares.into_iter().map(|(_, share)| share).collect())
+        }
     }
 }
 

@@ -24,6 +24,15 @@ pub struct Recovered {
     pub done: bool,
     /// How many of its sessions had prepared.
     pub prepared: usize,
+    /// Somebody ended one of them the other way: what is wrong, and what mends it.
+    pub torn: Option<Torn>,
+}
+
+/// A rollback of which one session went the other way than was decided.
+#[derive(Debug, Clone, Serialize)]
+pub struct Torn {
+    pub problem: String,
+    pub repair: String,
 }
 
 /// Ends every rollback that broke off; also returns those that others are carrying out.
@@ -39,7 +48,12 @@ pub fn recover(session: &mut Session, schema: &str) -> Result<(Vec<Recovered>, V
         }
         let failed = |error: Error| error.context(format!("failed to end rollback {}", unfinished.id));
         let (state, prepared) = end(session, schema, unfinished.id, true).map_err(failed)?;
+        let torn = match state.as_deref() {
+            Some("BROKEN") => Some(read_torn(session, schema, unfinished.id)?),
+            _ => None,
+        };
         recovered.push(Recovered {
+            torn,
             done: state.as_deref() == Some("DONE"),
             prepared,
             id: unfinished.id,
@@ -59,6 +73,31 @@ pub(super) fn end(session: &mut Session, schema: &str, id: i64, broken: bool) ->
     // On an error too: whoever comes next must be able to try.
     let _ = session.batch_execute("select pg_catalog.pg_advisory_unlock_all(); reset lock_timeout");
     ended
+}
+
+/// Returns the error that says how a rollback is torn.
+///
+/// # Errors
+/// Whatever the server answers.
+pub(super) fn torn(session: &mut Session, schema: &str, id: i64) -> Result<Error> {
+    let torn = read_torn(session, schema, id)?;
+    Ok(Error::message(Kind::Failed, format!("rollback {id} is torn: {}", torn.problem)).hint(torn.repair))
+}
+
+fn read_torn(session: &mut Session, schema: &str, id: i64) -> Result<Torn> {
+    let s = escape_identifier(schema);
+    let row = session.query_one(
+        &format!(
+            "select rlbk_torn, coalesce((select torn_repair from {s}.emaj_torn_rollbacks() where torn_id = rlbk_id),
+                                        'its mark is gone: put its tables right by hand')
+               from {s}.emaj_rollback where rlbk_id = $1"
+        ),
+        &[&id],
+    )?;
+    Ok(Torn {
+        problem: row.get(0),
+        repair: row.get(1),
+    })
 }
 
 /// Makes sure that no session works for the rollback any more. A lane whose program is gone may still be busy: it is ended.

@@ -280,3 +280,62 @@ fn who_may_not_commit_is_told_who_may() {
         story.sql_as_superuser(&format!("drop role {other}"));
     });
 }
+
+/// What the program left was ended by hand, one of its sessions the other way than the rest.
+fn torn_by_hand(point: &str, by_hand: &str, more: &[&str], what_is_said: &str) {
+    tell(Who::Owner, |story| {
+        let (at_mark, changed) = changed(story);
+        let run = rollback(story, "m", more);
+        story.breaks_off(run, point, by_hand);
+        let lane = story
+            .ask("select gid from pg_prepared_xacts where database = current_database() order by gid limit 1 offset 1");
+        story.sql(&format!("{by_hand} prepared '{lane}'"));
+        let run = recover(story).code(1);
+        said(&run, "is torn");
+        said(&run, what_is_said);
+        if point == "rollback.decided" {
+            said(&run, &lane);
+        }
+        assert!(story.state() != at_mark && story.state() != changed, "{run}");
+        let state = story.emaj(&["rollback", "--list", "-o", "json"]).ok().stdout_json();
+        assert_eq!(state["past"][0]["state"], "BROKEN");
+        said(&story.emaj(&["rollback", "--list"]).ok(), "torn");
+        let verify = story.emaj(&["verify"]).code(6);
+        said(&verify, "is torn");
+        said(&recover(story).ok(), "there is nothing to do");
+        said(&verify, "emaj rollback g m");
+        assert_eq!(story.ask("select * from emaj.emaj_get_consolidable_rollbacks()"), "");
+        story.emaj(&["rollback", "g", "m", "--yes"]).ok();
+        assert_eq!(story.state(), at_mark);
+        nothing_left(story);
+    });
+}
+
+#[test]
+fn a_session_that_was_decided_is_rolled_back_by_hand() {
+    torn_by_hand("rollback.decided", "rollback", &[], "it was decided, but");
+}
+
+#[test]
+fn a_session_of_an_unlogged_one_is_rolled_back_by_hand() {
+    torn_by_hand("rollback.decided", "rollback", &["--unlogged"], "it was decided, but");
+}
+
+#[test]
+fn a_session_that_was_not_decided_is_committed_by_hand() {
+    torn_by_hand("rollback.undecided", "commit", &[], "it was not decided, but");
+}
+
+#[test]
+fn who_waits_for_a_rollback_that_broke_off_is_told_to_recover_it() {
+    tell(Who::Owner, |story| {
+        changed(story);
+        let run = rollback(story, "m", &[]);
+        story.breaks_off(run, "rollback.decided", "decided");
+        let run = story.emaj(&["group", "stop", "g", "--lock-timeout", "300ms"]);
+        assert_ne!(run.status, Some(0), "{run}");
+        said(&run, "emaj rollback --recover");
+        assert!(!run.to_string().contains("rollback prepared"), "{run}");
+        recover(story).ok();
+    });
+}

@@ -1,6 +1,6 @@
 //! Columns of every type and kind, and columns that come and go.
 
-use crate::support::story::{cases, stories};
+use crate::support::story::{Story, cases, stories};
 
 const TYPES: &str = "
     create domain positive as numeric(10, 2) check (value > 0) not null;
@@ -34,6 +34,27 @@ cases! {
             update t set po = 9, wo = 'y', p = '(,)', e = 'ok' where id = 1; delete from t where id = 2",
            "insert into t (id, po, wo, xm, js, pt) values (2, 2.00, 'back', '<x/>', '[]', '(0,0)'); update t set id = id + 10; update t set at = '{}', pp = '{}', vb = '', tv = '', c = '' where id = 13; update t set id = id - 10",
            "update t set ar = null, mo = 3, f4 = '-nan', pt = null; delete from t where id = 3";
+
+    types_with_casts_that_somebody_made:
+        "create type addr as (street text, nr int);
+         create function addr_text(addr) returns text language sql immutable as 'select ($1).street';
+         create function text_addr(text) returns addr language plpgsql immutable as 'declare a record; begin a := row($1, 0); return a; end';
+         create cast (addr as text) with function addr_text(addr); create cast (text as addr) with function text_addr(text);
+         create domain home as addr; create type mood as enum ('sad', 'ok'); create domain feeling as mood;
+         create function mood_text(mood) returns text language sql immutable as $$select 'x'$$; create cast (mood as text) with function mood_text(mood);
+         create table t (id int primary key, a addr, h home, many addr[], m mood, f feeling);
+         create table k (a addr primary key, v int);
+         create table net (net mood, \"50%s\" home, last addr, primary key (net, last));
+         insert into t select i, ('s', i)::addr, ('h', i)::addr, array[('m', i)::addr, null], 'sad', 'sad' from generate_series(1, 4) i;
+         insert into k select ('s', i)::addr, i from generate_series(1, 4) i;
+         insert into net values ('sad', ('s', 1)::addr, ('l', 1)::addr), ('ok', ('s', 1)::addr, ('l', 1)::addr)"
+        => "update t set a.nr = 99 where id = 1; update t set h.nr = 98, f = 'ok' where id = 2; update t set many[1].nr = 97, m = 'ok' where id = 3; delete from t where id = 4",
+           "update k set a.nr = (a).nr + 10; update k set v = 0 where v = 2; update k set a.street = null where v = 3; update t set a = null, f = null where id = 2; insert into t values (5, ('s', null), null, '{}')",
+           "update net set last.nr = 2 where net = 'ok'; update net set \"50%s\".nr = 7; delete from net where net = 'sad'; insert into net values ('sad', ('s', 2), ('l', 1)); update t set a.nr = -(a).nr; update t set f = 'ok'";
+
+    blanks_at_the_end:
+        "create domain padded as bpchar; create table t (id bpchar primary key, b bpchar, d padded, c char(5)); insert into t values ('1', 'a  ', 'a  ', 'a'), ('2 ', 'b', 'b', 'b')"
+        => "update t set b = 'a' where id = '1'; update t set d = 'b  ' where id = '2'", "update t set b = b || ' '; update t set id = '2' where id = '2'; update t set c = 'a' where c = 'b'";
 
     identity_always:
         "create table t (id int generated always as identity primary key, v text); insert into t (v) values ('a'), ('b'), ('c')"
@@ -100,6 +121,21 @@ cases! {
         => "update t set h = h || 'c=>3'; delete from t where id = 2", "update t set h = null";
 }
 
+/// Returns a session of the application in a transaction whose snapshot stays.
+fn old_snapshot(story: &Story<'_>) -> postgres::Client {
+    let mut client = match &story.role {
+        Some(role) => story.db.client_as(role),
+        None => story.db.client(),
+    };
+    client
+        .batch_execute(&format!(
+            "set search_path = {}; begin isolation level repeatable read; select count(*) from pg_class",
+            story.schema
+        ))
+        .unwrap();
+    client
+}
+
 stories! {
     settings_that_change_what_a_text_means(story) {
         story.sql(
@@ -116,6 +152,35 @@ stories! {
             "delete from t",
             "insert into t (id) values (1)",
         ]);
+    }
+
+    a_session_that_quotes_every_name(story) {
+        story.sql(
+            "create domain \"Dom\" as text; create type en as enum ('a', 'B'); create domain den as en; create type pair as (a int, b text);
+             create domain dpair as pair; create domain chosen as text check (value is not null); create domain short as varchar(4);
+             create table t (id int primary key, a \"Dom\", b den, c dpair, d chosen, e short, f \"Dom\"[]);
+             insert into t values (1, 'keep', 'a', '(1,x)', 'y', 'z', '{1}')",
+        );
+        story.install("*");
+        story.sql("set quote_all_identifiers = on");
+        story.back_and_forth(&[
+            "update t set id = 1, a = 'changed', b = 'B', c = null, d = 'n', e = 'zz', f = null",
+            "delete from t; insert into t (id, d) values (2, 'x')",
+            "truncate t",
+        ]);
+        // And now everybody's.
+        let database = story.db.name().to_owned();
+        story.sql_as_superuser(&format!("alter database {database} set quote_all_identifiers = on"));
+        assert_eq!(story.ask("select drift_problem from emaj._drift(array['g'])"), "");
+        let run = story.emaj(&["drift", "emaj.yaml"]).ok();
+        assert!(run.stderr.contains("no drift"), "{run}");
+        story.mark("again");
+        story.sql("update t set a = 'changed'");
+        story.emaj(&["changes", "g", "--from", "again"]).ok();
+        let then = story.emaj(&["at", "g", "again", "select a, b, c, d, e, f from t"]).ok();
+        assert!(then.stdout.contains("keep"), "{then}");
+        story.emaj(&["revert", "g", "--from", "again", "--key", "id=1", "--table", &format!("{}.t", story.schema), "-y"]).ok();
+        assert_eq!(story.ask("select a from t"), "keep");
     }
 
     other_settings_of_the_session(story) {
@@ -146,6 +211,42 @@ stories! {
         story.sql("update t set w = 9; insert into t values (3, 'c', 3)");
         story.logged_rollback("m0");
         assert_eq!(story.ask("select (id, v)::text from t order by id"), "(1,a)\n(2,b)", "as at the mark, where the column was not");
+    }
+
+    // A partition that came since the install is read by name, and a snapshot that is older than the names has those of before.
+    renamed_while_an_old_snapshot_writes(story) {
+        story.sql("create table t (id int primary key, c text, d text) partition by range (id); create table t_low partition of t for values from (0) to (10)");
+        story.install("*");
+        story.sql("create table t_high (d text, id int not null, c text); alter table t attach partition t_high for values from (10) to (20); insert into t values (11, 'c', 'd'), (12, 'c', 'd')");
+        story.mark("m");
+        let rows = "select string_agg(concat(id, x, y), ' ' order by id) from t as t (id, x, y)";
+        let before = story.ask(rows);
+        let mut other = old_snapshot(story);
+        story.sql("alter table t rename c to x; alter table t rename d to c; alter table t rename x to d");
+        other.batch_execute("delete from t where id = 11; update t set id = 13 where id = 12; insert into t values (14, 'c', 'd'); commit").unwrap();
+        story.install("*");
+        story.rollback("m");
+        assert_eq!(story.ask(rows), before);
+    }
+
+    a_type_changes_while_an_old_snapshot_writes(story) {
+        story.sql("create table t (id int primary key, v text, k int, o varchar(5)); create table p (id int primary key, v text, k int) partition by range (id); create table p_1 partition of p default");
+        story.options += &format!("    table_options: {{ {0}.t: {{ guard: false }}, {0}.p: {{ guard: false }} }}\n", story.schema);
+        story.install("*, !p_1");
+        let mut other = old_snapshot(story);
+        story.sql("alter table t alter k type text; alter table p alter k type text; alter table t alter o type varchar(7)");
+        other.batch_execute("insert into t values (1, 'a', 'b', 'c'); insert into p values (1, 'a', 'b'); update t set v = 'x'; delete from p").unwrap();
+        other.batch_execute("rollback; insert into t values (1, 'a', 'b', '1234567'); insert into p values (1, 'a', 'b')").unwrap();
+        // And one that is older than the install which follows the change.
+        let mut other = old_snapshot(story);
+        story.emaj(&["install", "--allow-destroy"]).ok();
+        story.mark("m");
+        let before = story.state();
+        other.batch_execute("update t set v = 'new', k = 'c', o = ''; delete from p; commit").unwrap();
+        other.batch_execute("update t set k = 'd'; insert into p values (2, '', '')").unwrap();
+        assert_eq!(story.ask("select emaj.emaj_verify_all()"), "No error detected");
+        story.rollback("m");
+        assert_eq!(story.state(), before);
     }
 
     renamed_after_the_install(story) {

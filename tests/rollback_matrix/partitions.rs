@@ -34,10 +34,9 @@ cases! {
          insert into t select i, date '2020-06-01' + i * 20, i from generate_series(1, 25) i"
         => "update t set d = '2020-05-05' where v > 20; update t set id = id + 1 where v < 5; delete from y1a", "insert into t select 100 + i, '2021-02-02', i from generate_series(1, 5) i; update y1 set v = 0";
 
-    upsert_and_merge_into_partitions: PARTED
+    upsert_into_partitions: PARTED
         => "insert into t values (1, 'fr', 'up'), (400, 'de', 'new') on conflict (id, region) do update set v = excluded.v || t.v",
-           "merge into t using (values (4, 'de'), (5, 'fr'), (99, 'us')) as s(id, r) on t.id = s.id and t.region = s.r
-              when matched and t.id = 4 then delete when matched then update set v = 'merged', region = 'jp' when not matched then insert values (s.id, s.r, 'm')";
+           "insert into t values (400, 'de', 'x'), (401, 'us', 'y') on conflict do nothing; update t set region = 'jp' where id = 400";
 
     a_generated_column_and_a_default_partition_that_takes_all:
         "create table t (id int, k text default 'k', g text generated always as (k || '!') stored, primary key (id, k)) partition by list (k);
@@ -64,6 +63,40 @@ cases! {
         => "update p set v = v || '!' where id = 1; delete from p where id = 3; insert into d values (7, 'd', 7, 7)", "update only c set id = 9; delete from only p; update c set w = 0";
 }
 
+/// Rows of the mark go, through the table, to a partition that comes, and are lost with it.
+fn moved_and(story: &mut crate::support::story::Story<'_>, installed: bool, change: &str) {
+    story.sql("create table t (id int primary key, v text) partition by range (id); create table t_def partition of t default; insert into t values (1, 'x'), (200, 'a'), (201, 'b'), (202, 'c')");
+    story.install("t");
+    story.mark("m");
+    let before = story.ask("select t::text from t order by id");
+    story.sql("begin; create temp table kept as select * from t where id >= 200; delete from t where id >= 200; create table t_2 partition of t for values from (200) to (300)");
+    if installed {
+        story.sql("commit");
+        story.install("t");
+        story.sql("begin");
+    }
+    story.sql("insert into t select * from kept; drop table kept; commit");
+    story.logged_rollback("m");
+    assert_eq!(
+        story.ask("select t::text from t order by id"),
+        before,
+        "as long as they are there"
+    );
+    story.sql(change);
+    let everything = story.everything();
+    let refusal = story.refused("select emaj.emaj_rollback_group('g', 'm')");
+    assert!(
+        refusal.contains("rows of ") && refusal.contains("are lost"),
+        "{refusal}"
+    );
+    let left = story.ask("select left_reason from emaj.emaj_rollback_left(array['g'], 'm')");
+    assert_eq!(left, "rows of it are lost with a partition that came since");
+    story.unchanged(&everything);
+    story.mark("after");
+    story.sql("update t set v = 'y'");
+    story.rollback("after");
+}
+
 fn gone(story: &mut crate::support::story::Story<'_>, change: &str) {
     story.sql(PARTED);
     story.install("t");
@@ -82,6 +115,26 @@ fn gone(story: &mut crate::support::story::Story<'_>, change: &str) {
 }
 
 stories! {
+    a_partition_that_went_is_what_is_said(story) {
+        story.sql(
+            "create table t (id int primary key, v text) partition by range (id); create table t_1 partition of t for values from (0) to (10);
+             create table t_2 partition of t for values from (10) to (20); create table t_3 partition of t for values from (20) to (30)",
+        );
+        story.install("t");
+        for (ddl, reason) in [
+            ("drop table t_2", "partitions have come or gone"),
+            ("alter table t detach partition t_1", "partitions have come or gone"),
+            ("create table t_4 partition of t for values from (30) to (40)", "partitions have come"),
+            ("drop table t_3; create table t_5 partition of t for values from (40) to (50)", "partitions have come"),
+        ] {
+            story.sql(ddl);
+            let run = story.emaj(&["drift", "emaj.yaml"]).ok();
+            assert!(run.stdout.contains(reason) && !run.stdout.contains("capture function"), "{ddl}: {run}");
+            story.install("t");
+            story.emaj(&["plan", "--detailed-exitcode"]).code(0);
+        }
+    }
+
     a_partition_made_after_the_install(story) {
         story.sql(PARTED);
         story.install("*");
@@ -115,6 +168,40 @@ stories! {
 
     a_partition_that_was_dropped_is_refused(story) {
         gone(story, "drop table t_eu");
+    }
+
+    rows_moved_to_a_partition_that_came_and_was_dropped(story) {
+        moved_and(story, false, "drop table t_2");
+    }
+
+    rows_moved_to_a_partition_that_came_and_was_detached(story) {
+        moved_and(story, false, "alter table t detach partition t_2");
+    }
+
+    rows_moved_to_a_partition_that_came_and_was_truncated(story) {
+        moved_and(story, false, "truncate t_2");
+    }
+
+    rows_moved_to_a_partition_that_came_and_was_away(story) {
+        moved_and(story, false, "alter table t detach partition t_2; delete from t_2 where id = 201; alter table t attach partition t_2 for values from (200) to (300)");
+    }
+
+    rows_moved_to_a_partition_that_an_install_knows_and_was_dropped(story) {
+        moved_and(story, true, "drop table t_2");
+    }
+
+    a_partition_that_came_and_went_with_rows_of_its_own(story) {
+        story.sql(PARTED);
+        story.install("t");
+        story.mark("m");
+        let before = story.state();
+        story.sql("create table t_nl partition of t for values in ('nl'); insert into t values (60, 'nl', 'a'), (61, 'nl', 'b'); update t set v = v || '!'; delete from t where id = 61; insert into t values (61, 'nl', 'c')");
+        story.sql("drop table t_nl");
+        story.rollback("m");
+        assert_eq!(story.state(), before);
+        assert_eq!(story.ask("select count(*) from emaj.emaj_partition"), "1");
+        story.sql("select emaj.emaj_stop_group('g'); select emaj.emaj_reset_group('g')");
+        assert_eq!(story.ask("select count(*) from emaj.emaj_partition"), "0");
     }
 
     a_partition_detached_and_attached_again_is_refused(story) {
@@ -160,6 +247,45 @@ stories! {
         story.is(&between, &definitions, "to a mark after they came");
         story.sql("alter table t detach partition t_nl");
         story.logged_rollback("before");
+    }
+
+    rows_moved_by_hand_into_a_partition_that_came_with_them(story) {
+        story.sql("create table t (id int primary key, v text) partition by range (id); create table t_def partition of t default; insert into t select i, 'x' from generate_series(1, 10) i");
+        story.install("t");
+        story.mark("before");
+        let first = story.state();
+        story.sql("insert into t values (200, 'a'), (201, 'b')");
+        story.mark("between");
+        let by_hand = "begin; create table t_2 (like t including all); insert into t_2 select * from t_def where id >= 200; delete from t_def where id >= 200; alter table t attach partition t_2 for values from (200) to (300); commit";
+        story.sql(by_hand);
+        let everything = story.everything();
+        for mark in ["before", "between"] {
+            let refusal = story.refused(&format!("select emaj.emaj_rollback_group('g', '{mark}')"));
+            assert!(refusal.contains("partitions came with rows in them") && refusal.contains("t_2"), "{refusal}");
+        }
+        story.unchanged(&everything);
+        story.sql("alter table t detach partition t_2; drop table t_2");
+        story.logged_rollback("before");
+        assert_eq!(story.state(), first);
+    }
+
+    rows_moved_through_the_table_into_a_partition_that_came_empty(story) {
+        story.sql("create table t (id int primary key, v text) partition by range (id); create table t_def partition of t default; insert into t select i, 'x' from generate_series(198, 205) i");
+        story.install("t");
+        story.mark("m");
+        let rows = |story: &mut crate::support::story::Story<'_>| story.ask("select t::text from t order by id");
+        let before = rows(story);
+        story.sql("insert into t values (210, 'new')");
+        story.sql("begin; create temp table kept as select * from t where id >= 200; delete from t where id >= 200; create table t_2 partition of t for values from (200) to (300); insert into t select * from kept; drop table kept; commit");
+        story.sql("update t set v = v || '!' where id in (201, 210); update t set id = id + 20 where id = 202; update t set id = 230 where id = 198; delete from t where id = 203; insert into t values (203, 'again'), (240, 'more')");
+        let (after, definitions) = (story.state(), story.definitions());
+        story.logged_rollback("m");
+        assert_eq!(rows(story), before);
+        let start = story.last_start_mark();
+        story.logged_rollback(&start);
+        story.is(&after, &definitions, "and there again");
+        story.rollback("m");
+        assert_eq!(rows(story), before);
     }
 
     a_partition_that_came_empty_and_was_filled(story) {

@@ -11,6 +11,10 @@ cases! {
         "create table t (id int primary key); create sequence s increment 5 minvalue -10 maxvalue 1000 start 5 cache 3; select nextval('s')"
         => "alter sequence s increment -1 minvalue -500 maxvalue 2000 start 7 cache 1 cycle; select nextval('s')", "alter sequence s restart; select nextval('s'), nextval('s')", "alter sequence s no maxvalue no cycle increment 2 minvalue -600";
 
+    of_another_type:
+        "create table t (id int primary key); create sequence wide; create sequence narrow as integer; create sequence small as smallint; select nextval('wide'), nextval('narrow')"
+        => "alter sequence wide as integer; alter sequence narrow as bigint; select nextval('narrow')", "alter sequence wide as smallint maxvalue 300; alter sequence small as bigint; select setval('small', 100000)";
+
     at_its_maximum_and_cyclic:
         "create table t (id int primary key); create sequence full_one maxvalue 3; create sequence round maxvalue 3 cycle; create sequence down increment -2 minvalue -3 maxvalue 9 start 9;
          select nextval('full_one'), nextval('full_one'), nextval('full_one'), nextval('round'), nextval('round'), nextval('round')"
@@ -37,6 +41,20 @@ stories! {
         story.unchanged(&everything);
         story.sql("begin; savepoint x; select emaj.emaj_logged_rollback_group('g', 'm'); rollback to x; commit");
         story.unchanged(&everything);
+    }
+
+    an_identity_keeps_the_type_of_its_column(story) {
+        let row = "select concat_ws('|', s.seqtypid::regtype, s.seqincrement, q.last_value) from pg_sequence s, t_id_seq q where s.seqrelid = 't_id_seq'::regclass";
+        story.sql("create table t (id smallint generated always as identity, k int primary key); insert into t (k) values (1)");
+        story.install("*");
+        story.mark("m");
+        story.sql("insert into t (k) values (2); alter sequence t_id_seq as integer increment 5");
+        story.rollback("m");
+        assert_eq!(story.ask(row), "integer|1|1");
+        story.mark("m2");
+        story.sql("insert into t (k) values (3); alter sequence t_id_seq as smallint");
+        story.rollback("m2");
+        assert_eq!(story.ask(row), "smallint|1|1");
     }
 
     the_applications_lastval_is_untouched(story) {

@@ -27,11 +27,6 @@ cases! {
         => "insert into t values (1, 'up'), (11, 'new'), (2, 'up') on conflict (id) do update set v = t.v || excluded.v; insert into t values (3, 'no') on conflict do nothing",
            "insert into t select i, 'again' from generate_series(5, 15) i on conflict (id) do update set id = excluded.id + 100";
 
-    merge: T
-        => "merge into t using (select i as id, 'm' || i as v from generate_series(5, 15) i) s on t.id = s.id
-              when matched and s.id % 2 = 0 then delete when matched then update set v = s.v when not matched and s.id % 2 = 1 then insert values (s.id, s.v)",
-           "merge into t using (values (1), (40)) s(id) on t.id = s.id when matched then update set id = 41 when not matched then insert values (s.id, 'n')";
-
     writable_ctes: &format!("{T}; create table moved (id int primary key, v text)")
         => "with gone as (delete from t where id < 4 returning *), kept as (insert into moved select * from gone returning id) update t set v = 'x' where id in (5, 6)",
            "with a as (insert into t values (50, 'a') returning id), b as (update t set v = 'b' where id = 7 returning id), c as (delete from t where id = 8 returning id), d as (insert into t select 60, 'd') delete from moved where id = 1";

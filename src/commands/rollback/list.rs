@@ -80,6 +80,7 @@ fn past(one: &PastRollback) -> Vec<String> {
     let mut state = match (one.state.as_str(), one.logged) {
         ("DONE", true) => "done, logged".to_owned(),
         ("DONE", false) => "done, unlogged".to_owned(),
+        ("BROKEN", _) => "torn".to_owned(),
         _ => "broke off, taken back".to_owned(),
     };
     if one.partial {

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::super::act::{connect, with_right};
 use super::super::{Context, InstallationArgs};
-use crate::errors::Result;
+use crate::errors::{Error, Kind, Result};
 use crate::rollback::{self, Recovered};
 use crate::ui::{Column, Format, Tabular};
 use crate::words::{count, quoted};
@@ -17,7 +17,7 @@ pub(super) fn run(installation: &InstallationArgs, context: &Context) -> Result<
     if context.output.format() != Format::Table {
         context.output.data(&All(&recovered))?;
     }
-    for one in &recovered {
+    for one in recovered.iter().filter(|one| one.torn.is_none()) {
         context.output.say(sentence(one));
     }
     for one in &running {
@@ -30,7 +30,23 @@ pub(super) fn run(installation: &InstallationArgs, context: &Context) -> Result<
     if recovered.is_empty() && running.is_empty() {
         context.output.say("no rollback has broken off: there is nothing to do");
     }
-    Ok(ExitCode::SUCCESS)
+    let mut torn = recovered
+        .iter()
+        .filter_map(|one| Some((one, one.torn.as_ref()?)))
+        .peekable();
+    if torn.peek().is_none() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (said, repairs): (Vec<String>, Vec<String>) = torn
+        .map(|(one, torn)| {
+            let (id, groups, mark) = (one.id, quoted("group", &one.groups), &one.mark);
+            let said = format!("rollback {id} of {groups} to mark `{mark}` is torn: {}", torn.problem);
+            (said, torn.repair.clone())
+        })
+        .unzip();
+    Err(repairs
+        .into_iter()
+        .fold(Error::message(Kind::Failed, said.join("; ")), Error::hint))
 }
 
 fn sentence(one: &Recovered) -> String {
@@ -55,6 +71,7 @@ impl Tabular for All<'_> {
             Column::left("mark"),
             Column::left("done"),
             Column::right("prepared"),
+            Column::left("torn"),
         ]
     }
 
@@ -66,6 +83,7 @@ impl Tabular for All<'_> {
                 one.mark.clone(),
                 one.done.to_string(),
                 one.prepared.to_string(),
+                one.torn.as_ref().map(|torn| torn.problem.clone()).unwrap_or_default(),
             ]
         };
         self.0.iter().map(cells).collect()

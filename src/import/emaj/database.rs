@@ -25,6 +25,18 @@ pub fn read(client: &mut impl GenericClient) -> Result<Configuration> {
 
 fn tables(client: &mut impl GenericClient) -> Result<Configuration> {
     let mut made = Configuration::default();
+    let is_ours = client.query_opt(
+        "select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+          where n.nspname = 'emaj' and c.relname = 'emaj_install'",
+        &[],
+    )?;
+    if is_ours.is_some() {
+        return Err(Error::message(
+            Kind::NotInstalled,
+            "there is no E-Maj in this database: schema `emaj` is that of an installation of this program",
+        )
+        .hint("`emaj status` shows its groups; name the files that E-Maj exported, or connect to the database that has E-Maj"));
+    }
     let defined = rows(client, "emaj_group_def", "grpdef_group")?;
     let related = rows(client, "emaj_relation", "rel_group")?;
     if defined.is_none() && related.is_none() {
