@@ -138,6 +138,7 @@ fn deliveries(old: Option<&[Entry]>, new: &[Entry]) -> Vec<Delivery> {
         action: Action::Entry(EntryChange {
             old: old.map(|old| old[at].clone()),
             new: Some(new.clone()),
+            heir: None,
         }),
     };
     new.iter().enumerate().map(delivery).collect()

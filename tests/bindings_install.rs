@@ -432,3 +432,18 @@ fn an_owner_without_other_rights_installs_and_a_stranger_is_told_what_is_missing
         "{run}"
     );
 }
+
+#[test]
+fn a_warning_is_called_so_once_and_a_hint_speaks_of_what_is_there() {
+    let db = shop();
+    db.psql("create table app.empty ()");
+    let empty = "  empty: { table: app.empty, to: out, message: {} }\n";
+    let said = refused(&db, &format!("{HEAD}{SINKS}bindings:\n{empty}"));
+    assert!(said.contains("take what binds app.empty out of the manifest"), "{said}");
+    assert!(said.contains("warning: ") && !said.contains(": warning: "), "{said}");
+    let said = refused(
+        &db,
+        &format!("{HEAD}groups:\n  app: {{ tables: [app.empty], rollback: false }}\n"),
+    );
+    assert!(said.contains("take app.empty out of the group"), "{said}");
+}

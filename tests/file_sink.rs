@@ -119,6 +119,75 @@ fn a_file_that_was_cut_or_moved_is_not_gone_on_with() {
 }
 
 #[test]
+fn a_file_that_is_taken_away_under_the_sink_is_noticed() {
+    for harm in ["removed", "emptied", "cut", "replaced by an empty one"] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.ndjson");
+        let opener = into(folder.path(), "");
+        let mut sink = opener.open().unwrap();
+        assert_eq!(sink.deliver(&messages(1..11)).len(), 10);
+        let elsewhere = folder.path().join("elsewhere");
+        std::fs::copy(&path, &elsewhere).unwrap();
+        match harm {
+            "removed" => std::fs::remove_file(&path).unwrap(),
+            "emptied" => _ = File::create(&path).unwrap(),
+            "cut" => OpenOptions::new().write(true).open(&path).unwrap().set_len(20).unwrap(),
+            _ => {
+                std::fs::remove_file(&path).unwrap();
+                File::create(&path).unwrap();
+            }
+        }
+        // Also while there is nothing to deliver, by somebody who looks from beside.
+        let fault = opener.open().unwrap().reach().unwrap_err();
+        assert!(fault.reason.contains("somebody moved or cut it"), "{harm}: {fault}");
+        for _ in 0..2 {
+            let outcomes = sink.deliver(&messages(11..13));
+            assert_eq!(outcomes.len(), 1, "{harm}");
+            assert!(
+                down(&outcomes).contains("somebody moved or cut it"),
+                "{harm}: {outcomes:?}"
+            );
+        }
+        // Put back, it goes on where it was.
+        std::fs::rename(&elsewhere, &path).unwrap();
+        opener.open().unwrap().reach().unwrap();
+        assert_eq!(
+            sink.deliver(&messages(11..13)),
+            [Outcome::Written, Outcome::Written],
+            "{harm}"
+        );
+        assert_eq!(numbers(&read(folder.path())), (1..13).collect::<Vec<u64>>(), "{harm}");
+        assert_eq!(sink.resume().unwrap(), offset(12));
+    }
+}
+
+#[test]
+fn a_copy_that_takes_the_file_s_place_is_gone_on_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("events.ndjson");
+    let mut sink = into(folder.path(), "").open().unwrap();
+    assert_eq!(sink.deliver(&messages(1..11)).len(), 10);
+    std::fs::copy(&path, folder.path().join("copy")).unwrap();
+    std::fs::rename(folder.path().join("copy"), &path).unwrap();
+    assert_eq!(sink.deliver(&messages(11..12)), [Outcome::Written]);
+    assert_eq!(numbers(&read(folder.path())), (1..12).collect::<Vec<u64>>());
+}
+
+#[test]
+fn what_others_add_is_said_and_cut_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut sink = into(folder.path(), "").open().unwrap();
+    assert_eq!(sink.deliver(&messages(1..11)).len(), 10);
+    let path = folder.path().join("events.ndjson");
+    let mut file = OpenOptions::new().append(true).open(path).unwrap();
+    file.write_all(b"{\"n\":99}\n").unwrap();
+    let outcomes = sink.deliver(&messages(11..12));
+    assert!(down(&outcomes).contains("somebody else writes there"), "{outcomes:?}");
+    assert_eq!(sink.deliver(&messages(11..12)), [Outcome::Written]);
+    assert_eq!(numbers(&read(folder.path())), (1..12).collect::<Vec<u64>>());
+}
+
+#[test]
 fn old_files_are_numbered_and_the_oldest_go() {
     let folder = tempfile::tempdir().unwrap();
     let opener = into(folder.path(), ", rotate_mib: 1, keep: 2");

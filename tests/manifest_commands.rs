@@ -163,7 +163,10 @@ fn new_takes_only_what_the_role_may_capture_and_what_was_asked_for() {
         .args(["new", "--from-db", "--schema-name", owner.name(), "other.yaml"])
         .run()
         .code(4);
-    assert!(refused.stderr.contains("has no table that role"), "{refused}");
+    assert!(
+        refused.stderr.contains("has no table that role") && refused.stderr.contains(".own` for one: it is in group"),
+        "{refused}"
+    );
     let one = emaj(&db)
         .args(["new", "--from-db", "--schema-name", "Odd Schema", "-"])
         .run()

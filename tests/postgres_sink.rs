@@ -4,19 +4,12 @@ use emaj::manifest::Event;
 use emaj::names::QualifiedName;
 use emaj::sink::{Delivery, Fault, Offset, Opener, Outcome, RowsAsText, Sink, TextColumn, Verdict};
 
-use crate::support::rows::{delivery, manifest_of, opener_of, row};
+use crate::support::rows::{delivery, manifest_of, opener_of, row, sink_into};
 use crate::support::{self, Database};
 
 /// Makes what opens a sink into `db`, as `role`.
 fn into_as(db: &Database, role: &str) -> Box<dyn Opener> {
-    let cluster = support::shared_cluster();
-    let sink = format!(
-        "{{ postgres: {{ host: \"{}\", port: {}, dbname: {}, user: {role} }} }}",
-        cluster.socket_dir().display(),
-        cluster.port(),
-        db.name()
-    );
-    opener_of(db.dir(), &sink, &[])
+    opener_of(db.dir(), &sink_into(db, role), &[])
 }
 
 fn into(db: &Database) -> Box<dyn Opener> {
@@ -512,7 +505,11 @@ bindings: { b: { table: public.t, to: there, row: { key: [id, at] } } }",
         change.key.push("at".into());
     }
     let there = delivery(1, None, change);
-    let identity = sink.identity(&there).unwrap();
+    let identity = sink
+        .identities(std::slice::from_ref(&there))
+        .unwrap()
+        .remove(0)
+        .unwrap();
     let mut found = Vec::new();
     sink.existing(manifest.binding("b").unwrap(), &mut |existing| found.push(existing))
         .unwrap();
@@ -695,4 +692,162 @@ fn rows_may_exchange_their_keys() {
         "w"
     );
     assert_eq!(db.psql("select * from fixed"), "2|z|");
+}
+
+/// Types of a key, and two texts of one value of each, as JSON; the second as it is there.
+const SPELLINGS: &[(&str, &str, &str, &str)] = &[
+    ("numeric", "1.0", "1.00", "1.00"),
+    ("text collate no_case", r#""Bob""#, r#""bob""#, "bob"),
+    ("integer", r#""7""#, r#""007""#, "7"),
+    ("bigint", r#""7""#, "7", "7"),
+    ("float8", "100000000000000000000", r#""1e20""#, "1e+20"),
+    (
+        "timestamp",
+        r#""2024-01-01T05:00:00+00:00""#,
+        r#""2024-01-01 05:00:00.0""#,
+        "2024-01-01 05:00:00",
+    ),
+    (
+        "date",
+        r#""2024-01-01T05:00:00+00:00""#,
+        r#""2024-01-01T07:00:00+00:00""#,
+        "2024-01-01",
+    ),
+    ("char(4)", r#""x""#, r#""x  ""#, "x   "),
+    ("varchar(2)", r#""xy""#, r#""xy  ""#, "xy"),
+    (
+        "uuid",
+        r#""A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11""#,
+        r#""a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11""#,
+        "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
+    ),
+];
+
+const NO_CASE: &str = "create collation no_case (provider = icu, locale = 'und-u-ks-level2', deterministic = false)";
+
+#[test]
+fn a_key_that_is_written_in_another_way_is_the_same_row() {
+    let db = support::database();
+    db.psql(NO_CASE);
+    let mut sink = into(&db).open().unwrap();
+    for (at, (sql_type, one, other, there)) in SPELLINGS.iter().enumerate() {
+        let table = format!("t{at}");
+        db.psql(&format!(
+            "create table {table} (id {sql_type} primary key, v int, own text default 'ours')"
+        ));
+        let key = |text: &str| format!(r#"{{"id":{text}}}"#);
+        let with = |text: &str, v: u8| format!(r#"{{"id":{text},"v":{v}}}"#);
+        let mut deliver = |batch: &[Delivery]| outcomes(&sink.deliver(batch));
+        assert_eq!(deliver(&[insert(1, &table, &with(one, 1))]), "w", "{sql_type}");
+        // Taken away, and put there again in other words.
+        let batch = [delete(2, &table, &key(one)), insert(3, &table, &with(other, 2))];
+        assert_eq!(deliver(&batch), "ww", "{sql_type}");
+        let row = |v: u8, own: &str| format!("{there}|{v}|{own}");
+        assert_eq!(
+            db.psql(&format!("select id, v, own from {table}")),
+            row(2, "ours"),
+            "{sql_type}"
+        );
+        // As another key, as it looks to the source: the row keeps what is only there.
+        db.psql(&format!("update {table} set own = 'kept'"));
+        let batch = [
+            rekey(4, &table, &key(other), &with(one, 3)),
+            rekey(5, &table, &key(one), &with(other, 4)),
+        ];
+        assert_eq!(deliver(&batch), "ww", "{sql_type}");
+        assert_eq!(
+            db.psql(&format!("select id, v, own from {table}")),
+            row(4, "kept"),
+            "{sql_type}"
+        );
+        // The last word counts, whatever it calls the row.
+        let batch = [insert(6, &table, &with(other, 5)), delete(7, &table, &key(one))];
+        deliver(&batch);
+        assert_eq!(db.psql(&format!("select count(*) from {table}")), "0", "{sql_type}");
+    }
+    // One that cannot be read does not keep the others from being known.
+    let mut batch = vec![
+        delete(8, "t0", r#"{"id":2.0}"#),
+        insert(9, "t0", r#"{"id":"two","v":2}"#),
+        insert(10, "t0", r#"{"id":2.00,"v":3}"#),
+    ];
+    assert_eq!(outcomes(&sink.deliver(&[insert(8, "t0", r#"{"id":2.0,"v":1}"#)])), "w");
+    assert_eq!(outcomes(&sink.deliver(&batch)), "wNw");
+    assert_eq!(db.psql("select id, v from t0"), "2.00|3");
+    // Keys of several columns.
+    db.psql("create table pairs (id numeric, \"n N\" int, v int, primary key (id, \"n N\")); insert into pairs values (1.0, 1, 1), (1.0, 2, 2)");
+    batch = vec![
+        delete(11, "pairs", r#"{"id":1.0,"n N":1}"#),
+        insert(12, "pairs", r#"{"id":1.00,"n N":1,"v":3}"#),
+        delete(13, "pairs", r#"{"id":1.000,"n N":2}"#),
+    ];
+    for delivery in &mut batch {
+        if let emaj::sink::Action::Row(change) = &mut delivery.action {
+            change.key.push("n N".into());
+        }
+    }
+    assert_eq!(outcomes(&sink.deliver(&batch)), "www");
+    assert_eq!(db.psql("select * from pairs"), "1.00|1|3");
+}
+
+#[test]
+fn what_is_listed_is_told_by_the_type_that_it_has_there() {
+    let db = support::database();
+    db.psql(NO_CASE);
+    let mut sink = into(&db).open().unwrap();
+    for (at, (sql_type, one, other, there)) in SPELLINGS.iter().enumerate() {
+        db.psql(&format!(
+            "create table t{at} (id {sql_type} primary key); insert into t{at} values ('{there}')"
+        ));
+        let manifest = manifest_of(
+            db.dir(),
+            &format!(
+                "sinks: {{ there: {{ postgres: {{ dbname: x }} }} }}
+bindings: {{ b: {{ table: public.t{at}, to: there, row: {{ key: [id] }} }} }}"
+            ),
+        );
+        let mut listed = Vec::new();
+        let mut list = |existing: emaj::sink::Existing| listed.push(existing.identity);
+        sink.existing(manifest.binding("b").unwrap(), &mut list).unwrap();
+        let batch =
+            [one, other, &"\"no such key\""].map(|key| insert(1, &format!("t{at}"), &format!(r#"{{"id":{key}}}"#)));
+        let names = sink.identities(&batch).unwrap();
+        let known: Vec<bool> = names.iter().map(|name| name.as_ref() == listed.first()).collect();
+        assert_eq!(
+            (listed.len(), known),
+            (1, vec![true, true, false]),
+            "{sql_type}: {listed:?} {names:?}"
+        );
+    }
+}
+
+#[test]
+fn values_are_read_as_they_were_written_whatever_the_role_is_used_to() {
+    let db = support::database();
+    let owner = support::owner(&db);
+    let name = owner.name();
+    db.psql(&format!(
+        "create table t (id float8 primary key, nulls int[], span interval); grant all on t to {name};
+         alter role {name} set array_nulls = off; alter role {name} set intervalstyle = 'sql_standard';
+         alter role {name} set extra_float_digits = -15; alter role {name} set timezone = 'Asia/Kolkata'"
+    ));
+    let mut sink = into_as(&db, name).open().unwrap();
+    let row = r#"{"id":0.30000000000000004,"nulls":[1,null],"span":"-1 days 02:00:00"}"#;
+    assert_eq!(outcomes(&sink.deliver(&[insert(1, "t", row)])), "w");
+    assert_eq!(
+        db.psql("select array_position(nulls, null), span = interval '-1 day' + interval '2 hours' from t"),
+        "2|t"
+    );
+    let manifest = manifest_of(
+        db.dir(),
+        "sinks: { there: { postgres: { dbname: x } } }
+bindings: { b: { table: public.t, to: there, row: { key: [id] } } }",
+    );
+    let mut removals = Vec::new();
+    sink.existing(manifest.binding("b").unwrap(), &mut |existing| {
+        removals.push(delivery(2, Some(Event::Delete), existing.remove));
+    })
+    .unwrap();
+    assert_eq!(outcomes(&sink.deliver(&removals)), "w");
+    assert_eq!(db.psql("select count(*) from t"), "0");
 }

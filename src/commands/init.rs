@@ -1,5 +1,6 @@
 //! `emaj init`: sends the rows that were there before to the sinks.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -7,6 +8,9 @@ use super::run::{check_names, set_aside, stop_at_signals};
 use super::{Context, ManifestArgs, parse_duration};
 use crate::deliver::{self, Done, Ground, Initial, LeftOut, Stop};
 use crate::errors::{Error, Kind, Result};
+use crate::journal;
+use crate::manifest::{Binding, Manifest};
+use crate::pg::Session;
 use crate::ui::logging::{self, LogFormat};
 use crate::words::{count, count_as};
 
@@ -22,6 +26,9 @@ pub struct Args {
     /// Take away what has no row any more, afterwards; `max_deletes` of the binding is the limit
     #[arg(long)]
     prune: bool,
+    /// Another manifest of the installation, for --prune: what its bindings make at the same place stays; may be given several times
+    #[arg(long, value_name = "MANIFEST", requires = "prune")]
+    beside: Vec<PathBuf>,
     /// Show what would be written (LDIF for a directory), and with --prune what would be taken away; change nothing
     #[arg(long)]
     dry_run: bool,
@@ -36,6 +43,7 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     let manifest = context.load(&args.manifest.manifest)?;
     check_names(&manifest, &[])?;
+    let beside = beside(&args, &manifest, context)?;
     logging::begin(LogFormat::Text, true);
     let mut session = context.connect(Some(&manifest))?;
     session.only_builtins()?;
@@ -48,6 +56,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     let chosen = deliver::choose(&manifest, &initial.bindings)?;
     let mut ground = Ground {
         manifest: &manifest,
+        beside: &beside,
         session: &mut session,
         environment: &context.environment,
     };
@@ -63,6 +72,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         return Ok(ending(tell(&left_out, context)));
     }
     let total = deliver::begin(&mut ground, &initial, &chosen)?;
+    tell_backlog(ground.session, &manifest, &chosen, context)?;
     let stop = Stop::default();
     stop_at_signals(&stop)?;
     let bar = context.output.progress("send rows", total);
@@ -86,13 +96,53 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     Ok(ending(is_whole && set_aside == 0))
 }
 
+/// Reads the manifests that are named beside the one whose rows are sent.
+fn beside(args: &Args, manifest: &Manifest, context: &Context) -> Result<Vec<Manifest>> {
+    let load = |path: &PathBuf| {
+        let other = context.load(std::slice::from_ref(path))?;
+        if other.schema == manifest.schema {
+            return Ok(other);
+        }
+        Err(Error::message(
+            Kind::Refused,
+            format!(
+                "the manifest `{}` is of the installation in schema `{}`, expected `{}`",
+                other.name, other.schema, manifest.schema
+            ),
+        ))
+    };
+    args.beside.iter().map(load).collect()
+}
+
+/// Says what comes before the rows: whoever sees none of them sent for a while is to know why.
+fn tell_backlog(session: &mut Session, manifest: &Manifest, chosen: &[Binding], context: &Context) -> Result<()> {
+    /// So many changes are delivered in no time.
+    const WORTH_SAYING: i64 = 10_000;
+    for lag in journal::lag(&mut **session, &manifest.schema)? {
+        let is_chosen = chosen
+            .iter()
+            .filter_map(|binding| binding.to.as_ref())
+            .any(|to| to.value == lag.sink);
+        if is_chosen && lag.changes >= WORTH_SAYING {
+            context.output.say(format!(
+                "sink `{}`: {} in the log go first, then the rows",
+                lag.sink,
+                count(lag.changes, "change")
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// Tells what was done, and what was left out; returns whether that is nothing.
 fn tell_done(done: &Done, sent: bool, pruned: bool, context: &Context) -> bool {
     if sent {
-        let rows = count(done.rows, "row");
-        context
-            .output
-            .say(format!("sent {rows}: {} written, the others were there", done.written));
+        let (rows, written) = (count(done.rows, "row"), done.written);
+        context.output.say(match written > done.rows {
+            // Changes that waited before the rows are among it.
+            true => format!("sent {rows}, and the changes that waited: {written} written"),
+            false => format!("sent {rows}: {written} written, the others were there"),
+        });
     }
     if pruned {
         let things = count_as(done.pruned, "thing that had no row", "things that had no row");

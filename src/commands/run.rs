@@ -143,7 +143,7 @@ fn goes_on(args: &Args, unsent: &Unsent) -> String {
 fn read(args: &Args) -> Result<Manifest> {
     let loaded = manifest::load(&args.manifest.manifest)?;
     for warning in &loaded.warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!("{warning:#}");
     }
     check_names(&loaded.manifest, &args.sink)?;
     Ok(loaded.manifest)

@@ -86,6 +86,8 @@ impl AllRows {
                     session: &mut self.asker,
                     renderer: &self.renderer,
                     sources: &self.fed.sources,
+                    passed: None,
+                    namesakes: None,
                 };
                 let made = match render(bound, placed, source, &mut asker) {
                     Ok(None) => continue,

@@ -1,15 +1,22 @@
 //! What bindings ask the database beside the row: queries of the manifest, and rows that are alike.
 
+use std::collections::BTreeSet;
+
 use minijinja::context;
 use minijinja::value::{Serde, Value};
 use postgres::SimpleQueryMessage;
+use postgres::error::SqlState;
+use postgres::types::PgLsn;
 use serde::Serialize;
 
-use super::binding::{ALIKE, Ask};
+use super::binding::{Ask, Later, Look, Namesakes};
+use super::escape::Statement;
+use super::raw::Texts;
 use super::row::Row;
 use super::sources::Sources;
-use super::today::look_at;
+use super::today::{Column, Today, look_at};
 use crate::errors::Error;
+use crate::journal::Position;
 use crate::pg::{Session, classify};
 use crate::render::Renderer;
 use crate::sink::Fault;
@@ -19,6 +26,19 @@ pub(super) struct Asker<'a> {
     pub session: &'a mut Session,
     pub renderer: &'a Renderer,
     pub sources: &'a Sources,
+    /// How far the sink has come; `None`: rows are sent, and the log is none of their business.
+    pub passed: Option<Passed<'a>>,
+    /// Who has names that rows give up, where that was asked for all of them; `None`: it is asked for each.
+    pub namesakes: Option<&'a Namesakes>,
+}
+
+/// How far a sink has come.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Passed<'a> {
+    /// Everything before is delivered.
+    pub from: &'a Position,
+    /// Of a window that is under way, what stands before this place in the WAL.
+    pub place: u64,
 }
 
 /// Prepares a connection for asking: values are printed as the log prints them, and what may not be seen is an error instead of a
@@ -33,12 +53,13 @@ pub(super) fn settle(session: &mut Session, renderer: &Renderer) -> Result<(), E
 }
 
 impl Ask for Asker<'_> {
-    fn values(&mut self, query: &str) -> Result<Vec<String>, Fault> {
-        let messages = self
-            .session
-            .simple_query(query)
-            .map_err(|error| fault(&error, "query"))?;
+    fn values(&mut self, query: &Statement) -> Result<Vec<String>, Fault> {
+        let messages = match query.values.as_slice() {
+            [] => self.session.simple_query(&query.text),
+            _ => with_values(self.session, self.renderer, query).map_err(Fault::never)?,
+        };
         Ok(messages
+            .map_err(|error| fault(&error, "query"))?
             .iter()
             .filter_map(|message| match message {
                 SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
@@ -47,16 +68,9 @@ impl Ask for Asker<'_> {
             .collect())
     }
 
-    fn alike(&mut self, table: usize, columns: &[(String, String)], skip: usize) -> Result<Vec<Row>, Fault> {
+    fn alike(&mut self, table: usize, columns: &[(String, String)], look: Look<'_>) -> Result<(), Fault> {
         let source = &self.sources.tables[table];
         let today = look_at(self.session, self.renderer, source)?;
-        let given: Vec<Given> = columns
-            .iter()
-            .filter_map(|(column, json)| {
-                let name = today.columns.iter().find(|today| today.log == *column)?.name.clone();
-                Some(Given::of(name, json))
-            })
-            .collect();
         let sql = self
             .renderer
             .render_value(
@@ -64,16 +78,155 @@ impl Ask for Asker<'_> {
                 context! {
                     table => Value::from(Serde(&today.table)),
                     columns => Value::from(Serde(&today.columns)),
-                    given => Value::from(Serde(given)),
-                    skip => skip,
+                    given => Value::from(Serde(Given::all(&today, columns))),
                     raw => source.texts.are_raw(),
-                    most => ALIKE,
                 },
             )
             .map_err(Fault::never)?;
-        let rows = self.session.query(&sql, &[]).map_err(|error| fault(&error, "query"))?;
-        Ok(rows.iter().map(|row| Row::read(row, 0, &source.texts)).collect())
+        self.show(&sql, &source.texts, look)
     }
+
+    fn namesakes(
+        &mut self,
+        table: usize,
+        key: &[String],
+        columns: &[(String, BTreeSet<&str>)],
+        look: Look<'_>,
+    ) -> Result<(), Fault> {
+        let source = &self.sources.tables[table];
+        let today = look_at(self.session, self.renderer, source)?;
+        let given: Vec<OneOf> = columns
+            .iter()
+            .filter_map(|(column, values)| OneOf::of(today.columns.iter().find(|today| today.log == *column)?, values))
+            .collect();
+        let is_said = |column: &String| given.iter().any(|given| given.log == *column && !given.folded);
+        if !key.is_empty() && key.iter().all(is_said) {
+            return Ok(());
+        }
+        let context = context! {
+            table => Value::from(Serde(&today.table)),
+            columns => Value::from(Serde(&today.columns)),
+            given => Value::from(Serde(given)),
+            raw => source.texts.are_raw(),
+        };
+        let sql = self
+            .renderer
+            .render_value("stream/namesakes", context)
+            .map_err(Fault::never)?;
+        self.show(&sql, &source.texts, look)
+    }
+
+    fn known(&self) -> Option<&Namesakes> {
+        self.namesakes
+    }
+
+    fn later(&mut self, table: usize, key: &str, place: u64) -> Result<Option<Later>, Fault> {
+        let Some(passed) = self.passed else {
+            return Ok(None);
+        };
+        let source = &self.sources.tables[table];
+        let logs: Vec<SearchedLog<'_>> = self
+            .sources
+            .logs
+            .iter()
+            .filter(|(number, log)| *number == table && !log.key.is_empty())
+            .map(|(_, log)| SearchedLog {
+                log: &log.log,
+                columns: &log.columns,
+                key: &log.key,
+            })
+            .collect();
+        if logs.is_empty() {
+            return Ok(None);
+        }
+        let sql = self
+            .renderer
+            .render_value(
+                "stream/later",
+                context! {
+                    logs => Value::from(Serde(logs)),
+                    from => passed.from.border(),
+                    place => PgLsn::from(place.max(passed.place)).to_string(),
+                    key => key,
+                    raw => source.texts.are_raw(),
+                },
+            )
+            .map_err(Fault::never)?;
+        let rows = self
+            .session
+            .query(&sql, &[])
+            .map_err(|error| fault(&error, "the log"))?;
+        Ok(rows.first().map(|row| Later {
+            is_new: row.get(0),
+            row: Row::read(row, 1, &source.texts),
+        }))
+    }
+}
+
+impl Asker<'_> {
+    /// Shows the rows that a query gives, until `look` has seen enough.
+    fn show(&mut self, sql: &str, texts: &Texts, look: Look<'_>) -> Result<(), Fault> {
+        let failed = |error: postgres::Error| fault(&error, "the table");
+        let mut transaction = self.session.transaction().map_err(failed)?;
+        let portal = transaction.bind(sql, &[]).map_err(failed)?;
+        // The first is mostly enough.
+        for most in std::iter::once(10).chain(std::iter::repeat(1_000)) {
+            let rows = transaction.query_portal(&portal, most).map_err(failed)?;
+            for row in &rows {
+                if look(&Row::read(row, 0, texts))? {
+                    return Ok(());
+                }
+            }
+            if rows.len() < most as usize {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A log in which a row is looked for.
+#[derive(Serialize)]
+struct SearchedLog<'a> {
+    log: &'a str,
+    columns: &'a [String],
+    key: &'a [String],
+}
+
+/// Asks a query with parameters; the answer comes as text, as it does without parameters. A parameter is of the type that the server
+/// finds for it, like a bare literal, and a text where it finds none.
+fn with_values(
+    session: &mut Session,
+    renderer: &Renderer,
+    query: &Statement,
+) -> Result<Result<Vec<SimpleQueryMessage>, postgres::Error>, Error> {
+    let mut types = vec!["unknown"; query.values.len()];
+    loop {
+        let prepare = renderer.render_value("query/prepare", context! { types => &types, text => &query.text })?;
+        let Err(error) = session.batch_execute(&prepare) else {
+            break;
+        };
+        match without_type(&error).and_then(|number| types.get_mut(number)) {
+            Some(found) if *found == "unknown" => *found = "text",
+            _ => return Ok(Err(error)),
+        }
+    }
+    let ask = renderer.render_value("query/ask", context! { values => &query.values })?;
+    let answer = session.simple_query(&ask);
+    let forgotten = session.batch_execute(&renderer.render("query/forget", ())?);
+    Ok(answer.and_then(|messages| forgotten.map(|()| messages)))
+}
+
+/// Returns which parameter, counted from 0, the server finds no type for.
+fn without_type(error: &postgres::Error) -> Option<usize> {
+    let server = error.as_db_error()?;
+    if *server.code() != SqlState::INDETERMINATE_DATATYPE {
+        return None;
+    }
+    // (The words around it are in the server's language.)
+    let (_, after) = server.message().split_once('$')?;
+    let digits = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
+    after[..digits].parse::<usize>().ok()?.checked_sub(1)
 }
 
 /// What follows from an error of the database that the bindings are in: a lost connection is nobody's fault at the sink.
@@ -94,16 +247,72 @@ struct Given {
     name: String,
     plain: Option<String>,
     nested: bool,
+    /// Upper and lower case make no difference.
+    folded: bool,
 }
 
 impl Given {
-    fn of(name: String, json: &str) -> Self {
+    /// What is given of the columns that the table still has.
+    fn all(today: &Today, columns: &[(String, String)]) -> Vec<Given> {
+        let known = columns.iter().filter_map(|(column, json)| {
+            let today = today.columns.iter().find(|today| today.log == *column)?;
+            Some(Given::of(today, json))
+        });
+        known.collect()
+    }
+
+    fn of(column: &Column, json: &str) -> Self {
         let nested = json.starts_with(['{', '[']);
         let plain = match json {
             "null" => None,
             text if text.starts_with('"') => serde_json::from_str(text).ok(),
             text => Some(text.to_owned()),
         };
-        Given { name, plain, nested }
+        Given {
+            name: column.name.clone(),
+            plain,
+            nested,
+            folded: column.is_text,
+        }
+    }
+}
+
+/// A column with the values of which rows are to have one.
+#[derive(Serialize)]
+struct OneOf {
+    name: String,
+    log: String,
+    texts: BTreeSet<String>,
+    folded: bool,
+    /// There are letters of which the database may not know the other case.
+    beyond: bool,
+}
+
+impl OneOf {
+    /// `None`: of this type it cannot be said which values are printed alike.
+    fn of(column: &Column, values: &BTreeSet<&str>) -> Option<Self> {
+        if !column.is_text && !column.is_plain {
+            return None;
+        }
+        let mut texts = BTreeSet::new();
+        for json in values.iter().filter(|json| **json != "null") {
+            let text = match serde_json::from_str::<String>(json) {
+                Ok(text) => text,
+                Err(_) => (*json).to_owned(),
+            };
+            if column.is_text {
+                // (As `character(n)` is as text.)
+                texts.insert(text.trim_end_matches(' ').to_owned());
+            }
+            texts.insert(text);
+        }
+        Some(OneOf {
+            name: column.name.clone(),
+            log: column.log.clone(),
+            folded: column.is_text,
+            beyond: column.is_text && texts.iter().any(|text| !text.is_ascii()),
+            texts,
+        })
+        .filter(|given| !given.texts.is_empty())
     }
 }

@@ -1,11 +1,11 @@
-//! Where a value of a row stands decides how it is escaped: in a DN, in a filter, in a query, or nowhere.
+//! Where a value of a row stands decides what becomes of it: it is escaped in a DN and in a filter, a parameter in a query, and else itself.
 //!
 //! Every `{{ … }}` of a binding goes through here; what the manifest's author wrote around it stays as it is. Pure.
 
 use minijinja::value::{Value, ValueKind};
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
-use postgres_protocol::escape::escape_literal;
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, Template, UndefinedBehavior};
 
+use super::nulls;
 use crate::sink::ldap::{dn_value, filter_value};
 
 /// What a template makes.
@@ -17,83 +17,138 @@ pub(super) enum Syntax {
     Filter,
     /// A value of a directory: booleans are `TRUE` and `FALSE`.
     Attribute,
-    /// A statement: values become literals.
+    /// One value of an attribute, which a null is none of.
+    Value,
+    /// A statement: values are parameters ([`statement`]).
     Query,
     /// A subject of NATS: a value is one token.
     Subject,
+    /// One JSON value, as a column of another table is given.
+    Json,
     /// Anything else: text as it is.
     Text,
 }
 
 impl Syntax {
-    const ALL: [(Syntax, &'static str); 6] = [
+    const ALL: [(Syntax, &'static str); 8] = [
         (Syntax::Dn, "dn"),
         (Syntax::Filter, "filter"),
         (Syntax::Attribute, "attribute"),
+        (Syntax::Value, "value"),
         (Syntax::Query, "query"),
         (Syntax::Subject, "subject"),
+        (Syntax::Json, "json"),
         (Syntax::Text, "text"),
     ];
 
     /// Returns the name under which a template is kept, so that the engine knows its syntax again.
     pub(super) fn name(self, number: usize) -> String {
-        let word = Syntax::ALL
-            .iter()
-            .find(|(syntax, _)| *syntax == self)
-            .map_or("text", |(_, word)| word);
-        format!("{word}/{number}")
+        format!("{}/{number}", self.word())
     }
 
-    fn of(name: &str) -> Option<&'static str> {
-        Syntax::ALL
-            .iter()
-            .map(|(_, word)| *word)
-            .find(|word| name.split('/').next() == Some(*word))
+    /// Returns the syntax of the template with this name.
+    pub(super) fn of(name: &str) -> Syntax {
+        let word = name.split('/').next();
+        let found = Syntax::ALL.iter().find(|(_, known)| word == Some(*known));
+        found.map_or(Syntax::Text, |(syntax, _)| *syntax)
+    }
+
+    fn word(self) -> &'static str {
+        let found = Syntax::ALL.iter().find(|(syntax, _)| *syntax == self);
+        found.map_or("text", |(_, word)| word)
     }
 }
 
-/// Makes the engine of bindings: undefined values are errors, values are escaped by syntax.
+/// Makes the engine of bindings: undefined values are errors, values are escaped by syntax, and null stays null. What has been through that stands as it
+/// is: a part of the same template (`{% set %}…{% endset %}`, a macro). No filter makes such a text of a value.
 pub(super) fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.set_auto_escape_callback(|name| AutoEscape::Custom(Syntax::of(name).unwrap_or("text").into()));
+    environment.set_auto_escape_callback(|name| AutoEscape::Custom(Syntax::of(name).word().into()));
+    nulls::keep(&mut environment);
     environment.set_formatter(|out, state, value| {
-        let syntax = match state.auto_escape() {
-            AutoEscape::Custom(syntax) => syntax,
-            _ => "text",
-        };
+        // (By the name: `{% autoescape %}` changes nothing.)
+        let syntax = Syntax::of(state.name());
         if value.is_undefined() {
             return Err(Error::new(ErrorKind::UndefinedError, "a value is not there"));
         }
         if value.is_safe() {
             return out.write_str(value.as_str().unwrap_or_default()).map_err(Error::from);
         }
+        if syntax == Syntax::Query {
+            let text = match value.kind() {
+                ValueKind::None => None,
+                _ => Some(escaped(syntax, value)?),
+            };
+            let Parameters(parameters) = state.get_or_insert_extension_with(Parameters::default);
+            parameters.push(text);
+            // Blanks: what stands beside it must not become a part of it.
+            return out.write_str(&format!(" ${} ", parameters.len())).map_err(Error::from);
+        }
         out.write_str(&escaped(syntax, value)?).map_err(Error::from)
     });
     environment
 }
 
-fn escaped(syntax: &str, value: &Value) -> Result<String, Error> {
-    let text = match (value.kind(), syntax) {
-        (ValueKind::None, "dn" | "filter" | "subject") => {
-            return Err(Error::new(
-                ErrorKind::InvalidOperation,
-                format!("a value in the {syntax} is null"),
-            ));
+/// The values of a query while it is rendered.
+#[derive(Default)]
+struct Parameters(Vec<Option<String>>);
+
+/// A statement with numbered parameters, and the values of these.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Statement {
+    pub text: String,
+    pub values: Vec<Option<String>>,
+}
+
+/// Renders the template of a query.
+///
+/// # Errors
+/// A template that fails with these values.
+pub(super) fn statement(template: &Template<'_, '_>, context: &Value) -> Result<Statement, Error> {
+    let mut rendered = template.render_captured(context.clone())?;
+    let values = rendered.with_state_mut(|state| state.get_extension_mut::<Parameters>().map(std::mem::take));
+    Ok(Statement {
+        text: rendered.into_output(),
+        values: values.unwrap_or_default().0,
+    })
+}
+
+/// A null stands where it can be no part of a text.
+#[derive(Debug, thiserror::Error)]
+#[error("it is null")]
+struct IsNull;
+
+/// Tells whether a template failed because a null would have to be shown.
+pub(super) fn is_null(error: &Error) -> bool {
+    let mut error: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(one) = error {
+        if one.is::<IsNull>() {
+            return true;
         }
-        (ValueKind::None, "query") => return Ok("null".to_owned()),
+        error = one.source();
+    }
+    false
+}
+
+fn escaped(syntax: Syntax, value: &Value) -> Result<String, Error> {
+    use Syntax::{Attribute, Dn, Filter, Subject, Value as OneValue};
+    let text = match (value.kind(), syntax) {
+        (ValueKind::None, Dn | Filter | Subject | OneValue) => {
+            let detail = format!("a value in the {} is null", syntax.word());
+            return Err(Error::new(ErrorKind::InvalidOperation, detail).with_source(IsNull));
+        }
         (ValueKind::None, _) => return Ok(String::new()),
-        (ValueKind::Bool, "attribute" | "dn" | "filter") => value.to_string().to_uppercase(),
+        (ValueKind::Bool, Attribute | OneValue | Dn | Filter) => value.to_string().to_uppercase(),
         (ValueKind::Bool, _) => value.to_string().to_lowercase(),
         (ValueKind::Seq | ValueKind::Map, _) => serde_json::to_string(&value.clone())
             .map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))?,
         _ => value.as_str().map_or_else(|| value.to_string(), str::to_owned),
     };
     Ok(match syntax {
-        "dn" => dn_value(&text),
-        "filter" => filter_value(&text),
-        "query" => escape_literal(&text),
-        "subject" => subject_token(&text),
+        Dn => dn_value(&text),
+        Filter => filter_value(&text),
+        Subject => subject_token(&text),
         _ => text,
     })
 }
@@ -140,11 +195,6 @@ mod tests {
             render(Syntax::Filter, "(uid={{ x }})", "a*)(uid=*").unwrap(),
             r"(uid=a\2a\29\28uid=\2a)"
         );
-        assert_eq!(
-            render(Syntax::Query, "select {{ x }}", "O'Brien'); DROP").unwrap(),
-            "select 'O''Brien''); DROP'"
-        );
-        assert_eq!(render(Syntax::Query, "select {{ x }}", ()).unwrap(), "select null");
         assert_eq!(render(Syntax::Subject, "a.{{ x }}", "b.>").unwrap(), "a.b%2E%3E");
         assert_eq!(render(Syntax::Attribute, "{{ x }}", true).unwrap(), "TRUE");
         assert_eq!(render(Syntax::Text, "{{ x }}", true).unwrap(), "true");
@@ -152,8 +202,89 @@ mod tests {
     }
 
     #[test]
+    fn no_filter_lets_a_value_stand_as_it_is() {
+        for way in [
+            "{{ x | safe }}",
+            "{{ x | e }}",
+            "{% autoescape false %}{{ x }}{% endautoescape %}",
+            "{% filter safe %}{{ x }}{% endfilter %}",
+            "{{ [x] | map('safe') | join }}",
+        ] {
+            assert_eq!(render(Syntax::Dn, way, "x,ou=a").unwrap(), r"x\2cou\3da", "{way}");
+            assert_eq!(render(Syntax::Filter, way, "a*").unwrap(), r"a\2a", "{way}");
+            assert_eq!(render(Syntax::Subject, way, "b.>").unwrap(), "b%2E%3E", "{way}");
+            assert_eq!(
+                asked(way, "x".into()),
+                (" $1 ".to_owned(), vec![Some("x".to_owned())]),
+                "{way}"
+            );
+        }
+        assert_eq!(render(Syntax::Dn, "{{ x | tojson }}", "a,b").unwrap(), r"\22a\2cb\22");
+        assert_eq!(render(Syntax::Filter, "{{ x | tojson }}", "a*").unwrap(), r#""a\2a""#);
+        assert_eq!(
+            render(Syntax::Subject, "{{ x | tojson }}", "a.b").unwrap(),
+            r#""a%2Eb""#
+        );
+        let own = Some(r#""pwhash""#.to_owned());
+        assert_eq!(
+            asked("{{ x | tojson }}", "pwhash".into()),
+            (" $1 ".to_owned(), vec![own])
+        );
+        let body = r#"{"x": {{ x | tojson }}, "y": {{ [x, none] | tojson | safe }}}"#;
+        assert_eq!(
+            render(Syntax::Text, body, "a\"").unwrap(),
+            r#"{"x": "a\"", "y": ["a\"", null]}"#
+        );
+    }
+
+    /// What a query is asked with, and the values of its parameters.
+    fn asked(source: &str, x: Value) -> (String, Vec<Option<String>>) {
+        let mut environment = environment();
+        environment
+            .add_template_owned(Syntax::Query.name(0), source.to_owned())
+            .unwrap();
+        let template = environment.get_template(&Syntax::Query.name(0)).unwrap();
+        let made = statement(&template, &context! { x => x }).unwrap();
+        (made.text, made.values)
+    }
+
+    #[test]
+    fn values_of_a_query_are_parameters() {
+        let own = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            asked(
+                "select {{ x }}::text, '{x}', {{ x | upper }}5",
+                Value::from("o'b'); drop")
+            ),
+            (
+                "select  $1 ::text, '{x}',  $2 5".to_owned(),
+                vec![own("o'b'); drop"), own("O'B'); DROP")]
+            )
+        );
+        assert_eq!(
+            asked("select {{ x }}", Value::from(())),
+            ("select  $1 ".to_owned(), vec![None])
+        );
+        assert_eq!(asked("select {{ x }}", Value::from(true)).1, [own("true")]);
+        assert_eq!(asked("select 1", Value::from(1)), ("select 1".to_owned(), vec![]));
+        // Also what goes through a variable of the template.
+        assert_eq!(
+            asked("{% set y %}a = {{ x }}{% endset %}select {{ y }}", Value::from(1)),
+            ("select a =  $1 ".to_owned(), vec![own("1")])
+        );
+    }
+
+    #[test]
     fn null_has_no_place_in_a_name() {
-        assert!(render(Syntax::Dn, "uid={{ x }}", ()).is_err());
+        assert!(is_null(&render(Syntax::Dn, "uid={{ x }}", ()).unwrap_err()));
+        assert!(is_null(
+            &render(Syntax::Value, "uid={{ x }},ou=people", ()).unwrap_err()
+        ));
+        assert!(is_null(
+            &render(Syntax::Filter, "{% macro m() %}{{ x }}{% endmacro %}{{ m() }}", ()).unwrap_err()
+        ));
+        assert!(!is_null(&render(Syntax::Dn, "uid={{ 1 // 0 }}", ()).unwrap_err()));
+        assert_eq!(render(Syntax::Value, "{{ x | default('b', true) }}", ()).unwrap(), "b");
         assert_eq!(render(Syntax::Attribute, "{{ x }}", ()).unwrap(), "");
         assert!(render(Syntax::Text, "{{ y }}", ()).is_err());
     }

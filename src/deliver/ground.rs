@@ -9,6 +9,8 @@ use crate::sink::{self, Fault, Opener, Sink};
 /// A manifest and the database it is installed in.
 pub struct Ground<'a> {
     pub manifest: &'a Manifest,
+    /// Other manifests of the installation, whose bindings may lead to the same places.
+    pub beside: &'a [Manifest],
     pub session: &'a mut Session,
     pub environment: &'a Environment,
 }

@@ -176,6 +176,7 @@ pub fn initialise(
             manifest,
             session,
             environment,
+            ..
         } = ground;
         let worked = worker::work(manifest, session, environment, &task, &status, stop, None);
         over.set();

@@ -1,5 +1,6 @@
 //! What `emaj init` had to leave out: the first of it in words, and how much it is.
 
+use super::prune::Unknown;
 use crate::manifest::Binding;
 use crate::sink::Fault;
 
@@ -45,13 +46,27 @@ impl LeftOut {
         });
     }
 
-    /// Notes a binding that takes nothing away, because it is not known what belongs to `rows` of its rows, `key` the first of them.
-    pub(super) fn binding(&mut self, binding: &Binding, rows: u64, key: &str, fault: &Fault) {
+    /// Notes a binding that takes nothing away, because it is not known what belongs to some of its rows.
+    pub(super) fn binding(&mut self, binding: &Binding, unknown: &Unknown) {
+        let Unknown { rows, key, fault } = unknown;
         self.note(|| {
             format!(
                 "binding `{}` takes nothing away, because it is not known what belongs to {rows} of its rows, {key} the first: {}",
                 binding.name.value,
                 without_name(binding, fault)
+            )
+        });
+    }
+
+    /// Notes a binding that takes nothing away, because it is not known what belongs to some rows of another one.
+    pub(super) fn other(&mut self, binding: &Binding, other: &Binding, unknown: &Unknown) {
+        let Unknown { rows, key, fault } = unknown;
+        self.note(|| {
+            format!(
+                "binding `{}` takes nothing away, because it is not known what belongs to {rows} of the rows of binding `{}`, {key} the first: {}",
+                binding.name.value,
+                other.name.value,
+                without_name(other, fault)
             )
         });
     }

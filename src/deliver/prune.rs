@@ -1,7 +1,8 @@
 //! Takes away what is at a place and has no row any more: `emaj init --prune`.
 //!
-//! What has a row is known by its identity at the place. Where that cannot be said of a single row, nothing of the binding is taken away: what
-//! is there may be that row's. What the place refuses to take away is told, and the rest goes.
+//! What has a row is known by its identity at the place: a row of the binding, or of another one that makes the same sort of thing there
+//! (`others`). Where that cannot be said of a single row, nothing of the binding is taken away: what is there may be that row's. What the
+//! place refuses to take away is told, and the rest goes.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -12,30 +13,114 @@ use super::all_rows::AllRows;
 use super::ground::{Ground, Target};
 use super::initial::Done;
 use super::left_out::LeftOut;
+use super::others;
 use super::stop::Stop;
 use super::take_over::take_over;
 use crate::errors::{Error, Kind, Result};
 use crate::fail_at::passing;
 use crate::journal;
 use crate::manifest::{Binding, BindingKind};
-use crate::sink::{Delivery, Offset, Outcome, Sink, Verdict};
+use crate::sink::{Action, Delivery, Existing, Fault, Offset, Outcome, Sink, Verdict};
 
 /// The identities that have a row: hashes of them, because there may be millions.
-type Identities = HashSet<[u8; 16]>;
+#[derive(Default)]
+pub(super) struct Identities(HashSet<[u8; 16]>);
+
+/// Rows of which it is not known what belongs to them.
+pub(super) struct Unknown {
+    pub rows: u64,
+    /// The key of the first, and why.
+    pub key: String,
+    pub fault: Fault,
+}
+
+impl Identities {
+    /// Collects what the rows of a binding leave at the place. `like` is a thing that another binding's rows are compared with: each of them must
+    /// have a name then, by the key that this one has.
+    ///
+    /// # Errors
+    /// The place cannot be asked; whatever the server answers.
+    pub(super) fn of_rows(
+        ground: &Ground<'_>,
+        target: &Target<'_>,
+        binding: &Binding,
+        place: &mut dyn Sink,
+        like: Option<&Existing>,
+    ) -> Result<Result<Identities, Unknown>> {
+        let mut identities = Identities::default();
+        let mut unknown: Option<Unknown> = None;
+        let mut note = |key: String, fault: Fault| match &mut unknown {
+            Some(unknown) => unknown.rows += 1,
+            none => *none = Some(Unknown { rows: 1, key, fault }),
+        };
+        AllRows::open(ground, binding)?.each(&target.source, &mut |rows| {
+            let (mut keys, mut made) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
+            for row in rows {
+                match row.made {
+                    Ok(delivery) => {
+                        keys.push(row.key);
+                        made.push(with_key_of(delivery, like));
+                    }
+                    Err(fault) => note(row.key, fault),
+                }
+            }
+            let names = place.identities(&made).map_err(|fault| target.down(fault))?;
+            for (name, key) in names.into_iter().zip(keys) {
+                match name {
+                    Some(name) => _ = identities.0.insert(hash(&name)),
+                    None if like.is_some() => {
+                        let why = "it gives no key by which the two could be compared";
+                        note(key, Fault::never(why));
+                    }
+                    None => {}
+                }
+            }
+            Ok(())
+        })?;
+        Ok(unknown.map_or(Ok(identities), Err))
+    }
+
+    pub(super) fn has(&self, identity: &str) -> bool {
+        self.0.contains(&hash(identity))
+    }
+}
+
+/// The other binding may know the rows of the table by another key.
+fn with_key_of(mut delivery: Delivery, like: Option<&Existing>) -> Delivery {
+    if let (Action::Row(change), Some(Action::Row(ours))) = (&mut delivery.action, like.map(|like| &like.remove)) {
+        change.key.clone_from(&ours.key);
+    }
+    delivery
+}
 
 /// What is there and has no row.
 struct Surplus {
-    /// Their identities, and what takes each away.
-    names: Vec<String>,
-    removals: Vec<Delivery>,
+    things: Vec<Existing>,
     /// How many identities have a row.
     rows: u64,
+}
+
+impl Surplus {
+    /// Returns what takes each of them away.
+    fn removals(&self, binding: &Binding) -> Vec<Delivery> {
+        let time = jiff::Timestamp::now().to_string();
+        let removal = |(at, thing): (usize, &Existing)| Delivery {
+            id: format!("{}-prune-{at}", binding.name.value),
+            binding: binding.name.value.as_str().into(),
+            offset: Offset(String::new()),
+            time: time.clone(),
+            event: Some(crate::manifest::Event::Delete),
+            action: thing.remove.clone(),
+        };
+        self.things.iter().enumerate().map(removal).collect()
+    }
 }
 
 /// Shows what [`prune`] would take away, and returns how much it is.
 ///
 /// # Errors
-/// The place cannot be asked, or cannot list; whatever the server answers.
+/// [`Kind::Refused`] when it is not known what another binding makes there; the place cannot be asked, or cannot list; whatever the server
+/// answers.
 pub(super) fn preview(
     ground: &mut Ground<'_>,
     binding: &Binding,
@@ -49,16 +134,17 @@ pub(super) fn preview(
     let Some(surplus) = surplus(ground, &target, &mut *place, binding, left_out)? else {
         return Ok(0);
     };
-    let texts = place.preview(&surplus.removals).map_err(|fault| target.down(fault))?;
+    let removals = surplus.removals(binding);
+    let texts = place.preview(&removals).map_err(|fault| target.down(fault))?;
     texts.iter().try_for_each(|text| show(text))?;
-    Ok(surplus.removals.len() as u64)
+    Ok(removals.len() as u64)
 }
 
 /// Takes away what has no row any more, while nobody else delivers to the place; `done` counts it, and what is left.
 ///
 /// # Errors
-/// [`Kind::Refused`] when it is more than the binding's `max_deletes`: nothing is taken away then. [`Kind::Locked`] when the sink cannot be
-/// taken over; the place cannot be asked, or cannot list, or is out of reach in the middle of it; whatever the server answers.
+/// [`Kind::Refused`] when it is more than the binding's `max_deletes`, or not known what another binding makes there: nothing is taken away
+/// then. [`Kind::Locked`] when the sink cannot be taken over; the place cannot be asked, or cannot list, or is out of reach in the middle of it; whatever the server answers.
 pub(super) fn prune(
     ground: &mut Ground<'_>,
     binding: &Binding,
@@ -82,8 +168,8 @@ pub(super) fn prune(
         return Ok(());
     };
     check_limit(binding, &surplus)?;
-    let mut names = surplus.names.iter();
-    for batch in surplus.removals.chunks(target.opener.batch()) {
+    let mut names = surplus.things.iter().map(|thing| &thing.identity);
+    for batch in surplus.removals(binding).chunks(target.opener.batch()) {
         if stop.is_set() {
             break;
         }
@@ -109,54 +195,32 @@ fn target<'a>(ground: &mut Ground<'a>, binding: &Binding) -> Result<Option<Targe
 
 /// Looks what is there and has no row; `None`: that cannot be said.
 fn surplus(
-    ground: &Ground<'_>,
+    ground: &mut Ground<'_>,
     target: &Target<'_>,
     place: &mut dyn Sink,
     binding: &Binding,
     left_out: &mut LeftOut,
 ) -> Result<Option<Surplus>> {
-    let mut identities = Identities::new();
-    let (mut unknown, mut first) = (0, None);
-    AllRows::open(ground, binding)?.each(&target.source, &mut |rows| {
-        for row in rows {
-            match row.made {
-                Ok(delivery) => identities.extend(place.identity(&delivery).as_deref().map(hash)),
-                Err(fault) => {
-                    unknown += 1;
-                    first.get_or_insert((row.key, fault));
-                }
-            }
+    let identities = match Identities::of_rows(ground, target, binding, place, None)? {
+        Ok(identities) => identities,
+        Err(unknown) => {
+            left_out.binding(binding, &unknown);
+            return Ok(None);
         }
-        Ok(())
-    })?;
-    if let Some((key, fault)) = first {
-        left_out.binding(binding, unknown, &key, &fault);
-        return Ok(None);
-    }
-    let mut surplus = Surplus {
-        names: Vec::new(),
-        removals: Vec::new(),
-        rows: identities.len() as u64,
     };
+    let mut things = Vec::new();
     let listed = place.existing(binding, &mut |existing| {
-        if identities.contains(&hash(&existing.identity)) {
-            return;
+        if !identities.has(&existing.identity) {
+            things.push(existing);
         }
-        surplus.removals.push(Delivery {
-            id: format!("{}-prune-{}", binding.name.value, surplus.removals.len()),
-            binding: binding.name.value.as_str().into(),
-            offset: Offset(String::new()),
-            time: jiff::Timestamp::now().to_string(),
-            event: Some(crate::manifest::Event::Delete),
-            action: existing.remove,
-        });
-        surplus.names.push(existing.identity);
     });
     listed.map_err(|fault| match fault.verdict {
         Verdict::Never => Error::message(Kind::Refused, fault.reason),
         _ => target.down(fault),
     })?;
-    Ok(Some(surplus))
+    let rows = identities.0.len() as u64;
+    let is_known = others::spare(ground, target, place, binding, &mut things, left_out)?;
+    Ok(is_known.then_some(Surplus { things, rows }))
 }
 
 fn hash(identity: &str) -> [u8; 16] {
@@ -171,7 +235,7 @@ fn hash(identity: &str) -> [u8; 16] {
 /// # Errors
 /// [`Kind::Refused`]; nothing was taken away.
 fn check_limit(binding: &Binding, surplus: &Surplus) -> Result<()> {
-    let removals = surplus.removals.len() as u64;
+    let removals = surplus.things.len() as u64;
     let Some(limit) = binding.max_deletes else {
         return Ok(());
     };

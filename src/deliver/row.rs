@@ -3,6 +3,7 @@
 //! Where its columns stand in the text is looked up once, when the first is asked for. Templates see values ([`Row::value`]), each made when
 //! it is asked for; messages and rows of another table get the text itself.
 
+use std::cmp::Ordering;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
@@ -89,7 +90,20 @@ impl Row {
     pub fn value(&self) -> Value {
         // (Looked through before it is copied: so the copies have what was found.)
         self.spans();
-        Value::from_object(Values(self.clone()))
+        Value::from_object(Values {
+            row: self.clone(),
+            number: number_or_text,
+        })
+    }
+
+    /// Returns the row as conditions see it: every number is one, for what is asked is how it compares. Of one with more digits than a float
+    /// has it is the float next to it on its side of what the float is written as: so it is above 100 when it is `100.00000000000000001`.
+    pub fn compared(&self) -> Value {
+        self.spans();
+        Value::from_object(Values {
+            row: self.clone(),
+            number: number_beside,
+        })
     }
 
     /// Returns the JSON text of one column.
@@ -147,7 +161,11 @@ impl Column {
 
 /// A row to the engine of templates, in place of a map of all its values: most templates look at a few columns.
 #[derive(Debug)]
-struct Values(Row);
+struct Values {
+    row: Row,
+    /// What a number is to be that neither an integer nor a float can hold exactly.
+    number: fn(&str) -> Value,
+}
 
 impl Object for Values {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
@@ -155,34 +173,67 @@ impl Object for Values {
     }
 
     fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
-        self.0.column(key).map(value)
+        self.row.column(key).map(|json| value(json, self.number))
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
-        Enumerator::Values(self.0.columns().map(|(name, _)| Value::from(name)).collect())
+        Enumerator::Values(self.row.columns().map(|(name, _)| Value::from(name)).collect())
     }
 }
 
-/// The value of a JSON text. Numbers keep their value: what neither an integer nor a float can hold exactly stays text.
-fn value(json: &str) -> Value {
+/// The value of a JSON text; `number` makes that of a number that neither an integer nor a float can hold exactly.
+fn value(json: &str, number: fn(&str) -> Value) -> Value {
     match json.as_bytes().first() {
-        Some(b'-' | b'0'..=b'9') => number(json),
+        Some(b'-' | b'0'..=b'9') => exact_number(json).unwrap_or_else(|| number(json)),
         Some(b'n') => Value::from(()),
         _ => serde_json::from_str::<serde_json::Value>(json)
             .map_or_else(|_| Value::from(json), |value| Value::from(Serde(value))),
     }
 }
 
-fn number(text: &str) -> Value {
+fn exact_number(text: &str) -> Option<Value> {
     if let Ok(whole) = text.parse::<i64>() {
-        return Value::from(whole);
+        return Some(Value::from(whole));
     }
     if let Ok(whole) = text.parse::<i128>() {
-        return Value::from(whole);
+        return Some(Value::from(whole));
     }
-    match text.parse::<f64>() {
-        Ok(float) if exact(text, float) => Value::from(float),
-        _ => Value::from(text),
+    let float = text.parse::<f64>().ok()?;
+    exact(text, float).then(|| Value::from(float))
+}
+
+/// Numbers that are printed keep their value: they stay text.
+fn number_or_text(text: &str) -> Value {
+    Value::from(text)
+}
+
+/// The float beside a number, on the side where the number is.
+fn number_beside(text: &str) -> Value {
+    let Ok(float) = text.parse::<f64>() else {
+        return Value::from(text);
+    };
+    Value::from(match order(text, &float.to_string()) {
+        Ordering::Greater => float.next_up(),
+        Ordering::Less => float.next_down(),
+        Ordering::Equal => float,
+    })
+}
+
+/// How two decimals without exponents compare. (A float is printed without one; what is too large for it is `inf` and above all.)
+fn order(one: &str, other: &str) -> Ordering {
+    fn size(text: &str) -> (usize, &str, &str) {
+        let text = text.trim_start_matches('-');
+        let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+        let whole = whole.trim_start_matches('0');
+        (whole.len(), whole, part.trim_end_matches('0'))
+    }
+    let negative = one.starts_with('-');
+    if negative != other.starts_with('-') || other.ends_with("inf") {
+        return Ordering::Equal;
+    }
+    match negative {
+        true => size(other).cmp(&size(one)),
+        false => size(one).cmp(&size(other)),
     }
 }
 
@@ -245,6 +296,56 @@ mod tests {
         assert!(value.get_attr("g").unwrap().is_none());
         assert!(value.get_attr("i").unwrap().is_true());
         assert_eq!(row.column("b"), Some("10.50"));
+    }
+
+    #[test]
+    fn conditions_compare_numbers_as_numbers() {
+        let mut engine = minijinja::Environment::new();
+        engine.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
+        let holds = |number: &str, condition: &str| {
+            let row = Row::new(format!(r#"{{"n":{number},"m":7}}"#)).compared();
+            let expression = engine.compile_expression(condition).unwrap();
+            expression.eval(minijinja::context! { row }).unwrap().is_true()
+        };
+        for (number, below, above) in [
+            ("3.3333333333333333", "3.3", "3.4"),
+            ("-0.66666666666666666667", "-1", "0"),
+            ("10.12345678901234567890", "10", "11"),
+            ("50.10000000000000001", "50.1", "50.11"),
+            ("100.00000000000000001", "100", "101"),
+            ("99.99999999999999999999", "99", "100"),
+            ("-100.00000000000000001", "-101", "-100"),
+            ("0.00000000000000000000000000000000001", "0", "1"),
+            ("-0.0000000000000000000000000000000000123456789012345678901", "-1", "0"),
+            ("170141183460469231731687303715884105729", "100", "1e39"),
+            ("123456789012345678901234567890.25", "1e29", "1e30"),
+            ("10.50", "10.4", "10.6"),
+            ("9007199254740993", "9007199254740992", "9007199254740994"),
+        ] {
+            let says = |condition: &str| {
+                let condition = condition
+                    .replace('<', &format!("< {above}"))
+                    .replace('>', &format!("> {below}"));
+                assert!(holds(number, &condition), "{number}: {condition}");
+            };
+            says("row.n <");
+            says("row.n >");
+            for wrong in [
+                format!("row.n < {below}"),
+                format!("row.n > {above}"),
+                format!("row.n == {above}"),
+            ] {
+                assert!(!holds(number, &wrong), "{number}: {wrong}");
+            }
+        }
+        let tiny = format!("0.{}1", "0".repeat(400));
+        assert!(holds(&tiny, "row.n > 0 and row.n < 1 and row.n != 0"));
+        let huge = format!("{}.5", "9".repeat(400));
+        assert!(holds(&huge, "row.n > 1e300") && holds(&format!("-{huge}"), "row.n < -1e300"));
+        assert!(holds(
+            "3.3333333333333333",
+            "row.n * 3 > 9 and row.n + row.m < 11 and row.n in [row.n]"
+        ));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Reads the log of a sink's tables, a window at a time, in the order of delivery.
 //!
 //! A window is everything after one position and visible in a later snapshot. It is read through a cursor of the server, so that
-//! its size does not matter; the snapshot is held for [`SLICE`] at most, then the rest is asked for anew.
-//! It may be resumed behind any offset, also by another process: order and offsets follow from the log alone.
+//! its size does not matter; the snapshot is held for [`SLICE`] at most, once the window is sorted. What is left of it then the server keeps beside
+//! (`with hold`): sorting a large window takes longer than a slice of it. It may be resumed behind any offset, also by another process: order and offsets follow from the log alone.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -58,6 +58,8 @@ pub(super) struct Stream {
     /// The snapshot that is held.
     snapshot: Option<Snapshot>,
     cursor: Option<Reading>,
+    /// The server keeps what is left of a window; its snapshot is let go.
+    is_kept: bool,
     probe: Option<Probe>,
     fetch: usize,
     /// Tables in which rows got other keys in this window, or have none; known of a window that is a replay.
@@ -110,6 +112,7 @@ impl Stream {
             held: None,
             snapshot: None,
             cursor: None,
+            is_kept: false,
             probe: None,
             fetch: 500,
             rekeyed: HashSet::new(),
@@ -122,6 +125,7 @@ impl Stream {
     /// Whatever the server answers.
     pub(super) fn hold(&mut self) -> Result<Snapshot> {
         self.release()?;
+        self.drop_kept()?;
         self.session
             .batch_execute("begin isolation level repeatable read read only")
             .map_err(|error| classify(error, "begin to read"))?;
@@ -135,21 +139,52 @@ impl Stream {
         Ok(snapshot)
     }
 
-    /// Lets the snapshot go.
+    /// Lets the snapshot go. A window that is under way is read anew, unless the server keeps the rest of it.
     ///
     /// # Errors
     /// Whatever the server answers.
     pub(super) fn release(&mut self) -> Result<()> {
-        if let Some(reading) = &mut self.cursor {
+        let is_open = self.is_declared() && !self.is_kept;
+        if let Some(reading) = self.cursor.as_mut().filter(|_| is_open) {
             reading.is_declared = false;
         }
+        self.commit(if is_open { "close emaj_window; commit" } else { "commit" })
+    }
+
+    /// Lets the snapshot go, and has the server keep what is left of the window that is under way.
+    fn keep(&mut self) -> Result<()> {
+        self.is_kept = self.is_declared();
+        self.commit("commit")
+    }
+
+    fn commit(&mut self, sql: &str) -> Result<()> {
         self.snapshot = None;
         if self.held.take().is_some() {
             self.session
-                .batch_execute("commit")
+                .batch_execute(sql)
                 .map_err(|error| classify(error, "end reading"))?;
         }
         Ok(())
+    }
+
+    /// Tells whether the server has a cursor for the window that is under way.
+    fn is_declared(&self) -> bool {
+        self.cursor
+            .as_ref()
+            .is_some_and(|reading| reading.is_declared && !reading.is_over)
+    }
+
+    /// Has the server drop what it keeps of an earlier window.
+    fn drop_kept(&mut self) -> Result<()> {
+        if !std::mem::take(&mut self.is_kept) {
+            return Ok(());
+        }
+        if let Some(reading) = &mut self.cursor {
+            reading.is_declared = false;
+        }
+        self.session
+            .batch_execute("close emaj_window")
+            .map_err(|error| classify(error, "end reading"))
     }
 
     /// Whether a snapshot is held.
@@ -259,12 +294,12 @@ impl Stream {
             }
             let too_long = self.held.is_some_and(|since| since.elapsed() > SLICE);
             if too_long {
-                self.release()?;
+                self.keep()?;
             }
             let sorts = self.cursor.as_ref().is_some_and(|reading| !reading.is_declared);
             self.declare(sources)?;
             let placed = self.fetch(sources)?;
-            if sorts {
+            if sorts && self.held.is_some() {
                 // The first fetch sorts the whole window: what is read of it afterwards counts.
                 self.held = Some(Instant::now());
             }
@@ -322,10 +357,13 @@ impl Stream {
     }
 
     fn declare(&mut self, sources: &Sources) -> Result<()> {
+        if self.is_declared() && (self.is_kept || self.held.is_some()) {
+            return Ok(());
+        }
         if self.held.is_none() {
             self.hold()?;
         }
-        let Some(reading) = self.cursor.as_mut().filter(|reading| !reading.is_declared) else {
+        let Some(reading) = self.cursor.as_mut() else {
             return Ok(());
         };
         reading.is_declared = true;
@@ -411,6 +449,7 @@ impl Stream {
                 close(reading, &mut placed);
             }
             // The snapshot stays: rows that were there before are read in it.
+            self.is_kept = false;
             self.session.batch_execute("close emaj_window")?;
         }
         if !rows.is_empty() {

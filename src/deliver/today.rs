@@ -31,6 +31,10 @@ pub(super) struct Column {
     pub is_key: bool,
     /// Its type is PostgreSQL's own: so are its operators.
     pub is_builtin: bool,
+    /// Its type is a kind of text.
+    pub is_text: bool,
+    /// Values of its type that are equal are printed alike in a name, but for digits behind the point, and no others are.
+    pub is_plain: bool,
 }
 
 impl Today {
@@ -73,6 +77,8 @@ pub(super) fn look_at(session: &mut Session, renderer: &Renderer, source: &Sourc
                     r#type: row.get(3),
                     is_key: row.get::<_, i32>(4) >= 0,
                     is_builtin: row.get(6),
+                    is_text: row.get(7),
+                    is_plain: row.get(8),
                 })
             })
             .collect(),

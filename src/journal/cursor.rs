@@ -15,6 +15,29 @@ pub fn place_of(offset: &str) -> Option<u64> {
     u64::from_str_radix(offset.split('/').nth(1)?, 16).ok()
 }
 
+/// What an offset stands behind: a place in the WAL, which may be in the middle of a statement, and what of it is delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reached<'a> {
+    pub place: u64,
+    pub relation: i64,
+    pub txid: i64,
+    /// The last key of that transaction and relation (or what stands for it); empty: all of it is delivered.
+    pub part: &'a str,
+}
+
+/// Takes an offset apart; `None` for one that is no place in the log.
+pub fn reached(offset: &str) -> Option<Reached<'_>> {
+    let mut parts = offset.splitn(5, '/').skip(1);
+    let mut number = || u64::from_str_radix(parts.next()?, 16).ok();
+    let (place, relation, txid) = (number()?, number()?, number()?);
+    Some(Reached {
+        place,
+        relation: i64::try_from(relation).ok()?,
+        txid: i64::try_from(txid).ok()?,
+        part: parts.next()?,
+    })
+}
+
 /// What the database says at a look.
 #[derive(Debug, Clone)]
 pub struct SinkLook {

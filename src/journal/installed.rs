@@ -5,9 +5,11 @@
 use std::collections::BTreeMap;
 
 use postgres::GenericClient;
+use postgres_protocol::escape::escape_identifier;
 
 use crate::errors::Result;
 use crate::names::QualifiedName;
+use crate::words::shell;
 
 /// So many undelivered changes are counted; of more it is only said that there are more.
 pub const COUNTED: i64 = 10_000;
@@ -111,4 +113,46 @@ fn unread_logs(client: &mut impl GenericClient, s: &str) -> Result<Vec<(String, 
         &[&s],
     )?;
     Ok(rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect())
+}
+
+/// A binding of a table to a sink.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bound {
+    pub binding: String,
+    pub sink: String,
+    /// The kind of the binding, and that of the sink.
+    pub kind: String,
+    pub sink_kind: String,
+}
+
+/// Returns the bindings of a table that go to sinks, of all manifests, in the order of their names.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn bound_to(client: &mut impl GenericClient, schema: &str, table: u32) -> Result<Vec<Bound>> {
+    let s = escape_identifier(schema);
+    let rows = client.query(
+        &format!(
+            "select bind_name, bind_sink, bind_kind, sink_kind
+               from {s}.emaj_binding
+               join {s}.emaj_sink on sink_name = bind_sink
+              where bind_oid = $1
+              order by bind_name"
+        ),
+        &[&table],
+    )?;
+    let bound = |row: &postgres::Row| Bound {
+        binding: row.get(0),
+        sink: row.get(1),
+        kind: row.get(2),
+        sink_kind: row.get(3),
+    };
+    Ok(rows.iter().map(bound).collect())
+}
+
+/// Returns the command that brings the place of a binding up to date: with `prune` also of rows that went, where the place can list what it has.
+pub fn init_command(binding: &str, kind: &str, sink_kind: &str, prune: bool) -> String {
+    let lists = kind == "entry" || kind == "row" && sink_kind == "postgres";
+    let prune = if prune && lists { " --prune" } else { "" };
+    format!("emaj init --binding {}{prune}", shell(binding))
 }

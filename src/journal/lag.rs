@@ -1,14 +1,16 @@
 //! How far behind the sinks are: what of the log they have not been delivered yet.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use postgres::GenericClient;
-use postgres_protocol::escape::escape_identifier;
+use postgres::types::PgLsn;
+use postgres_protocol::escape::{escape_identifier, escape_literal};
 use serde::Serialize;
 
-use super::cursor::place_of;
-use super::sinks::{SinkState, bindings_of, logs_of, sinks};
+use super::cursor::{Reached, reached};
+use super::sinks::{LogRecord, SinkState, bindings_of, logs_of, sinks};
 use crate::errors::Result;
 
 /// How things stand with one sink, as the database knows it.
@@ -62,23 +64,19 @@ pub fn lag(client: &mut impl GenericClient, schema: &str) -> Result<Vec<SinkLag>
         )?;
         let (after, set_aside, max_lag): (String, i64, Option<f64>) = (row.get(0), row.get(1), row.get(2));
         // Of a window that is under way, what stands before its offset has arrived.
-        let arrived = sink
-            .offset
-            .as_deref()
-            .and_then(place_of)
-            .map_or_else(String::new, |lsn| {
-                format!(" and l.emaj_gid > '{}'::pg_lsn", postgres::types::PgLsn::from(lsn))
-            });
+        let arrived = sink.offset.as_deref().and_then(reached);
         let (mut changes, mut oldest) = (0, None);
         for log in logs_of(client, schema, &oids)? {
-            let row = client.query_one(
-                &format!(
+            let row =
+                client.query_one(
+                    &format!(
                     "select count(*) filter (where not (emaj_verb = 'UPD' and emaj_tuple = 'OLD')), min(emaj_changed)
-                       from {s}.{} as l where {after} and emaj_tuple <> ''{arrived}",
-                    escape_identifier(&log.log)
+                       from {s}.{} as l where {after} and emaj_tuple <> ''{}",
+                    escape_identifier(&log.log),
+                    arrived.as_ref().map_or_else(String::new, |arrived| behind(arrived, &log)),
                 ),
-                &[],
-            )?;
+                    &[],
+                )?;
             changes += row.get::<_, i64>(0);
             let first: Option<Timestamp> = row.get(1);
             oldest = [oldest, first].into_iter().flatten().min();
@@ -98,4 +96,37 @@ pub fn lag(client: &mut impl GenericClient, schema: &str) -> Result<Vec<SinkLag>
         });
     }
     Ok(all)
+}
+
+/// The condition that a row of a log stands behind what has arrived, in the order of delivery. Of a statement that wrote many rows all have one
+/// place in the WAL: there the keys decide, as this session prints them.
+fn behind(arrived: &Reached<'_>, log: &LogRecord) -> String {
+    let place = escape_literal(&PgLsn::from(arrived.place).to_string());
+    let at_the_place = match log.relation.cmp(&arrived.relation) {
+        Ordering::Less => return format!(" and l.emaj_gid > {place}::pg_lsn"),
+        Ordering::Greater => return format!(" and l.emaj_gid >= {place}::pg_lsn"),
+        Ordering::Equal if arrived.part.is_empty() => format!("l.emaj_txid > {}", arrived.txid),
+        Ordering::Equal => {
+            let key: Vec<String> = log
+                .key
+                .iter()
+                .map(|column| format!("l.{}", escape_identifier(column)))
+                .collect();
+            let key = format!("pg_catalog.json_build_array({})::text", key.join(", "));
+            let part = if log.key.is_empty() {
+                "case when l.emaj_verb = 'UPD' then coalesce(l.emaj_ord::text, '') else pg_catalog.concat(l.tableoid, l.ctid) end".to_owned()
+            } else if arrived.part.starts_with('[') {
+                key
+            } else {
+                // The encoding is unknown: parts are in hex.
+                format!("pg_catalog.encode(pg_catalog.convert_to({key}, 'SQL_ASCII'), 'hex')")
+            };
+            format!(
+                "(l.emaj_txid > {txid} or l.emaj_txid = {txid} and {part} collate \"C\" > {})",
+                escape_literal(arrived.part),
+                txid = arrived.txid,
+            )
+        }
+    };
+    format!(" and (l.emaj_gid > {place}::pg_lsn or l.emaj_gid = {place}::pg_lsn and {at_the_place})")
 }

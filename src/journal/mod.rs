@@ -32,12 +32,12 @@ use crate::errors::{Error, Kind, Result};
 use crate::names::QualifiedName;
 
 pub use activity::{Look, Seen, Stand, look};
-pub use cursor::{Cursor, SinkLook, place_of};
+pub use cursor::{Cursor, Reached, SinkLook, place_of, reached};
 pub use failures::{Failure, FailureFilter, FailureState, count_failures, discard, failures, retry};
 pub use groups::{GroupState, Member, captured, group_named, groups, members};
 pub use history::{Event, Wanted, history};
 pub use initial::{begin_anew, groups_of, note_rows, rows_sent, want_rows};
-pub use installed::{COUNTED, InstalledBinding, InstalledSink};
+pub use installed::{Bound, COUNTED, InstalledBinding, InstalledSink, bound_to, init_command};
 pub use lag::{SinkLag, lag};
 pub use marks::{LastMark, MarkState, last_marks, marks};
 pub use origin::{Astray, Origin, astray, check_origin, free_schema};
@@ -47,13 +47,13 @@ pub use parked::{
 };
 pub use position::{Position, Snapshot};
 pub use read::read;
-pub use rights::{Grants, Named, Right};
+pub use rights::{Grants, Held, Named, Right};
 pub use rollbacks::{
     PastRollback, RECOVER, RollbackSession, UnfinishedRollback, past_rollbacks, rollback_activity, unfinished_rollbacks,
 };
 pub use sinks::{
-    BROKEN, LogRecord, SinkRecord, SinkState, bindings_of, logs_of, rewind, set_sink_state, sink_locks, sink_named,
-    sinks, small_logs, structure_of,
+    BROKEN, LogRecord, SinkRecord, SinkState, bindings_like, bindings_of, logs_of, rewind, set_sink_state, sink_locks,
+    sink_named, sinks, small_logs, structure_of,
 };
 pub use stat::{
     Interval, RoleChanges, SequenceStat, StatWanted, TableChanges, TableStat, check_names, count_intervals,
@@ -88,8 +88,10 @@ pub struct Journal {
     pub named: Vec<Named>,
     /// Rollbacks in several sessions that are not over.
     pub rollbacks: Vec<UnfinishedRollback>,
-    /// The rights that roles have, the owner left out.
+    /// What roles may use, call and read, the owner left out.
     pub grants: BTreeMap<String, Grants>,
+    /// Every right of anybody but the owner.
+    pub held: Vec<Held>,
 }
 
 /// A function in the installation's schema.

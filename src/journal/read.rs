@@ -82,7 +82,8 @@ pub fn read(client: &mut impl GenericClient, schema: &str) -> Result<Option<Jour
         journal.astray = super::astray(client, schema)?;
     }
     journal.named = rights::named(client, &s)?;
-    journal.grants = rights::grants(client, &s, &journal)?;
+    journal.held = rights::held(client, &s, &journal)?;
+    journal.grants = rights::grants(&journal.held);
     Ok(Some(journal))
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use postgres::GenericClient;
+use postgres::{GenericClient, Row};
 
 use super::Journal;
 use crate::errors::Result;
@@ -80,41 +80,67 @@ pub(super) fn named(client: &mut impl GenericClient, s: &str) -> Result<Vec<Name
         .collect())
 }
 
-/// Reads the rights on the schema, its functions and its tables; the owner's are left out, those of everybody stand under `public`.
-pub(super) fn grants(client: &mut impl GenericClient, s: &str, journal: &Journal) -> Result<BTreeMap<String, Grants>> {
-    let mut all: BTreeMap<String, Grants> = BTreeMap::new();
-    for row in &client.query(
-        "select x.kind, x.name, x.oid,
-                coalesce(r.rolname, 'public')::text
-           from (select 'schema', nspname::text, oid, nspacl, nspowner, 'USAGE'
+/// A right that somebody other than the owner has on the schema or on something in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// `schema`, `table`, `view`, `sequence` or `function`.
+    pub kind: String,
+    pub name: String,
+    /// As SQL names it: quoted, with its schema, a function with its parameters.
+    pub label: String,
+    /// None: everybody.
+    pub role: Option<String>,
+    /// In capitals, as PostgreSQL lists it: `DELETE`.
+    pub privilege: String,
+}
+
+/// Reads every right on the schema, its functions, tables, views and sequences; the owner's are left out. Of several functions with one
+/// name only emaj's counts.
+pub(super) fn held(client: &mut impl GenericClient, s: &str, journal: &Journal) -> Result<Vec<Held>> {
+    let rows = client.query(
+        "select x.kind, x.name, x.oid, x.label, r.rolname::text, a.privilege_type
+           from (select 'schema', nspname::text, oid, $1::text, nspacl, nspowner
                    from pg_catalog.pg_namespace where oid = $1::text::regnamespace
                  union all
-                 select 'function', proname, oid, coalesce(proacl, acldefault('f', proowner)), proowner, 'EXECUTE'
+                 select 'function', proname, oid, pg_catalog.format('%s.%I(%s)', $1::text, proname, pg_catalog.pg_get_function_identity_arguments(oid)),
+                        coalesce(proacl, acldefault('f', proowner)), proowner
                    from pg_catalog.pg_proc where pronamespace = $1::text::regnamespace
                  union all
-                 select 'table', relname, oid, relacl, relowner, 'SELECT'
-                   from pg_catalog.pg_class where relnamespace = $1::text::regnamespace and relkind = 'r'
-                ) as x(kind, name, oid, acl, owner, privilege)
+                 select case relkind when 'r' then 'table' when 'v' then 'view' else 'sequence' end, relname, oid,
+                        pg_catalog.format('%s.%I', $1::text, relname), relacl, relowner
+                   from pg_catalog.pg_class where relnamespace = $1::text::regnamespace and relkind in ('r', 'v', 'S')
+                ) as x(kind, name, oid, label, acl, owner)
           cross join lateral pg_catalog.aclexplode(x.acl) as a
            left join pg_catalog.pg_roles r on r.oid = a.grantee
-          where a.privilege_type = x.privilege and a.grantee <> x.owner",
+          where a.grantee <> x.owner",
         &[&s],
-    )? {
-        let (kind, name): (&str, String) = (row.get(0), row.get(1));
-        let of_role = all.entry(row.get(3)).or_default();
-        match kind {
-            "schema" => of_role.usage = true,
-            "table" => drop(of_role.tables.insert(name)),
-            _ => {
-                if journal
-                    .functions
-                    .get(&name)
-                    .is_some_and(|function| function.oid == row.get::<_, u32>(2))
-                {
-                    of_role.functions.insert(name);
-                }
-            }
+    )?;
+    let ours = |row: &Row| {
+        let function = journal.functions.get(row.get::<_, &str>(1));
+        row.get::<_, &str>(0) != "function" || function.is_some_and(|function| function.oid == row.get::<_, u32>(2))
+    };
+    let held = |row: &Row| Held {
+        kind: row.get(0),
+        name: row.get(1),
+        label: row.get(3),
+        role: row.get(4),
+        privilege: row.get(5),
+    };
+    Ok(rows.iter().filter(|row| ours(row)).map(held).collect())
+}
+
+/// Gathers what each role may use, call and read; what everybody may is left out.
+pub(super) fn grants(held: &[Held]) -> BTreeMap<String, Grants> {
+    let mut all: BTreeMap<String, Grants> = BTreeMap::new();
+    for right in held {
+        let Some(role) = &right.role else { continue };
+        let of_role = all.entry(role.clone()).or_default();
+        match (right.kind.as_str(), right.privilege.as_str()) {
+            ("schema", "USAGE") => of_role.usage = true,
+            ("table", "SELECT") => drop(of_role.tables.insert(right.name.clone())),
+            ("function", "EXECUTE") => drop(of_role.functions.insert(right.name.clone())),
+            _ => {}
         }
     }
-    Ok(all)
+    all
 }

@@ -129,7 +129,7 @@ pub struct PastRollback {
     pub logged: bool,
     /// Whether it was to leave what was not captured from the mark on.
     pub partial: bool,
-    /// `DONE`; or `ABORTED`: it broke off and was taken back.
+    /// `DONE`; or `ABORTED`: it broke off and was taken back; or `BROKEN`: one of its sessions went the other way.
     pub state: String,
     pub sessions: i64,
     pub started: Timestamp,
@@ -160,7 +160,7 @@ pub fn past_rollbacks(
                         (select coalesce(sum(rlbt_inserted + rlbt_updated + rlbt_deleted), 0)::bigint from {s}.emaj_rollback_table where rlbt_rollback = rlbk_id),
                         rlbk_strategy, rlbk_user, rlbk_comment, rlbk_left is not null
                    from {s}.emaj_rollback
-                  where rlbk_state in ('DONE', 'ABORTED') and ($1::text is null or $1 = any (rlbk_groups))
+                  where rlbk_state in ('DONE', 'ABORTED', 'BROKEN') and ($1::text is null or $1 = any (rlbk_groups))
                   order by rlbk_id desc limit $2"
             ),
             &[&group, &limit],

@@ -211,6 +211,31 @@ pub fn bindings_of(client: &mut impl GenericClient, schema: &str, sink: &str) ->
         .collect()
 }
 
+/// Returns the bindings of a kind that go to sinks of a kind, whichever manifest they are of: their names, and those of the manifests.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn bindings_like(
+    client: &mut impl GenericClient,
+    schema: &str,
+    kind: &str,
+    sink_kind: &str,
+) -> Result<Vec<(String, String)>> {
+    let s = escape_identifier(schema);
+    let rows = client.query(
+        &format!(
+            "select bind_name, bind_manifest
+               from {s}.emaj_binding
+               join {s}.emaj_sink on sink_name = bind_sink
+              where bind_kind = $1
+                and sink_kind = $2
+              order by bind_name"
+        ),
+        &[&kind, &sink_kind],
+    )?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
 /// A log that holds changes of a bound table: that of today, or one that the table had in a group it has left.
 #[derive(Debug, Clone)]
 pub struct LogRecord {
@@ -225,7 +250,7 @@ pub struct LogRecord {
     pub key: Vec<String>,
 }
 
-/// Reads the logs of tables, by oid, the oldest first.
+/// Reads the logs of tables, by oid, the oldest first, but for columns that are lost; without a key where one of it is among them.
 ///
 /// # Errors
 /// Whatever the server answers.
@@ -234,13 +259,23 @@ pub fn logs_of(client: &mut impl GenericClient, schema: &str, oids: &[u32]) -> R
     let rows = client.query(
         &format!(
             "select rel_id, rel_group, rel_oid, rel_log,
-                    array(select col_name from {s}.emaj_column where col_rel = rel_id order by col_attnum),
-                    array(select col_name from unnest(rel_key) with ordinality as k(attnum, place)
-                            join {s}.emaj_column on col_rel = rel_id and col_attnum = attnum order by place),
-                    array(select col_attnum from {s}.emaj_column where col_rel = rel_id order by col_attnum)
+                    there.names,
+                    array(select there.names[pg_catalog.array_position(there.numbers, attnum)]
+                            from unnest(rel_key) with ordinality as k(attnum, place)
+                           where rel_key <@ there.numbers order by place),
+                    there.numbers
                from {s}.emaj_relation
                join pg_catalog.pg_class c on c.relname = rel_log and c.relkind = 'r'
                                          and c.relnamespace = $2::text::regnamespace
+              -- (A log may have lost a column, which goes with its type, in the table too. One that the table has and the log that is written to
+              -- has not is no matter to pass over: a sink would be told that the value is gone.)
+              cross join lateral (
+                select coalesce(array_agg(col_name order by col_attnum), '{{}}') as names, coalesce(array_agg(col_attnum order by col_attnum), '{{}}') as numbers
+                  from {s}.emaj_column
+                 where col_rel = rel_id
+                   and exists (select from pg_catalog.pg_attribute
+                                where attrelid = c.oid and attname = col_name
+                                   or rel_ended is null and attrelid = rel_oid and attnum = col_attnum and not attisdropped)) as there
               where rel_oid = any ($1) and rel_log is not null
               order by rel_id"
         ),

@@ -197,18 +197,20 @@ impl Diagnostic {
     }
 }
 
-/// The one-line form, `file:line:column: error: …`, for editors and logs.
+/// The one-line form, `file:line:column: error: …`, for editors and logs; the alternate one (`{:#}`) leaves out how bad it is, for those who say
+/// it themselves.
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let severity = match self.severity {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
+            _ if f.alternate() => "",
+            Severity::Error => "error: ",
+            Severity::Warning => "warning: ",
         };
         write!(f, "{}:", self.file.display())?;
         if self.line > 0 {
             write!(f, "{}:{}:", self.line, self.column)?;
         }
-        write!(f, " {severity}: {}", self.message)?;
+        write!(f, " {severity}{}", self.message)?;
         let label = self.label();
         if !label.is_empty() {
             write!(f, ": {label}")?;

@@ -1,7 +1,8 @@
 //! Filters, tests and block tags of a template or an expression: whether the engine knows them.
 //!
 //! The engine itself asks for a filter only when a row comes by that needs it, so that a misspelt one would be found by a sink, at
-//! night. Called by `kinds` for every template and expression that compiles; pure, and no parser: it goes from word to word.
+//! night. Called by `kinds` for every template and expression that compiles; pure, and no parser: it goes from word to word. Whoever has to know
+//! what of a template is code asks [`blocks`].
 
 use std::ops::Range;
 
@@ -80,7 +81,67 @@ const TESTS: [&str; 20] = [
 
 /// Checks the words of a template: what stands in `{{ … }}` and `{% … %}`.
 pub(super) fn check_template(text: &str) -> Result<(), Wrong> {
-    let mut at = 0;
+    for block in blocks(text) {
+        if let Some((word @ ("include" | "import" | "from" | "extends"), at)) = block.tag() {
+            return Err(Wrong::new(format!("there is no other template to {word}")).at(at.start, at.end));
+        }
+        let is_filter_tag = block.tag().is_some_and(|(tag, _)| tag == "filter");
+        check_words(block.words, is_filter_tag)?;
+    }
+    Ok(())
+}
+
+/// Checks that no value of a template gets around being escaped: where a value stands in a name, a filter of a directory or a statement.
+pub(super) fn check_escaped(text: &str) -> Result<(), Wrong> {
+    const NEXT: &str = "take it away: a value is escaped here, and what is to stand as it is stands outside `{{ … }}`";
+    for block in blocks(text) {
+        let tag = block.tag();
+        if let Some(("autoescape", at)) = tag {
+            return Err(Wrong::new("`autoescape` has no meaning here")
+                .at(at.start, at.end)
+                .next(NEXT));
+        }
+        let mut is_filter = false;
+        for word in block.words.clone() {
+            match word {
+                Word::Sign(sign, _) => is_filter = sign == '|',
+                Word::Name(at) => {
+                    if is_filter && &text[at.clone()] == "safe" {
+                        let wrong = Wrong::new("`safe` would let a value stand as it is");
+                        return Err(wrong.at(at.start, at.end).next(NEXT));
+                    }
+                    is_filter = matches!(&tag, Some(("filter", tag)) if *tag == at);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Checks the words of an expression that stands without braces.
+pub(super) fn check_expression(text: &str) -> Result<(), Wrong> {
+    check_words(Words::of(text, 0, ""), false)
+}
+
+/// A `{{ … }}` or `{% … %}` of a template.
+pub(crate) struct Block<'a> {
+    pub words: Words<'a>,
+    is_tag: bool,
+}
+
+impl<'a> Block<'a> {
+    /// Returns the word that says what a `{% … %}` is, and where it stands.
+    pub(crate) fn tag(&self) -> Option<(&'a str, Range<usize>)> {
+        match self.words.clone().next() {
+            Some(Word::Name(at)) if self.is_tag => Some((&self.words.text[at.clone()], at)),
+            _ => None,
+        }
+    }
+}
+
+/// Returns what of a template is code, without comments and without what stands between `raw` and `endraw`.
+pub(crate) fn blocks(text: &str) -> Vec<Block<'_>> {
+    let (mut blocks, mut at) = (Vec::new(), 0);
     while let Some((start, open)) = next_block(text, at) {
         let close = match open {
             "{{" => "}}",
@@ -91,31 +152,19 @@ pub(super) fn check_template(text: &str) -> Result<(), Wrong> {
             at = text[start..].find(close).map_or(text.len(), |end| start + end + 2);
             continue;
         }
-        let words = Words {
-            text,
-            at: start + 2,
-            close,
+        let block = Block {
+            words: Words::of(text, start + 2, close),
+            is_tag: open == "{%",
         };
-        let first = words.clone().find_map(|word| match word {
-            Word::Name(name) => Some(name),
-            Word::Sign(_) => None,
-        });
-        let tag = first.filter(|_| open == "{%").map(|name| &text[name]);
-        if let Some(word @ ("include" | "import" | "from" | "extends")) = tag {
-            let place = text[start..].find(word).map_or(start, |found| start + found);
-            return Err(Wrong::new(format!("there is no other template to {word}")).at(place, place + word.len()));
-        }
-        at = check_words(words, tag == Some("filter"))?;
-        if tag == Some("raw") {
+        let mut all = block.words.clone();
+        all.by_ref().for_each(drop);
+        at = all.at;
+        if block.tag().is_some_and(|(tag, _)| tag == "raw") {
             at = text[at..].find("endraw").map_or(text.len(), |end| at + end);
         }
+        blocks.push(block);
     }
-    Ok(())
-}
-
-/// Checks the words of an expression that stands without braces.
-pub(super) fn check_expression(text: &str) -> Result<(), Wrong> {
-    check_words(Words { text, at: 0, close: "" }, false).map(|_| ())
+    blocks
 }
 
 fn next_block(text: &str, from: usize) -> Option<(usize, &'static str)> {
@@ -125,22 +174,23 @@ fn next_block(text: &str, from: usize) -> Option<(usize, &'static str)> {
         .min()
 }
 
-/// Goes through a block and returns where it ends. `filter` is named first in a block of that tag, without a `|`.
-fn check_words(mut words: Words<'_>, is_filter_tag: bool) -> Result<usize, Wrong> {
+/// Goes through a block. `filter` is named first in a block of that tag, without a `|`.
+fn check_words(words: Words<'_>, is_filter_tag: bool) -> Result<(), Wrong> {
+    let text = words.text;
     let mut wants_filter = false;
     let mut wants_test = false;
     let mut is_first_of_tag = is_filter_tag;
     let mut is_attribute = false;
-    while let Some(word) = words.next() {
+    for word in words {
         match word {
-            Word::Sign('|') => wants_filter = true,
-            Word::Sign(sign) => {
+            Word::Sign('|', _) => wants_filter = true,
+            Word::Sign(sign, _) => {
                 (wants_filter, wants_test) = (false, false);
                 is_attribute = sign == '.';
             }
             Word::Name(_) if std::mem::take(&mut is_attribute) => {}
             Word::Name(name) => {
-                let word = &words.text[name.clone()];
+                let word = &text[name.clone()];
                 if wants_filter {
                     known(word, name, "filter", &mut FILTERS.iter().copied())?;
                 } else if wants_test && word != "not" {
@@ -152,7 +202,7 @@ fn check_words(mut words: Words<'_>, is_filter_tag: bool) -> Result<usize, Wrong
             }
         }
     }
-    Ok(words.at)
+    Ok(())
 }
 
 fn known(word: &str, at: Range<usize>, what: &str, names: &mut dyn Iterator<Item = &'static str>) -> Result<(), Wrong> {
@@ -171,18 +221,41 @@ fn known(word: &str, at: Range<usize>, what: &str, names: &mut dyn Iterator<Item
     )))
 }
 
-enum Word {
+/// A word of a block.
+pub(crate) enum Word {
     Name(Range<usize>),
-    Sign(char),
+    /// A sign, the first of a number, or the quote of a text; and where all of that stands.
+    Sign(char, Range<usize>),
 }
 
-/// Names and signs of a block, without its texts and numbers.
+/// The words of a block, without the signs for blanks around it (`{{-`, `-}}`).
 #[derive(Clone)]
-struct Words<'a> {
+pub(crate) struct Words<'a> {
     text: &'a str,
     at: usize,
     /// Ends the block; empty: the text's end does.
     close: &'static str,
+    /// How many brackets are open: what would end the block does not in there.
+    depth: usize,
+}
+
+impl<'a> Words<'a> {
+    fn of(text: &'a str, at: usize, close: &'static str) -> Self {
+        let is_sign = !close.is_empty() && text[at..].starts_with(['-', '+']);
+        Words {
+            text,
+            at: at + usize::from(is_sign),
+            close,
+            depth: 0,
+        }
+    }
+
+    /// The length of what ends the block, if it does here.
+    fn closes(&self, rest: &str) -> Option<usize> {
+        let end = rest.strip_prefix(['-', '+']).unwrap_or(rest);
+        let is_end = !self.close.is_empty() && self.depth == 0 && end.starts_with(self.close);
+        is_end.then(|| rest.len() - end.len() + self.close.len())
+    }
 }
 
 impl Iterator for Words<'_> {
@@ -192,15 +265,11 @@ impl Iterator for Words<'_> {
         loop {
             let rest = &self.text[self.at..];
             let first = rest.chars().next()?;
-            if !self.close.is_empty() && rest.starts_with(self.close) {
-                self.at += self.close.len();
+            if let Some(length) = self.closes(rest) {
+                self.at += length;
                 // Nothing follows, however often it is asked.
-                let end = self.at;
-                *self = Words {
-                    text: &self.text[..end],
-                    at: end,
-                    close: self.close,
-                };
+                self.text = &self.text[..self.at];
+                self.close = "";
                 return None;
             }
             let is_name = |c: char| c.is_alphanumeric() || c == '_';
@@ -212,10 +281,14 @@ impl Iterator for Words<'_> {
             let found = self.at..self.at + length;
             self.at = found.end;
             match first {
-                '"' | '\'' => return Some(Word::Sign(first)),
+                '(' | '[' | '{' => self.depth += 1,
+                ')' | ']' | '}' => self.depth = self.depth.saturating_sub(1),
+                _ => {}
+            }
+            match first {
                 c if c.is_whitespace() => {}
                 c if is_name(c) && !c.is_ascii_digit() => return Some(Word::Name(found)),
-                c => return Some(Word::Sign(c)),
+                c => return Some(Word::Sign(c, found)),
             }
         }
     }
@@ -273,6 +346,27 @@ mod tests {
         }
         assert_eq!(wrong("{% include 'x' %}").1, "include");
         assert!(check_expression("row.a | lengh > 3").is_err());
+    }
+
+    #[test]
+    fn what_would_let_a_value_stand_as_it_is_is_found_where_it_stands() {
+        for (text, word) in [
+            ("{{ row.a | safe }}", "safe"),
+            ("x {{- row.a | trim|safe -}}", "safe"),
+            ("{% filter safe %}{{ row.a }}{% endfilter %}", "safe"),
+            ("{% set x = row.a | safe %}{{ x }}", "safe"),
+            ("{%- autoescape false -%}{{ row.a }}{% endautoescape %}", "autoescape"),
+        ] {
+            let wrong = check_escaped(text).unwrap_err();
+            assert_eq!(&text[wrong.at.unwrap()], word, "{text}");
+        }
+        for fine in [
+            "{{ row.safe }} safe {{ row.a | replace('| safe', '') }}",
+            "{# {{ row.a | safe }} #}{% raw %}{{ row.a | safe }}{% endraw %}",
+            "{% set x %}a = {{ row.a }}{% endset %}{{ x }}{{ {'a': {'safe': row.a}} | tojson }}",
+        ] {
+            assert_eq!(check_escaped(fine), Ok(()), "{fine}");
+        }
     }
 
     #[test]

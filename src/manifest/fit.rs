@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::diagnostic::Diagnostic;
 use super::mask::literal_password;
-use super::shape::{Record, Shape, TextKind, Wrong, one_of};
+use super::shape::{Record, Secrecy, Shape, TextKind, Wrong, one_of};
 use super::source::{Place, Source, inside};
 use super::text::{Text, literal_secret};
 use super::yaml::{Node, Value};
@@ -113,7 +113,7 @@ fn check_text(kind: &TextKind, text: &str, node: &Node, source: &Arc<Source>) ->
 
 /// Warns of a secret that is spelt out.
 fn lint_secret(kind: &TextKind, text: &str, place: &Place) -> Option<Diagnostic> {
-    let spelt_out = kind.secret && Text::check(text).is_ok() && literal_secret(text);
+    let spelt_out = kind.secrecy == Secrecy::Secret && Text::check(text).is_ok() && literal_secret(text);
     let message = match (spelt_out, literal_password(text).is_some()) {
         (true, _) => "the secret is spelt out in the manifest",
         (_, true) => "the password in the URL is spelt out in the manifest",

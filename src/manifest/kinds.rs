@@ -6,45 +6,49 @@
 use super::engine_words;
 use super::in_database::InDatabaseText;
 use super::model::{ContextColumn, Limit, digits};
-use super::shape::{TextKind, Wrong};
+use super::query_text;
+use super::shape::{Secrecy, TextKind, Wrong};
 use super::text::Text;
 use crate::names::{MAX_NAME_BYTES, NameError, Pattern, QualifiedName, nearest, parse_ident};
 
 macro_rules! kinds {
-    ($($name:ident: $what:literal, $check:expr, $regex:expr, $secret:literal;)*) => {
-        $(pub(super) static $name: TextKind = TextKind { what: $what, check: $check, regex: $regex, secret: $secret };)*
+    ($($name:ident: $what:literal, $check:expr, $regex:expr, $secrecy:ident;)*) => {
+        $(pub(super) static $name: TextKind = TextKind { what: $what, check: $check, regex: $regex, secrecy: Secrecy::$secrecy };)*
     };
 }
 
 kinds! {
-    COMMENT:    "a text", |_| Ok(()), None, false;
-    SETTING:    "a text", check_references, Some(r"\S"), false;
-    SECRET:     "a reference `${env:NAME}` or `${file:PATH}`", check_references, Some(r"\S"), true;
-    WORD:       "a text", check_filled, Some(r"\S"), false;
-    GROUP:      "a group's name of 1 to 63 bytes", check_name, Some(r"\S"), false;
-    NAME:       "a name of 1 to 63 bytes", check_name, Some(r"\S"), false;
-    TABLE:      "a table's name, `schema.table`", |text| QualifiedName::parse(text).map(drop).map_err(Wrong::from), Some(r"\."), false;
-    FUNCTION:   "a function's name, `schema.function`", |text| QualifiedName::parse(text).map(drop).map_err(Wrong::from), Some(r"\."), false;
-    PATTERN:    "a name or a pattern, `schema.table`, `schema.*`", |text| Pattern::parse(text).map(drop).map_err(Wrong::from), Some(r"\."), false;
-    IDENT:      "a name as SQL spells it", |text| parse_ident(text).map(drop).map_err(Wrong::from), Some(r"\S"), false;
+    COMMENT:    "a text", |_| Ok(()), None, Open;
+    SETTING:    "a text", check_references, Some(r"\S"), Open;
+    SECRET:     "a reference `${env:NAME}` or `${file:PATH}`", check_references, Some(r"\S"), Secret;
+    HEADER:     "a text", check_references, Some(r"\S"), Masked;
+    WORD:       "a text", check_filled, Some(r"\S"), Open;
+    GROUP:      "a group's name of 1 to 63 bytes", check_name, Some(r"\S"), Open;
+    NAME:       "a name of 1 to 63 bytes", check_name, Some(r"\S"), Open;
+    TABLE:      "a table's name, `schema.table`", |text| QualifiedName::parse(text).map(drop).map_err(Wrong::from), Some(r"\."), Open;
+    FUNCTION:   "a function's name, `schema.function`", |text| QualifiedName::parse(text).map(drop).map_err(Wrong::from), Some(r"\."), Open;
+    PATTERN:    "a name or a pattern, `schema.table`, `schema.*`", |text| Pattern::parse(text).map(drop).map_err(Wrong::from), Some(r"\."), Open;
+    IDENT:      "a name as SQL spells it", |text| parse_ident(text).map(drop).map_err(Wrong::from), Some(r"\S"), Open;
     CONTEXT:    "`application_name`, `client_addr` or `setting:NAME`", |text| ContextColumn::parse(text).map(drop),
-                Some(r"^(application_name|client_addr|setting:.+)$"), false;
-    INTERVAL:   "an interval, `30 days`", check_interval, Some(r"^\s*[0-9]+\s*[a-zA-Z]+(\s+[0-9]+\s*[a-zA-Z]+)*\s*$"), false;
-    SIZE:       "a size, `10 GB`", |text| bytes_of(text).map(drop), Some(r"^\s*[0-9]+\s*(kB|MB|GB|TB)\s*$"), false;
-    LIMIT:      "a number of rows or a share, `100` or `5%`", |text| Limit::parse(text).map(drop), Some(r"^[0-9]+%?$"), false;
-    TEMPLATE:   "a template", check_template, Some(r"\S"), false;
-    EXPRESSION: "an expression", check_expression, Some(r"\S"), false;
-    IN_DATABASE: "a text with `{{ row.column }}`", |text| InDatabaseText::parse(text).map(drop), Some(r"\S"), false;
-    ATTRIBUTE:  "an attribute's name", check_attribute, Some(r"^[A-Za-z0-9][A-Za-z0-9.;_-]*$"), false;
-    LDAP_URL:   "`ldap://HOST`, `ldaps://HOST` or `ldapi://SOCKET`", |text| check_scheme(text, &["ldap", "ldaps", "ldapi"]), Some(r"\S"), false;
-    HTTP_URL:   "`https://HOST/PATH` or `http://HOST/PATH`", |text| check_scheme(text, &["https", "http"]), Some(r"\S"), false;
-    NATS_URL:   "`nats://HOST:PORT` or `tls://HOST:PORT`", |text| check_scheme(text, &["nats", "tls"]), Some(r"\S"), false;
-    POSTGRES_URI: "`postgresql://…`", |text| check_scheme(text, &["postgresql", "postgres"]), Some(r"\S"), false;
-    PORT:       "a port from 1 to 65535", |text| check_number(text, 1, 65535), Some(r"^([0-9]+|.*\$\{.*)$"), false;
-    SECONDS:    "a number of seconds", |text| check_number(text, 0, 86400), Some(r"^([0-9]+|.*\$\{.*)$"), false;
-    SSLMODE:    "a mode of TLS", |text| check_word(text, &SSL_MODES), Some(r"\S"), false;
-    SESSION_ATTRS: "a kind of server", |text| check_word(text, &SESSIONS), Some(r"\S"), false;
-    BROKER:     "`host:port`", check_broker, Some(r"\S"), false;
+                Some(r"^(application_name|client_addr|setting:.+)$"), Open;
+    INTERVAL:   "an interval, `30 days`", check_interval, Some(r"^\s*[0-9]+\s*[a-zA-Z]+(\s+[0-9]+\s*[a-zA-Z]+)*\s*$"), Open;
+    SIZE:       "a size, `10 GB`", |text| bytes_of(text).map(drop), Some(r"^\s*[0-9]+\s*(kB|MB|GB|TB)\s*$"), Open;
+    LIMIT:      "a number of rows or a share, `100` or `5%`", |text| Limit::parse(text).map(drop), Some(r"^[0-9]+%?$"), Open;
+    TEMPLATE:   "a template", check_template, Some(r"\S"), Open;
+    NAMING:     "a template", check_naming, Some(r"\S"), Open;
+    QUERY:      "a query", check_query, Some(r"\S"), Open;
+    EXPRESSION: "an expression", check_expression, Some(r"\S"), Open;
+    IN_DATABASE: "a text with `{{ row.column }}`", |text| InDatabaseText::parse(text).map(drop), Some(r"\S"), Open;
+    ATTRIBUTE:  "an attribute's name", check_attribute, Some(r"^[A-Za-z0-9][A-Za-z0-9.;_-]*$"), Open;
+    LDAP_URL:   "`ldap://HOST`, `ldaps://HOST` or `ldapi://SOCKET`", |text| check_scheme(text, &["ldap", "ldaps", "ldapi"]), Some(r"\S"), Open;
+    HTTP_URL:   "`https://HOST/PATH` or `http://HOST/PATH`", |text| check_scheme(text, &["https", "http"]), Some(r"\S"), Open;
+    NATS_URL:   "`nats://HOST:PORT` or `tls://HOST:PORT`", |text| check_scheme(text, &["nats", "tls"]), Some(r"\S"), Open;
+    POSTGRES_URI: "`postgresql://…`", |text| check_scheme(text, &["postgresql", "postgres"]), Some(r"\S"), Open;
+    PORT:       "a port from 1 to 65535", |text| check_number(text, 1, 65535), Some(r"^([0-9]+|.*\$\{.*)$"), Open;
+    SECONDS:    "a number of seconds", |text| check_number(text, 0, 86400), Some(r"^([0-9]+|.*\$\{.*)$"), Open;
+    SSLMODE:    "a mode of TLS", |text| check_word(text, &SSL_MODES), Some(r"\S"), Open;
+    SESSION_ATTRS: "a kind of server", |text| check_word(text, &SESSIONS), Some(r"\S"), Open;
+    BROKER:     "`host:port`", check_broker, Some(r"\S"), Open;
 }
 
 const SSL_MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
@@ -190,6 +194,17 @@ fn check_template(text: &str) -> Result<(), Wrong> {
         .map_err(|error| template_error(&error, text))?;
     check_variables(template.undeclared_variables(false), text)?;
     engine_words::check_template(text)
+}
+
+/// A template in which values are escaped: of a DN, a filter, a subject.
+fn check_naming(text: &str) -> Result<(), Wrong> {
+    check_template(text)?;
+    engine_words::check_escaped(text)
+}
+
+fn check_query(text: &str) -> Result<(), Wrong> {
+    check_naming(text)?;
+    query_text::check(text)
 }
 
 fn check_expression(text: &str) -> Result<(), Wrong> {

@@ -25,7 +25,7 @@ pub(super) fn secrets(node: &Node, shape: &Shape, out: &mut Vec<Range<usize>>) {
             }
         }
         (Shape::Either(shapes), _) => shapes.iter().for_each(|shape| secrets(node, shape, out)),
-        (Shape::Text(kind), _) if kind.secret => mask_all(node, out),
+        (Shape::Text(_), _) if shape.is_secret() => mask_all(node, out),
         _ => {}
     }
 }

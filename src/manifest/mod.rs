@@ -21,6 +21,7 @@ mod kinds;
 mod mask;
 mod merge;
 mod model;
+mod query_text;
 mod scalar;
 mod schema;
 mod shape;
@@ -32,6 +33,7 @@ use std::path::{Path, PathBuf};
 
 pub use delivery::*;
 pub use diagnostic::{Diagnostic, Diagnostics, Related, Severity};
+pub(crate) use engine_words::{Word, blocks};
 pub use in_database::{InDatabasePart, InDatabaseText};
 pub use model::*;
 pub(crate) use scalar::scalar;

@@ -70,6 +70,16 @@ impl Manifest {
         });
         functions.flatten().collect()
     }
+
+    /// Returns the settings that groups keep as context.
+    pub fn settings(&self) -> Vec<&str> {
+        let columns = self.groups.iter().flat_map(|group| &group.context);
+        let settings = columns.filter_map(|column| match &column.value {
+            ContextColumn::Setting(name) => Some(name.as_str()),
+            _ => None,
+        });
+        settings.collect()
+    }
 }
 
 /// How to reach a database; what is missing comes from libpq's environment.

@@ -57,8 +57,17 @@ pub(super) struct TextKind {
     pub check: fn(&str) -> Result<(), Wrong>,
     /// For the JSON Schema; must accept whatever `check` accepts.
     pub regex: Option<&'static str>,
-    /// Never shown; a literal one is a lint warning.
-    pub secret: bool,
+    pub secrecy: Secrecy,
+}
+
+/// Whether a text may be shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Secrecy {
+    Open,
+    /// It may be a secret, and is not shown.
+    Masked,
+    /// It is one, and not shown; a literal one is a lint warning.
+    Secret,
 }
 
 /// Why a text is not what it should be.
@@ -122,7 +131,7 @@ impl Shape {
 
     pub fn is_secret(&self) -> bool {
         match self {
-            Shape::Text(kind) => kind.secret,
+            Shape::Text(kind) => kind.secrecy != Secrecy::Open,
             Shape::Either(shapes) => shapes.iter().any(Shape::is_secret),
             _ => false,
         }

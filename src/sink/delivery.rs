@@ -44,6 +44,55 @@ pub enum Action {
     Row(RowChange),
 }
 
+impl Action {
+    /// Returns how many bytes its values have, without names.
+    pub(super) fn size(&self) -> usize {
+        let entry = |entry: &Entry| {
+            let values = entry.attributes.iter().flat_map(|attribute| &attribute.values);
+            entry.dn.len() + values.map(String::len).sum::<usize>()
+        };
+        match self {
+            Action::Entry(change) => change.new.iter().chain(&change.heir).map(entry).sum(),
+            Action::Value(change) => change
+                .add
+                .iter()
+                .chain(&change.remove)
+                .map(|(_, value)| value.len())
+                .sum(),
+            Action::Attributes(all) => {
+                let values = all.iter().flat_map(|(_, attribute)| &attribute.values);
+                values.map(String::len).sum()
+            }
+            Action::Message(message) => message.body.len(),
+            Action::Row(change) => change.upsert.iter().chain(&change.delete).map(|row| row.len()).sum(),
+        }
+    }
+
+    /// Returns the name of what is to be changed, for people.
+    pub(super) fn place(&self) -> String {
+        let target = |target: &EntryTarget| match target {
+            EntryTarget::Dn(dn) => dn.clone(),
+            EntryTarget::Search { base, .. } => format!("an entry below `{base}`"),
+        };
+        let first = match self {
+            Action::Entry(change) => change
+                .new
+                .iter()
+                .chain(&change.old)
+                .next()
+                .map(|entry| entry.dn.clone()),
+            Action::Value(change) => {
+                let mut ends = change.add.iter().chain(&change.remove);
+                ends.next().map(|(entry, _)| target(entry))
+            }
+            Action::Attributes(all) => all.first().map(|(entry, _)| target(entry)),
+            Action::Message(message) => Some(message.address.clone()),
+            Action::Row(change) => Some(change.table.to_string()),
+        };
+        first.unwrap_or_default()
+    }
+}
+
 /// An entry of a directory comes, changes, or goes.
 #[derive(Debug, Clone)]
 pub struct EntryChange {
@@ -51,6 +100,8 @@ pub struct EntryChange {
     pub old: Option<Entry>,
     /// As it is to be; `None` when it is to go.
     pub new: Option<Entry>,
+    /// Where the row gives its name up: what another row makes of it, that was given this name before and has it still.
+    pub heir: Option<Entry>,
 }
 
 /// An entry as the binding makes it.
@@ -77,6 +128,8 @@ pub struct ValueChange {
     pub add: Option<(EntryTarget, String)>,
     /// Nobody else gives this value to this entry any more.
     pub remove: Option<(EntryTarget, String)>,
+    /// What another row gives to the entry of `remove`, spelt in another way: to a directory it may be the same value, and stays.
+    pub instead: Option<String>,
 }
 
 /// Which entry is meant.

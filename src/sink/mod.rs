@@ -101,10 +101,18 @@ pub trait Sink: Send {
     /// The place cannot be asked.
     fn preview(&mut self, batch: &[Delivery]) -> Result<Vec<String>, Fault>;
 
-    /// Returns the name under which [`Sink::existing`] would list what this delivery leaves there; `None`: it leaves nothing that
+    /// Returns the names under which [`Sink::existing`] lists what these deliveries leave there, one for each; `None`: it leaves nothing that
     /// could be listed.
-    fn identity(&self, _delivery: &Delivery) -> Option<String> {
-        None
+    ///
+    /// # Errors
+    /// The place cannot be asked.
+    fn identities(&mut self, batch: &[Delivery]) -> Result<Vec<Option<String>>, Fault> {
+        Ok(vec![None; batch.len()])
+    }
+
+    /// Tells whether something that is listed for one binding may have been made by `binding`: it has that one's form too.
+    fn may_make(&self, _binding: &manifest::Binding, _existing: &Existing) -> bool {
+        true
     }
 
     /// Shows everything that is there and belongs to `binding`, for `emaj init --prune`.
@@ -173,6 +181,11 @@ pub trait Opener: Send + Sync {
 
     /// Returns where this leads, for people: without secrets.
     fn describe(&self) -> String;
+
+    /// Returns which place this is, whoever logs in there: two settings with the same text lead to the same place.
+    fn place(&self) -> String {
+        self.describe()
+    }
 }
 
 /// Looks up the references of a sink's settings. `source` names the installation to those sinks that keep a record of it.

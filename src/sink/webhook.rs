@@ -2,7 +2,7 @@
 //!
 //! One event is one request, or up to `batch` of them are one (`application/cloudevents-batch+json`); a body of the manifest's own is
 //! always alone. What a status causes is in [`super::fault`]. A batch that is refused is halved until the event is found
-//! that it was refused for. Redirects are not followed: a POST would lose its body or its receiver.
+//! that it was refused for, and so is one that gets no answer though the service is there. Redirects are not followed: a POST would lose its body or its receiver.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -25,11 +25,35 @@ use crate::errors::Result;
 use crate::manifest::WebhookSink;
 use crate::names::hex;
 use crate::pg::Environment;
+use crate::words::bytes;
 
 const BATCH_TYPE: &str = "application/cloudevents-batch+json; charset=utf-8";
 
-/// So many events that are refused one after the other are no coincidence: the service as a whole is unwell.
+/// So many events that are refused one after the other, or get no answer, are no coincidence: the service as a whole is unwell.
 const UNWELL: usize = 3;
+
+/// How many events failed one after the other.
+#[derive(Debug, Default)]
+struct InARow {
+    refused: usize,
+    unanswered: usize,
+}
+
+/// What became of a request that did not arrive.
+struct Failure {
+    fault: Fault,
+    /// The service is there and has no answer to this.
+    is_unanswered: bool,
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Failure {
+            fault,
+            is_unanswered: false,
+        }
+    }
+}
 
 /// How to reach a web service.
 struct Settings {
@@ -202,9 +226,9 @@ struct Connection {
 impl Sink for Connection {
     fn deliver(&mut self, batch: &[Delivery]) -> Vec<Outcome> {
         let mut round = Round::new(batch);
-        let mut refused_in_a_row = 0;
+        let mut in_a_row = InARow::default();
         for request in requests(batch, self.settings.batch) {
-            if self.send(batch, request, &mut round, &mut refused_in_a_row).is_err() {
+            if self.send(batch, request, &mut round, &mut in_a_row).is_err() {
                 break;
             }
         }
@@ -212,12 +236,7 @@ impl Sink for Connection {
     }
 
     fn probe(&mut self) -> Result<Vec<Finding>, Fault> {
-        let head = self
-            .request(Method::HEAD, &[])
-            .body(())
-            .map_err(|error| self.unsent(&error.into()))?;
-        let answer = self.agent.run(head).map_err(|error| self.unsent(&error))?;
-        let status = answer.status().as_u16();
+        let status = self.head()?;
         let refused = matches!(status, 401 | 403 | 407);
         let problem = refused.then(|| format!("it answered {status} to a HEAD request: look at `headers`"));
         let signed = match self.settings.key {
@@ -274,7 +293,7 @@ impl Connection {
         batch: &'a [Delivery],
         range: Range<usize>,
         round: &mut Round<'a>,
-        refused_in_a_row: &mut usize,
+        in_a_row: &mut InARow,
     ) -> Result<(), Stopped> {
         let mut sent: Vec<(usize, &Delivery, &Message)> = Vec::with_capacity(range.len());
         for at in range {
@@ -291,31 +310,42 @@ impl Connection {
         let Some(&(first, _, of_first)) = sent.first() else {
             return Ok(());
         };
-        if *refused_in_a_row >= UNWELL {
+        if in_a_row.unanswered >= UNWELL {
+            let fault = Fault::down(format!("{} answers no event", self.settings.shown));
+            round.note(first, &of_first.key, Outcome::Failed(fault));
+            return Err(Stopped);
+        }
+        if in_a_row.refused >= UNWELL {
             for (at, _, message) in sent {
                 let fault = Fault::later("the service refuses one event after the other");
                 round.note(at, &message.key, Outcome::Failed(fault));
             }
             return Ok(());
         }
-        match self.post(&sent) {
+        match self.post_or_find_out(&sent) {
             Ok(()) => {
-                *refused_in_a_row = 0;
+                *in_a_row = InARow::default();
                 for (at, _, message) in sent {
                     round.note(at, &message.key, Outcome::Written);
                 }
                 Ok(())
             }
-            Err(fault) if fault.verdict == Verdict::Down => {
+            Err(Failure { fault, .. }) if fault.verdict == Verdict::Down => {
                 round.note(first, &of_first.key, Outcome::Failed(fault));
                 Err(Stopped)
             }
-            Err(fault) if sent.len() == 1 => {
+            Err(Failure { fault, is_unanswered }) if sent.len() == 1 => {
                 // What is never taken says something about the event; the service is well.
-                *refused_in_a_row = if fault.verdict == Verdict::Later {
-                    *refused_in_a_row + 1
-                } else {
-                    0
+                *in_a_row = match fault.verdict {
+                    _ if is_unanswered => InARow {
+                        refused: in_a_row.refused,
+                        unanswered: in_a_row.unanswered + 1,
+                    },
+                    Verdict::Later => InARow {
+                        refused: in_a_row.refused + 1,
+                        unanswered: 0,
+                    },
+                    _ => InARow::default(),
                 };
                 round.note(first, &of_first.key, Outcome::Failed(fault));
                 Ok(())
@@ -323,14 +353,45 @@ impl Connection {
             Err(_) => {
                 let middle = sent[sent.len() / 2].0;
                 let end = sent[sent.len() - 1].0 + 1;
-                self.send(batch, first..middle, round, refused_in_a_row)?;
-                self.send(batch, middle..end, round, refused_in_a_row)
+                self.send(batch, first..middle, round, in_a_row)?;
+                self.send(batch, middle..end, round, in_a_row)
             }
         }
     }
 
-    /// Posts one event, or several as a batch.
-    fn post(&self, sent: &[(usize, &Delivery, &Message)]) -> Result<(), Fault> {
+    /// Posts one event, or several as a batch. When there is no answer, looks whether the service is there at all. If it is, one event is tried once
+    /// more, alone: a connection may have been closed for being old. One that gets no answer each time fails by itself: what else there is
+    /// must not wait for it.
+    fn post_or_find_out(&self, sent: &[(usize, &Delivery, &Message)]) -> Result<(), Failure> {
+        let tries = if sent.len() == 1 { 2 } else { 1 };
+        let mut why = String::new();
+        for _ in 0..tries {
+            match self.post(sent)? {
+                Ok(()) => return Ok(()),
+                Err(error) => why = self.why_unsent(&error),
+            }
+            let status = self.head()?;
+            // (Another one says how it takes a `HEAD`.)
+            if let 429 | 502 | 503 | 504 | 507 | 511 = status {
+                return Err(Fault::down(format!("{} answered {status}", self.settings.shown)).into());
+            }
+        }
+        let size: usize = sent.iter().map(|(_, delivery, _)| delivery.action.size()).sum();
+        Err(Failure {
+            fault: Fault::later(format!(
+                "{} can be reached, and gives no answer each time this is sent, {}: {why}",
+                self.settings.shown,
+                bytes(size)
+            )),
+            is_unanswered: true,
+        })
+    }
+
+    /// Posts a request; within an answer there may be none.
+    ///
+    /// # Errors
+    /// What the answer says, or that the request cannot be made.
+    fn post(&self, sent: &[(usize, &Delivery, &Message)]) -> Result<Result<(), ureq::Error>, Fault> {
         let (_, delivery, first) = sent[0];
         let (id, kind, body) = match sent {
             [_] if self.settings.batch == 1 || !first.is_cloud_event => {
@@ -357,8 +418,21 @@ impl Connection {
         let request = request
             .body(body)
             .map_err(|_| Fault::never("its headers are no headers of HTTP"))?;
-        let answer = self.agent.run(request).map_err(|error| self.unsent(&error))?;
-        self.judge(answer, sent.len())
+        match self.agent.run(request) {
+            Ok(answer) => self.judge(answer, sent.len()).map(Ok),
+            Err(error) => Ok(Err(error)),
+        }
+    }
+
+    /// Asks whether the service is there, and returns the status that it answers.
+    ///
+    /// # Errors
+    /// It is not.
+    fn head(&self) -> Result<u16, Fault> {
+        let head = self.request(Method::HEAD, &[]).body(());
+        let head = head.map_err(|error| self.unsent(&error.into()))?;
+        let answer = self.agent.run(head).map_err(|error| self.unsent(&error))?;
+        Ok(answer.status().as_u16())
     }
 
     /// Begins a request with the headers of the sink and of a message; what the message says is stronger.
@@ -418,15 +492,19 @@ impl Connection {
     }
 
     /// Says why there is no answer, in words of our own: those of the library may hold the URL.
-    fn unsent(&self, error: &ureq::Error) -> Fault {
-        let why = match error {
+    fn why_unsent(&self, error: &ureq::Error) -> String {
+        match error {
             ureq::Error::Timeout(_) => format!("no answer within {} s", self.settings.timeout.as_secs()),
             ureq::Error::HostNotFound => "the host's name is not known".to_owned(),
             ureq::Error::ConnectionFailed => "no connection".to_owned(),
             ureq::Error::BadUri(_) | ureq::Error::InvalidProxyUrl => "the URL cannot be used".to_owned(),
             ureq::Error::ConnectProxyFailed(_) => "the proxy refuses".to_owned(),
             other => self.settings.secrets.hide(&other.to_string()),
-        };
+        }
+    }
+
+    fn unsent(&self, error: &ureq::Error) -> Fault {
+        let why = self.why_unsent(error);
         Fault::down(format!("{} cannot be reached: {why}", self.settings.shown))
     }
 }

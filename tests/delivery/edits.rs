@@ -284,3 +284,65 @@ bindings:
         ]
     );
 }
+
+#[test]
+fn what_a_sink_misses_is_said_with_what_brings_it_up_to_date() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(PERSON);
+    let rows = "
+  rows: { table: public.person, to: lines, row: {} }
+  logins: { table: public.person, to: lines, row: { columns: { id: row.id, login: row.login } } }
+";
+    let manifest = to_directory(&slapd, &(PEOPLE.to_owned() + rows))
+        .replace("bindings:", "  lines: { file: { path: out.ndjson } }\nbindings:");
+    install(&db, &manifest);
+    db.psql("insert into person values (1, 'ann', 'Ann'), (2, 'bob', 'Bob'), (3, 'cid', 'Cid')");
+    drain(&db).run().ok();
+
+    // Released, changed, and taken back.
+    let said = prepare(&db, &["release", "public.person", "--yes"]).run().ok().stderr;
+    for command in ["emaj init --binding people --prune", "emaj init --binding rows`"] {
+        assert!(said.contains(command), "{said}");
+    }
+    assert!(
+        said.contains("sink `directory` (binding `people`)") && said.contains("sink `lines` (binding `rows`)"),
+        "{said}"
+    );
+    db.psql("delete from person where id = 1; update person set name = 'Rob' where id = 2; insert into person values (4, 'dan', 'Dan')");
+    let note = "table public.person was not captured for a while: what was changed in it meanwhile never reaches sinks `directory`, `lines` \
+                (binding `logins`, `people`, `rows`); once this is installed, `emaj init --binding logins`, `emaj init --binding people --prune`, \
+                `emaj init --binding rows` bring that up to date";
+    for verb in ["plan", "install"] {
+        let said = prepare(&db, &[verb, "emaj.yaml"]).run().ok().stderr;
+        assert!(said.contains(note), "{said}");
+    }
+    drain(&db).run().ok();
+    assert_eq!(people(&slapd), ["ann Ann", "bob Bob", "cid Cid"]);
+    prepare(&db, &["init", "emaj.yaml", "--binding", "people", "--prune"])
+        .run()
+        .ok();
+    assert_eq!(people(&slapd), ["bob Rob", "cid Cid", "dan Dan"]);
+
+    // A column that has values before it is captured: who delivers it is named, and nobody else.
+    db.psql("alter table person add phone text default '112'; update person set phone = '113' where id = 2");
+    let said = prepare(&db, &["install", "emaj.yaml"]).run().ok().stderr;
+    let note = "table public.person: what is in `phone` already never reaches sink `lines` (binding `rows`), only what is written from now on; once this \
+                is installed, `emaj init --binding rows` brings that up to date";
+    assert!(said.contains(note) && !said.contains("`people`"), "{said}");
+
+    // Somebody switched the capture off.
+    db.psql("alter table person disable trigger user; delete from person where id = 3");
+    let broken = prepare(&db, &["install", "emaj.yaml", "--allow-destroy"])
+        .run()
+        .ok()
+        .stderr;
+    assert!(
+        broken.contains("was not captured for a while") && broken.contains("`emaj init --binding people --prune`"),
+        "{broken}"
+    );
+
+    // Nothing is missing: nothing is said.
+    db.psql("insert into person values (5, 'eve', 'Eve')");
+    let said = prepare(&db, &["install", "emaj.yaml"]).run().ok().stderr;
+    assert!(!said.contains("emaj init"), "{said}");
+}

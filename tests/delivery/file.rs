@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{drain, install};
-use crate::support::{Database, database, emaj};
+use crate::support::{Database, database, emaj, wait_for};
 
 const MANIFEST: &str = "
 version: 1
@@ -160,4 +160,36 @@ fn a_replay_has_what_the_transaction_of_the_mark_wrote_after_it() {
     drain(&db).run().ok();
     let again: Vec<Value> = data(&db).split_off(3);
     assert_eq!(again, [json!(["insert", { "id": 3, "name": "after" }, null])]);
+}
+
+#[test]
+fn a_file_that_is_removed_under_the_worker_loses_nothing() {
+    let db = database();
+    db.psql("create table person (id int primary key, name text)");
+    install(&db, MANIFEST);
+    let worker = super::worker(&db).start();
+    db.psql("insert into person values (1, 'Ann')");
+    wait_for("the first line", 60, || (lines(&db).len() == 1).then_some(()));
+    let (path, elsewhere) = (db.dir().join("out.ndjson"), db.dir().join("elsewhere"));
+    // What is not noted yet comes again, into another file.
+    let noted = format!("\"length\":{}", std::fs::metadata(&path).unwrap().len());
+    wait_for("its note", 60, || {
+        let note = std::fs::read_to_string(db.dir().join("out.ndjson.emaj")).unwrap();
+        note.contains(&noted).then_some(())
+    });
+    // (A copy: what goes into the removed file must not come back with it.)
+    std::fs::copy(&path, &elsewhere).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    db.psql("insert into person values (2, 'Bob')");
+    wait_for("what is said of it", 60, || {
+        worker.log().contains("somebody moved or cut it").then_some(())
+    });
+    std::fs::rename(&elsewhere, &path).unwrap();
+    wait_for("the second line", 60, || (lines(&db).len() == 2).then_some(()));
+    assert_eq!(worker.stop(), Some(0));
+    let events: Vec<Value> = lines(&db)
+        .iter()
+        .map(|line| line["data"]["row"]["id"].clone())
+        .collect();
+    assert_eq!(events, [1, 2]);
 }

@@ -1,8 +1,8 @@
 //! `max_deletes`: a window that would delete more is not begun, however long it is, and whoever was killed in one goes on with it.
 
-use super::{drain, install, prepare};
+use super::{drain, install, prepare, worker};
 use crate::reliability::named_points::uri;
-use crate::support::{Database, database};
+use crate::support::{Database, database, wait_for};
 
 /// A table with so many rows, all of them in the file.
 fn items(rows: usize, limit: &str) -> Database {
@@ -196,4 +196,31 @@ fn a_share_is_one_of_the_rows_that_are_there_and_of_those_that_go() {
         "{run}"
     );
     assert_eq!(lines(&db), [100, 10]);
+}
+
+#[test]
+fn the_worker_says_why_it_delivers_no_more_and_when_it_does_again() {
+    let db = items(10, "5");
+    let worker = worker(&db).start();
+    let says = |count: usize, text: &str| {
+        wait_for(text, 60, || (worker.log().matches(text).count() == count).then_some(()));
+    };
+    says(1, "delivering to ");
+    db.psql("delete from item where id <= 6");
+    says(
+        1,
+        "the sink is stopped: binding `items` would delete 6 at once, and its `max_deletes` allows 5",
+    );
+    says(1, "`emaj sink resume lines` lets it go on");
+    prepare(&db, &["sink", "resume", "lines"]).run().ok();
+    says(2, "delivering to ");
+    wait_for("the deletions", 60, || (lines(&db) == [10, 6]).then_some(()));
+    prepare(&db, &["sink", "pause", "lines"]).run().ok();
+    says(1, "the sink is paused");
+    prepare(&db, &["sink", "resume", "lines"]).run().ok();
+    says(3, "delivering to ");
+    // Each was said once, however long it lasted.
+    says(1, "the sink is stopped");
+    says(1, "the sink is paused");
+    assert_eq!(worker.stop(), Some(0));
 }

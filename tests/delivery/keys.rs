@@ -2,6 +2,7 @@
 
 use super::{LOGINS, column, drain, install, people, set_aside, to_directory};
 use crate::support::database;
+use crate::support::rows::sink_into;
 use crate::support::slapd::slapd;
 
 #[test]
@@ -32,18 +33,13 @@ fn a_key_that_is_written_in_another_way_is_not_lost() {
     let table = "create table item (id numeric primary key, note text)";
     db.psql(table);
     copy.psql(table);
-    let env = copy.env();
-    let of = |wanted: &str| env.iter().find(|(name, _)| *name == wanted).unwrap().1.clone();
     install(
         &db,
         &format!(
-            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks:\n  copy: {{ postgres: {{ host: \"{}\", port: {}, dbname: {}, user: {} }} }}\n  \
+            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks:\n  copy: {}\n  \
              lines: {{ file: {{ path: lines.ndjson }} }}\nbindings:\n  to_copy: {{ table: public.item, to: copy, row: {{}} }}\n  \
              to_lines: {{ table: public.item, to: lines, message: {{ body: \"{{{{ old.id if old else '-' }}}} {{{{ row.note if row else '-' }}}}\" }} }}\n",
-            of("PGHOST"),
-            of("PGPORT"),
-            copy.name(),
-            of("PGUSER"),
+            sink_into(&copy, "postgres")
         ),
     );
     db.psql("insert into item values (1.0, 'a'), (2, 'b')");
@@ -52,6 +48,8 @@ fn a_key_that_is_written_in_another_way_is_not_lost() {
         "update item set id = 1.00, note = 'c' where id = 1",
         "update item set id = 1.0, note = 'd' where id = 1",
         "update item set id = id * 1.000",
+        // In one transaction.
+        "delete from item where id = 1; insert into item values (1.0, 'e')",
     ] {
         db.psql(sql);
         drain(&db).run().ok();
@@ -59,6 +57,41 @@ fn a_key_that_is_written_in_another_way_is_not_lost() {
         assert_eq!(column(&copy, rows), column(&db, rows), "{sql}");
     }
     assert_eq!(set_aside(&db), [] as [&str; 0]);
+}
+
+#[test]
+fn what_is_done_to_a_row_waits_for_what_was_done_to_it_under_another_spelling() {
+    let (db, copy) = (database(), database());
+    db.psql("create table item (id numeric primary key, note text)");
+    copy.psql(
+        "create table item (id numeric primary key, note text); create table part (item numeric references item)",
+    );
+    install(
+        &db,
+        &format!(
+            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks:\n  copy: {}\n\
+             bindings:\n  to_copy: {{ table: public.item, to: copy, row: {{}} }}\n",
+            sink_into(&copy, "postgres")
+        ),
+    );
+    db.psql("insert into item values (1.0, 'a'), (2, 'b')");
+    drain(&db).run().ok();
+    copy.psql("insert into part values (1)");
+    db.psql("delete from item where id = 1");
+    drain(&db).run().code(3);
+    db.psql("insert into item values (1.00, 'c')");
+    drain(&db).run().code(3);
+    assert_eq!(
+        column(&copy, "select id || ' ' || note from item order by item.id"),
+        ["1.0 a", "2 b"]
+    );
+    copy.psql("delete from part");
+    super::prepare(&db, &["failures", "retry", "--all"]).run().ok();
+    drain(&db).run().ok();
+    assert_eq!(
+        column(&copy, "select id || ' ' || note from item order by item.id"),
+        ["1.00 c", "2 b"]
+    );
 }
 
 #[test]

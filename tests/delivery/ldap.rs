@@ -249,3 +249,181 @@ fn a_row_is_there_while_its_condition_holds() {
         "what a transaction did and took back is nothing"
     );
 }
+
+/// Nothing forbids it: several rows name one entry, and each gives it up in its turn.
+#[test]
+fn an_entry_stays_while_another_row_has_it() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(PERSON);
+    install(&db, &to_directory(&slapd, PEOPLE));
+    let change = |sql: &str| {
+        db.psql(sql);
+        drain(&db).run().ok();
+        people(&slapd)
+    };
+    change("insert into person values (1, 'ann', 'First', 'a@example.org')");
+    slapd.modify(&format!(
+        "dn: {ANN}\nchangetype: modify\nadd: telephoneNumber\ntelephoneNumber: 112\n"
+    ));
+    let said = change("begin; insert into person values (2, 'ann', 'Second'); delete from person where id = 1; commit");
+    assert_eq!(said, ["ann Second"]);
+    assert_eq!(slapd.values(ANN, "telephoneNumber"), ["112"]);
+
+    // In transactions and by workers of their own; the row that was changed last is not the one that stays.
+    change("insert into person values (3, 'ann', 'Third')");
+    change("update person set name = 'Second again', mail = 'b@example.org' where id = 2");
+    assert_eq!(change("delete from person where id = 2"), ["ann Third"]);
+
+    // A row that goes on under another name leaves the entry to the one that has it.
+    let said = change(
+        "begin; insert into person values (4, 'ann', 'Fourth'); update person set login = 'bob' where id = 3; commit",
+    );
+    assert_eq!(said, ["ann Fourth", "bob Third"]);
+    assert_eq!(slapd.values(ANN, "telephoneNumber"), ["112"]);
+
+    // Whoever takes the name only afterwards gets an entry of its own, however late it is delivered.
+    for sql in [
+        "delete from person where id = 4",
+        "insert into person values (5, 'cid', 'Fifth')",
+        "update person set login = 'ann' where id = 5",
+        "update person set login = 'dan' where id = 3",
+        "insert into person values (6, 'bob', 'Sixth')",
+    ] {
+        db.psql(sql);
+    }
+    assert_eq!(change("select 1"), ["ann Fifth", "bob Sixth", "dan Third"]);
+    assert_eq!(slapd.values(ANN, "telephoneNumber"), [] as [&str; 0]);
+    assert_eq!(change("delete from person"), [] as [&str; 0]);
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+}
+
+/// Whose entry it is, is told by its name as the directory compares it, not by the columns that it is made of.
+#[test]
+fn an_entry_stays_while_a_row_has_its_name_in_another_spelling() {
+    let (db, slapd) = (database(), slapd());
+    let tables = [
+        ("plain", "id int primary key, a text, b text", "uid={{ row.a }}"),
+        (
+            "lowered",
+            "id int primary key, a text, b text",
+            "uid={{ row.a | lower }}",
+        ),
+        ("texts", "a text primary key, b text", "uid={{ row.a }}"),
+        ("chars", "a char(5), b text, primary key (a, b)", "uid=c{{ row.a }}"),
+        (
+            "either",
+            "id int primary key, a text, b text",
+            "uid={{ row.a | default(row.b, true) }}",
+        ),
+        (
+            "pairs",
+            "id int primary key, a text, b text",
+            "uid={{ row.a }}{{ row.b }}",
+        ),
+        ("kinds", "id int primary key, a kind, b text", "uid={{ row.a }}"),
+        (
+            "chosen",
+            "id int primary key, a text, b text",
+            "{% if row.b %}uid={{ row.b }}{% else %}uid={{ row.a }}{% endif %}",
+        ),
+        ("keyed", "id int primary key, a text, b text", "uid=k{{ row.id }}"),
+    ];
+    db.psql("create type kind as enum ('Red', 'red')");
+    let mut bindings = String::new();
+    for (table, columns, name) in tables {
+        db.psql(&format!("create table {table} ({columns})"));
+        bindings += &format!(
+            "\n  {table}:\n    table: public.{table}\n    to: directory\n    entry:\n      dn: \"{name},ou=people,dc=example,dc=org\"\n\
+             \x20     object_classes: [inetOrgPerson]\n      attributes: {{ cn: x, sn: \"{{{{ row.b or 'x' }}}}\" }}"
+        );
+    }
+    install(&db, &to_directory(&slapd, &(bindings + "\n")));
+    let change = |sql: &str| {
+        db.psql(sql);
+        drain(&db).run().ok();
+        let names = slapd.names("ou=people,dc=example,dc=org");
+        let name = |name: &String| {
+            Some(
+                name.strip_prefix("uid=")?
+                    .split(',')
+                    .next()?
+                    .trim_end_matches(r"\20")
+                    .trim_end()
+                    .to_lowercase(),
+            )
+        };
+        let mut names: Vec<String> = names.iter().filter_map(name).collect();
+        names.sort();
+        names.join(" ")
+    };
+    for (table, first, second, stays) in [
+        ("plain", "1, 'Bob', '1'", "2, 'bob', '2'", "bob"),
+        // (Of such letters the database may not know the other case.)
+        ("plain", "3, 'ÉVE', '1'", "4, 'éve', '2'", "Éve"),
+        ("lowered", "1, 'Cid', '1'", "2, 'cID', '2'", "cid"),
+        ("texts", "'Dan', '1'", "'dan', '2'", "dan"),
+        ("chars", "'Eve', '1'", "'eve', '2'", "ceve"),
+        ("either", "1, 'fay', 'y'", "2, null, 'Fay'", "fay"),
+        ("pairs", "1, 'g', 'us'", "2, 'gu', 's'", "gus"),
+        ("kinds", "1, 'Red', '1'", "2, 'red', '2'", "red"),
+        ("chosen", "1, 'hal', null", "2, 'x', 'HAL'", "hal"),
+    ] {
+        let of = |row: &str| {
+            let values: Vec<&str> = row.split(", ").collect();
+            match table {
+                "texts" | "chars" => format!("a = {}", values[0]),
+                _ => format!("id = {}", values[0]),
+            }
+        };
+        let stays = stays.to_lowercase();
+        // Both are there for a while.
+        change(&format!("insert into {table} values ({first})"));
+        change(&format!("insert into {table} values ({second})"));
+        assert_eq!(
+            change(&format!("delete from {table} where {}", of(first))),
+            stays,
+            "{table}"
+        );
+        // In one transaction, and never together for others.
+        let exchanged = change(&format!(
+            "begin; insert into {table} values ({first}); delete from {table} where {}; commit",
+            of(second)
+        ));
+        assert_eq!(exchanged, stays, "{table}");
+        assert_eq!(change(&format!("delete from {table}")), "", "{table}");
+    }
+    // Nobody else has the name: the key says so, or the table is asked.
+    assert_eq!(
+        change("insert into keyed select n from generate_series(1, 3) n"),
+        "k1 k2 k3"
+    );
+    assert_eq!(change("delete from keyed where id < 3"), "k3");
+    change(
+        "insert into lowered select n, 'P' || n from generate_series(1, 300) n; insert into lowered values (900, 'p7'), (901, 'p9')",
+    );
+    assert_eq!(
+        change("delete from lowered where id <= 300; delete from keyed"),
+        "p7 p9"
+    );
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+}
+
+#[test]
+fn a_condition_compares_numbers_of_any_length() {
+    let (db, slapd) = (database(), slapd());
+    db.psql("create table person (id int primary key, login text, name text, mail text, price numeric)");
+    let bindings = PEOPLE.replace("    entry:", "    when: row.price > 100\n    entry:");
+    install(&db, &to_directory(&slapd, &bindings));
+    db.psql(
+        "insert into person
+         select n, 'p' || n, 'x', null, price
+           from unnest(array[10 / 3.0, -2 / 3.0, 10.12345678901234567890, 50.10000000000000001, 99.99999999999999999999,
+                             100, 100.00000000000000001, 1000 / 3.0, 1e40 + 0.5, null]) with ordinality as p(price, n)",
+    );
+    drain(&db).run().ok();
+    assert_eq!(people(&slapd), ["p7 x", "p8 x", "p9 x"]);
+    db.psql("update person set price = 301 - price where id in (1, 7, 8)");
+    drain(&db).run().ok();
+    assert_eq!(people(&slapd), ["p1 x", "p7 x", "p9 x"]);
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+}

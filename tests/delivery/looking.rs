@@ -122,3 +122,62 @@ fn a_cursor_without_its_log_is_found_and_none_is_set_there() {
         "{run}"
     );
 }
+
+/// All rows of a statement stand at one place of the log; a worker that ends in the middle of it has delivered some of them.
+#[test]
+fn what_is_left_of_a_statement_is_counted() {
+    let db = database();
+    db.psql(
+        "create table b_first (id int primary key); create table c_second (id text primary key, n int); create table d_keyless (id int)",
+    );
+    let receiver = Receiver::start(|_, _| status(204));
+    let binding = |table: &str| {
+        format!("  {table}: {{ table: public.{table}, to: hook, message: {{ body: \"{{{{ row.id }}}}\" }} }}\n")
+    };
+    install(
+        &db,
+        &format!(
+            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks: {{ hook: {{ webhook: {{ url: \"{}\" }} }} }}\nbindings:\n{}{}{}",
+            receiver.url(),
+            binding("b_first"),
+            binding("c_second"),
+            binding("d_keyless"),
+        ),
+    );
+    let left = || {
+        let run = prepare(&db, &["sink", "lag", "emaj.yaml", "-o", "json"]).run().ok();
+        let sink = &run.stdout_json()[0];
+        (sink["changes"].as_i64().unwrap(), sink["oldest"].is_null())
+    };
+    for (statement, changes) in [
+        ("insert into b_first select generate_series(1, 1300)", 1300),
+        (
+            "insert into c_second select 'ü/' || n, n from generate_series(1, 1300) n",
+            1300,
+        ),
+        ("update c_second set n = -n where n <= 1200", 1200),
+        ("insert into d_keyless select generate_series(1, 1300)", 1300),
+        ("update b_first set id = -id", 1300),
+        ("delete from c_second", 1300),
+        ("truncate b_first", 1300),
+    ] {
+        db.psql(statement);
+        assert_eq!(left(), (changes, false), "{statement}");
+        let before = receiver.got().len() as i64;
+        let run = drain(&db).env("EMAJ_FAIL_AT", "chunk.noted").run();
+        assert!(run.status.is_none(), "{run}");
+        let arrived = receiver.got().len() as i64 - before;
+        // What a transaction did to keys it changed goes in one.
+        assert!(
+            0 < arrived && (arrived < changes) != statement.contains("id = -id"),
+            "{statement}: {arrived}"
+        );
+        assert_eq!(
+            left(),
+            (changes - arrived, arrived == changes),
+            "{statement}: {arrived} arrived"
+        );
+        drain(&db).run().ok();
+        assert_eq!(left(), (0, true), "{statement}");
+    }
+}

@@ -9,6 +9,7 @@ mod keys;
 mod ldap;
 mod looking;
 mod lost;
+mod nulls;
 mod outages;
 mod prune;
 mod queries;

@@ -1,8 +1,9 @@
 //! `emaj init --prune`: what has no row any more is listed, then limited, then taken away.
 
-use super::{PEOPLE, PERSON, drain, install, logins, people, prepare, to_directory, worker, writes};
+use super::{PEOPLE, PERSON, column, drain, install, logins, people, prepare, to_directory, worker, writes};
+use crate::support::rows::sink_into;
 use crate::support::slapd::{ACCOUNT, slapd};
-use crate::support::{database, wait_for};
+use crate::support::{Database, database, wait_for};
 
 #[test]
 fn what_has_no_row_is_listed_then_limited_then_gone() {
@@ -77,6 +78,130 @@ fn what_the_place_refuses_to_take_away_is_named_and_the_rest_goes() {
     let left = slapd.names("ou=people,dc=example,dc=org");
     let left: Vec<&String> = left.iter().filter(|name| name.starts_with("uid=old")).collect();
     assert_eq!(left, ["uid=old2,ou=people,dc=example,dc=org"]);
+}
+
+/// Two tables, of whose rows entries of one form are made, and rows of one table.
+const TWO_TABLES: &str = "create table emp (id int primary key, login text, on_leave boolean default false);
+    create table ext (id int primary key, login text);
+    create schema other; create table other.all_people (login text primary key, origin text);
+    insert into emp values (1, 'ann'), (2, 'bob'); insert into ext values (1, 'cid'), (2, 'dan')";
+
+/// The bindings of one of the two tables; `{to}` and `{rows}` are the sinks.
+fn both_ways(table: &str, condition: &str, to: &str, rows: &str) -> String {
+    format!(
+        "
+  {table}_entry:
+    table: public.{table}
+    to: {to}
+    {condition}
+    entry:
+      dn: \"uid={{{{ row.login }}}},ou=people,dc=example,dc=org\"
+      object_classes: [inetOrgPerson]
+      attributes: {{ cn: \"{{{{ row.login }}}}\", sn: \"{{{{ 1 // row.id }}}}\" }}
+  {table}_row:
+    table: public.{table}
+    to: {rows}
+    {condition}
+    row: {{ table: other.all_people, key: [login], columns: {{ login: row.login, origin: \"'{table}'\" }} }}
+"
+    )
+}
+
+/// The same database, as a place for rows.
+fn rows_sink(db: &Database, name: &str) -> String {
+    format!("  {name}: {}\nbindings:", sink_into(db, "postgres"))
+}
+
+fn all_people(db: &Database) -> Vec<String> {
+    column(db, "select login || ' ' || origin from other.all_people order by 1")
+}
+
+#[test]
+fn what_another_binding_makes_of_its_rows_stays() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(TWO_TABLES);
+    let bindings = [
+        both_ways("emp", "when: not row.on_leave", "directory", "rows"),
+        both_ways("ext", "when: 'true'", "directory", "rows"),
+    ]
+    .concat();
+    install(
+        &db,
+        &to_directory(&slapd, &bindings).replace("bindings:", &rows_sink(&db, "rows")),
+    );
+    prepare(&db, &["init", "emaj.yaml"]).run().ok();
+    assert_eq!(logins(&slapd), ["ann", "bob", "cid", "dan"]);
+    let run = prepare(&db, &["init", "emaj.yaml", "--prune", "--dry-run"]).run().ok();
+    assert!(
+        !run.stdout.contains("changetype: delete") && !run.stdout.contains("delete from"),
+        "{run}"
+    );
+    let run = prepare(&db, &["init", "emaj.yaml", "--prune"]).run().ok();
+    assert!(run.stderr.contains("took away 0 things"), "{run}");
+    assert_eq!(logins(&slapd), ["ann", "bob", "cid", "dan"]);
+    assert_eq!(all_people(&db), ["ann emp", "bob emp", "cid ext", "dan ext"]);
+
+    // What no row of either gives goes, also where only one binding is pruned.
+    slapd.modify("dn: uid=old,ou=people,dc=example,dc=org\nchangetype: add\nobjectClass: inetOrgPerson\nuid: old\ncn: x\nsn: x\n");
+    db.psql("insert into other.all_people values ('old', 'x')");
+    for binding in ["emp_entry", "ext_row"] {
+        let run = prepare(&db, &["init", "emaj.yaml", "--prune", "--binding", binding])
+            .run()
+            .ok();
+        assert!(run.stderr.contains("took away 1 thing"), "{run}");
+    }
+    assert_eq!(logins(&slapd), ["ann", "bob", "cid", "dan"]);
+    assert_eq!(all_people(&db), ["ann emp", "bob emp", "cid ext", "dan ext"]);
+
+    // As long as nobody knows what a row of the other binding gives, it may be anything.
+    slapd.modify("dn: uid=old,ou=people,dc=example,dc=org\nchangetype: add\nobjectClass: inetOrgPerson\nuid: old\ncn: x\nsn: x\n");
+    db.psql("update ext set id = 0 where login = 'dan'");
+    let run = prepare(&db, &["init", "emaj.yaml", "--prune", "--binding", "emp_entry"])
+        .run()
+        .code(3);
+    assert!(
+        run.stderr.contains(
+            "binding `emp_entry` takes nothing away, because it is not known what belongs to 1 of the rows of binding `ext_entry`, [0] the first: "
+        ),
+        "{run}"
+    );
+    assert_eq!(logins(&slapd), ["ann", "bob", "cid", "dan", "old"]);
+}
+
+#[test]
+fn of_a_manifest_that_is_not_named_nothing_is_known() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(TWO_TABLES);
+    let manifest = |table: &str, to: &str, rows: &str| {
+        to_directory(&slapd, &both_ways(table, "when: 'true'", to, rows))
+            .replace("  directory:", &format!("  {to}:"))
+            .replace("bindings:", &rows_sink(&db, rows))
+    };
+    install(&db, &manifest("emp", "directory", "rows"));
+    std::fs::write(db.dir().join("ext.yaml"), manifest("ext", "directory2", "rows2")).unwrap();
+    prepare(&db, &["install", "ext.yaml"]).run().ok();
+    prepare(&db, &["init", "emaj.yaml"]).run().ok();
+    prepare(&db, &["init", "ext.yaml"]).run().ok();
+    prepare(&db, &["init", "emaj.yaml", "--prune", "--beside", "ext.yaml"])
+        .run()
+        .ok();
+    for more in [&["--prune"][..], &["--prune", "--dry-run"]] {
+        let run = prepare(&db, &[&["init", "emaj.yaml"], more].concat()).run().code(4);
+        assert!(
+            run.stderr.contains(
+                "binding `emp_entry` takes nothing away: what binding `ext_entry` of the manifest `ext` makes is not known, and may be among it"
+            ),
+            "{run}"
+        );
+    }
+    assert_eq!(logins(&slapd), ["ann", "bob", "cid", "dan"]);
+    slapd.modify("dn: uid=old,ou=people,dc=example,dc=org\nchangetype: add\nobjectClass: inetOrgPerson\nuid: old\ncn: x\nsn: x\n");
+    let run = prepare(&db, &["init", "emaj.yaml", "--prune", "--beside", "ext.yaml"])
+        .run()
+        .ok();
+    assert!(run.stderr.contains("took away 1 thing"), "{run}");
+    assert_eq!(logins(&slapd), ["ann", "bob", "cid", "dan"]);
+    assert_eq!(all_people(&db), ["ann emp", "bob emp", "cid ext", "dan ext"]);
 }
 
 #[test]
@@ -163,4 +288,34 @@ fn nothing_is_taken_away_while_it_is_not_known_what_belongs_to_a_row() {
     drain(&db).run();
     prepare(&db, &["init", "emaj.yaml", "--prune"]).run().ok();
     assert_eq!(logins(&slapd), ["p1", "p3"]);
+}
+
+#[test]
+fn rows_are_known_by_a_key_of_another_type() {
+    let db = database();
+    db.psql(
+        "create table app (id int primary key, code text, ts timestamptz, n numeric, j text); create schema there;
+         create table there.k1 (code int primary key, id int); create table there.k2 (ts timestamp primary key, id int);
+         create table there.k3 (ts date primary key, id int); create table there.k4 (n float8 primary key, id int);
+         create table there.k5 (j char(4) primary key, id int);
+         insert into app values (1, '007', '2024-01-01 00:00+02', 1e20, 'X')",
+    );
+    let binding = |(table, column): (&str, &str)| {
+        format!(
+            "  {table}: {{ table: public.app, to: rows, row: {{ table: there.{table}, key: [{column}], columns: {{ {column}: row.{column}, id: row.id }} }} }}\n"
+        )
+    };
+    let bindings = [("k1", "code"), ("k2", "ts"), ("k3", "ts"), ("k4", "n"), ("k5", "j")].map(binding);
+    let manifest = format!("version: 1\nsinks:\n{}\n{}", rows_sink(&db, "rows"), bindings.concat());
+    install(&db, &manifest);
+    prepare(&db, &["init", "emaj.yaml"]).run().ok();
+    let ids = "select string_agg(id::text, ' ') from (select id from there.k1 union all select id from there.k2 union all select id from there.k3
+               union all select id from there.k4 union all select id from there.k5) k";
+    assert_eq!(column(&db, ids), ["1 1 1 1 1"]);
+    let run = prepare(&db, &["init", "emaj.yaml", "--prune", "--dry-run"]).run().ok();
+    assert!(!run.stdout.contains("delete from"), "{run}");
+    db.psql("insert into there.k1 values (8, 8); insert into there.k5 values ('x', 8)");
+    let run = prepare(&db, &["init", "emaj.yaml", "--prune"]).run().ok();
+    assert!(run.stderr.contains("took away 2 things"), "{run}");
+    assert_eq!(column(&db, ids), ["1 1 1 1 1"]);
 }

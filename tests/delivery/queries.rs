@@ -93,3 +93,95 @@ fn a_query_that_fails_sets_only_its_rows_aside() {
     db.psql("create or replace function secret_of(id int) returns text language sql as $$delete from address returning mail$$; update person set login = 'x' where id = 1");
     drain(&db).run().code(3);
 }
+
+#[test]
+fn a_value_of_a_query_is_a_value_whatever_it_holds() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(
+        "create table person (id int primary key, login text, note text, tags jsonb, since date, works boolean);
+         create table m (login text, mail text); create table secret (s text); insert into secret values ('s3cret');
+         insert into m values ('ann', 'ann@x'), ('a''b', 'ab@x')",
+    );
+    let notes = |query: &str| {
+        format!(
+            "
+  people:
+    table: public.person
+    to: directory
+    entry:
+      dn: \"uid={{{{ row.id }}}},ou=people,dc=example,dc=org\"
+      object_classes: [inetOrgPerson]
+      attributes:
+        cn: x
+        sn: x
+        description: {{ query: \"{query}\" }}
+"
+        )
+    };
+    std::fs::write(
+        db.dir().join("emaj.yaml"),
+        to_directory(&slapd, &notes("select mail from m where login = '{{ row.note }}'")),
+    )
+    .unwrap();
+    let run = super::prepare(&db, &["validate"]).run().code(65);
+    assert!(
+        run.stdout.contains("a value stands in a literal") && run.stdout.contains("--> emaj.yaml:16:66"),
+        "{run}"
+    );
+
+    let query = "select mail from m where login = {{ row.note }} union all select 'of ' || {{ row.login }} where {{ row.id }} + 1 > 0 \
+                 and {{ row.note }} is not null and date {{ row.since }} > '1999-01-01' union all select format('%s', {{ row.works }}) where {{ row.works }} is not null -- all";
+    let query = query.replace("date {{ row.since }}", "{{ row.since }}::date");
+    install(&db, &to_directory(&slapd, &notes(&query)));
+    db.psql(
+        "insert into person values (1, 'ann', 'ann', '[]', '2020-01-01', true), (2, 'bob', 'a''b', '[]', '2020-01-01', false),
+           (3, 'cid', ' union all select s from secret --', '[]', '2020-01-01', true),
+           (4, 'dan', $$' union all select s from secret --$$, '[]', '2020-01-01', true), (5, 'eve', null, '[]', '2020-01-01', null)",
+    );
+    drain(&db).run().ok();
+    let given = |id: u8| slapd.values(&format!("uid={id},ou=people,dc=example,dc=org"), "description");
+    assert_eq!(given(1), ["ann@x", "of ann", "true"]);
+    assert_eq!(given(2), ["ab@x", "false", "of bob"]);
+    for (id, login) in [(3, "cid"), (4, "dan")] {
+        assert_eq!(given(id), [format!("of {login}"), "true".to_owned()]);
+    }
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+    // A value that is of no use where it stands sets its row aside, and the next query is asked as ever.
+    let query = "select mail from m where length(mail) > {{ row.note }}::int";
+    install(&db, &to_directory(&slapd, &notes(query)));
+    db.psql("update person set note = '5' where id = 1; update person set note = 'x' where id = 2; update person set note = '4' where id = 3");
+    drain(&db).run().code(3);
+    assert_eq!(set_aside(&db), ["people [2] never"]);
+    assert_eq!((given(1), given(3)), (vec![], vec!["ann@x".to_owned()]));
+}
+
+#[test]
+fn json_in_a_query_is_a_parameter_too() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(
+        "create table person (id int primary key, login text, note text, doc jsonb);
+         create table account (id int primary key, doc jsonb, pwhash text); insert into account values (1, '{\"a\": \"o''b\"}', 'geheim')",
+    );
+    let bindings = "
+  people:
+    table: public.person
+    to: directory
+    entry:
+      dn: \"uid={{ row.login }},ou=people,dc=example,dc=org\"
+      object_classes: [inetOrgPerson]
+      attributes:
+        cn: x
+        sn: x
+        description: { query: \"select coalesce({{ row.note | tojson }}) from account where id = {{ row.id }}\" }
+        title: { query: \"select 'here' from account where doc = {{ row.doc | tojson }}\" }
+";
+    install(&db, &to_directory(&slapd, bindings));
+    db.psql("insert into person values (1, 'ann', 'pwhash', '{\"a\": \"o''b\"}')");
+    drain(&db).run().ok();
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+    let ann = |attribute: &str| slapd.values("uid=ann,ou=people,dc=example,dc=org", attribute);
+    assert_eq!(
+        (ann("description"), ann("title")),
+        (vec!["\"pwhash\"".into()], vec!["here".into()])
+    );
+}

@@ -163,3 +163,147 @@ fn a_flag_stands_while_a_row_refers_to_the_entry() {
     assert_eq!(drivers(), [] as [&str; 0]);
     assert_eq!(set_aside(&db), [] as [&str; 0]);
 }
+
+#[test]
+fn a_constant_goes_with_the_last_row_that_gives_it() {
+    let (db, slapd) = (database(), slapd());
+    db.psql("create table member (id int primary key, \"the grp\" text, login text, active boolean default true)");
+    let (one, named) = (
+        "cn=c1,ou=groups,dc=example,dc=org",
+        "cn={{ row['the grp'] }},ou=groups,dc=example,dc=org",
+    );
+    let bindings = format!(
+        "
+  any:
+    table: public.member
+    to: directory
+    when: row.active
+    flag: {{ dn: \"{one}\", attribute: description, value: has members }}
+  by_name:
+    table: public.member
+    to: directory
+    flag: {{ dn: \"{named}\", attribute: description, value: named }}
+"
+    );
+    install(&db, &to_directory(&slapd, &bindings));
+    slapd.modify(&format!(
+        "dn: {one}\nchangetype: add\nobjectClass: posixGroup\ncn: c1\ngidNumber: 1\n"
+    ));
+    let given = || slapd.values(one, "description");
+    change(
+        &db,
+        "insert into member select n, 'c1', 'm' || n from generate_series(1, 1500) n; insert into member values (0, null, 'x')",
+    );
+    assert_eq!(given(), ["has members", "named"]);
+    // Those that are left are far behind many that are not meant.
+    change(&db, "update member set active = false where id between 1 and 1499");
+    assert_eq!(given(), ["has members", "named"]);
+    change(
+        &db,
+        "update member set active = false; update member set \"the grp\" = null where id < 1500",
+    );
+    assert_eq!(given(), ["named"]);
+    change(&db, "delete from member");
+    assert_eq!(given(), [] as [&str; 0]);
+    change(&db, "insert into member values (1, 'c1', 'ann')");
+    assert_eq!(given(), ["has members", "named"]);
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+}
+
+#[test]
+fn only_a_null_that_is_shown_is_no_value() {
+    let (db, slapd) = (database(), slapd());
+    db.psql("create table member (id int primary key, team text, area text, login text, nick text)");
+    let bindings = "
+  nicks:
+    table: public.member
+    to: directory
+    value:
+      dn: \"cn={{ row.team or row.area }},ou=groups,dc=example,dc=org\"
+      attribute: memberUid
+      value: \"{{ row.nick | default(row.login, true) }}\"
+  names:
+    table: public.member
+    to: directory
+    value:
+      dn: \"cn={{ row.team or row.area }},ou=groups,dc=example,dc=org\"
+      attribute: description
+      value: \"nick {{ row.nick }}\"
+";
+    install(&db, &to_directory(&slapd, bindings));
+    slapd.modify(
+        "dn: cn=c1,ou=groups,dc=example,dc=org\nchangetype: add\nobjectClass: posixGroup\ncn: c1\ngidNumber: 1\n",
+    );
+    let named = || slapd.values("cn=c1,ou=groups,dc=example,dc=org", "description");
+    change(
+        &db,
+        "insert into member values (1, 'c1', null, 'bob', null), (2, null, 'c1', 'cid', ''), (3, 'c1', null, 'x', 'dan'),
+           (4, null, null, 'none', 'none'), (5, 'c1', null, null, null), (6, 'c1', null, 'dan', null)",
+    );
+    assert_eq!(members(&slapd, "c1"), ["bob", "cid", "dan"]);
+    assert_eq!(named(), ["nick ", "nick dan"]);
+    // Another row gives the same by way of another column.
+    change(&db, "delete from member where id = 3");
+    assert_eq!(members(&slapd, "c1"), ["bob", "cid", "dan"]);
+    assert_eq!(named(), ["nick "]);
+    change(
+        &db,
+        "delete from member where id in (1, 6); update member set nick = 'eve' where id = 2",
+    );
+    assert_eq!(members(&slapd, "c1"), ["eve"]);
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+}
+
+#[test]
+fn values_that_are_one_to_the_directory_go_with_the_last_row() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(TABLES);
+    // `description` is the same in upper and lower case, `memberUid` is not.
+    let of = |attribute: &str| {
+        format!(
+            "
+  {attribute}:
+    table: public.member
+    to: directory
+    value:
+      dn: \"cn={{{{ row.team }}}},ou=groups,dc=example,dc=org\"
+      attribute: {attribute}
+      value: \"{{{{ row.login }}}}\"
+"
+        )
+    };
+    install(
+        &db,
+        &to_directory(&slapd, &[of("description"), of("memberUid")].concat()),
+    );
+    for team in ["c1", "c2"] {
+        slapd.modify(&format!(
+            "dn: cn={team},ou=groups,dc=example,dc=org\nchangetype: add\nobjectClass: posixGroup\ncn: {team}\ngidNumber: 1\n"
+        ));
+    }
+    let folded = |team: &str| slapd.values(&format!("cn={team},ou=groups,dc=example,dc=org"), "description");
+    change(
+        &db,
+        "insert into member values (1, 'c2', 'Sales'), (2, 'c2', 'sales'), (3, 'C2', 'ops'), (4, 'c2', 'ops'), (5, 'c1', 'IT')",
+    );
+    assert_eq!(members(&slapd, "c2"), ["Sales", "ops", "sales"]);
+    change(&db, "delete from member where id in (1, 3)");
+    assert_eq!(folded("c2"), ["ops", "sales"]);
+    assert_eq!(members(&slapd, "c2"), ["ops", "sales"]);
+    // One row gets the spelling of another; then it moves away, and the other one still gives it.
+    change(&db, "update member set login = 'OPS' where id = 2");
+    assert_eq!(
+        (folded("c2").len(), members(&slapd, "c2")),
+        (1, vec!["OPS".into(), "ops".into()])
+    );
+    change(&db, "update member set team = 'c1' where id = 2");
+    assert_eq!(
+        (folded("c2"), folded("c1")),
+        (vec!["ops".into()], vec!["IT".into(), "OPS".into()])
+    );
+    assert_eq!(members(&slapd, "c2"), ["ops"]);
+    change(&db, "delete from member");
+    assert_eq!((folded("c2"), folded("c1")), (vec![], vec![]));
+    assert_eq!(members(&slapd, "c1"), [] as [&str; 0]);
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+}

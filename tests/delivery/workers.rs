@@ -1,6 +1,7 @@
 //! Workers are many, are killed, and lose their database: everything arrives, in order.
 
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use emaj::cluster::Cluster;
 use postgres::{Client, NoTls};
 
 use super::{PEOPLE, PERSON, column, drain, install, logins, set_aside, to_directory, worker};
-use crate::support::receiver::{Answer, Receiver};
+use crate::support::receiver::{Answer, Receiver, status};
 use crate::support::slapd::{PASSWORD, Slapd, slapd};
 use crate::support::{Chance, Database, database, emaj_alone, scale, seed, wait_for};
 
@@ -263,4 +264,56 @@ fn an_idle_worker_costs_next_to_nothing() {
         ticks(worker.id()) - before < 30,
         "an idle worker keeps a processor busy"
     );
+}
+
+/// A snapshot is held for ten seconds; the rest of the window is neither sorted again nor read in a later one.
+#[test]
+fn a_long_window_is_sorted_once() {
+    let db = database();
+    db.psql("create table item (id int primary key)");
+    let (is_held, is_slow) = (Arc::new(AtomicBool::new(true)), AtomicBool::new(true));
+    let receiver = Receiver::start({
+        let is_held = Arc::clone(&is_held);
+        move |_, request| {
+            // In the second chunk for longer than a slice, in the third until it was looked at.
+            if request.body == "10600" && is_slow.swap(false, Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(10_500));
+            }
+            while request.body == "15000" && is_held.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            status(204)
+        }
+    });
+    install(
+        &db,
+        &format!(
+            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks: {{ hook: {{ webhook: {{ url: \"{}\" }} }} }}\n\
+             bindings: {{ items: {{ table: public.item, to: hook, message: {{ body: \"{{{{ row.id }}}}\" }} }} }}\n",
+            receiver.url()
+        ),
+    );
+    db.psql("insert into item select generate_series(10001, 19000)");
+    std::thread::scope(|scope| {
+        let run = scope.spawn(|| drain(&db).run().ok());
+        let began = Instant::now();
+        let reads =
+            "select state from pg_stat_activity where datname = current_database() and query like '% emaj_window'";
+        while column(&db, reads) != ["idle"] {
+            assert!(began.elapsed() < Duration::from_secs(60), "{:?}", column(&db, reads));
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        db.psql("insert into item values (19001); delete from item where id = 18999");
+        is_held.store(false, Ordering::Relaxed);
+        run.join().unwrap();
+    });
+    let mut arrived: Vec<i32> = receiver
+        .got()
+        .iter()
+        .map(|request| request.body.parse().unwrap())
+        .collect();
+    arrived.sort_unstable();
+    let mut expected: Vec<i32> = (10001..=19001).chain([18999]).collect();
+    expected.sort_unstable();
+    assert_eq!(arrived, expected);
 }

@@ -196,3 +196,34 @@ fn a_server_that_does_not_answer_is_given_up() {
     assert_eq!(outcomes.len(), 1, "{outcomes:?}");
     assert!(matches!(&outcomes[0], Outcome::Failed(fault) if fault.reason.contains("did not answer within 1 s")));
 }
+
+/// OpenLDAP closes the connection when a request is larger than it may be.
+#[test]
+fn what_the_server_will_not_hear_holds_up_nothing_else() {
+    let slapd = Slapd::with("sockbuf_max_incoming_auth 1048576", true);
+    let mut sink = connect(&slapd);
+    let long = "x".repeat(2 << 20);
+    let large = insert(&person("large", &[("description", &[&long])]));
+    let small = |uid: &str| insert(&person(uid, &[]));
+    let batch = [small("a"), large.clone(), small("b"), small("c")];
+    // (What had arrived before the connection was lost is there already.)
+    let outcomes = sink.deliver(&batch);
+    assert!(outcomes.len() == 4, "{outcomes:?}");
+    assert_eq!(letters(&mut *sink, &batch), "uluu");
+    let fault = fault(&mut *sink, large);
+    assert_eq!(fault.verdict, Verdict::Later);
+    assert!(
+        fault.reason.starts_with("uid=large,ou=people,dc=example,dc=org: "),
+        "{}",
+        fault.reason
+    );
+    assert!(
+        fault.reason.contains(" 2 MB ") && !fault.reason.contains("xxx"),
+        "{}",
+        fault.reason
+    );
+    for uid in ["a", "b", "c"] {
+        assert!(slapd.entry(&super::hand::person_dn(uid)).is_some(), "{uid}");
+    }
+    assert_eq!(letters(&mut *sink, &[small("d")]), "w");
+}

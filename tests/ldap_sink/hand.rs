@@ -90,6 +90,7 @@ pub fn insert(new: &Entry) -> Delivery {
     let change = EntryChange {
         old: None,
         new: Some(new.clone()),
+        heir: None,
     };
     delivery(Some(Event::Insert), Action::Entry(change))
 }
@@ -98,6 +99,7 @@ pub fn update(old: &Entry, new: &Entry) -> Delivery {
     let change = EntryChange {
         old: Some(old.clone()),
         new: Some(new.clone()),
+        heir: None,
     };
     delivery(Some(Event::Update), Action::Entry(change))
 }
@@ -106,6 +108,7 @@ pub fn delete(old: &Entry) -> Delivery {
     let change = EntryChange {
         old: Some(old.clone()),
         new: None,
+        heir: None,
     };
     delivery(Some(Event::Delete), Action::Entry(change))
 }
@@ -120,6 +123,7 @@ pub fn value(attribute: &str, add: End<'_>, remove: End<'_>) -> Delivery {
             attribute: attribute.to_owned(),
             add: own(add),
             remove: own(remove),
+            instead: None,
         }),
     )
 }

@@ -8,6 +8,19 @@ use emaj::names::QualifiedName;
 use emaj::pg::Environment;
 use emaj::sink::{Action, Delivery, Message, Offset, Opener, RowChange, opener};
 
+use super::{Database, shared_cluster};
+
+/// Writes the sink into a database of the tests' cluster, in YAML.
+pub fn sink_into(db: &Database, role: &str) -> String {
+    let cluster = shared_cluster();
+    format!(
+        "{{ postgres: {{ host: \"{}\", port: {}, dbname: {}, user: {role} }} }}",
+        cluster.socket_dir().display(),
+        cluster.port(),
+        db.name()
+    )
+}
+
 /// Reads a manifest whose sink is called `there`.
 pub fn manifest_of(folder: &Path, text: &str) -> Manifest {
     let path = folder.join("sink.yaml");

@@ -2,8 +2,11 @@
 
 use minijinja::Environment;
 
-use super::{Bound, Compiled, Source, Table, Target, Template};
+use super::heir::{columns_of, only_column};
+use super::{Bound, Compiled, Given, Source, Table, Target, Template};
 use crate::deliver::escape::{Syntax, environment};
+use crate::deliver::joined::joined;
+use crate::deliver::nulls::JSON;
 use crate::errors::{Error, Kind, Result};
 use crate::journal::Position;
 use crate::manifest::{self, AttributeSource, BindingKind, EntryRef, Expression, Located, Place};
@@ -22,16 +25,15 @@ impl Bound {
         let mut engine = Engine {
             environment: environment(),
             number: 0,
-            columns: Vec::new(),
         };
         let when = binding.when.as_ref().map(|when| engine.condition(when)).transpose()?;
-        engine.columns.clear();
         let kind = match &binding.kind {
             BindingKind::Entry {
                 dn,
                 object_classes,
                 attributes,
             } => Compiled::Entry {
+                columns: columns_of(&dn.value.0),
                 dn: engine.add(Syntax::Dn, dn)?,
                 classes: object_classes.iter().map(|class| class.value.clone()).collect(),
                 attributes: attributes
@@ -60,13 +62,16 @@ impl Bound {
                 attribute,
                 value,
             } => {
-                let target = engine.target(entry)?;
-                let value = engine.add(Syntax::Attribute, value)?;
+                let naming = match entry {
+                    EntryRef::Dn(dn) => vec![dn],
+                    EntryRef::Search { base, filter, .. } => vec![base, filter],
+                };
+                let templates = naming.into_iter().chain([value]);
                 Compiled::Value {
-                    target,
+                    columns: templates.filter_map(|template| column_of(&template.value.0)).collect(),
+                    target: engine.target(entry)?,
                     attribute: attribute.value.clone(),
-                    value,
-                    columns: std::mem::take(&mut engine.columns),
+                    value: engine.add(Syntax::Value, value)?,
                 }
             }
             BindingKind::Query {
@@ -76,7 +81,6 @@ impl Bound {
                 mode,
             } => Compiled::Query {
                 target: engine.target(entry)?,
-                columns: std::mem::take(&mut engine.columns),
                 attribute: attribute.value.clone(),
                 mode: *mode,
                 query: engine.add(Syntax::Query, query)?,
@@ -114,7 +118,7 @@ impl Bound {
                 },
                 columns: columns
                     .iter()
-                    .map(|(name, expression)| Ok((name.value.clone(), engine.json(expression)?)))
+                    .map(|(name, expression)| Ok((name.value.clone(), engine.given(expression)?)))
                     .collect::<Result<_>>()?,
             },
             BindingKind::Warn { .. } | BindingKind::Notify { .. } | BindingKind::Sql { .. } => {
@@ -140,8 +144,6 @@ impl Bound {
 struct Engine {
     environment: Environment<'static>,
     number: usize,
-    /// The columns of `row` that the templates added so far use.
-    columns: Vec<String>,
 }
 
 impl Engine {
@@ -155,10 +157,24 @@ impl Engine {
         self.add_source(Syntax::Text, source, &expression.place)
     }
 
+    /// What an expression gives: a column that it only names goes as it is, a number with all its digits.
+    fn given(&mut self, expression: &Located<Expression>) -> Result<Given> {
+        let named = expression.value.0.trim().strip_prefix("row.");
+        let is_name = |name: &&str| {
+            !name.starts_with(|c: char| c.is_ascii_digit())
+                && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        };
+        let template = self.json(expression)?;
+        Ok(match named.filter(is_name) {
+            Some(column) => Given::Column(column.to_owned(), template),
+            None => Given::Made(template),
+        })
+    }
+
     /// A template that makes JSON of an expression.
     fn json(&mut self, expression: &Located<Expression>) -> Result<Template> {
-        let source = format!("{{{{ ({}) | tojson }}}}", expression.value.0);
-        self.add_source(Syntax::Text, source, &expression.place)
+        let source = format!("{{{{ ({}) | {JSON} }}}}", expression.value.0);
+        self.add_source(Syntax::Json, source, &expression.place)
     }
 
     fn add_source(&mut self, syntax: Syntax, source: String, place: &Place) -> Result<Template> {
@@ -166,17 +182,8 @@ impl Engine {
         let name = syntax.name(self.number);
         let failed = |error: minijinja::Error| Error::new(Kind::Manifest, error);
         self.environment
-            .add_template_owned(name.clone(), source)
+            .add_template_owned(name.clone(), joined(&source))
             .map_err(failed)?;
-        let template = self.environment.get_template(&name).map_err(failed)?;
-        for used in template.undeclared_variables(true) {
-            if let Some(column) = used.strip_prefix("row.") {
-                let column = column.split('.').next().unwrap_or(column).to_owned();
-                if !self.columns.contains(&column) {
-                    self.columns.push(column);
-                }
-            }
-        }
         Ok(Template {
             name,
             place: place.clone(),
@@ -192,5 +199,39 @@ impl Engine {
                 scope: *scope,
             },
         })
+    }
+}
+
+/// Returns the column of a template that is one `{{ row.column }}` with text around it: rows of which it makes the same have the same
+/// there. Of a template that does more with a row that cannot be said.
+fn column_of(template: &str) -> Option<String> {
+    let (before, rest) = template.split_once("{{")?;
+    let (code, after) = rest.split_once("}}")?;
+    let is_text = |text: &str| ["{{", "{%", "{#"].iter().all(|open| !text.contains(open));
+    (is_text(before) && is_text(after)).then(|| only_column(code)).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::column_of;
+
+    #[test]
+    fn only_a_bare_column_says_which_rows_are_alike() {
+        for (template, column) in [
+            ("cn={{ row.team }},ou=groups", Some("team")),
+            ("{{row.a}}", Some("a")),
+            ("{{ row['the grp'] }}", Some("the grp")),
+            ("{{ row[\"Grp\"] }}", Some("Grp")),
+            ("constant", None),
+            ("{{ row.a }}{{ row.b }}", None),
+            ("{{ row.nick | default(row.login, true) }}", None),
+            ("{{ row.doc.name }}", None),
+            ("{{ row['a' ~ 'b'] }}", None),
+            ("{% if row.x %}{{ row.a }}{% endif %}", None),
+            ("{{ row.a if row.b else row.c }}", None),
+            ("{{ table }}", None),
+        ] {
+            assert_eq!(column_of(template).as_deref(), column, "{template}");
+        }
     }
 }

@@ -2,10 +2,20 @@
 
 use minijinja::Value;
 
-use super::{ALIKE, Ask, Bound, Compiled, Envelope, Made, Source, Target};
+use super::{Ask, Bound, Compiled, Envelope, Made, Source, Target};
 use crate::deliver::row::Row;
 use crate::manifest::Event;
+use crate::sink::ldap::folded;
 use crate::sink::{Action, Attribute, Entry, EntryTarget, Fault, Verdict};
+
+/// Who else gives a value to an entry.
+pub(super) enum Giver {
+    Nobody,
+    /// Another row.
+    Another,
+    /// Another row, in a spelling (this one) that may be the same to the directory.
+    Nearly(String),
+}
 
 impl Bound {
     /// An attribute from a query belongs to the entry that the row names; when the row names another one now, to both.
@@ -20,7 +30,6 @@ impl Bound {
     ) -> Result<Option<Made>, Fault> {
         let Compiled::Query {
             target,
-            columns,
             attribute,
             mode,
             query,
@@ -30,12 +39,11 @@ impl Bound {
         };
         let (mut attributes, mut entries) = (Vec::new(), Vec::new());
         for row in [old, new].into_iter().flatten() {
-            // A row that names no entry concerns none.
-            if columns.iter().any(|column| row.column(column) == Some("null")) {
-                continue;
-            }
             let value = self.context(row, envelope);
-            let entry = self.target(target, &value)?;
+            // A row that names no entry concerns none.
+            let Some(entry) = self.target(target, &value)? else {
+                continue;
+            };
             if attributes.iter().any(|(known, _)| *known == entry) {
                 continue;
             }
@@ -83,6 +91,7 @@ impl Bound {
             dn,
             classes,
             attributes,
+            ..
         } = &self.kind
         else {
             return Err(Fault::never("not an entry"));
@@ -118,73 +127,92 @@ impl Bound {
 
     /// Which value the row gives to which entry; `None` when it names no entry, or gives nothing.
     pub(super) fn value(&self, row: &Row, envelope: &Envelope<'_>) -> Result<Option<(EntryTarget, String)>, Fault> {
-        let Compiled::Value {
-            target, value, columns, ..
-        } = &self.kind
-        else {
+        let Compiled::Value { target, value, .. } = &self.kind else {
             return Ok(None);
         };
-        if columns.iter().any(|column| row.column(column) == Some("null")) {
-            return Ok(None);
-        }
         let context = self.context(row, envelope);
-        let text = self.render(value, &context)?;
-        if text.trim().is_empty() {
+        let text = self.render_whole(value, &context)?;
+        let Some(text) = text.filter(|text| !text.trim().is_empty()) else {
             return Ok(None);
-        }
-        Ok(Some((self.target(target, &context)?, text)))
+        };
+        Ok(self.target(target, &context)?.map(|target| (target, text)))
     }
 
-    /// Whether another row still gives this value to this entry. Rows are looked up as they are now: a change of theirs that is not
+    /// Says which other row still gives this value to this entry. Rows are looked up as they are now: a change of theirs that is not
     /// delivered yet will be, and says it again.
-    pub(super) fn is_given(
+    pub(super) fn giver(
         &self,
         row: &Row,
         given: &(EntryTarget, String),
         envelope: &Envelope<'_>,
         ask: &mut dyn Ask,
-    ) -> Result<bool, Fault> {
+    ) -> Result<Giver, Fault> {
         let Compiled::Value { columns, .. } = &self.kind else {
-            return Ok(false);
+            return Ok(Giver::Nobody);
         };
         let alike: Vec<(String, String)> = columns
             .iter()
             .filter_map(|column| row.column(column).map(|json| (column.clone(), json.to_owned())))
             .collect();
-        for skip in (0..).step_by(ALIKE) {
-            let others = ask.alike(self.table, &alike, skip)?;
-            for other in &others {
-                if self.fits(Some(other))?.is_some() && self.value(other, envelope)?.as_ref() == Some(given) {
-                    return Ok(true);
-                }
+        let mut giver = Giver::Nobody;
+        ask.alike(self.table, &alike, &mut |other| {
+            // (A row of which nothing can be made gives nothing.)
+            let value = match self.fits(Some(other)) {
+                Ok(Some(other)) => self.value(other, envelope).ok().flatten(),
+                _ => None,
+            };
+            if let Some(value) = value.filter(|value| is_nearly(value, given)) {
+                giver = match value.1 == given.1 {
+                    true => Giver::Another,
+                    false => Giver::Nearly(value.1),
+                };
             }
-            if others.len() < ALIKE {
-                break;
-            }
-        }
-        Ok(false)
+            Ok(matches!(giver, Giver::Another))
+        })?;
+        Ok(giver)
     }
 
-    pub(super) fn target(&self, target: &Target, value: &Value) -> Result<EntryTarget, Fault> {
+    /// The entry that is meant; `None`: the row names none.
+    fn target(&self, target: &Target, value: &Value) -> Result<Option<EntryTarget>, Fault> {
         Ok(match target {
-            Target::Dn(dn) => EntryTarget::Dn(self.render(dn, value)?),
-            Target::Search { base, filter, scope } => EntryTarget::Search {
-                base: self.render(base, value)?,
-                filter: self.render(filter, value)?,
-                scope: *scope,
-            },
+            Target::Dn(dn) => self.render_whole(dn, value)?.map(EntryTarget::Dn),
+            Target::Search { base, filter, scope } => {
+                let (base, filter) = (self.render_whole(base, value)?, self.render_whole(filter, value)?);
+                base.zip(filter).map(|(base, filter)| EntryTarget::Search {
+                    base,
+                    filter,
+                    scope: *scope,
+                })
+            }
         })
     }
 }
 
+/// Tells whether two values of two entries may be one value of one entry to a directory.
+pub(super) fn is_nearly(one: &(EntryTarget, String), other: &(EntryTarget, String)) -> bool {
+    let is_same_entry = match (&one.0, &other.0) {
+        (EntryTarget::Dn(one), EntryTarget::Dn(other)) => folded(one) == folded(other),
+        (
+            EntryTarget::Search { base, filter, .. },
+            EntryTarget::Search {
+                base: other_base,
+                filter: other_filter,
+                ..
+            },
+        ) => folded(base) == folded(other_base) && folded(filter) == folded(other_filter),
+        _ => false,
+    };
+    is_same_entry && folded(&one.1) == folded(&other.1)
+}
+
 pub(super) fn key_of_target(target: &EntryTarget) -> String {
     match target {
-        EntryTarget::Dn(dn) => folded(dn),
-        EntryTarget::Search { base, filter, .. } => format!("{}\u{1f}{}", folded(base), folded(filter)),
+        EntryTarget::Dn(dn) => entry_key(dn),
+        EntryTarget::Search { base, filter, .. } => format!("{}\u{1f}{}", entry_key(base), entry_key(filter)),
     }
 }
 
-/// Names of a directory are the same in upper and lower case.
-pub(super) fn folded(dn: &str) -> String {
-    format!("dn\u{1f}{}", dn.to_lowercase())
+/// The key of an entry: one for all spellings of its name.
+pub(super) fn entry_key(dn: &str) -> String {
+    format!("dn\u{1f}{}", folded(dn))
 }

@@ -1,5 +1,9 @@
 //! The keys by which a change is known that nothing may overtake: those of its row, of its message, of its row in another table.
 
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+
 use super::{Bound, Compiled, Envelope, event_of};
 use crate::deliver::binding::message::word_of;
 use crate::deliver::change::Change;
@@ -27,10 +31,13 @@ impl Bound {
     }
 
     pub(super) fn row_keys(&self, change: &Change) -> Vec<String> {
-        self.keys_of(change)
+        let mut keys: Vec<String> = self
+            .keys_of(change)
             .iter()
-            .map(|key| format!("{}\u{1f}{}\u{1f}{key}", self.name, self.names.name))
-            .collect()
+            .map(|key| format!("{}\u{1f}{}\u{1f}{}", self.name, self.names.name, in_one_way(key)))
+            .collect();
+        keys.dedup();
+        keys
     }
 
     /// The key of a change and, when it was changed, the one before: what was done to that came before.
@@ -52,7 +59,46 @@ pub(super) fn message_key(change: &Change, key: &str) -> Option<String> {
     (key != &*change.key).then(|| format!("message\u{1f}{key}"))
 }
 
+/// Writes the numbers of a key in one way: `1.0` and `1.00` are one key to a table, and what is done to the one waits for the other.
+fn in_one_way(key: &str) -> Cow<'_, str> {
+    if !key.contains('.') {
+        return Cow::Borrowed(key);
+    }
+    let Ok(values) = serde_json::from_str::<Vec<&RawValue>>(key) else {
+        return Cow::Borrowed(key);
+    };
+    let values: Vec<&str> = values
+        .iter()
+        .map(|value| match value.get() {
+            number if number.contains('.') && number.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'-')) => {
+                number.trim_end_matches('0').trim_end_matches('.')
+            }
+            other => other,
+        })
+        .collect();
+    Cow::Owned(format!("[{}]", values.join(", ")))
+}
+
 pub(super) fn key_text(row: &Row, key: &[String]) -> String {
     let values: Vec<&str> = key.iter().map(|column| row.column(column).unwrap_or("null")).collect();
     format!("[{}]", values.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_key_is_written_in_one_way() {
+        for (key, expected) in [
+            ("[1]", "[1]"),
+            ("[1.00]", "[1]"),
+            ("[100.0, -0.50]", "[100, -0.5]"),
+            (r#"["1.00", 1.10, null, 1.5e+300]"#, r#"["1.00", 1.1, null, 1.5e+300]"#),
+            ("[0.0]", "[0]"),
+            ("no key.", "no key."),
+        ] {
+            assert_eq!(in_one_way(key), expected);
+        }
+    }
 }

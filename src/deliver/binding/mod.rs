@@ -3,39 +3,69 @@
 //! Rows for which `when` is false are treated as not there; so an update may be an insert or a delete to the binding. All kinds
 //! that keep a state (entry, value, flag, row) speak of the state before and after; a message speaks of the event.
 //!
-//! `compile` reads the templates, `directory` and `message` make what such places take, `keys` says what nothing may overtake.
+//! `compile` reads the templates, `directory` and `message` make what such places take, `heir` finds who has an entry that a row gives up, `keys` says
+//! what nothing may overtake.
 
 mod compile;
 mod directory;
+mod heir;
 mod keys;
 mod message;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use minijinja::{Environment, Value, context};
 
-use self::directory::{folded, key_of_target};
+use self::directory::{Giver, entry_key, is_nearly, key_of_target};
+pub(super) use self::heir::{GivenUp, Namesakes};
 use self::keys::{key_text, message_key};
 use self::message::word_of;
 use super::change::Change;
+use super::escape::{self, Statement};
 use super::row::Row;
 use crate::journal::Position;
 use crate::manifest::{self, Event, Mode, Place, Scope};
 use crate::names::QualifiedName;
+use crate::sink::ldap::folded;
 use crate::sink::{Action, EntryChange, Fault, RowChange, ValueChange};
-
-/// How many rows that are alike are looked at at once.
-pub(super) const ALIKE: usize = 1_000;
 
 /// What a binding may have to ask the database that it is bound in.
 pub(super) trait Ask {
     /// Runs a query and returns the first column of each row that is not null, as text.
-    fn values(&mut self, query: &str) -> Result<Vec<String>, Fault>;
+    fn values(&mut self, query: &Statement) -> Result<Vec<String>, Fault>;
 
-    /// Returns rows of the table `table` that have the same values in `columns` as given (JSON text each): behind the first `skip`, and [`ALIKE`]
-    /// at most.
-    fn alike(&mut self, table: usize, columns: &[(String, String)], skip: usize) -> Result<Vec<Row>, Fault>;
+    /// Shows the rows of the table `table` that have the same values in `columns` as given (JSON text each), but for upper and lower case, until
+    /// `look` has seen enough.
+    fn alike(&mut self, table: usize, columns: &[(String, String)], look: Look<'_>) -> Result<(), Fault>;
+
+    /// Shows rows of `table` that may have a name in which `columns` stand: in each column one of the values (JSON text each), in some spelling. None where
+    /// the primary key `key` is among the columns and its values have one spelling each: no other row has them.
+    fn namesakes(
+        &mut self,
+        table: usize,
+        key: &[String],
+        columns: &[(String, BTreeSet<&str>)],
+        look: Look<'_>,
+    ) -> Result<(), Fault>;
+
+    /// Returns what is known of rows with names that others give up; `None`: that is to be asked when it is needed.
+    fn known(&self) -> Option<&Namesakes>;
+
+    /// Returns the first image of a row that is delivered only later: of the row of `table` with this key, at `place` in the WAL or behind
+    /// it.
+    fn later(&mut self, table: usize, key: &str, place: u64) -> Result<Option<Later>, Fault>;
 }
+
+/// An image of a row that is not delivered yet.
+#[derive(Debug, Clone)]
+pub(super) struct Later {
+    pub is_new: bool,
+    pub row: Row,
+}
+
+/// Looks at a row, and tells whether it has seen enough.
+pub(super) type Look<'a> = &'a mut dyn FnMut(&Row) -> Result<bool, Fault>;
 
 /// The table of a binding, as far as templates and keys speak of it.
 #[derive(Debug, Clone)]
@@ -70,6 +100,8 @@ struct Template {
 enum Compiled {
     Entry {
         dn: Template,
+        /// The columns in which rows of the same name are the same, but for the spelling.
+        columns: Vec<String>,
         classes: Vec<String>,
         attributes: Vec<(String, Mode, Source)>,
     },
@@ -78,13 +110,11 @@ enum Compiled {
         target: Target,
         attribute: String,
         value: Template,
-        /// The columns that the value and its entry depend on.
+        /// The columns in which rows that give the same value to the same entry are the same.
         columns: Vec<String>,
     },
     Query {
         target: Target,
-        /// The columns that name the entry.
-        columns: Vec<String>,
         attribute: String,
         mode: Mode,
         query: Template,
@@ -100,8 +130,16 @@ enum Compiled {
         table: QualifiedName,
         key: Vec<String>,
         /// Empty: the row as it is.
-        columns: Vec<(String, Template)>,
+        columns: Vec<(String, Given)>,
     },
+}
+
+/// What a column of another table is given.
+#[derive(Debug)]
+enum Given {
+    /// A column of the row, as it is; the template says what is wrong when there is none.
+    Column(String, Template),
+    Made(Template),
 }
 
 #[derive(Debug)]
@@ -213,8 +251,16 @@ impl Bound {
                 if old == new && (new.is_none() || !self.asks() && !is_moved) {
                     return Ok(None);
                 }
-                entries.extend([&old, &new].into_iter().flatten().map(|entry| folded(&entry.dn)));
-                Action::Entry(EntryChange { old, new })
+                entries.extend([&old, &new].into_iter().flatten().map(|entry| entry_key(&entry.dn)));
+                let given_up = old
+                    .as_ref()
+                    .map(|entry| folded(&entry.dn))
+                    .filter(|name| new.as_ref().is_none_or(|new| folded(&new.dn) != *name));
+                let heir = match (given_up, &change.old) {
+                    (Some(name), Some(row)) => self.heir(change, row, &name, envelope, ask)?,
+                    _ => None,
+                };
+                Action::Entry(EntryChange { old, new, heir })
             }
             Compiled::Value { attribute, .. } => {
                 let old_value = old.map(|row| self.value(row, envelope)).transpose()?.flatten();
@@ -228,10 +274,18 @@ impl Bound {
                         .flatten()
                         .map(|(target, _)| key_of_target(target)),
                 );
-                let remove = match (old, old_value.filter(|value| Some(value) != new_value.as_ref())) {
-                    (Some(row), Some(value)) => (!self.is_given(row, &value, envelope, ask)?).then_some(value),
-                    _ => None,
-                };
+                let (mut remove, mut instead) = (None, None);
+                if let (Some(row), Some(value)) = (old, old_value.filter(|value| Some(value) != new_value.as_ref())) {
+                    match self.giver(row, &value, envelope, ask)? {
+                        Giver::Nobody => remove = Some(value),
+                        Giver::Nearly(other) => {
+                            // (What comes may be the same to the directory as well, and stays then.)
+                            instead = (!new_value.as_ref().is_some_and(|new| is_nearly(new, &value))).then_some(other);
+                            remove = Some(value);
+                        }
+                        Giver::Another => {}
+                    }
+                }
                 if new_value.is_none() && remove.is_none() {
                     return Ok(None);
                 }
@@ -239,6 +293,7 @@ impl Bound {
                     attribute: attribute.clone(),
                     add: new_value,
                     remove,
+                    instead,
                 })
             }
             Compiled::Query { .. } => return self.query(old, new, event, envelope, ask, keys),
@@ -295,14 +350,12 @@ impl Bound {
         let (Some(row), Some(when)) = (row, &self.when) else {
             return Ok(row);
         };
-        let value = self.context(
-            row,
-            &Envelope {
-                id: "",
-                time: "",
-                source: "",
-            },
-        );
+        let envelope = Envelope {
+            id: "",
+            time: "",
+            source: "",
+        };
+        let value = self.context_of(row.compared(), &envelope);
         Ok((!self.render(when, &value)?.is_empty()).then_some(row))
     }
 
@@ -320,8 +373,12 @@ impl Bound {
     }
 
     fn context(&self, row: &Row, envelope: &Envelope<'_>) -> Value {
+        self.context_of(row.value(), envelope)
+    }
+
+    fn context_of(&self, row: Value, envelope: &Envelope<'_>) -> Value {
         context! {
-            row => row.value(),
+            row => row,
             table => &self.names.name.name,
             schema => &self.names.name.schema,
             binding => &*self.name,
@@ -334,12 +391,30 @@ impl Bound {
         self.templates
             .get_template(&template.name)
             .and_then(|template| template.render(value))
-            .map_err(|error| Fault::never(self.placed(&describe(&error), error.line(), template)))
+            .map_err(|error| self.failed(&error, template))
+    }
+
+    /// Renders a template that has no meaning with a null in it; `None`: there is one.
+    fn render_whole(&self, template: &Template, value: &Value) -> Result<Option<String>, Fault> {
+        let engine = self.templates.get_template(&template.name);
+        match engine.and_then(|template| template.render(value)) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if escape::is_null(&error) => Ok(None),
+            Err(error) => Err(self.failed(&error, template)),
+        }
+    }
+
+    fn failed(&self, error: &minijinja::Error, template: &Template) -> Fault {
+        Fault::never(self.placed(&describe(error), error.line(), template))
     }
 
     /// What a query of the manifest gives.
     fn ask(&self, query: &Template, value: &Value, ask: &mut dyn Ask) -> Result<Vec<String>, Fault> {
-        ask.values(&self.render(query, value)?).map_err(|fault| Fault {
+        let template = self.templates.get_template(&query.name);
+        let statement = template
+            .and_then(|template| escape::statement(&template, value))
+            .map_err(|error| self.failed(&error, query))?;
+        ask.values(&statement).map_err(|fault| Fault {
             reason: self.placed(&fault.reason, None, query),
             ..fault
         })
@@ -358,19 +433,26 @@ impl Bound {
     }
 
     /// The row of the other table.
-    fn columns(&self, row: &Row, columns: &[(String, Template)], envelope: &Envelope<'_>) -> Result<Row, Fault> {
+    fn columns(&self, row: &Row, columns: &[(String, Given)], envelope: &Envelope<'_>) -> Result<Row, Fault> {
         if columns.is_empty() {
             return Ok(row.clone());
         }
         let value = self.context(row, envelope);
         let mut json = String::from("{");
-        for (at, (name, template)) in columns.iter().enumerate() {
+        for (at, (name, given)) in columns.iter().enumerate() {
             if at > 0 {
                 json.push(',');
             }
             json.push_str(&serde_json::Value::from(name.as_str()).to_string());
             json.push(':');
-            json.push_str(&self.render(template, &value)?);
+            let (column, template) = match given {
+                Given::Column(column, template) => (row.column(column), template),
+                Given::Made(template) => (None, template),
+            };
+            match column {
+                Some(text) => json.push_str(text),
+                None => json.push_str(&self.render(template, &value)?),
+            }
         }
         json.push('}');
         Ok(Row::new(json))

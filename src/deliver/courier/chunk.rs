@@ -1,11 +1,14 @@
 //! Makes deliveries of a chunk of changes: what each binding says is to be done, unless it has to wait or deletes too much.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Courier;
 use super::hand_over::{ASIDE, Made};
 use super::parked::Aside;
-use crate::deliver::ask::Asker;
+use super::replay::Present;
+use crate::deliver::ask::{Asker, Passed};
+use crate::deliver::binding::{GivenUp, Namesakes};
 use crate::deliver::lanes::Keyed;
 use crate::deliver::render::render;
 use crate::deliver::stream::Placed;
@@ -30,6 +33,7 @@ impl Courier<'_> {
         let (mut keyed, mut aside) = (Vec::with_capacity(chunk.len()), Vec::new());
         let parked = self.parked.clone();
         let present = self.present(chunk)?;
+        let namesakes = self.namesakes(chunk, &present, only)?;
         let mut turn = 0;
         for (number, placed) in chunk.iter().enumerate() {
             // Several changes may have one offset; a delivery has one of its own.
@@ -61,7 +65,7 @@ impl Courier<'_> {
                 let Some(instead) = present.instead(&self.fed.bound[at], placed) else {
                     continue;
                 };
-                match self.render(at, &instead) {
+                match self.render(at, &instead, Some(&namesakes)) {
                     Ok(Some(mut made)) => {
                         made.delivery.offset = own_offset(&placed.offset, turn, &binding);
                         self.guard.count(at, placed, &instead, made.delivery.event);
@@ -89,11 +93,58 @@ impl Courier<'_> {
         Ok(Made { keyed, aside, parked })
     }
 
-    pub(super) fn render(&mut self, at: usize, placed: &Placed) -> Result<Option<Keyed>, Fault> {
+    /// Looks up who else has the entries that rows of a chunk give up, for all of them at once. What cannot be asked is asked again for each of them.
+    fn namesakes(&mut self, chunk: &[Placed], present: &Present, only: Option<usize>) -> Result<Namesakes> {
+        let mut namesakes = Namesakes::Known(HashMap::new());
+        for at in 0..self.fed.bound.len() {
+            let bound = &self.fed.bound[at];
+            if !bound.makes_entries() || only.is_some_and(|only| only != at) {
+                continue;
+            }
+            let about = chunk.iter().filter(|placed| bound.is_about(&placed.change));
+            let changes: Vec<_> = about.filter_map(|placed| present.instead(bound, placed)).collect();
+            let mut names = GivenUp::default();
+            for placed in &changes {
+                bound.gives_up(&placed.change, &mut names);
+            }
+            if names.is_empty() {
+                continue;
+            }
+            let mut asker = Asker {
+                session: &mut self.sessions.asker,
+                renderer: &self.orders.renderer,
+                sources: &self.fed.sources,
+                passed: None,
+                namesakes: None,
+            };
+            match bound.namesakes(&names, &mut asker) {
+                Ok(rows) => namesakes.add(bound, rows),
+                Err(fault) if fault.verdict == Verdict::Down => {
+                    return Err(Error::message(Kind::Unreachable, fault.reason));
+                }
+                // (Each of the changes says so.)
+                Err(_) => {}
+            }
+        }
+        Ok(namesakes)
+    }
+
+    /// Renders what a binding makes of a change. `namesakes` is known of the names that rows give up; `None`: it is asked.
+    pub(super) fn render(
+        &mut self,
+        at: usize,
+        placed: &Placed,
+        namesakes: Option<&Namesakes>,
+    ) -> Result<Option<Keyed>, Fault> {
         let mut asker = Asker {
             session: &mut self.sessions.asker,
             renderer: &self.orders.renderer,
             sources: &self.fed.sources,
+            passed: Some(Passed {
+                from: &self.progress.from,
+                place: self.progress.place(),
+            }),
+            namesakes,
         };
         render(&self.fed.bound[at], placed, &self.orders.source, &mut asker)
     }

@@ -28,6 +28,7 @@ pub(super) enum Turn {
 pub(super) fn take(orders: &Orders, keeper: &mut Session) -> Result<Turn> {
     let name = &orders.sink.name.value;
     let (mut standby, mut is_claimed) = (None, false);
+    let mut told: Option<String> = None;
     loop {
         orders.status.beat(name, false);
         let sink = journal::sink_named(&mut **keeper, &orders.schema, name)?.ok_or_else(|| not_installed(name))?;
@@ -49,11 +50,17 @@ pub(super) fn take(orders: &Orders, keeper: &mut Session) -> Result<Turn> {
                         _ => SinkCondition::Stopped(reason.clone()),
                     }
                 });
+                let what = format!("is {}: {reason}", state.word());
+                let next = format!("`emaj sink resume {}` lets it go on", shell(name));
                 if orders.until_empty {
-                    return Err(
-                        Error::message(Kind::Refused, format!("sink `{name}` is {}: {reason}", state.word()))
-                            .hint(format!("`emaj sink resume {}` lets it go on", shell(name))),
-                    );
+                    return Err(Error::message(Kind::Refused, format!("sink `{name}` {what}")).hint(next));
+                }
+                if told.as_ref() != Some(&what) {
+                    match state {
+                        SinkState::Paused => tracing::info!(sink = %name, "the sink {what}; {next}"),
+                        _ => tracing::warn!(sink = %name, "the sink {what}; {next}"),
+                    }
+                    told = Some(what);
                 }
                 false
             }

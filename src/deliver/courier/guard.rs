@@ -13,7 +13,7 @@ use minijinja::value::{Serde, Value};
 
 use super::Courier;
 use crate::deliver::ask::fault;
-use crate::deliver::binding::Bound;
+use crate::deliver::binding::{Bound, Namesakes};
 use crate::deliver::status::SinkCondition;
 use crate::deliver::stream::{Placed, Window};
 use crate::deliver::today::look_at;
@@ -150,7 +150,8 @@ impl Courier<'_> {
                 let Some(instead) = present.instead(&self.fed.bound[at], placed) else {
                     continue;
                 };
-                match self.render(at, &instead) {
+                // (Who has an entry next changes nothing of what goes.)
+                match self.render(at, &instead, Some(&Namesakes::NoMatter)) {
                     Ok(Some(made)) => self.guard.count(at, placed, &instead, made.delivery.event),
                     Err(fault) if fault.verdict == Verdict::Down => {
                         return Err(Error::message(Kind::Unreachable, fault.reason));

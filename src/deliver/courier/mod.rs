@@ -38,7 +38,7 @@ use super::status::{SinkCondition, Status};
 use super::stop::Stop;
 use super::stream::{Stream, Window};
 use crate::errors::{Error, Kind, Result};
-use crate::journal::{Cursor, Position, Snapshot};
+use crate::journal::{self, Cursor, Position, Snapshot};
 use crate::manifest;
 use crate::pg::{Prompt, Session, Settings};
 use crate::render::Renderer;
@@ -234,6 +234,14 @@ struct Progress {
     unfinished: Option<(Window, Option<Offset>)>,
     /// What this sees was delivered before, and is delivered again.
     replay: Option<Snapshot>,
+}
+
+impl Progress {
+    /// Returns the place in the WAL before which the window that is under way is delivered.
+    fn place(&self) -> u64 {
+        let offset = self.unfinished.as_ref().and_then(|(_, offset)| offset.as_ref());
+        offset.and_then(|offset| journal::place_of(&offset.0)).unwrap_or(0)
+    }
 }
 
 /// When the cursor was put on record last, when something was delivered last, and how long to rest.

@@ -151,7 +151,7 @@ impl Courier<'_> {
 
     /// Tries one step again.
     fn try_again(&mut self, step: &Step) -> Result<Tried> {
-        let keyed = match self.render(step.at, &step.change) {
+        let keyed = match self.render(step.at, &step.change, None) {
             Err(fault) if fault.verdict == Verdict::Down => {
                 return Err(Error::message(Kind::Unreachable, fault.reason));
             }

@@ -28,6 +28,8 @@ pub(super) fn plan_binding(
     let sink = binding.to.as_ref().map(|sink| sink.value.as_str());
     let fingerprint = binding.fingerprint();
     let made = action::plan(plan, wanted, known, catalog, journal, renderer)?;
+    let function = made.iter().filter(|made| !made.sql.is_empty());
+    plan.made.functions.extend(function.map(|made| made.function.clone()));
     let values = |because: &str| {
         context! {
             binding => &binding.name.value, manifest => &manifest.name, sink, oid => table.oid,

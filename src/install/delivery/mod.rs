@@ -1,16 +1,18 @@
 //! The steps for sinks and bindings: what they ask of this database, and what changes between two installs.
 //!
 //! A sink is a cursor in the registry, a binding a row that says from when on changes of a table count. Settings and secrets never leave
-//! the manifest. A bound table that no group selects is captured in a group of its own making (`implied`). What is done inside the
+//! the manifest. A bound table that no group selects is captured in a group of its own making (`implied`); what a sink misses of one is said by `gap`. What is done inside the
 //! transaction is in `action`. Pure; called by `install::plan` and by the uninstallation.
 
 mod binding;
 mod check;
+mod gap;
 mod implied;
 mod sink;
 
 use self::binding::{plan_binding, remove_binding};
 pub(super) use self::check::resolve;
+pub(super) use self::gap::{Gap, Missed, tell_gaps};
 pub(super) use self::implied::{bound, complete, look_at_removal};
 use self::sink::{plan_sink, remove_sink};
 use super::plan::Plan;

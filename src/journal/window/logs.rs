@@ -27,7 +27,8 @@ pub(super) fn tables(
                     exists (select from pg_catalog.pg_index i
                              where (i.indrelid = c.oid or i.indrelid in (select relid from pg_catalog.pg_partition_tree(c.oid)))
                                and not i.indisprimary and (i.indisunique or i.indisexclusion) and i.indimmediate),
-                    r.rel_kind = 'r' and exists (select from pg_catalog.pg_inherits h where h.inhparent = c.oid or h.inhrelid = c.oid and not c.relispartition)
+                    r.rel_kind = 'r' and exists (select from pg_catalog.pg_inherits h where h.inhparent = c.oid or h.inhrelid = c.oid and not c.relispartition),
+                    exists (select from pg_catalog.pg_index i where i.indrelid = c.oid and i.indisprimary and not i.indimmediate)
                from {s}.emaj_relation r
                join pg_catalog.pg_class log on log.relname = r.rel_log and log.relnamespace = $2::text::regnamespace
                left join pg_catalog.pg_class c on c.oid = r.rel_oid
@@ -59,19 +60,23 @@ pub(super) fn tables(
             gaps.push(format!("{name} has left the group since"));
         }
         let mut own: Vec<(i16, LoggedColumn)> = Vec::new();
-        columns.retain(|(relation, number, column)| {
-            let is_own = *relation == row.get::<_, i64>(0);
-            if is_own {
-                own.push((*number, column.clone()));
+        columns.retain(|found| {
+            let is_own = found.relation == row.get::<_, i64>(0);
+            if is_own && found.lost {
+                gaps.push(format!("the log of {name} has lost column {}", found.column.log));
+            } else if is_own {
+                own.push((found.number, found.column.clone()));
             }
             !is_own
         });
         let numbers: Vec<i16> = row.get(12);
+        // Of a key that has lost a column nothing is left that tells rows apart.
         let key = numbers
             .iter()
-            .filter_map(|number| own.iter().find(|(own, _)| own == number))
-            .map(|(_, column)| column.clone())
-            .collect();
+            .map(|number| own.iter().find(|(own, _)| own == number))
+            .map(|found| found.map(|(_, column)| column.clone()))
+            .collect::<Option<_>>()
+            .unwrap_or_default();
         tables.push(LoggedTable {
             relation: row.get(0),
             oid: row.get(1),
@@ -85,18 +90,23 @@ pub(super) fn tables(
             context: row.get(13),
             unique: row.get(14),
             inherits: row.get(15),
+            deferrable: row.get(16),
         });
     }
     Ok(tables)
 }
 
-/// Reads the captured columns of all tables of a group: relation, number, column.
-fn columns(
-    client: &mut impl GenericClient,
-    s: &str,
-    group: &str,
-    from: &MarkPosition,
-) -> Result<Vec<(i64, i16, LoggedColumn)>> {
+/// A captured column, and whose it is.
+struct Found {
+    relation: i64,
+    number: i16,
+    column: LoggedColumn,
+    /// The log has it no more: it went with its type.
+    lost: bool,
+}
+
+/// Reads the captured columns of all tables of a group.
+fn columns(client: &mut impl GenericClient, s: &str, group: &str, from: &MarkPosition) -> Result<Vec<Found>> {
     let rows = client.query(
         &format!(
             "select col_rel, col_attnum, coalesce(a.attname::text, col_name), col_name,
@@ -121,7 +131,8 @@ fn columns(
                                where ty.oid = l.atttypid and ty.typtype = 'b' and ty.typnamespace = 'pg_catalog'::pg_catalog.regnamespace
                                  and coalesce(c.collisdeterministic, true)
                                  and ty.typname in ('bool', 'bytea', 'int2', 'int4', 'int8', 'oid', 'uuid', 'date', 'time', 'timestamp',
-                                                    'timestamptz', 'text', 'varchar')), '')
+                                                    'timestamptz', 'text', 'varchar')), ''),
+                    l.attname is null
                from {s}.emaj_column
                join {s}.emaj_relation r on r.rel_id = col_rel
                left join pg_catalog.unnest(r.rel_key) with ordinality as k(attnum, place) on k.attnum = col_attnum
@@ -149,7 +160,12 @@ fn columns(
                 collated: row.get(11),
                 compared: row.get(12),
             };
-            Ok((row.get(0), row.get(1), column))
+            Ok(Found {
+                relation: row.get(0),
+                number: row.get(1),
+                column,
+                lost: row.get(13),
+            })
         })
         .collect()
 }

@@ -59,6 +59,8 @@ pub struct LoggedTable {
     pub context: Vec<String>,
     /// Whether values other than the key must be unique at every moment.
     pub unique: bool,
+    /// Whether two rows may have one key for a while.
+    pub deferrable: bool,
     /// Whether other tables inherit from it, or it from others; partitions do not count.
     pub inherits: bool,
 }

@@ -1,6 +1,9 @@
 //! The keys of bindings: what all have, and one record for each kind.
 
-use super::super::kinds::{ATTRIBUTE, EXPRESSION, FUNCTION, IDENT, IN_DATABASE, LIMIT, NAME, TABLE, TEMPLATE, WORD};
+use super::super::kinds::{
+    ATTRIBUTE, EXPRESSION, FUNCTION, IDENT, IN_DATABASE, LIMIT, NAME, NAMING, QUERY as QUERY_TEXT, TABLE, TEMPLATE,
+    WORD,
+};
 use super::super::shape::{Key, Record, Shape};
 use super::{key, required};
 
@@ -71,12 +74,14 @@ pub(super) static BINDING: Shape = Shape::Record(&Record {
 });
 
 const TEMPLATE_TEXT: Shape = Shape::Text(&TEMPLATE);
+/// In which values are escaped.
+const NAMING_TEXT: Shape = Shape::Text(&NAMING);
 const MODE: Key = key(
     "mode",
     Shape::Word(&["force", "keep", "merge"]),
     "what happens to values that are there, `force` if not given",
 );
-const DN: Key = key("dn", TEMPLATE_TEXT, "the entry's name");
+const DN: Key = key("dn", NAMING_TEXT, "the entry's name");
 const SEARCH: Key = key("search", Shape::Record(&SEARCH_RECORD), "how to find the entry");
 const ATTRIBUTE_KEY: Key = required("attribute", Shape::Text(&ATTRIBUTE), "the attribute");
 const VALUE_KEY: Key = required("value", TEMPLATE_TEXT, "the value, a template");
@@ -87,7 +92,7 @@ static ENTRY: Record = Record {
     keys: &[
         required(
             "dn",
-            TEMPLATE_TEXT,
+            NAMING_TEXT,
             "the entry's name, `uid={{ row.login }},ou=people,dc=example,dc=org`",
         ),
         required(
@@ -125,7 +130,7 @@ static ATTRIBUTE_RECORD: Record = Record {
             Shape::Either(&[TEMPLATE_TEXT, TEMPLATES]),
             "one template, or a list with one for each value",
         ),
-        key("query", TEMPLATE_TEXT, "a query; one row a value"),
+        key("query", Shape::Text(&QUERY_TEXT), "a query; one row a value"),
         MODE,
     ],
 };
@@ -134,10 +139,10 @@ static SEARCH_RECORD: Record = Record {
     what: "a search",
     one_of: &[],
     keys: &[
-        required("base", TEMPLATE_TEXT, "where to search"),
+        required("base", NAMING_TEXT, "where to search"),
         required(
             "filter",
-            TEMPLATE_TEXT,
+            NAMING_TEXT,
             "what to search, `(employeeNumber={{ row.person_id }})`",
         ),
         key(
@@ -169,7 +174,7 @@ static QUERY: Record = Record {
         ATTRIBUTE_KEY,
         required(
             "query",
-            TEMPLATE_TEXT,
+            Shape::Text(&QUERY_TEXT),
             "the query; one row a value, the values of its `{{ … }}` are parameters",
         ),
         MODE,
@@ -180,7 +185,7 @@ static MESSAGE: Record = Record {
     what: "a message",
     one_of: &[],
     keys: &[
-        key("subject", TEMPLATE_TEXT, "the subject (NATS)"),
+        key("subject", NAMING_TEXT, "the subject (NATS)"),
         key("topic", TEMPLATE_TEXT, "the topic (Kafka)"),
         key(
             "key",

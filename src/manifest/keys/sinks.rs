@@ -1,6 +1,6 @@
 //! The keys of sinks: one record for each kind.
 
-use super::super::kinds::{BROKER, HTTP_URL, INTERVAL, LDAP_URL, NATS_URL, SETTING, WORD};
+use super::super::kinds::{BROKER, HEADER, HTTP_URL, INTERVAL, LDAP_URL, NATS_URL, WORD};
 use super::super::shape::{Key, Record, Shape};
 use super::{DATABASE, SECRET_TEXT, SETTING_TEXT, key, required};
 
@@ -86,7 +86,7 @@ static WEBHOOK: Record = Record {
             "headers",
             Shape::Map {
                 name: &WORD,
-                of: &Shape::Text(&SETTING),
+                of: &Shape::Text(&HEADER),
                 least: 1,
             },
             "headers of each request",

@@ -1,7 +1,7 @@
 //! The sink `file`: one line of JSON for each delivery, in a file that is found again after a crash, or on stdout.
 //!
 //! A batch is written, synced, and only then noted beside the file (`position`); opening cuts off what is not noted. So each delivery
-//! is in the file once, whatever is killed. `line` makes the lines, `rotate` begins new files. `docs/sinks/file.md` is the page for people.
+//! is in the file once, whatever is killed. What is at the path is looked at before a batch and before its note: nothing is noted that is not there. `line` makes the lines, `rotate` begins new files. `docs/sinks/file.md` is the page for people.
 
 mod line;
 mod position;
@@ -10,7 +10,7 @@ mod stream;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Access;
@@ -110,10 +110,15 @@ struct FileSink {
 }
 
 impl FileSink {
+    /// Returns the open file. One that is not at its path any more, or shorter than it was, is opened anew: that says what is wrong with it.
     fn writer(&mut self) -> Result<&mut Writer, Fault> {
         let writer = match self.open.take() {
-            Some(writer) => writer,
-            None => Writer::open(self.target.clone())?,
+            Some(writer) if writer.is_in_place(writer.position.note.length)? => writer,
+            gone => {
+                // (Its note is locked as long as it lives.)
+                drop(gone);
+                Writer::open(self.target.clone())?
+            }
         };
         Ok(self.open.insert(writer))
     }
@@ -163,6 +168,31 @@ impl Writer {
             position,
             lines: Vec::new(),
         })
+    }
+
+    /// Tells whether the open file is the one at its path, with all of `length`.
+    ///
+    /// # Errors
+    /// The path cannot be looked at, or there is more in it: somebody else writes there.
+    fn is_in_place(&self, length: u64) -> Result<bool, Fault> {
+        let path = &self.target.path;
+        let failed = |error: io::Error| of_file(format_args!("look at `{}`", path.display()), &error);
+        let there = match std::fs::metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            there => there.map_err(failed)?,
+        };
+        let ours = self.file.metadata().map_err(failed)?;
+        if (there.dev(), there.ino()) != (ours.dev(), ours.ino()) || there.len() < length {
+            return Ok(false);
+        }
+        if there.len() > length {
+            return Err(Fault::down(format!(
+                "`{}` has {} bytes where {length} were written: somebody else writes there; what is behind the {length} is cut off",
+                path.display(),
+                there.len()
+            )));
+        }
+        Ok(true)
     }
 
     /// Writes what is in `lines`, and waits until it is on the disk.
@@ -234,6 +264,12 @@ impl Writer {
             return Ok(());
         }
         let length = self.write_lines()?;
+        if !self.is_in_place(length)? {
+            return Err(Fault::down(format!(
+                "`{}` was moved or cut while it was written to: what was written last comes again",
+                self.target.path.display()
+            )));
+        }
         self.note(length, offset)
     }
 }
@@ -256,8 +292,24 @@ impl Sink for FileSink {
         Ok(self.writer()?.position.note.offset.clone().map(Offset))
     }
 
-    /// What a look at a file finds is what a delivery would run into.
+    /// What a look at a file finds is what a delivery would run into. (Another connection may have it open, with its note locked.)
     fn reach(&mut self) -> Result<(), Fault> {
+        if let Some(note) = Position::look(&self.target.note_path())?.filter(|note| note.rotating.is_none()) {
+            let length = match std::fs::metadata(&self.target.path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+                found => found
+                    .map_err(|error| of_file(format_args!("look at `{}`", self.target.path.display()), &error))?
+                    .len(),
+            };
+            if length < note.length {
+                return Err(too_short(
+                    &self.target.path,
+                    length,
+                    note.length,
+                    &self.target.note_path(),
+                ));
+            }
+        }
         match self.probe()?.into_iter().find_map(|finding| finding.problem) {
             Some(problem) => Err(Fault::down(problem)),
             None => Ok(()),
@@ -324,18 +376,22 @@ fn reopen(path: &Path, position: &Position) -> Result<File, Fault> {
         Err(_) => wanted,
     };
     if length < wanted {
-        return Err(Fault::down(format!(
-            "`{}` has {length} bytes where {wanted} were written: somebody moved or cut it; put it back, or, to go on with a new file \
-             after what was in it, make an empty one and run `truncate -s 0 {}`",
-            path.display(),
-            position.path().display()
-        )));
+        return Err(too_short(path, length, wanted, position.path()));
     }
     let file = file.map_err(failed)?;
     if length > wanted {
         file.set_len(wanted).and_then(|()| file.sync_data()).map_err(failed)?;
     }
     Ok(file)
+}
+
+fn too_short(path: &Path, length: u64, wanted: u64, note: &Path) -> Fault {
+    Fault::down(format!(
+        "`{}` has {length} bytes where {wanted} were written: somebody moved or cut it; put it back, or, to go on with a new file \
+         after what was in it, make an empty one and run `truncate -s 0 {}`",
+        path.display(),
+        note.display()
+    ))
 }
 
 /// Makes the names in the file's folder last.

@@ -61,16 +61,7 @@ impl Position {
             }
             TryLockError::Error(error) => of_file(format_args!("lock `{}`", path.display()), &error),
         })?;
-        let mut bytes = vec![0; 2 * SLOT];
-        let mut length = 0;
-        while length < bytes.len() {
-            match file.read_at(&mut bytes[length..], length as u64).map_err(failed)? {
-                0 => break,
-                read => length += read,
-            }
-        }
-        let slots = [&bytes[..SLOT], &bytes[SLOT..]];
-        let found = slots.into_iter().filter_map(read_slot).max_by_key(|note| note.number);
+        let (found, length) = read(&file).map_err(failed)?;
         // A first note that was half written leaves nothing to read; a longer file once held one.
         if found.is_none() && length > SLOT {
             return Err(Fault::down(format!(
@@ -84,6 +75,15 @@ impl Position {
             found: found.is_some(),
             note: found.unwrap_or_default(),
         })
+    }
+
+    /// Reads the note without keeping anybody away; `None`: there is none, or none that can be read.
+    pub(super) fn look(path: &Path) -> Result<Option<Note>, Fault> {
+        let failed = |error: io::Error| of_file(format_args!("open `{}`", path.display()), &error);
+        match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            file => Ok(file.and_then(|file| read(&file)).map_err(failed)?.0),
+        }
     }
 
     /// Notes for good.
@@ -109,6 +109,21 @@ impl Position {
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Returns the newest note, and how many bytes there are.
+fn read(file: &File) -> io::Result<(Option<Note>, usize)> {
+    let mut bytes = vec![0; 2 * SLOT];
+    let mut length = 0;
+    while length < bytes.len() {
+        match file.read_at(&mut bytes[length..], length as u64)? {
+            0 => break,
+            read => length += read,
+        }
+    }
+    let slots = [&bytes[..SLOT], &bytes[SLOT..]];
+    let found = slots.into_iter().filter_map(read_slot).max_by_key(|note| note.number);
+    Ok((found, length))
 }
 
 fn read_slot(slot: &[u8]) -> Option<Note> {

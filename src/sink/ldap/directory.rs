@@ -5,6 +5,8 @@
 
 use std::collections::HashMap;
 use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ldap3::controls::{Control, ControlType, PagedResults};
@@ -86,6 +88,8 @@ pub(super) const MOST: usize = 100;
 pub(super) struct Live {
     pub(super) ldap: Ldap,
     pub(super) timeout: Duration,
+    /// An operation found the connection closed.
+    lost: Arc<AtomicBool>,
 }
 
 /// One page of a search, and where the next one begins.
@@ -103,6 +107,19 @@ pub(super) struct Query<'a> {
 }
 
 impl Live {
+    pub(super) fn new(ldap: Ldap, timeout: Duration) -> Live {
+        Live {
+            ldap,
+            timeout,
+            lost: Arc::default(),
+        }
+    }
+
+    /// Tells whether the connection is closed.
+    pub(super) fn is_closed(&self) -> bool {
+        self.lost.load(Ordering::Relaxed) || self.ldap.clone().is_closed()
+    }
+
     /// Returns a handle for one operation.
     fn handle(&self) -> Ldap {
         let mut ldap = self.ldap.clone();
@@ -148,6 +165,11 @@ impl Live {
         })
     }
 
+    fn closed(&self, reason: impl std::fmt::Display) -> Fault {
+        self.lost.store(true, Ordering::Relaxed);
+        Fault::down(reason)
+    }
+
     pub(super) fn lost(&self, error: LdapError) -> Trouble {
         Trouble::Fault(match error {
             LdapError::Timeout { .. } => Fault::down(format!(
@@ -158,8 +180,8 @@ impl Live {
             LdapError::AddNoValues => {
                 Fault::never("bug: an attribute without values was to be added; please report it")
             }
-            LdapError::Io { source } => Fault::down(format!("the connection to the directory broke: {source}")),
-            _ => Fault::down("the directory closed the connection"),
+            LdapError::Io { source } => self.closed(format!("the connection to the directory broke: {source}")),
+            _ => self.closed("the directory closed the connection"),
         })
     }
 }

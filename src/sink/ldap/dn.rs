@@ -107,6 +107,15 @@ impl Part {
     }
 }
 
+/// Returns a form of a value in which values that most directories take for one are one: of a name its normal form, of any other text the
+/// folded one.
+pub fn folded(value: &str) -> String {
+    match Dn::parse(value) {
+        Ok(dn) if !dn.0.is_empty() => dn.normal(),
+        _ => fold(value),
+    }
+}
+
 /// Folds a text as `caseIgnoreMatch` does, near enough: case, compatible forms, runs of spaces.
 pub(super) fn fold(text: &str) -> String {
     let folded: String = text.nfkc().flat_map(char::to_lowercase).collect();

@@ -24,14 +24,15 @@ pub(super) async fn carry_out<D: Directory>(
     batch: &[Delivery],
     place: usize,
 ) -> Result<bool, Fault> {
-    match (&change.old, &change.new) {
-        (None, None) => Ok(false),
-        (None, Some(new)) => create(work, &Aim::new(work.schema, new, None)?).await,
-        (Some(old), None) => {
+    match (&change.old, &change.new, &change.heir) {
+        (None, None, _) => Ok(false),
+        (None, Some(new), _) => create(work, &Aim::new(work.schema, new, None)?).await,
+        (Some(old), new, Some(heir)) => leave(work, old, new.as_ref(), heir).await,
+        (Some(old), None, None) => {
             let is_anothers = Dn::parse(&old.dn).is_ok_and(|dn| work.taken.is_another(&dn.normal(), old));
             Ok(!is_anothers && remove(work, &old.dn).await?)
         }
-        (Some(old), Some(new)) => {
+        (Some(old), Some(new), None) => {
             let aim = Aim::new(work.schema, new, Some(old))?;
             let from = Dn::parse(&old.dn).map_err(|error| bad_dn(&old.dn, error))?;
             if from.normal() != aim.normal {
@@ -202,6 +203,29 @@ async fn create_missing<D: Directory>(work: &Work<'_, D>, aim: &Aim<'_>) -> Resu
 fn changes(attributes: &[Wanted], found: &Found, care: Care) -> Vec<super::change::Mod> {
     let of = |wanted: &Wanted| difference(wanted, found.values(&wanted.key), care);
     attributes.iter().flat_map(of).collect()
+}
+
+/// Gives an entry up that is another row's: it becomes what that one makes of it, and this row gets one of its own, if it is to have any.
+async fn leave<D: Directory>(
+    work: &Work<'_, D>,
+    old: &Entry,
+    new: Option<&Entry>,
+    heir: &Entry,
+) -> Result<bool, Fault> {
+    let aim = Aim::new(work.schema, heir, Some(old))?;
+    work.taken.is_another(&aim.normal, old);
+    let written = converge(work, &aim).await?;
+    let Some(new) = new else {
+        return Ok(written);
+    };
+    let aim = Aim::new(work.schema, new, Some(old))?;
+    match add(work, &aim).await {
+        Ok(()) => Ok(true),
+        Err(trouble) if trouble.code() == Some(fault::ENTRY_ALREADY_EXISTS) => {
+            Ok(take_over(work, &aim).await? || written)
+        }
+        Err(trouble) => Err(trouble.into_fault(aim.dn())),
+    }
 }
 
 /// Takes an entry away.

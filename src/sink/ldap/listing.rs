@@ -101,8 +101,22 @@ impl Form {
                     attributes: Vec::new(),
                 }),
                 new: None,
+                heir: None,
             }),
         })
+    }
+}
+
+/// Tells whether an entry of this name may be one that `binding` makes.
+pub(super) fn may_make(binding: &Binding, dn: &str) -> bool {
+    let BindingKind::Entry { dn: template, .. } = &binding.kind else {
+        return false;
+    };
+    // With statements a template may have more than one form, and an unescaped value may be several components.
+    let is_of_one_form = !template.value.0.contains("{%") && !template.value.0.contains("safe");
+    match Form::of(binding) {
+        Ok(form) if is_of_one_form => form.existing(dn).is_some(),
+        _ => true,
     }
 }
 

@@ -26,6 +26,7 @@ mod waves;
 mod work;
 
 use std::future::Future;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use futures_util::StreamExt as _;
@@ -43,7 +44,12 @@ use super::{Action, Delivery, Existing, Finding, Opener, Outcome, Sink};
 use crate::errors::Result;
 use crate::manifest::{self, LdapSink, Scope};
 use crate::pg::Environment;
+use crate::words::bytes;
 
+/// How often a delivery may lose the connection while it is alone on it.
+const TURNS: usize = 2;
+
+pub use self::dn::folded;
 pub use self::escape::{dn_value, filter_value};
 
 /// Looks up the settings of an LDAP sink.
@@ -74,10 +80,7 @@ impl Opener for LdapOpener {
             .map_err(|error| Fault::down(format!("no runtime for a connection: {error}")))?;
         let ldap = runtime.block_on(connect::open(&self.settings))?;
         Ok(Box::new(Connection {
-            live: Live {
-                ldap,
-                timeout: self.settings.timeout,
-            },
+            live: Live::new(ldap, self.settings.timeout),
             runtime,
             settings: self.settings.clone(),
             schema: self.schema.clone(),
@@ -91,6 +94,10 @@ impl Opener for LdapOpener {
 
     fn describe(&self) -> String {
         self.settings.describe()
+    }
+
+    fn place(&self) -> String {
+        self.settings.place()
     }
 }
 
@@ -110,9 +117,35 @@ impl Sink for Connection {
             Err(fault) => return batch.first().map(|_| Outcome::Failed(fault)).into_iter().collect(),
         };
         let schema = schema.get_or_init(Schema::default);
-        let work = Work::new(&self.live, schema, &self.taken);
-        self.runtime
-            .block_on(deliver(&work, depth(self.settings.connections), batch))
+        let depth = depth(self.settings.connections);
+        // (One that was lost before this is not made anew: whoever opened it is told.)
+        let was_open = !self.live.is_closed();
+        let mut outcomes: Vec<Outcome> = Vec::with_capacity(batch.len());
+        for wave in waves(batch) {
+            let start = wave.start;
+            let work = Work::new(&self.live, schema, &self.taken);
+            let results = self.runtime.block_on(carry_out_wave(&work, depth, batch, wave));
+            // The server may have closed the connection because of one of them: each has its turn alone then.
+            let is_closed = was_open && self.live.is_closed();
+            for (at, result) in results.into_iter().enumerate() {
+                let result = match result {
+                    Some(result) if !is_closed || !is_down(&result) => result,
+                    _ if is_closed => self.carry_out_alone(schema, batch, start + at),
+                    // The connection was lost while this one waited.
+                    _ => Err(Fault::down("the connection to the directory was lost")),
+                };
+                let is_down = is_down(&result);
+                outcomes.push(match result {
+                    Ok(true) => Outcome::Written,
+                    Ok(false) => Outcome::Unchanged,
+                    Err(fault) => Outcome::Failed(fault),
+                });
+                if is_down {
+                    return outcomes;
+                }
+            }
+        }
+        outcomes
     }
 
     fn probe(&mut self) -> Result<Vec<Finding>, Fault> {
@@ -125,10 +158,18 @@ impl Sink for Connection {
         self.runtime.block_on(dry::preview(&self.live, schema, batch))
     }
 
-    fn identity(&self, delivery: &Delivery) -> Option<String> {
-        match &delivery.action {
+    fn identities(&mut self, batch: &[Delivery]) -> Result<Vec<Option<String>>, Fault> {
+        let identity = |delivery: &Delivery| match &delivery.action {
             Action::Entry(change) => Some(Dn::parse(&change.new.as_ref()?.dn).ok()?.normal()),
             _ => None,
+        };
+        Ok(batch.iter().map(identity).collect())
+    }
+
+    fn may_make(&self, binding: &manifest::Binding, existing: &Existing) -> bool {
+        match &existing.remove {
+            Action::Entry(change) => change.old.iter().any(|old| listing::may_make(binding, &old.dn)),
+            _ => false,
         }
     }
 
@@ -151,6 +192,36 @@ impl Sink for Connection {
 }
 
 impl Connection {
+    /// Carries out one delivery with nothing beside it, on a connection that is made anew when it is closed. One that has it closed each time,
+    /// though the directory can be reached and takes the login, fails by itself: what else there is must not wait for it.
+    ///
+    /// # Errors
+    /// [`Verdict::Down`]: the directory cannot be reached; what the delivery itself fails with.
+    fn carry_out_alone(&mut self, schema: &Schema, batch: &[Delivery], place: usize) -> Result<bool, Fault> {
+        for _ in 0..TURNS {
+            self.reopen()?;
+            let work = Work::new(&self.live, schema, &self.taken);
+            let result = self.wait(work.carry_out(batch, place));
+            if !is_down(&result) || !self.live.is_closed() {
+                return result;
+            }
+        }
+        self.reopen()?;
+        let (what, size) = (batch[place].action.place(), batch[place].action.size());
+        Err(Fault::later(format!(
+            "{what}: the directory closes the connection each time this is sent, {} of values; it may be more than it takes at once (OpenLDAP: \
+             `sockbuf_max_incoming_auth`)",
+            bytes(size)
+        )))
+    }
+
+    fn reopen(&mut self) -> Result<(), Fault> {
+        if self.live.is_closed() {
+            self.live = Live::new(self.wait(connect::open(&self.settings))?, self.settings.timeout);
+        }
+        Ok(())
+    }
+
     fn wait<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
     }
@@ -168,7 +239,7 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         // A word of farewell, where it can be said.
-        if tokio::runtime::Handle::try_current().is_err() && !self.live.ldap.is_closed() {
+        if tokio::runtime::Handle::try_current().is_err() && !self.live.is_closed() {
             let mut ldap = self.live.ldap.clone();
             ldap.with_timeout(std::time::Duration::from_millis(200));
             _ = self.runtime.block_on(ldap.unbind());
@@ -176,44 +247,43 @@ impl Drop for Connection {
     }
 }
 
-/// Carries out a batch, wave by wave.
-async fn deliver(work: &Work<'_, Live>, depth: usize, batch: &[Delivery]) -> Vec<Outcome> {
-    let mut outcomes: Vec<Outcome> = Vec::with_capacity(batch.len());
-    for wave in waves(batch) {
-        let (start, is_alone) = (wave.start, wave.len() == 1);
-        let mut results: Vec<Option<Result<bool, Fault>>> = vec![None; wave.len()];
-        let started = wave.map(async |place| (place, work.carry_out(batch, place).await));
-        let mut under_way = futures_util::stream::iter(started).buffer_unordered(depth);
-        while let Some((place, result)) = under_way.next().await {
-            let is_down = matches!(&result, Err(fault) if fault.verdict == Verdict::Down);
-            results[place - start] = Some(result);
-            if is_down {
+/// Carries out a wave. What the connection was lost before has no result, and what it was lost by is [`Verdict::Down`].
+async fn carry_out_wave(
+    work: &Work<'_, Live>,
+    depth: usize,
+    batch: &[Delivery],
+    wave: Range<usize>,
+) -> Vec<Option<Result<bool, Fault>>> {
+    let (start, is_alone) = (wave.start, wave.len() == 1);
+    let mut results: Vec<Option<Result<bool, Fault>>> = vec![None; wave.len()];
+    let started = wave.map(async |place| (place, work.carry_out(batch, place).await));
+    let mut under_way = futures_util::stream::iter(started).buffer_unordered(depth);
+    while let Some((place, result)) = under_way.next().await {
+        let is_lost = is_down(&result);
+        results[place - start] = Some(result);
+        if is_lost {
+            return results;
+        }
+    }
+    drop(under_way);
+    for (at, result) in results.iter_mut().enumerate() {
+        // The server may compare entries with each other (unique values): what failed beside others has its turn alone.
+        if let Some(Err(_)) = result
+            && !is_alone
+        {
+            let again = work.carry_out(batch, start + at).await;
+            let is_lost = is_down(&again);
+            *result = Some(again);
+            if is_lost {
                 break;
             }
         }
-        drop(under_way);
-        for (at, result) in results.into_iter().enumerate() {
-            // The server may compare entries with each other (unique values): what failed beside others has its turn alone.
-            let result = match result {
-                Some(Err(fault)) if !is_alone && fault.verdict != Verdict::Down => {
-                    work.carry_out(batch, start + at).await
-                }
-                Some(result) => result,
-                // The connection was lost while this one waited.
-                None => Err(Fault::down("the connection to the directory was lost")),
-            };
-            let is_down = matches!(&result, Err(fault) if fault.verdict == Verdict::Down);
-            outcomes.push(match result {
-                Ok(true) => Outcome::Written,
-                Ok(false) => Outcome::Unchanged,
-                Err(fault) => Outcome::Failed(fault),
-            });
-            if is_down {
-                return outcomes;
-            }
-        }
     }
-    outcomes
+    results
+}
+
+fn is_down(result: &Result<bool, Fault>) -> bool {
+    matches!(result, Err(fault) if fault.verdict == Verdict::Down)
 }
 
 /// Asks for the definitions of attributes (RFC 4512, 4.4). A server that hides them is no reason not to deliver.

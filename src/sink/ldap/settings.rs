@@ -88,6 +88,11 @@ impl Settings {
         })
     }
 
+    /// Returns which server this is: the same one may be reached in the clear and with TLS, at two ports.
+    pub(super) fn place(&self) -> String {
+        percent_decoded(self.url.host_str().unwrap_or_default()).to_lowercase()
+    }
+
     /// Returns where this leads, without secrets.
     pub(super) fn describe(&self) -> String {
         let host = self.url.host_str().unwrap_or_default();

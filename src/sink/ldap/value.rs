@@ -28,8 +28,9 @@ pub(super) async fn change<D: Directory>(work: &Work<'_, D>, change: &ValueChang
         None => None,
         Some((target, value)) => resolve(work, target).await?.map(|dn| (dn, value.as_bytes())),
     };
+    let instead = change.instead.as_deref().map(str::as_bytes);
     match (add, remove) {
-        (Some((dn, new)), Some((from, old))) if same_entry(&dn, &from) => match old == new {
+        (Some((dn, new)), Some((from, old))) if instead.is_none() && same_entry(&dn, &from) => match old == new {
             true => add_value(work, &dn, name, new).await,
             false => exchange(work, &dn, name, old, new).await,
         },
@@ -39,7 +40,10 @@ pub(super) async fn change<D: Directory>(work: &Work<'_, D>, change: &ValueChang
                 written |= add_value(work, &dn, name, value).await?;
             }
             if let Some((dn, value)) = remove {
-                written |= remove_value(work, &dn, name, value).await?;
+                written |= match instead {
+                    Some(other) => respell(work, &dn, name, value, other).await?,
+                    None => remove_value(work, &dn, name, value).await?,
+                };
             }
             Ok(written)
         }
@@ -139,6 +143,21 @@ async fn exchange<D: Directory>(
         Some(fault::NO_SUCH_OBJECT) => Err(not_there_yet(dn)),
         Some(fault::INAPPROPRIATE_MATCHING) => by_reading(work, dn, name, Some(new), Some(old)).await,
         _ => written(result, dn),
+    }
+}
+
+/// Takes a value away, and leaves another one that may be the same to the server: then it is spelt like the other one now.
+async fn respell<D: Directory>(
+    work: &Work<'_, D>,
+    dn: &str,
+    name: &str,
+    value: &[u8],
+    other: &[u8],
+) -> Result<bool, Fault> {
+    match exchange(work, dn, name, value, other).await {
+        // The row that gives the other one waits for the entry itself.
+        Err(fault) if fault == not_there_yet(dn) => Ok(false),
+        result => result,
     }
 }
 

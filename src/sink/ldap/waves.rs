@@ -195,6 +195,7 @@ mod tests {
         delivery(Action::Entry(EntryChange {
             old: entry(old),
             new: entry(new),
+            heir: None,
         }))
     }
 
@@ -208,6 +209,7 @@ mod tests {
             attribute: attribute.to_owned(),
             add: Some((target, value.to_owned())),
             remove: None,
+            instead: None,
         }))
     }
 

@@ -4,8 +4,7 @@
 //! their keys. A row that got another key is followed to it, over several changes: it is to be moved there, with what else the
 //! other database has of it.
 //!
-//! Pure. A row is told by the text of its key: two texts of one key (`1.0`, `1.00`) make the set fail, and it is then halved until each
-//! delivery stands alone.
+//! Pure. A row is told by its key, a text; that two texts are one key (`1.0`, `1.00`) `spelling` has found out before.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -27,9 +26,10 @@ pub(super) struct Item<'a> {
     pub(super) is_new: bool,
 }
 
-/// One row: its members, and its key as text, a JSON array.
+/// One row: its members, and its key.
 #[derive(Debug)]
 pub(super) struct Row<'a> {
+    /// The key's values as a JSON array: its own, or those of another row of the batch that is the same in the other database.
     pub(super) key: Arc<str>,
     pub(super) members: Vec<Member<'a>>,
 }
@@ -54,17 +54,19 @@ impl<'a> Item<'a> {
         })
     }
 
+    /// Returns the rows it speaks of.
+    pub(super) fn rows(&self) -> impl Iterator<Item = &Row<'a>> {
+        [&self.delete, &self.upsert].into_iter().flatten()
+    }
+
     /// Returns the keys it touches.
     pub(super) fn keys(&self) -> impl Iterator<Item = (QualifiedName, Arc<str>)> + '_ {
-        [&self.delete, &self.upsert]
-            .into_iter()
-            .flatten()
-            .map(|row| (self.change.table.clone(), row.key.clone()))
+        self.rows().map(|row| (self.change.table.clone(), row.key.clone()))
     }
 }
 
 impl<'a> Row<'a> {
-    fn read(json: &'a str, key: &[String]) -> Result<Row<'a>, Fault> {
+    pub(super) fn read(json: &'a str, key: &[String]) -> Result<Row<'a>, Fault> {
         let members = members(json).map_err(|_| Fault::never("the row is no JSON object"))?;
         let key = key_text(&members, key)?;
         Ok(Row { key, members })

@@ -7,10 +7,13 @@ use postgres::fallible_iterator::FallibleIterator as _;
 
 use super::fold::{Item, Row, key_text};
 use super::shape::Shape;
+use super::spelling::{in_halves, keys};
 use super::text::{literal, members};
+use super::write::{Tables, described};
 use serde_json::json;
 
 use crate::manifest::{Binding, BindingKind};
+use crate::names::QualifiedName;
 use crate::render::Renderer;
 use crate::sink::fault::of_postgres;
 use crate::sink::{Action, Delivery, Existing, Fault, Finding, RowChange};
@@ -90,33 +93,75 @@ pub(super) fn preview(item: &Item<'_>, shape: &Shape, renderer: &Renderer) -> Re
     renderer.render("row/preview", values).map_err(Fault::down)
 }
 
-/// Returns the key of the row that a delivery leaves there: a JSON array of texts.
-pub(super) fn identity(delivery: &Delivery) -> Option<String> {
-    let Action::Row(change) = &delivery.action else {
+/// Returns the keys of the rows that deliveries leave there, as [`existing`] lists them: that of the row which is there, where one has this key by its
+/// column's type, however it is written.
+///
+/// # Errors
+/// The server cannot be asked, or the rows cannot be found by this key.
+pub(super) fn identities(
+    client: &mut Client,
+    renderer: &Renderer,
+    tables: &mut Tables,
+    batch: &[Delivery],
+) -> Result<Vec<Option<String>>, Fault> {
+    let items = batch
+        .iter()
+        .enumerate()
+        .filter_map(|(at, delivery)| Item::read(at, delivery).ok());
+    let items: Vec<Item<'_>> = items.collect();
+    let mut identities = vec![None; batch.len()];
+    let mut rest: Vec<(&RowChange, usize, &Row<'_>)> = Vec::with_capacity(items.len());
+    for item in &items {
+        if let Some(row) = &item.upsert {
+            identities[item.at] = Some(row.key.to_string());
+            rest.push((item.change, item.at, row));
+        }
+    }
+    while let Some((change, ..)) = rest.first().copied() {
+        let (table, key) = (&change.table, &change.key);
+        let is_of_it = |(other, ..): &(&RowChange, usize, &Row<'_>)| other.table == *table && other.key == *key;
+        let (rows, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(is_of_it);
+        rest = others;
+        let shape = tables.shape(client, table)?;
+        if let Some(fault) = shape.complaint(table, key, key.iter().map(String::as_str)) {
+            return Err(fault);
+        }
+        let columns = described(shape, key.iter().map(String::as_str));
+        let sql = renderer
+            .render("row/there", json!({ "table": table, "columns": columns }))
+            .map_err(Fault::down)?;
+        let mut found = Vec::with_capacity(rows.len());
+        // (What does not fit the key's type is not there.)
+        in_halves(
+            &rows,
+            &mut |rows| {
+                let keys = keys(rows.iter().map(|(_, at, row)| (*at, *row)), key);
+                client.query(&sql, &[&keys]).map_err(|error| of_postgres(&error))
+            },
+            &mut |_, there| found.extend(there),
+        )?;
+        for row in found {
+            let at = usize::try_from(row.get::<_, i32>(0)).ok();
+            if let Some(identity) = at.and_then(|at| identities.get_mut(at)) {
+                *identity = Some(identity_of(&row.get::<_, String>(1), key)?);
+            }
+        }
+    }
+    Ok(identities)
+}
+
+/// Returns the key of a row that is listed there.
+fn identity_of(json: &str, key: &[String]) -> Result<String, Fault> {
+    let members = members(json).map_err(|_| Fault::down("a key that cannot be read back"))?;
+    Ok(key_text(&members, key)?.to_string())
+}
+
+/// Returns the table there that a binding makes rows of.
+pub(super) fn table_of(binding: &Binding) -> Option<&QualifiedName> {
+    let BindingKind::Row { table, .. } = &binding.kind else {
         return None;
     };
-    identity_of(change.upsert.as_deref()?, &change.key)
-}
-
-fn identity_of(json: &str, key: &[String]) -> Option<String> {
-    let text = key_text(&members(json).ok()?, key).ok()?;
-    let values: Vec<&serde_json::value::RawValue> = serde_json::from_str(&text).ok()?;
-    let values = values.iter().map(|value| normal(value.get()));
-    serde_json::to_string(&values.collect::<Vec<_>>()).ok()
-}
-
-/// Writes a value so that two databases agree about it: `1.50` is `1.5`, an instant is in UTC.
-fn normal(raw: &str) -> String {
-    match serde_json::from_str::<String>(raw) {
-        Ok(text) => match text.parse::<jiff::Timestamp>() {
-            Ok(instant) => instant.to_string(),
-            Err(_) => text,
-        },
-        Err(_) if raw.contains('.') && raw.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'-')) => {
-            raw.trim_end_matches('0').trim_end_matches('.').to_owned()
-        }
-        Err(_) => raw.to_owned(),
-    }
+    Some(table.as_ref().map_or(&binding.table.value, |table| &table.value))
 }
 
 /// Lists every row of the binding's table there.
@@ -126,10 +171,9 @@ pub(super) fn existing(
     binding: &Binding,
     visit: &mut dyn FnMut(Existing),
 ) -> Result<(), Fault> {
-    let BindingKind::Row { table, key, .. } = &binding.kind else {
+    let (BindingKind::Row { key, .. }, Some(table)) = (&binding.kind, table_of(binding)) else {
         return Err(Fault::never("a database lists rows only"));
     };
-    let table = table.as_ref().map_or(&binding.table.value, |table| &table.value);
     let shape = Shape::read(client, table)?;
     let key: Vec<String> = match key.as_slice() {
         [] => shape.primary_key.clone(),
@@ -152,7 +196,7 @@ pub(super) fn existing(
         .map_err(failed)?;
     while let Some(row) = rows.next().map_err(failed)? {
         let object: Arc<str> = row.get::<_, String>(0).into();
-        let identity = identity_of(&object, &key).ok_or_else(|| Fault::down("a key that cannot be read back"))?;
+        let identity = identity_of(&object, &key)?;
         visit(Existing {
             identity,
             remove: Action::Row(RowChange {

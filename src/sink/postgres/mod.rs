@@ -1,14 +1,15 @@
 //! The sink `postgres`: rows of another database, written in sets, each row once.
 //!
 //! How far it has come stands in the other database and is written with the rows, so that a batch is there whole or not at all, whatever
-//! is killed. `copy` takes rows that come as text, `fold` makes sets of a batch, `text` makes lines of rows, `write` writes them, `shape` knows the tables, `received` the
-//! position. One connection: there is one position. `docs/sinks/postgres.md` is the page for people.
+//! is killed. `copy` takes rows that come as text, `fold` makes sets of a batch, `text` makes lines of rows, `write` writes them, `shape` knows the tables, `spelling` which
+//! texts are one key, `received` the position. One connection: there is one position. `docs/sinks/postgres.md` is the page for people.
 
 mod copy;
 mod fold;
 mod listing;
 mod received;
 mod shape;
+mod spelling;
 mod text;
 mod write;
 
@@ -22,7 +23,7 @@ use self::received::Who;
 use self::write::Tables;
 use super::fault::of_postgres;
 use super::resume::arrived;
-use super::{Delivery, Existing, Fault, Finding, Offset, Opener, Outcome, RowsAsText, Sink, Verdict};
+use super::{Action, Delivery, Existing, Fault, Finding, Offset, Opener, Outcome, RowsAsText, Sink, Verdict};
 
 /// How many rows go in one transaction.
 const BATCH: usize = 10_000;
@@ -43,6 +44,11 @@ const OF_THE_SOURCE: &[&str] = &[
 
 /// What a connection does when nobody says otherwise: nothing waits for ever.
 const LIMITS: &[(&str, &str)] = &[("connect_timeout", "30"), ("tcp_user_timeout", "60000")];
+
+/// Values are read as the source wrote them, and what is listed is the whole value, whatever the role is used to.
+const SAME_VALUES: &str =
+    "set datestyle = 'ISO, MDY'; set intervalstyle = 'postgres'; set timezone = 'UTC'; set extra_float_digits = 1;
+     set bytea_output = 'hex'; set lc_monetary = 'C'; set xmloption = content; set array_nulls = on";
 
 /// Decides how to connect. What the sink does not say comes from libpq's files, never from the variables that lead to the source.
 pub(super) fn opener(
@@ -91,8 +97,9 @@ impl Opener for Database {
                 "select set_config(name, value, false)
                    from (values ('lock_timeout', '30s'), ('statement_timeout', '600s'), ('idle_in_transaction_session_timeout', '600s')) v(name, value)
                   where current_setting(name) = '0';
-                 set jit = off; set timezone = 'UTC'; set xmloption = content",
+                 set jit = off",
             )
+            .and_then(|()| session.batch_execute(SAME_VALUES))
             .map_err(|error| of_postgres(&error))?;
         Ok(Box::new(PostgresSink {
             session,
@@ -114,6 +121,10 @@ impl Opener for Database {
 
     fn describe(&self) -> String {
         self.settings.describe()
+    }
+
+    fn place(&self) -> String {
+        self.settings.place()
     }
 }
 
@@ -170,7 +181,7 @@ impl PostgresSink {
         let failed = |error: ::postgres::Error| of_postgres(&error);
         self.session.batch_execute(BEGIN).map_err(failed)?;
         received::lock(&mut self.session, &self.who)?;
-        self.tables.write(&mut self.session, &items, &mut outcomes)?;
+        self.tables.write(&mut self.session, &mut items, &mut outcomes)?;
         let missing = || Outcome::Failed(Fault::later("it was not tried"));
         let outcomes: Vec<Outcome> = outcomes
             .into_iter()
@@ -236,8 +247,15 @@ impl Sink for PostgresSink {
             .collect()
     }
 
-    fn identity(&self, delivery: &Delivery) -> Option<String> {
-        listing::identity(delivery)
+    fn identities(&mut self, batch: &[Delivery]) -> Result<Vec<Option<String>>, Fault> {
+        listing::identities(&mut self.session, &self.renderer, &mut self.tables, batch)
+    }
+
+    fn may_make(&self, binding: &manifest::Binding, existing: &Existing) -> bool {
+        match &existing.remove {
+            Action::Row(change) => listing::table_of(binding).is_none_or(|table| *table == change.table),
+            _ => false,
+        }
     }
 
     fn existing(&mut self, binding: &manifest::Binding, visit: &mut dyn FnMut(Existing)) -> Result<(), Fault> {

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use postgres::Client;
 
+use super::spelling::Spelling;
 use super::text::Kind;
 use crate::names::{QualifiedName, nearest, quote_ident};
 use crate::sink::Fault;
@@ -26,6 +27,9 @@ pub(super) struct Column {
     /// As PostgreSQL prints it.
     pub(super) sql_type: String,
     pub(super) kind: Kind,
+    /// The collation by which its values are compared, with its schema, when it is not the database's own.
+    pub(super) collation: Option<[String; 2]>,
+    pub(super) spelling: Spelling,
     /// It makes its own values.
     pub(super) generated: bool,
     /// `generated always as identity`: can be given once, never changed.
@@ -54,8 +58,11 @@ impl Shape {
         }
         let rows = client
             .query(
-                "select a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod), a.atttypid, a.attgenerated <> '', a.attidentity = 'a'
+                "select a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod), a.atttypid, a.attgenerated <> '', a.attidentity = 'a',
+                        n.nspname::text, l.collname::text, coalesce(l.collisdeterministic, true)
                    from pg_catalog.pg_attribute a
+                   left join pg_catalog.pg_collation l on l.oid = a.attcollation and l.oid <> 100
+                   left join pg_catalog.pg_namespace n on n.oid = l.collnamespace
                   where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
                   order by a.attnum",
                 &[&oid],
@@ -70,6 +77,11 @@ impl Shape {
                 kind: kind_of(client, row.get(2), &mut known)?,
                 generated: row.get(3),
                 identity_always: row.get(4),
+                collation: row
+                    .get::<_, Option<String>>(5)
+                    .zip(row.get::<_, Option<String>>(6))
+                    .map(|(schema, name)| [schema, name]),
+                spelling: Spelling::of(row.get(2), row.get(7)),
             });
         }
         // Those that `on conflict` can use: not deferrable, whole, of plain columns, and not `without overlaps` (18).
@@ -152,7 +164,7 @@ fn no_table(client: &mut Client, table: &QualifiedName) -> Result<Fault, Fault> 
             "select n.nspname::text, c.relname::text
                from pg_catalog.pg_class c
                join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-              where c.relkind in ('r', 'p') and n.nspname not like 'pg\\_%' and n.nspname <> 'information_schema'",
+              where c.relkind in ('r', 'p') and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'",
             &[],
         )
         .map_err(|error| of_postgres(&error))?;

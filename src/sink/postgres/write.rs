@@ -7,12 +7,14 @@ use std::collections::{HashMap, HashSet};
 use std::io::Write as _;
 use std::sync::Arc;
 
+use postgres::error::SqlState;
 use postgres::{Client, Statement};
 use serde::Serialize;
 use serde_json::json;
 
 use super::fold::{Group, Item, Move, Row, groups};
 use super::shape::Shape;
+use super::spelling::{Spelling, keys, settle};
 use super::text::{Kind, field};
 use crate::names::QualifiedName;
 use crate::render::Renderer;
@@ -42,6 +44,10 @@ struct Delete {
     table: QualifiedName,
     key: Vec<String>,
     statement: Statement,
+    /// Of the key's columns.
+    spellings: Vec<Spelling>,
+    /// Tells which keys are one; `None`: the key's type has no order by which it could.
+    same: Option<Statement>,
 }
 
 /// Whether new rows are copied straight into a table: not for a while after one of them was there.
@@ -126,14 +132,23 @@ impl Tables {
             return Err(fault);
         }
         let columns = described(shape, key.iter().map(String::as_str));
-        let sql = renderer
-            .render("row/delete", json!({ "table": table, "columns": columns }))
-            .map_err(Fault::down)?;
-        let statement = client.prepare(&sql).map_err(|error| of_postgres(&error))?;
+        let spellings = columns.iter().map(|column| column.spelling).collect();
+        let values = json!({ "table": table, "columns": columns });
+        let render = |name: &str| renderer.render(name, &values).map_err(Fault::down);
+        let (delete, same) = (render("row/delete")?, render("row/same")?);
+        let failed = |error: postgres::Error| of_postgres(&error);
+        let statement = client.prepare(&delete).map_err(failed)?;
+        let same = match client.prepare(&same) {
+            Ok(same) => Some(same),
+            Err(error) if error.code() == Some(&SqlState::UNDEFINED_FUNCTION) => None,
+            Err(error) => return Err(failed(error)),
+        };
         self.deletes.push(Delete {
             table: table.clone(),
             key: key.to_vec(),
             statement,
+            spellings,
+            same,
         });
         Ok(())
     }
@@ -165,7 +180,13 @@ impl Tables {
         let changed: Vec<&str> = written
             .iter()
             .copied()
-            .filter(|name| !key.iter().any(|column| column == name))
+            // (Of a key that can be written in several ways the last one counts.)
+            .filter(|name| {
+                let is_free = shape
+                    .column(name)
+                    .is_some_and(|column| column.spelling == Spelling::Free);
+                is_free || !key.iter().any(|column| column == name)
+            })
             .filter(|name| !shape.column(name).is_some_and(|column| column.identity_always))
             .collect();
         let render = |name: &str, values| renderer.render(name, values).map_err(Fault::down);
@@ -222,11 +243,16 @@ impl Tables {
     pub(super) fn write(
         &mut self,
         client: &mut Client,
-        items: &[Item<'_>],
+        items: &mut [Item<'_>],
         outcomes: &mut [Option<Outcome>],
     ) -> Result<(), Fault> {
         for plan in &mut self.upserts {
             plan.used = false;
+        }
+        for plan in &self.deletes {
+            if let Some(same) = &plan.same {
+                settle(client, items, &plan.table, &plan.key, &plan.spellings, same)?;
+            }
         }
         let all: Vec<&Item<'_>> = items.iter().collect();
         self.part(client, &all, outcomes, &mut Refused::new())
@@ -353,19 +379,7 @@ impl Tables {
         }
         let plan = self.delete_plan(group.table, group.key).map(|at| &self.deletes[at]);
         let plan = plan.ok_or_else(not_prepared)?;
-        let mut json = String::with_capacity(group.deletes.len() * 32);
-        json.push('[');
-        for (place, (at, row)) in group.deletes.iter().enumerate() {
-            json.push_str(if place == 0 { "" } else { "," });
-            json.push_str(&format!("{{\"emaj_n\":{at}"));
-            for (name, value) in &row.members {
-                if group.key.iter().any(|column| column == name) {
-                    json.push_str(&format!(",{}:{value}", serde_json::Value::from(name.as_ref())));
-                }
-            }
-            json.push('}');
-        }
-        json.push(']');
+        let json = keys(group.deletes.iter().map(|(at, row)| (*at, *row)), group.key);
         let rows = client
             .query(&plan.statement, &[&json])
             .map_err(|error| of_postgres(&error))?;
@@ -465,18 +479,23 @@ fn same_columns(a: &Row<'_>, b: &Row<'_>) -> bool {
 
 /// Columns as the templates take them.
 #[derive(Debug, Serialize)]
-struct Described<'a> {
+pub(super) struct Described<'a> {
     name: &'a str,
     sql_type: &'a str,
+    collation: Option<&'a [String; 2]>,
+    #[serde(skip)]
+    spelling: Spelling,
 }
 
-fn described<'s, 'n>(shape: &'s Shape, names: impl IntoIterator<Item = &'n str>) -> Vec<Described<'s>> {
+pub(super) fn described<'s, 'n>(shape: &'s Shape, names: impl IntoIterator<Item = &'n str>) -> Vec<Described<'s>> {
     names
         .into_iter()
         .filter_map(|name| shape.column(name))
         .map(|column| Described {
             name: &column.name,
             sql_type: &column.sql_type,
+            collation: column.collation.as_ref(),
+            spelling: column.spelling,
         })
         .collect()
 }

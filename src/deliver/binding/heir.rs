@@ -1,0 +1,282 @@
+//! Who has an entry of a directory that a row gives up: another row may have been given its name before, because nothing in the table
+//! forbids it, or only at the end of a transaction.
+//!
+//! Whether a row has the name is told by what its template makes, compared as a directory does. Rows are looked up as they are now, for all names that a
+//! chunk of changes gives up at once ([`Namesakes`]), and held against the log: a row that takes the name only later is none, its own change makes the
+//! entry anew. So the answer does not depend on how far the worker has come.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::{Ask, Bound, Compiled, Envelope, Later};
+use crate::deliver::change::Change;
+use crate::deliver::row::Row;
+use crate::sink::ldap::folded;
+use crate::sink::{Entry, Fault, Verdict};
+
+/// Rows that have the names which others give up.
+#[derive(Debug)]
+pub(in crate::deliver) enum Namesakes {
+    /// By binding and name, as far as they were looked up.
+    Known(HashMap<String, HashMap<String, Arc<[Row]>>>),
+    /// It makes no difference who has them.
+    NoMatter,
+}
+
+impl Namesakes {
+    pub(in crate::deliver) fn add(&mut self, binding: &Bound, rows: HashMap<String, Vec<Row>>) {
+        if let Namesakes::Known(all) = self {
+            let rows = rows.into_iter().map(|(name, rows)| (name, rows.into())).collect();
+            all.insert(binding.name.to_string(), rows);
+        }
+    }
+
+    /// `None`: it was not looked up.
+    fn of(&self, binding: &Bound, name: &str) -> Option<Arc<[Row]>> {
+        match self {
+            Namesakes::Known(all) => all.get(&*binding.name)?.get(name).cloned(),
+            Namesakes::NoMatter => Some(Arc::default()),
+        }
+    }
+}
+
+/// Names that rows give up, and these rows.
+#[derive(Debug, Default)]
+pub(in crate::deliver) struct GivenUp<'a>(BTreeMap<String, Vec<&'a Row>>);
+
+impl GivenUp<'_> {
+    pub(in crate::deliver) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Bound {
+    /// Tells whether it makes entries, which have names.
+    pub(in crate::deliver) fn makes_entries(&self) -> bool {
+        matches!(self.kind, Compiled::Entry { .. })
+    }
+
+    /// Notes the name of an entry that a change gives up, if it does.
+    pub(in crate::deliver) fn gives_up<'a>(&self, change: &'a Change, names: &mut GivenUp<'a>) {
+        let Some(old) = &change.old else { return };
+        let Some(name) = self.name_of(old) else { return };
+        if change.new.as_ref().and_then(|new| self.name_of(new)).as_ref() != Some(&name) {
+            names.0.entry(name).or_default().push(old);
+        }
+    }
+
+    /// Looks up which rows have names that others give up.
+    ///
+    /// # Errors
+    /// Whatever the server answers.
+    pub(in crate::deliver) fn namesakes(
+        &self,
+        names: &GivenUp<'_>,
+        ask: &mut dyn Ask,
+    ) -> Result<HashMap<String, Vec<Row>>, Fault> {
+        let mut found: HashMap<String, Vec<Row>> = names.0.keys().map(|name| (name.clone(), Vec::new())).collect();
+        let Compiled::Entry { columns, .. } = &self.kind else {
+            return Ok(found);
+        };
+        let given: Vec<(String, BTreeSet<&str>)> = columns
+            .iter()
+            .map(|column| {
+                let rows = names.0.values().flatten();
+                (column.clone(), rows.filter_map(|row| row.column(column)).collect())
+            })
+            .collect();
+        ask.namesakes(self.table, &self.names.key, &given, &mut |row| {
+            if let Some(rows) = self.name_of(row).and_then(|name| found.get_mut(&name)) {
+                rows.push(row.clone());
+            }
+            Ok(false)
+        })?;
+        Ok(found)
+    }
+
+    /// Returns what another row makes of the entry `name`, which the row `row` gives up with `change`; `None`: nobody has it then.
+    pub(super) fn heir(
+        &self,
+        change: &Change,
+        row: &Row,
+        name: &str,
+        envelope: &Envelope<'_>,
+        ask: &mut dyn Ask,
+    ) -> Result<Option<Entry>, Fault> {
+        let others = match ask.known().and_then(|known| known.of(self, name)) {
+            Some(known) => known,
+            None => {
+                let names = GivenUp([(name.to_owned(), vec![row])].into());
+                self.namesakes(&names, ask)?.remove(name).unwrap_or_default().into()
+            }
+        };
+        let key = &self.names.key;
+        let own = [self.key_of(row), change.key.to_string()];
+        for other in others.iter() {
+            let key_of_other = self.key_of(other);
+            if !key.is_empty() && own.contains(&key_of_other) {
+                continue;
+            }
+            if !key.is_empty() && !self.had(change, &key_of_other, name, ask)? {
+                continue;
+            }
+            match self.entry(other, envelope, ask) {
+                // Of that row no entry was ever made.
+                Err(fault) if fault.verdict == Verdict::Never => {}
+                made => return made.map(Some),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns the name of the entry that a row makes, folded; `None`: it makes none.
+    fn name_of(&self, row: &Row) -> Option<String> {
+        let Compiled::Entry { dn, .. } = &self.kind else {
+            return None;
+        };
+        if row.is_unreadable() {
+            return None;
+        }
+        let envelope = Envelope {
+            id: "",
+            time: "",
+            source: "",
+        };
+        let row = self.fits(Some(row)).ok().flatten()?;
+        let name = self.render(dn, &self.context(row, &envelope)).ok()?;
+        Some(folded(&name))
+    }
+
+    /// Tells whether the row with this key, which has the name now, had it when `change` was made: it has not got it since.
+    fn had(&self, change: &Change, key: &str, name: &str, ask: &mut dyn Ask) -> Result<bool, Fault> {
+        // What one statement did is delivered in the order of the keys.
+        let place = change.position + u64::from(key < &*change.key);
+        Ok(match ask.later(self.table, key, place)? {
+            None => true,
+            Some(Later { is_new: true, .. }) => false,
+            Some(Later { is_new: false, row }) => self.name_of(&row).as_deref() == Some(name),
+        })
+    }
+}
+
+/// Returns the columns of the template of a name in which rows that have the same name are the same, but for their spelling: those that stand alone in
+/// the value of a component. Of `cn={{ row.a }} {{ row.b }}` neither is one, nor what goes through another filter than `lower` or `upper`.
+pub(super) fn columns_of(template: &str) -> Vec<String> {
+    if ["{%", "{#", "\"", "\\"]
+        .iter()
+        .any(|sign| outside(template).any(|text| text.contains(sign)))
+    {
+        return Vec::new();
+    }
+    let mut columns = Vec::new();
+    // What stands in the component so far: its text, and the code in it.
+    let (mut before, mut codes): (String, Vec<(bool, &str)>) = Default::default();
+    let mut end = |before: &mut String, codes: &mut Vec<(bool, &str)>| {
+        if let [(true, code)] = codes[..] {
+            columns.extend(only_column(but_for_case(code)));
+        }
+        before.clear();
+        codes.clear();
+    };
+    let mut rest = template;
+    loop {
+        let (text, code, behind) = match rest.split_once("{{") {
+            Some((text, code)) => match code.split_once("}}") {
+                Some((code, behind)) => (text, Some(code), behind),
+                None => return Vec::new(),
+            },
+            None => (rest, None, ""),
+        };
+        if text.contains("}}") {
+            // (They belong to a text in the code.)
+            return Vec::new();
+        }
+        for (number, part) in text.split([',', '+']).enumerate() {
+            if number > 0 {
+                end(&mut before, &mut codes);
+            }
+            before.push_str(part);
+        }
+        match code {
+            Some(code) => codes.push((before.contains('='), code)),
+            None => break,
+        }
+        rest = behind;
+    }
+    end(&mut before, &mut codes);
+    columns
+}
+
+/// Leaves out a filter that changes upper and lower case alone: names are compared without them.
+fn but_for_case(code: &str) -> &str {
+    match code.rsplit_once('|') {
+        Some((value, filter)) if ["lower", "upper"].contains(&filter.trim()) => value,
+        _ => code,
+    }
+}
+
+/// Returns the texts of a template that are no `{{ … }}`.
+fn outside(template: &str) -> impl Iterator<Item = &str> {
+    template
+        .split("{{")
+        .enumerate()
+        .map(|(number, part)| match part.split_once("}}") {
+            Some((_, text)) if number > 0 => text,
+            _ => part,
+        })
+}
+
+/// Returns the column that the code in `{{ … }}` names, if it does nothing else.
+pub(super) fn only_column(code: &str) -> Option<String> {
+    let is_name = |name: &str| name.chars().all(|c| c.is_alphanumeric() || c == '_');
+    let code = code.trim();
+    if let Some(name) = code.strip_prefix("row.") {
+        return is_name(name).then(|| name.to_owned());
+    }
+    let quoted = code.strip_prefix("row[")?.strip_suffix(']')?.trim();
+    let quote = quoted.chars().next().filter(|c| ['"', '\''].contains(c))?;
+    let name = quoted.strip_prefix(quote)?.strip_suffix(quote)?;
+    (!name.contains([quote, '\\'])).then(|| name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::columns_of;
+
+    #[test]
+    fn the_columns_that_a_name_says() {
+        for (template, columns) in [
+            ("cn=all,dc=x", &[][..]),
+            (
+                "uid={{ row.login }},ou={{ row.unit | lower }},dc=row",
+                &["login", "unit"],
+            ),
+            (
+                "uid={{ row.login | trim | lower }},ou={{ row.unit | trim }},dc=row",
+                &[],
+            ),
+            ("uid={{ row['the login'] }},dc=x", &["the login"]),
+            ("uid=p{{ row[ \"a\" ] }}x + ou={{row.b}}", &["a", "b"]),
+            ("cn={{ row.first }} {{ row.last }},ou={{ row.unit }}", &["unit"]),
+            ("cn={{ row.first }}{{ row.last }}", &[]),
+            ("{{ row.kind }}={{ row.name }}", &[]),
+            ("{{ row.kind }}={{ row.name }},ou={{ row.unit }}", &["unit"]),
+            ("uid={{ row.doc.name }},ou={{ table }}", &[]),
+            ("uid={{ row['a' ~ 'b'] }}", &[]),
+            ("uid={{- row.a -}},ou={{ row.b or row.c }}", &[]),
+            (
+                "uid={{ row.login }},ou={{ row.nick | default(row.unit, true) }}",
+                &["login"],
+            ),
+            (
+                "{% if row.x %}uid={{ row.a }}{% else %}uid={{ row.b }}{% endif %},dc=x",
+                &[],
+            ),
+            ("{# , #}uid={{ row.a }}", &[]),
+            ("cn=a\\,{{ row.b }},ou={{ row.c }}", &[]),
+            ("uid={{ '}}' }},ou={{ row.b }}", &[]),
+        ] {
+            assert_eq!(columns_of(template), columns, "{template}");
+        }
+    }
+}

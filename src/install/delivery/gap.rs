@@ -1,0 +1,102 @@
+//! What sinks miss: changes of a bound table that no log holds, because the table was not captured for a while, and values that a column got before
+//! it was. A plan says which bindings that is about, and which `emaj init` brings their places up to date.
+//!
+//! `table` notes where capture begins ([`Gap`]); here it is held against the bindings that were there before.
+
+use std::collections::BTreeMap;
+
+use crate::install::plan::Plan;
+use crate::journal::{InstalledBinding, Journal, init_command};
+use crate::manifest::{Binding, BindingKind, Manifest};
+use crate::names::{QualifiedName, listed};
+
+/// A time of which the log of a table says nothing, or not all.
+#[derive(Debug, Clone)]
+pub(in crate::install) struct Gap {
+    pub table: u32,
+    pub name: QualifiedName,
+    pub missed: Missed,
+}
+
+/// What is not in the log.
+#[derive(Debug, Clone)]
+pub(in crate::install) enum Missed {
+    /// Changes of rows.
+    Changes,
+    /// What is in these columns so far.
+    Values(Vec<String>),
+}
+
+/// Says of each gap which bindings miss something; those that begin with this plan do not, nor those that end.
+pub(in crate::install) fn tell_gaps(plan: &mut Plan, manifest: &Manifest, journal: Option<&Journal>) {
+    let Some(journal) = journal else { return };
+    let gaps = std::mem::take(&mut plan.gaps);
+    for gap in &gaps {
+        // The bindings by what is missed, and then what brings each up to date.
+        let mut missing: BTreeMap<String, Vec<(&str, String)>> = BTreeMap::new();
+        for (name, known) in journal.bindings.iter().filter(|(_, known)| known.oid == gap.table) {
+            let Some(sink) = &known.sink else { continue };
+            let declared = manifest.binding(name);
+            if known.manifest == manifest.name && declared.is_none_or(|binding| binding.table.value != gap.name) {
+                continue;
+            }
+            let kind = journal.sinks.get(sink).map_or("", |sink| sink.kind.as_str());
+            let (what, prune) = match &gap.missed {
+                Missed::Changes => ("what was changed in it meanwhile".to_owned(), true),
+                Missed::Values(columns) => match seen(columns, known, declared) {
+                    columns if columns.is_empty() => continue,
+                    columns => (format!("what is in {} already", listed(columns)), false),
+                },
+            };
+            let command = init_command(name, &known.kind, kind, prune);
+            missing.entry(what).or_default().push((name, command));
+        }
+        for (what, bindings) in missing {
+            let names = listed(bindings.iter().map(|(name, _)| *name));
+            let commands: Vec<String> = bindings.iter().map(|(_, command)| format!("`{command}`")).collect();
+            let sinks: Vec<&String> = bindings
+                .iter()
+                .filter_map(|(name, _)| journal.bindings.get(*name)?.sink.as_ref())
+                .collect();
+            let (before, after) = match &gap.missed {
+                Missed::Changes => (" was not captured for a while", ""),
+                Missed::Values(_) => ("", ", only what is written from now on"),
+            };
+            plan.notes.push(format!(
+                "table {}{before}: {what} never reaches {}{after}; once this is installed, {}",
+                gap.name,
+                places(&names, sinks),
+                closes(&commands)
+            ));
+        }
+    }
+}
+
+/// Returns those of the columns that a binding delivers. Of another manifest's only the kind is known; a message tells of changes, and of what they
+/// leave alone nothing.
+fn seen<'c>(columns: &'c [String], known: &InstalledBinding, declared: Option<&Binding>) -> Vec<&'c String> {
+    let whole = match declared.map(|binding| &binding.kind) {
+        Some(BindingKind::Row { columns, .. }) => columns.is_empty(),
+        Some(_) => false,
+        None => known.kind == "row",
+    };
+    let used: Vec<String> = match declared {
+        Some(binding) if known.kind != "message" => {
+            binding.columns_used().into_iter().map(|column| column.value).collect()
+        }
+        _ => Vec::new(),
+    };
+    columns.iter().filter(|column| whole || used.contains(column)).collect()
+}
+
+fn places(names: &str, mut sinks: Vec<&String>) -> String {
+    sinks.sort_unstable();
+    sinks.dedup();
+    let noun = if sinks.len() == 1 { "sink" } else { "sinks" };
+    format!("{noun} {} (binding {names})", listed(sinks))
+}
+
+fn closes(commands: &[String]) -> String {
+    let verb = if commands.len() == 1 { "brings" } else { "bring" };
+    format!("{} {verb} that up to date", commands.join(", "))
+}
