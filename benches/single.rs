@@ -22,9 +22,9 @@ pub fn run(bench: &mut Bench) -> Outcome {
     }
     let mut inserts = vec![Vec::new(); 3];
     let mut updates = vec![Vec::new(); 3];
-    // Short turns, so that a disturbance of the machine meets all alike.
-    let turns = bench.rounds.max(1) * 4;
-    let each = STATEMENTS / 4;
+    // Many short turns, so that a disturbance of the machine meets all alike, and few of them.
+    let turns = bench.rounds.max(1) * 20;
+    let each = STATEMENTS / 20;
     for _ in 0..turns {
         for (at, table) in tables.iter().enumerate() {
             client.batch_execute(&format!("truncate {table}"))?;

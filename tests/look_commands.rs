@@ -174,13 +174,15 @@ fn what_the_doctor_prescribes_helps() {
             )
         })
         .collect();
+    let since_16 = db.psql("select current_setting('server_version_num')::int >= 160000") == "t";
+    let acting = if since_16 { " with set true" } else { "" };
     let expected = [
         (
             "schema emaj".to_owned(),
             format!("grant create on database {} to {name};", db.name()),
         ),
         (format!("role {role}"), format!("create role {role} nologin;")),
-        ("tables".to_owned(), format!("grant {landlord} to {name};")),
+        ("tables".to_owned(), format!("grant {landlord} to {name}{acting};")),
         ("row level security".to_owned(), format!("alter role {name} bypassrls;")),
     ];
     assert_eq!(missing, expected);

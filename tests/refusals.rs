@@ -271,6 +271,116 @@ stories! {
         drift(story, "alter table p alter v type varchar(40)", "the type of column v is now character varying(40) and was text");
     }
 
+    a_type_that_goes_by_cascade_stops_no_write(story) {
+        story.sql(
+            "create type mood as enum ('low', 'high'); create domain dom as mood;
+             create table s (id int primary key, m mood, v text, d dom); create table r (m mood, id int primary key, v text);
+             create table pt (id int primary key, v text, m mood) partition by range (id); create table pt_1 partition of pt for values from (0) to (100);
+             create table k (m mood primary key, v text);
+             insert into s values (1, 'low', 'a', 'high'); insert into r values ('low', 1, 'a'); insert into pt values (1, 'a', 'low'); insert into k values ('low', 'a')",
+        );
+        story.options += &format!("    table_options:\n      {0}.r: {{ capture: row }}\n", story.schema);
+        story.install("*");
+        story.mark("m");
+        let write = |client: &mut postgres::Client, id: i32| {
+            for table in ["s", "r", "pt"] {
+                let writes = format!("insert into {table} (id, v) values ({id}, 'b'); update {table} set v = 'c' where id = {id}; delete from {table} where id = {id}");
+                client.batch_execute(&writes).unwrap_or_else(|error| panic!("{table}: {}", crate::support::story::described(&error)));
+            }
+        };
+        let mut client = story.db.client();
+        client.batch_execute(&format!("set search_path = {}", story.schema)).unwrap();
+        let mut old = story.db.client();
+        old.batch_execute(&format!("set search_path = {}; begin isolation level repeatable read; select 1 from pg_class limit 1", story.schema)).unwrap();
+        // Plans are there before, and have to be made anew.
+        write(&mut client, 7);
+        story.sql("drop type mood cascade");
+        write(&mut client, 8);
+        write(&mut old, 9);
+        old.batch_execute("commit").unwrap();
+        client.batch_execute("insert into k (v) values ('x'); truncate s; truncate r; truncate pt").unwrap();
+        for table in ["s", "r", "pt"] {
+            let log = format!("emaj.{}_{table}_log", story.schema);
+            // Three times an insert, an update of two images and a delete; and the row that a truncate took.
+            assert_eq!(story.ask(&format!("select count(*) from {log} where id is not null and v is not null")), "13", "{table}");
+            assert_eq!(story.ask(&format!("select count(*) from {log} where emaj_tuple <> ''")), "13", "{table}");
+        }
+        refuses(story, &["emaj_rollback_group('g', 'm')"], "the captured column m is gone");
+        refuses(story, &["emaj_set_mark_group('g', 'x')"], "the captured column m is gone");
+        let run = story.emaj(&["changes", "g", "--from", "m", "-o", "json"]).ok();
+        assert!(run.stderr.contains("has lost column m"), "{run}");
+        assert!(run.stdout.contains("\"v\":\"c\"") || run.stdout.contains("\"v\": \"c\""), "{run}");
+        let run = story.emaj(&["changes", "g", "--from", "m", "--what", "net"]).code(4);
+        assert!(run.stderr.contains("has lost column m"), "{run}");
+        let run = story.emaj(&["at", "g", "m", "select 1 from s"]).code(4);
+        assert!(run.stderr.contains("has lost column m"), "{run}");
+        story.install("*, !k");
+        story.emaj(&["plan", "--detailed-exitcode"]).code(0);
+        story.mark("after");
+        let before = story.state();
+        story.sql("insert into s values (3, 'c'); insert into r values (3, 'c'); insert into pt values (3, 'c')");
+        story.rollback("after");
+        assert_eq!(story.state(), before);
+        story.emaj(&["changes", "g", "--from", "m"]).ok();
+    }
+
+    a_former_type_that_goes_by_cascade_stops_no_write(story) {
+        story.sql("create type one as enum ('a'); create type other as enum ('a'); create table t (id int primary key, e one, v text); insert into t values (1, 'a', 'x')");
+        story.options += &format!("    table_options:\n      {}.t: {{ guard: false }}\n", story.schema);
+        story.install("*");
+        story.mark("m");
+        story.sql("alter table t alter e type other using e::text::other; update t set v = 'y'; drop type one cascade");
+        story.sql("insert into t values (2, 'a', 'z'); update t set v = 'w'; delete from t where id = 1; truncate t");
+        let log = format!("emaj.{}_t_log", story.schema);
+        assert_eq!(story.ask(&format!("select string_agg(emaj_verb || emaj_tuple || id || v, ' ' order by emaj_gid, emaj_ord, id, emaj_tuple desc) from {log} where emaj_tuple <> ''")),
+            "UPDOLD1x UPDNEW1y INSNEW2z UPDOLD1y UPDNEW1w UPDOLD2z UPDNEW2w DELOLD1w TRUOLD2w");
+        refuses(story, &["emaj_set_mark_group('g', 'x')", "emaj_rollback_group('g', 'm')"], "t: its log has no column e");
+        let run = story.emaj(&["changes", "g", "--from", "m"]).ok();
+        assert!(run.stderr.contains("has lost column e"), "{run}");
+        story.install("*");
+        story.mark("after");
+    }
+
+    a_released_table_leaves_a_log_with_its_types(story) {
+        story.sql("create type one as enum ('a'); create type other as enum ('a'); create table t (id int primary key, e one, v text); insert into t values (1, 'a', 'x')");
+        story.install("*");
+        story.mark("m");
+        story.sql("update t set v = 'y'");
+        let table = format!("{}.t", story.schema);
+        story.emaj(&["release", &table, "-y"]).ok();
+        story.sql("alter table t alter e type other using e::text::other");
+        for installed in [false, true] {
+            if installed {
+                story.install("*");
+            }
+            assert_eq!(story.fails("drop type one").code(), "2BP01");
+        }
+        story.sql("drop type one cascade; insert into t values (2, 'a', 'z')");
+        assert_eq!(story.ask("select count(e) from t"), "2");
+        let run = story.emaj(&["changes", "g", "--from", "m"]).ok();
+        assert!(run.stderr.contains("has lost column e") && run.stdout.contains("y"), "{run}");
+        story.emaj(&["plan", "--detailed-exitcode"]).code(0);
+        story.mark("after");
+    }
+
+    tables_too_wide_for_a_log(story) {
+        let columns = |many: usize, of: &str| (1..=many).map(|n| format!("c{n} {of}")).collect::<Vec<_>>().join(", ");
+        story.sql(&format!("create table t (id int primary key, {})", columns(1593, "bool")));
+        let items = format!("{}.t", story.schema);
+        let run = story.install_manifest(&story.manifest(&items)).code(65);
+        assert!(run.stderr.contains("would have 1601 columns, 7 of them emaj's own, and PostgreSQL allows 1600"), "{run}");
+        story.sql("alter table t drop c1593");
+        story.install_manifest(&story.manifest(&items)).ok();
+        story.sql("insert into t (id, c1592) values (1, true)");
+        // What fits the table and not the log is said before, and is what PostgreSQL refuses.
+        story.sql(&format!("create table w (id int primary key, {}, a int, b int, c int)", columns(999, "bigint not null default 0")));
+        story.sql("insert into w values (1); update w set a = 1, b = 1, c = 1");
+        let run = story.install_manifest(&story.manifest(&format!("{items}, {}.w", story.schema))).ok();
+        assert!(run.stderr.contains(".w that has a value in every column takes 82") && run.stderr.contains("`row is too big`"), "{run}");
+        assert!(!run.stderr.contains(".t that"), "{run}");
+        assert_eq!(story.fails("delete from w").code(), "54000");
+    }
+
     drift_trigger_disabled(story) {
         drift(story, "alter table p disable trigger user", "p: its capture triggers are missing or disabled");
     }

@@ -3,7 +3,7 @@
 
 use postgres::Client;
 
-use crate::support::story::{Story, described, stories};
+use crate::support::story::{Story, Who, described, stories, tell};
 
 const TABLES: &str = "
     create table t (id int primary key, v text, secret text);
@@ -34,6 +34,37 @@ fn install(story: &mut Story<'_>) -> [String; 3] {
     );
     story.sql(&grants);
     names
+}
+
+/// Asks for what `role` may look at and call in emaj's schema, and for all else it may do there.
+fn looks_of(role: &str) -> String {
+    format!(
+        "select format('%s: %s', o.label, a.privilege_type)
+           from (select relname::text, relacl from pg_class where relnamespace = 'emaj'::regnamespace
+                 union all select proname, proacl from pg_proc where pronamespace = 'emaj'::regnamespace
+                 union all select nspname, nspacl from pg_namespace where nspname = 'emaj') as o(label, acl)
+          cross join lateral aclexplode(o.acl) as a
+          where a.grantee in (0, '{role}'::regrole) order by 1"
+    )
+}
+
+/// Returns what of emaj `role` may do besides what the manifest lets it do: for the viewer and the administrator to look and to call.
+fn open_to(story: &mut Story<'_>, role: &str) -> String {
+    let named = story.ask(&format!(
+        "select exists (select from emaj.emaj_role where role_name = '{role}')"
+    )) == "t";
+    let rights = story.ask(&looks_of(role));
+    let given = |right: &&str| {
+        named
+            && (right.ends_with(": SELECT") && !right.contains("_guard:")
+                || right.ends_with(": EXECUTE") && (right.starts_with("emaj_") || right.starts_with("_after:"))
+                || right.ends_with(": USAGE"))
+    };
+    rights
+        .lines()
+        .filter(|right| !given(right))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// Opens a session as `role`, in the story's schema.
@@ -99,6 +130,101 @@ stories! {
             union select proname, m[1] from pg_proc, regexp_matches(prosrc, '\\s([=<>+*|~]+)\\s', 'g') as m
             where pronamespace = 'emaj'::regnamespace and prorettype = 'trigger'::regtype";
         assert_eq!(story.ask(bare), "", "not qualified in a capture function");
+    }
+
+    default_privileges_open_nothing(story) {
+        let [admin, viewer, writer] = roles(story);
+        story.sql(TABLES);
+        let schema = story.schema.clone();
+        for (rights, of) in [("usage, create", "schemas"), ("all", "tables"), ("all", "sequences"), ("execute", "functions")] {
+            story.sql(&format!("alter default privileges grant {rights} on {of} to {writer}, {viewer} with grant option"));
+        }
+        story.sql("alter default privileges grant insert, select on tables to public");
+        let manifest = |story: &Story<'_>, tables: &str| {
+            story.manifest(tables).replace("admin: null, viewer: null", &format!("admin: {admin}, viewer: {viewer}"))
+        };
+        let two = manifest(story, &format!("{schema}.t, {schema}.c"));
+        story.install_manifest(&two).ok();
+        assert_eq!(open_to(story, &writer), "");
+        assert_eq!(open_to(story, &viewer), "");
+        assert_eq!(story.ask(&format!("select has_table_privilege('{viewer}', 'emaj.emaj_mark', 'select') and has_function_privilege('{viewer}', 'emaj.emaj_verify_all()', 'execute')")), "t");
+        let updatable = "select relname from pg_class where relnamespace = 'emaj'::regnamespace and relkind = 'v' and pg_relation_is_updatable(oid, false) <> 0";
+        assert_eq!(story.ask(updatable), "", "a guard is no way into its table");
+        story.emaj(&["plan", "--detailed-exitcode"]).code(0);
+
+        // Whatever is made later is closed as well: the part of a log, a guard, a function, a log of a table that comes.
+        story.sql("alter default privileges in schema emaj grant all on tables to public; alter default privileges in schema emaj grant execute on functions to public");
+        story.mark("m");
+        story.sql("select emaj._rotate(r) from emaj.emaj_relation r where rel_name = 't'; insert into t values (7, 'v', 's')");
+        assert_eq!(story.ask("select count(*) from pg_inherits where inhparent::regclass::text like 'emaj.%'"), "1");
+        let guard = story.ask("select rel_guard from emaj.emaj_relation where rel_name = 'c'");
+        story.sql(&"drop view emaj.GUARD; drop function emaj._hist(text, text, text, text); drop function emaj.emaj_verify_all(); create table later (id int primary key)".replace("GUARD", &guard));
+        let three = manifest(story, &format!("{schema}.t, {schema}.c, {schema}.later"));
+        let three = format!("{three}bindings: {{ note: {{ table: {schema}.later, warn: {{ message: '{{{{ row.id }}}}' }} }} }}\n");
+        story.install_manifest(&three).ok();
+        assert_eq!(story.ask("select count(*) from pg_class where relnamespace = 'emaj'::regnamespace and relkind = 'v'"), "3");
+        assert_eq!((open_to(story, &writer), open_to(story, &viewer)), (String::new(), String::new()));
+        story.emaj(&["plan", "--detailed-exitcode"]).code(0);
+        story.emaj(&["drift"]).ok();
+    }
+
+    a_context_that_capture_may_not_read_is_refused(story) {
+        story.sql(TABLES);
+        let schema = story.schema.clone();
+        story.options += "    context: [\"setting:app.user_id\", \"setting:data_directory\", \"setting:work_mem\"]\n";
+        let run = story.install_manifest(&story.manifest(&format!("{schema}.t, {schema}.c")));
+        if let Some(role) = &story.role {
+            let told = run.code(12).stderr.clone();
+            assert!(told.contains(&format!("setting `data_directory` may not be read by {role}, with whose rights changes are captured")), "{told}");
+            assert!(told.contains("emaj.yaml:7:38") && told.contains(&format!("grant pg_read_all_settings to {role}")), "{told}");
+            assert!(!told.contains("app.user_id` may"), "{told}");
+            story.sql_as_superuser(&format!("grant pg_read_all_settings to {role}"));
+            story.install_manifest(&story.manifest(&format!("{schema}.t, {schema}.c"))).ok();
+        } else {
+            run.ok();
+        }
+        story.sql("insert into t values (8, 'v', 's'); set app.user_id = 'me'; insert into t values (9, 'v', 's')");
+        let log = story.ask("select format('emaj.%I', rel_log) from emaj.emaj_relation where rel_name = 't'");
+        assert_eq!(story.ask(&format!("select coalesce(emaj_app_user_id, '-') || (emaj_data_directory <> '') from {log}")), "-true\nmetrue");
+    }
+
+    what_is_open_is_found_and_closed(story) {
+        let [admin, viewer, writer] = install(story);
+        let (log, guard) = (
+            story.ask("select format('emaj.%I', rel_log) from emaj.emaj_relation where rel_name = 't'"),
+            story.ask("select format('emaj.%I', rel_guard) from emaj.emaj_relation where rel_name = 't'"),
+        );
+        // To look, and to call what is meant to be called, may be given by hand.
+        story.sql(&format!("grant usage on schema emaj to {writer}; grant select on emaj.emaj_mark, {log} to {writer}; grant execute on function emaj.emaj_verify_all() to {writer}"));
+        let allowed = story.ask(&looks_of(&writer));
+        story.emaj(&["plan", "--detailed-exitcode"]).code(0);
+        story.emaj(&["drift"]).ok();
+        for (opened, found, planned) in [
+            (format!("grant delete, insert on {log} to {writer}"), format!("{log}: {writer} may do what only the owner is to do: delete, insert"), "delete, insert on 1 table"),
+            (format!("grant update on emaj.emaj_group, emaj.emaj_mark to {writer}"), format!("emaj.emaj_group: {writer} may do what only the owner is to do: update"), "update on 2 tables"),
+            (format!("grant truncate on emaj.emaj_hist to {viewer}"), format!("emaj.emaj_hist: {viewer} may do what only the owner is to do: truncate"), "truncate on 1 table"),
+            (format!("grant select on {guard} to {writer}"), format!("{guard}: {writer} may do what only the owner is to do: select"), "select on 1 table"),
+            (format!("grant create on schema emaj to {writer}"), format!("emaj: {writer} may do what only the owner is to do: create"), "create on 1 schema"),
+            (format!("grant update on sequence emaj.emaj_mark_mark_id_seq to {writer}"), format!("emaj.emaj_mark_mark_id_seq: {writer} may do what only the owner is to do: update"), "update on 1 sequence"),
+            (format!("grant execute on function {log}() to {writer}"), format!("{log}(): {writer} may do what only the owner is to do: execute"), "execute on 1 function"),
+            (format!("grant execute on function emaj._hist to {writer}"), format!("p_wording text): {writer} may do what only the owner is to do: execute"), "execute on 1 function"),
+            (format!("grant select on {log} to public"), format!("{log}: everybody has a right on it: select"), "revokes from everybody: select on 1 table"),
+        ] {
+            story.sql(&opened);
+            let said = story.ask("select * from emaj.emaj_verify_all()");
+            assert!(said.contains(&found), "{opened}\n{said}");
+            assert!(story.emaj(&["drift"]).ok().stdout.contains("may do what only") || opened.contains("public"));
+            let plan = story.emaj(&["plan", "-o", "json"]).ok().stdout_json();
+            assert_eq!(plan["steps"].as_array().unwrap().len(), 1, "{plan}");
+            let effect = plan["steps"][0]["effect"].as_str().unwrap();
+            assert!(effect.contains(planned), "{opened}\n{plan}");
+            story.emaj(&["install"]).ok();
+            assert_eq!(story.ask(&looks_of(&writer)), allowed, "{opened}");
+            assert_eq!(open_to(story, &viewer), "", "{opened}");
+            story.emaj(&["plan", "--detailed-exitcode"]).code(0);
+            assert_eq!(story.ask("select * from emaj.emaj_verify_all()"), "No error detected");
+        }
+        assert_eq!(open_to(story, &admin), "");
     }
 
     a_writer_writes_and_reads_nothing_of_emaj(story) {
@@ -232,7 +358,7 @@ stories! {
         let rights = |role: &str| {
             story.db.psql(&format!(
                 "select has_schema_privilege('{role}', 'emaj', 'usage')::int
-                        || ' ' || count(*) filter (where proname like 'emaj\\_%' and proname !~ 'stat|verify|check|previous|unfinished|activity|estimate|consolidable|origin|left|rollback_tables') || ' ' || count(*) filter (where proname ~ 'emaj.*(stat|verify|check|previous|unfinished|activity|estimate|consolidable|origin|left|rollback_tables)')
+                        || ' ' || count(*) filter (where proname like 'emaj\\_%' and proname !~ 'stat|verify|check|previous|unfinished|torn|activity|estimate|consolidable|origin|left|rollback_tables') || ' ' || count(*) filter (where proname ~ 'emaj.*(stat|verify|check|previous|unfinished|torn|activity|estimate|consolidable|origin|left|rollback_tables)')
                         || ' ' || (select count(*) from pg_class where relnamespace = 'emaj'::regnamespace and relkind = 'r' and has_table_privilege('{role}', oid, 'select'))
                    from pg_proc where pronamespace = 'emaj'::regnamespace and has_function_privilege('{role}', oid, 'execute')"))
         };
@@ -350,4 +476,80 @@ stories! {
             assert!(run.code(12).stderr.contains("forces row level security on its owner"));
         }
     }
+}
+
+/// Each right of emaj's owner that a TRUNCATE or a rollback needs goes, after a look that still held, and comes back.
+#[test]
+fn rights_that_went_are_drift() {
+    tell(Who::Owner, |story| {
+        story.sql(TABLES);
+        story.sql("create table p (id int primary key) partition by range (id); create table p_low partition of p for values from (0) to (10)");
+        story.install("*");
+        let (owner, other) = (story.schema.clone(), format!("{}_other", story.db.name()));
+        story.sql_as_superuser(&format!(
+            "create role {other}; grant {other} to {owner}; grant create, usage on schema {owner} to {other}"
+        ));
+        story.mark("m");
+        let cases = [
+            (
+                format!("revoke {other} from {owner}; alter table {owner}.t owner to {other}"),
+                format!("t: it belongs to {other}"),
+                format!("grant {other} to {owner}"),
+            ),
+            (
+                format!("revoke {other} from {owner}"),
+                format!("t: it belongs to {other}"),
+                format!("alter table {owner}.t owner to {owner}"),
+            ),
+            (
+                format!("alter table {owner}.p_low owner to {other}"),
+                format!("p: {owner}.p_low belongs to {other}"),
+                format!("alter table {owner}.p_low owner to {owner}"),
+            ),
+            (
+                format!(
+                    "alter table {owner}.c alter id drop default; alter sequence {owner}.c_id_seq owned by none; alter sequence {owner}.c_id_seq owner to {other}"
+                ),
+                format!("c_id_seq: it belongs to {other}"),
+                format!(
+                    "alter sequence {owner}.c_id_seq owner to {owner}; alter table {owner}.c alter id set default nextval('{owner}.c_id_seq')"
+                ),
+            ),
+            (
+                format!("revoke select, delete on {owner}.t from {owner}"),
+                format!("t: emaj's owner {owner} has no right to select, delete it"),
+                format!("grant select, delete on {owner}.t to {owner}"),
+            ),
+            (
+                format!("revoke usage on schema {owner} from {owner}"),
+                format!("emaj's owner {owner} has no right to use its schema"),
+                format!("grant usage on schema {owner} to {owner}"),
+            ),
+        ];
+        for (at, (goes, reason, comes)) in cases.iter().enumerate() {
+            // A look holds once every transaction before it is over, those of other tests too.
+            crate::support::wait_for("a look that holds", 300, || {
+                story.sql("select emaj.emaj_set_mark_group('g', 'look %')");
+                (story.ask("select emaj._looked('g')") == "t").then_some(())
+            });
+            story.sql_as_superuser(goes);
+            for call in ["emaj_set_mark_group('g', 'x')", "emaj_rollback_group('g', 'm')"] {
+                let said = story.refused(&format!("select emaj.{call}"));
+                assert!(said.contains(reason), "{goes}: `{said}` does not say `{reason}`");
+            }
+            let run = story.emaj(&["drift", "emaj.yaml"]);
+            assert!(
+                run.stdout
+                    .contains(reason.split_once(": ").map_or(reason.as_str(), |(_, reason)| reason)),
+                "{goes}: {run}"
+            );
+            story.sql_as_superuser(comes);
+            story.mark(&format!("after {at}"));
+        }
+        story.sql("delete from c; update t set v = 'x'; truncate t cascade");
+        story.rollback("m");
+        assert_eq!(story.ask("select count(*) from t where v like 'v%'"), "6");
+        let drop = format!("drop owned by {other} cascade; drop role {other}");
+        story.sql_as_superuser(&drop);
+    });
 }

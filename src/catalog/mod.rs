@@ -4,6 +4,7 @@
 
 mod functions;
 mod read;
+mod settings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
@@ -14,6 +15,7 @@ use crate::names::{QualifiedName, quote_ident};
 
 pub use functions::functions;
 pub use read::read;
+pub use settings::unreadable_settings;
 
 /// The major versions of PostgreSQL that the tests run on. An older one is refused, with a newer one emaj warns and goes on.
 pub const VERSIONS: RangeInclusive<i32> = 14..=18;
@@ -32,6 +34,8 @@ pub struct Catalog {
     pub functions: BTreeMap<QualifiedName, Vec<Signature>>,
     /// Intervals of the manifest: as written, and as PostgreSQL writes them.
     pub intervals: BTreeMap<String, String>,
+    /// Settings of the manifest that emaj's owner may not read, each with what PostgreSQL says.
+    pub unreadable_settings: BTreeMap<String, String>,
 }
 
 /// Why a session cannot write.
@@ -159,6 +163,9 @@ pub struct Column {
     /// The type as the log keeps it (a domain's base type).
     pub r#type: String,
     pub generated: Generated,
+    /// `pg_attribute.attlen` and `attalign`.
+    pub length: i16,
+    pub align: u8,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]

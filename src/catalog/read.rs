@@ -41,6 +41,7 @@ pub fn read(client: &mut impl GenericClient, schema: &str, roles: &[&str]) -> Re
             .collect(),
         functions: BTreeMap::new(),
         intervals: BTreeMap::new(),
+        unreadable_settings: BTreeMap::new(),
     })
 }
 
@@ -215,7 +216,8 @@ fn add_columns(client: &mut impl GenericClient, tables: &mut BTreeMap<u32, Found
             where base.typtype = 'd'
          )
          select a.attrelid, a.attnum, a.attname::text,
-                pg_catalog.format_type(coalesce(b.oid, a.atttypid), coalesce(b.typtypmod, a.atttypmod)), a.attgenerated
+                pg_catalog.format_type(coalesce(b.oid, a.atttypid), coalesce(b.typtypmod, a.atttypmod)), a.attgenerated,
+                a.attlen, a.attalign
            from pg_catalog.pg_attribute a
            left join base b on b.type = a.atttypid and b.typtype <> 'd'
           where a.attrelid = any ($1)
@@ -236,6 +238,8 @@ fn add_columns(client: &mut impl GenericClient, tables: &mut BTreeMap<u32, Found
                 name: row.get(2),
                 r#type: row.get(3),
                 generated,
+                length: row.get(5),
+                align: row.get::<_, i8>(6) as u8,
             });
         }
     }

@@ -63,7 +63,10 @@ pub(super) fn call(schema: &str, function: &str) -> String {
 /// Adds what to do when a role lacks a right.
 pub(super) fn with_right(error: Error) -> Error {
     if error.kind() == Kind::Denied {
-        error.hint("connect as the owner of emaj's schema, or as a member of the manifest's `roles.admin`")
+        error.hint(
+            "connect as the owner of emaj's schema, or as a member of the manifest's `roles.admin`; who is that already lacks a right on what is named: \
+             emaj's owner has to own its tables, or be a member of the roles that do",
+        )
     } else {
         error
     }

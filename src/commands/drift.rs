@@ -33,8 +33,14 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     let journal = journal.ok_or_else(|| not_installed(&manifest.schema, session.wanted().dbname()))?;
     let renderer = Renderer::new(&manifest.schema);
     let plan = match install::plan(&manifest, &catalog, Some(&journal), &renderer) {
-        // A table that the manifest names and that is gone is drift, too; what the functions say of it is worth reading first.
-        Err(PlanError::Problems(problems)) if problems.0.iter().all(|problem| problem.kind == Kind::Manifest) => {
+        // A table that the manifest names and that is gone, or has another owner, is drift, too; what the functions say of it is worth
+        // reading first.
+        Err(PlanError::Problems(problems))
+            if problems
+                .0
+                .iter()
+                .all(|problem| matches!(problem.kind, Kind::Manifest | Kind::Denied)) =>
+        {
             let findings = install::drift(&mut session, &manifest)?;
             context.output.data(&Drift { findings, plan: None })?;
             return Err(problems.into());

@@ -80,7 +80,7 @@ impl Context {
     pub fn load(&self, paths: &[PathBuf]) -> Result<Manifest> {
         let loaded = manifest::load(paths)?;
         for warning in &loaded.warnings {
-            self.output.warn(warning.to_string());
+            self.output.warn(format!("{warning:#}"));
         }
         Ok(loaded.manifest)
     }

@@ -11,7 +11,7 @@ use crate::names::listed;
 use crate::words::count;
 
 /// Releases a table for a migration: its changes are not logged any more, until the next install takes it back. No mark that is
-/// there now can then be rolled back to
+/// there now can then be rolled back to, and sinks are told nothing of it
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The table, with its schema; odd names in double quotes: `'"Odd Schema"."Odd Name"'`
@@ -42,6 +42,14 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
             listed(&marks)
         )
     };
+    for bound in journal::bound_to(&mut *session, &schema, captured.oid)? {
+        context.output.warn(format!(
+            "sink `{}` (binding `{}`) is not told what changes in table `{table}` until the next install; then `{}` brings it up to date",
+            bound.sink,
+            bound.binding,
+            journal::init_command(&bound.binding, &bound.kind, &bound.sink_kind, true)
+        ));
+    }
     context
         .output
         .confirm(&format!("Release table `{table}` ({cost})?"), args.ask.yes)?;

@@ -76,6 +76,7 @@ fn read(client: &mut Transaction<'_>, manifest: &Manifest) -> Result<(Catalog, O
         catalog.intervals.insert(text.value.clone(), interval.get(0));
     }
     catalog.functions = catalog::functions(client, &manifest.called())?;
+    catalog.unreadable_settings = catalog::unreadable_settings(client, &manifest.settings())?;
     if let Some(journal) = &mut journal {
         note_expiring(client, manifest, journal)?;
     }

@@ -3,11 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use super::table::OWN_COLUMNS;
+use super::width;
 use crate::catalog::{Catalog, Persistence, Table};
 use crate::errors::{Error, Kind, Result};
 use crate::journal::Journal;
 use crate::manifest::scalar;
 use crate::names::{QualifiedName, derived_name, listed, one_line, quote_ident};
+use crate::words::count;
 
 /// A manifest's text, and what it holds.
 #[derive(Debug, Clone)]
@@ -62,16 +65,31 @@ pub fn draft(catalog: &Catalog, journal: Option<&Journal>, own_schema: &str, sch
         }
     }
     if draft.groups == 0 {
-        return Err(Error::message(
-            Kind::Refused,
-            format!(
-                "database `{}` has no table that role `{}` could capture",
-                catalog.server.database, catalog.server.role
-            ),
-        )
-        .hint("connect as the owner of the tables; `emaj new` without `--from-db` writes an example"));
+        return Err(nothing_left(catalog, &found, schemas));
     }
     Ok(draft)
+}
+
+/// Says why there is no table for a manifest, with the reason of the first that is left out.
+fn nothing_left(catalog: &Catalog, found: &BTreeMap<&str, Schema<'_>>, schemas: &[String]) -> Error {
+    let chosen = |schema: &str| schemas.is_empty() || schemas.iter().any(|name| name == schema);
+    let left_out = || {
+        let found = found.iter().filter(|(schema, _)| chosen(schema));
+        found.flat_map(|(_, schema)| &schema.left_out)
+    };
+    let mut problem = format!(
+        "database `{}` has no table that role `{}` could capture",
+        catalog.server.database, catalog.server.role
+    );
+    if let Some((name, reason)) = left_out().next() {
+        problem += &format!(
+            "; {} left out, `{name}` for one: {reason}",
+            count(left_out().count(), "table")
+        );
+    }
+    Error::message(Kind::Refused, problem).hint(
+        "connect as the owner of the tables that are to be captured; `emaj new` without `--from-db` writes an example",
+    )
 }
 
 fn survey<'a>(catalog: &'a Catalog, journal: Option<&Journal>) -> BTreeMap<&'a str, Schema<'a>> {
@@ -120,6 +138,9 @@ fn obstacle(catalog: &Catalog, taken: &BTreeMap<u32, &str>, table: &Table) -> Op
     }
     if table.columns.is_empty() {
         return Some("it has no column".to_owned());
+    }
+    if let Some(all) = width::too_many(&table.columns, OWN_COLUMNS.len()) {
+        return Some(format!("its log would have {all} columns, and PostgreSQL allows 1600"));
     }
     if table.rls_forced && !catalog.server.bypasses_rls {
         return Some(format!(

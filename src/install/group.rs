@@ -4,7 +4,7 @@ use minijinja::context;
 
 use super::plan::{Action, Phase, Plan, Step};
 use super::wanted::{WantedGroup, wants_logging};
-use super::{delivery, rights, table};
+use super::{delivery, table};
 use crate::catalog::Catalog;
 use crate::journal::Journal;
 use crate::manifest::{KeepMarks, Manifest};
@@ -103,7 +103,6 @@ pub(super) fn plan(
         bound: delivery::bound(manifest, wanted.group),
         logging,
         enabled: logging || starts,
-        readers: rights::readers(manifest, catalog, journal),
         active_marks: known.map_or(0, |known| known.active_marks),
     };
     for wanted in &wanted.tables {

@@ -5,7 +5,7 @@
 //! [`Step`]s, each with its reason, and `plan` holds the plan and its script. `apply` is the one part that touches the database:
 //! it carries a plan out in one transaction. Called by `commands/` (plan, install, uninstall, drift).
 //! Beside them: `drift` asks the installed functions what no longer fits, `draft` makes a manifest of what is there, `doctor` looks
-//! for rights and settings that are missing, `repair` for an installation that was restored, copied or upgraded, `trust` for rights that are too many, `foreign` for what stands in the way of an uninstall.
+//! for rights and settings that are missing, `repair` for an installation that was restored, copied or upgraded, `trust` for rights that are too many, `width` for rows that are too long, `foreign` for what stands in the way of an uninstall.
 
 mod action;
 mod apply;
@@ -25,6 +25,7 @@ mod survey;
 mod table;
 mod trust;
 mod wanted;
+mod width;
 
 use crate::catalog::Catalog;
 use crate::errors::{Error, Kind};
@@ -100,7 +101,9 @@ pub fn plan(
         group::plan(&mut plan, manifest, group, catalog, journal, renderer)?;
     }
     delivery::plan(&mut plan, manifest, &wanted.bindings, catalog, journal, renderer)?;
+    delivery::tell_gaps(&mut plan, manifest, journal);
     removal::plan(&mut plan, manifest, &wanted.groups, catalog, journal, renderer)?;
     rights::plan(&mut plan, manifest, catalog, journal, &made, renderer)?;
+    rights::close(&mut plan, manifest, catalog, journal, renderer)?;
     Ok(plan.finish(renderer))
 }

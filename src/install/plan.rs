@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use super::delivery::Gap;
 use crate::manifest::Manifest;
 use crate::names::{hex, one_line, quote_literal};
 use crate::pg;
@@ -170,6 +171,14 @@ impl Step {
     }
 }
 
+/// The names of what a plan makes in the schema for tables and bindings, or puts in the place of what is there.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Made {
+    pub logs: BTreeSet<String>,
+    pub guards: BTreeSet<String>,
+    pub functions: BTreeSet<String>,
+}
+
 /// The steps that make a database as a manifest says.
 #[derive(Debug, Clone, Serialize)]
 pub struct Plan {
@@ -196,6 +205,14 @@ pub struct Plan {
     /// Names in the schema that this plan gives away.
     #[serde(skip)]
     pub(super) names: BTreeSet<String>,
+    #[serde(skip)]
+    pub(super) made: Made,
+    /// What the logs of bound tables do not say.
+    #[serde(skip)]
+    pub(super) gaps: Vec<Gap>,
+    /// What closes what was made to everybody else, once all of it is.
+    #[serde(skip)]
+    pub(super) close: Option<String>,
 }
 
 impl Plan {
@@ -212,6 +229,9 @@ impl Plan {
             locks: Vec::new(),
             looks: Vec::new(),
             names: BTreeSet::new(),
+            made: Made::default(),
+            gaps: Vec::new(),
+            close: None,
         }
     }
 
@@ -254,10 +274,10 @@ impl Plan {
         self.steps.iter().any(|step| step.destroys)
     }
 
-    /// Returns the statements in their order: the locks before the first step that needs one, the last looks and the entry in the history
-    /// at the end.
+    /// Returns the statements in their order: the locks before the first step that needs one; what closes what was made, the last looks and
+    /// the entry in the history at the end.
     pub fn statements(&self) -> Vec<Statement<'_>> {
-        let mut statements = Vec::with_capacity(self.steps.len() + self.looks.len() + 3);
+        let mut statements = Vec::with_capacity(self.steps.len() + self.looks.len() + 4);
         let mut locked = false;
         for step in &self.steps {
             if step.phase >= Phase::Capture && !locked {
@@ -266,6 +286,7 @@ impl Plan {
             }
             statements.push(Statement::Step(step));
         }
+        statements.extend(self.close.as_deref().map(Statement::Close));
         statements.extend(self.looks.iter().map(|look| Statement::Look(look)));
         statements.extend(self.record().map(Statement::Record));
         statements
@@ -295,6 +316,9 @@ impl Plan {
             let title = match &statement {
                 Statement::Lock(_) => "from here on writers of these tables wait".to_owned(),
                 Statement::Step(step) => format!("{} {}: {}", step.action.sign(), step.object, step.because),
+                Statement::Close(_) => {
+                    "what was made is nobody's but the owner's, and logs are there to be read".to_owned()
+                }
                 Statement::Look(_) => "the tables are still what they were when this was planned".to_owned(),
                 Statement::Record(_) => "the history".to_owned(),
             };
@@ -327,6 +351,8 @@ pub enum Statement<'a> {
     /// Locks tables together.
     Lock(&'a str),
     Step(&'a Step),
+    /// Takes from everybody else what default privileges gave on what was made.
+    Close(&'a str),
     /// Refuses when a table is another by now.
     Look(&'a str),
     /// Enters the installation into the history.
@@ -336,7 +362,7 @@ pub enum Statement<'a> {
 impl Statement<'_> {
     pub fn sql(&self) -> &str {
         match self {
-            Statement::Lock(sql) | Statement::Look(sql) => sql,
+            Statement::Lock(sql) | Statement::Close(sql) | Statement::Look(sql) => sql,
             Statement::Step(step) => &step.sql,
             Statement::Record(sql) => sql,
         }
@@ -359,6 +385,7 @@ impl Statement<'_> {
         match self {
             Statement::Lock(_) => "lock the tables".to_owned(),
             Statement::Step(step) => format!("{} {}", step.action.verb(), step.object),
+            Statement::Close(_) => "close what was made to everybody else".to_owned(),
             Statement::Look(_) => "look at the tables once more".to_owned(),
             Statement::Record(_) => "write the history".to_owned(),
         }

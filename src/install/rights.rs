@@ -1,7 +1,8 @@
 //! The steps for who may use emaj: the manifest's roles, what they may call and read, and what is taken back from those it names no more.
 //!
-//! What a manifest gave is in the registry (`emaj_role`), so that only that is taken back: a right that somebody else gave to a role of
-//! their own is left alone, and so are the roles of other manifests.
+//! What a manifest gave is in the registry (`emaj_role`), so that only that is taken back: a right to look or to call that somebody else
+//! gave to a role of their own is left alone, and so are the roles of other manifests. What is made is closed to everybody first (default
+//! privileges may open it), and what nobody but the owner is to have, to write the registry or a log above all, goes wherever it is found.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +12,7 @@ use serde::Serialize;
 
 use super::plan::{Action, Phase, Plan, Step};
 use crate::catalog::Catalog;
-use crate::journal::{Grants, Journal, Right, registry};
+use crate::journal::{Grants, Held, Journal, Right, registry};
 use crate::manifest::Manifest;
 use crate::names::quote_ident;
 use crate::render::{Function, RenderError, Renderer};
@@ -37,6 +38,7 @@ const VIEWER_FUNCTIONS: &[&str] = &[
     "emaj_check_rollback_groups",
     "emaj_get_previous_mark_group",
     "emaj_unfinished_rollbacks",
+    "emaj_torn_rollbacks",
     "emaj_rollback_activity",
     "emaj_rollback_left",
     "emaj_rollback_tables",
@@ -53,6 +55,19 @@ struct Change {
     role: String,
     grant: Set,
     revoke: Set,
+}
+
+/// Rights that one role, or everybody, has on things of one kind and is not to have: to be taken away.
+#[derive(Debug, Serialize)]
+struct Excess {
+    /// Quoted; `public` for everybody.
+    role: String,
+    everybody: bool,
+    kind: String,
+    privileges: String,
+    /// Quoted, with their schema.
+    objects: String,
+    said: String,
 }
 
 /// Rights as the template takes them: functions with their parameters.
@@ -100,8 +115,30 @@ fn named<'m>(manifest: &'m Manifest, catalog: &Catalog) -> Vec<(&'m str, Right)>
     .collect()
 }
 
+/// Has what the plan makes in the schema, besides functions of the framework, closed once all of it is made: to everybody but the owner,
+/// logs also but the roles that read them.
+pub(super) fn close(
+    plan: &mut Plan,
+    manifest: &Manifest,
+    catalog: &Catalog,
+    journal: Option<&Journal>,
+    renderer: &Renderer,
+) -> Result<(), RenderError> {
+    let made = &plan.made;
+    if made.logs.is_empty() && made.guards.is_empty() && made.functions.is_empty() {
+        return Ok(());
+    }
+    let relations: Vec<&String> = made.logs.iter().chain(&made.guards).collect();
+    let readers = readers(manifest, catalog, journal);
+    let values = serde_json::json!({
+        "functions": made.functions, "relations": relations, "logs": made.logs, "readers": readers,
+    });
+    plan.close = Some(renderer.render("registry/close_made", values)?);
+    Ok(())
+}
+
 /// Returns every role that may read a new log: those of the manifest, and those of the others that share the installation.
-pub(super) fn readers<'m>(manifest: &'m Manifest, catalog: &Catalog, journal: Option<&'m Journal>) -> Vec<&'m str> {
+fn readers<'m>(manifest: &'m Manifest, catalog: &Catalog, journal: Option<&'m Journal>) -> Vec<&'m str> {
     let own = named(manifest, catalog).into_iter().map(|(role, _)| role);
     let others = journal
         .iter()
@@ -199,13 +236,7 @@ pub(super) fn privileges(
         })
         .filter(|change| !change.grant.is_empty() || !change.revoke.is_empty())
         .collect();
-    let mut open = there("public").functions;
-    open.extend(made.iter().cloned());
-    let open = Grants {
-        functions: open,
-        ..Grants::default()
-    };
-    let close = Set::of(&open, &functions).functions;
+    let excess = journal.map_or_else(Vec::new, |journal| excess(journal, &tables, &functions, made));
     let declared: Vec<_> = named
         .iter()
         .filter(|(role, right)| !recorded.iter().any(|known| (known.0, known.1) == (*role, *right)))
@@ -214,10 +245,9 @@ pub(super) fn privileges(
         .iter()
         .filter(|(role, right, _)| !named.contains(&(*role, *right)))
         .collect();
-    if changes.is_empty() && close.is_empty() && declared.is_empty() && forgotten.is_empty() {
+    if changes.is_empty() && made.is_empty() && excess.is_empty() && declared.is_empty() && forgotten.is_empty() {
         return Ok(());
     }
-    let closes = !close.is_empty();
     let entries = |roles: Vec<(&str, Right)>| {
         let entry = |(role, right): (&str, Right)| context! { role, right => right.name() };
         roles.into_iter().map(entry).collect::<Vec<Value>>()
@@ -225,7 +255,8 @@ pub(super) fn privileges(
     let sql = renderer.render_value(
         "registry/grant",
         context! {
-            manifest, close, changes => Value::from(Serde(&changes)),
+            manifest, anew => journal.is_none(), made => made.iter().cloned().collect::<Vec<_>>(),
+            excess => Value::from(Serde(&excess)), changes => Value::from(Serde(&changes)),
             declared => entries(declared.iter().map(|known| (known.0, known.1)).collect()),
             forgotten => entries(forgotten.iter().map(|known| (known.0, known.1)).collect()),
         },
@@ -239,8 +270,8 @@ pub(super) fn privileges(
         };
         Step::new(Phase::Functions, Action::Change, "privileges", because, sql)
     } else {
-        let because = because(named, &recorded, &changes, closes);
-        Step::new(Phase::Functions, Action::Change, "privileges", because, sql).effect(effect(&changes))
+        let because = because(named, &recorded, &changes, &excess, !made.is_empty());
+        Step::new(Phase::Functions, Action::Change, "privileges", because, sql).effect(effect(&changes, &excess))
     };
     plan.push(step);
     Ok(())
@@ -255,6 +286,63 @@ fn tables(journal: Option<&Journal>, renderer: &Renderer) -> Result<BTreeSet<Str
     Ok(registry::tables(renderer)?.into_iter().chain(logs).collect())
 }
 
+/// Finds what nobody but the owner is to have, and what everybody has. What somebody gave by hand to a role, to look or to call what is
+/// meant to be called, is no excess. Functions that are `made` now are closed anyway.
+fn excess(
+    journal: &Journal,
+    tables: &BTreeSet<String>,
+    functions: &[Function],
+    made: &BTreeSet<String>,
+) -> Vec<Excess> {
+    let guards: BTreeSet<&String> = journal
+        .relations
+        .iter()
+        .filter_map(|relation| relation.guard.as_ref())
+        .collect();
+    let internal = |name: &String| {
+        let framework = functions.iter().any(|function| function.name == *name);
+        journal.logs.contains(name) || framework && !name.starts_with("emaj_") && !may_call(Right::Admin, name)
+    };
+    let known = |name: &String| journal.logs.contains(name) || functions.iter().any(|function| function.name == *name);
+    let too_much = |held: &&Held| {
+        let (everybody, privilege) = (held.role.is_none(), held.privilege.as_str());
+        match held.kind.as_str() {
+            "schema" => everybody || privilege != "USAGE",
+            "table" => tables.contains(&held.name) && (everybody || !["SELECT", "MAINTAIN"].contains(&privilege)),
+            "view" => guards.contains(&held.name),
+            "sequence" => held.name.starts_with("emaj_") && (everybody || privilege != "SELECT"),
+            _ if made.contains(&held.name) => false,
+            _ => known(&held.name) && (everybody || internal(&held.name)),
+        }
+    };
+    let mut of_object: BTreeMap<(Option<&str>, &str, &str), BTreeSet<String>> = BTreeMap::new();
+    for held in journal.held.iter().filter(too_much) {
+        let kind = if held.kind == "view" { "table" } else { &held.kind };
+        of_object
+            .entry((held.role.as_deref(), kind, &held.label))
+            .or_default()
+            .insert(held.privilege.to_lowercase());
+    }
+    // By role, kind and privileges.
+    type Alike<'h> = (Option<&'h str>, &'h str, Vec<String>);
+    let mut alike: BTreeMap<Alike<'_>, Vec<&str>> = BTreeMap::new();
+    for ((role, kind, label), privileges) in of_object {
+        let key = (role, kind, privileges.into_iter().collect());
+        alike.entry(key).or_default().push(label);
+    }
+    alike
+        .into_iter()
+        .map(|((role, kind, privileges), labels)| Excess {
+            role: role.map_or_else(|| "public".to_owned(), quote_ident),
+            everybody: role.is_none(),
+            kind: kind.to_owned(),
+            privileges: privileges.join(", "),
+            said: format!("{} on {}", privileges.join(", "), count(labels.len(), kind)),
+            objects: labels.join(", "),
+        })
+        .collect()
+}
+
 fn may_call(right: Right, function: &str) -> bool {
     match right {
         // A snap on the server writes files there: that right is not emaj's to give.
@@ -263,7 +351,13 @@ fn may_call(right: Right, function: &str) -> bool {
     }
 }
 
-fn because(named: &[(&str, Right)], recorded: &[(&str, Right, bool)], changes: &[Change], closes: bool) -> String {
+fn because(
+    named: &[(&str, Right)],
+    recorded: &[(&str, Right, bool)],
+    changes: &[Change],
+    excess: &[Excess],
+    closes: bool,
+) -> String {
     let rights_of = |known: Vec<(&str, Right)>, role: &str| -> Vec<&'static str> {
         let own = known.into_iter().filter(|(other, _)| *other == role);
         own.map(|(_, right)| right.name()).collect()
@@ -293,13 +387,21 @@ fn because(named: &[(&str, Right)], recorded: &[(&str, Right, bool)], changes: &
             _ => {}
         }
     }
-    if closes {
+    let beyond = excess.iter().filter(|excess| !excess.everybody);
+    for role in beyond.map(|excess| &excess.role).collect::<BTreeSet<_>>() {
+        reasons.push(format!("{role} may do what only the owner is to do"));
+    }
+    let mut open = excess.iter().filter(|excess| excess.everybody);
+    if open.clone().any(|excess| excess.kind != "function") {
+        reasons.push("everybody has a right".to_owned());
+    }
+    if closes || open.any(|excess| excess.kind == "function") {
         reasons.push("functions are closed to everybody else".to_owned());
     }
     reasons.join("; ")
 }
 
-fn effect(changes: &[Change]) -> String {
+fn effect(changes: &[Change], excess: &[Excess]) -> String {
     let mut effects = Vec::new();
     for change in changes {
         let role = quote_ident(&change.role);
@@ -309,6 +411,10 @@ fn effect(changes: &[Change]) -> String {
         if !change.revoke.is_empty() {
             effects.push(format!("revokes from {role}: {}", change.revoke.said()));
         }
+    }
+    for excess in excess {
+        let role = if excess.everybody { "everybody" } else { &excess.role };
+        effects.push(format!("revokes from {role}: {}", excess.said));
     }
     effects.join("; ")
 }

@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::delivery::{self, WantedBinding};
+use super::{table, width};
 use crate::catalog::{Catalog, Persistence, Table};
 use crate::errors::{Error, Kind};
 use crate::journal::Journal;
-use crate::manifest::{Capture, Diagnostic, Diagnostics, Group, Located, Manifest, Place, Sequences, State};
+use crate::manifest::{
+    Capture, ContextColumn, Diagnostic, Diagnostics, Group, Located, Manifest, Place, Sequences, State,
+};
 use crate::names::{Pattern, QualifiedName, nearest, quote_ident};
 
 /// How a table's changes are caught.
@@ -200,6 +203,7 @@ impl<'a> Resolver<'a, '_> {
 
     fn group(&mut self, group: &'a Group) -> WantedGroup<'a> {
         self.check_owner(group);
+        self.check_context(group);
         let selection = group.select(self.catalog.tables.keys());
         let chosen: BTreeSet<&QualifiedName> = selection.chosen.iter().copied().collect();
         let oids: BTreeSet<u32> = chosen.iter().map(|name| self.catalog.tables[*name].oid).collect();
@@ -248,6 +252,27 @@ impl<'a> Resolver<'a, '_> {
                 format!(
                     "choose another name for the group; or, if this is that manifest, write `name: {owner}` at its top"
                 ),
+            );
+        }
+    }
+
+    /// Capture runs with the rights of emaj's owner: what that one may not read would fail every write.
+    fn check_context(&mut self, group: &Group) {
+        let definer = &self.catalog.server.definer;
+        for column in &group.context {
+            let ContextColumn::Setting(name) = &column.value else {
+                continue;
+            };
+            let Some(said) = self.catalog.unreadable_settings.get(name) else {
+                continue;
+            };
+            self.problem(
+                Kind::Denied,
+                &column.place,
+                format!(
+                    "setting `{name}` may not be read by {definer}, with whose rights changes are captured: {said}"
+                ),
+                format!("grant pg_read_all_settings to {definer}, or take it out"),
             );
         }
     }
@@ -329,15 +354,29 @@ impl<'a> Resolver<'a, '_> {
                 Kind::Manifest,
                 place,
                 format!("table {name} has no column"),
-                "take it out of the group",
+                out_of(group, name),
             );
+        }
+        let own = table::OWN_COLUMNS.len() + group.context.len();
+        if let Some(all) = width::too_many(&table.columns, own) {
+            self.problem(
+                Kind::Manifest,
+                place,
+                format!("the log of table {name} would have {all} columns, {own} of them emaj's own, and PostgreSQL allows 1600"),
+                format!("take it out of the group (`\"!{name}\"`), or let the table have fewer columns"),
+            );
+        } else if let Some(bytes) = width::too_wide(&table.columns, own) {
+            self.notes.push(format!(
+                "a row of table {name} that has a value in every column takes {bytes} bytes in its log, {own} columns of emaj's own with it, and 8160 fit: \
+                 PostgreSQL refuses to write such a row (`row is too big`)"
+            ));
         }
         if table.rls_forced && !self.catalog.server.bypasses_rls {
             self.problem(
                 Kind::Denied,
                 place,
                 format!("table {name} forces row level security on its owner: a rollback would not see every row"),
-                format!("alter role {role} bypassrls, or take the table out of the group"),
+                format!("alter role {role} bypassrls, or {}", out_of(group, name)),
             );
         }
         if group.rollback && table.key.is_empty() {
@@ -353,7 +392,7 @@ impl<'a> Resolver<'a, '_> {
                 Kind::Manifest,
                 place,
                 format!("table {name} is unlogged: a crash empties it without a trace in the log"),
-                "alter table … set logged, or take it out of the group",
+                format!("alter table … set logged, or {}", out_of(group, name)),
             );
         }
         let (mode, because) = self.mode(
@@ -549,6 +588,14 @@ pub(super) fn needs_row(table: &Table) -> Option<&'static str> {
 /// Whether the group is to be started when it is not logging. `idle` leaves that to whoever runs the group.
 pub(super) fn wants_logging(group: &Group) -> bool {
     group.state == State::Logging
+}
+
+/// Says how a table is left alone: one that no group of the manifest has is there for its bindings.
+fn out_of(group: &Group, name: &QualifiedName) -> String {
+    match group.implicit {
+        true => format!("take what binds {name} out of the manifest"),
+        false => format!("take {name} out of the group"),
+    }
 }
 
 fn pattern_place<'g>(group: &'g Group, name: &QualifiedName) -> &'g Place {

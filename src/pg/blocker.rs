@@ -56,8 +56,11 @@ fn look(sibling: &mut Session, pids: &[i32]) -> Result<Option<String>, postgres:
     // Of a session of another role one may see less. A prepared transaction has no process: it goes by its name.
     let blocker = sibling.query_opt(
         "select case when b.pid = 0
-                     then (select format('prepared transaction %L of role %s, made ready %s ago; end it with `commit prepared` or `rollback prepared`',
-                                         p.gid, p.owner, date_trunc('second', clock_timestamp() - p.prepared))
+                     then (select format('prepared transaction %L of role %s, made ready %s ago; %s',
+                                         p.gid, p.owner, date_trunc('second', clock_timestamp() - p.prepared),
+                                         case when p.database = current_database() and p.gid ~ '^emaj/.*/[0-9]+/[0-9]+$'
+                                              then 'it is part of a rollback, which `emaj rollback --recover` brings to its end'
+                                              else 'end it with `commit prepared` or `rollback prepared`' end)
                              from pg_prepared_xacts p
                              join pg_locks x on x.locktype = 'transactionid' and x.transactionid = p.transaction and x.pid is null
                              join pg_locks h on h.virtualtransaction = x.virtualtransaction and h.pid is null

@@ -34,6 +34,12 @@ impl ServerError {
     pub fn of(error: &postgres::Error) -> Option<ServerError> {
         error.as_db_error().map(ServerError::from)
     }
+
+    /// Returns whether the detail is the content of a row, which nobody is to read here: a null where none may be, a check
+    /// constraint, a view's check option.
+    fn tells_a_row(&self) -> bool {
+        ["23502", "23514", "44000"].contains(&self.code.as_str())
+    }
 }
 
 impl From<&DbError> for ServerError {
@@ -63,7 +69,7 @@ impl From<&DbError> for ServerError {
 impl fmt::Display for ServerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
-        if let Some(detail) = &self.detail {
+        if let Some(detail) = self.detail.as_ref().filter(|_| !self.tells_a_row()) {
             write!(f, " ({detail})")?;
         }
         if let Some(at) = self.position {
@@ -136,6 +142,10 @@ fn own_hint(server: &ServerError) -> Option<&'static str> {
         "23503" => Some(
             "rows of a table outside the group stand in the way: take that table into the group, or deal with its rows first; nothing was changed",
         ),
+        "23502" | "23514" => Some(
+            "a row that is to be written does not fit; where it was there before the constraint, take that out first, or choose a later mark; \
+             nothing was changed",
+        ),
         "57014" if server.message.contains("statement timeout") => Some(
             "`statement_timeout` of the role, the database or PGOPTIONS ended it; nothing of the statement was done",
         ),
@@ -207,6 +217,33 @@ mod tests {
         ] {
             assert_eq!(kind_of_state(&SqlState::from_code(state), message), expected, "{state}");
         }
+    }
+
+    #[test]
+    fn the_content_of_a_row_is_not_told() {
+        let said = |code: &str| {
+            let error = ServerError {
+                severity: "ERROR".to_owned(),
+                code: code.to_owned(),
+                message: "the message".to_owned(),
+                detail: Some("Failing row contains (1, S3cr3t).".to_owned()),
+                hint: None,
+                context: None,
+                position: None,
+                inner_statement: None,
+                schema: None,
+                table: None,
+                column: None,
+            };
+            error.to_string()
+        };
+        for code in ["23502", "23514", "44000"] {
+            assert_eq!(said(code), "the message");
+        }
+        assert!(
+            said("23505").contains("S3cr3t"),
+            "which key is there twice has to be told"
+        );
     }
 
     #[test]

@@ -48,4 +48,5 @@ pub use transact::transact;
 pub(crate) const SAME_TEXT: &str =
     "set local row_security = off; set local datestyle = 'ISO, MDY'; set local intervalstyle = 'postgres';
      set local timezone = 'UTC'; set local extra_float_digits = 1; set local bytea_output = 'hex'; set local lc_monetary = 'C';
-     set local xmlbinary = 'base64'; set local xmloption = 'content'; set local search_path = pg_catalog";
+     set local xmlbinary = 'base64'; set local xmloption = 'content'; set local search_path = pg_catalog;
+     set local quote_all_identifiers = off";

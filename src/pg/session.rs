@@ -104,12 +104,13 @@ impl Session {
         self.tls.is_some()
     }
 
-    /// Has every name that is not qualified mean PostgreSQL's own: nobody's function or operator that fits better is taken instead.
+    /// Has every name that is not qualified mean PostgreSQL's own: nobody's function or operator that fits better is taken instead. And types are
+    /// called what they are called everywhere.
     ///
     /// # Errors
     /// Whatever the server answers.
     pub fn only_builtins(&mut self) -> Result<()> {
-        self.batch_execute("set search_path = pg_catalog, pg_temp")
+        self.batch_execute("set search_path = pg_catalog, pg_temp; set quote_all_identifiers = off")
             .map_err(|error| super::classify(error, "set the search path"))
     }
 

@@ -149,8 +149,13 @@ impl Settings {
 
     /// Returns where these settings lead, `user@host:port/dbname`, without secrets.
     pub fn describe(&self) -> String {
+        format!("{}@{}", self.user, self.place())
+    }
+
+    /// Returns which database this is, whoever logs in.
+    pub fn place(&self) -> String {
         let targets = self.targets.iter().map(Target::to_string).collect::<Vec<_>>().join(",");
-        format!("{}@{targets}/{}", self.user, self.dbname)
+        format!("{targets}/{}", self.dbname)
     }
 
     /// Returns the same settings, narrowed to one server.

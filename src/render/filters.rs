@@ -31,7 +31,7 @@ pub(super) fn register(environment: &mut Environment<'static>) {
     environment.add_filter("literal", literal);
     environment.add_filter("sql", sql);
     environment.add_filter("texts", |values: Vec<String>| {
-        array(values.iter().map(|v| quote_literal(v)), "text")
+        array(values.iter().map(|v| quote_literal(v)), "pg_catalog.text")
     });
     environment.add_filter("attnums", |values: Vec<i64>| {
         array(values.iter().map(ToString::to_string), "smallint")
@@ -40,7 +40,7 @@ pub(super) fn register(environment: &mut Environment<'static>) {
         array(values.iter().map(ToString::to_string), "bigint")
     });
     environment.add_filter("oids", |values: Vec<u32>| {
-        array(values.iter().map(ToString::to_string), "oid")
+        array(values.iter().map(ToString::to_string), "pg_catalog.oid")
     });
 }
 

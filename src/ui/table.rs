@@ -1,10 +1,12 @@
 //! Rows in the formats that every table has: columns, Markdown, CSV; JSON comes from serde.
 //!
-//! On a terminal a table has a rule below its headings and folds long cells to the width. Elsewhere each row is one
-//! line, never folded, so that `grep` and `awk` find what they look for.
+//! On a terminal a table has a rule below its headings and folds long cells between words; where even the words are too wide for it, each
+//! row becomes a block of lines, a cell a line. Elsewhere each row is one line, never folded, so that `grep` and `awk` find what they
+//! look for.
 
-use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, presets};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, Table, Width, presets};
 use serde::Serialize;
+use unicode_width::UnicodeWidthStr;
 
 use super::Format;
 use crate::errors::{Error, Kind, Result};
@@ -84,8 +86,35 @@ fn with_line_end(text: String) -> String {
     }
 }
 
+/// The blank between two columns.
+const GAP: u16 = 2;
+
 fn columns(data: &impl Tabular, width: Option<u16>) -> String {
     let columns = data.columns();
+    let titles = columns
+        .iter()
+        .map(|column| printable(&column.title))
+        .collect::<Vec<_>>();
+    let rows = data.rows();
+    let rows = rows
+        .iter()
+        .map(|row| row.iter().map(|cell| printable(cell)).collect::<Vec<_>>())
+        .collect::<Vec<_>>();
+    // No column may be narrower than its longest word.
+    let words = (0..columns.len())
+        .map(|at| {
+            let cells = rows.iter().filter_map(|row| row.get(at)).chain(&titles[at..=at]);
+            cells
+                .flat_map(|cell| cell.split(' '))
+                .map(UnicodeWidthStr::width)
+                .max()
+                .unwrap_or(0)
+        })
+        .collect::<Vec<_>>();
+    let least = words.iter().map(|word| word + usize::from(GAP)).sum::<usize>();
+    if !rows.is_empty() && width.is_some_and(|width| least > usize::from(width) + usize::from(GAP)) {
+        return blocks(&titles, &rows);
+    }
     let mut table = Table::new();
     match width {
         Some(width) => {
@@ -100,14 +129,20 @@ fn columns(data: &impl Tabular, width: Option<u16>) -> String {
                 .load_style(presets::NOTHING);
         }
     }
-    table.set_header(columns.iter().map(|column| printable(&column.title)));
-    for row in data.rows() {
-        table.add_row(row.iter().map(|cell| printable(cell)));
-    }
+    table.set_header(titles);
+    table.add_rows(rows);
     let last = columns.len().saturating_sub(1);
     for (at, column) in columns.iter().enumerate() {
         if let Some(shown) = table.column_mut(at) {
-            shown.set_padding((0, if at == last { 0 } else { 2 }));
+            // Where there is a rule, it leaves one blank between columns by itself.
+            let gap = if at == last {
+                0
+            } else {
+                GAP - u16::from(width.is_some())
+            };
+            let least = u16::try_from(words[at]).unwrap_or(u16::MAX).saturating_add(gap);
+            shown.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(least)));
+            shown.set_padding((0, gap));
             shown.set_cell_alignment(match column.align {
                 Align::Left => CellAlignment::Left,
                 Align::Right => CellAlignment::Right,
@@ -119,6 +154,17 @@ fn columns(data: &impl Tabular, width: Option<u16>) -> String {
         .lines()
         .map(|line| line.trim_end().to_owned() + "\n")
         .collect()
+}
+
+/// Returns each row as lines of a heading and a cell, with an empty line between rows.
+fn blocks(titles: &[String], rows: &[Vec<String>]) -> String {
+    let widest = titles.iter().map(|title| title.width()).max().unwrap_or(0) + usize::from(GAP);
+    let line = |(title, cell): (&String, &String)| {
+        let blank = " ".repeat(widest - title.width());
+        format!("{title}{blank}{cell}").trim_end().to_owned() + "\n"
+    };
+    let block = |row: &Vec<String>| titles.iter().zip(row).map(line).collect::<String>();
+    rows.iter().map(block).collect::<Vec<_>>().join("\n")
 }
 
 /// Returns `text` with control characters written out: a value may not break the line, nor speak to the terminal.
@@ -220,24 +266,32 @@ mod tests {
     #[test]
     fn a_terminal_gets_a_rule() {
         insta::assert_snapshot!(shown(Format::Table, Some(80)), @r#"
-        table                 rows
-        ──────────────────────────
-        billing.invoice         12
-        public."od|d, ""one   1000
+        table                rows
+        ─────────────────────────
+        billing.invoice        12
+        public."od|d, ""one  1000
         "#);
     }
 
     #[test]
-    fn a_narrow_terminal_folds_cells() {
-        let text = shown(Format::Table, Some(20));
-        assert!(text.lines().all(|line| line.chars().count() <= 20), "{text}");
-        insta::assert_snapshot!(text, @r#"
-        table           rows
-        ────────────────────
-        billing.invoi     12
-        ce
-        public."od|d,   1000
+    fn a_narrow_terminal_folds_between_words() {
+        insta::assert_snapshot!(shown(Format::Table, Some(21)), @r#"
+        table            rows
+        ─────────────────────
+        billing.invoice    12
+        public."od|d,    1000
         ""one
+        "#);
+    }
+
+    #[test]
+    fn a_terminal_too_narrow_for_the_words_gets_a_block_a_row() {
+        insta::assert_snapshot!(shown(Format::Table, Some(20)), @r#"
+        table  billing.invoice
+        rows   12
+
+        table  public."od|d, ""one
+        rows   1000
         "#);
     }
 

@@ -441,7 +441,7 @@ fn content(db: &Database, which: &str) -> String {
         let name: String = relation.get(0);
         let query = if relation.get(1) {
             format!(
-                "select row(last_value, is_called, emaj_s.seqstart, emaj_s.seqincrement, emaj_s.seqmax, emaj_s.seqmin, emaj_s.seqcache, emaj_s.seqcycle)::text
+                "select row(last_value, is_called, emaj_s.seqtypid, emaj_s.seqstart, emaj_s.seqincrement, emaj_s.seqmax, emaj_s.seqmin, emaj_s.seqcache, emaj_s.seqcycle)::text
                    from {name}, pg_catalog.pg_sequence as emaj_s where emaj_s.seqrelid = '{}'::regclass",
                 name.replace('\'', "''")
             )

@@ -15,7 +15,7 @@ use crate::manifest::{ContextColumn, Group};
 use crate::names::{QualifiedName, derived_name, quote_literal};
 
 /// emaj's own columns of every log table.
-const OWN_COLUMNS: &[&str] = &[
+pub(in crate::install) const OWN_COLUMNS: &[&str] = &[
     "emaj_gid",
     "emaj_txid",
     "emaj_changed",
@@ -51,7 +51,6 @@ pub(super) struct Capture<'a> {
     pub(super) uniform: Vec<u32>,
     pub(super) partitions: Vec<&'a str>,
     pub(super) enabled: bool,
-    pub(super) readers: &'a [&'a str],
 }
 
 /// A column of the table, at its place; `captured` is false for one that has no bytes of its own (virtual).
@@ -168,7 +167,6 @@ pub(super) fn capture<'a>(
             .map(|partition| partition.name.as_str())
             .collect(),
         enabled: setting.enabled,
-        readers: &setting.readers,
     }
 }
 

@@ -29,6 +29,9 @@ pub(super) fn create(
     }
     plan.names.insert(capture.log.clone());
     plan.names.extend(capture.guard.clone());
+    plan.made.logs.insert(capture.log.clone());
+    plan.made.functions.insert(capture.log.clone());
+    plan.made.guards.extend(capture.guard.clone());
     plan.push(
         Step::new(
             Phase::Logs,

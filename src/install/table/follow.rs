@@ -4,9 +4,10 @@
 
 use minijinja::context;
 
-use super::Setting;
 use super::capture::{Capture, Column, Extra, serde_value};
 use super::triggers::{Triggers, captured_before, own_triggers, triggers_differ};
+use super::{Setting, gap};
+use crate::install::delivery::Missed;
 use crate::install::plan::{Action, Lock, Phase, Plan, Step};
 use crate::install::wanted::{Mode, WantedTable, needs_row};
 use crate::journal::{self, Journal, Relation};
@@ -38,6 +39,18 @@ pub(super) fn follow(
         Triggers::Right => Lock::ShareRowExclusive,
         Triggers::Partitions | Triggers::Broken => Lock::AccessExclusive,
     };
+    if difference.function_differs() {
+        plan.made.functions.insert(capture.log.clone());
+    }
+    if difference.guard_differs() {
+        plan.made.guards.extend(capture.guard.clone());
+    }
+    if setting.logging && (difference.broken || difference.missed) {
+        plan.gaps.push(gap(wanted, Missed::Changes));
+    } else if !difference.added.is_empty() {
+        let names = difference.added.iter().map(|column| column.name.clone());
+        plan.gaps.push(gap(wanted, Missed::Values(names.collect())));
+    }
     let mut step = Step::new(
         Phase::Capture,
         Action::Change,
@@ -132,6 +145,14 @@ impl<'a> Difference<'a> {
         guard.is_some_and(|guard| !self.journal.views.contains(guard))
     }
 
+    fn function_differs(&self) -> bool {
+        self.body != Some(self.function.body.as_str())
+    }
+
+    fn guard_differs(&self) -> bool {
+        !self.added.is_empty() || self.known.guard != self.capture.guard || self.guard_is_gone()
+    }
+
     /// Returns what is different, in words.
     fn reasons(&self) -> Vec<String> {
         let (capture, known, logging) = (self.capture, self.known, self.setting.logging);
@@ -164,13 +185,18 @@ impl<'a> Difference<'a> {
             _ => note(known.guard.is_some() && self.guard_is_gone(), "its guard is gone"),
         }
         note(self.body.is_none(), "its capture function is gone");
-        note(
-            self.body.is_some_and(|body| body != self.function.body)
-                && self.added.is_empty()
-                && !self.mode_changes
-                && !other_context,
-            "its capture function is not the one that belongs there",
-        );
+        if let Some(body) = self.body.filter(|body| *body != self.function.body) {
+            let without = without_partitions(body);
+            let partitions = without.is_some() && without == without_partitions(&self.function.body);
+            note(
+                partitions && self.triggers != Triggers::Partitions,
+                "partitions have come or gone",
+            );
+            note(
+                !partitions && self.added.is_empty() && !self.mode_changes && !other_context,
+                "its capture function is not the one that belongs there",
+            );
+        }
         note(
             logging && self.broken,
             "its capture was missing or switched off: changes made meanwhile are not in the log",
@@ -210,11 +236,11 @@ impl<'a> Difference<'a> {
                 ..values()
             },
         )?;
-        if self.body != Some(self.function.body.as_str()) {
+        if self.function_differs() {
             sql.push('\n');
             sql.push_str(&self.function.sql);
         }
-        if !self.added.is_empty() || known.guard != capture.guard || self.guard_is_gone() {
+        if self.guard_differs() {
             if let Some(old) = known.guard.as_ref().filter(|_| capture.guard.is_none()) {
                 sql.push_str(&format!(
                     "\ndrop view if exists {}.{};",
@@ -237,6 +263,12 @@ impl<'a> Difference<'a> {
         }
         Ok(sql)
     }
+}
+
+/// Returns the body of a capture function without the partitions that it names (see `log/function`).
+fn without_partitions(body: &str) -> Option<(&str, &str)> {
+    let (before, after) = body.split_once("tg_relid operator(pg_catalog.<>) all (array[")?;
+    Some((before, after.split_once(']')?.1))
 }
 
 fn known_column<'k>(known: &'k Relation, column: &Column) -> Option<&'k journal::Column> {

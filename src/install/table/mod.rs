@@ -11,10 +11,12 @@ mod triggers;
 
 use std::collections::BTreeMap;
 
+pub(super) use self::capture::OWN_COLUMNS;
 use self::capture::{Taken, capture};
 use self::create::create;
 use self::follow::follow;
 pub(super) use self::sequence::plan_sequence;
+use super::delivery::{Gap, Missed};
 use super::plan::{Action, Lock, Phase, Plan, Step};
 use super::wanted::WantedTable;
 use crate::journal::{Journal, Relation};
@@ -32,8 +34,6 @@ pub(super) struct Setting<'a> {
     pub logging: bool,
     /// The triggers are to fire.
     pub enabled: bool,
-    /// Roles that may read the logs.
-    pub readers: Vec<&'a str>,
     pub active_marks: i64,
 }
 
@@ -75,13 +75,15 @@ pub(super) fn plan(
     let Some((journal, known)) = known else {
         let taken = Taken { journal, plan };
         let capture = capture(setting, wanted, &taken, None);
+        plan.gaps.push(gap(wanted, Missed::Changes));
         let because = setting
             .bound
             .get(wanted.name)
             .map_or("in the group, and not captured yet", String::as_str);
         return create(plan, &capture, wanted, because, setting.lost_marks(), renderer);
     };
-    if let Some(reason) = must_begin_anew(setting, wanted, journal, known) {
+    if let Some((reason, missed)) = must_begin_anew(setting, wanted, journal, known) {
+        plan.gaps.extend(missed.map(|missed| gap(wanted, missed)));
         end(plan, known, &reason, marks_of(journal, known), renderer);
         let capture = capture(
             setting,
@@ -144,28 +146,38 @@ pub(super) fn end(plan: &mut Plan, known: &Relation, because: &str, marks: i64, 
     plan.push(if marks > 0 { step.destroying() } else { step });
 }
 
-/// Why the capture of a known table cannot simply go on.
+fn gap(wanted: &WantedTable<'_>, missed: Missed) -> Gap {
+    Gap {
+        table: wanted.table.oid,
+        name: wanted.name.clone(),
+        missed,
+    }
+}
+
+/// Why the capture of a known table cannot simply go on, and what of it no log holds then.
 fn must_begin_anew(
     setting: &Setting<'_>,
     wanted: &WantedTable<'_>,
     journal: &Journal,
     known: &Relation,
-) -> Option<String> {
+) -> Option<(String, Option<Missed>)> {
     if known.group != setting.group.name.value {
-        return Some(format!(
+        let reason = format!(
             "it moves from group {} to group {}",
             known.group, setting.group.name.value
-        ));
+        );
+        return Some((reason, None));
     }
     let Some(there) = known.log.as_ref().and_then(|log| journal.tables.get(log)) else {
-        return Some("its log table is gone".to_owned());
+        return Some(("its log table is gone".to_owned(), Some(Missed::Changes)));
     };
     if known
         .into
         .as_ref()
         .is_none_or(|part| !journal.logs.contains(part) || !journal.tables.contains_key(part))
     {
-        return Some("the part of its log that is written to is gone".to_owned());
+        let reason = "the part of its log that is written to is gone".to_owned();
+        return Some((reason, Some(Missed::Changes)));
     }
     for captured in &known.columns {
         match wanted
@@ -174,17 +186,19 @@ fn must_begin_anew(
             .iter()
             .find(|column| column.attnum == captured.attnum)
         {
-            None => return Some(format!("column {} is gone", captured.log)),
+            None => return Some((format!("column {} is gone", captured.log), None)),
             Some(column) if column.r#type != captured.r#type => {
-                return Some(format!(
+                let reason = format!(
                     "column {} is {} now and was {}",
                     column.name, column.r#type, captured.r#type
-                ));
+                );
+                return Some((reason, Some(Missed::Values(vec![column.name.clone()]))));
             }
             Some(_) => {}
         }
         if !there.contains(&captured.log) {
-            return Some(format!("its log has lost column {}", captured.log));
+            let missed = Missed::Values(vec![captured.log.clone()]);
+            return Some((format!("its log has lost column {}", captured.log), Some(missed)));
         }
     }
     None

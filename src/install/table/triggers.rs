@@ -60,7 +60,13 @@ pub(super) fn triggers_differ(
             return Triggers::Broken;
         }
         if !right(&leaf.triggers, &names.truncate) {
-            return Triggers::Partitions;
+            // One that is there and does not fire was switched: what was truncated is not in the log.
+            let is_there = leaf.triggers.iter().any(|trigger| trigger.name == names.truncate);
+            return if is_there {
+                Triggers::Broken
+            } else {
+                Triggers::Partitions
+            };
         }
     }
     Triggers::Right
