@@ -1,14 +1,14 @@
 //! Filters, tests and block tags of a template or an expression: whether the engine knows them.
 //!
 //! The engine itself asks for a filter only when a row comes by that needs it, so that a misspelt one would be found by a sink, at
-//! night. Called by `kinds` for every template and expression that compiles; pure, and no parser: it goes from word to word. Whoever has to know
-//! what of a template is code asks [`blocks`].
+//! night. Called by `kinds` for every template and expression that compiles; pure. It goes from word to word ([`super::template_parts`]).
 
 use std::ops::Range;
 
 use minijinja::{Environment, context};
 
 use super::shape::Wrong;
+use super::template_parts::{Word, Words, blocks};
 use crate::names::nearest;
 
 /// The filters that somebody may have meant.
@@ -120,63 +120,12 @@ pub(super) fn check_escaped(text: &str) -> Result<(), Wrong> {
 
 /// Checks the words of an expression that stands without braces.
 pub(super) fn check_expression(text: &str) -> Result<(), Wrong> {
-    check_words(Words::of(text, 0, ""), false)
-}
-
-/// A `{{ … }}` or `{% … %}` of a template.
-pub(crate) struct Block<'a> {
-    pub words: Words<'a>,
-    is_tag: bool,
-}
-
-impl<'a> Block<'a> {
-    /// Returns the word that says what a `{% … %}` is, and where it stands.
-    pub(crate) fn tag(&self) -> Option<(&'a str, Range<usize>)> {
-        match self.words.clone().next() {
-            Some(Word::Name(at)) if self.is_tag => Some((&self.words.text[at.clone()], at)),
-            _ => None,
-        }
-    }
-}
-
-/// Returns what of a template is code, without comments and without what stands between `raw` and `endraw`.
-pub(crate) fn blocks(text: &str) -> Vec<Block<'_>> {
-    let (mut blocks, mut at) = (Vec::new(), 0);
-    while let Some((start, open)) = next_block(text, at) {
-        let close = match open {
-            "{{" => "}}",
-            "{%" => "%}",
-            _ => "#}",
-        };
-        if open == "{#" {
-            at = text[start..].find(close).map_or(text.len(), |end| start + end + 2);
-            continue;
-        }
-        let block = Block {
-            words: Words::of(text, start + 2, close),
-            is_tag: open == "{%",
-        };
-        let mut all = block.words.clone();
-        all.by_ref().for_each(drop);
-        at = all.at;
-        if block.tag().is_some_and(|(tag, _)| tag == "raw") {
-            at = text[at..].find("endraw").map_or(text.len(), |end| at + end);
-        }
-        blocks.push(block);
-    }
-    blocks
-}
-
-fn next_block(text: &str, from: usize) -> Option<(usize, &'static str)> {
-    ["{{", "{%", "{#"]
-        .into_iter()
-        .filter_map(|open| text[from..].find(open).map(|found| (from + found, open)))
-        .min()
+    check_words(Words::of_expression(text), false)
 }
 
 /// Goes through a block. `filter` is named first in a block of that tag, without a `|`.
 fn check_words(words: Words<'_>, is_filter_tag: bool) -> Result<(), Wrong> {
-    let text = words.text;
+    let text = words.text();
     let mut wants_filter = false;
     let mut wants_test = false;
     let mut is_first_of_tag = is_filter_tag;
@@ -219,91 +168,6 @@ fn known(word: &str, at: Range<usize>, what: &str, names: &mut dyn Iterator<Item
     Err(wrong.next(format!(
         "the {what}s are those of minijinja (https://docs.rs/minijinja)"
     )))
-}
-
-/// A word of a block.
-pub(crate) enum Word {
-    Name(Range<usize>),
-    /// A sign, the first of a number, or the quote of a text; and where all of that stands.
-    Sign(char, Range<usize>),
-}
-
-/// The words of a block, without the signs for blanks around it (`{{-`, `-}}`).
-#[derive(Clone)]
-pub(crate) struct Words<'a> {
-    text: &'a str,
-    at: usize,
-    /// Ends the block; empty: the text's end does.
-    close: &'static str,
-    /// How many brackets are open: what would end the block does not in there.
-    depth: usize,
-}
-
-impl<'a> Words<'a> {
-    fn of(text: &'a str, at: usize, close: &'static str) -> Self {
-        let is_sign = !close.is_empty() && text[at..].starts_with(['-', '+']);
-        Words {
-            text,
-            at: at + usize::from(is_sign),
-            close,
-            depth: 0,
-        }
-    }
-
-    /// The length of what ends the block, if it does here.
-    fn closes(&self, rest: &str) -> Option<usize> {
-        let end = rest.strip_prefix(['-', '+']).unwrap_or(rest);
-        let is_end = !self.close.is_empty() && self.depth == 0 && end.starts_with(self.close);
-        is_end.then(|| rest.len() - end.len() + self.close.len())
-    }
-}
-
-impl Iterator for Words<'_> {
-    type Item = Word;
-
-    fn next(&mut self) -> Option<Word> {
-        loop {
-            let rest = &self.text[self.at..];
-            let first = rest.chars().next()?;
-            if let Some(length) = self.closes(rest) {
-                self.at += length;
-                // Nothing follows, however often it is asked.
-                self.text = &self.text[..self.at];
-                self.close = "";
-                return None;
-            }
-            let is_name = |c: char| c.is_alphanumeric() || c == '_';
-            let length = match first {
-                '"' | '\'' => text_length(rest, first),
-                c if is_name(c) => rest.find(|c| !is_name(c)).unwrap_or(rest.len()),
-                c => c.len_utf8(),
-            };
-            let found = self.at..self.at + length;
-            self.at = found.end;
-            match first {
-                '(' | '[' | '{' => self.depth += 1,
-                ')' | ']' | '}' => self.depth = self.depth.saturating_sub(1),
-                _ => {}
-            }
-            match first {
-                c if c.is_whitespace() => {}
-                c if is_name(c) && !c.is_ascii_digit() => return Some(Word::Name(found)),
-                c => return Some(Word::Sign(c, found)),
-            }
-        }
-    }
-}
-
-/// The length of a text in quotes, with them.
-fn text_length(rest: &str, quote: char) -> usize {
-    let mut escaped = false;
-    for (at, c) in rest.char_indices().skip(1) {
-        if c == quote && !escaped {
-            return at + 1;
-        }
-        escaped = c == '\\' && !escaped;
-    }
-    rest.len()
 }
 
 #[cfg(test)]

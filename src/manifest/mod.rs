@@ -26,6 +26,7 @@ mod scalar;
 mod schema;
 mod shape;
 mod source;
+mod template_parts;
 mod text;
 mod yaml;
 
@@ -33,12 +34,12 @@ use std::path::{Path, PathBuf};
 
 pub use delivery::*;
 pub use diagnostic::{Diagnostic, Diagnostics, Related, Severity};
-pub(crate) use engine_words::{Word, blocks};
 pub use in_database::{InDatabasePart, InDatabaseText};
 pub use model::*;
 pub(crate) use scalar::scalar;
 pub use schema::{key_paths, schema};
 pub use source::{Located, Place, Source};
+pub(crate) use template_parts::{Part, Word, Words, blocks, parts};
 pub use text::{Env, SecretText, Text};
 
 /// Reads the manifest that `paths` (files and folders) make up together.

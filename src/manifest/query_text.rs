@@ -3,7 +3,10 @@
 //! Called by `kinds` for queries that compile; pure. It knows of SQL what begins and ends a literal, a name in quotes and a comment; a value
 //! in there would be a part of the text that the server reads.
 
+use std::ops::Range;
+
 use super::shape::Wrong;
+use super::template_parts::{Part, parts};
 
 /// What a place of a statement is in.
 #[derive(Debug, PartialEq)]
@@ -25,30 +28,22 @@ enum Inside {
 
 /// Checks where the `{{ … }}` of a query stand.
 pub(super) fn check(text: &str) -> Result<(), Wrong> {
-    let (mut inside, mut at, mut is_raw) = (Inside::Statement, 0, false);
-    while at < text.len() {
-        let rest = &text[at..];
-        let tag = rest
-            .strip_prefix("{%")
-            .map(|tag| tag.trim_start_matches(|c: char| c.is_whitespace() || c == '-' || c == '+'));
-        if is_raw && tag.is_none_or(|tag| !tag.starts_with("endraw")) {
-            at += inside.step(text, at);
-            continue;
+    let mut inside = Inside::Statement;
+    for part in parts(text) {
+        match part {
+            Part::Text(Range { start: mut at, end }) => {
+                while at < end {
+                    at += inside.step(&text[..end], at);
+                }
+            }
+            Part::Code(block) if block.tag().is_some() => {}
+            Part::Code(block) => {
+                if let Some((place, next)) = inside.words() {
+                    let wrong = Wrong::new(format!("a value stands in {place}"));
+                    return Err(wrong.at(block.at.start, block.at.end).next(next));
+                }
+            }
         }
-        let Some(close) = closes(rest) else {
-            at += inside.step(text, at);
-            continue;
-        };
-        let length = block_length(rest, close);
-        if close == "}}"
-            && let Some((place, next)) = inside.words()
-        {
-            return Err(Wrong::new(format!("a value stands in {place}"))
-                .at(at, at + length)
-                .next(next));
-        }
-        is_raw = tag.is_some_and(|tag| tag.starts_with("raw"));
-        at += length;
     }
     Ok(())
 }
@@ -127,30 +122,6 @@ fn dollars(rest: &str) -> Option<&str> {
     is_tag.then(|| &rest[..end + 2])
 }
 
-/// Returns what ends the block that a text begins with.
-fn closes(rest: &str) -> Option<&'static str> {
-    [("{{", "}}"), ("{%", "%}"), ("{#", "#}")]
-        .iter()
-        .find_map(|(open, close)| rest.starts_with(open).then_some(*close))
-}
-
-/// The length of a block, with its braces: texts in it may hold some too.
-fn block_length(rest: &str, close: &str) -> usize {
-    let (mut quote, mut is_escaped) = (None, false);
-    for (at, c) in rest.char_indices().skip(2) {
-        match (quote, c) {
-            _ if is_escaped => is_escaped = false,
-            (Some(_), '\\') => is_escaped = true,
-            (Some(open), c) if c == open => quote = None,
-            (Some(_), _) => {}
-            (None, _) if rest[at..].starts_with(close) => return at + close.len(),
-            (None, '"' | '\'') if close != "#}" => quote = Some(c),
-            (None, _) => {}
-        }
-    }
-    rest.len()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,6 +152,7 @@ mod tests {
                 "{{- row.é -}}",
                 "a literal",
             ),
+            ("select E'\\{{ row.a }}'", "{{ row.a }}", "a literal"),
             ("select \"{{ row.a }}\"", "{{ row.a }}", "a name in quotes"),
             ("select 1 -- {{ row.a }}", "{{ row.a }}", "a comment"),
             ("select /* /* */ {{ row.a }} */ 1", "{{ row.a }}", "a comment"),

@@ -2,14 +2,14 @@
 
 use minijinja::Environment;
 
-use super::heir::{columns_of, only_column};
+use super::columns::{column, column_of, columns_of};
 use super::{Bound, Compiled, Given, Source, Table, Target, Template};
 use crate::deliver::escape::{Syntax, environment};
 use crate::deliver::joined::joined;
 use crate::deliver::nulls::JSON;
 use crate::errors::{Error, Kind, Result};
 use crate::journal::Position;
-use crate::manifest::{self, AttributeSource, BindingKind, EntryRef, Expression, Located, Place};
+use crate::manifest::{self, AttributeSource, BindingKind, EntryRef, Expression, Located, Place, Words};
 
 impl Bound {
     /// Compiles a binding for a sink. In-database actions are none of this module's.
@@ -159,14 +159,9 @@ impl Engine {
 
     /// What an expression gives: a column that it only names goes as it is, a number with all its digits.
     fn given(&mut self, expression: &Located<Expression>) -> Result<Given> {
-        let named = expression.value.0.trim().strip_prefix("row.");
-        let is_name = |name: &&str| {
-            !name.starts_with(|c: char| c.is_ascii_digit())
-                && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-        };
         let template = self.json(expression)?;
-        Ok(match named.filter(is_name) {
-            Some(column) => Given::Column(column.to_owned(), template),
+        Ok(match column(Words::of_expression(&expression.value.0)) {
+            Some(column) => Given::Column(column, template),
             None => Given::Made(template),
         })
     }
@@ -199,39 +194,5 @@ impl Engine {
                 scope: *scope,
             },
         })
-    }
-}
-
-/// Returns the column of a template that is one `{{ row.column }}` with text around it: rows of which it makes the same have the same
-/// there. Of a template that does more with a row that cannot be said.
-fn column_of(template: &str) -> Option<String> {
-    let (before, rest) = template.split_once("{{")?;
-    let (code, after) = rest.split_once("}}")?;
-    let is_text = |text: &str| ["{{", "{%", "{#"].iter().all(|open| !text.contains(open));
-    (is_text(before) && is_text(after)).then(|| only_column(code)).flatten()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::column_of;
-
-    #[test]
-    fn only_a_bare_column_says_which_rows_are_alike() {
-        for (template, column) in [
-            ("cn={{ row.team }},ou=groups", Some("team")),
-            ("{{row.a}}", Some("a")),
-            ("{{ row['the grp'] }}", Some("the grp")),
-            ("{{ row[\"Grp\"] }}", Some("Grp")),
-            ("constant", None),
-            ("{{ row.a }}{{ row.b }}", None),
-            ("{{ row.nick | default(row.login, true) }}", None),
-            ("{{ row.doc.name }}", None),
-            ("{{ row['a' ~ 'b'] }}", None),
-            ("{% if row.x %}{{ row.a }}{% endif %}", None),
-            ("{{ row.a if row.b else row.c }}", None),
-            ("{{ table }}", None),
-        ] {
-            assert_eq!(column_of(template).as_deref(), column, "{template}");
-        }
     }
 }

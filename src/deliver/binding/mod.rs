@@ -6,6 +6,7 @@
 //! `compile` reads the templates, `directory` and `message` make what such places take, `heir` finds who has an entry that a row gives up, `keys` says
 //! what nothing may overtake.
 
+mod columns;
 mod compile;
 mod directory;
 mod heir;
