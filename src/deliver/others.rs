@@ -49,7 +49,7 @@ pub(super) fn spare(
     Ok(true)
 }
 
-/// Refuses when a manifest that was not named has bindings that make the same sort of thing.
+/// Refuses when manifests that were not named have bindings that make the same sort of thing.
 fn check_known(ground: &mut Ground<'_>, target: &Target<'_>, binding: &Binding) -> Result<()> {
     let schema = &ground.manifest.schema;
     let named = |name: &str| {
@@ -59,18 +59,23 @@ fn check_known(ground: &mut Ground<'_>, target: &Target<'_>, binding: &Binding) 
             .any(|one| one.name == name)
     };
     let (kind, sink_kind) = (binding.kind.word(), target.sink.kind.word());
-    let known = journal::bindings_like(&mut **ground.session, schema, kind, sink_kind)?;
-    let Some((other, manifest)) = known.iter().find(|(_, manifest)| !named(manifest)) else {
+    let unknown: Vec<String> = journal::bindings_like(&mut **ground.session, schema, kind, sink_kind)?
+        .into_iter()
+        .filter(|(_, manifest)| !named(manifest))
+        .map(|(other, manifest)| format!("binding `{other}` of the manifest `{manifest}`"))
+        .collect();
+    if unknown.is_empty() {
         return Ok(());
-    };
+    }
     Err(Error::message(
         Kind::Refused,
         format!(
-            "binding `{}` takes nothing away: what binding `{other}` of the manifest `{manifest}` makes is not known, and may be among it",
-            binding.name.value
+            "binding `{}` takes nothing away: what is made by {} is not known, and may be among it",
+            binding.name.value,
+            unknown.join(", ")
         ),
     )
-    .hint("name that manifest too, with `--beside`: what its rows give stays"))
+    .hint("name each such manifest too, with `--beside`: what its rows give stays"))
 }
 
 /// Returns the other bindings of the same kind that lead to the same place, of all manifests that are known.

@@ -1,6 +1,6 @@
 //! `emaj init --prune`: what has no row any more is listed, then limited, then taken away.
 
-use super::{PEOPLE, PERSON, column, drain, install, logins, people, prepare, to_directory, worker, writes};
+use super::{LOGINS, PEOPLE, PERSON, column, drain, install, logins, people, prepare, to_directory, worker, writes};
 use crate::support::rows::sink_into;
 use crate::support::slapd::{ACCOUNT, slapd};
 use crate::support::{Database, database, wait_for};
@@ -180,25 +180,35 @@ fn of_a_manifest_that_is_not_named_nothing_is_known() {
     install(&db, &manifest("emp", "directory", "rows"));
     std::fs::write(db.dir().join("ext.yaml"), manifest("ext", "directory2", "rows2")).unwrap();
     prepare(&db, &["install", "ext.yaml"]).run().ok();
+    let more = to_directory(&slapd, &LOGINS.replace("people:", "more:").replace("person", "more"));
+    std::fs::write(db.dir().join("more.yaml"), more.replace("directory", "directory3")).unwrap();
+    db.psql("create table more (id int primary key, login text)");
+    prepare(&db, &["install", "more.yaml"]).run().ok();
     prepare(&db, &["init", "emaj.yaml"]).run().ok();
     prepare(&db, &["init", "ext.yaml"]).run().ok();
-    prepare(&db, &["init", "emaj.yaml", "--prune", "--beside", "ext.yaml"])
-        .run()
-        .ok();
+    let both = [
+        "init",
+        "emaj.yaml",
+        "--prune",
+        "--beside",
+        "ext.yaml",
+        "--beside",
+        "more.yaml",
+    ];
+    prepare(&db, &both).run().ok();
     for more in [&["--prune"][..], &["--prune", "--dry-run"]] {
         let run = prepare(&db, &[&["init", "emaj.yaml"], more].concat()).run().code(4);
         assert!(
             run.stderr.contains(
-                "binding `emp_entry` takes nothing away: what binding `ext_entry` of the manifest `ext` makes is not known, and may be among it"
+                "binding `emp_entry` takes nothing away: what is made by binding `ext_entry` of the manifest `ext`, binding `more` of the manifest `more` is not known, \
+                 and may be among it"
             ),
             "{run}"
         );
     }
     assert_eq!(logins(&slapd), ["ann", "bob", "cid", "dan"]);
     slapd.modify("dn: uid=old,ou=people,dc=example,dc=org\nchangetype: add\nobjectClass: inetOrgPerson\nuid: old\ncn: x\nsn: x\n");
-    let run = prepare(&db, &["init", "emaj.yaml", "--prune", "--beside", "ext.yaml"])
-        .run()
-        .ok();
+    let run = prepare(&db, &both).run().ok();
     assert!(run.stderr.contains("took away 1 thing"), "{run}");
     assert_eq!(logins(&slapd), ["ann", "bob", "cid", "dan"]);
     assert_eq!(all_people(&db), ["ann emp", "bob emp", "cid ext", "dan ext"]);
