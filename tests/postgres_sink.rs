@@ -38,7 +38,7 @@ fn outcomes(outcomes: &[Outcome]) -> String {
         Outcome::Written => 'w',
         Outcome::Unchanged => '=',
         Outcome::Failed(fault) => match fault.verdict {
-            Verdict::Later => 'L',
+            Verdict::Later | Verdict::Silent => 'L',
             Verdict::Never => 'N',
             Verdict::Down => 'D',
         },

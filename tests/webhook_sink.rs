@@ -303,7 +303,7 @@ fn an_event_that_gets_no_answer_does_not_hold_up_the_others() {
         // Of its key.
         batch[4] = event("e4", "", "k2");
         let outcomes = opener.open().unwrap().deliver(&batch);
-        assert_eq!(words(&outcomes), ["written", "written", "later", "written", "later"]);
+        assert_eq!(words(&outcomes), ["written", "written", "silent", "written", "later"]);
         let reason = reason(&outcomes[..3]);
         assert!(
             reason.contains("can be reached, and gives no answer each time this is sent"),
@@ -325,7 +325,7 @@ fn an_event_that_gets_no_answer_is_found_in_its_batch() {
     });
     let mut sink = sink(&hook(&receiver, ", batch: 8"), &[]).open().unwrap();
     let mut expected = ["written"; 8];
-    expected[5] = "later";
+    expected[5] = "silent";
     assert_eq!(words(&sink.deliver(&events(8))), expected);
 }
 
@@ -345,7 +345,7 @@ fn a_service_that_answers_no_event_at_all_is_down() {
     });
     let mut sink = sink(&hook(&receiver, ""), &[]).open().unwrap();
     let outcomes = sink.deliver(&events(9));
-    assert_eq!(words(&outcomes), ["later", "later", "later", "down"]);
+    assert_eq!(words(&outcomes), ["silent", "silent", "silent", "down"]);
     assert!(
         reason(&outcomes[3..]).ends_with("answers no event"),
         "{}",

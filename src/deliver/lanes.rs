@@ -29,8 +29,44 @@ pub(super) enum Fate {
     Done(Outcome),
     /// An earlier delivery of one of its keys failed.
     Behind,
-    /// The place went down before its turn, or the worker was told to stop.
+    /// The place went down before its turn, or answers nothing, or the worker was told to stop.
     NotTried,
+}
+
+/// How many deliveries a place left without an answer since it last gave one to any: whose fault that is only another delivery can tell.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Silence(usize);
+
+/// So many may be set aside so that what is behind them has its turn. The place is down when that gets no answer either.
+const SILENT: usize = 3;
+
+impl Silence {
+    /// Looks at what became of deliveries that went side by side. Those that a place left unanswered as it does all others were not
+    /// tried; then it is down.
+    fn judge(&mut self, todo: &[Vec<usize>], fates: &mut [Fate]) -> Option<Fault> {
+        let (mut silent, mut is_answered) = (Vec::new(), false);
+        for at in todo.iter().flatten() {
+            match &fates[*at] {
+                Fate::Done(Outcome::Failed(fault)) if fault.verdict == Verdict::Silent => {
+                    silent.push((*at, fault.reason.clone()));
+                }
+                Fate::Done(_) => is_answered = true,
+                Fate::Behind | Fate::NotTried => {}
+            }
+        }
+        if is_answered {
+            self.0 = 0;
+            return None;
+        }
+        let room = SILENT - self.0;
+        self.0 = SILENT.min(self.0 + silent.len());
+        let mut beyond = silent.into_iter().skip(room).peekable();
+        let down = beyond
+            .peek()
+            .map(|(_, reason)| Fault::down(format!("nothing gets an answer: {reason}")));
+        beyond.for_each(|(at, _)| fates[at] = Fate::NotTried);
+        down
+    }
 }
 
 /// A piece of rows as text; `None` is their end.
@@ -147,7 +183,7 @@ impl Lanes {
 
     /// Carries out deliveries. Returns a fate each, in order, and the fault when the place went down. Once `stop` is set only the
     /// batches under way are finished.
-    pub(super) fn deliver(&mut self, work: &[Keyed], stop: &Stop) -> (Vec<Fate>, Option<Fault>) {
+    pub(super) fn deliver(&mut self, work: &[Keyed], silence: &mut Silence, stop: &Stop) -> (Vec<Fate>, Option<Fault>) {
         let mut fates = vec![Fate::NotTried; work.len()];
         let mut failed: HashSet<&str> = HashSet::new();
         for level in levels(work, self.refuses) {
@@ -165,6 +201,7 @@ impl Lanes {
                 todo.push(left);
             }
             let down = self.carry_out(work, &todo, &mut fates, stop);
+            let down = silence.judge(&todo, &mut fates).or(down);
             for at in todo.into_iter().flatten() {
                 if matches!(&fates[at], Fate::Done(Outcome::Failed(fault)) if fault.verdict != Verdict::Down) {
                     failed.extend(work[at].keys.iter().map(String::as_str));
@@ -319,7 +356,7 @@ mod tests {
     use super::*;
     use crate::sink::{Action, Finding, Message, Offset};
 
-    /// Writes down what arrives; refuses ids that begin with `bad`, and is down for `down`.
+    /// Writes down what arrives; refuses ids that begin with `bad`, has no answer to `mute`, and is down for `down`.
     struct Book(Arc<Mutex<Vec<String>>>);
 
     impl Sink for Book {
@@ -332,6 +369,8 @@ mod tests {
                 }
                 outcomes.push(if delivery.id.starts_with("bad") {
                     Outcome::Failed(Fault::never("no"))
+                } else if delivery.id.starts_with("mute") {
+                    Outcome::Failed(Fault::silent("nothing"))
                 } else {
                     self.0.lock().unwrap().push(delivery.id.clone());
                     Outcome::Written
@@ -381,6 +420,10 @@ mod tests {
     }
 
     fn run(lanes: usize, work: &str) -> (Vec<String>, Vec<Fate>, Option<Fault>) {
+        run_after(&mut Silence::default(), lanes, work)
+    }
+
+    fn run_after(silence: &mut Silence, lanes: usize, work: &str) -> (Vec<String>, Vec<Fate>, Option<Fault>) {
         let book = Arc::new(Mutex::new(Vec::new()));
         let mut all = Lanes {
             lanes: Vec::new(),
@@ -389,7 +432,7 @@ mod tests {
         };
         (0..lanes).for_each(|_| all.add(Box::new(Book(Arc::clone(&book)))));
         let work: Vec<Keyed> = work.split_whitespace().map(keyed).collect();
-        let (fates, down) = all.deliver(&work, &Stop::default());
+        let (fates, down) = all.deliver(&work, silence, &Stop::default());
         drop(all);
         let arrived = book.lock().unwrap().clone();
         (arrived, fates, down)
@@ -444,10 +487,39 @@ mod tests {
         };
         all.add(Box::new(Book(Arc::clone(&book))));
         let work: Vec<Keyed> = "a:a bad1:b c:c d:d".split(' ').map(keyed).collect();
-        let (fates, down) = all.deliver(&work, &Stop::default());
+        let (fates, down) = all.deliver(&work, &mut Silence::default(), &Stop::default());
         assert!(down.is_none());
         assert_eq!(fates[1], Fate::Done(Outcome::Failed(Fault::never("no"))));
         assert_eq!([&fates[2], &fates[3]], [&Fate::NotTried; 2]);
+    }
+
+    #[test]
+    fn what_gets_no_answer_is_put_off_when_others_get_one_or_may() {
+        let mut silence = Silence::default();
+        let mut is_down = |work: &str, silent: usize| {
+            let (_, fates, down) = run_after(&mut silence, 2, work);
+            let is_silent =
+                |fate: &&Fate| matches!(fate, Fate::Done(Outcome::Failed(fault)) if fault.verdict == Verdict::Silent);
+            assert_eq!(fates.iter().filter(is_silent).count(), silent, "{work}: {fates:?}");
+            if down.is_some() {
+                assert!(
+                    !fates.contains(&Fate::Behind),
+                    "what is behind it is not behind something that failed"
+                );
+            }
+            down.is_some()
+        };
+        assert!(
+            !is_down("mute1:a b:b mute2:c mute3:d mute4:e", 4),
+            "another one was answered"
+        );
+        assert!(!is_down("mute1:a", 1) && !is_down("mute2:a mute3:b", 2));
+        assert!(
+            is_down("mute4:a x:a", 0) && is_down("mute4:a mute5:b x:b", 0),
+            "nothing was, for a while"
+        );
+        assert!(!is_down("mute4:a b:b", 1) && !is_down("mute5:a", 1), "it answers again");
+        assert!(is_down("mute6:a mute7:b mute8:c x:c", 2));
     }
 
     #[test]

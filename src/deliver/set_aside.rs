@@ -21,7 +21,7 @@ pub(super) fn pause(attempts: i32) -> f64 {
 pub(super) fn state_after(fault: &Fault, attempts: i32) -> (FailureState, Option<f64>) {
     match fault.verdict {
         Verdict::Never => (FailureState::Never, None),
-        Verdict::Later | Verdict::Down => (FailureState::Later, Some(pause(attempts))),
+        Verdict::Later | Verdict::Silent | Verdict::Down => (FailureState::Later, Some(pause(attempts))),
     }
 }
 

@@ -12,6 +12,9 @@ use crate::pg::ServerError;
 pub enum Verdict {
     /// This delivery is tried again, with growing pauses; others of its key wait behind it.
     Later,
+    /// The place is there, and has no answer to this: [`Verdict::Later`] when it answers others, and [`Verdict::Down`] when it answers none. (That is not
+    /// for one connection to say.)
+    Silent,
     /// This delivery will never be taken: its key is set aside, for a person to look at.
     Never,
     /// The place as a whole is out of reach, or refuses the login: everything for it waits.
@@ -38,6 +41,10 @@ impl Fault {
 
     pub fn later(reason: impl fmt::Display) -> Self {
         Fault::of(Verdict::Later, reason)
+    }
+
+    pub fn silent(reason: impl fmt::Display) -> Self {
+        Fault::of(Verdict::Silent, reason)
     }
 
     pub fn never(reason: impl fmt::Display) -> Self {

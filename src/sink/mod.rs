@@ -49,7 +49,7 @@ pub enum Outcome {
 /// - **At least once.** A delivery may come again, with the same [`Delivery::id`], after a crash or a lost answer. Carrying it out twice
 ///   must leave what carrying it out once leaves, or must be recognisable by its id.
 /// - **Acknowledged.** An outcome that is not a failure means that the place has the data for good (synced, committed, confirmed).
-/// - **Failures.** [`Verdict::Later`] and [`Verdict::Never`] are about one delivery: the batch goes on behind it (the caller sees to
+/// - **Failures.** [`Verdict::Later`], [`Verdict::Silent`] and [`Verdict::Never`] are about one delivery: the batch goes on behind it (the caller sees to
 ///   the order of its key). [`Verdict::Down`] is about the place: the batch ends there.
 /// - **Time.** Every wait has an end: the time-out of the manifest.
 /// - No row value and no secret is ever logged or put into a fault, except what the place itself answered, with secrets taken out.

@@ -39,22 +39,6 @@ struct InARow {
     unanswered: usize,
 }
 
-/// What became of a request that did not arrive.
-struct Failure {
-    fault: Fault,
-    /// The service is there and has no answer to this.
-    is_unanswered: bool,
-}
-
-impl From<Fault> for Failure {
-    fn from(fault: Fault) -> Self {
-        Failure {
-            fault,
-            is_unanswered: false,
-        }
-    }
-}
-
 /// How to reach a web service.
 struct Settings {
     url: Uri,
@@ -330,14 +314,14 @@ impl Connection {
                 }
                 Ok(())
             }
-            Err(Failure { fault, .. }) if fault.verdict == Verdict::Down => {
+            Err(fault) if fault.verdict == Verdict::Down => {
                 round.note(first, &of_first.key, Outcome::Failed(fault));
                 Err(Stopped)
             }
-            Err(Failure { fault, is_unanswered }) if sent.len() == 1 => {
+            Err(fault) if sent.len() == 1 => {
                 // What is never taken says something about the event; the service is well.
                 *in_a_row = match fault.verdict {
-                    _ if is_unanswered => InARow {
+                    Verdict::Silent => InARow {
                         refused: in_a_row.refused,
                         unanswered: in_a_row.unanswered + 1,
                     },
@@ -360,9 +344,9 @@ impl Connection {
     }
 
     /// Posts one event, or several as a batch. When there is no answer, looks whether the service is there at all. If it is, one event is tried once
-    /// more, alone: a connection may have been closed for being old. One that gets no answer each time fails by itself: what else there is
-    /// must not wait for it.
-    fn post_or_find_out(&self, sent: &[(usize, &Delivery, &Message)]) -> Result<(), Failure> {
+    /// more, alone: a connection may have been closed for being old. What else there is is tried behind one that gets no answer each time: that tells
+    /// whose fault it is.
+    fn post_or_find_out(&self, sent: &[(usize, &Delivery, &Message)]) -> Result<(), Fault> {
         let tries = if sent.len() == 1 { 2 } else { 1 };
         let mut why = String::new();
         for _ in 0..tries {
@@ -373,18 +357,15 @@ impl Connection {
             let status = self.head()?;
             // (Another one says how it takes a `HEAD`.)
             if let 429 | 502 | 503 | 504 | 507 | 511 = status {
-                return Err(Fault::down(format!("{} answered {status}", self.settings.shown)).into());
+                return Err(Fault::down(format!("{} answered {status}", self.settings.shown)));
             }
         }
         let size: usize = sent.iter().map(|(_, delivery, _)| delivery.action.size()).sum();
-        Err(Failure {
-            fault: Fault::later(format!(
-                "{} can be reached, and gives no answer each time this is sent, {}: {why}",
-                self.settings.shown,
-                bytes(size)
-            )),
-            is_unanswered: true,
-        })
+        Err(Fault::silent(format!(
+            "{} can be reached, and gives no answer each time this is sent, {}: {why}",
+            self.settings.shown,
+            bytes(size)
+        )))
     }
 
     /// Posts a request; within an answer there may be none.

@@ -1,9 +1,12 @@
 //! A place is down for a while: writers go on, nothing is lost, and other places do not notice.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{PEOPLE, PERSON, column, drain, install, logins, prepare, set_aside, to_directory, worker};
 use crate::support::nats::Nats;
+use crate::support::receiver::{Answer, Receiver, status};
 use crate::support::slapd::slapd;
 use crate::support::{database, wait_for};
 
@@ -82,6 +85,52 @@ fn a_log_that_cannot_be_read_is_shown_until_it_can() {
     wait_for("no fault", 30, || fault().is_none().then_some(()));
     let arrived = std::fs::read_to_string(db.dir().join("out.ndjson")).unwrap();
     assert_eq!(arrived.lines().count(), 1, "{arrived}");
+    assert_eq!(worker.stop(), Some(0));
+}
+
+#[test]
+fn a_service_that_is_there_and_takes_nothing_is_down() {
+    let db = database();
+    db.psql("create table item (id int primary key)");
+    let is_mute = Arc::new(AtomicBool::new(true));
+    let mute = Arc::clone(&is_mute);
+    let receiver = Receiver::start(move |_, request| {
+        let poisoned = request.body == "7" || mute.load(Ordering::SeqCst);
+        match request.method.as_str() {
+            "POST" if poisoned => Answer::Reset,
+            _ => status(204),
+        }
+    });
+    install(
+        &db,
+        &format!(
+            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks: {{ hook: {{ webhook: {{ url: \"{}\" }} }} }}\n\
+             bindings: {{ items: {{ table: public.item, to: hook, message: {{ body: \"{{{{ row.id }}}}\" }} }} }}\n",
+            receiver.url()
+        ),
+    );
+    db.psql("insert into item select generate_series(1, 20)");
+    let worker = worker(&db).start();
+    let fault = || {
+        column(
+            &db,
+            "select sink_fault from emaj.emaj_sink where sink_fault is not null",
+        )
+        .pop()
+    };
+    let said = wait_for("the fault", 30, || {
+        fault().filter(|fault| fault.starts_with("nothing gets an answer"))
+    });
+    assert!(said.contains("can be reached"), "{said}");
+    // It has been tried several times.
+    let tries = receiver.got().len();
+    wait_for("more tries", 60, || (receiver.got().len() > tries + 40).then_some(()));
+    assert!(set_aside(&db).len() <= 3, "{:?}", set_aside(&db));
+    is_mute.store(false, Ordering::SeqCst);
+    wait_for("all but one", 60, || {
+        (set_aside(&db) == ["items [7] later"]).then_some(())
+    });
+    wait_for("no fault", 30, || fault().is_none().then_some(()));
     assert_eq!(worker.stop(), Some(0));
 }
 

@@ -160,7 +160,7 @@ pub fn letters(sink: &mut dyn Sink, batch: &[Delivery]) -> String {
         Outcome::Written => 'w',
         Outcome::Unchanged => 'u',
         Outcome::Failed(fault) => match fault.verdict {
-            emaj::sink::Verdict::Later => 'l',
+            emaj::sink::Verdict::Later | emaj::sink::Verdict::Silent => 'l',
             emaj::sink::Verdict::Never => 'n',
             emaj::sink::Verdict::Down => 'd',
         },

@@ -77,6 +77,7 @@ pub fn words(outcomes: &[Outcome]) -> Vec<&'static str> {
         Outcome::Unchanged => "unchanged",
         Outcome::Failed(fault) => match fault.verdict {
             Verdict::Later => "later",
+            Verdict::Silent => "silent",
             Verdict::Never => "never",
             Verdict::Down => "down",
         },

@@ -59,7 +59,7 @@ impl Courier<'_> {
                 .map(|(number, at, keyed)| ((number, at), keyed))
                 .unzip();
             self.orders.status.beat(&self.orders.sink.name.value, true);
-            let (fates, down) = lanes.deliver(&keyed, &self.orders.stop);
+            let (fates, down) = lanes.deliver(&keyed, &mut self.place.silence, &self.orders.stop);
             self.orders.status.beat(&self.orders.sink.name.value, false);
             self.place.reached = Instant::now();
             let mut rest = Vec::new();

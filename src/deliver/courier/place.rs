@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Courier, backoff};
-use crate::deliver::lanes::Lanes;
+use crate::deliver::lanes::{Lanes, Silence};
 use crate::deliver::status::SinkCondition;
 use crate::errors::{Error, Kind, Result};
 use crate::fail_at::passing;
@@ -21,6 +21,7 @@ pub(super) struct Place {
     pub resume: Option<Offset>,
     /// When it was known to be there.
     pub reached: Instant,
+    pub silence: Silence,
     pub was_in_fault: bool,
     /// Whether it is on record that what is owed to the place cannot be read.
     pub is_broken: bool,
@@ -37,6 +38,7 @@ impl Place {
             lanes: None,
             resume: None,
             reached: Instant::now(),
+            silence: Silence::default(),
             was_in_fault,
             is_broken,
             faults: 0,

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use super::Courier;
 use crate::deliver::binding::Bound;
-use crate::deliver::lanes::Fate;
+use crate::deliver::lanes::{Fate, Silence};
 use crate::deliver::set_aside::{merged, read, state_after};
 use crate::deliver::stream::Placed;
 use crate::errors::{Error, Kind, Result};
@@ -170,7 +170,12 @@ impl Courier<'_> {
                 }
                 continue;
             };
-            let (fates, down) = lanes.deliver(std::slice::from_ref(&keyed), &self.orders.stop);
+            // One that gets no answer is set aside already: of the place it says nothing.
+            let mut silence = Silence::default();
+            let (fates, down) = lanes.deliver(std::slice::from_ref(&keyed), &mut silence, &self.orders.stop);
+            if down.is_none() && silence == Silence::default() {
+                self.place.silence = silence;
+            }
             if let Some(fault) = down {
                 self.is_down(&fault, true)?;
                 continue;
