@@ -82,8 +82,16 @@ const TESTS: [&str; 20] = [
 /// Checks the words of a template: what stands in `{{ … }}` and `{% … %}`.
 pub(super) fn check_template(text: &str) -> Result<(), Wrong> {
     for block in blocks(text) {
-        if let Some((word @ ("include" | "import" | "from" | "extends"), at)) = block.tag() {
-            return Err(Wrong::new(format!("there is no other template to {word}")).at(at.start, at.end));
+        match block.tag() {
+            Some((word @ ("include" | "import" | "from" | "extends"), at)) => {
+                return Err(Wrong::new(format!("there is no other template to {word}")).at(at.start, at.end));
+            }
+            Some(("autoescape", at)) => {
+                return Err(Wrong::new("`autoescape` has no meaning here")
+                    .at(at.start, at.end)
+                    .next("take it away: where a value goes says how it is escaped"));
+            }
+            _ => {}
         }
         let is_filter_tag = block.tag().is_some_and(|(tag, _)| tag == "filter");
         check_words(block.words, is_filter_tag)?;
@@ -96,11 +104,6 @@ pub(super) fn check_escaped(text: &str) -> Result<(), Wrong> {
     const NEXT: &str = "take it away: a value is escaped here, and what is to stand as it is stands outside `{{ … }}`";
     for block in blocks(text) {
         let tag = block.tag();
-        if let Some(("autoescape", at)) = tag {
-            return Err(Wrong::new("`autoescape` has no meaning here")
-                .at(at.start, at.end)
-                .next(NEXT));
-        }
         let mut is_filter = false;
         for word in block.words.clone() {
             match word {
@@ -209,6 +212,10 @@ mod tests {
             assert_eq!((at.as_str(), near.as_deref()), (word, nearest), "{text}");
         }
         assert_eq!(wrong("{% include 'x' %}").1, "include");
+        assert_eq!(
+            wrong("{%- autoescape false -%}{{ row.a }}{% endautoescape %}").1,
+            "autoescape"
+        );
         assert!(check_expression("row.a | lengh > 3").is_err());
     }
 
@@ -219,7 +226,6 @@ mod tests {
             ("x {{- row.a | trim|safe -}}", "safe"),
             ("{% filter safe %}{{ row.a }}{% endfilter %}", "safe"),
             ("{% set x = row.a | safe %}{{ x }}", "safe"),
-            ("{%- autoescape false -%}{{ row.a }}{% endautoescape %}", "autoescape"),
         ] {
             let wrong = check_escaped(text).unwrap_err();
             assert_eq!(&text[wrong.at.unwrap()], word, "{text}");
