@@ -1,17 +1,20 @@
 //! A null stays a null: what a filter makes of it is one too, and not the text `None` that the engine would make of it.
 //!
 //! `default` and the tests see it, `join` leaves it out, and `tojson` writes it where the whole text is JSON. Filters that need a list take it for an
-//! empty one, as the engine has it. What `~` makes of a null is the business of [`super::joined`]. Called by `escape` for the engine of bindings.
+//! empty one, as the engine has it. What `~` and `in` make of a null is the business of [`super::operators`] too. Called by `escape` for the engine of bindings.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
-use minijinja::value::{Kwargs, Rest, Value, ValueOrKwargs, from_args};
+use minijinja::value::{Kwargs, Object, Rest, Value, ValueOrKwargs, from_args};
 use minijinja::{Environment, Error, ErrorKind, State, args, filters, tests};
 
 use super::escape::Syntax;
 
 /// The filter that puts texts together: a null among them makes a null of all.
 pub(super) const JOINED: &str = "emaj_joined";
+/// The filter for what `in` looks into: no null is in a text, and nothing is in a null.
+pub(super) const WITHIN: &str = "emaj_within";
 /// The filter that makes JSON of whatever it is.
 pub(super) const JSON: &str = "emaj_json";
 
@@ -75,12 +78,37 @@ pub(super) fn keep(environment: &mut Environment<'_>) {
     });
     add(environment, JSON, |state, value, rest| json(state, &with(value, rest)));
     add(environment, JOINED, |_, texts, _| together(&texts));
+    add(environment, WITHIN, |_, sought, _| {
+        Ok(within(sought.get_item_by_index(0)?))
+    });
     environment.add_test("startingwith", |value: &Value, other: &Value| {
         Ok::<_, Error>(are_there(value, other)? && tests::is_startingwith(text(value), text(other)))
     });
     environment.add_test("endingwith", |value: &Value, other: &Value| {
         Ok::<_, Error>(are_there(value, other)? && tests::is_endingwith(text(value), text(other)))
     });
+    environment.add_test("in", |state: &State<'_, '_>, value: &Value, other: &Value| {
+        tests::is_in(state, value, &within(other.clone()))
+    });
+}
+
+/// What looks like a text to `in`, and has no null in it.
+#[derive(Debug)]
+struct Within(Value);
+
+impl Object for Within {
+    fn get_value(self: &Arc<Self>, sought: &Value) -> Option<Value> {
+        let is_there = !sought.is_none() && text(&self.0).contains(&*text(sought));
+        is_there.then(|| Value::from(true))
+    }
+}
+
+fn within(value: Value) -> Value {
+    match value.as_str() {
+        Some(_) => Value::from_object(Within(value)),
+        None if value.is_none() => Value::from(Vec::<Value>::new()),
+        None => value,
+    }
 }
 
 /// Tells whether neither value is null; one that is not there at all is an error, as in any other expression.
@@ -179,11 +207,13 @@ mod kept {
     use minijinja::context;
 
     use crate::deliver::escape::{Syntax, environment};
-    use crate::deliver::joined::joined;
+    use crate::deliver::operators::respelled;
 
     fn render(syntax: Syntax, source: &str) -> String {
         let mut environment = environment();
-        environment.add_template_owned(syntax.name(0), joined(source)).unwrap();
+        environment
+            .add_template_owned(syntax.name(0), respelled(source))
+            .unwrap();
         let made = environment.get_template(&syntax.name(0)).unwrap().render(context! {
             x => (), a => "Ann", n => 7, list => [Some("b"), None, Some("c")], docs => [context! { m => "d" }, context! { m => () }],
         });
@@ -250,6 +280,14 @@ mod kept {
             (
                 "{{ x is startingwith 'N' }} {{ x is endingwith('e') }} {{ a is startingwith 'A' }}",
                 "false false true",
+            ),
+            (
+                "{{ x in 'None none' }} {{ x not in 'None' }} {{ a in x }} {{ x is in 'None' }} {{ x is not in x }}",
+                "false true false false true",
+            ),
+            (
+                "{{ x in list }} {{ x in ['None'] }} {{ a in 'Anna' and 7 in '17' }} {{ ['None', x] | select('in', 'None') | join }}",
+                "true false true None",
             ),
             (
                 "{{ x | int(default=5) }} {{ x | int(6) }} {{ x | float(default=1.5) }} {{ x | bool }}",

@@ -5,8 +5,8 @@ use minijinja::Environment;
 use super::columns::{column, column_of, columns_of};
 use super::{Bound, Compiled, Given, Source, Table, Target, Template};
 use crate::deliver::escape::{Syntax, environment};
-use crate::deliver::joined::joined;
 use crate::deliver::nulls::JSON;
+use crate::deliver::operators::respelled;
 use crate::errors::{Error, Kind, Result};
 use crate::journal::Position;
 use crate::manifest::{self, AttributeSource, BindingKind, EntryRef, Expression, Located, Place, Words};
@@ -177,7 +177,7 @@ impl Engine {
         let name = syntax.name(self.number);
         let failed = |error: minijinja::Error| Error::new(Kind::Manifest, error);
         self.environment
-            .add_template_owned(name.clone(), joined(&source))
+            .add_template_owned(name.clone(), respelled(&source))
             .map_err(failed)?;
         Ok(Template {
             name,

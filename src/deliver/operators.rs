@@ -1,18 +1,21 @@
-//! `a ~ b` in templates and expressions: the engine makes the text `None` of a null on either side, and cannot be told otherwise. So it gets another
-//! spelling of the same: `[a, b] | emaj_joined`, a filter that makes a null of it ([`super::nulls`]).
+//! `a ~ b` and `a in b` in templates and expressions: the engine takes a null for the text `None` there, and cannot be told otherwise. So it gets another
+//! spelling of the same, with filters that know nulls ([`super::nulls`]): `[a, b] | emaj_joined`, and `a in [b] | emaj_within`.
 //!
-//! Pure, and no parser: it goes from word to word and knows what binds less than `~`. Lines stay lines, so places in errors stay what they are.
+//! Pure, and no parser: it goes from word to word and knows what binds less than they do. Lines stay lines, so places in errors stay what they are.
 
 use std::ops::Range;
 
-use super::nulls::JOINED;
+use super::nulls::{JOINED, WITHIN};
 use crate::manifest::{Word, blocks};
 
-/// Returns the template with each `~` in the other spelling.
-pub(super) fn joined(template: &str) -> String {
+/// Returns the template with each `~` and `in` in the other spelling.
+pub(super) fn respelled(template: &str) -> String {
     let mut edits: Vec<(Range<usize>, String)> = Vec::new();
     for block in blocks(template) {
-        let tag = block.tag().map(|(_, at)| at);
+        let (tag, mut is_for) = match block.tag() {
+            Some((tag, at)) => (Some(at), tag == "for"),
+            None => (None, false),
+        };
         let mut levels = vec![Level::default()];
         let mut before = Before::Nothing;
         for word in block.words {
@@ -24,10 +27,22 @@ pub(super) fn joined(template: &str) -> String {
                 }
                 Word::Sign(sign, at) => (at, before.sign(sign)),
             };
+            // (The first `in` of a `for` stands between what it names and what it goes through.)
+            let means = match means {
+                Means::Seeks if levels.len() == 1 && std::mem::take(&mut is_for) => Means::Less,
+                means => means,
+            };
             let Some(level) = levels.last_mut() else { break };
             match means {
                 Means::Joins => level.joins.push(place.clone()),
-                Means::Less => std::mem::take(level).end(&mut edits),
+                Means::Adds => level.end_of_joined(&mut edits),
+                Means::Compares | Means::Seeks => {
+                    level.end_of_joined(&mut edits);
+                    // (One of several comparisons in a row: what it is held against is held against something else as well.)
+                    level.sought = None;
+                    level.seeks = means == Means::Seeks;
+                }
+                Means::Less => level.end(&mut edits),
                 Means::Part | Means::Opens | Means::Closes => {}
             }
             match means {
@@ -42,11 +57,11 @@ pub(super) fn joined(template: &str) -> String {
                     }
                 }
                 Means::Part => level.reach(&place),
-                Means::Joins | Means::Less => {}
+                Means::Joins | Means::Adds | Means::Compares | Means::Seeks | Means::Less => {}
             }
             before = before.next(&template[place], means);
         }
-        levels.into_iter().for_each(|level| level.end(&mut edits));
+        levels.iter_mut().for_each(|level| level.end(&mut edits));
     }
     edits.sort_by_key(|(at, _)| at.start);
     let (mut out, mut from) = (String::with_capacity(template.len()), 0);
@@ -59,31 +74,49 @@ pub(super) fn joined(template: &str) -> String {
     out
 }
 
-/// What stands between two brackets, or between two words there that bind less than `~`.
+/// What stands between two brackets, or between two words there that bind less.
 #[derive(Default)]
 struct Level {
-    /// From its first word to its last.
+    /// What `~` may join, from its first word to its last.
     reaches: Option<Range<usize>>,
     joins: Vec<Range<usize>>,
+    /// An `in` came by, and what stands behind it.
+    seeks: bool,
+    sought: Option<Range<usize>>,
 }
 
 impl Level {
     fn reach(&mut self, place: &Range<usize>) {
-        let from = self.reaches.as_ref().map_or(place.start, |reaches| reaches.start);
-        self.reaches = Some(from..place.end);
+        let longer =
+            |so_far: &Option<Range<usize>>| so_far.as_ref().map_or(place.start, |so_far| so_far.start)..place.end;
+        self.reaches = Some(longer(&self.reaches));
+        if self.seeks {
+            self.sought = Some(longer(&self.sought));
+        }
     }
 
-    fn end(self, edits: &mut Vec<(Range<usize>, String)>) {
-        let Some(reaches) = self.reaches.filter(|_| !self.joins.is_empty()) else {
-            return;
-        };
-        edits.push((reaches.start..reaches.start, "[".to_owned()));
-        edits.extend(self.joins.into_iter().map(|join| (join, ",".to_owned())));
-        edits.push((reaches.end..reaches.end, format!("] | {JOINED}")));
+    fn end_of_joined(&mut self, edits: &mut Vec<(Range<usize>, String)>) {
+        let (reaches, joins) = (self.reaches.take(), std::mem::take(&mut self.joins));
+        if let Some(reaches) = reaches.filter(|_| !joins.is_empty()) {
+            edits.extend(joins.into_iter().map(|join| (join, ",".to_owned())));
+            enclose(reaches, JOINED, edits);
+        }
+    }
+
+    fn end(&mut self, edits: &mut Vec<(Range<usize>, String)>) {
+        self.end_of_joined(edits);
+        if let Some(sought) = std::mem::take(self).sought {
+            enclose(sought, WITHIN, edits);
+        }
     }
 }
 
-/// What a word is to `~`.
+fn enclose(place: Range<usize>, filter: &str, edits: &mut Vec<(Range<usize>, String)>) {
+    edits.push((place.start..place.start, "[".to_owned()));
+    edits.push((place.end..place.end, format!("] | {filter}")));
+}
+
+/// What a word is to `~` and to `in`.
 #[derive(Clone, Copy, PartialEq)]
 enum Means {
     /// A part of what is joined.
@@ -91,7 +124,13 @@ enum Means {
     Opens,
     Closes,
     Joins,
-    /// It binds less, so what is joined ends there.
+    /// `+` and `-` between two values: it binds less than `~`.
+    Adds,
+    /// It binds less than these, as `in` does.
+    Compares,
+    /// `in`.
+    Seeks,
+    /// It binds less than all of them.
     Less,
 }
 
@@ -110,9 +149,12 @@ enum Before {
 
 impl Before {
     fn name(self, name: &str) -> Means {
-        let is_word = matches!(name, "and" | "or" | "not" | "in" | "if" | "else" | "recursive");
-        match self {
-            Before::Nothing | Before::Value if is_word => Means::Less,
+        match (self, name) {
+            (Before::Dot | Before::Is, _) => Means::Part,
+            (_, "in") => Means::Seeks,
+            // (`a not in b`)
+            (Before::Value, "not") => Means::Compares,
+            (_, "and" | "or" | "not" | "if" | "else" | "recursive") => Means::Less,
             _ => Means::Part,
         }
     }
@@ -122,8 +164,9 @@ impl Before {
             '(' | '[' | '{' => Means::Opens,
             ')' | ']' | '}' => Means::Closes,
             '~' => Means::Joins,
-            '+' | '-' if self == Before::Value => Means::Less,
-            '=' | '!' | '<' | '>' | ',' | ':' => Means::Less,
+            '+' | '-' if self == Before::Value => Means::Adds,
+            '=' | '!' | '<' | '>' => Means::Compares,
+            ',' | ':' => Means::Less,
             _ => Means::Part,
         }
     }
@@ -151,7 +194,7 @@ impl Before {
 mod tests {
     use minijinja::{Environment, context};
 
-    use super::joined;
+    use super::respelled;
 
     #[test]
     fn it_gets_the_other_spelling_and_nothing_else_does() {
@@ -164,11 +207,19 @@ mod tests {
             ),
             ("{%- if not a ~ b == c -%}", "{%- if not [a , b] | emaj_joined == c -%}"),
             (
+                "{% for a in b if a not in c ~ d + e %}{{ a in b and a is in c }}",
+                "{% for a in b if a not in [[c , d] | emaj_joined + e] | emaj_within %}{{ a in [b] | emaj_within and a is in c }}",
+            ),
+            (
+                "{{ a.in in b in c(d in e) }}",
+                "{{ a.in in b in [c(d in [e] | emaj_within)] | emaj_within }}",
+            ),
+            (
                 "{{ f(a ~ b, k=c ~ d)[e ~ 1] ~ g }}",
                 "{{ [f([a , b] | emaj_joined, k=[c , d] | emaj_joined)[[e , 1] | emaj_joined] , g] | emaj_joined }}",
             ),
         ] {
-            assert_eq!(joined(template), other);
+            assert_eq!(respelled(template), other);
         }
     }
 
@@ -210,6 +261,18 @@ mod tests {
             "a ~ range(2)[1]",
             "a if b ~ a == 'ba' else b",
             "true ~ a",
+            "a in 'xa' and a not in b",
+            "not a in b ~ 'a'",
+            "'ab' in a + b or a in b",
+            "'b' in a + b if n in l else n not in [n]",
+            "'q' in l and 'k' in {'k': 1}",
+            "-n in [-7] == true",
+            "a in 'ab' in ['ab']",
+            "a in 'ab' == 'ab'",
+            "a is in 'ab' and a is not in b",
+            "'n' in (a in 'ab' and 'in')",
+            "dict(k=a in b, v=n in l)",
+            "l | select('in', 'pq') | join",
         ] {
             for template in [
                 format!("{{{{ {code} }}}}"),
@@ -222,7 +285,7 @@ mod tests {
                         a => "a", b => "b", n => 7, x => (), l => ["p", "q", "r"], c => context! { if => "i", in => "j" },
                     })
                 };
-                let ours = joined(&template);
+                let ours = respelled(&template);
                 let (theirs, ours) = (made(&template).map_err(|e| e.kind()), made(&ours).map_err(|e| e.kind()));
                 assert!(ours.is_ok() || ours == theirs, "{template}: {ours:?}");
                 assert_eq!(ours, theirs, "{template}");
