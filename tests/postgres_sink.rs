@@ -791,6 +791,36 @@ fn a_key_that_is_written_in_another_way_is_the_same_row() {
 }
 
 #[test]
+fn a_type_that_is_on_no_search_path_compares_its_keys_itself() {
+    let db = support::database();
+    db.psql(
+        "create schema far; create extension citext schema far;
+         create table t (id far.citext primary key, v int, own text default 'ours')",
+    );
+    let mut sink = into(&db).open().unwrap();
+    let mut deliver = |batch: &[Delivery]| outcomes(&sink.deliver(batch));
+    assert_eq!(deliver(&[insert(1, "t", r#"{"id":"Bob","v":1}"#)]), "w");
+    assert_eq!(
+        deliver(&[rekey(2, "t", r#"{"id":"BOB"}"#, r#"{"id":"bob","v":2}"#)]),
+        "w"
+    );
+    assert_eq!(db.psql("select * from t"), "bob|2|ours");
+    assert_eq!(
+        deliver(&[rekey(3, "t", r#"{"id":"BOB"}"#, r#"{"id":"Ann","v":3}"#)]),
+        "w"
+    );
+    db.psql("update t set own = 'kept'");
+    let moved = rekey(4, "t", r#"{"id":"ANN"}"#, r#"{"id":"Cyd","v":3}"#);
+    assert_eq!(deliver(&[moved, insert(5, "t", r#"{"id":"dan","v":1}"#)]), "ww");
+    assert_eq!(db.psql("select * from t order by id"), "Cyd|3|kept\ndan|1|ours");
+    let named = sink.identities(&[insert(6, "t", r#"{"id":"CYD"}"#), insert(7, "t", r#"{"id":"Cyd"}"#)]);
+    let named = named.unwrap();
+    assert_eq!(named[0], named[1]);
+    assert_eq!(outcomes(&sink.deliver(&[delete(8, "t", r#"{"id":"CYD"}"#)])), "w");
+    assert_eq!(db.psql("select * from t"), "dan|1|ours");
+}
+
+#[test]
 fn what_is_listed_is_told_by_the_type_that_it_has_there() {
     let db = support::database();
     db.psql(NO_CASE);

@@ -29,6 +29,8 @@ pub(super) struct Column {
     pub(super) kind: Kind,
     /// The collation by which its values are compared, with its schema, when it is not the database's own.
     pub(super) collation: Option<[String; 2]>,
+    /// The operator by which an index that a row can be found by compares its values, as SQL writes it: `operator(public.=)`.
+    pub(super) equal: String,
     pub(super) spelling: Spelling,
     /// It makes its own values.
     pub(super) generated: bool,
@@ -59,7 +61,18 @@ impl Shape {
         let rows = client
             .query(
                 "select a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod), a.atttypid, a.attgenerated <> '', a.attidentity = 'a',
-                        n.nspname::text, l.collname::text, coalesce(l.collisdeterministic, true)
+                        n.nspname::text, l.collname::text, coalesce(l.collisdeterministic, true),
+                        coalesce((select pg_catalog.format('operator(%I.%s)', no.nspname, o.oprname)
+                                    from pg_catalog.pg_index i
+                                    join unnest(i.indkey::smallint[]) with ordinality k(attnum, place) on k.attnum = a.attnum and k.place <= i.indnkeyatts
+                                    join pg_catalog.pg_opclass oc on oc.oid = i.indclass[k.place - 1]
+                                    join pg_catalog.pg_amop ao on ao.amopfamily = oc.opcfamily and ao.amoplefttype = oc.opcintype
+                                                              and ao.amoprighttype = oc.opcintype and ao.amopstrategy = 3
+                                    join pg_catalog.pg_operator o on o.oid = ao.amopopr
+                                    join pg_catalog.pg_namespace no on no.oid = o.oprnamespace
+                                   where i.indrelid = a.attrelid and i.indisunique and i.indisvalid and not i.indisexclusion
+                                   order by i.indisprimary desc
+                                   limit 1), 'operator(pg_catalog.=)')
                    from pg_catalog.pg_attribute a
                    left join pg_catalog.pg_collation l on l.oid = a.attcollation and l.oid <> 100
                    left join pg_catalog.pg_namespace n on n.oid = l.collnamespace
@@ -81,6 +94,7 @@ impl Shape {
                     .get::<_, Option<String>>(5)
                     .zip(row.get::<_, Option<String>>(6))
                     .map(|(schema, name)| [schema, name]),
+                equal: row.get(8),
                 spelling: Spelling::of(row.get(2), row.get(7)),
             });
         }

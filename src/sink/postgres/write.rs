@@ -193,9 +193,10 @@ impl Tables {
         let staged_columns = described(shape, written.iter().copied());
         let staged: Vec<&str> = ["emaj_n"].into_iter().chain(written.iter().copied()).collect();
         let make = render("row/stage", json!({ "stage": stage, "columns": staged_columns }))?;
+        let described_key = described(shape, key.iter().map(String::as_str));
         let unchanged = render(
             "row/unchanged",
-            json!({ "stage": stage, "table": table, "key": key, "columns": written }),
+            json!({ "stage": stage, "table": table, "key": described_key, "columns": written }),
         )?;
         let write = render(
             "row/upsert",
@@ -211,8 +212,7 @@ impl Tables {
         let moved = described(shape, written.iter().copied().filter(changes));
         let moves = match key.iter().all(|name| moved.iter().any(|column| column.name == *name)) {
             true => {
-                let key = described(shape, key.iter().map(String::as_str));
-                let values = json!({ "table": table, "key": key, "columns": moved });
+                let values = json!({ "table": table, "key": described_key, "columns": moved });
                 Some(render("row/move", values)?)
             }
             false => None,
@@ -483,6 +483,7 @@ pub(super) struct Described<'a> {
     name: &'a str,
     sql_type: &'a str,
     collation: Option<&'a [String; 2]>,
+    equal: &'a str,
     #[serde(skip)]
     spelling: Spelling,
 }
@@ -495,6 +496,7 @@ pub(super) fn described<'s, 'n>(shape: &'s Shape, names: impl IntoIterator<Item 
             name: &column.name,
             sql_type: &column.sql_type,
             collation: column.collation.as_ref(),
+            equal: &column.equal,
             spelling: column.spelling,
         })
         .collect()
