@@ -791,6 +791,37 @@ fn a_key_that_is_written_in_another_way_is_the_same_row() {
 }
 
 #[test]
+fn a_key_is_written_over_only_when_it_is_spelled_otherwise() {
+    let db = support::database();
+    let owner = support::owner(&db);
+    let name = owner.name();
+    db.psql(&format!(
+        "create schema emaj_received authorization {name}; create table t (id numeric primary key, v int);
+         grant select, insert, delete, update (v) on t to {name}; grant temporary on database {} to {name}",
+        db.name()
+    ));
+    let mut sink = into_as(&db, name).open().unwrap();
+    let mut deliver = |batch: &[Delivery]| outcomes(&sink.deliver(batch));
+    assert_eq!(deliver(&[insert(1, "t", r#"{"id":1.0,"v":1}"#)]), "w");
+    let batch = [
+        update(2, "t", r#"{"id":1.0,"v":2}"#),
+        insert(3, "t", r#"{"id":2.0,"v":1}"#),
+    ];
+    assert_eq!(deliver(&batch), "ww");
+    assert_eq!(deliver(&[update(4, "t", r#"{"id":1.00,"v":2}"#)]), "D");
+    db.psql(&format!("grant update on t to {name}"));
+    let batch = [
+        update(4, "t", r#"{"id":1.00,"v":2}"#),
+        update(5, "t", r#"{"id":2.00,"v":3}"#),
+        insert(6, "t", r#"{"id":3.0,"v":3}"#),
+        update(7, "t", r#"{"id":2.00,"v":4}"#),
+    ];
+    let mut sink = into_as(&db, name).open().unwrap();
+    assert_eq!(outcomes(&sink.deliver(&batch)), "wwww");
+    assert_eq!(db.psql("select * from t order by id"), "1.00|2\n2.00|4\n3.0|3");
+}
+
+#[test]
 fn a_type_that_is_on_no_search_path_compares_its_keys_itself() {
     let db = support::database();
     db.psql(

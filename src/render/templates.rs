@@ -216,6 +216,8 @@ templates! {
     "row/keys",
     "row/move",
     "row/preview",
+    "row/respell",
+    "row/respelled",
     "row/same",
     "row/stage",
     "row/there",

@@ -32,11 +32,21 @@ struct Upsert {
     copy_staged: String,
     empty: String,
     unchanged: Statement,
+    /// Only where a key can be written in several ways.
+    respell: Option<Respell>,
     write: Statement,
     /// Moves rows to other keys; `None`: a key that can never be changed.
     moves: Option<String>,
     /// The place where rows wait may hold some of this transaction.
     used: bool,
+}
+
+/// Rows that are there under another spelling of their key get the one that comes. What writes keys wants more rights and stronger locks, so it is
+/// asked before whether there are such rows.
+#[derive(Debug)]
+struct Respell {
+    is_needed: Statement,
+    sql: String,
 }
 
 #[derive(Debug)]
@@ -177,18 +187,13 @@ impl Tables {
             .filter(|(_, kind)| kind.is_some())
             .map(|(name, _)| name.as_str())
             .collect();
-        let changed: Vec<&str> = written
+        let changeable: Vec<&str> = written
             .iter()
             .copied()
-            // (Of a key that can be written in several ways the last one counts.)
-            .filter(|name| {
-                let is_free = shape
-                    .column(name)
-                    .is_some_and(|column| column.spelling == Spelling::Free);
-                is_free || !key.iter().any(|column| column == name)
-            })
             .filter(|name| !shape.column(name).is_some_and(|column| column.identity_always))
             .collect();
+        let is_key = |name: &&str| key.iter().any(|column| column == name);
+        let changed: Vec<&str> = changeable.iter().copied().filter(|name| !is_key(name)).collect();
         let render = |name: &str, values| renderer.render(name, values).map_err(Fault::down);
         let staged_columns = described(shape, written.iter().copied());
         let staged: Vec<&str> = ["emaj_n"].into_iter().chain(written.iter().copied()).collect();
@@ -198,6 +203,11 @@ impl Tables {
             "row/unchanged",
             json!({ "stage": stage, "table": table, "key": described_key, "columns": written }),
         )?;
+        let values = json!({ "stage": stage, "table": table, "key": described_key, "columns": changeable });
+        let respell = match described_key.iter().any(|column| column.spelling == Spelling::Free) {
+            true => Some((render("row/respelled", values.clone())?, render("row/respell", values)?)),
+            false => None,
+        };
         let write = render(
             "row/upsert",
             json!({ "stage": stage, "table": table, "key": key, "changed": changed, "columns": written }),
@@ -220,6 +230,13 @@ impl Tables {
         let failed = |error: postgres::Error| of_postgres(&error);
         client.batch_execute(&make).map_err(failed)?;
         let unchanged = client.prepare(&unchanged).map_err(failed)?;
+        let respell = match respell {
+            Some((is_needed, sql)) => Some(Respell {
+                is_needed: client.prepare(&is_needed).map_err(failed)?,
+                sql,
+            }),
+            None => None,
+        };
         let write = client.prepare(&write).map_err(failed)?;
         self.upserts.push(Upsert {
             table: table.clone(),
@@ -229,6 +246,7 @@ impl Tables {
             copy_staged,
             empty,
             unchanged,
+            respell,
             write,
             moves,
             used: false,
@@ -460,6 +478,11 @@ impl Tables {
         copy(client, &plan.copy_staged, &self.lines).map_err(failed)?;
         let there = client.query(&plan.unchanged, &[]).map_err(failed)?;
         if there.len() < rows.len() {
+            if let Some(respell) = &plan.respell
+                && client.query_one(&respell.is_needed, &[]).map_err(failed)?.get(0)
+            {
+                client.batch_execute(&respell.sql).map_err(failed)?;
+            }
             client.execute(&plan.write, &[]).map_err(failed)?;
         }
         Ok(there
