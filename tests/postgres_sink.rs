@@ -791,6 +791,29 @@ fn a_key_that_is_written_in_another_way_is_the_same_row() {
 }
 
 #[test]
+fn a_reason_has_the_constraint_and_not_the_row() {
+    let db = support::database();
+    db.psql(
+        "create table t (id int primary key, mail text unique, other int references t, note text check (note <> 'row-value'),
+                         exclude (note with =));
+         insert into t values (1, 'row-value', null, 'row-values')",
+    );
+    let mut sink = into(&db).open().unwrap();
+    for (row, verdict, name) in [
+        (r#"{"id":2,"mail":"row-value"}"#, "L", "t_mail_key"),
+        (r#"{"id":2,"other":987654}"#, "L", "t_other_fkey"),
+        (r#"{"id":2,"note":"row-value"}"#, "N", "t_note_check"),
+        (r#"{"id":2,"note":"row-values"}"#, "L", "t_note_excl"),
+    ] {
+        let done = sink.deliver(&[insert(1, "t", row)]);
+        assert_eq!(outcomes(&done), verdict, "{row}");
+        let reason = reason(&done[0]);
+        assert!(reason.contains(name), "{reason}");
+        assert!(!reason.contains("row-value") && !reason.contains("987654"), "{reason}");
+    }
+}
+
+#[test]
 fn a_key_is_written_over_only_when_it_is_spelled_otherwise() {
     let db = support::database();
     let owner = support::owner(&db);

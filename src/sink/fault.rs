@@ -254,9 +254,9 @@ const SQLSTATES: &[(&str, Verdict)] = &[
     ("42", Verdict::Down),
 ];
 
-/// Returns what an error of PostgreSQL causes.
+/// Returns what an error of PostgreSQL causes. What is said of a row is the message, which names the constraint: the detail would be its content.
 pub(super) fn of_postgres(error: &postgres::Error) -> Fault {
-    let Some(server) = ServerError::of(error) else {
+    let Some(mut server) = ServerError::of(error) else {
         return Fault::down(chain(error));
     };
     let verdict = match SQLSTATES.iter().find(|(state, _)| server.code.starts_with(state)) {
@@ -265,6 +265,9 @@ pub(super) fn of_postgres(error: &postgres::Error) -> Fault {
         Some((_, verdict)) => *verdict,
         None => Verdict::Never,
     };
+    if verdict != Verdict::Down {
+        server.detail = None;
+    }
     Fault::of(verdict, format!("{server} (SQLSTATE {})", server.code))
 }
 
