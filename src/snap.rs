@@ -83,7 +83,7 @@ fn gather(
     interrupt: &Interrupt,
     told: &dyn Fn(usize, usize),
 ) -> Result<Vec<(Piece, NamedTempFile, u64)>> {
-    transaction.batch_execute(pg::SAME_TEXT)?;
+    transaction.batch_execute(&pg::same_text())?;
     let pieces = pieces(transaction, schema, group, &std::path::absolute(directory)?)?;
     if !force {
         refuse_to_overwrite(&pieces)?;

@@ -191,7 +191,7 @@ fn begin(session: &mut Session) -> Result<Transaction<'_>> {
         .isolation_level(IsolationLevel::RepeatableRead)
         .read_only(true)
         .start()?;
-    transaction.batch_execute(&format!("{}; set local jit = off", pg::SAME_TEXT))?;
+    transaction.batch_execute(&format!("{}; set local jit = off", pg::same_text()))?;
     Ok(transaction)
 }
 

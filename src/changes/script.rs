@@ -54,7 +54,10 @@ pub(super) fn write(
     };
     let list: Value = tables.iter().map(shown).collect();
     let about = about(window, wanted, &tables);
-    let begin = renderer.render_value("changes/begin", context! { tables => &list, about })?;
+    let begin = renderer.render_value(
+        "changes/begin",
+        context! { tables => &list, about, same_values => pg::same_values("set local") },
+    )?;
     put(place, begin.trim_start())?;
     if !tables.is_empty() {
         let (from, until) = window.borders();

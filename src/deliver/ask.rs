@@ -17,7 +17,7 @@ use super::sources::Sources;
 use super::today::{Column, Today, look_at};
 use crate::errors::Error;
 use crate::journal::Position;
-use crate::pg::{Session, classify};
+use crate::pg::{self, Session, classify};
 use crate::render::Renderer;
 use crate::sink::Fault;
 
@@ -48,7 +48,7 @@ pub(super) struct Passed<'a> {
 /// Whatever the server answers.
 pub(super) fn settle(session: &mut Session, renderer: &Renderer) -> Result<(), Error> {
     session
-        .batch_execute(&renderer.render("stream/settle", ())?)
+        .batch_execute(&renderer.render_value("stream/settle", context! { same_values => pg::same_values("set") })?)
         .map_err(|error| classify(error, "prepare to ask the database"))
 }
 

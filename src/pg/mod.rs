@@ -43,10 +43,27 @@ pub use session::{Canceller, Notice, Session};
 pub use settings::Settings;
 pub use transact::transact;
 
+/// With these a value has one text, whoever writes it and whoever reads it.
+const SAME_VALUES: [&str; 8] = [
+    "datestyle = 'ISO, MDY'",
+    "intervalstyle = 'postgres'",
+    "timezone = 'UTC'",
+    "extra_float_digits = 1",
+    "bytea_output = 'hex'",
+    "lc_monetary = 'C'",
+    "xmloption = 'content'",
+    "array_nulls = on",
+];
+
+/// Returns what has a session (`set`) or a transaction (`set local`) give each value one text, whatever the role is used to.
+pub(crate) fn same_values(set: &str) -> String {
+    SAME_VALUES.map(|setting| format!("{set} {setting};\n")).concat()
+}
+
 /// For a transaction that reads rows as text: the same rows give the same text whoever asks, and rows that a policy would hide are an
 /// error, not a gap.
-pub(crate) const SAME_TEXT: &str =
-    "set local row_security = off; set local datestyle = 'ISO, MDY'; set local intervalstyle = 'postgres';
-     set local timezone = 'UTC'; set local extra_float_digits = 1; set local bytea_output = 'hex'; set local lc_monetary = 'C';
-     set local xmlbinary = 'base64'; set local xmloption = 'content'; set local search_path = pg_catalog;
-     set local quote_all_identifiers = off";
+pub(crate) fn same_text() -> String {
+    same_values("set local")
+        + "set local row_security = off; set local xmlbinary = 'base64'; set local search_path = pg_catalog;
+           set local quote_all_identifiers = off"
+}

@@ -45,11 +45,6 @@ const OF_THE_SOURCE: &[&str] = &[
 /// What a connection does when nobody says otherwise: nothing waits for ever.
 const LIMITS: &[(&str, &str)] = &[("connect_timeout", "30"), ("tcp_user_timeout", "60000")];
 
-/// Values are read as the source wrote them, and what is listed is the whole value, whatever the role is used to.
-const SAME_VALUES: &str =
-    "set datestyle = 'ISO, MDY'; set intervalstyle = 'postgres'; set timezone = 'UTC'; set extra_float_digits = 1;
-     set bytea_output = 'hex'; set lc_monetary = 'C'; set xmloption = content; set array_nulls = on";
-
 /// Decides how to connect. What the sink does not say comes from libpq's files, never from the variables that lead to the source.
 pub(super) fn opener(
     name: &str,
@@ -99,7 +94,8 @@ impl Opener for Database {
                   where current_setting(name) = '0';
                  set jit = off",
             )
-            .and_then(|()| session.batch_execute(SAME_VALUES))
+            // Values are read as the source wrote them, and what is listed is the whole value.
+            .and_then(|()| session.batch_execute(&pg::same_values("set")))
             .map_err(|error| of_postgres(&error))?;
         Ok(Box::new(PostgresSink {
             session,
