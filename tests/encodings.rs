@@ -262,3 +262,52 @@ fn what_a_sink_says_in_characters_that_the_database_does_not_have_stops_nothing(
     drop(client);
     db.psql(&format!("drop database {name} with (force)"));
 }
+
+#[test]
+fn a_character_of_several_bytes_that_utf8_lacks_has_its_row_set_aside() {
+    let db = database();
+    for (encoding, fine, bad) in [
+        ("EUC_JP", "\u{65e5}\u{672c}\u{ff71}\u{4e02}", "a2af"),
+        ("EUC_TW", "\u{4e00}\u{4e42}", "a9a1"),
+        ("EUC_KR", "\u{ac00}", "a2fe"),
+    ] {
+        let name = format!("{}_{}", db.name(), encoding.to_lowercase());
+        db.psql(&format!(
+            "create database {name} template template0 encoding '{encoding}' lc_collate 'C' lc_ctype 'C'"
+        ));
+        db.file(
+            "emaj.yaml",
+            &"version: 1\nroles: { admin: null, viewer: null }\nsinks: { lines: { file: { path: ENCODING } } }\nbindings:\n  \
+              items: { table: public.item, to: lines, message: { body: '[\"{{ event }}\", \"{{ row.name }}\"]' } }\n"
+                .replace("ENCODING", encoding),
+        );
+        let emaj = |args: &[&str]| emaj(&db).env("PGDATABASE", &name).args(args);
+        let psql = |sql: &str| {
+            let conninfo = format!("{} dbname='{name}'", db.conninfo());
+            let mut client = postgres::Client::connect(&conninfo, postgres::NoTls).unwrap();
+            client.batch_execute(sql).unwrap();
+        };
+        let drain = || emaj(&["run", "emaj.yaml", "--until-empty"]).run();
+        psql("create table item (id text primary key, name text)");
+        emaj(&["install", "emaj.yaml"]).run().ok();
+        psql(&format!(
+            "insert into item values ('1', '{fine}'), ('2', 'a' || convert_from('\\x{bad}', '{encoding}') || 'b')"
+        ));
+        drain().code(3);
+        let lines = || std::fs::read_to_string(db.dir().join(encoding)).unwrap();
+        assert_eq!(lines(), format!("[\"insert\", \"{fine}\"]\n"), "{encoding}");
+        let failures = emaj(&["failures", "list", "-o", "json"]).run().ok().stdout_json();
+        let failures = failures.as_array().unwrap();
+        assert_eq!(failures.len(), 1, "{failures:?}");
+        assert_eq!(failures[0]["key"], "[\"2\"]");
+        assert!(
+            failures[0]["reason"].to_string().contains("column `name`"),
+            "{failures:?}"
+        );
+        let shown = emaj(&["failures", "show"]).run().ok().stdout;
+        let marked = format!("a<{}><{}>b", &bad[..2], &bad[2..]);
+        assert!(shown.contains(&marked), "{shown}");
+        emaj(&["uninstall", "emaj.yaml", "--yes"]).run().ok();
+        db.psql(&format!("drop database {name} with (force)"));
+    }
+}

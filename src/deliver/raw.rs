@@ -1,9 +1,10 @@
 //! Texts that the server cannot say as UTF-8: of a database whose encoding is unknown (`SQL_ASCII`), or has bytes that stand for no character
-//! (`WIN1252` and others). They are asked for as bytes, and read here.
+//! of UTF-8 (`WIN1252`, `EUC_JP` and others). They are asked for as bytes, and read here.
 //!
 //! What can be said in UTF-8 is like any other text. What cannot is told with its bytes in hex, for people; no delivery is made of it.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -21,13 +22,18 @@ const MARK: char = '\u{fffd}';
 pub(super) struct Texts {
     /// They come as bytes.
     are_raw: bool,
-    /// Where a byte is a character: what those from 128 on are in UTF-8, if they are anything there. `None` with bytes: UTF-8 as far as they are
-    /// that, and nobody knows what the others are.
-    characters: Option<Arc<[Option<String>]>>,
+    /// What the characters beyond ASCII are in UTF-8. `None` with bytes: UTF-8 as far as they are that, and nobody knows what the others are.
+    characters: Option<Arc<Characters>>,
 }
 
+/// Characters of UTF-8, by the bytes that stand for them in an encoding.
+type Characters = HashMap<Vec<u8>, String>;
+
+/// How many bytes a character has at most.
+const LONGEST: usize = 4;
+
 impl Texts {
-    /// Asks how texts have to be asked for. In encodings with several bytes a character they are left to the server.
+    /// Asks how texts have to be asked for. In `UTF8` and `MULE_INTERNAL` they are left to the server.
     ///
     /// # Errors
     /// Whatever the server answers.
@@ -37,23 +43,23 @@ impl Texts {
                from pg_catalog.current_setting('server_encoding') as e (name)",
             &[],
         )?;
-        match (row.get(0), row.get(1)) {
+        match (row.get(0), row.get::<_, bool>(1)) {
             ("SQL_ASCII", _) => Ok(Texts {
                 are_raw: true,
                 characters: None,
             }),
-            (_, true) => {
+            ("UTF8" | "MULE_INTERNAL", _) => Ok(Texts::default()),
+            (_, is_single) => {
                 session
                     .batch_execute(&renderer.render("stream/bytes", ())?)
                     .map_err(|error| classify(error, "ask what the bytes of the database's encoding are"))?;
                 let row = session.query_one("select pg_catalog.current_setting('emaj.utf8')", &[])?;
                 let characters = characters(row.get(0));
                 Ok(Texts {
-                    are_raw: characters.iter().any(Option::is_none),
+                    are_raw: !is_single || characters.len() < 128,
                     characters: Some(characters.into()),
                 })
             }
-            _ => Ok(Texts::default()),
         }
     }
 
@@ -88,7 +94,7 @@ impl Texts {
         let is_known = |one: char| {
             let mut bytes = [0; 4];
             let one = &*one.encode_utf8(&mut bytes);
-            one.is_ascii() || characters.iter().flatten().any(|known| known == one)
+            one.is_ascii() || characters.values().any(|known| known == one)
         };
         Cow::Owned(text.chars().map(|one| if is_known(one) { one } else { '?' }).collect())
     }
@@ -102,30 +108,42 @@ impl Texts {
     }
 }
 
-/// Reads what each byte from 128 on is, off the answer of the server.
-fn characters(said: &str) -> Vec<Option<String>> {
-    let character = |hex: &str| {
+/// Reads what the characters beyond ASCII are, off the answer of the server.
+fn characters(said: &str) -> Characters {
+    let bytes = |hex: &str| -> Option<Vec<u8>> {
         let byte = |at| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok();
-        let bytes: Option<Vec<u8>> = (0..hex.len()).step_by(2).map(byte).collect();
-        String::from_utf8(bytes?).ok()
+        (0..hex.len()).step_by(2).map(byte).collect()
     };
-    said.split_ascii_whitespace().map(character).collect()
+    let character = |pair: &str| {
+        let (there, here) = pair.split_once(':')?;
+        Some((bytes(there)?, String::from_utf8(bytes(here)?).ok()?))
+    };
+    said.split_ascii_whitespace().filter_map(character).collect()
 }
 
-/// Reads bytes that are a character each, and tells whether all are. What is shown in place of one that is none, that database can keep.
-fn read(bytes: &[u8], characters: &[Option<String>]) -> (String, bool) {
+/// Reads bytes of an encoding, and tells whether all of them stand for something. What is shown in place of one that does not, that database can keep.
+fn read(bytes: &[u8], characters: &Characters) -> (String, bool) {
     let (mut text, mut is_whole) = (String::with_capacity(bytes.len() + 16), true);
-    for byte in bytes {
-        match byte.checked_sub(128) {
-            None => text.push(char::from(*byte)),
-            Some(at) => match characters.get(usize::from(at)).and_then(Option::as_deref) {
-                Some(character) => text.push_str(character),
-                None => {
-                    is_whole = false;
-                    let _ = write!(text, "<{byte:02x}>");
-                }
-            },
-        }
+    let mut rest = bytes;
+    while let Some(byte) = rest.first() {
+        let lengths = 1..=LONGEST.min(rest.len());
+        let character = |length: usize| Some((characters.get(&rest[..length])?, length));
+        let length = match lengths.filter(|_| !byte.is_ascii()).find_map(character) {
+            Some((character, length)) => {
+                text.push_str(character);
+                length
+            }
+            None if byte.is_ascii() => {
+                text.push(char::from(*byte));
+                1
+            }
+            None => {
+                is_whole = false;
+                let _ = write!(text, "<{byte:02x}>");
+                1
+            }
+        };
+        rest = &rest[length..];
     }
     (text, is_whole)
 }
@@ -168,8 +186,17 @@ mod tests {
     }
 
     #[test]
-    fn bytes_of_one_character_each_are_read_as_the_server_said() {
-        let characters = characters(" e282ac - e2809a");
+    fn bytes_are_read_as_the_server_said() {
+        let several = characters("a4a2:e38182 8fb0a1:e4b882 8eb1:efbdb1");
+        assert_eq!(
+            read(b"a\xa4\xa2\x8f\xb0\xa1b\x8e\xb1", &several),
+            ("a\u{3042}\u{4e02}b\u{ff71}".to_owned(), true)
+        );
+        assert_eq!(
+            read(b"\xa4\xa2\xa2\xaf\xa4\xa2\xa4", &several),
+            ("\u{3042}<a2><af>\u{3042}<a4>".to_owned(), false)
+        );
+        let characters = characters("80:e282ac 82:e2809a");
         assert_eq!(
             read(b"5 \x80\x82", &characters),
             ("5 \u{20ac}\u{201a}".to_owned(), true)
