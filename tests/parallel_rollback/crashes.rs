@@ -377,6 +377,104 @@ fn a_torn_one_is_mended_by_each_rollback_to_one_moment() {
 }
 
 #[test]
+fn a_torn_one_that_has_stopped_its_group_is_finished() {
+    for more in [&["--stop"][..], &["--stop", "--unlogged"]] {
+        tell(Who::Owner, |story| {
+            let (at_mark, _) = changed(story);
+            let run = rollback(story, "m", more);
+            tear(story, run, "rollback.decided", "rollback");
+            let run = recover(story).code(1);
+            let still = story.ask("select array_to_string(torn_left, ', ') from emaj.emaj_torn_rollbacks()");
+            said(
+                &run,
+                &format!("`emaj rollback --recover --yes` brings the rest to the mark too: {still};"),
+            );
+            assert_ne!(story.state(), at_mark);
+            // What it is finished with stays.
+            for words in [&["group", "start", "g"][..], &["group", "reset", "g"]] {
+                said(&story.emaj(words).code(4), "emaj rollback --recover --yes");
+            }
+            // What is written to them meanwhile is in their logs.
+            for table in still.split(", ") {
+                story.sql(&format!("delete from {table}"));
+            }
+            story.emaj(&["mark", "rename", "g", "m", "then"]).ok();
+            said(&story.emaj(&["verify"]).code(6), "emaj rollback --recover --yes");
+            said(&recover(story).code(1), "emaj rollback --recover --yes");
+            let done = story.emaj(&["rollback", "--recover", "--yes"]).ok();
+            said(&done, "was torn: the rest of it is done");
+            assert_eq!(story.state(), at_mark);
+            nothing_left(story);
+            said(&recover(story).ok(), "there is nothing to do");
+            assert_eq!(
+                story.ask("select tgrelid::regclass from pg_trigger where tgname like '%emaj%' and tgenabled <> 'D'"),
+                ""
+            );
+            story.emaj(&["group", "start", "g"]).ok();
+            story.mark("again");
+            change(story);
+            story.rollback("again");
+            assert_eq!(story.state(), at_mark);
+        });
+    }
+}
+
+#[test]
+fn what_cannot_be_finished_of_a_torn_one_is_left_to_a_hand() {
+    tell(Who::Owner, |story| {
+        changed(story);
+        let run = rollback(story, "m", &["--stop"]);
+        tear(story, run, "rollback.decided", "rollback");
+        recover(story).code(1);
+        let still = story.ask("select unnest(torn_left) from emaj.emaj_torn_rollbacks()");
+        for table in still.lines() {
+            story.sql(&format!(
+                "alter table {table} disable trigger all; alter table {table} enable trigger all"
+            ));
+        }
+        let by_hand = "put its tables right by hand: a group that is stopped cannot be rolled back";
+        said(&story.emaj(&["verify"]).code(6), by_hand);
+        said(
+            &story.emaj(&["rollback", "--recover", "--yes"]).ok(),
+            "there is nothing to do",
+        );
+        said(&story.emaj(&["group", "start", "g"]).code(4), by_hand);
+        story.emaj(&["mark", "delete", "g", "m"]).ok();
+        story.emaj(&["group", "start", "g"]).ok();
+    });
+}
+
+#[test]
+fn a_session_that_was_to_stop_its_tables_and_was_not_decided_is_committed_by_hand() {
+    tell(Who::Owner, |story| {
+        let (at_mark, _) = changed(story);
+        let run = rollback(story, "m", &["--stop"]);
+        tear(story, run, "rollback.undecided", "commit");
+        said(
+            &recover(story).code(1),
+            "mend first what `emaj drift` lists; `emaj verify` then says how it goes on",
+        );
+        said(&story.emaj(&["group", "stop", "g"]).code(4), "is torn");
+        story.emaj(&["install", "--allow-destroy"]).ok();
+        said(
+            &story.emaj(&["verify"]).code(6),
+            "the same once more: `emaj rollback g m --partial`",
+        );
+        story.emaj(&["rollback", "g", "m", "--partial", "--yes"]).ok();
+        let tables = |state: &State| {
+            state
+                .0
+                .lines()
+                .filter(|line| !line.contains("_seq"))
+                .collect::<Vec<_>>()
+                .join("\n")
+        };
+        assert_eq!(tables(&story.state()), tables(&at_mark));
+        nothing_left(story);
+    });
+}
+
+#[test]
 fn a_torn_one_of_two_groups_is_told_which_names_its_mark_has() {
     tell(Who::Owner, |story| {
         story.sql(TABLES);
