@@ -166,6 +166,10 @@ pub struct Column {
     /// `pg_attribute.attlen` and `attalign`.
     pub length: i16,
     pub align: u8,
+    /// What the role may not use and would have to, to make a column of that type: `type app.mood` or `schema app`.
+    pub log_lacks: Option<String>,
+    /// The same for a view that selects the column itself (a domain, say).
+    pub guard_lacks: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]

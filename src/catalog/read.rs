@@ -217,9 +217,14 @@ fn add_columns(client: &mut impl GenericClient, tables: &mut BTreeMap<u32, Found
          )
          select a.attrelid, a.attnum, a.attname::text,
                 pg_catalog.format_type(coalesce(b.oid, a.atttypid), coalesce(b.typtypmod, a.atttypmod)), a.attgenerated,
-                a.attlen, a.attalign
+                a.attlen, a.attalign,
+                -- (The right to an array is that to its elements.)
+                case when not pg_catalog.has_schema_privilege(t.typnamespace, 'usage') then 'schema ' || t.typnamespace::regnamespace
+                     when not pg_catalog.has_type_privilege(t.oid, 'usage') then 'type ' || rtrim(pg_catalog.format_type(t.oid, null), '[]') end,
+                case when not pg_catalog.has_type_privilege(a.atttypid, 'usage') then 'type ' || rtrim(pg_catalog.format_type(a.atttypid, null), '[]') end
            from pg_catalog.pg_attribute a
            left join base b on b.type = a.atttypid and b.typtype <> 'd'
+           join pg_catalog.pg_type t on t.oid = coalesce(b.oid, a.atttypid)
           where a.attrelid = any ($1)
             and a.attnum > 0
             and not a.attisdropped
@@ -240,6 +245,8 @@ fn add_columns(client: &mut impl GenericClient, tables: &mut BTreeMap<u32, Found
                 generated,
                 length: row.get(5),
                 align: row.get::<_, i8>(6) as u8,
+                log_lacks: row.get(7),
+                guard_lacks: row.get(8),
             });
         }
     }
