@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use postgres::{GenericClient, Row};
 
 use super::{
-    Catalog, Column, Generated, Partition, Persistence, ReadOnly, Sequence, Server, TO_ACT_AS, Table, Trigger, VERSIONS,
+    Catalog, Column, EventTrigger, Generated, Partition, Persistence, ReadOnly, Sequence, Server, TO_ACT_AS, Table,
+    Trigger, VERSIONS,
 };
 use crate::errors::{Error, Kind, Result};
 use crate::names::QualifiedName;
@@ -42,6 +43,7 @@ pub fn read(client: &mut impl GenericClient, schema: &str, roles: &[&str]) -> Re
         functions: BTreeMap::new(),
         intervals: BTreeMap::new(),
         unreadable_settings: BTreeMap::new(),
+        event_triggers: event_triggers(client)?,
     })
 }
 
@@ -72,6 +74,26 @@ fn refuse_old(server: &Server) -> Result<()> {
         VERSIONS.start()
     );
     Err(Error::message(Kind::Refused, message).hint("upgrade the server, or connect to another one"))
+}
+
+fn event_triggers(client: &mut impl GenericClient) -> Result<Vec<EventTrigger>> {
+    let rows = client.query(
+        "select quote_ident(e.evtname), e.evtowner::regrole::text, format('%I.%I()', n.nspname, p.proname)
+           from pg_catalog.pg_event_trigger e
+           join pg_catalog.pg_proc p on p.oid = e.evtfoid
+           join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+          where e.evtenabled <> 'D'
+          order by e.evtname",
+        &[],
+    )?;
+    Ok(rows
+        .iter()
+        .map(|row| EventTrigger {
+            name: row.get(0),
+            owner: row.get(1),
+            function: row.get(2),
+        })
+        .collect())
 }
 
 struct Found {
