@@ -246,6 +246,7 @@ templates! {
     "stat/count",
     "stat/detailed",
     "stat/detailed_group",
+    "stat/detailed_logs",
     "stat/drawn",
     "stat/emptied",
     "stat/exact",
