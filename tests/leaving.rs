@@ -315,3 +315,32 @@ fn it_says_whose_table_it_cannot_let_go_and_which_event_trigger_forbids_it() {
     assert_eq!(db.psql("select count(*) from pg_trigger where not tgisinternal"), "0");
     db.psql(&format!("drop table {app}.t; drop owned by {other}; drop role {other}"));
 }
+
+#[test]
+fn a_role_that_databases_share_goes_with_the_last_of_them() {
+    let (one, two) = (support::database(), support::database());
+    let role = |name: &str| format!("{}_{name}", one.name());
+    let roles = || {
+        one.psql(&format!(
+            "select string_agg(rolname, ' ' order by rolname) from pg_roles where rolname in ('{}', '{}')",
+            role("made"),
+            role("own")
+        ))
+    };
+    one.psql(&format!("create role {}", role("own")));
+    for db in [&one, &two] {
+        db.client().batch_execute(SHOP).unwrap();
+        let shared = format!("{{ admin: {}, viewer: {} }}", role("made"), role("own"));
+        db.file("emaj.yaml", &MANIFEST.replace("{ admin: null, viewer: null }", &shared));
+        support::emaj(db).args(["install"]).run().ok();
+    }
+    let both = format!("{} {}", role("made"), role("own"));
+    assert_eq!(roles(), both);
+    let first = uninstall(&one).ok();
+    let kept = format!("role {} is kept: something else uses it", role("made"));
+    assert!(first.stderr.contains(&kept), "{first}");
+    assert_eq!(roles(), both);
+    uninstall(&two).ok();
+    assert_eq!(roles(), role("own"));
+    one.psql(&format!("drop role {}", role("own")));
+}
