@@ -267,3 +267,80 @@ fn in_a_restored_copy_it_finds_what_it_captured() {
     support::emaj(&copy).args(["install"]).run().ok();
     uninstall(&copy).ok();
 }
+
+#[test]
+fn it_says_whose_table_it_cannot_let_go_and_which_event_trigger_forbids_it() {
+    let db = support::database();
+    let owner = support::owner(&db);
+    let (app, other) = (owner.name(), format!("{}_other", db.name()));
+    owner
+        .client()
+        .batch_execute("create table t (id int primary key); create table u (id int primary key)")
+        .unwrap();
+    let manifest =
+        format!("version: 1\nroles: {{ admin: null, viewer: null }}\ngroups: {{ g: {{ tables: [{app}.*] }} }}\n");
+    db.file("emaj.yaml", &manifest);
+    let emaj = |args: &[&str]| support::emaj(&db).user(app).args(args).run();
+    emaj(&["install"]).ok();
+    db.psql(&format!(
+        "create role {other}; alter table {app}.t owner to {other}; alter table {app}.u owner to postgres"
+    ));
+    let run = emaj(&["uninstall", "--yes"]).code(12);
+    for words in [
+        format!(
+            "table {app}.t belongs to role {other}, table {app}.u belongs to role postgres; {app}, who is emaj's owner, may not act for that role"
+        ),
+        format!("`grant {other} to {app}` or `alter table … owner to {app}`"),
+    ] {
+        assert!(run.stderr.contains(&words), "{words}\n{run}");
+    }
+    db.psql(&format!(
+        "alter table {app}.u owner to {app}; grant {other} to {app}; grant usage on schema {app} to {other}"
+    ));
+    db.psql(
+        "create function public.\"No DDL\"() returns event_trigger language plpgsql as $$ begin raise exception 'not on a weekday'; end $$;
+         create event trigger \"The guard\" on ddl_command_start execute function public.\"No DDL\"();
+         create event trigger harmless on ddl_command_end execute function public.\"No DDL\"(); alter event trigger harmless disable",
+    );
+    let run = emaj(&["uninstall", "--yes"]).code(1);
+    let words = format!(
+        "event trigger \"The guard\" of role postgres forbids it (function public.\"No DDL\"()): have it let {app} pass, or switch it off meanwhile, `alter event trigger \"The guard\" disable`"
+    );
+    assert!(
+        run.stderr.contains("not on a weekday") && run.stderr.contains(&words),
+        "{words}\n{run}"
+    );
+    db.psql("alter event trigger \"The guard\" disable");
+    emaj(&["uninstall", "--yes"]).ok();
+    assert_eq!(db.psql("select count(*) from pg_trigger where not tgisinternal"), "0");
+    db.psql(&format!("drop table {app}.t; drop owned by {other}; drop role {other}"));
+}
+
+#[test]
+fn a_role_that_databases_share_goes_with_the_last_of_them() {
+    let (one, two) = (support::database(), support::database());
+    let role = |name: &str| format!("{}_{name}", one.name());
+    let roles = || {
+        one.psql(&format!(
+            "select string_agg(rolname, ' ' order by rolname) from pg_roles where rolname in ('{}', '{}')",
+            role("made"),
+            role("own")
+        ))
+    };
+    one.psql(&format!("create role {}", role("own")));
+    for db in [&one, &two] {
+        db.client().batch_execute(SHOP).unwrap();
+        let shared = format!("{{ admin: {}, viewer: {} }}", role("made"), role("own"));
+        db.file("emaj.yaml", &MANIFEST.replace("{ admin: null, viewer: null }", &shared));
+        support::emaj(db).args(["install"]).run().ok();
+    }
+    let both = format!("{} {}", role("made"), role("own"));
+    assert_eq!(roles(), both);
+    let first = uninstall(&one).ok();
+    let kept = format!("role {} is kept: something else uses it", role("made"));
+    assert!(first.stderr.contains(&kept), "{first}");
+    assert_eq!(roles(), both);
+    uninstall(&two).ok();
+    assert_eq!(roles(), role("own"));
+    one.psql(&format!("drop role {}", role("own")));
+}

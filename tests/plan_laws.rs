@@ -298,6 +298,53 @@ fn an_installation_that_cannot_have_its_locks_keeps_nobody_waiting() {
     assert!(longest <= Duration::from_millis(550), "{longest:?}");
 }
 
+#[test]
+fn locks_of_both_kinds_give_way_together() {
+    let db = support::database();
+    db.client().batch_execute(SHOP).unwrap();
+    let tables = |tables: &str| {
+        db.file(
+            "emaj.yaml",
+            &format!("{HEAD}groups: {{ g: {{ tables: [{tables}] }} }}\n"),
+        )
+    };
+    tables("s.a");
+    support::emaj(&db).args(["install"]).run().ok();
+    tables("s.b");
+    let plan = support::emaj(&db).args(["plan", "-o", "json"]).run().ok().stdout_json();
+    let locks: Vec<_> = plan["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|step| step["lock"].as_str())
+        .collect();
+    assert!(
+        locks.contains(&"ACCESS EXCLUSIVE") && locks.contains(&"SHARE ROW EXCLUSIVE"),
+        "{plan}"
+    );
+    let mut open = db.client();
+    open.batch_execute("begin; lock table s.b in row exclusive mode")
+        .unwrap();
+    let mut writer = db.client();
+    support::emaj(&db)
+        .args(["install", "--allow-destroy", "--lock-timeout", "60s"])
+        .run_while(|_| {
+            support::until("the install waits", || {
+                db.psql("select count(*) from pg_locks where relation = 's.b'::regclass and not granted") == "1"
+            });
+            // While it waits for the one table, the other is free.
+            writer
+                .batch_execute("insert into s.a select 1 + max(id) from s.a")
+                .unwrap();
+            open.batch_execute("commit").unwrap();
+        })
+        .ok();
+    assert_eq!(
+        db.psql("select rel_name from emaj.emaj_relation where rel_ended is null and rel_log is not null"),
+        "b"
+    );
+}
+
 /// Has the application at work while two installs wait for a lock in vain; returns the longest that it waited, and the number of its requests.
 fn longest_wait_beside_installs(db: &Database) -> (Duration, usize) {
     let stop = AtomicBool::new(false);

@@ -188,6 +188,43 @@ stories! {
         assert_eq!(story.ask(&format!("select coalesce(emaj_app_user_id, '-') || (emaj_data_directory <> '') from {log}")), "-true\nmetrue");
     }
 
+    types_that_may_not_be_used_are_told_before(story) {
+        let app = story.schema.clone();
+        let types = format!("{app}_types");
+        story.sql_as_superuser(&format!(
+            "create schema {types}; create type {types}.mood as enum ('well', 'bad'); create schema {types}_open; grant usage on schema {types}_open to public;
+             create type {types}_open.\"Odd one\" as (a int); revoke usage on type {types}_open.\"Odd one\" from public;
+             create domain {types}_open.short as text; revoke usage on type {types}_open.short from public;
+             create table {app}.t (id int primary key, m {types}.mood, ms {types}.mood[]); create table {app}.u (id int primary key, o {types}_open.\"Odd one\"[], s {types}_open.short);
+             create table {app}.plain (id int primary key)"));
+        let Some(role) = story.role.clone() else {
+            return story.install("*");
+        };
+        story.sql_as_superuser(&format!("alter table {app}.t owner to {role}; alter table {app}.u owner to {role}; alter table {app}.plain owner to {role}"));
+        story.db.file("emaj.yaml", &story.manifest(&format!("{app}.*")));
+        let told = story.emaj(&["plan"]).code(12).stderr;
+        for (table, lacking, columns) in [
+            ("t", format!("schema {types}"), "m, ms"),
+            ("u", format!("type {types}_open.\"Odd one\""), "o"),
+            ("u", format!("type {types}_open.short"), "s"),
+        ] {
+            let wanted = format!("the log of table {app}.{table} cannot be made: {role} may not use {lacking}, of {columns}\n");
+            assert!(told.contains(&wanted) && told.contains(&format!("grant usage on {lacking} to {role}")), "{wanted}\n{told}");
+        }
+        assert!(!told.contains(&format!("{app}.plain")), "{told}");
+        // Without a guard nothing has the domain itself.
+        let without = story.manifest(&format!("{app}.u")) + &format!("    table_options: {{ {app}.u: {{ guard: false }} }}\n");
+        story.db.file("emaj.yaml", &without);
+        story.sql_as_superuser(&format!("grant usage on type {types}_open.\"Odd one\" to {role}"));
+        story.emaj(&["install"]).ok();
+        // What the hints say is enough, and what is captured is not asked again.
+        story.sql_as_superuser(&format!("grant usage on schema {types} to {role}; grant usage on type {types}_open.short to {role}"));
+        story.install("*");
+        story.sql_as_superuser(&format!("revoke usage on type {types}_open.short from {role}"));
+        story.emaj(&["plan", "--detailed-exitcode"]).code(0);
+        story.sql(&format!("insert into t values (1, 'well', '{{bad}}'); insert into u values (1, array[row(1)::{types}_open.\"Odd one\"], 's')"));
+    }
+
     what_is_open_is_found_and_closed(story) {
         let [admin, viewer, writer] = install(story);
         let (log, guard) = (

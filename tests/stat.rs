@@ -343,3 +343,34 @@ fn several_groups_between_marks_of_one_instant() {
     assert!(run.stderr.contains("did you mean `a.t`?"), "{}", run.stderr);
     shop.run(&["stat", "one", "--table", "a."]).code(64);
 }
+
+#[test]
+fn a_table_that_left_and_came_again_is_one_row() {
+    tell(Who::Owner, |story| {
+        story.sql("create table t (id int generated always as identity primary key, v text); create table u (id int primary key)");
+        story.install("*");
+        story.mark("m");
+        story.sql("insert into t (v) values ('a'), ('b')");
+        let table = format!("{}.t", story.schema);
+        story.emaj(&["release", &table, "--yes"]).ok();
+        story.sql("insert into t (v) values ('unseen')");
+        story.install("*");
+        story.sql("insert into t (v) values ('c'); insert into u values (1)");
+        let stat = |words: &[&str]| {
+            let words: Vec<&str> = [&["stat", "g", "--from", "m", "-o", "json"][..], words].concat();
+            let rows = story.emaj(&words).ok().stdout_json();
+            let rows = rows.as_array().unwrap().iter();
+            rows.map(|row| {
+                format!(
+                    "{} {}",
+                    row["table"].as_str().or(row["sequence"].as_str()).unwrap(),
+                    row["changes"].as_i64().or(row["increments"].as_i64()).unwrap()
+                )
+            })
+            .collect::<Vec<_>>()
+        };
+        assert_eq!(stat(&[]), ["t 3", "u 1"]);
+        assert_eq!(stat(&["--detailed"]), ["t 3", "u 1"]);
+        assert_eq!(stat(&["--sequences"]), ["t_id_seq 4"]);
+    });
+}

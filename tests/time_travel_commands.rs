@@ -695,6 +695,38 @@ fn a_session_of_another_role_is_named_too() {
 }
 
 #[test]
+fn the_end_of_a_chain_of_waiters_is_named() {
+    let shop = shop();
+    shop.run(&["mark", "set", "shop", "one"]).ok();
+    shop.sql("delete from shop.invoice");
+    let prepared = format!("{}_first", shop.db.name());
+    let (mut first, mut second) = (shop.db.client(), shop.db.client());
+    first
+        .batch_execute("create table public.outside (n int); insert into public.outside values (1)")
+        .unwrap();
+    first
+        .batch_execute(&format!(
+            "begin; update public.outside set n = 2; prepare transaction '{prepared}'"
+        ))
+        .unwrap();
+    second
+        .batch_execute("begin; lock table shop.invoice in row exclusive mode")
+        .unwrap();
+    let pid: i32 = second.query_one("select pg_backend_pid()", &[]).unwrap().get(0);
+    let second = std::thread::spawn(move || second.batch_execute("update public.outside set n = 3; commit"));
+    until(
+        &shop.db,
+        &format!("select exists (select from pg_locks where pid = {pid} and not granted)"),
+    );
+    let run = shop.run(&["rollback", "shop", "one", "--yes", "--lock-timeout", "3s"]);
+    first.batch_execute(&format!("rollback prepared '{prepared}'")).unwrap();
+    second.join().unwrap().unwrap();
+    let named = format!("hint: in the way: process {pid}, which waits for prepared transaction '{prepared}' of role ");
+    assert!(run.stderr.contains(&named), "{named}\n{run}");
+    run.code(11);
+}
+
+#[test]
 fn a_signal_takes_a_rollback_back() {
     let shop = shop();
     shop.run(&["mark", "set", "shop", "one"]).ok();

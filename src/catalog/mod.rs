@@ -36,6 +36,8 @@ pub struct Catalog {
     pub intervals: BTreeMap<String, String>,
     /// Settings of the manifest that emaj's owner may not read, each with what PostgreSQL says.
     pub unreadable_settings: BTreeMap<String, String>,
+    /// The event triggers that fire: what forbids DDL, if anything does.
+    pub event_triggers: Vec<EventTrigger>,
 }
 
 /// Why a session cannot write.
@@ -166,6 +168,10 @@ pub struct Column {
     /// `pg_attribute.attlen` and `attalign`.
     pub length: i16,
     pub align: u8,
+    /// What the role may not use and would have to, to make a column of that type: `type app.mood` or `schema app`.
+    pub log_lacks: Option<String>,
+    /// The same for a view that selects the column itself (a domain, say).
+    pub guard_lacks: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -199,6 +205,16 @@ pub struct Partition {
     /// Its columns have the order of its topmost parent.
     pub uniform: bool,
     pub triggers: Vec<Trigger>,
+}
+
+/// An event trigger that is not switched off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventTrigger {
+    /// Quoted, as is the owner.
+    pub name: String,
+    pub owner: String,
+    /// As the context of an error names it: `public.forbid()`.
+    pub function: String,
 }
 
 /// What a function takes.

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use postgres::{GenericClient, Row};
 
 use super::{
-    Catalog, Column, Generated, Partition, Persistence, ReadOnly, Sequence, Server, TO_ACT_AS, Table, Trigger, VERSIONS,
+    Catalog, Column, EventTrigger, Generated, Partition, Persistence, ReadOnly, Sequence, Server, TO_ACT_AS, Table,
+    Trigger, VERSIONS,
 };
 use crate::errors::{Error, Kind, Result};
 use crate::names::QualifiedName;
@@ -42,6 +43,7 @@ pub fn read(client: &mut impl GenericClient, schema: &str, roles: &[&str]) -> Re
         functions: BTreeMap::new(),
         intervals: BTreeMap::new(),
         unreadable_settings: BTreeMap::new(),
+        event_triggers: event_triggers(client)?,
     })
 }
 
@@ -72,6 +74,26 @@ fn refuse_old(server: &Server) -> Result<()> {
         VERSIONS.start()
     );
     Err(Error::message(Kind::Refused, message).hint("upgrade the server, or connect to another one"))
+}
+
+fn event_triggers(client: &mut impl GenericClient) -> Result<Vec<EventTrigger>> {
+    let rows = client.query(
+        "select quote_ident(e.evtname), e.evtowner::regrole::text, format('%I.%I()', n.nspname, p.proname)
+           from pg_catalog.pg_event_trigger e
+           join pg_catalog.pg_proc p on p.oid = e.evtfoid
+           join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+          where e.evtenabled <> 'D'
+          order by e.evtname",
+        &[],
+    )?;
+    Ok(rows
+        .iter()
+        .map(|row| EventTrigger {
+            name: row.get(0),
+            owner: row.get(1),
+            function: row.get(2),
+        })
+        .collect())
 }
 
 struct Found {
@@ -217,9 +239,14 @@ fn add_columns(client: &mut impl GenericClient, tables: &mut BTreeMap<u32, Found
          )
          select a.attrelid, a.attnum, a.attname::text,
                 pg_catalog.format_type(coalesce(b.oid, a.atttypid), coalesce(b.typtypmod, a.atttypmod)), a.attgenerated,
-                a.attlen, a.attalign
+                a.attlen, a.attalign,
+                -- (The right to an array is that to its elements.)
+                case when not pg_catalog.has_schema_privilege(t.typnamespace, 'usage') then 'schema ' || t.typnamespace::regnamespace
+                     when not pg_catalog.has_type_privilege(t.oid, 'usage') then 'type ' || rtrim(pg_catalog.format_type(t.oid, null), '[]') end,
+                case when not pg_catalog.has_type_privilege(a.atttypid, 'usage') then 'type ' || rtrim(pg_catalog.format_type(a.atttypid, null), '[]') end
            from pg_catalog.pg_attribute a
            left join base b on b.type = a.atttypid and b.typtype <> 'd'
+           join pg_catalog.pg_type t on t.oid = coalesce(b.oid, a.atttypid)
           where a.attrelid = any ($1)
             and a.attnum > 0
             and not a.attisdropped
@@ -240,6 +267,8 @@ fn add_columns(client: &mut impl GenericClient, tables: &mut BTreeMap<u32, Found
                 generated,
                 length: row.get(5),
                 align: row.get::<_, i8>(6) as u8,
+                log_lacks: row.get(7),
+                guard_lacks: row.get(8),
             });
         }
     }

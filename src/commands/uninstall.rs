@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use super::act::warn;
 use super::{Context, LockArgs, ManifestArgs, not_installed, plan};
 use crate::errors::Result;
 use crate::install;
@@ -29,7 +30,8 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     context.output.accept(plan::FORMATS)?;
     let manifest = context.load(&args.manifest.manifest)?;
-    let mut session = context.connect(Some(&manifest))?;
+    let output = context.output.clone();
+    let mut session = context.connect_with_notices(Some(&manifest), move |notice| warn(&output, &notice))?;
     let renderer = Renderer::new(&manifest.schema);
     let (catalog, journal) = install::look(&mut session, &manifest)?;
     let database = session.wanted().dbname().to_owned();

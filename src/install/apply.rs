@@ -191,7 +191,7 @@ fn attempt(
         for (doing, sql) in statement.parts() {
             transaction
                 .batch_execute(sql)
-                .map_err(|error| failed(error, &doing, sql))?;
+                .map_err(|error| failed(error, &doing, sql, &catalog))?;
         }
         told(at + 1, total);
     }
@@ -201,7 +201,8 @@ fn attempt(
 }
 
 /// What a statement of the plan failed with, and what to do about it. A lock that is missing is no failure yet: it is tried again.
-fn failed(error: postgres::Error, doing: &str, sql: &str) -> Error {
+fn failed(error: postgres::Error, doing: &str, sql: &str, catalog: &Catalog) -> Error {
+    let forbidden = forbidden(&error, catalog);
     let blocked = error.code() == Some(&SqlState::DEPENDENT_OBJECTS_STILL_EXIST);
     let failed = pg::classify_in(error, doing, sql);
     match failed.kind() {
@@ -210,8 +211,22 @@ fn failed(error: postgres::Error, doing: &str, sql: &str) -> Error {
             failed.hint_instead("nothing was changed; drop what depends on it, try again, and make it anew")
         }
         Kind::Failed | Kind::Denied => {
+            let failed = forbidden.into_iter().fold(failed, Error::hint);
             failed.hint("nothing was changed; with `--dry-run -o sql` it shows every statement, in its place")
         }
         _ => failed,
     }
+}
+
+/// Returns what to do about an event trigger whose function the error comes from.
+fn forbidden(error: &postgres::Error, catalog: &Catalog) -> Option<String> {
+    let context = error.as_db_error()?.where_()?;
+    let trigger = catalog
+        .event_triggers
+        .iter()
+        .find(|trigger| context.contains(&trigger.function))?;
+    Some(format!(
+        "event trigger {} of role {} forbids it (function {}): have it let {} pass, or switch it off meanwhile, `alter event trigger {0} disable`",
+        trigger.name, trigger.owner, trigger.function, catalog.server.definer
+    ))
 }

@@ -198,7 +198,7 @@ pub struct Plan {
     #[serde(skip)]
     pub(super) event: Option<&'static str>,
     #[serde(skip)]
-    locks: Vec<String>,
+    lock: Option<String>,
     /// What refuses the installation at its end when a table was altered while its lock was waited for.
     #[serde(skip)]
     pub(super) looks: Vec<String>,
@@ -226,7 +226,7 @@ impl Plan {
             steps: Vec::new(),
             notes,
             unchanged: 0,
-            locks: Vec::new(),
+            lock: None,
             looks: Vec::new(),
             names: BTreeSet::new(),
             made: Made::default(),
@@ -239,31 +239,36 @@ impl Plan {
         self.steps.push(step);
     }
 
-    /// Brings the steps into order, works out the locks that come first, and seals the plan with its fingerprint.
+    /// Brings the steps into order, works out the lock that comes first, and seals the plan with its fingerprint.
     pub(super) fn finish(mut self, renderer: &Renderer) -> Self {
         self.steps.sort_by_key(|step| step.phase);
-        for lock in [Lock::AccessExclusive, Lock::ShareRowExclusive] {
-            let mut tables: Vec<u32> = self
-                .steps
-                .iter()
-                .filter(|step| step.lock == Some(lock))
-                .flat_map(|step| step.tables.iter().copied())
-                .collect();
-            tables.sort_unstable();
-            tables.dedup();
-            if !tables.is_empty() {
-                let list: Vec<String> = tables.iter().map(ToString::to_string).collect();
-                self.locks.push(format!(
-                    "select {}._lock(array[{}]::oid[], {});",
-                    postgres_protocol::escape::escape_identifier(renderer.schema()),
-                    list.join(", "),
-                    quote_literal(&lock.name().to_lowercase()),
-                ));
-            }
-        }
+        self.lock = self.locks(renderer);
         let digest = Sha256::digest(self.script());
         self.fingerprint = hex(&digest);
         self
+    }
+
+    /// Returns what locks all tables at once, and gives way as a whole: a lock that is held while another is waited for keeps writers out.
+    fn locks(&self, renderer: &Renderer) -> Option<String> {
+        let of = |lock: Lock| -> BTreeSet<u32> {
+            let steps = self.steps.iter().filter(|step| step.lock == Some(lock));
+            steps.flat_map(|step| step.tables.iter().copied()).collect()
+        };
+        let array = |tables: &BTreeSet<u32>| {
+            let list: Vec<String> = tables.iter().map(ToString::to_string).collect();
+            format!("array[{}]::oid[]", list.join(", "))
+        };
+        let alone = of(Lock::AccessExclusive);
+        let all = &alone | &of(Lock::ShareRowExclusive);
+        (!all.is_empty()).then(|| {
+            format!(
+                "select {}._lock({}, {}, {});",
+                postgres_protocol::escape::escape_identifier(renderer.schema()),
+                array(&all),
+                quote_literal(&Lock::ShareRowExclusive.name().to_lowercase()),
+                array(&alone),
+            )
+        })
     }
 
     pub fn is_empty(&self) -> bool {
@@ -281,7 +286,7 @@ impl Plan {
         let mut locked = false;
         for step in &self.steps {
             if step.phase >= Phase::Capture && !locked {
-                statements.extend(self.locks.iter().map(|lock| Statement::Lock(lock)));
+                statements.extend(self.lock.as_deref().map(Statement::Lock));
                 locked = true;
             }
             statements.push(Statement::Step(step));

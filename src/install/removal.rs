@@ -9,11 +9,11 @@ use super::framework;
 use super::plan::{Action, Lock, Phase, Plan, Step};
 use super::wanted::WantedGroup;
 use super::{PlanError, check_owner, delivery, group, rights, table};
-use crate::catalog::{Catalog, Trigger};
+use crate::catalog::{Catalog, Table, Trigger};
 use crate::errors::Kind;
 use crate::journal::{Journal, Relation, registry};
 use crate::manifest::Manifest;
-use crate::names::quote_ident;
+use crate::names::{QualifiedName, quote_ident};
 use crate::render::{RenderError, Renderer};
 use crate::words::count;
 
@@ -160,6 +160,7 @@ pub fn uninstall(
     }
     let is_ours = |owner: &str| all || owner == manifest.name;
     let bound = delivery::uninstall(&mut plan, &is_ours, catalog, journal, renderer)?;
+    check_tables(&plan, catalog)?;
     let stays = !others.is_empty() || !bound.is_empty();
     let goes = |group: &String| ours.iter().any(|(name, _)| *name == group);
     let in_the_way: Vec<&str> = foreign
@@ -217,4 +218,37 @@ pub fn uninstall(
         .destroying(),
     );
     Ok(plan.finish(renderer))
+}
+
+/// Refuses when somebody's triggers would have to be dropped whose tables emaj's owner has no say in any more.
+fn check_tables(plan: &Plan, catalog: &Catalog) -> Result<(), PlanError> {
+    let tables: BTreeSet<u32> = plan.steps.iter().flat_map(|step| step.tables.iter().copied()).collect();
+    let lost: Vec<(&QualifiedName, &Table)> = tables
+        .iter()
+        .filter_map(|oid| catalog.table(*oid))
+        .filter(|(_, table)| !table.owned)
+        .collect();
+    if lost.is_empty() {
+        return Ok(());
+    }
+    let definer = &catalog.server.definer;
+    let of = |(name, table): &(&QualifiedName, &Table)| format!("table {name} belongs to role {}", table.owner);
+    let said: Vec<String> = lost.iter().map(of).collect();
+    // A superuser is not to be granted.
+    let grants = lost.iter().filter(|(_, table)| !table.owner_superuser);
+    let ways: BTreeSet<String> = grants
+        .map(|(_, table)| format!("`grant {} to {definer}`", table.owner))
+        .chain([format!("`alter table … owner to {definer}`")])
+        .collect();
+    Err(PlanError::InTheWay {
+        kind: Kind::Denied,
+        message: format!(
+            "{}; {definer}, who is emaj's owner, may not act for that role and cannot drop what captures the table",
+            said.join(", ")
+        ),
+        next: format!(
+            "{}, and try again",
+            ways.into_iter().rev().collect::<Vec<_>>().join(" or ")
+        ),
+    })
 }

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::plan::{Action, Phase, Plan, Step};
 use crate::catalog::Catalog;
-use crate::journal::{Grants, Held, Journal, Right, registry};
+use crate::journal::{Grants, Held, Journal, ROLE_MADE_BY_EMAJ, Right, registry};
 use crate::manifest::Manifest;
 use crate::names::quote_ident;
 use crate::render::{Function, RenderError, Renderer};
@@ -176,7 +176,7 @@ pub(super) fn plan(
             Action::Create,
             format!("role {}", quote_ident(role)),
             "the manifest names it and it is not there; nobody can log in as it",
-            renderer.render("registry/role", context! { role })?,
+            renderer.render("registry/role", context! { role, mark => ROLE_MADE_BY_EMAJ })?,
         ));
     }
     privileges(plan, &manifest.name, &named, journal, made, renderer)

@@ -5,9 +5,9 @@ use std::fmt;
 
 use super::delivery::{self, WantedBinding};
 use super::{table, width};
-use crate::catalog::{Catalog, Persistence, Table};
+use crate::catalog::{Catalog, Column, Generated, Persistence, Table};
 use crate::errors::{Error, Kind};
-use crate::journal::Journal;
+use crate::journal::{self, Journal};
 use crate::manifest::{
     Capture, ContextColumn, Diagnostic, Diagnostics, Group, Located, Manifest, Place, Sequences, State,
 };
@@ -395,6 +395,7 @@ impl<'a> Resolver<'a, '_> {
                 format!("alter table … set logged, or {}", out_of(group, name)),
             );
         }
+        self.check_types(group, name, table, options.is_none_or(|options| options.guard), place);
         let (mode, because) = self.mode(
             options.map_or(Capture::Auto, |options| options.capture),
             name,
@@ -428,6 +429,35 @@ impl<'a> Resolver<'a, '_> {
             keep_triggers,
             guard: options.is_none_or(|options| options.guard),
         })
+    }
+
+    /// The log has columns of the table's types, and the guard selects them. What is captured already was allowed then.
+    fn check_types(&mut self, group: &Group, name: &QualifiedName, table: &Table, guard: bool, place: &Place) {
+        let journal = self.journal;
+        let known = journal.and_then(|journal| journal.relations.iter().find(|relation| relation.oid == table.oid));
+        let captured = |column: &&Column| {
+            let same = |known: &journal::Column| known.attnum == column.attnum && known.r#type == column.r#type;
+            column.generated == Generated::Virtual || known.is_some_and(|known| known.columns.iter().any(same))
+        };
+        let mut lacks: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for column in table.columns.iter().filter(|column| !captured(column)) {
+            let guard_lacks = column.guard_lacks.as_ref().filter(|_| guard);
+            if let Some(lacking) = column.log_lacks.as_ref().or(guard_lacks) {
+                lacks.entry(lacking).or_default().push(quote_ident(&column.name));
+            }
+        }
+        let owner = &self.catalog.server.definer;
+        for (lacking, columns) in lacks {
+            self.problem(
+                Kind::Denied,
+                place,
+                format!(
+                    "the log of table {name} cannot be made: {owner} may not use {lacking}, of {}",
+                    columns.join(", ")
+                ),
+                format!("grant usage on {lacking} to {owner}, or {}", out_of(group, name)),
+            );
+        }
     }
 
     fn check_taken(&mut self, group: &'a Group, name: &QualifiedName, oid: u32, table: &Table, place: &Place) {

@@ -47,7 +47,7 @@ pub use parked::{
 };
 pub use position::{Position, Snapshot};
 pub use read::read;
-pub use rights::{Grants, Held, Named, Right};
+pub use rights::{Grants, Held, Named, ROLE_MADE_BY_EMAJ, Right};
 pub use rollbacks::{
     PastRollback, RECOVER, RollbackSession, UnfinishedRollback, past_rollbacks, rollback_activity, unfinished_rollbacks,
 };
@@ -69,7 +69,7 @@ pub struct Journal {
     pub version: String,
     /// Set when the installation is not where it was made.
     pub astray: Option<Astray>,
-    /// Cluster roles that emaj created.
+    /// Cluster roles that emaj created, from here or from another database that shares them.
     pub roles: Vec<String>,
     /// `history_retention` as text of an interval.
     pub history_retention: Option<String>,

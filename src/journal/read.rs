@@ -30,11 +30,16 @@ pub fn read(client: &mut impl GenericClient, schema: &str) -> Result<Option<Jour
     registry::check(client, schema, &renderer)?;
     let row = client.query_one(
         &format!(
-            "select install_version, install_roles,
+            "select install_version,
+                    array(select unnest(install_roles)
+                           union
+                          select role_name from {s}.emaj_role join pg_catalog.pg_roles r on r.rolname = role_name
+                           where pg_catalog.shobj_description(r.oid, 'pg_authid') = $1
+                           order by 1),
                     (select param_value_interval::text from {s}.emaj_param where param_key = 'history_retention')
                from {s}.emaj_install"
         ),
-        &[],
+        &[&rights::ROLE_MADE_BY_EMAJ],
     )?;
     let mut journal = Journal {
         version: row.get(0),

@@ -7,6 +7,9 @@ use postgres::{GenericClient, Row};
 use super::Journal;
 use crate::errors::Result;
 
+/// The comment of a role that emaj made. Roles are the cluster's: it tells each database that uses the role.
+pub const ROLE_MADE_BY_EMAJ: &str = "made by emaj; dropped when the last database that uses it is rid of emaj";
+
 /// What a manifest lets a role do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Right {

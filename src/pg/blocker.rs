@@ -52,31 +52,45 @@ impl Watch {
     }
 }
 
+/// Whoever waits for others leads on to whom he waits for; the one at the end of the chain is told, with the first one. Of a
+/// session of another role one may see less. A prepared transaction has no process, and goes by its name: it holds what the one before it waits for.
+const QUERY: &str = "
+  with recursive chain(pid, blocker, way) as (
+    select w, b, array[w] from unnest($1::integer[]) as w cross join unnest(pg_blocking_pids(w)) as b where b <> all ($1)
+    union
+    select c.blocker, b, c.way || c.blocker
+      from chain c cross join unnest(pg_blocking_pids(c.blocker)) as b
+     where c.blocker <> 0 and b <> all (c.way || c.blocker || $1)
+  ),
+  last as (
+    select pid, blocker, way from chain
+     where not exists (select from unnest(pg_blocking_pids(blocker)) as b where b <> all (way || blocker || $1))
+     order by cardinality(way), blocker
+     limit 1
+  )
+  select case when cardinality(l.way) > 1 then format('process %s, which waits for ', l.way[2]) else '' end
+         || case when l.blocker = 0
+              then (select format('prepared transaction %L of role %s, made ready %s ago; %s',
+                                  p.gid, p.owner, date_trunc('second', clock_timestamp() - p.prepared),
+                                  case when p.database = current_database() and p.gid ~ '^emaj/.*/[0-9]+/[0-9]+$'
+                                       then 'it is part of a rollback, which `emaj rollback --recover` brings to its end'
+                                       else 'end it with `commit prepared` or `rollback prepared`' end)
+                      from pg_prepared_xacts p
+                      join pg_locks x on x.locktype = 'transactionid' and x.transactionid = p.transaction and x.pid is null
+                      join pg_locks h on h.virtualtransaction = x.virtualtransaction and h.pid is null
+                      join pg_locks w on w.pid = l.pid and not w.granted
+                     where h.granted
+                       and (h.relation, h.database) is not distinct from (w.relation, w.database)
+                       and h.transactionid::text is not distinct from w.transactionid::text
+                     limit 1)
+              else format('process %s of role %s%s%s%s', l.blocker, coalesce(a.usename, '?'),
+                          ' (' || nullif(a.application_name, '') || ')', ', ' || a.state,
+                          coalesce(', its transaction ' || date_trunc('second', clock_timestamp() - a.xact_start) || ' old',
+                                   ', there for ' || date_trunc('second', clock_timestamp() - a.backend_start))) end
+    from last l
+    left join pg_stat_activity a on a.pid = l.blocker";
+
 fn look(sibling: &mut Session, pids: &[i32]) -> Result<Option<String>, postgres::Error> {
-    // Of a session of another role one may see less. A prepared transaction has no process: it goes by its name.
-    let blocker = sibling.query_opt(
-        "select case when b.pid = 0
-                     then (select format('prepared transaction %L of role %s, made ready %s ago; %s',
-                                         p.gid, p.owner, date_trunc('second', clock_timestamp() - p.prepared),
-                                         case when p.database = current_database() and p.gid ~ '^emaj/.*/[0-9]+/[0-9]+$'
-                                              then 'it is part of a rollback, which `emaj rollback --recover` brings to its end'
-                                              else 'end it with `commit prepared` or `rollback prepared`' end)
-                             from pg_prepared_xacts p
-                             join pg_locks x on x.locktype = 'transactionid' and x.transactionid = p.transaction and x.pid is null
-                             join pg_locks h on h.virtualtransaction = x.virtualtransaction and h.pid is null
-                             join pg_locks l on l.pid = w.pid and not l.granted
-                            where h.granted
-                              and (h.relation, h.database) is not distinct from (l.relation, l.database)
-                              and h.transactionid::text is not distinct from l.transactionid::text
-                            limit 1)
-                     else format('process %s of role %s%s%s%s', b.pid, coalesce(a.usename, '?'),
-                                 ' (' || nullif(a.application_name, '') || ')', ', ' || a.state,
-                                 coalesce(', its transaction ' || date_trunc('second', clock_timestamp() - a.xact_start) || ' old',
-                                          ', there for ' || date_trunc('second', clock_timestamp() - a.backend_start))) end
-           from unnest($1::integer[]) as w(pid) cross join unnest(pg_blocking_pids(w.pid)) as b(pid)
-           left join pg_stat_activity a on a.pid = b.pid
-          where b.pid <> all ($1) limit 1",
-        &[&pids],
-    )?;
+    let blocker = sibling.query_opt(QUERY, &[&pids])?;
     Ok(blocker.and_then(|row| row.get(0)))
 }

@@ -20,7 +20,7 @@ pub use lanes::Lanes;
 pub use left::Left;
 pub use parallel::{Parallel, run_parallel};
 pub use preview::{LostMark, Preview, preview};
-pub use recover::{Recovered, recover};
+pub use recover::{Recovered, mend, recover};
 pub use run::{Report, TableReport, run};
 
 use crate::words::quoted;

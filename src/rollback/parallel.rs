@@ -261,14 +261,40 @@ fn carry_out(
     .map_err(Failure::under_locks)
 }
 
-/// Has the lanes lock their tables, one after the other in the groups' order, all within the time of one try.
+/// Has the lanes lock their tables, one after the other in the groups' order, all within the time of one try. While some are held the next is waited for less
+/// than half of the time after which the server looks for a deadlock: then all lanes let go, and begin with that one (as `_lock` does in one session).
+/// The application may lock them in any other order, and would wait for a session that waits for it.
 fn lock(open: &mut [Lane], s: &str, wanted: &Wanted, work: &Work, timeout: Duration, begun: &Begun) -> Result<()> {
     let deadline = Instant::now() + timeout;
+    let patience = patience(&mut open[0].session)?;
     for lane in &mut *open {
         lane.session
             .execute("select pg_catalog.pg_advisory_lock_shared($1)", &[&begun.key])?;
-        lane.session.batch_execute(&begin_with(timeout))?;
     }
+    let mut turns = turns(open, work);
+    loop {
+        for lane in &mut *open {
+            lane.session.batch_execute(&begin_with(timeout))?;
+        }
+        match lock_in_turn(open, s, wanted, &turns, deadline, patience) {
+            Ok(()) => break,
+            Err((at, error)) if at > 0 && error.kind() == Kind::Locked && Instant::now() < deadline => {
+                turns[..=at].rotate_right(1);
+                for lane in &mut *open {
+                    lane.session.batch_execute("rollback")?;
+                }
+            }
+            Err((_, error)) => return Err(error),
+        }
+    }
+    for lane in &mut *open {
+        lane.session.batch_execute(&pg::limits(timeout))?;
+    }
+    Ok(())
+}
+
+/// Returns which lane is to lock which tables, in the groups' order: what follows each other in one lane is one turn.
+fn turns(open: &[Lane], work: &Work) -> Vec<(usize, Vec<i64>)> {
     let mut turns: Vec<(usize, Vec<i64>)> = Vec::new();
     for table in &work.tables {
         let Some(at) = open.iter().position(|lane| lane.rels.contains(&table.rel)) else {
@@ -280,18 +306,43 @@ fn lock(open: &mut [Lane], s: &str, wanted: &Wanted, work: &Work, timeout: Durat
             _ => turns.push((at, vec![table.rel])),
         }
     }
-    for (at, rels) in turns {
-        let session = &mut open[at].session;
-        session.batch_execute(&pg::limits(deadline.saturating_duration_since(Instant::now())))?;
-        session.execute(
-            &format!("select {s}.emaj_parallel_lock($1, $2)"),
-            &[&wanted.groups, &rels],
-        )?;
-    }
-    for lane in &mut *open {
-        lane.session.batch_execute(&pg::limits(timeout))?;
+    turns
+}
+
+/// Takes the locks of all turns; the error comes with the turn that could not have its own.
+fn lock_in_turn(
+    open: &mut [Lane],
+    s: &str,
+    wanted: &Wanted,
+    turns: &[(usize, Vec<i64>)],
+    deadline: Instant,
+    patience: Duration,
+) -> Result<(), (usize, Error)> {
+    let mut held = None;
+    for (at, (lane, rels)) in turns.iter().enumerate() {
+        let until = held.map_or(deadline, |held: Instant| deadline.min(held + patience));
+        let session = &mut open[*lane].session;
+        let locked = session
+            .batch_execute(&pg::limits(until.saturating_duration_since(Instant::now())))
+            .and_then(|()| {
+                session.execute(
+                    &format!("select {s}.emaj_parallel_lock($1, $2)"),
+                    &[&wanted.groups, &rels],
+                )
+            });
+        locked.map_err(|error| (at, error.into()))?;
+        held.get_or_insert_with(Instant::now);
     }
     Ok(())
+}
+
+/// Returns how long a session waits for a lock while another one of the rollback holds some.
+fn patience(session: &mut Session) -> Result<Duration> {
+    let row = session.query_one(
+        "select setting::bigint * 2 / 5 from pg_catalog.pg_settings where name = 'deadlock_timeout'",
+        &[],
+    )?;
+    Ok(Duration::from_millis(row.get::<_, i64>(0).unsigned_abs()))
 }
 
 /// Has all lanes do their tables and prepare, at the same time; returns what each did, in their order. The first that fails has the others cancelled.

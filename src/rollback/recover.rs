@@ -3,6 +3,7 @@
 //! The last step of every such rollback, and `emaj rollback --recover` for those that broke off. It goes by the registry and by what
 //! the server has prepared, never by what the program remembers; so it may break off itself, and be done again.
 
+use postgres::Transaction;
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 use serde::Serialize;
 
@@ -26,6 +27,9 @@ pub struct Recovered {
     pub prepared: usize,
     /// Somebody ended one of them the other way: what is wrong, and what mends it.
     pub torn: Option<Torn>,
+    /// Of how many tables it was torn, and has been mended ([`mend`]).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mended: Option<i32>,
 }
 
 /// A rollback of which one session went the other way than was decided.
@@ -33,9 +37,11 @@ pub struct Recovered {
 pub struct Torn {
     pub problem: String,
     pub repair: String,
+    /// The tables that [`mend`] would bring to the mark.
+    pub left: Vec<String>,
 }
 
-/// Ends every rollback that broke off; also returns those that others are carrying out.
+/// Ends every rollback that broke off; returns those, the torn ones that [`mend`] could finish, and those that others are carrying out.
 ///
 /// # Errors
 /// [`Kind::Denied`] when somebody else prepared it, [`Kind::Locked`] when a session of it is still at work; those before it are ended.
@@ -54,6 +60,7 @@ pub fn recover(session: &mut Session, schema: &str) -> Result<(Vec<Recovered>, V
         };
         recovered.push(Recovered {
             torn,
+            mended: None,
             done: state.as_deref() == Some("DONE"),
             prepared,
             id: unfinished.id,
@@ -61,7 +68,48 @@ pub fn recover(session: &mut Session, schema: &str) -> Result<(Vec<Recovered>, V
             mark: unfinished.mark,
         });
     }
+    for torn in half_done(session, schema)? {
+        if recovered.iter().all(|one| one.id != torn.id) {
+            recovered.push(torn);
+        }
+    }
     Ok((recovered, running))
+}
+
+/// Brings the tables that a torn rollback has left to its mark; returns how many there are.
+///
+/// # Errors
+/// [`Kind::Refused`] when their logs do not tell all that has happened to them since, whatever the server answers.
+pub fn mend(transaction: &mut Transaction<'_>, schema: &str, id: i64) -> Result<i32> {
+    let s = escape_identifier(schema);
+    let row = transaction.query_one(&format!("select {s}.emaj_mend_rollback($1)"), &[&id])?;
+    Ok(row.get(0))
+}
+
+fn half_done(session: &mut Session, schema: &str) -> Result<Vec<Recovered>> {
+    let s = escape_identifier(schema);
+    let rows = session.query(
+        &format!(
+            "select torn_id, torn_groups, torn_mark, torn_what, torn_repair, torn_left from {s}.emaj_torn_rollbacks() where torn_left is not null"
+        ),
+        &[],
+    )?;
+    Ok(rows
+        .iter()
+        .map(|row| Recovered {
+            id: row.get(0),
+            groups: row.get(1),
+            mark: row.get(2),
+            done: false,
+            prepared: 0,
+            torn: Some(Torn {
+                problem: row.get(3),
+                repair: row.get(4),
+                left: row.get(5),
+            }),
+            mended: None,
+        })
+        .collect())
 }
 
 /// Ends one rollback when nobody is at work for it any more; returns its state (none: forgotten) and how many lanes were prepared.
@@ -88,15 +136,15 @@ fn read_torn(session: &mut Session, schema: &str, id: i64) -> Result<Torn> {
     let s = escape_identifier(schema);
     let row = session.query_one(
         &format!(
-            "select rlbk_torn, coalesce((select torn_repair from {s}.emaj_torn_rollbacks() where torn_id = rlbk_id),
-                                        'its mark is gone: put its tables right by hand')
-               from {s}.emaj_rollback where rlbk_id = $1"
+            "select rlbk_torn, coalesce(torn_repair, 'its mark is gone: put its tables right by hand'), coalesce(torn_left, '{{}}')
+               from {s}.emaj_rollback left join {s}.emaj_torn_rollbacks() on torn_id = rlbk_id where rlbk_id = $1"
         ),
         &[&id],
     )?;
     Ok(Torn {
         problem: row.get(0),
         repair: row.get(1),
+        left: row.get(2),
     })
 }
 

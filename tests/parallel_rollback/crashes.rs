@@ -281,15 +281,21 @@ fn who_may_not_commit_is_told_who_may() {
     });
 }
 
+/// Ends one of the prepared transactions of a rollback that breaks off at `point` by hand; returns its name.
+fn tear(story: &mut Story<'_>, run: Emaj, point: &str, by_hand: &str) -> String {
+    story.breaks_off(run, point, by_hand);
+    let lane = story
+        .ask("select gid from pg_prepared_xacts where database = current_database() order by gid limit 1 offset 1");
+    story.sql(&format!("{by_hand} prepared '{lane}'"));
+    lane
+}
+
 /// What the program left was ended by hand, one of its sessions the other way than the rest.
 fn torn_by_hand(point: &str, by_hand: &str, more: &[&str], what_is_said: &str) {
     tell(Who::Owner, |story| {
         let (at_mark, changed) = changed(story);
         let run = rollback(story, "m", more);
-        story.breaks_off(run, point, by_hand);
-        let lane = story
-            .ask("select gid from pg_prepared_xacts where database = current_database() order by gid limit 1 offset 1");
-        story.sql(&format!("{by_hand} prepared '{lane}'"));
+        let lane = tear(story, run, point, by_hand);
         let run = recover(story).code(1);
         said(&run, "is torn");
         said(&run, what_is_said);
@@ -305,7 +311,12 @@ fn torn_by_hand(point: &str, by_hand: &str, more: &[&str], what_is_said: &str) {
         said(&recover(story).ok(), "there is nothing to do");
         said(&verify, "emaj rollback g m");
         assert_eq!(story.ask("select * from emaj.emaj_get_consolidable_rollbacks()"), "");
-        story.emaj(&["rollback", "g", "m", "--yes"]).ok();
+        // Its mark stays, whatever it is called.
+        said(&story.emaj(&["mark", "delete", "g", "m"]).code(4), "is protected");
+        story.emaj(&["mark", "rename", "g", "m", "then"]).ok();
+        story.mark("m");
+        said(&story.emaj(&["verify"]).code(6), "emaj rollback g then");
+        story.emaj(&["rollback", "g", "then", "--yes"]).ok();
         assert_eq!(story.state(), at_mark);
         nothing_left(story);
     });
@@ -324,6 +335,180 @@ fn a_session_of_an_unlogged_one_is_rolled_back_by_hand() {
 #[test]
 fn a_session_that_was_not_decided_is_committed_by_hand() {
     torn_by_hand("rollback.undecided", "commit", &[], "it was not decided, but");
+}
+
+#[test]
+fn a_torn_one_is_mended_by_each_rollback_to_one_moment() {
+    tell(Who::Owner, |story| {
+        story.sql(TABLES);
+        story.install("*");
+        story.mark("early");
+        let at_early = story.state();
+        story.sql(CHANGES[0]);
+        story.mark("m");
+        let changed = (change(story), story.state()).1;
+        // Undone; to an earlier moment; or forgotten, with its mark.
+        for (to, expected) in [("START", Some(&changed)), ("early", Some(&at_early)), ("", None)] {
+            let run = rollback(story, "m", &[]);
+            tear(story, run, "rollback.decided", "rollback");
+            recover(story).code(1);
+            let torn = story.ask("select torn_mark from emaj.emaj_torn_rollbacks()");
+            assert_eq!(torn, "m");
+            story.emaj(&["mark", "unprotect", "g", "m"]).ok();
+            let to = if to == "START" {
+                mark_like(story, to)
+            } else {
+                to.to_owned()
+            };
+            match expected {
+                Some(expected) => {
+                    story.emaj(&["rollback", "g", &to, "--yes"]).ok();
+                    assert_eq!(story.state(), *expected, "{to}");
+                }
+                None => drop(story.emaj(&["mark", "delete", "g", "m"]).ok()),
+            }
+            assert_eq!(
+                story.ask("select torn_mark from emaj.emaj_torn_rollbacks()"),
+                "",
+                "{to}"
+            );
+        }
+    });
+}
+
+#[test]
+fn a_torn_one_that_has_stopped_its_group_is_finished() {
+    for more in [&["--stop"][..], &["--stop", "--unlogged"]] {
+        tell(Who::Owner, |story| {
+            let (at_mark, _) = changed(story);
+            let run = rollback(story, "m", more);
+            tear(story, run, "rollback.decided", "rollback");
+            let run = recover(story).code(1);
+            let still = story.ask("select array_to_string(torn_left, ', ') from emaj.emaj_torn_rollbacks()");
+            said(
+                &run,
+                &format!("`emaj rollback --recover --yes` brings the rest to the mark too: {still};"),
+            );
+            assert_ne!(story.state(), at_mark);
+            // What it is finished with stays.
+            for words in [&["group", "start", "g"][..], &["group", "reset", "g"]] {
+                said(&story.emaj(words).code(4), "emaj rollback --recover --yes");
+            }
+            // What is written to them meanwhile is in their logs.
+            for table in still.split(", ") {
+                story.sql(&format!("delete from {table}"));
+            }
+            story.emaj(&["mark", "rename", "g", "m", "then"]).ok();
+            said(&story.emaj(&["verify"]).code(6), "emaj rollback --recover --yes");
+            said(&recover(story).code(1), "emaj rollback --recover --yes");
+            let done = story.emaj(&["rollback", "--recover", "--yes"]).ok();
+            said(&done, "was torn: the rest of it is done");
+            assert_eq!(story.state(), at_mark);
+            nothing_left(story);
+            said(&recover(story).ok(), "there is nothing to do");
+            assert_eq!(
+                story.ask("select tgrelid::regclass from pg_trigger where tgname like '%emaj%' and tgenabled <> 'D'"),
+                ""
+            );
+            story.emaj(&["group", "start", "g"]).ok();
+            story.mark("again");
+            change(story);
+            story.rollback("again");
+            assert_eq!(story.state(), at_mark);
+        });
+    }
+}
+
+#[test]
+fn what_cannot_be_finished_of_a_torn_one_is_left_to_a_hand() {
+    tell(Who::Owner, |story| {
+        changed(story);
+        let run = rollback(story, "m", &["--stop"]);
+        tear(story, run, "rollback.decided", "rollback");
+        recover(story).code(1);
+        let still = story.ask("select unnest(torn_left) from emaj.emaj_torn_rollbacks()");
+        for table in still.lines() {
+            story.sql(&format!(
+                "alter table {table} disable trigger all; alter table {table} enable trigger all"
+            ));
+        }
+        let by_hand = "put its tables right by hand: a group that is stopped cannot be rolled back";
+        said(&story.emaj(&["verify"]).code(6), by_hand);
+        said(
+            &story.emaj(&["rollback", "--recover", "--yes"]).ok(),
+            "there is nothing to do",
+        );
+        said(&story.emaj(&["group", "start", "g"]).code(4), by_hand);
+        story.emaj(&["mark", "delete", "g", "m"]).ok();
+        story.emaj(&["group", "start", "g"]).ok();
+    });
+}
+
+#[test]
+fn a_session_that_was_to_stop_its_tables_and_was_not_decided_is_committed_by_hand() {
+    tell(Who::Owner, |story| {
+        let (at_mark, _) = changed(story);
+        let run = rollback(story, "m", &["--stop"]);
+        tear(story, run, "rollback.undecided", "commit");
+        said(
+            &recover(story).code(1),
+            "mend first what `emaj drift` lists; `emaj verify` then says how it goes on",
+        );
+        said(&story.emaj(&["group", "stop", "g"]).code(4), "is torn");
+        story.emaj(&["install", "--allow-destroy"]).ok();
+        said(
+            &story.emaj(&["verify"]).code(6),
+            "the same once more: `emaj rollback g m --partial`",
+        );
+        story.emaj(&["rollback", "g", "m", "--partial", "--yes"]).ok();
+        let tables = |state: &State| {
+            state
+                .0
+                .lines()
+                .filter(|line| !line.contains("_seq"))
+                .collect::<Vec<_>>()
+                .join("\n")
+        };
+        assert_eq!(tables(&story.state()), tables(&at_mark));
+        nothing_left(story);
+    });
+}
+
+#[test]
+fn a_torn_one_of_two_groups_is_told_which_names_its_mark_has() {
+    tell(Who::Owner, |story| {
+        story.sql(TABLES);
+        let schema = &story.schema;
+        story
+            .install_manifest(&format!(
+                "version: 1\nroles: {{ admin: null, viewer: null }}\ngroups:\n  g: {{ tables: ['{schema}.*', '!{schema}.plain'] }}\n  h: {{ tables: [{schema}.plain] }}\n"
+            ))
+            .ok();
+        story.sql("select emaj.emaj_set_mark_groups(array['g', 'h'], 'm')");
+        let at_mark = story.state();
+        change(story);
+        let run = rollback(story, "m", &["--with", "h"]);
+        tear(story, run, "rollback.decided", "rollback");
+        recover(story).code(1);
+        story.emaj(&["mark", "rename", "h", "m", "other"]).ok();
+        let verify = story.emaj(&["verify"]).code(6);
+        said(
+            &verify,
+            "`emaj mark rename h other m`, then the same once more: `emaj rollback g m --with h`",
+        );
+        story.emaj(&["mark", "rename", "h", "other", "m"]).ok();
+        story.emaj(&["rollback", "g", "m", "--with", "h", "--yes"]).ok();
+        let (at_mark, now) = (at_mark.0, story.state().0);
+        let tables = |state: &str| {
+            state
+                .lines()
+                .filter(|line| !line.contains("drawn"))
+                .collect::<Vec<_>>()
+                .join("\n")
+        };
+        assert_eq!(tables(&now), tables(&at_mark));
+        nothing_left(story);
+    });
 }
 
 #[test]

@@ -293,3 +293,33 @@ fn ctrl_c_takes_all_of_it_back() {
         nothing_left(story);
     });
 }
+
+#[test]
+fn lanes_that_wait_for_the_application_let_go_of_what_they_hold() {
+    tell(Who::Owner, |story| {
+        let (at_mark, _) = changed(story);
+        let order = story.ask(
+            "select rel_name from emaj.emaj_relation where rel_log is not null and rel_ended is null order by rel_oid",
+        );
+        let (first, last) = (order.lines().next().unwrap(), order.lines().last().unwrap());
+        assert_ne!(first, last);
+        let last_held = format!("select count(*) from pg_locks where relation = '{last}'::regclass and not granted");
+        story.sql(&format!("begin; lock table {last} in row exclusive mode"));
+        let mut writer = story.db.client();
+        let schema = story.schema.clone();
+        let run = rollback(story, "m", &["--lock-timeout", "60s"]);
+        run.run_while(|_| {
+            until("the rollback waits", || story.ask(&last_held) == "1");
+            // It waits for the last table, and all the others are free.
+            writer
+                .batch_execute(&format!(
+                    "begin; lock table {schema}.{first} in row exclusive mode; rollback"
+                ))
+                .unwrap();
+            story.sql("commit");
+        })
+        .ok();
+        assert_eq!(story.state(), at_mark);
+        nothing_left(story);
+    });
+}

@@ -60,8 +60,9 @@ pub struct Args {
     /// Show the rollbacks under way, how far they are, and the last that are done; of one group, or all
     #[arg(long, conflicts_with_all = ["mark", "with", "unlogged", "stop", "partial", "jobs", "yes", "dry_run", "comment", "estimate"])]
     list: bool,
-    /// Bring rollbacks with --jobs that broke off to their end: all of it done, or all taken back
-    #[arg(long, conflicts_with_all = ["group", "mark", "with", "unlogged", "stop", "partial", "jobs", "yes", "dry_run", "comment", "estimate", "list"])]
+    /// Bring rollbacks with --jobs that broke off to their end: all of it done, or all taken back. With --yes also what is missing of one that has stopped
+    /// its groups, and that somebody has torn by hand
+    #[arg(long, conflicts_with_all = ["group", "mark", "with", "unlogged", "stop", "partial", "jobs", "dry_run", "comment", "estimate", "list"])]
     recover: bool,
     #[command(flatten)]
     installation: InstallationArgs,
@@ -72,7 +73,7 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     context.output.accept(FORMATS)?;
     if args.recover {
-        return recover::run(&args.installation, context);
+        return recover::run(args.yes, &args.lock, &args.installation, context);
     }
     if args.list {
         return list::run(args.group.as_deref(), &args.installation, context);

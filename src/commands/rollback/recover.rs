@@ -4,16 +4,23 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::super::act::{connect, with_right};
-use super::super::{Context, InstallationArgs};
+use super::super::act::{act, connect, with_right};
+use super::super::{Context, InstallationArgs, LockArgs};
 use crate::errors::{Error, Kind, Result};
 use crate::rollback::{self, Recovered};
 use crate::ui::{Column, Format, Tabular};
 use crate::words::{count, quoted};
 
-pub(super) fn run(installation: &InstallationArgs, context: &Context) -> Result<ExitCode> {
+pub(super) fn run(yes: bool, lock: &LockArgs, installation: &InstallationArgs, context: &Context) -> Result<ExitCode> {
     let (mut session, schema) = connect(context, installation)?;
-    let (recovered, running) = rollback::recover(&mut session, &schema).map_err(with_right)?;
+    let (mut recovered, running) = rollback::recover(&mut session, &schema).map_err(with_right)?;
+    for one in recovered.iter_mut().filter(|one| yes && can_be_mended(one)) {
+        let doing = format!("do the rest of rollback {}", one.id);
+        one.mended = Some(act(&mut session, lock, &doing, &mut |transaction| {
+            rollback::mend(transaction, &schema, one.id)
+        })?);
+        (one.done, one.torn) = (true, None);
+    }
     if context.output.format() != Format::Table {
         context.output.data(&All(&recovered))?;
     }
@@ -49,10 +56,19 @@ pub(super) fn run(installation: &InstallationArgs, context: &Context) -> Result<
         .fold(Error::message(Kind::Failed, said.join("; ")), Error::hint))
 }
 
+fn can_be_mended(one: &Recovered) -> bool {
+    one.torn.as_ref().is_some_and(|torn| !torn.left.is_empty())
+}
+
 fn sentence(one: &Recovered) -> String {
     let (id, groups, mark) = (one.id, quoted("group", &one.groups), &one.mark);
     let sessions = count(one.prepared, "prepared session");
-    if one.done {
+    if let Some(tables) = one.mended {
+        let tables = count(usize::try_from(tables).unwrap_or_default(), "table");
+        format!(
+            "rollback {id} of {groups} to mark `{mark}` was torn: the rest of it is done, {tables} of a stopped group"
+        )
+    } else if one.done {
         format!("rollback {id} of {groups} to mark `{mark}` was decided: done, {sessions} committed")
     } else {
         format!("rollback {id} of {groups} to mark `{mark}` was not decided: taken back, {sessions} undone")
