@@ -101,6 +101,9 @@ impl Opener for Database {
             )
             .and_then(|()| session.batch_execute(SAME_VALUES))
             .map_err(|error| of_postgres(&error))?;
+        session
+            .by_path_of_role()
+            .map_err(|error| Fault::down(format!("{error}")))?;
         Ok(Box::new(PostgresSink {
             session,
             renderer: Renderer::new("emaj"),
