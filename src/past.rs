@@ -133,24 +133,29 @@ fn prepare<'q>(
         ..WindowWanted::default()
     };
     let path: String = transaction
-        .query_one("select pg_catalog.current_setting('search_path')", &[])?
+        .query_one("select reset_val from pg_settings where name = 'search_path'", &[])?
         .get(0);
     // Rows that a policy hides would be hidden now, and not in the log.
-    transaction.batch_execute(
-        "set local row_security = off; set local search_path = pg_catalog; set local quote_all_identifiers = off",
-    )?;
+    transaction.batch_execute("set local row_security = off")?;
     let window = journal::window(transaction, schema, &wanted)?;
     window.refuse_gaps("to read the past")?;
-    let set_path = "select pg_catalog.set_config('search_path', $1, true)";
-    transaction.execute(set_path, &[&path])?;
     let renderer = Renderer::new(schema);
     let shadows = shadows(transaction, &renderer, &window)?;
     // A path may name the place of temporary objects last.
     let path = ["pg_temp", &path].join(if path.is_empty() { "" } else { ", " });
-    transaction.execute(set_path, &[&path])?;
-    check(transaction, &renderer, &window, &shadows, query)?;
+    set_path(transaction, &path)?;
+    understand(transaction, query)?;
+    // What follows is ours again.
+    set_path(transaction, "pg_catalog, pg_temp")?;
+    check(transaction, &renderer, &window, &shadows)?;
+    set_path(transaction, &path)?;
     transaction.batch_execute("set transaction read only")?;
     Ok(query)
+}
+
+fn set_path(transaction: &mut Transaction<'_>, path: &str) -> Result<()> {
+    transaction.execute("select pg_catalog.set_config('search_path', $1, true)", &[&path])?;
+    Ok(())
 }
 
 /// Makes a view for each table that can have one; returns their names.
@@ -241,13 +246,7 @@ fn no_query() -> Error {
 }
 
 /// Makes the query a view, which runs nothing and says what it would read.
-fn check(
-    transaction: &mut Transaction<'_>,
-    renderer: &Renderer,
-    window: &Window,
-    shadows: &[String],
-    query: &str,
-) -> Result<()> {
+fn understand(transaction: &mut Transaction<'_>, query: &str) -> Result<()> {
     let columns = transaction
         .prepare(query)
         .map_err(|error| match error.code() {
@@ -271,6 +270,11 @@ fn check(
             &[],
         )
         .map_err(|error| pg::classify(error, "understand the query").hint(ASK))?;
+    Ok(())
+}
+
+/// Refuses a query that would read a table of the group otherwise than by a view of the past.
+fn check(transaction: &mut Transaction<'_>, renderer: &Renderer, window: &Window, shadows: &[String]) -> Result<()> {
     let oids: Vec<u32> = window.tables.iter().map(|table| table.oid).collect();
     let uses = renderer.render_value(
         "past/uses",

@@ -606,6 +606,23 @@ fn a_relation_that_comes_late_says_which_marks_it_costs() {
 }
 
 #[test]
+fn a_manifest_goes_from_a_partitioned_table_to_a_partition_and_back() {
+    let db = support::database();
+    db.client().batch_execute(SHOP).unwrap();
+    for table in ["s.p", "s.p_1", "s.p"] {
+        db.file(
+            "emaj.yaml",
+            &format!("{HEAD}groups: {{ g: {{ tables: [{table}] }} }}\n"),
+        );
+        support::emaj(&db).args(["install", "--allow-destroy"]).run().ok();
+        support::emaj(&db).args(["plan", "--detailed-exitcode"]).run().code(0);
+        db.psql("select emaj.emaj_set_mark_group('g', 'here'); update s.p_1 set v = 'x'");
+        db.psql("select emaj.emaj_rollback_group('g', 'here'); select emaj.emaj_delete_mark_group('g', 'here')");
+        assert_eq!(db.psql("select count(*) from s.p where v = 'x'"), "0");
+    }
+}
+
+#[test]
 fn a_schema_may_have_the_longest_of_names() {
     let db = support::database();
     db.client().batch_execute(SHOP).unwrap();

@@ -434,6 +434,20 @@ stories! {
         drift(story, "alter table c set unlogged", "the table is unlogged now");
     }
 
+    drift_of_a_partition(story) {
+        story.sql("create table r (id int primary key, v text) partition by range (id);
+             create table r1 partition of r for values from (0) to (10); create table r2 partition of r for values from (10) to (20)");
+        begin(story);
+        story.sql("alter table r1 disable trigger user; insert into r values (1, 'unseen'); alter table r1 enable trigger user");
+        for calls in [ROLLBACKS, &["emaj_set_mark_group('g', 'x')"]] {
+            refuses(story, calls, "r: its capture triggers were switched or made anew by somebody else");
+        }
+        story.sql("delete from r; alter table r2 set unlogged");
+        let run = story.emaj(&["install", "--allow-destroy", "emaj.yaml"]);
+        assert!(run.status != Some(0) && run.stderr.contains("r2 of table"), "{run}");
+        refuses(story, &["emaj_set_mark_group('g', 'x')"], "r2 is unlogged now");
+    }
+
     drift_generated(story) {
         drift(story, "alter table p drop w; alter table p add w int generated always as (id) stored", "the captured column w is gone");
     }

@@ -339,6 +339,36 @@ stories! {
         }
         assert_eq!(story.ask("select count(*) from loot"), "0");
         story.is(&before, &definitions, "no trap was sprung");
+        story.sql_as_superuser(&format!("alter database {} set search_path = public, pg_catalog", story.db.name()));
+        for args in [
+            &["status"][..], &["doctor"], &["plan", "emaj.yaml"], &["drift", "emaj.yaml"], &["verify"], &["history"], &["mark", "set", "g", "by_program"], &["mark", "list", "g"],
+            &["group", "list"], &["group", "show", "g"], &["stat", "g", "--from", "by_program"], &["changes", "g", "--from", "by_program"], &["at", "g", "by_program", "select 1"],
+            &["rollback", "g", "by_program", "--dry-run"], &["rollback", "g", "by_program", "--yes"], &["sink", "list"], &["group", "purge"], &["group", "stop", "g"], &["group", "start", "g"],
+        ] {
+            story.emaj(args).ok();
+        }
+    }
+
+    a_trigger_of_somebody_else_that_is_called_as_emajs_are(story) {
+        let [_, _, writer] = install(story);
+        story.mark("m");
+        let definitions = story.definitions();
+        let before = story.state();
+        story.sql("update t set v = 'w'");
+        let app = story.schema.clone();
+        runs(&mut session(story, &writer), &format!(
+            "set search_path = {app};
+             create function spy() returns trigger language plpgsql as $$ begin new.v := 'seen by ' || current_user; return new; end $$;
+             create trigger \"!emaj_row\" before insert or update on t for each row execute function spy()"
+        ));
+        for call in ["emaj_set_mark_group('g', 'x')", "emaj_rollback_group('g', 'm')"] {
+            let said = story.refused(&format!("select emaj.{call}"));
+            assert!(said.contains(&format!(r#"trigger "!emaj_row" on {app}.t is called as emaj's are, and is somebody else's"#)), "{said}");
+            assert!(said.contains(&format!(r#"drop trigger "!emaj_row" on {app}.t"#)), "{said}");
+        }
+        story.sql("drop trigger \"!emaj_row\" on t");
+        story.rollback("m");
+        story.is(&before, &definitions, "nobody's trigger took part");
     }
 
     the_administrator_needs_no_right_on_the_tables(story) {

@@ -37,6 +37,22 @@ stories! {
         }
     }
 
+    another_installation_sees_what_a_rollback_does(story) {
+        prepared(story);
+        let manifest = story.manifest(&format!("{}.*", story.schema)).replace("version: 1", "version: 1\nname: other\nschema: beside").replace("  g:", "  other:");
+        let other = story.db.file("other.yaml", &manifest);
+        story.emaj(&["install", other.to_str().unwrap()]).ok();
+        let (state, definitions) = (story.state(), story.definitions());
+        for way in [&["--yes"][..], &["--yes", "--unlogged"], &["--yes", "--jobs", "2"]] {
+            story.sql("select beside.emaj_set_mark_group('other', 'here'); update t set v = 'b'; delete from u");
+            story.emaj(&[&["rollback", "g", "m", "--schema", "emaj"][..], way].concat()).ok();
+            assert_eq!(story.ask("select sum(stat_rows) from beside.emaj_log_stat_group('other', 'here', null)"), "80", "{way:?}");
+            story.sql("select beside.emaj_rollback_group('other', 'here'); select beside.emaj_delete_mark_group('other', 'here')");
+            story.is(&state, &definitions, "back and back again");
+        }
+        story.emaj(&["uninstall", "--yes", other.to_str().unwrap()]).ok();
+    }
+
     a_comment_stays_with_its_rollback(story) {
         prepared(story);
         story.sql("update t set v = 'b'; delete from u");

@@ -202,6 +202,7 @@ pub struct Partition {
     pub oid: u32,
     pub name: String,
     pub leaf: bool,
+    pub persistence: Persistence,
     /// Its columns have the order of its topmost parent.
     pub uniform: bool,
     pub triggers: Vec<Trigger>,

@@ -360,6 +360,7 @@ fn nest_partitions(tables: &mut BTreeMap<u32, Found>) {
                 oid,
                 name: found.name.to_string(),
                 leaf: !found.table.partitioned,
+                persistence: found.table.persistence,
                 uniform,
                 triggers: found.table.triggers.clone(),
             };

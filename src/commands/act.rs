@@ -19,9 +19,7 @@ pub(super) const FORMATS: &[Format] = &[Format::Table, Format::Json, Format::Csv
 pub(super) fn connect(context: &Context, args: &InstallationArgs) -> Result<(Session, String)> {
     context.output.accept(FORMATS)?;
     let output = context.output.clone();
-    let (mut session, schema) = context.installation(args, move |notice| warn(&output, &notice))?;
-    session.only_builtins()?;
-    Ok((session, schema))
+    context.installation(args, move |notice| warn(&output, &notice))
 }
 
 /// Says a warning of the server; its notices are for nobody here.

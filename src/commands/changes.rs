@@ -112,7 +112,6 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     } else {
         connect(context, &args.installation)?
     };
-    session.only_builtins()?;
     let tables = args
         .table
         .iter()

@@ -92,7 +92,6 @@ fn from_emaj(files: &[PathBuf], context: &Context) -> Result<Translated> {
     }
     if files.is_empty() {
         let mut session = context.connect(None)?;
-        session.only_builtins()?;
         sources.push(emaj::from_database(&mut *session)?);
         names.push(format!("database {}", session.wanted().dbname()));
     }

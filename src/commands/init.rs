@@ -46,7 +46,6 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     let beside = beside(&args, &manifest, context)?;
     logging::begin(LogFormat::Text, true);
     let mut session = context.connect(Some(&manifest))?;
-    session.only_builtins()?;
     let initial = Initial {
         bindings: args.binding.clone(),
         prune: args.prune,

@@ -59,7 +59,6 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
 fn work(args: &Args, context: &Context) -> Result<ExitCode> {
     let manifest = read(args)?;
     let mut session = context.connect(Some(&manifest))?;
-    session.only_builtins()?;
     for unsent in deliver::unsent(&mut session, &manifest, &args.sink)? {
         tracing::warn!(sink = %unsent.sink, "{}; {}", unsent.told(), goes_on(args, &unsent));
     }

@@ -44,7 +44,6 @@ impl AllRows {
         settle(&mut asker, &renderer)?;
         let sink = binding.to.as_ref().map(|to| to.value.clone()).unwrap_or_default();
         let bindings: Vec<Binding> = manifest.bindings_to(&sink).cloned().collect();
-        asker.only_builtins()?;
         let fed = load(&mut asker, &renderer, &manifest.schema, &sink, &bindings)?;
         let at = fed
             .bound
@@ -52,7 +51,7 @@ impl AllRows {
             .position(|bound| *bound.name == *binding.name.value)
             .ok_or_else(|| not_installed(binding))?;
         // What a manifest asks goes by the path of the role.
-        asker.batch_execute("reset search_path")?;
+        asker.by_path_of_role()?;
         Ok(AllRows {
             stream: Stream::new(
                 settings.connect(Prompt::Never)?,

@@ -157,7 +157,6 @@ pub(super) fn prune(
     };
     let (schema, name) = (&ground.manifest.schema, &target.sink.name.value);
     let mut keeper = ground.session.sibling()?;
-    keeper.only_builtins()?;
     let record = journal::sink_named(&mut *keeper, schema, name)?
         .ok_or_else(|| Error::message(Kind::NotInstalled, format!("sink `{name}` is not installed")))?;
     if !take_over(&mut keeper, schema, &record, wait, stop)? {

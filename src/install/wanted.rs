@@ -387,11 +387,13 @@ impl<'a> Resolver<'a, '_> {
                 format!("add a primary key, take the table out (`\"!{name}\"`), or write `rollback: false` for an audit-only group"),
             );
         }
-        if group.rollback && table.persistence == Persistence::Unlogged {
+        if group.rollback
+            && let Some(unlogged) = unlogged(name, table)
+        {
             self.problem(
                 Kind::Manifest,
                 place,
-                format!("table {name} is unlogged: a crash empties it without a trace in the log"),
+                format!("{unlogged} is unlogged: a crash empties it without a trace in the log"),
                 format!("alter table … set logged, or {}", out_of(group, name)),
             );
         }
@@ -640,4 +642,16 @@ fn pattern_place<'g>(group: &'g Group, name: &QualifiedName) -> &'g Place {
 
 pub(super) fn place_text(place: &Place) -> String {
     format!("{}:{}:{}", place.file().display(), place.line(), place.column())
+}
+
+/// The first that a crash would empty, the table or a partition of it, as it is told.
+pub(super) fn unlogged(name: &QualifiedName, table: &Table) -> Option<String> {
+    if table.persistence == Persistence::Unlogged {
+        return Some(format!("table {name}"));
+    }
+    let partition = table
+        .partitions
+        .iter()
+        .find(|partition| partition.persistence == Persistence::Unlogged)?;
+    Some(format!("partition {} of table {name}", partition.name))
 }

@@ -29,6 +29,7 @@ kinds! {
     FUNCTION:   "a function's name, `schema.function`", |text| QualifiedName::parse(text).map(drop).map_err(Wrong::from), Some(r"\."), Open;
     PATTERN:    "a name or a pattern, `schema.table`, `schema.*`", |text| Pattern::parse(text).map(drop).map_err(Wrong::from), Some(r"\."), Open;
     IDENT:      "a name as SQL spells it", |text| parse_ident(text).map(drop).map_err(Wrong::from), Some(r"\S"), Open;
+    ROLE:       "a role's name as SQL spells it", check_role, Some(r"\S"), Open;
     CONTEXT:    "`application_name`, `client_addr` or `setting:NAME`", |text| ContextColumn::parse(text).map(drop),
                 Some(r"^(application_name|client_addr|setting:.+)$"), Open;
     INTERVAL:   "an interval, `30 days`", check_interval, Some(r"^\s*[0-9]+\s*[a-zA-Z]+(\s+[0-9]+\s*[a-zA-Z]+)*\s*$"), Open;
@@ -111,6 +112,15 @@ fn check_name(text: &str) -> Result<(), Wrong> {
     }
 }
 
+/// Refuses the names that PostgreSQL gives to no role.
+fn check_role(text: &str) -> Result<(), Wrong> {
+    let role = parse_ident(text)?;
+    if ["public", "none"].contains(&role.as_str()) || role.starts_with("pg_") {
+        return Err(Wrong::new("PostgreSQL keeps this name for itself"));
+    }
+    Ok(())
+}
+
 /// Reads a size as PostgreSQL's settings write it: a whole number and `kB`, `MB`, `GB` or `TB`, each 1024 of the one before.
 pub(super) fn bytes_of(text: &str) -> Result<u64, Wrong> {
     check_filled(text)?;
@@ -145,10 +155,14 @@ const UNITS: [&str; 18] = [
     "weeks", "month", "months", "year", "years",
 ];
 
+/// Longer ago there is no moment that PostgreSQL knows.
+const MOST_YEARS: f64 = 1000.0;
+
 /// Takes whole numbers with units, all of which PostgreSQL's `interval` takes too.
 fn check_interval(text: &str) -> Result<(), Wrong> {
     check_filled(text)?;
     let mut at = 0;
+    let mut years = 0.0;
     let skip = |at: usize, take: fn(char) -> bool| at + text[at..].find(|c| !take(c)).unwrap_or(text.len() - at);
     while at < text.len() {
         let number = skip(at, char::is_whitespace);
@@ -161,9 +175,9 @@ fn check_interval(text: &str) -> Result<(), Wrong> {
         if number == number_end {
             return Err(Wrong::new("a whole number is missing").at(number, text.len()));
         }
-        if text[number..number_end].parse::<u32>().is_err() {
+        let Ok(amount) = text[number..number_end].parse::<u32>() else {
             return Err(Wrong::new("the number is too large").at(number, number_end));
-        }
+        };
         let word = text[unit..unit_end].to_ascii_lowercase();
         if !UNITS.contains(&word.as_str()) {
             let message = if word.is_empty() {
@@ -175,9 +189,28 @@ fn check_interval(text: &str) -> Result<(), Wrong> {
             wrong.nearest = nearest(&word, UNITS).map(str::to_owned);
             return Err(wrong.next("units are seconds, minutes, hours, days, weeks, months, years"));
         }
+        years += f64::from(amount) / in_a_year(&word);
+        if years > MOST_YEARS {
+            return Err(Wrong::new("that is more than 1000 years")
+                .at(0, text.len())
+                .next("leave it out: for ever"));
+        }
         at = unit_end;
     }
     Ok(())
+}
+
+/// How many of a unit there are in a year, about.
+fn in_a_year(unit: &str) -> f64 {
+    match unit.as_bytes() {
+        [b's', ..] => 31_557_600.0,
+        [b'm', b'i', ..] => 525_960.0,
+        [b'h', ..] => 8766.0,
+        [b'd', ..] => 365.25,
+        [b'w', ..] => 52.18,
+        [b'm', ..] => 12.0,
+        _ => 1.0,
+    }
 }
 
 /// What a template or an expression may speak of.
@@ -295,6 +328,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn names_that_no_role_can_have() {
+        for (name, good) in [
+            ("adm", true),
+            ("\"Public\"", true),
+            ("public", false),
+            ("NONE", false),
+            ("pg_monitor", false),
+        ] {
+            assert_eq!(check_role(name).is_ok(), good, "{name}");
+        }
+    }
+
+    #[test]
     fn intervals_are_numbers_with_units() {
         for good in ["1 year", "30 days", "2 hours 30 minutes", "1week", " 5  Min "] {
             assert_eq!(check_interval(good), Ok(()), "{good}");
@@ -309,6 +355,9 @@ mod tests {
             "1.5 days",
             "1 day,2 hours",
             "99999999999 days",
+            "10000 years",
+            "900 years 1300 months",
+            "366000 days",
         ] {
             assert!(check_interval(bad).is_err(), "{bad}");
         }

@@ -42,7 +42,8 @@ impl From<DbError> for Notice {
     }
 }
 
-/// An open connection.
+/// An open connection. Every name that is not qualified means PostgreSQL's own: nobody's function or operator that fits better is taken instead. And
+/// types are called what they are called everywhere.
 pub struct Session {
     client: Client,
     /// As decided, with the password that was typed, if one was.
@@ -80,13 +81,17 @@ impl Session {
     fn open(settings: &Settings, prompt: Prompt, notices: NoticeHandler) -> Result<Session> {
         let (wanted, opened) = search::connect(settings, prompt, &notices)?;
         let here = wanted.at(opened.target);
-        Ok(Session {
+        let mut session = Session {
             client: opened.client,
             wanted,
             here,
             tls: opened.tls,
             notices,
-        })
+        };
+        session
+            .batch_execute("set search_path = pg_catalog, pg_temp; set quote_all_identifiers = off")
+            .map_err(|error| classify(error, "set the search path"))?;
+        Ok(session)
     }
 
     /// Returns the settings that lead to this very server, whatever list they were found by.
@@ -104,14 +109,13 @@ impl Session {
         self.tls.is_some()
     }
 
-    /// Has every name that is not qualified mean PostgreSQL's own: nobody's function or operator that fits better is taken instead. And types are
-    /// called what they are called everywhere.
+    /// Has names that are not qualified go by the path of the role again, for what others have written.
     ///
     /// # Errors
     /// Whatever the server answers.
-    pub fn only_builtins(&mut self) -> Result<()> {
-        self.batch_execute("set search_path = pg_catalog, pg_temp; set quote_all_identifiers = off")
-            .map_err(|error| super::classify(error, "set the search path"))
+    pub fn by_path_of_role(&mut self) -> Result<()> {
+        self.batch_execute("reset search_path; reset quote_all_identifiers")
+            .map_err(|error| classify(error, "reset the search path"))
     }
 
     /// Opens a second connection to the same server and database; no password is asked for again.

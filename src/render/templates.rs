@@ -61,6 +61,7 @@ templates! {
     "history/purge_api",
     "history/shell_word",
     "history/write",
+    "log/captures",
     "log/current_names",
     "log/end",
     "log/follow",

@@ -110,9 +110,8 @@ pub fn run_parallel(
     }
 }
 
-/// Has every name mean PostgreSQL's own, lets the session be idle while others work, and has it end soon after the program.
+/// Lets the session be idle while others work, and has it end soon after the program.
 fn prepare_session(session: &mut Session) -> Result<()> {
-    session.only_builtins()?;
     session.batch_execute(
         "set idle_session_timeout = 0; set idle_in_transaction_session_timeout = 0; set client_min_messages = notice",
     )?;

@@ -64,6 +64,24 @@ cases! {
          insert into p values (1, 1), (1, 2); insert into c values (1, 1, 1), (2, 1, 2)"
         => "delete from p where b = 1", "delete from p";
 
+    cascade_to_rows_that_are_the_same_again:
+        "create table p (id int primary key, code text not null unique);
+         create table c (id int primary key, code text references p (code) on update cascade);
+         create table n (k numeric primary key, v text);
+         create table m (id int primary key, k numeric references n on update set null);
+         insert into p values (1, 'A'), (2, 'B'); insert into c values (1, 'B'), (2, 'A');
+         insert into n values (1.0, 'a'), (2.00, 'b'); insert into m values (1, 1.000), (2, 2.0)"
+        => "begin; update p set code = 'C' where id = 2; update p set code = 'B' where id = 1; update c set code = 'B'; commit",
+           "begin; update n set k = 1.000, v = 'x' where k = 1; update m set k = 2; update m set k = 1.000 where id = 1; update m set k = 2.0 where id = 2; commit";
+
+    cascade_from_a_table_that_is_put_in_again:
+        "create table p (id int primary key, number int generated always as identity);
+         create table c (id int primary key, p_id int references p on delete cascade, v text);
+         create table d (id int primary key, p_id int references p on delete set null);
+         insert into p select generate_series(1, 3); insert into c select i, i, 'c' from generate_series(1, 3) i; insert into d select i, i from generate_series(1, 3) i"
+        => "update p set number = default where id < 3; update c set v = 'x' where id = 3; update d set p_id = 2 where id = 3",
+           "update p set number = default; delete from c where id = 1";
+
     self_reference:
         "create table t (id int primary key, boss int references t, v int);
          insert into t values (1, null), (2, 1), (3, 2), (4, 3), (5, 1)"

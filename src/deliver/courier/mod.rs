@@ -148,7 +148,6 @@ fn serve(orders: &Orders) -> Result<Option<Ended>> {
     let name = &orders.sink.name.value;
     let settings = orders.settings.with_application_name(&format!("emaj {name}"));
     let mut keeper = settings.connect(Prompt::Never)?;
-    keeper.only_builtins()?;
     let sink = match take(orders, &mut keeper)? {
         Turn::Ours(sink) => sink,
         Turn::Over(ended) => return Ok(Some(ended)),
@@ -160,6 +159,8 @@ fn serve(orders: &Orders) -> Result<Option<Ended>> {
     )?;
     let mut asker = settings.connect(Prompt::Never)?;
     settle(&mut asker, &orders.renderer)?;
+    // What a manifest asks goes by the path of the role.
+    asker.by_path_of_role()?;
     tracing::info!(sink = %name, "delivering to {}", orders.opener.describe());
     let mut courier = Courier {
         orders,

@@ -313,5 +313,7 @@ fn connect(cluster: &Cluster, dbname: &str, role: &str) -> Result<Session> {
         uri: Some(format!("{} user={role}", cluster.conninfo(dbname)).into()),
         ..Given::default()
     };
-    pg::resolve(&as_role, None, &Environment::default())?.connect(Prompt::Never)
+    let mut session = pg::resolve(&as_role, None, &Environment::default())?.connect(Prompt::Never)?;
+    session.by_path_of_role()?;
+    Ok(session)
 }

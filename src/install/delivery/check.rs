@@ -2,10 +2,10 @@
 //! once.
 
 use super::{Found, WantedBinding};
-use crate::catalog::{Catalog, Generated, Persistence, Table};
+use crate::catalog::{Catalog, Generated, Table};
 use crate::errors::Kind;
 use crate::install::action;
-use crate::install::wanted::{Problem, place_text};
+use crate::install::wanted::{Problem, place_text, unlogged};
 use crate::journal::{InstalledBinding, Journal};
 use crate::manifest::{Binding, BindingKind, Diagnostic, Located, Manifest, Place, State};
 use crate::names::{QualifiedName, nearest};
@@ -205,9 +205,9 @@ fn check_delivered(
             "add a primary key; a `message` can do without",
         );
     }
-    if table.persistence == Persistence::Unlogged {
+    if let Some(unlogged) = unlogged(name, table) {
         found.notes.push(format!(
-            "{}: table {name} is unlogged: a crash empties it, and nothing of that is delivered",
+            "{}: {unlogged} is unlogged: a crash empties it, and nothing of that is delivered",
             place_text(place)
         ));
     }

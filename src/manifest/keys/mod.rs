@@ -6,7 +6,7 @@
 mod bindings;
 mod sinks;
 
-use super::kinds::{COMMENT, CONTEXT, GROUP, IDENT, INTERVAL, NAME, PATTERN, PORT, POSTGRES_URI, SECRET, SIZE};
+use super::kinds::{COMMENT, CONTEXT, GROUP, IDENT, INTERVAL, NAME, PATTERN, PORT, POSTGRES_URI, ROLE, SECRET, SIZE};
 use super::kinds::{SECONDS, SESSION_ATTRS, SETTING, SSLMODE, TABLE};
 use super::shape::{Key, Record, Shape};
 
@@ -173,12 +173,12 @@ static ROLES: Record = Record {
     keys: &[
         key(
             "admin",
-            Shape::Either(&[Shape::Text(&IDENT), Shape::Null]),
+            Shape::Either(&[Shape::Text(&ROLE), Shape::Null]),
             "the role that may do all, `emaj_adm` if not given; `null`: none",
         ),
         key(
             "viewer",
-            Shape::Either(&[Shape::Text(&IDENT), Shape::Null]),
+            Shape::Either(&[Shape::Text(&ROLE), Shape::Null]),
             "the role that may look, `emaj_viewer` if not given; `null`: none",
         ),
     ],

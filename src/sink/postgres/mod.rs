@@ -97,6 +97,9 @@ impl Opener for Database {
             // Values are read as the source wrote them, and what is listed is the whole value.
             .and_then(|()| session.batch_execute(&pg::same_values("set")))
             .map_err(|error| of_postgres(&error))?;
+        session
+            .by_path_of_role()
+            .map_err(|error| Fault::down(format!("{error}")))?;
         Ok(Box::new(PostgresSink {
             session,
             renderer: Renderer::new("emaj"),
