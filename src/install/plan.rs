@@ -242,8 +242,12 @@ impl Plan {
     /// Brings the steps into order, works out the lock that comes first, and seals the plan with its fingerprint.
     pub(super) fn finish(mut self, renderer: &Renderer) -> Self {
         // What is captured no more goes first: a trigger of a partitioned table is there on its partitions, and has the name of theirs.
-        self.steps
-            .sort_by_key(|step| (step.phase, step.phase == Phase::Capture && step.action != Action::Remove));
+        self.steps.sort_by_key(|step| {
+            (
+                step.phase,
+                step.phase == Phase::Capture && step.action != Action::Remove,
+            )
+        });
         self.lock = self.locks(renderer);
         let digest = Sha256::digest(self.script());
         self.fingerprint = hex(&digest);
