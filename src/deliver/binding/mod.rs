@@ -19,6 +19,7 @@ use minijinja::{Environment, Value, context};
 
 use self::directory::{Giver, entry_key, is_nearly, key_of_target};
 pub(super) use self::heir::{GivenUp, Namesakes};
+pub(super) use self::keys::every_row_of;
 use self::keys::{key_text, message_key};
 use self::message::word_of;
 use super::change::Change;
