@@ -82,7 +82,7 @@ pub(super) fn message_key(change: &Change, key: &str) -> Option<String> {
 }
 
 /// Writes the numbers of a key in one way: `1.0` and `1.00` are one key to a table, and what is done to the one waits for the other.
-fn in_one_way(key: &str) -> Cow<'_, str> {
+pub(super) fn in_one_way(key: &str) -> Cow<'_, str> {
     if !key.contains('.') {
         return Cow::Borrowed(key);
     }
