@@ -146,6 +146,7 @@ fn deliver(bench: &Bench, event: Option<Event>) -> Outcome<Duration> {
                     table: table.clone(),
                     key: key.clone(),
                     delete: None,
+                    taken: false,
                     upsert: Some(row.get::<_, &str>(0).into()),
                 }),
             });

@@ -91,13 +91,16 @@ impl Ask for Asker<'_> {
         table: usize,
         key: &[String],
         columns: &[(String, BTreeSet<&str>)],
+        exact: bool,
         look: Look<'_>,
     ) -> Result<(), Fault> {
         let source = &self.sources.tables[table];
         let today = look_at(self.session, self.renderer, source)?;
         let given: Vec<OneOf> = columns
             .iter()
-            .filter_map(|(column, values)| OneOf::of(today.columns.iter().find(|today| today.log == *column)?, values))
+            .filter_map(|(column, values)| {
+                OneOf::of(today.columns.iter().find(|today| today.log == *column)?, values, exact)
+            })
             .collect();
         let is_said = |column: &String| given.iter().any(|given| given.log == *column && !given.folded);
         if !key.is_empty() && key.iter().all(is_said) {
@@ -290,7 +293,7 @@ struct OneOf {
 
 impl OneOf {
     /// `None`: of this type it cannot be said which values are printed alike.
-    fn of(column: &Column, values: &BTreeSet<&str>) -> Option<Self> {
+    fn of(column: &Column, values: &BTreeSet<&str>, exact: bool) -> Option<Self> {
         if !column.is_text && !column.is_plain {
             return None;
         }
@@ -309,8 +312,8 @@ impl OneOf {
         Some(OneOf {
             name: column.name.clone(),
             log: column.log.clone(),
-            folded: column.is_text,
-            beyond: column.is_text && texts.iter().any(|text| !text.is_ascii()),
+            folded: column.is_text && !exact,
+            beyond: column.is_text && !exact && texts.iter().any(|text| !text.is_ascii()),
             texts,
         })
         .filter(|given| !given.texts.is_empty())

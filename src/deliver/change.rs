@@ -47,8 +47,15 @@ pub struct Change {
 }
 
 /// Returns the changes that the images of one group add up to: all images of one transaction and table with the same key, or,
-/// where a key was changed, all of that transaction and table.
+/// where a key was changed, all of that transaction and table. They are in the order of their keys, as what one statement did to rows
+/// that keep theirs is: who asks what was delivered before a change goes by that.
 pub fn net(images: &[Image]) -> Vec<Change> {
+    let mut changes = netted(images);
+    changes.sort_by(|one, other| one.key.cmp(&other.key));
+    changes
+}
+
+fn netted(images: &[Image]) -> Vec<Change> {
     // The usual ones need no arithmetic.
     if let [only] = images {
         return vec![change(
@@ -198,51 +205,49 @@ mod tests {
     }
 
     /// `-1a` is an old image of key 1 with the value a; `+` a new one; `-1a5` that of the fifth row of an update.
-    fn netted(images: &str) -> Vec<String> {
+    fn shown(images: &str) -> Vec<String> {
         let images: Vec<Image> = images
             .split_whitespace()
             .map(|text| image(text.starts_with('+'), &text[1..2], &text[1..]))
             .collect();
-        let mut all: Vec<String> = net(&images)
+        let text = |row: &Option<Row>| row.as_ref().map_or("-".to_owned(), |row| row.json.to_string());
+        net(&images)
             .iter()
-            .map(|change| {
-                let text = |row: &Option<Row>| row.as_ref().map_or("-".to_owned(), |row| row.json.to_string());
-                format!("{}>{}", text(&change.old), text(&change.new))
-            })
-            .collect();
-        all.sort();
-        all
+            .map(|change| format!("{}>{}", text(&change.old), text(&change.new)))
+            .collect()
     }
 
     #[test]
     fn the_net_of_a_key() {
-        assert_eq!(netted("+1a"), ["->1a"]);
-        assert_eq!(netted("-1a"), ["1a>-"]);
-        assert_eq!(netted("-1a +1b"), ["1a>1b"]);
-        assert_eq!(netted("+1a -1a"), [] as [&str; 0]);
-        assert_eq!(netted("+1a -1a +1b"), ["->1b"]);
-        assert_eq!(netted("-1a +1b -1b +1c"), ["1a>1c"]);
+        assert_eq!(shown("+1a"), ["->1a"]);
+        assert_eq!(shown("-1a"), ["1a>-"]);
+        assert_eq!(shown("-1a +1b"), ["1a>1b"]);
+        assert_eq!(shown("+1a -1a"), [] as [&str; 0]);
+        assert_eq!(shown("+1a -1a +1b"), ["->1b"]);
+        assert_eq!(shown("-1a +1b -1b +1c"), ["1a>1c"]);
         // A statement inside another one stands first: the order does not matter.
-        assert_eq!(netted("-1b +1c -1a +1b"), ["1a>1c"]);
-        assert_eq!(netted("-1a +1b -1b +1a"), [] as [&str; 0]);
-        assert_eq!(netted("-1a +1a"), [] as [&str; 0]);
+        assert_eq!(shown("-1b +1c -1a +1b"), ["1a>1c"]);
+        assert_eq!(shown("-1a +1b -1b +1a"), [] as [&str; 0]);
+        assert_eq!(shown("-1a +1a"), [] as [&str; 0]);
     }
 
     #[test]
     fn changed_keys() {
-        assert_eq!(netted("-1a +2a"), ["1a>2a"]);
-        assert_eq!(netted("-1a +2a -2a +3b"), ["1a>3b"]);
-        assert_eq!(netted("-1a +2a -2b +1b"), ["1a>1b", "2b>2a"]);
-        assert_eq!(netted("-1a +2a -3a +4a"), ["->2a", "->4a", "1a>-", "3a>-"]);
-        assert_eq!(netted("-1a1 +2a1 -3a2 +4a2"), ["1a>2a", "3a>4a"]);
-        assert_eq!(netted("-1a1 +2a1 -2a2 +3b2 -5a3 +6a3 -7a"), ["1a>3b", "5a>6a", "7a>-"]);
+        assert_eq!(shown("-1a +2a"), ["1a>2a"]);
+        assert_eq!(shown("-1a +2a -2a +3b"), ["1a>3b"]);
+        assert_eq!(shown("-1a +2a -2b +1b"), ["1a>1b", "2b>2a"]);
+        assert_eq!(shown("-1a +2a -3a +4a"), ["1a>-", "->2a", "3a>-", "->4a"]);
+        assert_eq!(shown("-1a1 +2a1 -3a2 +4a2"), ["1a>2a", "3a>4a"]);
+        assert_eq!(shown("-1a1 +2a1 -2a2 +3b2 -5a3 +6a3 -7a"), ["1a>3b", "5a>6a", "7a>-"]);
         // All keys move by one: the rows between have the key of their neighbour now.
-        assert_eq!(netted("-1a1 +2b1 -2a2 +3b2"), ["1a>3b", "2a>2b"]);
-        assert_eq!(netted("-1a1 +2b1 -2a7"), ["1a>-", "2a>2b"]);
+        assert_eq!(shown("-1a1 +2b1 -2a2 +3b2"), ["2a>2b", "1a>3b"]);
+        assert_eq!(shown("-1a1 +2b1 -2a7"), ["1a>-", "2a>2b"]);
+        // Whatever order the rows are stored in, what is told of them is in the order of the keys.
+        assert_eq!(shown("-3c1 +4c1 -2b2 +3b2 -1a3 +2a3"), ["2b>2a", "3c>3b", "1a>4c"]);
         // What was deleted and what was inserted beside an update of a key are two rows.
-        assert_eq!(netted("-1a7 +9b8 -3a1 +4a1"), ["->9b", "1a>-", "3a>4a"]);
-        assert_eq!(netted("+8a7 -8a1 +9a1 -4a8"), ["->9a", "4a>-"]);
+        assert_eq!(shown("-1a7 +9b8 -3a1 +4a1"), ["1a>-", "3a>4a", "->9b"]);
+        assert_eq!(shown("+8a7 -8a1 +9a1 -4a8"), ["4a>-", "->9a"]);
         // There and back again, and away.
-        assert_eq!(netted("-1a1 +2a1 -2a2 +1a2 -1a3 +3a3 -4a4 +5a4"), ["1a>3a", "4a>5a"]);
+        assert_eq!(shown("-1a1 +2a1 -2a2 +1a2 -1a3 +3a3 -4a4 +5a4"), ["1a>3a", "4a>5a"]);
     }
 }

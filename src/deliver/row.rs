@@ -86,6 +86,25 @@ impl Row {
             .map(|column| (column.name(&self.json), &self.json[column.value.clone()]))
     }
 
+    /// Returns the row under other names of its columns: `name` says them, where they are others.
+    pub(super) fn renamed<'n>(&self, name: impl Fn(&str) -> Option<&'n str>) -> Row {
+        let mut columns: Vec<&Column> = self.spans().iter().collect();
+        columns.sort_by_key(|column| column.value.start);
+        let mut json = String::with_capacity(self.json.len() + 32);
+        for column in columns {
+            let old = column.name(&self.json);
+            json.push(if json.is_empty() { '{' } else { ',' });
+            json.push_str(&serde_json::Value::from(name(old).unwrap_or(old)).to_string());
+            json.push(':');
+            json.push_str(&self.json[column.value.clone()]);
+        }
+        json.push('}');
+        Row {
+            is_unreadable: self.is_unreadable,
+            ..Row::new(json)
+        }
+    }
+
     /// Returns the row as templates see it: `row.login`.
     pub fn value(&self) -> Value {
         // (Looked through before it is copied: so the copies have what was found.)
@@ -366,6 +385,19 @@ mod tests {
         for no_row in ["", "[1]", "null", "{\"a\":1", "{\"a\":1}x"] {
             assert_eq!(Row::new(no_row).columns().count(), 0, "{no_row}");
         }
+    }
+
+    #[test]
+    fn columns_get_other_names_and_keep_their_values() {
+        let row = Row::new(r#"{"b":1.50,"a":{"b": null},"\u00e9":"x"}"#);
+        let new = |name: &str| match name {
+            "b" => Some("a"),
+            "a" => Some("c"),
+            "é" => Some("\"e\""),
+            _ => None,
+        };
+        assert_eq!(&*row.renamed(new).json, r#"{"a":1.50,"c":{"b": null},"\"e\"":"x"}"#);
+        assert!(row.clone().unreadable().renamed(new).is_unreadable());
     }
 
     /// As wide as PostgreSQL lets a table be.

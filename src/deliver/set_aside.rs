@@ -1,9 +1,13 @@
 //! Changes that wait: how they are written down, and how they are read back.
+//!
+//! A table goes on changing while they wait. With a row stands which number each of its columns had, and which of them were the key: so it is read
+//! back under the names of today, and it is seen when the key is another one.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::change::Change;
 use super::row::Row;
+use super::sources::SourceTable;
 use super::stream::Placed;
 use crate::journal::{FailureState, SetAside};
 use crate::sink::{Fault, Offset, Verdict};
@@ -28,6 +32,7 @@ pub(super) fn state_after(fault: &Fault, attempts: i32) -> (FailureState, Option
 /// Writes a change down that has `keys` and waits in `queue`. Rows stay texts inside: JSON of the registry would lose digits of numbers.
 pub(super) fn record(
     placed: &Placed,
+    source: &SourceTable,
     binding: &str,
     queue: String,
     keys: Vec<String>,
@@ -41,13 +46,18 @@ pub(super) fn record(
         keys,
         state,
         reason: fault.map(|fault| fault.reason.clone()),
-        change: written(placed),
+        change: written(placed, source),
         retry_in,
     }
 }
 
-fn written(placed: &Placed) -> Value {
+fn written(placed: &Placed, source: &SourceTable) -> Value {
     let change = &placed.change;
+    let columns: Map<String, Value> = source
+        .columns
+        .iter()
+        .map(|(number, name)| (name.clone(), json!(number)))
+        .collect();
     json!({
         "offset": placed.offset.0,
         "relation": placed.relation,
@@ -60,6 +70,8 @@ fn written(placed: &Placed) -> Value {
         "new": change.new.as_ref().map(|row| &*row.json),
         "unreadable": [is_unreadable(&change.old), is_unreadable(&change.new)],
         "init": change.is_init,
+        "columns": columns,
+        "key_columns": source.key_numbers(),
     })
 }
 
@@ -68,9 +80,17 @@ fn is_unreadable(row: &Option<Row>) -> bool {
 }
 
 /// Reads a change back; `None` when it is not of this program's making.
-pub(super) fn read(written: &Value, table: usize) -> Option<Placed> {
+pub(super) fn read(written: &Value, table: usize, source: &SourceTable) -> Option<Placed> {
+    let today = |name: &str| {
+        let number = written["columns"][name].as_i64()?;
+        let (_, today) = source.columns.iter().find(|(known, _)| i64::from(*known) == number)?;
+        (today != name).then_some(today.as_str())
+    };
+    let columns = written["columns"].as_object();
+    let is_renamed = columns.is_some_and(|columns| columns.keys().any(|name| today(name).is_some()));
     let row = |name: &str, at: usize| {
         let row = Row::new(written[name].as_str()?);
+        let row = if is_renamed { row.renamed(today) } else { row };
         Some(match written["unreadable"][at].as_bool() {
             Some(true) => row.unreadable(),
             _ => row,
@@ -125,6 +145,9 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
+    use crate::deliver::binding::Table;
+    use crate::deliver::raw::Texts;
+    use crate::names::QualifiedName;
 
     #[test]
     fn a_change_is_read_back_as_it_was() {
@@ -143,8 +166,26 @@ mod tests {
                 is_init: false,
             },
         };
-        let back = read(&record(&placed, "b", "b [1]".to_owned(), Vec::new(), None).change, 5).unwrap();
+        let written = record(&placed, &table(&["n", "m"]), "b", "b [1]".to_owned(), Vec::new(), None).change;
+        let back = read(&written, 5, &table(&["n", "m"])).unwrap();
         assert_eq!(format!("{back:?}"), format!("{placed:?}"));
+        let back = read(&written, 5, &table(&["m", "o"])).unwrap().change.new.unwrap();
+        assert_eq!(
+            &*back.json, r#"{"m":1.10,"o":12345678901234567890.123456789}"#,
+            "under today's names"
+        );
+    }
+
+    fn table(columns: &[&str]) -> SourceTable {
+        SourceTable {
+            oid: 1,
+            names: Table {
+                name: QualifiedName::new("public", "t"),
+                key: vec![columns[0].to_owned()],
+            },
+            columns: (1..).zip(columns.iter().map(|name| (*name).to_owned())).collect(),
+            texts: Texts::default(),
+        }
     }
 
     fn change(key: &str, old: Option<&str>, new: Option<&str>) -> Placed {

@@ -31,6 +31,19 @@ pub(super) struct SourceTable {
     pub texts: Texts,
 }
 
+impl SourceTable {
+    /// Returns the numbers of the key's columns, in its order.
+    pub(super) fn key_numbers(&self) -> Vec<i16> {
+        let number = |name: &String| {
+            self.columns
+                .iter()
+                .find(|(_, column)| column == name)
+                .map(|(number, _)| *number)
+        };
+        self.names.key.iter().filter_map(number).collect()
+    }
+}
+
 /// All of it, and the text by which a change of it is noticed.
 #[derive(Default)]
 pub(super) struct Fed {

@@ -42,8 +42,8 @@ pub use lag::{SinkLag, lag};
 pub use marks::{LastMark, MarkState, last_marks, marks};
 pub use origin::{Astray, Origin, astray, check_origin, free_schema};
 pub use parked::{
-    SetAside, arrived, begun, due, failed_again, hasten, join, not_begun, one_front, promote, queue, retry_queues,
-    set_aside, waiting,
+    Known, SetAside, arrived, begun, change_of, due, failed_again, hasten, join, known, known_anew, not_begun,
+    one_front, promote, queue, retry_queues, set_aside, waiting,
 };
 pub use position::{Position, Snapshot};
 pub use read::read;

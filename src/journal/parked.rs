@@ -89,6 +89,70 @@ pub fn waiting(client: &mut impl GenericClient, schema: &str, sink: &str) -> Res
         .collect())
 }
 
+/// A change that waits, and what it is known by.
+#[derive(Debug, Clone)]
+pub struct Known {
+    pub id: i64,
+    pub binding: String,
+    pub queue: String,
+    /// The key of its row, for people.
+    pub key: String,
+    pub keys: Vec<String>,
+    /// The numbers of the columns that were its row's key; null: not known.
+    pub key_columns: Value,
+}
+
+/// Reads what the changes are known by that wait for a sink, in order.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn known(client: &mut impl GenericClient, schema: &str, sink: &str) -> Result<Vec<Known>> {
+    let s = escape_identifier(schema);
+    let rows = client.query(
+        &format!(
+            "select fail_id, fail_binding, fail_queue, fail_key, fail_keys, coalesce(fail_change -> 'key_columns', 'null')
+               from {s}.emaj_failure where fail_sink = $1 order by fail_id"
+        ),
+        &[&sink],
+    )?;
+    Ok(rows
+        .iter()
+        .map(|row| Known {
+            id: row.get(0),
+            binding: row.get(1),
+            queue: row.get(2),
+            key: row.get(3),
+            keys: row.get(4),
+            key_columns: row.get(5),
+        })
+        .collect())
+}
+
+/// Reads one change that waits; `None`: it waits no more.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn change_of(client: &mut impl GenericClient, schema: &str, id: i64) -> Result<Option<Value>> {
+    let s = escape_identifier(schema);
+    let sql = format!("select fail_change from {s}.emaj_failure where fail_id = $1");
+    Ok(client.query_opt(&sql, &[&id])?.map(|row| row.get(0)))
+}
+
+/// Puts on record what a change is known by now.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn known_anew(client: &mut impl GenericClient, schema: &str, known: &Known) -> Result<()> {
+    let s = escape_identifier(schema);
+    let sql = format!(
+        "update {s}.emaj_failure
+            set fail_key = $2, fail_keys = $3, fail_change = fail_change || jsonb_build_object('key', $2::text, 'key_columns', $4::jsonb)
+          where fail_id = $1"
+    );
+    client.execute(&sql, &[&known.id, &known.key, &known.keys, &known.key_columns])?;
+    Ok(())
+}
+
 /// Returns the queues of a sink in which something is to be tried now, the oldest first.
 ///
 /// # Errors

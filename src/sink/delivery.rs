@@ -169,6 +169,8 @@ pub struct RowChange {
     pub key: Vec<String>,
     /// The row to be taken away, a JSON object with the key's columns at least: that of before, where a row got another key.
     pub delete: Option<Arc<str>>,
+    /// Another row has the key of `delete` by now: what is there under it is not to be taken away.
+    pub taken: bool,
     /// The row to be there: a JSON object of the columns to be written.
     pub upsert: Option<Arc<str>>,
 }

@@ -34,6 +34,7 @@ mod tests {
                 table: crate::names::QualifiedName::new("public", "t"),
                 key: Vec::new(),
                 delete: None,
+                taken: false,
                 upsert: None,
             }),
         }

@@ -1,9 +1,9 @@
 //! Keys that change, and keys that are written in another way and are the same.
 
 use super::{LOGINS, column, drain, install, people, set_aside, to_directory};
-use crate::support::database;
 use crate::support::rows::sink_into;
 use crate::support::slapd::slapd;
+use crate::support::{Database, database};
 
 #[test]
 fn entries_whose_names_change_in_one_statement_keep_what_others_put_there() {
@@ -92,6 +92,80 @@ fn what_is_done_to_a_row_waits_for_what_was_done_to_it_under_another_spelling() 
         column(&copy, "select id || ' ' || note from item order by item.id"),
         ["1.00 c", "2 b"]
     );
+}
+
+/// A table of things whose codes are the key at the copy, and are handed from row to row.
+fn things(db: &Database, copy: &Database, code: &str) {
+    db.psql("create table thing (id int primary key, code text unique deferrable initially deferred, n int)");
+    copy.psql("create table thing (code text primary key, id int, n int check (n < 100000), ours text default 'ours')");
+    install(
+        db,
+        &format!(
+            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks:\n  copy: {}\nbindings:\n  \
+             to_copy: {{ table: public.thing, to: copy, row: {{ key: [code], columns: {{ code: {code}, id: row.id, n: row.n }} }} }}\n",
+            sink_into(copy, "postgres")
+        ),
+    );
+}
+
+/// The things of a database, by their ids.
+fn all_things(db: &Database) -> Vec<String> {
+    column(db, "select concat_ws(' ', lower(code), id, n) from thing order by id")
+}
+
+#[test]
+fn keys_that_rows_hand_on_lose_no_row() {
+    for code in ["row.code", "row.code | lower"] {
+        let (db, copy) = (database(), database());
+        things(&db, &copy, code);
+        db.psql("insert into thing select n, 'C' || n, n from generate_series(1, 5000) n");
+        drain(&db).run().ok();
+        for shift in [1, -1] {
+            // More than goes in one batch; those that take a key come before those that give it up, or after them.
+            db.psql(&format!(
+                "update thing set code = 'C' || substr(code, 2)::int + {shift}"
+            ));
+            drain(&db).run().ok();
+            assert!(all_things(&copy) == all_things(&db), "{code}: shifted by {shift}");
+        }
+        db.psql("begin; delete from thing where id > 4990; insert into thing select -n, 'C' || n, n from generate_series(4991, 5000) n; commit");
+        drain(&db).run().ok();
+        assert!(all_things(&copy) == all_things(&db), "{code}: taken by new rows");
+        assert_eq!(set_aside(&db), [] as [&str; 0]);
+    }
+}
+
+#[test]
+fn a_row_that_waits_takes_no_key_along_that_another_one_has() {
+    let (db, copy) = (database(), database());
+    things(&db, &copy, "row.code");
+    db.psql("insert into thing select n, 'c' || n, n from generate_series(1, 8) n");
+    drain(&db).run().ok();
+    // One of the batch is refused: another one, the one that gives the key up, and the one that takes it.
+    for (bad, sql) in [
+        (3, "2 then 'c5' when 5 then 'x'"),
+        (6, "6 then 'y' when 1 then 'c6'"),
+        (7, "7 then 'c8' when 8 then 'c7'"),
+    ] {
+        db.psql(&format!(
+            "begin; update thing set code = case id when {sql} else code end; update thing set n = 200000 where id = {bad}; commit"
+        ));
+        drain(&db).run().code(3);
+        assert!(!set_aside(&db).is_empty());
+        db.psql(&format!("update thing set n = {bad} where id = {bad}"));
+        super::prepare(&db, &["failures", "retry", "--all"]).run();
+        drain(&db).run().ok();
+        assert_eq!(all_things(&copy), all_things(&db), "{bad}");
+        assert_eq!(set_aside(&db), [] as [&str; 0]);
+    }
+    // It goes, while another row has had its key for long.
+    db.psql("update thing set n = 200000 where id = 4");
+    drain(&db).run().code(3);
+    db.psql("update thing set code = 'z' where id = 4; update thing set code = 'c4' where id = 3");
+    drain(&db).run().code(3);
+    db.psql("delete from thing where id = 4");
+    drain(&db).run().ok();
+    assert_eq!(all_things(&copy), all_things(&db));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Rows that are entries of a directory: they come, change, are renamed, go, and hold whatever people type.
 
-use super::{PEOPLE, PERSON, column, drain, install, people, set_aside, to_directory, writes};
+use super::{LOGINS, PEOPLE, PERSON, column, drain, install, people, set_aside, to_directory, writes};
 use crate::support::database;
 use crate::support::slapd::{Slapd, slapd};
 
@@ -174,6 +174,33 @@ fn rows_exchange_their_keys() {
     drain(&db).run().ok();
     let rows = column(&db, "select id || ' ' || name from person order by id");
     assert_eq!(people(&slapd), rows);
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+}
+
+#[test]
+fn an_entry_stays_whatever_order_the_rows_are_stored_in_whose_keys_it_goes_through() {
+    let (db, slapd) = (database(), slapd());
+    db.psql("create table person (id int primary key deferrable, login text, ok boolean)");
+    let bindings = LOGINS
+        .replace("    entry:", "    when: row.ok\n    entry:")
+        .replace("sn: x", "sn: \"{{ row.id }}\"");
+    install(&db, &to_directory(&slapd, &bindings));
+    for sql in [
+        "insert into person values (5, 'eve', false), (4, 'dan', true), (3, 'cyd', false)",
+        "update person set id = id + 1",
+        "truncate person",
+        "insert into person values (3, 'cyd', false), (4, 'dan', true), (5, 'eve', false)",
+        "update person set id = id + 1",
+        "update person set id = id - 1",
+        // As texts the keys have another order.
+        "update person set id = id + 5",
+        "update person set id = 19 - id",
+    ] {
+        db.psql(sql);
+        drain(&db).run().ok();
+        let rows = column(&db, "select login || ' ' || id from person where ok");
+        assert_eq!(people(&slapd), rows, "{sql}");
+    }
     assert_eq!(set_aside(&db), [] as [&str; 0]);
 }
 

@@ -15,6 +15,7 @@ mod prune;
 mod queries;
 mod security;
 mod values_and_flags;
+mod waiting;
 mod workers;
 
 use crate::support::slapd::{ACCOUNT, PASSWORD, Slapd};

@@ -59,6 +59,7 @@ pub fn row(table: &str, delete: Option<&str>, upsert: Option<&str>) -> Action {
         table: QualifiedName::new("public", table),
         key: vec!["id".into()],
         delete: delete.map(Arc::from),
+        taken: false,
         upsert: upsert.map(Arc::from),
     })
 }

@@ -108,19 +108,24 @@ impl Bound {
                         .collect::<Result<_>>()?,
                 }
             }
-            BindingKind::Row { table, key, columns } => Compiled::Row {
-                table: table
-                    .as_ref()
-                    .map_or_else(|| names.name.clone(), |table| table.value.clone()),
-                key: match key.as_slice() {
+            BindingKind::Row { table, key, columns } => {
+                let key = match key.as_slice() {
                     [] => names.key.clone(),
                     key => key.iter().map(|column| column.value.clone()).collect(),
-                },
-                columns: columns
+                };
+                let columns: Vec<(String, Given)> = columns
                     .iter()
                     .map(|(name, expression)| Ok((name.value.clone(), engine.given(expression)?)))
-                    .collect::<Result<_>>()?,
-            },
+                    .collect::<Result<_>>()?;
+                Compiled::Row {
+                    table: table
+                        .as_ref()
+                        .map_or_else(|| names.name.clone(), |table| table.value.clone()),
+                    key_sources: key_sources(&key, &columns),
+                    key,
+                    columns,
+                }
+            }
             BindingKind::Warn { .. } | BindingKind::Notify { .. } | BindingKind::Sql { .. } => {
                 return Err(Error::message(
                     Kind::Failed,
@@ -195,4 +200,17 @@ impl Engine {
             },
         })
     }
+}
+
+/// Returns the columns that are columns of another table's key as they are; without `columns` all of it are.
+fn key_sources(key: &[String], columns: &[(String, Given)]) -> Vec<String> {
+    if columns.is_empty() {
+        return key.to_vec();
+    }
+    let of_key = columns.iter().filter(|(name, _)| key.contains(name));
+    let source = |(_, given): &(String, Given)| match given {
+        Given::Column(column, _) => Some(column.clone()),
+        Given::Made(_) => None,
+    };
+    of_key.filter_map(source).collect()
 }

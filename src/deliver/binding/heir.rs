@@ -1,9 +1,10 @@
-//! Who has an entry of a directory that a row gives up: another row may have been given its name before, because nothing in the table
-//! forbids it, or only at the end of a transaction.
+//! Who has an entry of a directory that a row gives up, or a key in another table: another row may have been given its name before, because nothing
+//! in the table forbids it, or only at the end of a transaction.
 //!
-//! Whether a row has the name is told by what its template makes, compared as a directory does. Rows are looked up as they are now, for all names that a
+//! Whether a row has the name is told by what its template makes; names of entries are compared as a directory does. Rows are looked up as they are now, for all names that a
 //! chunk of changes gives up at once ([`Namesakes`]), and held against the log: a row that takes the name only later is none, its own change makes the
-//! entry anew. So the answer does not depend on how far the worker has come.
+//! entry anew. So the answer does not depend on how far the worker has come. (In another table nothing is made of the other row's values: its own change
+//! writes them. So it does not matter there whether that has come already.)
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -51,12 +52,19 @@ impl GivenUp<'_> {
 }
 
 impl Bound {
-    /// Tells whether it makes entries, which have names.
-    pub(in crate::deliver) fn makes_entries(&self) -> bool {
-        matches!(self.kind, Compiled::Entry { .. })
+    /// Tells whether it makes things with names that another row may have after one: entries, and rows that are not known by the primary key.
+    pub(in crate::deliver) fn names_change_hands(&self) -> bool {
+        match &self.kind {
+            Compiled::Entry { .. } => true,
+            Compiled::Row { key_sources, .. } => {
+                let primary = &self.names.key;
+                primary.is_empty() || !primary.iter().all(|column| key_sources.contains(column))
+            }
+            _ => false,
+        }
     }
 
-    /// Notes the name of an entry that a change gives up, if it does.
+    /// Notes the name that a change gives up, if it does.
     pub(in crate::deliver) fn gives_up<'a>(&self, change: &'a Change, names: &mut GivenUp<'a>) {
         let Some(old) = &change.old else { return };
         let Some(name) = self.name_of(old) else { return };
@@ -75,8 +83,10 @@ impl Bound {
         ask: &mut dyn Ask,
     ) -> Result<HashMap<String, Vec<Row>>, Fault> {
         let mut found: HashMap<String, Vec<Row>> = names.0.keys().map(|name| (name.clone(), Vec::new())).collect();
-        let Compiled::Entry { columns, .. } = &self.kind else {
-            return Ok(found);
+        let (columns, is_exact) = match &self.kind {
+            Compiled::Entry { columns, .. } => (columns, false),
+            Compiled::Row { key_sources, .. } => (key_sources, true),
+            _ => return Ok(found),
         };
         let given: Vec<(String, BTreeSet<&str>)> = columns
             .iter()
@@ -85,7 +95,7 @@ impl Bound {
                 (column.clone(), rows.filter_map(|row| row.column(column)).collect())
             })
             .collect();
-        ask.namesakes(self.table, &self.names.key, &given, &mut |row| {
+        ask.namesakes(self.table, &self.names.key, &given, is_exact, &mut |row| {
             if let Some(rows) = self.name_of(row).and_then(|name| found.get_mut(&name)) {
                 rows.push(row.clone());
             }
@@ -103,24 +113,11 @@ impl Bound {
         envelope: &Envelope<'_>,
         ask: &mut dyn Ask,
     ) -> Result<Option<Entry>, Fault> {
-        let others = match ask.known().and_then(|known| known.of(self, name)) {
-            Some(known) => known,
-            None => {
-                let names = GivenUp([(name.to_owned(), vec![row])].into());
-                self.namesakes(&names, ask)?.remove(name).unwrap_or_default().into()
-            }
-        };
-        let key = &self.names.key;
-        let own = [self.key_of(row), change.key.to_string()];
-        for other in others.iter() {
-            let key_of_other = self.key_of(other);
-            if !key.is_empty() && own.contains(&key_of_other) {
+        for other in self.others(change, row, name, ask)? {
+            if !self.names.key.is_empty() && !self.had(change, &self.key_of(&other), name, ask)? {
                 continue;
             }
-            if !key.is_empty() && !self.had(change, &key_of_other, name, ask)? {
-                continue;
-            }
-            match self.entry(other, envelope, ask) {
+            match self.entry(&other, envelope, ask) {
                 // Of that row no entry was ever made.
                 Err(fault) if fault.verdict == Verdict::Never => {}
                 made => return made.map(Some),
@@ -129,11 +126,30 @@ impl Bound {
         Ok(None)
     }
 
-    /// Returns the name of the entry that a row makes, folded; `None`: it makes none.
-    fn name_of(&self, row: &Row) -> Option<String> {
-        let Compiled::Entry { dn, .. } = &self.kind else {
-            return None;
+    /// Tells whether another row has the key in another table that the row `row` gives up with `change`.
+    pub(super) fn is_taken(&self, change: &Change, row: &Row, ask: &mut dyn Ask) -> Result<bool, Fault> {
+        Ok(match self.name_of(row) {
+            Some(name) => !self.others(change, row, &name, ask)?.is_empty(),
+            None => false,
+        })
+    }
+
+    /// Returns the other rows that have the name `name`, which the row `row` gives up with `change`.
+    fn others(&self, change: &Change, row: &Row, name: &str, ask: &mut dyn Ask) -> Result<Vec<Row>, Fault> {
+        let all = match ask.known().and_then(|known| known.of(self, name)) {
+            Some(known) => known,
+            None => {
+                let names = GivenUp([(name.to_owned(), vec![row])].into());
+                self.namesakes(&names, ask)?.remove(name).unwrap_or_default().into()
+            }
         };
+        let own = [self.key_of(row), change.key.to_string()];
+        let is_other = |other: &&Row| self.names.key.is_empty() || !own.contains(&self.key_of(other));
+        Ok(all.iter().filter(is_other).cloned().collect())
+    }
+
+    /// Returns the name of what a row makes: of an entry, folded, or the key in another table; `None`: it makes none.
+    fn name_of(&self, row: &Row) -> Option<String> {
         if row.is_unreadable() {
             return None;
         }
@@ -143,8 +159,13 @@ impl Bound {
             source: "",
         };
         let row = self.fits(Some(row)).ok().flatten()?;
-        let name = self.render(dn, &self.context(row, &envelope)).ok()?;
-        Some(folded(&name))
+        match &self.kind {
+            Compiled::Entry { dn, .. } => {
+                let name = self.render(dn, &self.context(row, &envelope)).ok()?;
+                Some(folded(&name))
+            }
+            _ => self.key_there(row, &envelope).ok().flatten(),
+        }
     }
 
     /// Tells whether the row with this key, which has the name now, had it when `change` was made: it has not got it since.

@@ -30,14 +30,27 @@ impl Bound {
         keys
     }
 
-    pub(super) fn row_keys(&self, change: &Change) -> Vec<String> {
+    /// (Without the name of the table, which may change while something waits: a binding has one table.)
+    pub(in crate::deliver) fn row_keys(&self, change: &Change) -> Vec<String> {
+        let all = self.every_row();
         let mut keys: Vec<String> = self
             .keys_of(change)
             .iter()
-            .map(|key| format!("{}\u{1f}{}\u{1f}{}", self.name, self.names.name, in_one_way(key)))
+            .map(|key| format!("{all}{}", in_one_way(key)))
             .collect();
         keys.dedup();
         keys
+    }
+
+    /// The key by which a change is known that no change of the binding may overtake: it cannot be said of which row it is.
+    pub(in crate::deliver) fn every_row(&self) -> String {
+        format!("{ROW}{}\u{1f}", self.name)
+    }
+
+    /// The key of a row as changes have it today; `None`: it cannot be said, the row is from a time when it had not all columns of the key.
+    pub(in crate::deliver) fn key_today(&self, row: &Row) -> Option<String> {
+        let is_said = !row.is_unreadable() && self.names.key.iter().all(|column| row.column(column).is_some());
+        is_said.then(|| self.key_of(row))
     }
 
     /// The key of a change and, when it was changed, the one before: what was done to that came before.
@@ -53,6 +66,15 @@ impl Bound {
     }
 }
 
+/// What the keys of rows begin with.
+const ROW: &str = "row\u{1f}";
+
+/// Returns the key that stands for every row of the binding, of a key of one of them; `None`: it is the key of something else.
+pub(in crate::deliver) fn every_row_of(key: &str) -> Option<&str> {
+    let binding = key.strip_prefix(ROW)?.find('\u{1f}')?;
+    Some(&key[..ROW.len() + binding + 1])
+}
+
 /// What messages with the same key must not be reordered against. Without a key of the manifest's own it is the row's, which
 /// stands for itself.
 pub(super) fn message_key(change: &Change, key: &str) -> Option<String> {
@@ -60,7 +82,7 @@ pub(super) fn message_key(change: &Change, key: &str) -> Option<String> {
 }
 
 /// Writes the numbers of a key in one way: `1.0` and `1.00` are one key to a table, and what is done to the one waits for the other.
-fn in_one_way(key: &str) -> Cow<'_, str> {
+pub(super) fn in_one_way(key: &str) -> Cow<'_, str> {
     if !key.contains('.') {
         return Cow::Borrowed(key);
     }
@@ -87,6 +109,13 @@ pub(super) fn key_text(row: &Row, key: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_key_of_a_row_says_that_of_all_rows() {
+        assert_eq!(every_row_of("row\u{1f}b\u{1f}[\"x\u{1f}\"]"), Some("row\u{1f}b\u{1f}"));
+        assert_eq!(every_row_of("row\u{1f}b\u{1f}"), Some("row\u{1f}b\u{1f}"));
+        assert_eq!(every_row_of("message\u{1f}b\u{1f}"), None);
+    }
 
     #[test]
     fn one_key_is_written_in_one_way() {

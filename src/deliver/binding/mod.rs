@@ -20,7 +20,8 @@ use minijinja::{Environment, Value, context};
 
 use self::directory::{Giver, entry_key, is_nearly, key_of_target};
 pub(super) use self::heir::{GivenUp, Namesakes};
-use self::keys::{key_text, message_key};
+pub(super) use self::keys::every_row_of;
+use self::keys::{in_one_way, key_text, message_key};
 use self::message::word_of;
 use super::change::Change;
 use super::escape::{self, Statement};
@@ -40,13 +41,14 @@ pub(super) trait Ask {
     /// `look` has seen enough.
     fn alike(&mut self, table: usize, columns: &[(String, String)], look: Look<'_>) -> Result<(), Fault>;
 
-    /// Shows rows of `table` that may have a name in which `columns` stand: in each column one of the values (JSON text each), in some spelling. None where
-    /// the primary key `key` is among the columns and its values have one spelling each: no other row has them.
+    /// Shows rows of `table` that may have a name in which `columns` stand: in each column one of the values (JSON text each), in some spelling, or, if
+    /// `exact`, in that one. None where the primary key `key` is among the columns and its values have one spelling each: no other row has them.
     fn namesakes(
         &mut self,
         table: usize,
         key: &[String],
         columns: &[(String, BTreeSet<&str>)],
+        exact: bool,
         look: Look<'_>,
     ) -> Result<(), Fault>;
 
@@ -130,6 +132,8 @@ enum Compiled {
     Row {
         table: QualifiedName,
         key: Vec<String>,
+        /// The columns of the table that are columns of that key as they are.
+        key_sources: Vec<String>,
         /// Empty: the row as it is.
         columns: Vec<(String, Given)>,
     },
@@ -191,7 +195,9 @@ impl Bound {
     /// Returns the table that rows go to as they are, and its key; `None`: something is made of them, or some are left out.
     pub(super) fn as_it_is(&self) -> Option<(&QualifiedName, &[String])> {
         match &self.kind {
-            Compiled::Row { table, key, columns } if columns.is_empty() && self.when.is_none() => Some((table, key)),
+            Compiled::Row {
+                table, key, columns, ..
+            } if columns.is_empty() && self.when.is_none() => Some((table, key)),
             _ => None,
         }
     }
@@ -303,8 +309,10 @@ impl Bound {
                 keys.extend(message_key(change, &message.key));
                 Action::Message(message)
             }
-            Compiled::Row { table, key, columns } => {
-                let old = old.map(|row| self.columns(row, columns, envelope)).transpose()?;
+            Compiled::Row {
+                table, key, columns, ..
+            } => {
+                let (old_row, old) = (old, old.map(|row| self.columns(row, columns, envelope)).transpose()?);
                 let new = new.map(|row| self.columns(row, columns, envelope)).transpose()?;
                 if old == new {
                     return Ok(None);
@@ -317,10 +325,15 @@ impl Bound {
                         .flatten()
                         .map(|key| format!("{table}\u{1f}{key}")),
                 );
+                let taken = match old_row.filter(|_| old_key != new_key && self.names_change_hands()) {
+                    Some(row) => self.is_taken(change, row, ask)?,
+                    None => false,
+                };
                 Action::Row(RowChange {
                     table: table.clone(),
                     key: key.clone(),
                     delete: old.filter(|_| old_key != new_key).map(|row| row.json),
+                    taken,
                     upsert: new.map(|row| row.json),
                 })
             }
@@ -433,14 +446,38 @@ impl Bound {
         }
     }
 
+    /// The key of the row of the other table.
+    fn key_there(&self, row: &Row, envelope: &Envelope<'_>) -> Result<Option<String>, Fault> {
+        let Compiled::Row { key, columns, .. } = &self.kind else {
+            return Ok(None);
+        };
+        let text = match columns.is_empty() {
+            true => key_text(row, key),
+            false => {
+                let of_key = columns.iter().filter(|(name, _)| key.contains(name));
+                key_text(&self.made_of(row, of_key, envelope)?, key)
+            }
+        };
+        Ok(Some(in_one_way(&text).into_owned()))
+    }
+
     /// The row of the other table.
     fn columns(&self, row: &Row, columns: &[(String, Given)], envelope: &Envelope<'_>) -> Result<Row, Fault> {
-        if columns.is_empty() {
-            return Ok(row.clone());
+        match columns.is_empty() {
+            true => Ok(row.clone()),
+            false => self.made_of(row, columns, envelope),
         }
+    }
+
+    fn made_of<'c>(
+        &self,
+        row: &Row,
+        columns: impl IntoIterator<Item = &'c (String, Given)>,
+        envelope: &Envelope<'_>,
+    ) -> Result<Row, Fault> {
         let value = self.context(row, envelope);
         let mut json = String::from("{");
-        for (at, (name, given)) in columns.iter().enumerate() {
+        for (at, (name, given)) in columns.into_iter().enumerate() {
             if at > 0 {
                 json.push(',');
             }

@@ -93,12 +93,12 @@ impl Courier<'_> {
         Ok(Made { keyed, aside, parked })
     }
 
-    /// Looks up who else has the entries that rows of a chunk give up, for all of them at once. What cannot be asked is asked again for each of them.
+    /// Looks up who else has the entries, and the keys in other tables, that rows of a chunk give up, for all of them at once. What cannot be asked is asked again for each of them.
     fn namesakes(&mut self, chunk: &[Placed], present: &Present, only: Option<usize>) -> Result<Namesakes> {
         let mut namesakes = Namesakes::Known(HashMap::new());
         for at in 0..self.fed.bound.len() {
             let bound = &self.fed.bound[at];
-            if !bound.makes_entries() || only.is_some_and(|only| only != at) {
+            if !bound.names_change_hands() || only.is_some_and(|only| only != at) {
                 continue;
             }
             let about = chunk.iter().filter(|placed| bound.is_about(&placed.change));

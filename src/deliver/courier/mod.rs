@@ -7,7 +7,7 @@
 //!
 //! Its parts: `claim` asks whether it may deliver (`standby`: while another worker does), `rounds` is its day, `window` takes a window of the
 //! log to its end, `rows` sends rows that were there before, `guard` counts what it deletes, `chunk` makes deliveries of changes, `hand_over` gives them to the place and puts
-//! on record what became of them, `place` reaches the place, `parked` knows what waits, `retry` tries that again, `replay` knows what was
+//! on record what became of them, `place` reaches the place, `parked` knows what waits, `rekeyed` what became of its keys, `retry` tries that again, `replay` knows what was
 //! delivered before. They share the state of one [`Courier`]; this file makes it, and makes it anew when a session is lost.
 
 mod chunk;
@@ -16,6 +16,7 @@ mod guard;
 mod hand_over;
 mod parked;
 mod place;
+mod rekeyed;
 mod replay;
 mod retry;
 mod rounds;

@@ -6,6 +6,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::Courier;
+use crate::deliver::binding::every_row_of;
 use crate::deliver::render::keys_of;
 use crate::deliver::set_aside::record;
 use crate::deliver::stream::Placed;
@@ -24,12 +25,14 @@ impl Parked {
 
     /// Tells whether something waits that has one of `keys`.
     pub(super) fn holds(&self, keys: &[String]) -> bool {
-        keys.iter().any(|key| self.0.contains_key(key))
+        !self.queues(keys).is_empty()
     }
 
     /// The queues that hold something that has one of `keys`; several when it waits for several things.
     fn queues(&self, keys: &[String]) -> BTreeSet<String> {
-        keys.iter().filter_map(|key| self.0.get(key)).cloned().collect()
+        let every = keys.iter().filter_map(|key| every_row_of(key));
+        let all = keys.iter().map(String::as_str).chain(every);
+        all.filter_map(|key| self.0.get(key)).cloned().collect()
     }
 
     /// Puts what has `keys` behind all that it has to wait for. Returns its queue and those that became part of it; nothing when it
@@ -125,7 +128,8 @@ impl Courier<'_> {
             fault,
         } in aside
         {
-            let (placed, binding) = (&chunk[number], &*self.fed.bound[at].name);
+            let (placed, bound) = (&chunk[number], &self.fed.bound[at]);
+            let (source, binding) = (&self.fed.sources.tables[bound.table], &*bound.name);
             let (queue, fault) = match self.parked.park(&keys) {
                 Some((queue, joined)) => {
                     for part in joined {
@@ -152,7 +156,7 @@ impl Courier<'_> {
             let fault = fault.map(kept);
             settled
                 .changes
-                .push(record(placed, binding, queue, keys, fault.as_ref()));
+                .push(record(placed, source, binding, queue, keys, fault.as_ref()));
         }
         settled
     }
@@ -186,5 +190,14 @@ mod tests {
             Some(("one".to_owned(), Vec::new()))
         );
         assert_eq!(parked.park(&keys("row4 messageD")), None);
+    }
+
+    #[test]
+    fn what_may_be_any_row_holds_all_of_its_binding() {
+        let mut parked = Parked::default();
+        parked.begin("one", &keys("row\u{1f}b\u{1f}[1] row\u{1f}b\u{1f}"));
+        assert_eq!(parked.park(&keys("row\u{1f}c\u{1f}[1]")), None);
+        let behind = Some(("one".to_owned(), Vec::new()));
+        assert_eq!(parked.park(&keys("row\u{1f}b\u{1f}[2]")), behind);
     }
 }

@@ -110,7 +110,8 @@ impl Courier<'_> {
                 nobodys.push(failure.id);
                 continue;
             };
-            let Some(change) = read(&failure.change, self.fed.bound[at].table) else {
+            let table = self.fed.bound[at].table;
+            let Some(change) = read(&failure.change, table, &self.fed.sources.tables[table]) else {
                 if failure.id == waiting[0].id {
                     let (state, reason) = (FailureState::Never, "what is on record of it cannot be read");
                     journal::failed_again(

@@ -30,7 +30,7 @@ impl Courier<'_> {
         )?;
         self.guard.begin(self.fed.bound.len());
         self.stream().sources_changed();
-        Ok(())
+        self.rekey()
     }
 
     /// Delivers one window: the one that was left unfinished, or what has come since.

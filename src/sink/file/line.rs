@@ -126,6 +126,7 @@ mod tests {
             table: QualifiedName::new("public", "Odd"),
             key: vec!["id".into()],
             delete: None,
+            taken: false,
             upsert: Some(row),
         }));
         assert_eq!(

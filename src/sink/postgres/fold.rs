@@ -105,6 +105,8 @@ pub(super) struct Group<'i, 'a> {
     pub(super) key: &'a [String],
     /// Rows that go to another key if nobody is there, in rounds: those of a round make room for the next one.
     pub(super) moves: Vec<Vec<Move<'i, 'a>>>,
+    /// The places of deliveries whose row is not deleted, because what is there is another one's.
+    pub(super) kept: Vec<usize>,
     /// The deleted row, and its delivery's place.
     pub(super) deletes: Vec<(usize, &'i Row<'a>)>,
     pub(super) upserts: Vec<(usize, &'i Row<'a>)>,
@@ -139,6 +141,10 @@ struct Table<'i, 'a> {
     /// By key, in the order in which they come first.
     order: Vec<(usize, Last<'i, 'a>)>,
     by_key: HashMap<&'i str, usize>,
+    /// Keys that rows gave up and that are other rows' now, and keys to which a row came in this batch: what is at one of the first and not of the second
+    /// is that other row already, for all that is known here.
+    taken: HashSet<&'i str>,
+    came: HashSet<&'i str>,
     all_new: bool,
     deletes_first: bool,
 }
@@ -183,13 +189,15 @@ impl<'i, 'a> Table<'i, 'a> {
     }
 
     fn group(self) -> Group<'i, 'a> {
-        let (mut deletes, mut upserts, mut moves) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut kept, mut deletes, mut upserts, mut moves) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let is_anothers = |key: &str| self.taken.contains(key) && !self.came.contains(key);
         for (at, last) in self.order {
             match last {
+                Last::Gone(row) if self.taken.contains(&*row.key) => kept.push(at),
                 Last::Gone(row) => deletes.push((at, row)),
                 Last::There { row, from } => {
                     upserts.push((at, row));
-                    let from = from.filter(|from| from.key != row.key);
+                    let from = from.filter(|from| from.key != row.key && !is_anothers(&from.key));
                     moves.extend(from.map(|from| Move { at, from, to: row }));
                 }
             }
@@ -198,6 +206,7 @@ impl<'i, 'a> Table<'i, 'a> {
             table: &self.change.table,
             key: &self.change.key,
             moves: rounds(moves),
+            kept,
             deletes,
             upserts,
             all_new: self.all_new,
@@ -249,6 +258,8 @@ pub(super) fn groups<'i, 'a>(items: &[&'i Item<'a>]) -> Vec<Group<'i, 'a>> {
                 change: item.change,
                 order: Vec::with_capacity(items.len()),
                 by_key: HashMap::with_capacity(items.len()),
+                taken: HashSet::new(),
+                came: HashSet::new(),
                 all_new: true,
                 deletes_first: false,
             });
@@ -265,6 +276,12 @@ pub(super) fn groups<'i, 'a>(items: &[&'i Item<'a>]) -> Vec<Group<'i, 'a>> {
         let mut put = Vec::with_capacity(transaction.len());
         for item in transaction {
             let at = place_of(&mut tables, item);
+            if let Some(row) = item.delete.as_ref().filter(|_| item.change.taken) {
+                tables[at].taken.insert(&row.key);
+            }
+            if let Some(row) = item.upsert.as_ref().filter(|_| item.is_new || item.delete.is_some()) {
+                tables[at].came.insert(&row.key);
+            }
             let taken = item.delete.as_ref().map(|row| tables[at].take(item.at, row));
             put.extend(item.upsert.as_ref().map(|row| (at, item.at, row, taken)));
         }
@@ -280,21 +297,25 @@ mod tests {
     use super::*;
     use crate::sink::Offset;
 
-    /// `7:a>b` changes the key a to b in transaction 7, `7:a>` deletes, `7:>b` writes.
+    /// `7:a>b` changes the key a to b in transaction 7, `7:a>` deletes, `7:>b` writes; with `a!` another row has that key by now;
+    /// `7:=>b` writes one that was there.
     fn delivery(at: usize, text: &str) -> Delivery {
         let (transaction, keys) = text.split_once(':').unwrap();
         let (old, new) = keys.split_once('>').unwrap();
+        let (old, is_update) = (old.trim_start_matches('='), old.starts_with('='));
+        let (old, taken) = (old.trim_end_matches('!'), old.ends_with('!'));
         let row = |key: &str| (!key.is_empty()).then(|| Arc::from(format!(r#"{{"id":"{key}","v":{at}}}"#)));
         Delivery {
             id: String::new(),
             binding: "b".into(),
             offset: Offset(format!("1/{at:02}/3/{transaction}/[1]/0/b")),
             time: String::new(),
-            event: None,
+            event: is_update.then_some(crate::manifest::Event::Update),
             action: Action::Row(RowChange {
                 table: QualifiedName::new("public", "t"),
                 key: vec!["id".into()],
                 delete: row(old),
+                taken,
                 upsert: row(new),
             }),
         }
@@ -354,6 +375,12 @@ mod tests {
             ("1:a>b 2:>x 1:b>a", " - +a2,b0,x1"),
             ("1:a>b 1:b>c", "b>c;a>b -a0 +b0,c1"),
             ("1:b>c 2:a>b", "b>c;a>b -a1 +b1,c0"),
+            // What another row has by now is left to it, also when that does not come in this batch.
+            ("1:a!>b", " - +b0"),
+            ("1:a!>", " - +"),
+            ("1:a!>b 1:c>a", "a>b;c>a -c1 +a1,b0"),
+            ("1:a!>b 2:=>a", " - +a1,b0"),
+            ("1:c!>a 1:a!>b", "a>b - +a0,b1"),
         ] {
             assert_eq!(folded(deliveries), expected, "{deliveries}");
         }

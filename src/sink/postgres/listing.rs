@@ -203,6 +203,7 @@ pub(super) fn existing(
                 table: table.clone(),
                 key: key.clone(),
                 delete: Some(object),
+                taken: false,
                 upsert: None,
             }),
         });

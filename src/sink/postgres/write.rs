@@ -344,6 +344,9 @@ impl Tables {
         for group in groups.iter().filter(|group| !group.deletes_first) {
             self.delete(client, group, &mut idle)?;
         }
+        for at in groups.iter().flat_map(|group| &group.kept) {
+            *idle.entry(*at).or_default() += 1;
+        }
         for item in items {
             let parts = usize::from(item.delete.is_some()) + usize::from(item.upsert.is_some());
             let nothing = idle.get(&item.at).copied().unwrap_or(0) == parts && !moved.contains(&item.at);
