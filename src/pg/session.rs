@@ -19,6 +19,11 @@ use super::prompt::Prompt;
 use super::search;
 use super::settings::Settings;
 
+/// What is committed is kept, whatever the role or the database has set: what comes next is built on it. (A commit that waits for the disk takes all
+/// earlier ones with it, also those that did not wait.)
+const DURABLE: &str = "select pg_catalog.set_config('synchronous_commit', 'local', false)
+    where pg_catalog.current_setting('synchronous_commit') operator(pg_catalog.=) 'off'";
+
 /// A message of the server that is no error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
@@ -42,7 +47,7 @@ impl From<DbError> for Notice {
     }
 }
 
-/// An open connection.
+/// An open connection. It commits for good, also where the database does not wait for the disk.
 pub struct Session {
     client: Client,
     /// As decided, with the password that was typed, if one was.
@@ -80,13 +85,17 @@ impl Session {
     fn open(settings: &Settings, prompt: Prompt, notices: NoticeHandler) -> Result<Session> {
         let (wanted, opened) = search::connect(settings, prompt, &notices)?;
         let here = wanted.at(opened.target);
-        Ok(Session {
+        let mut session = Session {
             client: opened.client,
             wanted,
             here,
             tls: opened.tls,
             notices,
-        })
+        };
+        session
+            .batch_execute(DURABLE)
+            .map_err(|error| classify(error, "have commits wait for the disk"))?;
+        Ok(session)
     }
 
     /// Returns the settings that lead to this very server, whatever list they were found by.
