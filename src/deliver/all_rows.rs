@@ -106,7 +106,7 @@ impl AllRows {
             if rows.len() < next.most {
                 return self.stream.release();
             }
-            next.key = last;
+            next.place = last;
         }
     }
 }
