@@ -27,6 +27,10 @@ pub(in crate::install) enum Missed {
     Changes,
     /// What is in these columns so far.
     Values(Vec<String>),
+    /// Rows that these partitions had when they came.
+    Came(Vec<String>),
+    /// Rows that partitions took along when they were detached or dropped.
+    Went,
 }
 
 /// Says of each gap which bindings miss something; those that begin with this plan do not, nor those that end.
@@ -49,6 +53,11 @@ pub(in crate::install) fn tell_gaps(plan: &mut Plan, manifest: &Manifest, journa
                     columns if columns.is_empty() => continue,
                     columns => (format!("what is in {} already", listed(columns)), false),
                 },
+                Missed::Came(partitions) => {
+                    let what = format!("what was in {} before it was a part of it", partitions.join(", "));
+                    (what, false)
+                }
+                Missed::Went => ("that rows are gone with a partition".to_owned(), true),
             };
             let command = init_command(name, &known.kind, kind, prune);
             missing.entry(what).or_default().push((name, command));
@@ -63,6 +72,7 @@ pub(in crate::install) fn tell_gaps(plan: &mut Plan, manifest: &Manifest, journa
             let (before, after) = match &gap.missed {
                 Missed::Changes => (" was not captured for a while", ""),
                 Missed::Values(_) => ("", ", only what is written from now on"),
+                Missed::Came(_) | Missed::Went => ("", ""),
             };
             plan.notes.push(format!(
                 "table {}{before}: {what} never reaches {}{after}; once this is installed, {}",
