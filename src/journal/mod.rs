@@ -37,7 +37,7 @@ pub use failures::{Failure, FailureFilter, FailureState, count_failures, discard
 pub use groups::{GroupState, Member, captured, group_named, groups, members};
 pub use history::{Event, Wanted, history};
 pub use initial::{begin_anew, groups_of, note_rows, rows_anew, rows_sent, want_rows};
-pub use installed::{Bound, COUNTED, InstalledBinding, InstalledSink, bound_to, init_command};
+pub use installed::{Bound, COUNTED, InstalledBinding, InstalledSink, bound_to, init_command, is_listed};
 pub use lag::{SinkLag, lag};
 pub use marks::{LastMark, MarkState, last_marks, marks};
 pub use origin::{Astray, Origin, astray, check_origin, free_schema};
