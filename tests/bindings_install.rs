@@ -297,10 +297,34 @@ fn two_manifests_share_a_log_and_nothing_else() {
         assert!(said.contains(part), "{said}");
     }
     db.psql("update app.person set mail = 'z' where id = 1");
-    support::emaj(&db)
-        .args(["uninstall", path.to_str().unwrap(), "--yes"])
-        .run()
-        .ok();
+    // Whoever takes the table away is told what the other one misses.
+    let never = "table app.person is not captured any more: what changes in it from then on never reaches sink `out` (binding `mail`); \
+                 once manifest `shop` is installed again, `emaj init --binding mail` brings that up to date";
+    let without = db.file("without.yaml", &core.replace("app.person", "app.ledger"));
+    let less = support::emaj(&db).args(["plan", without.to_str().unwrap()]).run().ok();
+    assert!(less.stderr.contains(never), "{less}");
+    let none = db.file(
+        "none.yaml",
+        &core.replace("core: {", "other: {").replace("app.person", "app.ledger"),
+    );
+    let uninstalled = || {
+        support::emaj(&db)
+            .args(["uninstall", path.to_str().unwrap(), "--yes"])
+            .run()
+            .ok()
+    };
+    for run in [
+        support::emaj(&db).args(["plan", none.to_str().unwrap()]).run().ok(),
+        uninstalled(),
+    ] {
+        assert!(run.stderr.contains(never), "{run}");
+        assert!(
+            run.to_string().contains(
+                "are lost; the tables stay; what is not delivered yet to sink `out` (binding `mail`) is lost"
+            ),
+            "{run}"
+        );
+    }
     let drift = self::run(&db, "drift", &manifest, &[]);
     assert!(
         drift.stdout.contains("binding `mail`: the table is not captured"),

@@ -935,3 +935,22 @@ bindings: { b: { table: public.t, to: there, row: { key: [id] } } }",
     assert_eq!(outcomes(&sink.deliver(&removals)), "w");
     assert_eq!(db.psql("select count(*) from t"), "0");
 }
+
+#[test]
+fn a_value_that_an_extension_refuses_is_set_aside_and_the_others_arrive() {
+    let db = support::database();
+    db.psql("create extension hstore; create table t (id int primary key, h hstore)");
+    let mut sink = into(&db).open().unwrap();
+    let written = sink.deliver(&[
+        insert(1, "t", r#"{"id": 1, "h": {"a": "b\"=>\\", "": null}}"#),
+        // (What a `text` holds goes to the type as it is.)
+        insert(2, "t", r#"{"id": 2, "h": "a=>1, b=>NULL"}"#),
+        insert(3, "t", r#"{"id": 3, "h": "no => hstore =>"}"#),
+        insert(4, "t", r#"{"id": 4, "h": {}}"#),
+    ]);
+    assert!(matches!(outcomes(&written).as_str(), "wwLw" | "wwNw"), "{written:?}");
+    assert_eq!(
+        db.psql("select string_agg(concat(id, ' ', h), '; ' order by id) from t"),
+        r#"1 ""=>NULL, "a"=>"b\"=>\\"; 2 "a"=>"1", "b"=>NULL; 4"#
+    );
+}

@@ -152,6 +152,9 @@ fn tell_done(done: &Done, sent: bool, pruned: bool, context: &Context) -> bool {
 
 /// Tells what was left out; returns whether that is nothing.
 fn tell(left_out: &LeftOut, context: &Context) -> bool {
+    for text in left_out.kept() {
+        context.output.say(text);
+    }
     for text in left_out.told() {
         context.output.warn(text);
     }

@@ -105,7 +105,7 @@ impl AllRows {
             if rows.len() < next.most {
                 return self.stream.release();
             }
-            next.key = last;
+            next.place = last;
         }
     }
 }

@@ -43,8 +43,8 @@ pub(super) enum Init {
 /// Where the next rows of a table begin, and how many are wanted.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Next {
-    /// The last key before them, a JSON array (in hex when it is not UTF-8); `None`: from the first on.
-    pub key: Option<String>,
+    /// The place of the last row before them (see `templates/stream/place`; in hex when it is not UTF-8); `None`: from the first on.
+    pub place: Option<String>,
     pub most: usize,
     /// The number of the first one in the window.
     pub number: i64,
@@ -75,7 +75,7 @@ pub(super) fn rows(
             table => Value::from(Serde(&today.table)),
             columns => Value::from(Serde(&today.columns)),
             key => Value::from(Serde(today.key())),
-            last => &next.key,
+            last => &next.place,
             builtin => today.is_key_builtin(),
             limit => next.most,
             raw => source.texts.are_raw(),
@@ -83,7 +83,7 @@ pub(super) fn rows(
     )?;
     let rows = session.query(&sql, &[]).map_err(|error| refused(error, source))?;
     let time = Timestamp::now();
-    let last = rows.last().map(|row| source.texts.exact(row, 0));
+    let last = rows.last().map(|row| source.texts.exact(row, 1));
     let rows = rows
         .iter()
         .zip(next.number..)
@@ -98,12 +98,20 @@ pub(super) fn rows(
                 time,
                 key: source.texts.text(row, 0).0.into(),
                 old: None,
-                new: Some(Row::read(row, 1, &source.texts)),
+                new: Some(Row::read(row, 2, &source.texts)),
                 is_init: true,
             },
         })
         .collect();
     Ok(Read { rows, last })
+}
+
+/// Returns what places among the rows of a table mean today.
+///
+/// # Errors
+/// As [`rows`].
+pub(super) fn order(session: &mut Session, renderer: &Renderer, source: &SourceTable) -> Result<String> {
+    Ok(in_order(session, renderer, source)?.order())
 }
 
 /// Looks up how the table is called today; one without a primary key has no order.
@@ -201,17 +209,17 @@ impl AsText {
         self.columns.iter().map(|column| column.as_text.clone()).collect()
     }
 
-    /// Returns the key of the last of the next rows, in the snapshot that the session holds; `None`: there are fewer.
+    /// Returns the place of the last of the next rows, in the snapshot that the session holds; `None`: there are fewer.
     ///
     /// # Errors
     /// Whatever the server answers.
-    pub(super) fn last_key(&self, session: &mut Session, renderer: &Renderer, next: &Next) -> Result<Option<String>> {
+    pub(super) fn last_place(&self, session: &mut Session, renderer: &Renderer, next: &Next) -> Result<Option<String>> {
         let sql = renderer.render_value(
             "stream/key_after",
             context! {
                 table => Value::from(Serde(&self.today.table)),
                 key => Value::from(Serde(self.today.key())),
-                last => &next.key,
+                last => &next.place,
                 builtin => self.today.is_key_builtin(),
                 most => next.most,
             },
@@ -222,7 +230,7 @@ impl AsText {
         Ok(row.map(|row| row.get(0)))
     }
 
-    /// Sends the rows behind `next.key` up to the one with the key `upto`, or to the end, piece by piece; returns how many bytes they were.
+    /// Sends the rows behind `next.place` up to the one at `upto`, or to the end, piece by piece; returns how many bytes they were.
     /// Ends early when nobody takes them any more.
     ///
     /// # Errors
@@ -241,7 +249,7 @@ impl AsText {
                 table => Value::from(Serde(&self.today.table)),
                 columns => Value::from(Serde(&self.columns)),
                 key => Value::from(Serde(self.today.key())),
-                last => &next.key,
+                last => &next.place,
                 upto => upto,
                 builtin => self.today.is_key_builtin(),
             },

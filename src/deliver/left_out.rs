@@ -1,7 +1,7 @@
 //! What `emaj init` had to leave out: the first of it in words, and how much it is.
 
 use super::prune::Unknown;
-use crate::manifest::Binding;
+use crate::manifest::{Binding, Sink};
 use crate::sink::Fault;
 
 /// How much of it is told.
@@ -12,6 +12,7 @@ const TOLD: u64 = 20;
 pub struct LeftOut {
     number: u64,
     told: Vec<String>,
+    unlisted: Vec<String>,
 }
 
 impl LeftOut {
@@ -23,6 +24,21 @@ impl LeftOut {
     /// Returns the first of it, a sentence each.
     pub fn told(&self) -> &[String] {
         &self.told
+    }
+
+    /// Returns, a sentence each, the places from which nothing is ever taken away: that is no fault.
+    pub fn kept(&self) -> &[String] {
+        &self.unlisted
+    }
+
+    /// Notes a binding to a sink that cannot list what it holds.
+    pub(super) fn unlisted(&mut self, binding: &Binding, sink: &Sink) {
+        self.unlisted.push(format!(
+            "binding `{}` takes nothing away: sink `{}` is of the kind {}, which cannot list what it holds",
+            binding.name.value,
+            sink.name.value,
+            sink.kind.word()
+        ));
     }
 
     /// Notes a row of which no delivery can be made, or that the place would refuse.

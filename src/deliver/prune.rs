@@ -127,7 +127,7 @@ pub(super) fn preview(
     left_out: &mut LeftOut,
     show: &mut dyn FnMut(&str) -> Result<()>,
 ) -> Result<u64> {
-    let Some(target) = target(ground, binding)? else {
+    let Some(target) = target(ground, binding, left_out)? else {
         return Ok(0);
     };
     let mut place = target.open()?;
@@ -152,7 +152,7 @@ pub(super) fn prune(
     stop: &Stop,
     done: &mut Done,
 ) -> Result<()> {
-    let Some(target) = target(ground, binding)? else {
+    let Some(target) = target(ground, binding, &mut done.left_out)? else {
         return Ok(());
     };
     let (schema, name) = (&ground.manifest.schema, &target.sink.name.value);
@@ -184,12 +184,19 @@ pub(super) fn prune(
     Ok(())
 }
 
-/// Where a binding leads to that makes things which can be listed.
-fn target<'a>(ground: &mut Ground<'a>, binding: &Binding) -> Result<Option<Target<'a>>> {
-    match binding.kind {
-        BindingKind::Entry { .. } | BindingKind::Row { .. } => ground.target(binding),
-        _ => Ok(None),
+/// Where a binding leads to that makes things which can be listed. What keeps a state in a place that cannot list it is told.
+fn target<'a>(ground: &mut Ground<'a>, binding: &Binding, left_out: &mut LeftOut) -> Result<Option<Target<'a>>> {
+    if !matches!(binding.kind, BindingKind::Entry { .. } | BindingKind::Row { .. }) {
+        return Ok(None);
     }
+    let target = ground.target(binding)?;
+    Ok(target.filter(|target| {
+        let is_listed = journal::is_listed(binding.kind.word(), target.sink.kind.word());
+        if !is_listed {
+            left_out.unlisted(binding, target.sink);
+        }
+        is_listed
+    }))
 }
 
 /// Looks what is there and has no row; `None`: that cannot be said.

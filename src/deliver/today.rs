@@ -35,12 +35,21 @@ pub(super) struct Column {
     pub is_text: bool,
     /// Values of its type that are equal are printed alike in a name, but for digits behind the point, and no others are.
     pub is_plain: bool,
+    /// What the order of its values follows from: number, type and collation.
+    #[serde(skip)]
+    pub order: String,
 }
 
 impl Today {
     /// Returns the columns of the primary key, in its order.
     pub(super) fn key(&self) -> Vec<&Column> {
         self.columns.iter().filter(|column| column.is_key).collect()
+    }
+
+    /// Returns what a place among its rows means: that of another key means nothing here.
+    pub(super) fn order(&self) -> String {
+        let key: Vec<&str> = self.key().iter().map(|column| column.order.as_str()).collect();
+        key.join(", ")
     }
 
     /// Tells whether the operators of its key are PostgreSQL's own.
@@ -79,6 +88,7 @@ pub(super) fn look_at(session: &mut Session, renderer: &Renderer, source: &Sourc
                     is_builtin: row.get(6),
                     is_text: row.get(7),
                     is_plain: row.get(8),
+                    order: row.get(9),
                 })
             })
             .collect(),

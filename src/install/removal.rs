@@ -33,31 +33,41 @@ pub(super) fn plan(
                 || group.sequences.iter().any(|(_, sequence)| *sequence == oid)
         })
     };
-    for (name, group) in journal
-        .groups
-        .iter()
-        .filter(|(_, group)| group.manifest == manifest.name)
-    {
+    let is_ours = |owner: &str| owner == manifest.name;
+    let mut ended: Vec<&Relation> = Vec::new();
+    for (name, group) in journal.groups.iter().filter(|(_, group)| is_ours(&group.manifest)) {
         let relations: Vec<&Relation> = journal
             .relations
             .iter()
             .filter(|relation| relation.group == *name)
             .collect();
+        let ends: Vec<&Relation> = relations
+            .iter()
+            .copied()
+            .filter(|relation| !kept(relation.oid))
+            .collect();
+        ended.extend(&ends);
         if wanted.iter().all(|wanted| wanted.group.name.value != *name) {
-            let moved = relations.iter().filter(|relation| kept(relation.oid)).count();
             drop_group(
                 plan,
                 name,
                 "the manifest does not declare it any more",
                 &relations[..],
-                moved,
+                ends.len(),
                 (catalog, journal),
                 renderer,
             )?;
-            delivery::look_at_removal(plan, manifest, name, &relations, &kept, journal);
+            let starved = delivery::starved(&ends, &is_ours, (catalog, journal));
+            match plan.steps.last_mut() {
+                Some(step) if starved.is_empty() && delivery::is_implied(manifest, name, journal) => {
+                    step.destroys = false;
+                    step.effect = "its logs go, which nothing else reads".to_owned();
+                }
+                _ => delivery::tell_unread(plan, &starved),
+            }
             continue;
         }
-        for relation in relations.iter().filter(|relation| !kept(relation.oid)) {
+        for relation in &ends {
             let there = catalog.table(relation.oid).is_some() || relation.kind == 'S';
             let because = if there {
                 "the manifest does not name it any more"
@@ -67,7 +77,7 @@ pub(super) fn plan(
             table::end(plan, relation, because, group.active_marks, renderer);
         }
         if group.logging
-            && relations.iter().any(|relation| !kept(relation.oid))
+            && !ends.is_empty()
             && !plan
                 .steps
                 .iter()
@@ -76,6 +86,7 @@ pub(super) fn plan(
             group::mark_change(plan, name, renderer)?;
         }
     }
+    delivery::tell_starved(plan, &delivery::starved(&ended, &is_ours, (catalog, journal)), journal);
     Ok(())
 }
 
@@ -84,7 +95,7 @@ fn drop_group(
     name: &str,
     because: &str,
     relations: &[&Relation],
-    moved: usize,
+    ended: usize,
     (catalog, journal): (&Catalog, &Journal),
     renderer: &Renderer,
 ) -> Result<(), RenderError> {
@@ -92,7 +103,7 @@ fn drop_group(
     let mut step = Step::new(Phase::Removal, Action::Remove, format!("group {name}"), because, sql)
         .effect(format!(
             "the logs and marks of {} are lost; the tables stay",
-            count(relations.len() - moved, "relation")
+            count(ended, "relation")
         ))
         .destroying();
     step.lock = Some(Lock::AccessExclusive);
@@ -142,6 +153,8 @@ pub fn uninstall(
         .groups
         .iter()
         .partition(|(_, group)| all || group.manifest == manifest.name);
+    let is_ours = |owner: &str| all || owner == manifest.name;
+    let mut ended: Vec<&Relation> = Vec::new();
     for (name, group) in &ours {
         let relations: Vec<&Relation> = journal
             .relations
@@ -153,12 +166,18 @@ pub fn uninstall(
             name,
             &format!("uninstall of manifest `{}`", group.manifest),
             &relations,
-            0,
+            relations.len(),
             (catalog, journal),
             renderer,
         )?;
+        delivery::tell_unread(&mut plan, &delivery::starved(&relations, &is_ours, (catalog, journal)));
+        ended.extend(&relations);
     }
-    let is_ours = |owner: &str| all || owner == manifest.name;
+    delivery::tell_starved(
+        &mut plan,
+        &delivery::starved(&ended, &is_ours, (catalog, journal)),
+        journal,
+    );
     let bound = delivery::uninstall(&mut plan, &is_ours, catalog, journal, renderer)?;
     check_tables(&plan, catalog)?;
     let stays = !others.is_empty() || !bound.is_empty();

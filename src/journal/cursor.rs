@@ -119,6 +119,18 @@ impl Cursor {
         )
     }
 
+    /// Counts windows on from `window`; one that is under way gets that number.
+    ///
+    /// # Errors
+    /// The sink is gone, or whatever the server answers.
+    pub fn renumber(&self, client: &mut impl GenericClient, window: i64) -> Result<()> {
+        let sql = format!(
+            "update {s}.emaj_sink set sink_window = $2 where sink_id = $1",
+            s = self.schema
+        );
+        self.update(client, &sql, &[&self.sink, &window])
+    }
+
     /// Notes that the window is delivered up to and including `offset`.
     ///
     /// # Errors

@@ -45,20 +45,37 @@ pub fn begin_anew(client: &mut impl GenericClient, schema: &str, sink: &str) -> 
     Ok(())
 }
 
-/// Returns the key of the last row of a binding that was sent, a JSON array; `None`: the first is next.
+/// Returns where the last row of a binding is that was sent: what a place means in its table, and the place; `None`: the first is next.
 ///
 /// # Errors
 /// The binding is gone, or whatever the server answers.
-pub fn rows_sent(client: &mut impl GenericClient, schema: &str, binding: &str) -> Result<Option<String>> {
+pub fn rows_sent(client: &mut impl GenericClient, schema: &str, binding: &str) -> Result<Option<(String, String)>> {
     let s = escape_identifier(schema);
     let row = client.query_one(
         &format!("select bind_init_key from {s}.emaj_binding where bind_name = $1"),
         &[&binding],
     )?;
-    Ok(row.get(0))
+    let sent: Option<String> = row.get(0);
+    Ok(sent.map(|sent| match sent.split_once('\n') {
+        Some((order, place)) => (order.to_owned(), place.to_owned()),
+        None => (String::new(), sent),
+    }))
 }
 
-/// Notes that `rows` more of a binding are sent, up to the one with `key`.
+/// Notes that the rows of a binding are sent from the first on.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn rows_anew(client: &mut impl GenericClient, schema: &str, binding: &str) -> Result<()> {
+    let s = escape_identifier(schema);
+    client.execute(
+        &format!("update {s}.emaj_binding set bind_init_key = null, bind_init_done = 0 where bind_name = $1"),
+        &[&binding],
+    )?;
+    Ok(())
+}
+
+/// Notes that `rows` more of a binding are sent, up to a place: what it means, and which.
 ///
 /// # Errors
 /// Whatever the server answers.
@@ -66,11 +83,12 @@ pub fn note_rows(
     client: &mut impl GenericClient,
     schema: &str,
     binding: &str,
-    key: Option<&str>,
+    place: Option<(&str, &str)>,
     rows: i64,
     is_over: bool,
 ) -> Result<()> {
     let s = escape_identifier(schema);
+    let place = place.map(|(order, place)| format!("{order}\n{place}"));
     client.execute(
         &format!(
             "update {s}.emaj_binding
@@ -78,7 +96,7 @@ pub fn note_rows(
                     bind_init_done = bind_init_done + $3
               where bind_name = $1"
         ),
-        &[&binding, &key, &rows, &is_over],
+        &[&binding, &place, &rows, &is_over],
     )?;
     Ok(())
 }

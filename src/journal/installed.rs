@@ -152,7 +152,15 @@ pub fn bound_to(client: &mut impl GenericClient, schema: &str, table: u32) -> Re
 
 /// Returns the command that brings the place of a binding up to date: with `prune` also of rows that went, where the place can list what it has.
 pub fn init_command(binding: &str, kind: &str, sink_kind: &str, prune: bool) -> String {
-    let lists = kind == "entry" || kind == "row" && sink_kind == "postgres";
-    let prune = if prune && lists { " --prune" } else { "" };
+    let prune = if prune && is_listed(kind, sink_kind) {
+        " --prune"
+    } else {
+        ""
+    };
     format!("emaj init --binding {}{prune}", shell(binding))
+}
+
+/// Tells whether a sink can list what bindings of a kind make there: then `emaj init --prune` takes away what has no row any more.
+pub fn is_listed(kind: &str, sink_kind: &str) -> bool {
+    kind == "entry" || kind == "row" && sink_kind == "postgres"
 }

@@ -19,6 +19,11 @@ use super::prompt::Prompt;
 use super::search;
 use super::settings::Settings;
 
+/// Names are PostgreSQL's own. And what is committed is kept, whatever the role or the database has set: what comes next is built on it. (A commit
+/// that waits for the disk takes all earlier ones with it, also those that did not wait.)
+const SETTINGS: &str = "set search_path = pg_catalog, pg_temp; set quote_all_identifiers = off;
+    select set_config('synchronous_commit', 'local', false) where current_setting('synchronous_commit') = 'off'";
+
 /// A message of the server that is no error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
@@ -43,7 +48,7 @@ impl From<DbError> for Notice {
 }
 
 /// An open connection. Every name that is not qualified means PostgreSQL's own: nobody's function or operator that fits better is taken instead. And
-/// types are called what they are called everywhere.
+/// types are called what they are called everywhere. It commits for good, also where the database does not wait for the disk.
 pub struct Session {
     client: Client,
     /// As decided, with the password that was typed, if one was.
@@ -89,8 +94,8 @@ impl Session {
             notices,
         };
         session
-            .batch_execute("set search_path = pg_catalog, pg_temp; set quote_all_identifiers = off")
-            .map_err(|error| classify(error, "set the search path"))?;
+            .batch_execute(SETTINGS)
+            .map_err(|error| classify(error, "settle the connection"))?;
         Ok(session)
     }
 

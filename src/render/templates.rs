@@ -276,6 +276,7 @@ templates! {
     "stream/key_after",
     "stream/later",
     "stream/namesakes",
+    "stream/place",
     "stream/prepare",
     "stream/present",
     "stream/probe",

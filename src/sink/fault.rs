@@ -249,6 +249,8 @@ const SQLSTATES: &[(&str, Verdict)] = &[
     ("55", Verdict::Down),
     ("57", Verdict::Down),
     ("58", Verdict::Down),
+    // What an extension written in C says of a value, but also of a row that somebody else writes: the others go on.
+    ("XX000", Verdict::Later),
     ("XX", Verdict::Down),
     // Tables and columns are not what they were, or may not be written: all rows of the binding are concerned.
     ("42", Verdict::Down),

@@ -1,8 +1,9 @@
 //! The manifest and the tables change: what is on its way stays right. A rollback is followed like any other change.
 
 use super::{PEOPLE, PERSON, column, drain, install, people, prepare, set_aside, to_directory, worker, writes};
+use crate::support::rows::sink_into;
 use crate::support::slapd::{Slapd, slapd};
-use crate::support::{database, wait_for};
+use crate::support::{database, shared_cluster, wait_for};
 
 #[test]
 fn bindings_come_change_and_go() {
@@ -343,6 +344,56 @@ fn what_a_sink_misses_is_said_with_what_brings_it_up_to_date() {
 
     // Nothing is missing: nothing is said.
     db.psql("insert into person values (5, 'eve', 'Eve')");
+    let said = prepare(&db, &["install", "emaj.yaml"]).run().ok().stderr;
+    assert!(!said.contains("emaj init"), "{said}");
+}
+
+#[test]
+fn rows_of_partitions_that_came_or_went_are_said_to_be_missed() {
+    let (db, there) = (database(), database());
+    db.psql(
+        "create table ev (id int primary key) partition by range (id);
+         create table ev_1 partition of ev for values from (0) to (10);
+         create table ev_2 partition of ev for values from (10) to (20);
+         create table ev_3 (id int primary key);
+         insert into ev values (1), (11); insert into ev_3 values (21)",
+    );
+    there.psql("create table ev (id int primary key)");
+    install(
+        &db,
+        &format!(
+            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks: {{ copy: {} }}\nbindings: {{ ev: {{ table: public.ev, to: copy, row: {{}} }} }}\n",
+            sink_into(&there, shared_cluster().superuser())
+        ),
+    );
+    prepare(&db, &["init", "emaj.yaml"]).run().ok();
+    let told = |note: &str, command: &str| {
+        for verb in ["plan", "install"] {
+            let said = prepare(&db, &[verb, "emaj.yaml"]).run().ok().stderr;
+            let note = format!(
+                "table public.ev: {note} never reaches sink `copy` (binding `ev`); once this is installed, `{command}` brings that up to date"
+            );
+            assert!(said.contains(&note), "{verb}: {said}");
+        }
+        drain(&db).run().ok();
+        prepare(
+            &db,
+            &[&command.split(' ').skip(1).collect::<Vec<_>>()[..], &["emaj.yaml"]].concat(),
+        )
+        .run()
+        .ok();
+        let rows = "select string_agg(id::text, ' ' order by id) from ev";
+        assert_eq!(there.psql(rows), db.psql(rows));
+    };
+    db.psql("alter table ev attach partition ev_3 for values from (20) to (30)");
+    told(
+        "what was in public.ev_3 before it was a part of it",
+        "emaj init --binding ev",
+    );
+    db.psql("alter table ev detach partition ev_1");
+    told("that rows are gone with a partition", "emaj init --binding ev --prune");
+    db.psql("drop table ev_2");
+    told("that rows are gone with a partition", "emaj init --binding ev --prune");
     let said = prepare(&db, &["install", "emaj.yaml"]).run().ok().stderr;
     assert!(!said.contains("emaj init"), "{said}");
 }

@@ -461,3 +461,63 @@ fn a_dry_run_names_the_rows_of_which_nothing_can_be_made_and_shows_the_others() 
     prepare(&db, &["init", "emaj.yaml"]).run().code(3);
     assert_eq!(set_aside(&db).len(), 30);
 }
+
+/// A manifest that copies a table of the same name to another database, and writes it to a file.
+fn to_both(copy: &Database, table: &str) -> String {
+    format!(
+        "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks:\n  copy: {{ postgres: {{ uri: \"{}\" }} }}\n  lines: {{ file: {{ path: out.ndjson }} }}\n\
+         bindings:\n  copied: {{ table: public.{table}, to: copy, row: {{}} }}\n  written: {{ table: public.{table}, to: lines, row: {{}} }}\n",
+        uri(copy)
+    )
+}
+
+#[test]
+fn with_another_primary_key_it_begins_anew() {
+    let (db, copy) = (database(), database());
+    for db in [&db, &copy] {
+        db.psql("create table item (id int primary key, place int not null)");
+    }
+    db.psql("insert into item select n, 1501 - n from generate_series(1, 1500) n");
+    install(&db, &to_both(&copy, "item"));
+    let init = || prepare(&db, &["init", "emaj.yaml", "--binding", "copied"]);
+    let killed = init().env("EMAJ_FAIL_AT", "init.noted").run();
+    assert_eq!(killed.status, None, "{killed}");
+    assert_eq!(copy.psql("select count(*) from item"), "1000");
+    db.psql("alter table item drop constraint item_pkey, add primary key (place)");
+    prepare(&db, &["install", "emaj.yaml"]).run().ok();
+    copy.psql("alter table item drop constraint item_pkey, add primary key (place)");
+    // What is behind 1000 is not what was behind it.
+    let run = init().run().ok();
+    assert!(run.stderr.contains("the table has another primary key now"), "{run}");
+    assert_eq!(copy.psql("select count(*) from item"), "1500");
+    assert_eq!(done(&db, "copied"), 1500);
+}
+
+#[test]
+fn keys_that_json_says_in_another_way() {
+    for (id, key, value) in [
+        ("array", "int[]", "array[n % 7, n, null]"),
+        ("pair", "pair", "row(n % 5, 'a\" ,b' || n)::pair"),
+        ("jsonb", "jsonb", "to_jsonb('x' || n)"),
+        ("array_of_texts", "text[]", "array[e'\\\\\\t{\"' || n, 'ü']"),
+    ] {
+        let (db, copy) = (database(), database());
+        for db in [&db, &copy] {
+            db.psql("create type pair as (x int, y text)");
+            db.psql(&format!("create table item (id {key}, n int, primary key (id, n))"));
+        }
+        db.psql(&format!(
+            "insert into item select {value}, n from generate_series(1, 2500) n"
+        ));
+        install(&db, &to_both(&copy, "item"));
+        let run = prepare(&db, &["init", "emaj.yaml"]).run().ok();
+        assert!(
+            run.stderr.contains("sent 5,000 rows") || run.stderr.contains("sent 5000 rows"),
+            "{id}: {run}"
+        );
+        let all = "select count(*), md5(string_agg(item::text, ' ' order by n)) from item";
+        assert_eq!(copy.psql(all), db.psql(all), "{id}");
+        let lines = std::fs::read_to_string(db.dir().join("out.ndjson")).unwrap();
+        assert_eq!(lines.lines().count(), 2500, "{id}");
+    }
+}

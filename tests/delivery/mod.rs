@@ -14,6 +14,7 @@ mod outages;
 mod prune;
 mod queries;
 mod security;
+mod set_back;
 mod values_and_flags;
 mod waiting;
 mod workers;

@@ -3,7 +3,7 @@
 use super::{LOGINS, PEOPLE, PERSON, column, drain, install, logins, people, prepare, to_directory, worker, writes};
 use crate::support::rows::sink_into;
 use crate::support::slapd::{ACCOUNT, slapd};
-use crate::support::{Database, database, wait_for};
+use crate::support::{Database, database, shared_cluster, wait_for};
 
 #[test]
 fn what_has_no_row_is_listed_then_limited_then_gone() {
@@ -328,4 +328,34 @@ fn rows_are_known_by_a_key_of_another_type() {
     let run = prepare(&db, &["init", "emaj.yaml", "--prune"]).run().ok();
     assert!(run.stderr.contains("took away 2 things"), "{run}");
     assert_eq!(column(&db, ids), ["1 1 1 1 1"]);
+}
+
+#[test]
+fn a_place_that_cannot_list_is_named_and_the_others_are_pruned() {
+    let (db, there) = (database(), database());
+    for db in [&db, &there] {
+        db.psql("create table a (id int primary key); create table z (id int primary key)");
+    }
+    there.psql("insert into a values (9); insert into z values (9)");
+    install(
+        &db,
+        &format!(
+            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks:\n  copy: {}\n  lines: {{ file: {{ path: out.ndjson }} }}\nbindings:\n  \
+             a: {{ table: public.a, to: copy, row: {{}} }}\n  f: {{ table: public.a, to: lines, row: {{}} }}\n  z: {{ table: public.z, to: copy, row: {{}} }}\n",
+            sink_into(&there, shared_cluster().superuser())
+        ),
+    );
+    let named = "binding `f` takes nothing away: sink `lines` is of the kind file, which cannot list what it holds";
+    let run = prepare(&db, &["init", "emaj.yaml", "--prune", "--dry-run"]).run().ok();
+    assert_eq!(run.stdout.matches("delete from").count(), 2, "{run}");
+    assert!(run.stderr.contains(named), "{run}");
+    let run = prepare(&db, &["init", "emaj.yaml", "--prune"]).run().ok();
+    assert!(
+        run.stderr.contains(named) && run.stderr.contains("took away 2 things"),
+        "{run}"
+    );
+    assert_eq!(
+        there.psql("select (select count(*) from a) + (select count(*) from z)"),
+        "0"
+    );
 }

@@ -75,10 +75,6 @@ pub(super) struct Settled {
 
 impl Courier<'_> {
     pub(super) fn reload_parked(&mut self, mark: &str) -> Result<()> {
-        if self.place.lanes.is_none() {
-            // Readiness is known before there is anything to deliver, and a place is found again that was gone.
-            self.open()?;
-        }
         if self.parked_mark == mark {
             return Ok(());
         }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::{Courier, backoff};
 use crate::deliver::lanes::{Lanes, Silence};
 use crate::deliver::status::SinkCondition;
+use crate::deliver::stream::window_number_of;
 use crate::errors::{Error, Kind, Result};
 use crate::fail_at::passing;
 use crate::journal::BROKEN;
@@ -85,6 +86,7 @@ impl Courier<'_> {
             self.orders.status.beat(self.name(), false);
             match opened {
                 Ok(lanes) => {
+                    self.catch_up()?;
                     self.place.lanes = Some(lanes);
                     self.place.reached = Instant::now();
                     // Some places can be opened without being asked: a fault is over when something has arrived.
@@ -107,6 +109,30 @@ impl Courier<'_> {
             lanes.add(self.orders.opener.open()?);
         }
         Ok(lanes)
+    }
+
+    /// Goes on behind all that the place has. It has more than this database knows of where that one was set back (a standby that had not got everything,
+    /// a copy): numbers of windows begin below it then, and changes of now would be taken for those that the place has.
+    fn catch_up(&mut self) -> Result<()> {
+        let there = self.place.resume.as_ref().and_then(window_number_of);
+        let Some(there) = there.filter(|there| *there > self.progress.window_number) else {
+            return Ok(());
+        };
+        // (A sink that was installed anew begins at none.)
+        if self.progress.window_number > 0 {
+            tracing::warn!(
+                sink = %self.name(),
+                "the sink has what this database does not know any more: it was set back (a standby took over, or a copy). What is in the log now \
+                 is delivered; what was lost here stays there, until `emaj init` and its `--prune` put a place right that keeps a state"
+            );
+        }
+        let number = there + 1;
+        self.progress.cursor.renumber(&mut *self.sessions.keeper, number)?;
+        self.progress.window_number = number;
+        if let Some((window, _)) = &mut self.progress.unfinished {
+            window.number = number;
+        }
+        Ok(())
     }
 
     /// Notes that something arrived, or that nothing is left to be delivered to a place that was opened.

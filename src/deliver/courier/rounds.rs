@@ -42,6 +42,11 @@ impl Courier<'_> {
                 self.keep()?;
                 return Ok(None);
             };
+            // Readiness is known before there is anything to deliver, and a place is found again that was gone. And no window is begun before
+            // it is known which ones the place has.
+            if self.place.lanes.is_none() && !self.open()? {
+                continue;
+            }
             self.reload_parked(&look.parked)?;
             if look.is_due && self.retry_due()? {
                 continue;

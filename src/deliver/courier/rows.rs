@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::Courier;
 use super::chunk::own_offset;
-use crate::deliver::init::{AsText, Init, MOST_COPIED, MOST_ROWS, Next, Read, rows};
+use crate::deliver::init::{self, AsText, Init, MOST_COPIED, MOST_ROWS, Next, Read, rows};
 use crate::deliver::stream::{Placed, Window, init_offset};
 use crate::errors::{Error, Kind, Result};
 use crate::fail_at::passing;
@@ -25,9 +25,9 @@ const FIRST: usize = 1000;
 const PART_BYTES: usize = 6 << 20;
 const COPIED_BYTES: usize = 32 << 20;
 
-/// A part that was sent: the key of its last row and their number.
+/// A part that was sent: the place of its last row and their number.
 struct Part {
-    key: Option<String>,
+    place: Option<String>,
     rows: usize,
     bytes: usize,
     is_last: bool,
@@ -54,8 +54,9 @@ impl Courier<'_> {
         };
         let began = Instant::now();
         let mut as_text = self.as_text(at)?;
+        let order = self.order(at)?;
         let mut next = Next {
-            key: journal::rows_sent(&mut *self.sessions.keeper, &self.orders.schema, binding)?,
+            place: self.place_of_rows(binding, &order)?,
             most: FIRST,
             number: 0,
         };
@@ -79,7 +80,7 @@ impl Courier<'_> {
             // What was read ahead is sent.
             let goes_on =
                 !part.is_last && (ahead.is_some() || as_text.is_some() && may_go_on && self.stream().is_held());
-            self.note_part(window, binding, &part, goes_on)?;
+            self.note_part(window, binding, &order, &part, goes_on)?;
             passing("init.noted");
             if !goes_on {
                 return Ok(if part.is_last { Init::Over } else { Init::Some });
@@ -89,13 +90,13 @@ impl Courier<'_> {
     }
 
     /// Puts on record how far the rows are sent, and with the last part of a chunk the end of the window.
-    fn note_part(&mut self, window: &Window, binding: &str, part: &Part, goes_on: bool) -> Result<()> {
+    fn note_part(&mut self, window: &Window, binding: &str, order: &str, part: &Part, goes_on: bool) -> Result<()> {
         let mut transaction = self.sessions.keeper.transaction()?;
         journal::note_rows(
             &mut transaction,
             &self.orders.schema,
             binding,
-            part.key.as_deref(),
+            part.place.as_deref().map(|place| (order, place)),
             part.rows as i64,
             part.is_last,
         )?;
@@ -111,6 +112,26 @@ impl Courier<'_> {
             .status
             .update(self.name(), |status| status.sent += part.rows as u64);
         Ok(())
+    }
+
+    /// What the places of the rows of a binding's table mean today.
+    fn order(&self, at: usize) -> Result<String> {
+        let table = &self.fed.sources.tables[self.fed.bound[at].table];
+        init::order(self.stream().session(), &self.orders.renderer, table)
+    }
+
+    /// Where the rows of a binding are to go on; `None`: from the first on, also where the table has another primary key by now.
+    fn place_of_rows(&mut self, binding: &str, order: &str) -> Result<Option<String>> {
+        let (keeper, schema) = (&mut *self.sessions.keeper, &self.orders.schema);
+        match journal::rows_sent(keeper, schema, binding)? {
+            Some((sent, place)) if sent == order => Ok(Some(place)),
+            Some(_) => {
+                tracing::warn!(sink = %self.name(), %binding, "the table has another primary key now: its rows are sent from the first on");
+                journal::rows_anew(&mut *self.sessions.keeper, schema, binding)?;
+                Ok(None)
+            }
+            None => Ok(None),
+        }
     }
 
     /// The table of a binding whose rows may go as text: nothing is made of them, and none has to wait behind something.
@@ -131,7 +152,7 @@ impl Courier<'_> {
         };
         let renderer = &self.orders.renderer;
         let mut stream = self.sessions.stream.lock().unwrap_or_else(PoisonError::into_inner);
-        let upto = text.last_key(stream.session(), renderer, next)?;
+        let upto = text.last_place(stream.session(), renderer, next)?;
         let last = init_offset(window.number, next.number + next.most as i64 - 1);
         let rows = RowsAsText {
             table: table.clone(),
@@ -154,7 +175,7 @@ impl Courier<'_> {
                 self.orders.status.update(self.name(), |status| status.written += rows);
                 Ok(Sent::Part(Part {
                     is_last: upto.is_none(),
-                    key: upto,
+                    place: upto,
                     rows: usize::try_from(rows).unwrap_or(usize::MAX),
                     bytes,
                 }))
@@ -186,7 +207,7 @@ impl Courier<'_> {
             return Ok(Sent::Interrupted);
         };
         let part = Part {
-            key: last,
+            place: last,
             rows: rows.len(),
             bytes: rows.iter().map(bytes_of).sum(),
             is_last: rows.len() < next.most,
@@ -229,7 +250,7 @@ impl Next {
     fn behind(&self, part: &Part, as_text: bool) -> Next {
         let wide = (part.bytes / part.rows.max(1)).max(1);
         Next {
-            key: part.key.clone(),
+            place: part.place.clone(),
             most: match as_text {
                 true => (COPIED_BYTES / wide).clamp(FIRST, MOST_COPIED),
                 false => (PART_BYTES / wide).clamp(1, MOST_ROWS),

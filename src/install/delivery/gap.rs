@@ -1,12 +1,14 @@
 //! What sinks miss: changes of a bound table that no log holds, because the table was not captured for a while, and values that a column got before
 //! it was. A plan says which bindings that is about, and which `emaj init` brings their places up to date.
 //!
-//! `table` notes where capture begins ([`Gap`]); here it is held against the bindings that were there before.
+//! `table` notes where capture begins ([`Gap`]); here it is held against the bindings that were there before. `removal` knows where capture ends: bindings
+//! of other manifests stay there, and are told nothing any more.
 
 use std::collections::BTreeMap;
 
+use crate::catalog::Catalog;
 use crate::install::plan::Plan;
-use crate::journal::{InstalledBinding, Journal, init_command};
+use crate::journal::{InstalledBinding, Journal, Relation, init_command};
 use crate::manifest::{Binding, BindingKind, Manifest};
 use crate::names::{QualifiedName, listed};
 
@@ -25,6 +27,10 @@ pub(in crate::install) enum Missed {
     Changes,
     /// What is in these columns so far.
     Values(Vec<String>),
+    /// Rows that these partitions had when they came.
+    Came(Vec<String>),
+    /// Rows that partitions took along when they were detached or dropped.
+    Went,
 }
 
 /// Says of each gap which bindings miss something; those that begin with this plan do not, nor those that end.
@@ -47,6 +53,11 @@ pub(in crate::install) fn tell_gaps(plan: &mut Plan, manifest: &Manifest, journa
                     columns if columns.is_empty() => continue,
                     columns => (format!("what is in {} already", listed(columns)), false),
                 },
+                Missed::Came(partitions) => {
+                    let what = format!("what was in {} before it was a part of it", partitions.join(", "));
+                    (what, false)
+                }
+                Missed::Went => ("that rows are gone with a partition".to_owned(), true),
             };
             let command = init_command(name, &known.kind, kind, prune);
             missing.entry(what).or_default().push((name, command));
@@ -61,6 +72,7 @@ pub(in crate::install) fn tell_gaps(plan: &mut Plan, manifest: &Manifest, journa
             let (before, after) = match &gap.missed {
                 Missed::Changes => (" was not captured for a while", ""),
                 Missed::Values(_) => ("", ", only what is written from now on"),
+                Missed::Came(_) | Missed::Went => ("", ""),
             };
             plan.notes.push(format!(
                 "table {}{before}: {what} never reaches {}{after}; once this is installed, {}",
@@ -69,6 +81,51 @@ pub(in crate::install) fn tell_gaps(plan: &mut Plan, manifest: &Manifest, journa
                 closes(&commands)
             ));
         }
+    }
+}
+
+/// Bindings that stay though the capture of their tables ends, by name.
+pub(in crate::install) type Starved<'j> = BTreeMap<&'j str, &'j InstalledBinding>;
+
+/// Finds them: bindings of manifests that are not `ours`, where these `relations` end and their tables are still there.
+pub(in crate::install) fn starved<'j>(
+    relations: &[&Relation],
+    ours: &dyn Fn(&str) -> bool,
+    (catalog, journal): (&Catalog, &'j Journal),
+) -> Starved<'j> {
+    let ends = |oid: u32| catalog.table(oid).is_some() && relations.iter().any(|relation| relation.oid == oid);
+    let bindings = journal.bindings.iter();
+    bindings
+        .filter(|(_, known)| known.sink.is_some() && !ours(&known.manifest) && ends(known.oid))
+        .map(|(name, known)| (name.as_str(), known))
+        .collect()
+}
+
+/// Says, of the last step, which takes their logs away, what they have not read of it.
+pub(in crate::install) fn tell_unread(plan: &mut Plan, starved: &Starved<'_>) {
+    let unread = starved.iter().filter(|(_, known)| known.unread > 0);
+    let (names, sinks): (Vec<&str>, Vec<&String>) = unread
+        .filter_map(|(name, known)| Some((*name, known.sink.as_ref()?)))
+        .unzip();
+    if let (Some(step), false) = (plan.steps.last_mut(), names.is_empty()) {
+        let places = places(&listed(names), sinks);
+        step.effect
+            .push_str(&format!("; what is not delivered yet to {places} is lost"));
+    }
+}
+
+/// Says that they are told nothing from then on, and what brings them up to date.
+pub(in crate::install) fn tell_starved(plan: &mut Plan, starved: &Starved<'_>, journal: &Journal) {
+    for (name, known) in starved {
+        let Some(sink) = &known.sink else { continue };
+        let kind = journal.sinks.get(sink).map_or("", |sink| sink.kind.as_str());
+        plan.notes.push(format!(
+            "table {} is not captured any more: what changes in it from then on never reaches {}; once manifest `{}` is installed again, {}",
+            known.table,
+            places(&listed([name]), vec![sink]),
+            known.manifest,
+            closes(&[format!("`{}`", init_command(name, &known.kind, kind, true))])
+        ));
     }
 }
 

@@ -1,15 +1,14 @@
 //! The group that a manifest does not declare: bound tables that no group selects have to be captured somewhere.
 //!
-//! It is added to the manifest before anything is planned, and planned like the others; here is also what its end means.
+//! It is added to the manifest before anything is planned, and planned like the others.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::catalog::Catalog;
-use crate::install::plan::Plan;
-use crate::journal::{Journal, Relation};
+use crate::journal::Journal;
 use crate::manifest::{Group, Located, Manifest, Sequences, State};
-use crate::names::{Pattern, QualifiedName, derived_name, listed};
+use crate::names::{Pattern, QualifiedName, derived_name};
 
 /// How long the log of a group that nobody declared is kept beyond what sinks have read.
 const RETENTION: &str = "1 day";
@@ -105,34 +104,7 @@ pub(in crate::install) fn bound(manifest: &Manifest, group: &Group) -> BTreeMap<
     bound
 }
 
-/// Says, of the last step, which takes a group away, what that means for sinks. A group that nobody declared had no other purpose.
-pub(in crate::install) fn look_at_removal(
-    plan: &mut Plan,
-    manifest: &Manifest,
-    group: &str,
-    relations: &[&Relation],
-    kept: &dyn Fn(u32) -> bool,
-    journal: &Journal,
-) {
-    let Some(step) = plan.steps.last_mut() else { return };
-    // What a binding that goes with it loses is said there.
-    let waiting: Vec<&String> = journal
-        .bindings
-        .iter()
-        .filter(|(name, known)| {
-            let stays = known.manifest != manifest.name || manifest.binding(name).is_some();
-            let captured = relations
-                .iter()
-                .any(|relation| relation.oid == known.oid && !kept(relation.oid));
-            stays && captured && known.unread > 0
-        })
-        .map(|(name, _)| name)
-        .collect();
-    if !waiting.is_empty() {
-        step.effect
-            .push_str(&format!("; what is not delivered yet of {} is lost", listed(waiting)));
-    } else if group == group_name(manifest, Some(journal)) {
-        step.destroys = false;
-        step.effect = "its logs go, which nothing else reads".to_owned();
-    }
+/// Tells whether a group is the one that nobody declared: it had no other purpose.
+pub(in crate::install) fn is_implied(manifest: &Manifest, group: &str, journal: &Journal) -> bool {
+    group == group_name(manifest, Some(journal))
 }

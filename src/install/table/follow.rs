@@ -7,11 +7,12 @@ use minijinja::context;
 use super::capture::{Capture, Column, Extra, serde_value};
 use super::triggers::{Triggers, captured_before, own_triggers, triggers_differ};
 use super::{Setting, gap};
+use crate::catalog::Partition;
 use crate::install::delivery::Missed;
 use crate::install::plan::{Action, Lock, Phase, Plan, Step};
 use crate::install::wanted::{Mode, WantedTable, needs_row};
 use crate::journal::{self, Journal, Relation};
-use crate::render::{Function, RenderError, Renderer, function};
+use crate::render::{Function, RenderError, Renderer, TriggerNames, function};
 use crate::words::count;
 
 /// Compares what is captured with what is wanted, and plans the difference, if any.
@@ -50,6 +51,14 @@ pub(super) fn follow(
     } else if !difference.added.is_empty() {
         let names = difference.added.iter().map(|column| column.name.clone());
         plan.gaps.push(gap(wanted, Missed::Values(names.collect())));
+    }
+    if setting.logging && !difference.broken {
+        plan.gaps.extend(
+            difference
+                .partitions(renderer.triggers())
+                .into_iter()
+                .map(|missed| gap(wanted, missed)),
+        );
     }
     let mut step = Step::new(
         Phase::Capture,
@@ -133,6 +142,19 @@ impl<'a> Difference<'a> {
         })
     }
 
+    /// Returns what no log holds of partitions that came, and of those that went. The function names the partitions of the last install that have
+    /// their columns in the order of the table's; others that went are not known here.
+    fn partitions(&self, names: &TriggerNames) -> Vec<Missed> {
+        let there = &self.wanted.table.partitions;
+        let is_new = |leaf: &&Partition| leaf.leaf && leaf.triggers.iter().all(|own| own.name != names.truncate);
+        let came: Vec<String> = there.iter().filter(is_new).map(|leaf| leaf.name.clone()).collect();
+        let known = self.body.and_then(around_partitions).map_or("", |(_, list, _)| list);
+        let is_gone = |oid: u32| there.iter().all(|leaf| leaf.oid != oid);
+        let went = known.split(',').filter_map(|oid| oid.trim().parse().ok()).any(is_gone);
+        let came = (!came.is_empty()).then_some(Missed::Came(came));
+        came.into_iter().chain(went.then_some(Missed::Went)).collect()
+    }
+
     /// Tells whether earlier marks can no longer be rolled back to. Rows that had one value of a new key in common cannot be told apart in
     /// what was logged before.
     fn gap(&self) -> bool {
@@ -186,8 +208,8 @@ impl<'a> Difference<'a> {
         }
         note(self.body.is_none(), "its capture function is gone");
         if let Some(body) = self.body.filter(|body| *body != self.function.body) {
-            let without = without_partitions(body);
-            let partitions = without.is_some() && without == without_partitions(&self.function.body);
+            let without = |body| around_partitions(body).map(|(before, _, after)| (before, after));
+            let partitions = without(body).is_some() && without(body) == without(&self.function.body);
             note(
                 partitions && self.triggers != Triggers::Partitions,
                 "partitions have come or gone",
@@ -265,10 +287,12 @@ impl<'a> Difference<'a> {
     }
 }
 
-/// Returns the body of a capture function without the partitions that it names (see `log/function`).
-fn without_partitions(body: &str) -> Option<(&str, &str)> {
-    let (before, after) = body.split_once("tg_relid operator(pg_catalog.<>) all (array[")?;
-    Some((before, after.split_once(']')?.1))
+/// Takes the body of a capture function apart: what comes before the list of partitions that it names, the list, and what comes behind (see
+/// `log/function`).
+fn around_partitions(body: &str) -> Option<(&str, &str, &str)> {
+    let (before, rest) = body.split_once("tg_relid operator(pg_catalog.<>) all (array[")?;
+    let (partitions, after) = rest.split_once(']')?;
+    Some((before, partitions, after))
 }
 
 fn known_column<'k>(known: &'k Relation, column: &Column) -> Option<&'k journal::Column> {

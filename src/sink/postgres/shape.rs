@@ -199,7 +199,12 @@ fn kind_of(client: &mut Client, oid: u32, known: &mut HashMap<u32, Kind>) -> Res
     let failed = |error: postgres::Error| of_postgres(&error);
     let row = client
         .query_one(
-            "select t.typtype::text, t.typbasetype, e.oid, e.typdelim::text, t.typrelid
+            "select t.typtype::text, t.typbasetype, e.oid, e.typdelim::text, t.typrelid,
+                    t.typname = 'hstore' and exists (select
+                              from pg_catalog.pg_depend d
+                              join pg_catalog.pg_extension x on x.oid = d.refobjid and x.extname = 'hstore'
+                             where d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass and d.objid = t.oid
+                               and d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass)
                from pg_catalog.pg_type t
                left join pg_catalog.pg_type e on e.typarray = t.oid
               where t.oid = $1",
@@ -233,6 +238,7 @@ fn kind_of(client: &mut Client, oid: u32, known: &mut HashMap<u32, Kind>) -> Res
         // By number: another schema may have a type of this name.
         _ if oid == 114 || oid == 3802 => Kind::Json,
         _ if oid == 22 || oid == 30 => Kind::Vector,
+        _ if row.get(5) => Kind::Hstore,
         _ => Kind::Scalar,
     };
     known.insert(oid, kind.clone());

@@ -18,6 +18,8 @@ pub(super) enum Kind {
     Json,
     /// The elements, and what parts them.
     Array(Box<Kind>, char),
+    /// That of the extension `hstore`, which has a cast to `json`, and none from it.
+    Hstore,
     /// `int2vector` and `oidvector`.
     Vector,
     Composite(Vec<(String, Kind)>),
@@ -119,6 +121,7 @@ pub(super) fn literal<'a>(raw: &'a str, kind: &Kind) -> Result<Option<Cow<'a, st
             Cow::Owned(items.iter().map(|item| item.get()).collect::<Vec<_>>().join(" "))
         }
         (Kind::Composite(attributes), b'{') => Cow::Owned(composite(raw, attributes)?),
+        (Kind::Hstore, b'{') => Cow::Owned(hstore(raw)?),
         _ => Cow::Borrowed(raw),
     }))
 }
@@ -163,6 +166,23 @@ fn composite(raw: &str, attributes: &[(String, Kind)]) -> Result<String, serde_j
         }
     }
     out.push(')');
+    Ok(out)
+}
+
+/// Writes `"a"=>"b","c"=>NULL`.
+fn hstore(raw: &str) -> Result<String, serde_json::Error> {
+    let mut out = String::with_capacity(raw.len());
+    for (at, (name, value)) in members(raw)?.iter().enumerate() {
+        if at > 0 {
+            out.push(',');
+        }
+        quote(&mut out, name);
+        out.push_str("=>");
+        match literal(value.get(), &Kind::Scalar)? {
+            None => out.push_str("NULL"),
+            Some(text) => quote(&mut out, &text),
+        }
+    }
     Ok(out)
 }
 
@@ -229,6 +249,12 @@ mod tests {
                 r#"{"(1,1),(0,0)"}"#,
             ),
             ("[1, 2]", Kind::Vector, "1 2"),
+            (
+                r#"{"a": "b\"=>", "c": null}"#,
+                Kind::Hstore,
+                r#""a"=>"b\\"=>","c"=>NULL"#,
+            ),
+            ("{}", Kind::Hstore, ""),
             (r#"{"b":["x,y"],"a":null}"#, pair.clone(), r#"(,"{\\"x,y\\"}")"#),
             (r#"{"a":"p(q","b":null}"#, pair, r#"("p(q",)"#),
         ] {
