@@ -178,6 +178,98 @@ fn what_cannot_be_read_as_it_was_is_refused() {
     asked(4, "shop", "a", "select 1", "is stopped");
 }
 
+/// What goes past the logs, in a group of its own each: a table, what happened to it, and what is said of it.
+const PAST_THE_LOGS: [(&str, &str, &str); 6] = [
+    ("lost", "alter table lost detach partition lost_2", "a partition was dropped or detached from past.lost"),
+    (
+        "away",
+        "alter table away detach partition away_2; delete from away_2; alter table away attach partition away_2 default",
+        "a partition was dropped or detached from past.away",
+    ),
+    (
+        "filled",
+        "create table filled_3 (like filled including all); insert into filled_3 values (25, 'own');
+         alter table filled attach partition filled_3 for values from (20) to (30)",
+        "partitions came with rows in them: past.filled_3",
+    ),
+    ("rewritten", "truncate rewritten_3", "a partition of past.rewritten that came after the last `emaj install`"),
+    (
+        "gone",
+        "create temp table kept as select * from gone where id >= 15; delete from gone where id >= 15;
+         create table gone_3 partition of gone for values from (15) to (20); insert into gone select * from kept; drop table gone_3",
+        "rows of past.gone are lost that had been moved to a partition that came after it",
+    ),
+    ("short", "", "a transaction with an old snapshot (repeatable read, serializable) has truncated past.short"),
+];
+
+#[test]
+fn what_the_logs_do_not_tell_is_refused_by_all_who_need_it() {
+    let tables: Vec<&str> = PAST_THE_LOGS.iter().map(|(table, _, _)| *table).collect();
+    let groups: String = tables
+        .iter()
+        .map(|table| format!("  {table}: {{ tables: [past.{table}] }}\n"))
+        .collect();
+    let made: String = tables
+        .iter()
+        .map(|table| {
+            format!(
+                "create table past.{table} (id int primary key, v text) partition by range (id);
+                 create table past.{table}_1 partition of past.{table} for values from (0) to (10);
+                 create table past.{table}_2 partition of past.{table} default;
+                 insert into past.{table} select i, 'v' from generate_series(1, 19) i;"
+            )
+        })
+        .collect();
+    let shop = Shop::open(
+        &format!("create schema past; {made}"),
+        &format!("version: 1\nroles: {{ admin: null, viewer: null }}\ngroups:\n{groups}"),
+    );
+    shop.sql("create table past.rewritten_3 partition of past.rewritten for values from (20) to (30); insert into past.rewritten values (25, 'v')");
+    let mut old = shop.db.client_as(&shop.owner);
+    old.batch_execute("begin isolation level repeatable read; select count(*) from past.short")
+        .unwrap();
+    for (group, _, _) in PAST_THE_LOGS {
+        shop.sql(&format!(
+            "insert into past.{group} values (9, 'w') on conflict (id) do update set v = 'w'"
+        ));
+        shop.run(&["mark", "set", group, "a"]).ok();
+        shop.sql(&format!("update past.{group} set v = 'x' where id in (3, 13)"));
+        shop.run(&["mark", "set", group, "b"]).ok();
+    }
+    old.batch_execute("truncate past.short; commit").unwrap();
+    for (group, event, reason) in PAST_THE_LOGS {
+        shop.sql(&format!("set search_path = past; {event}"));
+        let words: [&[&str]; 6] = [
+            &["at", group, "a", "select 1"],
+            &["changes", group, "--from", "a", "--what", "net", "-o", "json"],
+            &["changes", group, "--from", "a", "--what", "ends"],
+            &["changes", group, "--from", "a", "-o", "sql"],
+            &["rollback", group, "a", "--yes"],
+            &["revert", group, "--user", &shop.owner, "--from", "a", "--yes"],
+        ];
+        for words in words {
+            let refused = shop.run(words).code(4);
+            assert!(refused.stderr.contains(reason), "{refused}");
+            assert_eq!(refused.stdout, "", "{refused}");
+        }
+        let all = shop.run(&["changes", group, "--from", "a", "-o", "json"]).ok();
+        assert!(
+            all.stderr
+                .contains(&format!("warning: not all of it is in the log: {reason}")),
+            "{all}"
+        );
+        // Before it happened nothing is missing.
+        let net = shop
+            .run(&[
+                "changes", group, "--from", "a", "--to", "b", "--what", "net", "-o", "json",
+            ])
+            .ok();
+        assert_eq!(lines(&net).len(), 2, "{net}");
+        shop.run(&["changes", group, "--from", "a", "--to", "b", "-o", "sql"])
+            .ok();
+    }
+}
+
 #[test]
 fn every_kind_of_table_is_read_as_it_was() {
     let manifest = r#"

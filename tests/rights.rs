@@ -425,7 +425,7 @@ stories! {
         let rights = |role: &str| {
             story.db.psql(&format!(
                 "select has_schema_privilege('{role}', 'emaj', 'usage')::int
-                        || ' ' || count(*) filter (where proname like 'emaj\\_%' and proname !~ 'stat|verify|check|previous|unfinished|torn|activity|estimate|consolidable|origin|left|rollback_tables') || ' ' || count(*) filter (where proname ~ 'emaj.*(stat|verify|check|previous|unfinished|torn|activity|estimate|consolidable|origin|left|rollback_tables)')
+                        || ' ' || count(*) filter (where proname like 'emaj\\_%' and proname !~ 'stat|verify|check|previous|unfinished|torn|activity|estimate|consolidable|origin|left|gaps|rollback_tables') || ' ' || count(*) filter (where proname ~ 'emaj.*(stat|verify|check|previous|unfinished|torn|activity|estimate|consolidable|origin|left|gaps|rollback_tables)')
                         || ' ' || (select count(*) from pg_class where relnamespace = 'emaj'::regnamespace and relkind = 'r' and has_table_privilege('{role}', oid, 'select'))
                    from pg_proc where pronamespace = 'emaj'::regnamespace and has_function_privilege('{role}', oid, 'execute')"))
         };

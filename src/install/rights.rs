@@ -28,6 +28,7 @@ const VIEWER_FUNCTIONS: &[&str] = &[
     "emaj_log_stat_sequence",
     "emaj_detailed_log_stat_group",
     "emaj_detailed_log_stat_groups",
+    "emaj_log_gaps_group",
     "emaj_sequence_stat_group",
     "emaj_sequence_stat_groups",
     "emaj_interval_stat_group",

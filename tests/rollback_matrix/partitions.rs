@@ -114,7 +114,68 @@ fn gone(story: &mut crate::support::story::Story<'_>, change: &str) {
     story.is(&after, &definitions, "to a mark after it");
 }
 
+/// Has the concurrent detaching of a partition interrupted while it waits for a reader: the partition is half away then.
+fn detach_interrupted(story: &crate::support::story::Story<'_>, table: &str, partition: &str) {
+    let mut reader = story.db.client();
+    let table = format!("{}.{table}", story.schema);
+    reader
+        .batch_execute(&format!("begin; select from {table} limit 0"))
+        .unwrap();
+    let detach = format!(
+        "alter table {table} detach partition {}.{partition} concurrently",
+        story.schema
+    );
+    let mut detacher = story.db.client();
+    let token = detacher.cancel_token();
+    let detaching = std::thread::spawn(move || detacher.batch_execute(&detach));
+    while story
+        .db
+        .psql("select exists (select from pg_inherits where inhdetachpending)")
+        != "t"
+    {
+        assert!(!detaching.is_finished(), "{:?}", detaching.join());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    token.cancel_query(postgres::NoTls).unwrap();
+    let error = detaching.join().unwrap().unwrap_err();
+    assert_eq!(
+        error.code(),
+        Some(&postgres::error::SqlState::QUERY_CANCELED),
+        "{error:?}"
+    );
+}
+
 stories! {
+    a_partition_that_is_half_away(story) {
+        story.sql(
+            "create table p (id int, v text, primary key (id)) partition by range (id); create table p1 partition of p for values from (0) to (10);
+             create table \"P 2\" partition of p for values from (10) to (20); insert into p select i, 'v' from generate_series(1, 19) i",
+        );
+        story.install("p");
+        story.mark("m");
+        story.sql("update p set v = 'w' where id in (3, 13)");
+        detach_interrupted(story, "p", "\"P 2\"");
+        story.sql("update \"P 2\" set v = 'direct' where id = 15; update p set v = 'x' where id = 4");
+        let schema = story.schema.clone();
+        let repair = format!("alter table {schema}.p detach partition {schema}.\"P 2\" finalize");
+        let drift = story.emaj(&["drift", "emaj.yaml", "--detailed-exitcode"]).code(2);
+        assert!(drift.stdout.contains("was interrupted") && drift.stdout.contains(&repair), "{drift}");
+        let everything = story.everything();
+        for sql in ["select emaj.emaj_set_mark_group('g', 'n')", "select emaj.emaj_rollback_group('g', 'm')"] {
+            let refusal = story.refused(sql);
+            assert!(refusal.contains("was interrupted") && refusal.contains(&repair), "{refusal}");
+        }
+        story.unchanged(&everything);
+        story.sql(&repair);
+        story.mark("n");
+        let at_n = story.state();
+        story.sql("update p set v = 'y'");
+        story.rollback("n");
+        assert_eq!(story.state().0, at_n.0);
+        let refusal = story.refused("select emaj.emaj_rollback_group('g', 'm')");
+        assert!(refusal.contains("partition was dropped or detached"), "{refusal}");
+    }
+
     a_partition_that_went_is_what_is_said(story) {
         story.sql(
             "create table t (id int primary key, v text) partition by range (id); create table t_1 partition of t for values from (0) to (10);

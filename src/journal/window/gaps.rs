@@ -63,3 +63,22 @@ pub(super) fn uncaptured(
     }
     Ok(())
 }
+
+/// What happened past the logs, and no rollback would go back over.
+pub(super) fn incomplete(
+    client: &mut impl GenericClient,
+    s: &str,
+    group: &str,
+    from: &MarkPosition,
+    until: Option<&MarkPosition>,
+    tables: &[LoggedTable],
+    gaps: &mut Vec<String>,
+) -> Result<()> {
+    let rows = client.query(
+        &format!("select gap_rel, gap_reason from {s}.emaj_log_gaps_group($1, $2, $3)"),
+        &[&group, &from.name, &until.map(|until| &until.name)],
+    )?;
+    let of_these = |row: &&postgres::Row| tables.iter().any(|table| table.relation == row.get::<_, i64>(0));
+    gaps.extend(rows.iter().filter(of_these).map(|row| row.get::<_, String>(1)));
+    Ok(())
+}

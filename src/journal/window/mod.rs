@@ -177,11 +177,17 @@ pub fn window(client: &mut impl GenericClient, schema: &str, wanted: &WindowWant
         .hint("give the earlier mark first"));
     }
     let mut gaps = Vec::new();
-    gaps.extend(super::astray(client, schema)?.map(|astray| astray.problem));
+    let astray = super::astray(client, schema)?;
+    let is_astray = astray.is_some();
+    gaps.extend(astray.map(|astray| astray.problem));
     gaps::restarts(client, &s, wanted.group, &from, until.as_ref(), &mut gaps)?;
     let found = logs::tables(client, &s, wanted.group, &from, until.as_ref(), &mut gaps)?;
     let tables = logs::chosen(wanted, found)?;
     gaps::uncaptured(client, &s, &from, &tables, &mut gaps)?;
+    // What the registry knows of a restored copy's partitions is not of these ones.
+    if !is_astray {
+        gaps::incomplete(client, &s, wanted.group, &from, until.as_ref(), &tables, &mut gaps)?;
+    }
     Ok(Window {
         group: wanted.group.to_owned(),
         sequences: logs::sequences(client, &s, wanted.group)?,
