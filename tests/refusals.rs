@@ -59,19 +59,6 @@ fn drift(story: &mut Story<'_>, drift: &str, reason: &str) {
     }
 }
 
-/// Sets marks until a look is noted that holds: one waits for transactions that ran before it, also those of other tests.
-#[track_caller]
-fn looks(story: &mut Story<'_>, name: &str) {
-    for at in 0..600 {
-        story.mark(&format!("{name} {at}"));
-        if story.ask("select emaj._looked('g')") == "t" {
-            return;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(100));
-    }
-    panic!("no look holds after mark {name}");
-}
-
 stories! {
     unknown_group(story) {
         begin(story);
@@ -483,7 +470,7 @@ stories! {
             ("do $$ begin execute format('drop view emaj.%I', (select rel_guard from emaj.emaj_relation where rel_name = 'p' and rel_ended is null)); end $$; alter table p drop w", "the captured column w is gone"),
         ].into_iter().enumerate() {
             // The first mark looks and notes it; at the second the look still holds.
-            looks(story, &format!("looked{at}"));
+            story.looks();
             story.mark(&format!("holds{at}"));
             // Committed, and beside it: in the very transaction of the mark, which then goes back as a whole.
             let said = story.refused(&format!("{drift}; select emaj.emaj_set_mark_group('g', 'x')"));
@@ -506,14 +493,14 @@ stories! {
             ("create table another (id int)", "f"),
             ("alter table p add n int", "f"),
         ] {
-            looks(story, sql);
+            story.looks();
             for part in sql.split("; ") {
                 story.sql(part);
             }
             assert_eq!(story.ask("select emaj._looked('g')"), holds, "after `{sql}`");
         }
         // A column that is not captured is noted at each mark, also at one for which nobody had to look.
-        looks(story, "noted");
+        story.looks();
         story.mark("again");
         assert_eq!(story.ask("select count(distinct mark_name) from emaj.emaj_mark_relation join emaj.emaj_mark on mark_id = mrel_mark where mark_name = 'again'"), "1");
         story.sql("update p set n = 1");
@@ -562,7 +549,7 @@ stories! {
         begin(story);
         let unseen = "update p set v = 'unseen' where id = 4; insert into m values (15, 5)";
         for (table, reason) in [("p", "p: its capture triggers were switched"), ("m_high", "m: its capture triggers were switched"), ("m", "m: its capture triggers were switched")] {
-            looks(story, &format!("before {table}"));
+            story.looks();
             story.sql(&format!("{}; {unseen}; {}; delete from m", always(table, "disable"), always(table, "enable always")));
             refuses(story, ROLLBACKS, reason);
             refuses(story, &["emaj_set_mark_group('g', 'x')"], reason);
@@ -596,7 +583,7 @@ stories! {
 
     a_table_that_a_subscription_writes_to(story) {
         begin(story);
-        looks(story, "before");
+        story.looks();
         // (What `create subscription` writes about each table, without a server to subscribe to.)
         story.sql_as_superuser(&format!("set allow_system_table_mods = on; insert into pg_subscription_rel (srsubid, srrelid, srsubstate) values (4711, '{}.p'::regclass, 'r')", story.schema));
         refuses(story, &["emaj_set_mark_group('g', 'x')"], "p: the table has become a target of logical replication");

@@ -594,11 +594,7 @@ fn rights_that_went_are_drift() {
             ),
         ];
         for (at, (goes, reason, comes)) in cases.iter().enumerate() {
-            // A look holds once every transaction before it is over, those of other tests too.
-            crate::support::wait_for("a look that holds", 300, || {
-                story.sql("select emaj.emaj_set_mark_group('g', 'look %')");
-                (story.ask("select emaj._looked('g')") == "t").then_some(())
-            });
+            story.looks();
             story.sql_as_superuser(goes);
             for call in ["emaj_set_mark_group('g', 'x')", "emaj_rollback_group('g', 'm')"] {
                 let said = story.refused(&format!("select emaj.{call}"));

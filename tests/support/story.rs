@@ -173,6 +173,15 @@ impl<'db> Story<'db> {
         self.sql(&format!("select emaj.emaj_set_mark_group('g', '{name}')"));
     }
 
+    /// Sets marks until a look for drift holds: that is once every transaction before it is over, those of other tests too.
+    #[track_caller]
+    pub fn looks(&mut self) {
+        wait_for("a look that holds", 300, || {
+            self.mark("look %");
+            (self.ask("select emaj._looked('g')") == "t").then_some(())
+        });
+    }
+
     #[track_caller]
     pub fn rollback(&mut self, mark: &str) {
         if let Some(jobs) = jobs() {
