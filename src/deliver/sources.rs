@@ -7,6 +7,7 @@ use super::raw::Texts;
 use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, LogRecord};
 use crate::manifest;
+use crate::names::QualifiedName;
 use crate::pg::Session;
 use crate::render::Renderer;
 
@@ -17,6 +18,18 @@ pub(super) struct Sources {
     /// Each log with the number of its table.
     pub logs: Vec<(usize, LogRecord)>,
     pub texts: Texts,
+}
+
+impl Sources {
+    /// Returns the tables that nobody captures any more: what is left of their logs is delivered, and nothing comes.
+    pub(super) fn uncaptured(&self) -> impl Iterator<Item = &QualifiedName> {
+        let newest = |oid| self.logs.iter().rfind(|(_, log)| log.oid == oid);
+        let ended = self
+            .tables
+            .iter()
+            .filter(move |table| newest(table.oid).is_some_and(|(_, log)| log.is_ended));
+        ended.map(|table| &table.names.name)
+    }
 }
 
 /// A bound table.

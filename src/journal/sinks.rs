@@ -248,6 +248,8 @@ pub struct LogRecord {
     /// The numbers of the columns in the table.
     pub attnums: Vec<i16>,
     pub key: Vec<String>,
+    /// Nothing is written to it any more.
+    pub is_ended: bool,
 }
 
 /// Reads the logs of tables, by oid, the oldest first, but for columns that are lost; without a key where one of it is among them.
@@ -263,7 +265,8 @@ pub fn logs_of(client: &mut impl GenericClient, schema: &str, oids: &[u32]) -> R
                     array(select there.names[pg_catalog.array_position(there.numbers, attnum)]
                             from unnest(rel_key) with ordinality as k(attnum, place)
                            where rel_key <@ there.numbers order by place),
-                    there.numbers
+                    there.numbers,
+                    rel_ended is not null
                from {s}.emaj_relation
                join pg_catalog.pg_class c on c.relname = rel_log and c.relkind = 'r'
                                          and c.relnamespace = $2::text::regnamespace
@@ -291,6 +294,7 @@ pub fn logs_of(client: &mut impl GenericClient, schema: &str, oids: &[u32]) -> R
             columns: row.get(4),
             key: row.get(5),
             attnums: row.get(6),
+            is_ended: row.get(7),
         })
         .collect())
 }
@@ -324,7 +328,7 @@ pub fn structure_of(client: &mut impl GenericClient, schema: &str, sink: &str) -
             "select md5(pg_catalog.concat(
                (select string_agg(pg_catalog.concat_ws(',', bind_name, bind_oid, bind_fingerprint), ';' order by bind_name)
                   from {s}.emaj_binding where bind_sink = $1), '|',
-               (select string_agg(pg_catalog.concat_ws(',', rel_id, rel_log, rel_key::text,
+               (select string_agg(pg_catalog.concat_ws(',', rel_id, rel_log, rel_key::text, rel_ended is null,
                          (select string_agg(col_name, ',' order by col_attnum) from {s}.emaj_column where col_rel = rel_id)), ';' order by rel_id)
                   from {s}.emaj_relation where rel_oid in (select bind_oid from {s}.emaj_binding where bind_sink = $1))))"
         ),

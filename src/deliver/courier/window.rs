@@ -28,6 +28,12 @@ impl Courier<'_> {
             &self.orders.sink.name.value,
             &self.orders.bindings,
         )?;
+        for table in self.fed.sources.uncaptured() {
+            tracing::warn!(
+                sink = %self.name(),
+                "table {table} is not captured: what changes in it never arrives. `emaj install` takes it in, and says which `emaj init` brings the sink up to date"
+            );
+        }
         self.guard.begin(self.fed.bound.len());
         self.stream().sources_changed();
         self.rekey()
