@@ -266,6 +266,7 @@ templates! {
     "stream/key_after",
     "stream/later",
     "stream/namesakes",
+    "stream/one_key",
     "stream/prepare",
     "stream/present",
     "stream/probe",
