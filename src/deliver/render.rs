@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::binding::{Ask, Bound, Envelope};
+use super::binding::{Ask, Bound, Envelope, OneKey};
 use super::lanes::Keyed;
 use super::stream::Placed;
 use crate::sink::{Delivery, Fault};
@@ -36,14 +36,14 @@ pub(super) fn render(bound: &Bound, placed: &Placed, source: &str, ask: &mut dyn
 }
 
 /// Returns what a change must not be overtaken by: whatever has one of these keys. Also of a change that cannot be rendered.
-pub(super) fn keys_of(bound: &Bound, placed: &Placed, source: &str) -> Vec<String> {
+pub(super) fn keys_of(bound: &Bound, placed: &Placed, source: &str, one: &OneKey) -> Vec<String> {
     let (id, time) = (id_of(&bound.name, placed), time_of(placed));
     let envelope = Envelope {
         id: &id,
         time: &time,
         source,
     };
-    bound.order_keys(&placed.change, &envelope)
+    bound.order_keys(&placed.change, &envelope, one)
 }
 
 fn time_of(placed: &Placed) -> String {

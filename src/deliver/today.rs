@@ -35,6 +35,10 @@ pub(super) struct Column {
     pub is_text: bool,
     /// Values of its type that are equal are printed alike in a name, but for digits behind the point, and no others are.
     pub is_plain: bool,
+    /// Values may be equal that are printed in two ways, and not only by digits behind the point.
+    pub is_loose: bool,
+    /// Schema and name of its collation, where that is not its type's.
+    pub collation: Option<Vec<String>>,
     /// What the order of its values follows from: number, type and collation.
     #[serde(skip)]
     pub order: String,
@@ -88,7 +92,9 @@ pub(super) fn look_at(session: &mut Session, renderer: &Renderer, source: &Sourc
                     is_builtin: row.get(6),
                     is_text: row.get(7),
                     is_plain: row.get(8),
-                    order: row.get(9),
+                    is_loose: row.get(9),
+                    collation: row.get(10),
+                    order: row.get(11),
                 })
             })
             .collect(),

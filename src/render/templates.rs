@@ -278,6 +278,7 @@ templates! {
     "stream/key_after",
     "stream/later",
     "stream/namesakes",
+    "stream/one_key",
     "stream/place",
     "stream/prepare",
     "stream/present",

@@ -113,6 +113,7 @@ fn a_running_statement_is_cancelled_with_and_without_tls() {
 fn what_the_server_says_becomes_an_error_with_its_kind() {
     let servers = Servers::shared();
     let mut holder = session(&servers, "postgres://postgres@localhost:{MAIN}/shop");
+    holder.by_path_of_role().unwrap();
     holder
         .batch_execute("create table if not exists held (id int)")
         .unwrap();

@@ -169,6 +169,40 @@ fn a_row_that_waits_takes_no_key_along_that_another_one_has() {
 }
 
 #[test]
+fn what_waits_of_a_row_waits_under_every_spelling_of_its_key() {
+    let any_case = "create collation any_case (provider = icu, locale = 'und-u-ks-level2', deterministic = false)";
+    for (prepared, kind, one, other) in [
+        ("create extension citext", "citext", "Bob", "bob"),
+        (any_case, "text collate any_case", "Bob", "bob"),
+        ("select", "interval", "1 day", "24:00:00"),
+        ("select", "float8", "0", "-0"),
+    ] {
+        let (db, copy) = (database(), database());
+        for (place, check) in [(&db, ""), (&copy, " check (n < 100)")] {
+            place.psql(prepared);
+            place.psql(&format!("create table item (id {kind} primary key, n int{check})"));
+        }
+        install(
+            &db,
+            &format!(
+                "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks:\n  copy: {}\n\
+                 bindings:\n  to_copy: {{ table: public.item, to: copy, row: {{}} }}\n",
+                sink_into(&copy, "postgres")
+            ),
+        );
+        db.psql(&format!("insert into item values ('{one}', 1)"));
+        drain(&db).run().ok();
+        db.psql("update item set n = 200");
+        drain(&db).run().code(3);
+        db.psql(&format!("delete from item; insert into item values ('{other}', 3)"));
+        drain(&db).run().ok();
+        let rows = "select id::text || ' ' || n from item";
+        assert_eq!(column(&copy, rows), column(&db, rows), "{kind}");
+        assert_eq!(set_aside(&db), [] as [&str; 0]);
+    }
+}
+
+#[test]
 fn a_flag_stands_however_many_rows_do_not_give_it() {
     let (db, slapd) = (database(), slapd());
     db.psql("create table person (login text primary key); create table car (id int primary key, owner text, works boolean)");

@@ -1,6 +1,7 @@
 //! The keys by which a change is known that nothing may overtake: those of its row, of its message, of its row in another table.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use serde_json::value::RawValue;
 
@@ -9,6 +10,19 @@ use crate::deliver::binding::message::word_of;
 use crate::deliver::change::Change;
 use crate::deliver::row::Row;
 
+/// What keys have in common that are one to their table, though they are written in two ways; nothing is known of keys whose texts say that.
+#[derive(Debug, Default)]
+pub(in crate::deliver) struct OneKey(pub HashMap<String, String>);
+
+impl OneKey {
+    fn of<'k>(&'k self, key: &'k str) -> Cow<'k, str> {
+        match self.0.get(key) {
+            Some(one) => Cow::Borrowed(one),
+            None => in_one_way(key),
+        }
+    }
+}
+
 impl Bound {
     /// The key of a row, as changes have it.
     pub(in crate::deliver) fn key_of(&self, row: &Row) -> String {
@@ -16,8 +30,8 @@ impl Bound {
     }
 
     /// The keys by which a change is known that must not be overtaken: those of its row, and of its message as far as that can be said.
-    pub(in crate::deliver) fn order_keys(&self, change: &Change, envelope: &Envelope<'_>) -> Vec<String> {
-        let mut keys = self.row_keys(change);
+    pub(in crate::deliver) fn order_keys(&self, change: &Change, envelope: &Envelope<'_>, one: &OneKey) -> Vec<String> {
+        let mut keys = self.row_keys(change, one);
         if let Compiled::Message { key: Some(key), .. } = &self.kind {
             let fits = |row| self.fits(row).ok().flatten();
             let (old, new) = (fits(change.old.as_ref()), fits(change.new.as_ref()));
@@ -31,12 +45,12 @@ impl Bound {
     }
 
     /// (Without the name of the table, which may change while something waits: a binding has one table.)
-    pub(in crate::deliver) fn row_keys(&self, change: &Change) -> Vec<String> {
+    pub(in crate::deliver) fn row_keys(&self, change: &Change, one: &OneKey) -> Vec<String> {
         let all = self.every_row();
         let mut keys: Vec<String> = self
             .keys_of(change)
             .iter()
-            .map(|key| format!("{all}{}", in_one_way(key)))
+            .map(|key| format!("{all}{}", one.of(key)))
             .collect();
         keys.dedup();
         keys
@@ -54,7 +68,7 @@ impl Bound {
     }
 
     /// The key of a change and, when it was changed, the one before: what was done to that came before.
-    fn keys_of(&self, change: &Change) -> Vec<String> {
+    pub(in crate::deliver) fn keys_of(&self, change: &Change) -> Vec<String> {
         let mut keys = vec![change.key.to_string()];
         if let (Some(old), Some(_), false) = (&change.old, &change.new, self.names.key.is_empty()) {
             let key = self.key_of(old);

@@ -20,7 +20,7 @@ use minijinja::{Environment, Value, context};
 
 use self::directory::{Giver, entry_key, is_nearly, key_of_target};
 pub(super) use self::heir::{GivenUp, Namesakes};
-pub(super) use self::keys::every_row_of;
+pub(super) use self::keys::{OneKey, every_row_of};
 use self::keys::{in_one_way, key_text, message_key};
 use self::message::word_of;
 use super::change::Change;
@@ -243,7 +243,8 @@ impl Bound {
         {
             return Ok(None);
         }
-        let mut keys = self.row_keys(change);
+        // (Keys that are one and differ as texts: of them only what waits has to know.)
+        let mut keys = self.row_keys(change, &OneKey::default());
         let mut entries = Vec::new();
         // A row whose key was changed is told anew even if nothing else was: what comes later must not overtake what came before.
         let is_moved = keys.len() > 1;

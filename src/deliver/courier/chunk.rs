@@ -32,6 +32,10 @@ impl Courier<'_> {
     pub(super) fn make(&mut self, chunk: &[Placed], only: Option<usize>) -> Result<Made> {
         let (mut keyed, mut aside) = (Vec::with_capacity(chunk.len()), Vec::new());
         let parked = self.parked.clone();
+        self.one_keys = None;
+        if !parked.is_empty() {
+            self.know_keys(chunk)?;
+        }
         let present = self.present(chunk)?;
         let namesakes = self.namesakes(chunk, &present, only)?;
         let mut turn = 0;
@@ -77,6 +81,7 @@ impl Courier<'_> {
                     }
                     Err(fault) => {
                         tracing::warn!(sink = %self.name(), %binding, "row {} is set aside: {ASIDE}", placed.change.key);
+                        self.know_keys(chunk)?;
                         let keys = self.keys_of(at, placed);
                         // (Settled in the end: a change before it may be refused too.)
                         self.parked.begin("", &keys);

@@ -62,6 +62,10 @@ impl Courier<'_> {
             let (fates, down) = lanes.deliver(&keyed, &mut self.place.silence, &self.orders.stop);
             self.orders.status.beat(&self.orders.sink.name.value, false);
             self.place.reached = Instant::now();
+            let has_failed = |fate: &Fate| matches!(fate, Fate::Done(Outcome::Failed(_)) | Fate::Behind);
+            if fates.iter().any(has_failed) {
+                self.know_keys(chunk)?;
+            }
             let mut rest = Vec::new();
             let (mut written, mut unchanged, mut refused) = (0, 0, 0);
             for (((number, at), keyed), fate) in numbers.into_iter().zip(keyed).zip(fates) {

@@ -7,13 +7,14 @@
 //!
 //! Its parts: `claim` asks whether it may deliver (`standby`: while another worker does), `rounds` is its day, `window` takes a window of the
 //! log to its end, `rows` sends rows that were there before, `guard` counts what it deletes, `chunk` makes deliveries of changes, `hand_over` gives them to the place and puts
-//! on record what became of them, `place` reaches the place, `parked` knows what waits, `rekeyed` what became of its keys, `retry` tries that again, `replay` knows what was
+//! on record what became of them, `place` reaches the place, `parked` knows what waits, `rekeyed` what became of its keys, `one_key` which keys are one, `retry` tries that again, `replay` knows what was
 //! delivered before. They share the state of one [`Courier`]; this file makes it, and makes it anew when a session is lost.
 
 mod chunk;
 mod claim;
 mod guard;
 mod hand_over;
+mod one_key;
 mod parked;
 mod place;
 mod rekeyed;
@@ -24,6 +25,7 @@ mod rows;
 mod standby;
 mod window;
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,6 +36,7 @@ use self::guard::Guard;
 use self::parked::Parked;
 use self::place::Place;
 use super::ask::settle;
+use super::binding::OneKey;
 use super::sources::Fed;
 use super::status::{SinkCondition, Status};
 use super::stop::Stop;
@@ -180,6 +183,7 @@ fn serve(orders: &Orders) -> Result<Option<Ended>> {
         fed: Fed::default(),
         guard: Guard::new(sink.reason.as_deref() == Some(DELETES_ALLOWED)),
         parked: Parked::default(),
+        one_keys: None,
         parked_mark: String::new(),
         place: Place::new(sink.fault.is_some() && !sink.is_broken(), sink.is_broken()),
         pace: Pace {
@@ -205,6 +209,8 @@ struct Courier<'a> {
     fed: Fed,
     guard: Guard,
     parked: Parked,
+    /// Which keys of the chunk that is delivered are one, by table; `None`: it was not asked yet.
+    one_keys: Option<HashMap<usize, OneKey>>,
     /// What is on record of it at that time: it is read anew when that has changed.
     parked_mark: String,
     place: Place,

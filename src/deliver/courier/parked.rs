@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::Courier;
-use crate::deliver::binding::every_row_of;
+use crate::deliver::binding::{OneKey, every_row_of};
 use crate::deliver::render::keys_of;
 use crate::deliver::set_aside::record;
 use crate::deliver::stream::Placed;
@@ -104,9 +104,11 @@ impl Courier<'_> {
         Ok(())
     }
 
-    /// The keys of a change: what has one of them must not overtake it.
+    /// The keys of a change: what has one of them must not overtake it. [`Courier::know_keys`] has looked at it before.
     pub(super) fn keys_of(&self, at: usize, placed: &Placed) -> Vec<String> {
-        keys_of(&self.fed.bound[at], placed, &self.orders.source)
+        let (bound, as_written) = (&self.fed.bound[at], OneKey::default());
+        let one = self.one_keys.as_ref().and_then(|known| known.get(&bound.table));
+        keys_of(bound, placed, &self.orders.source, one.unwrap_or(&as_written))
     }
 
     /// Settles what waits for what in the order of the changes, whatever was refused first. `parked` is what was set aside before.

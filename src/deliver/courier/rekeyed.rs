@@ -80,7 +80,9 @@ impl Courier<'_> {
                 placed.change.key = key.as_str().into();
                 known.key = key;
                 known.keys.retain(|key| every_row_of(key).is_none());
-                known.keys.extend(bound.row_keys(&placed.change));
+                let keys = bound.keys_of(&placed.change).into_iter().collect();
+                let one = self.one_key(table, &keys)?;
+                known.keys.extend(self.fed.bound[at].row_keys(&placed.change, &one));
             }
             Some(_) => {}
             None => {

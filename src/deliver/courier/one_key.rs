@@ -1,0 +1,67 @@
+//! Which keys are one to their table though they are written in two ways: `Bob` and `bob` of a `citext`, one text in two cases under a collation that does
+//! not tell them apart, `1 day` and `24:00:00`. What has such a key must not overtake what waits of it.
+//!
+//! Only the database can say that. It is asked where something waits, once for all keys of a chunk.
+
+use std::collections::{BTreeSet, HashMap};
+
+use minijinja::context;
+use minijinja::value::{Serde, Value};
+
+use super::Courier;
+use crate::deliver::ask::fault;
+use crate::deliver::binding::OneKey;
+use crate::deliver::stream::Placed;
+use crate::deliver::today::look_at;
+use crate::errors::{Error, Kind, Result};
+use crate::sink::{Fault, Verdict};
+
+impl Courier<'_> {
+    /// Makes sure that it is known of the keys of a chunk which of them are one.
+    pub(super) fn know_keys(&mut self, chunk: &[Placed]) -> Result<()> {
+        if self.one_keys.is_some() {
+            return Ok(());
+        }
+        let mut keys: HashMap<usize, BTreeSet<String>> = HashMap::new();
+        for placed in chunk {
+            let bound = self.fed.bound.iter().find(|bound| bound.table == placed.change.table);
+            if let Some(bound) = bound {
+                keys.entry(bound.table)
+                    .or_default()
+                    .extend(bound.keys_of(&placed.change));
+            }
+        }
+        let mut one_keys = HashMap::new();
+        for (table, keys) in keys {
+            one_keys.insert(table, self.one_key(table, &keys)?);
+        }
+        self.one_keys = Some(one_keys);
+        Ok(())
+    }
+
+    /// Asks which keys of a table are one. Where that cannot be said, those are that are written alike.
+    pub(super) fn one_key(&mut self, table: usize, keys: &BTreeSet<String>) -> Result<OneKey> {
+        match self.ask_one_key(table, keys) {
+            Ok(one) => Ok(one),
+            Err(fault) if fault.verdict == Verdict::Never => Ok(OneKey::default()),
+            Err(fault) => Err(Error::message(Kind::Unreachable, fault.reason)),
+        }
+    }
+
+    fn ask_one_key(&mut self, table: usize, keys: &BTreeSet<String>) -> Result<OneKey, Fault> {
+        let source = &self.fed.sources.tables[table];
+        let (session, renderer) = (&mut self.sessions.asker, &self.orders.renderer);
+        let today = look_at(session, renderer, source)?;
+        if source.texts.are_raw() || !today.key().iter().any(|column| column.is_loose) {
+            return Ok(OneKey::default());
+        }
+        let sql = renderer
+            .render_value("stream/one_key", context! { key => Value::from(Serde(today.key())) })
+            .map_err(Fault::never)?;
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        let rows = session
+            .query(&sql, &[&keys])
+            .map_err(|error| fault(&error, "compare keys"))?;
+        Ok(OneKey(rows.iter().map(|row| (row.get(0), row.get(1))).collect()))
+    }
+}
