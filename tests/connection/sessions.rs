@@ -119,6 +119,7 @@ fn what_the_server_says_becomes_an_error_with_its_kind() {
         .unwrap();
     holder.batch_execute("begin; lock table held").unwrap();
     let mut session = session(&servers, "postgres://postgres@localhost:{MAIN}/shop");
+    session.by_path_of_role().unwrap();
     session.batch_execute("set lock_timeout = '50ms'").unwrap();
     for (sql, kind, message) in [
         (
