@@ -163,6 +163,8 @@ pub struct Column {
     /// The type as the log keeps it (a domain's base type).
     pub r#type: String,
     pub generated: Generated,
+    /// What it is computed with: its entry in `pg_attrdef`, which another expression replaces (from 17 on; before, none can).
+    pub expression: Option<u32>,
     /// `pg_attribute.attlen` and `attalign`.
     pub length: i16,
     pub align: u8,

@@ -217,8 +217,10 @@ fn add_columns(client: &mut impl GenericClient, tables: &mut BTreeMap<u32, Found
          )
          select a.attrelid, a.attnum, a.attname::text,
                 pg_catalog.format_type(coalesce(b.oid, a.atttypid), coalesce(b.typtypmod, a.atttypmod)), a.attgenerated,
-                a.attlen, a.attalign
+                a.attlen, a.attalign,
+                case when a.attgenerated <> '' and pg_catalog.current_setting('server_version_num')::integer >= 170000 then d.oid end
            from pg_catalog.pg_attribute a
+           left join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
            left join base b on b.type = a.atttypid and b.typtype <> 'd'
           where a.attrelid = any ($1)
             and a.attnum > 0
@@ -240,6 +242,7 @@ fn add_columns(client: &mut impl GenericClient, tables: &mut BTreeMap<u32, Found
                 generated,
                 length: row.get(5),
                 align: row.get::<_, i8>(6) as u8,
+                expression: row.get(7),
             });
         }
     }
