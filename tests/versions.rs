@@ -116,6 +116,26 @@ stories! {
         story.back_and_forth(&[merge, "update t set v = v || '!'; delete from t where id < 4"]);
     }
 
+    a_limit_of_time_for_transactions(story) {
+        let free = "check (current_setting('transaction_timeout', true) is not distinct from '0')";
+        story.sql(&format!("create table t (id int primary key, free bool {free}); create table u (id int primary key, free bool {free})"));
+        if !since(story, 17, "set transaction_timeout = 0") {
+            return;
+        }
+        story.sql("insert into t values (1), (2); insert into u values (1), (2)");
+        // No transaction here takes that long; what the rows say is whether the limit held.
+        story.sql_as_superuser(&format!("alter database {} set transaction_timeout = '1h'", story.db.name()));
+        assert_eq!(story.db.psql("show transaction_timeout"), "1h");
+        story.install("*");
+        for way in [&[] as &[&str], &["--jobs", "2"]] {
+            story.mark("m");
+            story.sql("delete from t; delete from u");
+            story.emaj(&[&["rollback", "g", "m", "--yes"], way].concat()).ok();
+            assert_eq!(story.ask("select (select count(*) from t) + (select count(*) from u)"), "4");
+            story.sql("select emaj.emaj_delete_mark_group('g', 'm')");
+        }
+    }
+
     members_that_may_not_act_as_the_owner(story) {
         let boss = format!("{}_boss", story.db.name());
         let owner = story.role.clone().unwrap_or_else(|| "postgres".to_owned());
