@@ -165,6 +165,27 @@ stories! {
         story.sql_as_superuser(&format!("drop role {boss}"));
     }
 
+    a_right_to_maintain_is_the_owners(story) {
+        story.sql("create table t (id int primary key)");
+        if !since(story, 17, "grant maintain on t to public") {
+            return;
+        }
+        let other = format!("{}_other", story.db.name());
+        story.sql_as_superuser(&format!("create role {other}"));
+        story.install("t");
+        let log = story.ask("select format('emaj.%I', rel_log) from emaj.emaj_relation where rel_name = 't'");
+        // Whoever has it may lock a log, and with it every writer of the table.
+        story.sql(&format!("grant select, maintain on {log}, emaj.emaj_mark to {other}"));
+        let said = story.ask("select * from emaj.emaj_verify_all()");
+        assert!(said.contains(&format!("{log}: {other} may do what only the owner is to do: maintain")), "{said}");
+        let plan = story.emaj(&["plan"]).ok();
+        assert!(plan.stdout.contains(&format!("revokes from {other}: maintain on 2 tables")), "{plan}");
+        story.emaj(&["install"]).ok();
+        assert_eq!(story.ask(&format!("select not has_table_privilege('{other}', '{log}', 'maintain') and has_table_privilege('{other}', '{log}', 'select')")), "t");
+        assert_eq!(story.ask("select * from emaj.emaj_verify_all()"), "No error detected");
+        story.sql_as_superuser(&format!("drop owned by {other}; drop role {other}"));
+    }
+
     identities_of_partitioned_tables(story) {
         let tables = "create table t (id int generated always as identity, v int, primary key (id)) partition by range (id);
                       create table t1 partition of t for values from (0) to (100); create table t2 partition of t default;
