@@ -158,7 +158,7 @@ stories! {
                 assert!(refused.stderr.contains(&way), "{refused}");
             }
             let doctor = run(&["doctor"]);
-            assert!(doctor.stdout.contains(&format!("grant {owner} to {boss} with set true;")), "{doctor}");
+            assert!(doctor.stdout.contains(&format!("grant {owner} to {boss} with inherit true, set true;")), "{doctor}");
             story.sql_as_superuser(&format!("grant {owner} to {boss} with set true"));
             crate::support::emaj(story.db).user(&boss).args(["plan", "--detailed-exitcode"]).run().ok();
         }
@@ -184,6 +184,41 @@ stories! {
         assert_eq!(story.ask(&format!("select not has_table_privilege('{other}', '{log}', 'maintain') and has_table_privilege('{other}', '{log}', 'select')")), "t");
         assert_eq!(story.ask("select * from emaj.emaj_verify_all()"), "No error detected");
         story.sql_as_superuser(&format!("drop owned by {other}; drop role {other}"));
+    }
+
+    members_without_the_rights_of_the_owner(story) {
+        let (keeper, other) = (format!("{}_keeper", story.db.name()), format!("{}_other", story.db.name()));
+        story.sql_as_superuser(&format!("create role {keeper}; create role {other} login; grant create on database {} to {other}", story.db.name()));
+        let granted = story.db.client().batch_execute(&format!("grant {keeper} to {other} with inherit false, set true"));
+        if story.ask("select current_setting('server_version_num')::int >= 160000") == "t" {
+            granted.unwrap();
+            story.sql_as_superuser(&format!("create schema kept authorization {keeper}; set role {keeper}; create table kept.t (id int primary key)"));
+            story.sql_as_superuser(&format!("grant usage on schema kept to {other}"));
+            story.db.file("emaj.yaml", "version: 1\nroles: { admin: null, viewer: null }\ngroups:\n  g: { tables: [kept.t] }\n");
+            let run = |args: &[&str]| crate::support::emaj(story.db).user(&other).args(args).run();
+            let grant = format!("grant {keeper} to {other} with inherit true, set true");
+            let doctor = run(&["doctor"]).code(12);
+            assert!(doctor.stdout.contains(&format!("{grant};")), "{doctor}");
+            let plan = run(&["plan"]).code(12);
+            assert!(plan.stderr.contains(&format!("{grant}, or run this as the owner")), "{plan}");
+            // What they say mends it.
+            story.sql_as_superuser(&grant);
+            run(&["doctor"]).ok();
+            run(&["install"]).ok();
+            run(&["mark", "set", "g", "m"]).ok();
+            // And so does what drift says, when it is taken back.
+            story.sql_as_superuser(&format!("grant {keeper} to {other} with inherit false"));
+            let drift = run(&["drift"]).code(12);
+            let grant = format!("grant {keeper} to {other} with inherit true");
+            assert!(drift.stdout.contains(&format!("{grant}, or give it back")), "{drift}");
+            story.sql_as_superuser(&grant);
+            run(&["drift", "--detailed-exitcode"]).ok();
+            run(&["uninstall", "--all", "--yes"]).ok();
+            story.sql_as_superuser("drop schema kept cascade");
+        } else {
+            granted.unwrap_err();
+        }
+        story.sql_as_superuser(&format!("drop owned by {other}; drop role {other}; drop role {keeper}"));
     }
 
     identities_of_partitioned_tables(story) {
