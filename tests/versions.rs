@@ -18,6 +18,53 @@ fn since(story: &mut Story<'_>, major: i32, sql: &str) -> bool {
     is_there
 }
 
+/// All values of a captured column were computed anew: nothing goes back over that, and nothing before it is told, until `emaj install` begins anew.
+fn lost(story: &mut Story<'_>, table: &str, from: &str, marks: &[&str]) {
+    let reason = "were computed anew, by another expression";
+    let owner = story.role.clone().unwrap_or_else(|| "postgres".to_owned());
+    let everything = story.everything();
+    let drift = story.emaj(&["drift", "emaj.yaml", "--detailed-exitcode"]).code(2);
+    assert!(drift.stdout.contains(reason), "{drift}");
+    for words in [
+        &["mark", "set", "g", "n"] as &[&str],
+        &["rollback", "g", from, "--yes"],
+        &["revert", "g", "--user", &owner, "--from", from, "--yes"],
+        &["at", "g", from, "select 1"],
+        &["changes", "g", "--from", from, "--what", "net"],
+        &["changes", "g", "--from", from, "-o", "sql"],
+    ] {
+        let refused = story.emaj(words).code(4);
+        assert!(refused.stderr.contains(reason), "{refused}");
+    }
+    if let [first, .., last] = marks {
+        story
+            .emaj(&["changes", "g", "--from", first, "--to", last, "--what", "net"])
+            .ok();
+    }
+    story.unchanged(&everything);
+    let plan = story.emaj(&["plan"]).ok();
+    assert!(plan.stdout.contains(reason), "{plan}");
+    story.emaj(&["install", "--allow-destroy"]).ok();
+    for mark in marks {
+        let heard = story.refused(&format!("select emaj.emaj_rollback_group('g', '{mark}')"));
+        assert!(
+            heard.contains(
+                ".{table} is captured only since a later moment"
+                    .replace("{table}", table)
+                    .as_str()
+            ),
+            "{heard}"
+        );
+        story.emaj(&["at", "g", mark, "select 1"]).code(4);
+    }
+    let mark = format!("after_{table}");
+    story.mark(&mark);
+    let rows = story.ask(&format!("select t from {table} t order by 1"));
+    story.sql(&format!("update {table} set a = a + 10"));
+    story.rollback(&mark);
+    assert_eq!(story.ask(&format!("select t from {table} t order by 1")), rows);
+}
+
 stories! {
     keys_that_take_null_as_a_value(story) {
         if !since(story, 15, "create table t (id int primary key, a int, b int, unique nulls not distinct (a, b))") {
@@ -69,6 +116,26 @@ stories! {
         story.back_and_forth(&[merge, "update t set v = v || '!'; delete from t where id < 4"]);
     }
 
+    a_limit_of_time_for_transactions(story) {
+        let free = "check (current_setting('transaction_timeout', true) is not distinct from '0')";
+        story.sql(&format!("create table t (id int primary key, free bool {free}); create table u (id int primary key, free bool {free})"));
+        if !since(story, 17, "set transaction_timeout = 0") {
+            return;
+        }
+        story.sql("insert into t values (1), (2); insert into u values (1), (2)");
+        // No transaction here takes that long; what the rows say is whether the limit held.
+        story.sql_as_superuser(&format!("alter database {} set transaction_timeout = '1h'", story.db.name()));
+        assert_eq!(story.db.psql("show transaction_timeout"), "1h");
+        story.install("*");
+        for way in [&[] as &[&str], &["--jobs", "2"]] {
+            story.mark("m");
+            story.sql("delete from t; delete from u");
+            story.emaj(&[&["rollback", "g", "m", "--yes"], way].concat()).ok();
+            assert_eq!(story.ask("select (select count(*) from t) + (select count(*) from u)"), "4");
+            story.sql("select emaj.emaj_delete_mark_group('g', 'm')");
+        }
+    }
+
     members_that_may_not_act_as_the_owner(story) {
         let boss = format!("{}_boss", story.db.name());
         let owner = story.role.clone().unwrap_or_else(|| "postgres".to_owned());
@@ -91,11 +158,67 @@ stories! {
                 assert!(refused.stderr.contains(&way), "{refused}");
             }
             let doctor = run(&["doctor"]);
-            assert!(doctor.stdout.contains(&format!("grant {owner} to {boss} with set true;")), "{doctor}");
+            assert!(doctor.stdout.contains(&format!("grant {owner} to {boss} with inherit true, set true;")), "{doctor}");
             story.sql_as_superuser(&format!("grant {owner} to {boss} with set true"));
             crate::support::emaj(story.db).user(&boss).args(["plan", "--detailed-exitcode"]).run().ok();
         }
         story.sql_as_superuser(&format!("drop role {boss}"));
+    }
+
+    a_right_to_maintain_is_the_owners(story) {
+        story.sql("create table t (id int primary key)");
+        if !since(story, 17, "grant maintain on t to public") {
+            return;
+        }
+        let other = format!("{}_other", story.db.name());
+        story.sql_as_superuser(&format!("create role {other}"));
+        story.install("t");
+        let log = story.ask("select format('emaj.%I', rel_log) from emaj.emaj_relation where rel_name = 't'");
+        // Whoever has it may lock a log, and with it every writer of the table.
+        story.sql(&format!("grant select, maintain on {log}, emaj.emaj_mark to {other}"));
+        let said = story.ask("select * from emaj.emaj_verify_all()");
+        assert!(said.contains(&format!("{log}: {other} may do what only the owner is to do: maintain")), "{said}");
+        let plan = story.emaj(&["plan"]).ok();
+        assert!(plan.stdout.contains(&format!("revokes from {other}: maintain on 2 tables")), "{plan}");
+        story.emaj(&["install"]).ok();
+        assert_eq!(story.ask(&format!("select not has_table_privilege('{other}', '{log}', 'maintain') and has_table_privilege('{other}', '{log}', 'select')")), "t");
+        assert_eq!(story.ask("select * from emaj.emaj_verify_all()"), "No error detected");
+        story.sql_as_superuser(&format!("drop owned by {other}; drop role {other}"));
+    }
+
+    members_without_the_rights_of_the_owner(story) {
+        let (keeper, other) = (format!("{}_keeper", story.db.name()), format!("{}_other", story.db.name()));
+        story.sql_as_superuser(&format!("create role {keeper}; create role {other} login; grant create on database {} to {other}", story.db.name()));
+        let granted = story.db.client().batch_execute(&format!("grant {keeper} to {other} with inherit false, set true"));
+        if story.ask("select current_setting('server_version_num')::int >= 160000") == "t" {
+            granted.unwrap();
+            story.sql_as_superuser(&format!("create schema kept authorization {keeper}; set role {keeper}; create table kept.t (id int primary key)"));
+            story.sql_as_superuser(&format!("grant usage on schema kept to {other}"));
+            story.db.file("emaj.yaml", "version: 1\nroles: { admin: null, viewer: null }\ngroups:\n  g: { tables: [kept.t] }\n");
+            let run = |args: &[&str]| crate::support::emaj(story.db).user(&other).args(args).run();
+            let grant = format!("grant {keeper} to {other} with inherit true, set true");
+            let doctor = run(&["doctor"]).code(12);
+            assert!(doctor.stdout.contains(&format!("{grant};")), "{doctor}");
+            let plan = run(&["plan"]).code(12);
+            assert!(plan.stderr.contains(&format!("{grant}, or run this as the owner")), "{plan}");
+            // What they say mends it.
+            story.sql_as_superuser(&grant);
+            run(&["doctor"]).ok();
+            run(&["install"]).ok();
+            run(&["mark", "set", "g", "m"]).ok();
+            // And so does what drift says, when it is taken back.
+            story.sql_as_superuser(&format!("grant {keeper} to {other} with inherit false"));
+            let drift = run(&["drift"]).code(12);
+            let grant = format!("grant {keeper} to {other} with inherit true");
+            assert!(drift.stdout.contains(&format!("{grant}, or give it back")), "{drift}");
+            story.sql_as_superuser(&grant);
+            run(&["drift", "--detailed-exitcode"]).ok();
+            run(&["uninstall", "--all", "--yes"]).ok();
+            story.sql_as_superuser("drop schema kept cascade");
+        } else {
+            granted.unwrap_err();
+        }
+        story.sql_as_superuser(&format!("drop owned by {other}; drop role {other}; drop role {keeper}"));
     }
 
     identities_of_partitioned_tables(story) {
@@ -108,6 +231,66 @@ stories! {
         story.sql("insert into t (v) select i from generate_series(1, 5) i");
         story.install("t");
         story.back_and_forth(&["insert into t (v) values (7); update t set v = v + 1 where id < 4", "delete from t where id = 2; insert into t1 (v) values (8), (9)"]);
+    }
+
+    generated_columns_with_another_expression(story) {
+        story.sql("create table t (id int primary key, a int, g int generated always as (a * 2) stored);
+                   create table k (a int, v text, g int generated always as (a + 1) stored, primary key (g));
+                   insert into t (id, a) select i, i from generate_series(1, 5) i; insert into k (a, v) select i, 'v' || i from generate_series(1, 5) i");
+        if !since(story, 17, "alter table t alter column g set expression as (a * 3)") {
+            return;
+        }
+        story.install("t, k");
+        story.mark("m0");
+        // One that no row is found by is computed again, by what computes it now.
+        let rows = story.ask("select (id, a) from t order by id");
+        story.sql("update t set a = 0 where id = 1; delete from t where id = 2; alter table t alter column g set expression as (a * 4); update t set a = 9 where id = 3");
+        let past = |story: &mut Story<'_>| {
+            let at = story.emaj(&["at", "g", "m0", "select id, a from t order by id", "-o", "csv"]).ok();
+            assert_eq!(at.stdout, "id,a\n1,1\n2,2\n3,3\n4,4\n5,5\n", "{at}");
+            // What it was, only rows that have changed would tell.
+            let unknown = story.emaj(&["at", "g", "m0", "select g from t"]).code(1);
+            assert!(unknown.stderr.contains("column \"g\" does not exist"), "{unknown}");
+        };
+        past(story);
+        let net = story.emaj(&["changes", "g", "--from", "m0", "--what", "net", "-o", "json"]).ok();
+        assert!(net.stderr.contains(".t.g") && !net.stdout.contains("\"g\""), "{net}");
+        story.logged_rollback("m0");
+        assert_eq!(story.ask("select (id, a) from t order by id"), rows);
+        let plan = story.emaj(&["plan"]).ok();
+        assert!(plan.stdout.contains("column g has another expression"), "{plan}");
+        story.install("t, k");
+        story.emaj(&["plan", "--detailed-exitcode"]).code(0);
+        past(story);
+        story.rollback("m0");
+        assert_eq!(story.ask("select (id, a, g) from t order by id"), "(1,1,4)\n(2,2,8)\n(3,3,12)\n(4,4,16)\n(5,5,20)");
+        // By a key rows are found: the log has those of before.
+        story.mark("m1");
+        story.sql("update k set v = 'changed' where a = 2; delete from k where a = 5");
+        story.mark("m2");
+        story.sql("alter table k alter column g set expression as (6 - a)");
+        lost(story, "k", "m1", &["m1", "m2"]);
+        story.sql("update t set a = 7 where id = 1; alter table t alter column g set expression as (a * 5); alter table t alter column g drop expression; update t set g = 0 where id < 3");
+        lost(story, "t", "m1", &["m1", "m2"]);
+    }
+
+    a_generated_column_that_is_one_no_more(story) {
+        story.sql("create table t (id int primary key, a int, g int generated always as (a * 2) stored); insert into t (id, a) select i, i from generate_series(1, 5) i");
+        story.install("t");
+        story.mark("m");
+        let rows = story.ask("select t from t order by id");
+        story.sql("update t set a = a + 100 where id < 4; alter table t alter column g drop expression;
+                   begin; update t set g = -id where id < 3; delete from t where id = 1; insert into t values (9, 9, 9); commit");
+        if story.ask("select current_setting('server_version_num')::int >= 170000") == "t" {
+            // It may have had another one before.
+            lost(story, "t", "m", &["m"]);
+            return;
+        }
+        let at = story.emaj(&["at", "g", "m", "select * from t order by id", "-o", "csv"]).ok();
+        assert_eq!(at.stdout, "id,a,g\n1,1,2\n2,2,4\n3,3,6\n4,4,8\n5,5,10\n", "{at}");
+        story.rollback("m");
+        assert_eq!(story.ask("select t from t order by id"), rows);
+        story.emaj(&["plan", "--detailed-exitcode"]).code(0);
     }
 
     virtual_columns(story) {

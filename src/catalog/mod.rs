@@ -95,6 +95,17 @@ impl Server {
         format!("{}.{}", self.major(), self.version % 10_000)
     }
 
+    /// Returns the statement that lets the connected role act for `owner` (quoted). Since 16 a membership may be there without its rights, or without leave
+    /// to act as the owner, and would stay so.
+    pub fn grant_of(&self, owner: &str) -> String {
+        let whole = if self.major() >= 16 {
+            " with inherit true, set true"
+        } else {
+            ""
+        };
+        format!("grant {owner} to {}{whole}", quote_ident(&self.role))
+    }
+
     /// Returns how to work as the owner of the installation schema. That role is not to be granted where it is a superuser.
     pub fn as_owner(&self) -> String {
         let owner = self.schema_owner.as_deref().unwrap_or_default();
@@ -165,6 +176,8 @@ pub struct Column {
     /// The type as the log keeps it (a domain's base type).
     pub r#type: String,
     pub generated: Generated,
+    /// What it is computed with: its entry in `pg_attrdef`, which another expression replaces (from 17 on; before, none can).
+    pub expression: Option<u32>,
     /// `pg_attribute.attlen` and `attalign`.
     pub length: i16,
     pub align: u8,

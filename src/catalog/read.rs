@@ -243,8 +243,10 @@ fn add_columns(client: &mut impl GenericClient, tables: &mut BTreeMap<u32, Found
                 -- (The right to an array is that to its elements.)
                 case when not pg_catalog.has_schema_privilege(t.typnamespace, 'usage') then 'schema ' || t.typnamespace::regnamespace
                      when not pg_catalog.has_type_privilege(t.oid, 'usage') then 'type ' || rtrim(pg_catalog.format_type(t.oid, null), '[]') end,
-                case when not pg_catalog.has_type_privilege(a.atttypid, 'usage') then 'type ' || rtrim(pg_catalog.format_type(a.atttypid, null), '[]') end
+                case when not pg_catalog.has_type_privilege(a.atttypid, 'usage') then 'type ' || rtrim(pg_catalog.format_type(a.atttypid, null), '[]') end,
+                case when a.attgenerated <> '' and pg_catalog.current_setting('server_version_num')::integer >= 170000 then d.oid end
            from pg_catalog.pg_attribute a
+           left join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
            left join base b on b.type = a.atttypid and b.typtype <> 'd'
            join pg_catalog.pg_type t on t.oid = coalesce(b.oid, a.atttypid)
           where a.attrelid = any ($1)
@@ -269,6 +271,7 @@ fn add_columns(client: &mut impl GenericClient, tables: &mut BTreeMap<u32, Found
                 align: row.get::<_, i8>(6) as u8,
                 log_lacks: row.get(7),
                 guard_lacks: row.get(8),
+                expression: row.get(9),
             });
         }
     }

@@ -57,7 +57,7 @@ pub(super) fn check(binding: &Binding, name: &QualifiedName, table: &Table, cata
                 "table {name} belongs to role {}, and {role} may not act for it",
                 table.owner
             ),
-            format!("grant {} to {role}, or run this as the owner", table.owner),
+            format!("{}, or run this as the owner", catalog.server.grant_of(&table.owner)),
         );
     }
     let BindingKind::Sql { function, arguments } = &binding.kind else {

@@ -208,9 +208,7 @@ fn ownership(server: &Server, tables: &[(&QualifiedName, &Table)]) -> Check {
     let list = foreign
         .iter()
         .map(|(owner, names)| format!("{} ({owner})", names.join(", ")));
-    // A membership that is there already may be one without the right to act as the owner, and would stay so.
-    let acting = if server.major() >= 16 { " with set true" } else { "" };
-    let grants = foreign.keys().map(|owner| format!("grant {owner} to {role}{acting};"));
+    let grants = foreign.keys().map(|owner| format!("{};", server.grant_of(owner)));
     check(
         Level::Missing,
         "tables",

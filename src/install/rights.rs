@@ -309,7 +309,7 @@ fn excess(
         let (everybody, privilege) = (held.role.is_none(), held.privilege.as_str());
         match held.kind.as_str() {
             "schema" => everybody || privilege != "USAGE",
-            "table" => tables.contains(&held.name) && (everybody || !["SELECT", "MAINTAIN"].contains(&privilege)),
+            "table" => tables.contains(&held.name) && (everybody || privilege != "SELECT"),
             "view" => guards.contains(&held.name),
             "sequence" => held.name.starts_with("emaj_") && (everybody || privilege != "SELECT"),
             _ if made.contains(&held.name) => false,

@@ -346,7 +346,10 @@ impl<'a> Resolver<'a, '_> {
                     "table {name} belongs to role {}, and {role} may not act for it",
                     table.owner
                 ),
-                format!("grant {} to {role}, or run this as the owner", table.owner),
+                format!(
+                    "{}, or run this as the owner",
+                    self.catalog.server.grant_of(&table.owner)
+                ),
             );
         }
         if table.columns.is_empty() {
@@ -563,8 +566,8 @@ impl<'a> Resolver<'a, '_> {
                         sequence.owner
                     ),
                     format!(
-                        "grant {} to {role}, or leave it out with `sequences: …`",
-                        sequence.owner
+                        "{}, or leave it out with `sequences: …`",
+                        self.catalog.server.grant_of(&sequence.owner)
                     ),
                 );
             }

@@ -149,6 +149,8 @@ pub struct Column {
     pub attnum: i16,
     pub log: String,
     pub r#type: String,
+    /// As [`crate::catalog::Column::expression`], when it was captured.
+    pub expression: Option<u32>,
 }
 
 /// Checks that emaj is installed in `schema` and that the connected role may use it; `database` is for the message.

@@ -152,7 +152,7 @@ fn relations(client: &mut impl GenericClient, s: &str) -> Result<Vec<Relation>> 
     for row in &client.query(
         // The type is asked of the log: a type that got another name or schema is still the same.
         &format!(
-            "select col_rel, col_attnum, col_name, coalesce(pg_catalog.format_type(a.atttypid, a.atttypmod), col_type)
+            "select col_rel, col_attnum, col_name, coalesce(pg_catalog.format_type(a.atttypid, a.atttypmod), col_type), col_expression
                from {s}.emaj_column
                join {s}.emaj_relation on rel_id = col_rel
                left join pg_catalog.pg_attribute a
@@ -166,6 +166,7 @@ fn relations(client: &mut impl GenericClient, s: &str) -> Result<Vec<Relation>> 
             attnum: row.get(1),
             log: row.get(2),
             r#type: row.get(3),
+            expression: row.get(4),
         };
         columns.entry(row.get(0)).or_default().push(column);
     }

@@ -27,6 +27,8 @@ impl Watch {
             .ok()
             .map(|row| row.get::<_, i32>(0));
         let thread = pid.zip(session.sibling().ok()).map(|(pid, mut sibling)| {
+            // A look at many who wait for each other is given up rather than waited for.
+            let _ = sibling.batch_execute("set statement_timeout = '500ms'");
             let stop = Arc::clone(&stop);
             let pids: Vec<i32> = others.iter().copied().chain([pid]).collect();
             std::thread::spawn(move || {
@@ -55,24 +57,25 @@ impl Watch {
 /// Whoever waits for others leads on to whom he waits for; the one at the end of the chain is told, with the first one. Of a
 /// session of another role one may see less. A prepared transaction has no process, and goes by its name: it holds what the one before it waits for.
 const QUERY: &str = "
-  with recursive chain(pid, blocker, way) as (
-    select w, b, array[w] from unnest($1::integer[]) as w cross join unnest(pg_blocking_pids(w)) as b where b <> all ($1)
+  with recursive involved(pid) as (
+    select w from unnest($1::integer[]) as w
     union
-    select c.blocker, b, c.way || c.blocker
-      from chain c cross join unnest(pg_blocking_pids(c.blocker)) as b
-     where c.blocker <> 0 and b <> all (c.way || c.blocker || $1)
+    select b from involved cross join unnest(pg_blocking_pids(pid)) as b
+  ),
+  waits as materialized (
+    select pid, b as blocker from involved cross join unnest(pg_blocking_pids(pid)) as b where b <> all ($1)
   ),
   last as (
-    select pid, blocker, way from chain
-     where not exists (select from unnest(pg_blocking_pids(blocker)) as b where b <> all (way || blocker || $1))
-     order by cardinality(way), blocker
+    select pid, blocker, pid <> all ($1) as is_further from waits
+     where not exists (select from waits as next where next.pid = waits.blocker)
+     order by is_further, blocker
      limit 1
   )
-  select case when cardinality(l.way) > 1 then format('process %s, which waits for ', l.way[2]) else '' end
+  select case when l.is_further then format('process %s, which waits for ', (select min(blocker) from waits where pid = any ($1))) else '' end
          || case when l.blocker = 0
               then (select format('prepared transaction %L of role %s, made ready %s ago; %s',
                                   p.gid, p.owner, date_trunc('second', clock_timestamp() - p.prepared),
-                                  case when p.database = current_database() and p.gid ~ '^emaj/.*/[0-9]+/[0-9]+$'
+                                  case when p.database = current_database() and p.gid ~ '^emaj/.*/[0-9]+/[0-9]+/[0-9a-f]{32}$'
                                        then 'it is part of a rollback, which `emaj rollback --recover` brings to its end'
                                        else 'end it with `commit prepared` or `rollback prepared`' end)
                       from pg_prepared_xacts p

@@ -149,6 +149,9 @@ fn own_hint(server: &ServerError) -> Option<&'static str> {
         "57014" if server.message.contains("statement timeout") => Some(
             "`statement_timeout` of the role, the database or PGOPTIONS ended it; nothing of the statement was done",
         ),
+        "25P04" => Some(
+            "`transaction_timeout` of the role, the database or PGOPTIONS ended it; nothing of the transaction was done",
+        ),
         _ => None,
     }
 }

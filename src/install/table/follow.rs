@@ -6,7 +6,7 @@ use minijinja::context;
 
 use super::capture::{Capture, Column, Extra, serde_value};
 use super::triggers::{Triggers, captured_before, own_triggers, triggers_differ};
-use super::{Setting, gap};
+use super::{Setting, gap, is_recomputed};
 use crate::catalog::Partition;
 use crate::install::delivery::Missed;
 use crate::install::plan::{Action, Lock, Phase, Plan, Step};
@@ -48,8 +48,9 @@ pub(super) fn follow(
     }
     if setting.logging && (difference.broken || difference.missed) {
         plan.gaps.push(gap(wanted, Missed::Changes));
-    } else if !difference.added.is_empty() {
-        let names = difference.added.iter().map(|column| column.name.clone());
+    } else if !difference.added.is_empty() || !difference.recomputed.is_empty() {
+        let columns = difference.added.iter().chain(&difference.recomputed);
+        let names = columns.map(|column| column.name.clone());
         plan.gaps.push(gap(wanted, Missed::Values(names.collect())));
     }
     if setting.logging && !difference.broken {
@@ -91,6 +92,8 @@ struct Difference<'a> {
     known: &'a Relation,
     renamed: Vec<&'a Column>,
     added: Vec<&'a Column>,
+    /// Generated columns that no row is found by, and that have another expression now.
+    recomputed: Vec<&'a Column>,
     /// The capture function that belongs there, and the body of the one that is.
     function: Function,
     body: Option<&'a str>,
@@ -125,7 +128,16 @@ impl<'a> Difference<'a> {
                 .filter(|column| known_column(known, column).is_some_and(|old| old.log != column.log))
                 .collect(),
             added: columns
+                .clone()
                 .filter(|column| column.captured && known_column(known, column).is_none())
+                .collect(),
+            recomputed: columns
+                .filter(|column| {
+                    let now = wanted.table.columns.iter().find(|now| now.attnum == column.attnum);
+                    known_column(known, column)
+                        .zip(now)
+                        .is_some_and(|(old, now)| is_recomputed(old, now))
+                })
                 .collect(),
             function: function(renderer.render_value("log/function", serde_value(capture))?),
             body: journal.functions.get(&capture.log).map(|there| there.body.as_str()),
@@ -189,6 +201,9 @@ impl<'a> Difference<'a> {
         for column in &self.added {
             reasons.push(format!("column {} is new", column.name));
         }
+        for column in &self.recomputed {
+            reasons.push(format!("column {} has another expression", column.name));
+        }
         let mut note = |condition: bool, reason: &str| {
             if condition {
                 reasons.push(reason.to_owned());
@@ -250,7 +265,7 @@ impl<'a> Difference<'a> {
         let mut sql = renderer.render_value(
             "log/follow",
             context! {
-                id => known.id, gap => self.gap(), added => serde_value(&self.added), added_context => serde_value(&added_context),
+                id => known.id, gap => self.gap(), added => serde_value(&self.added), recomputed => serde_value(&self.recomputed), added_context => serde_value(&added_context),
                 renamed => self.renamed.iter().map(|column| {
                     let from = known_column(known, column).map_or("", |old| old.log.as_str());
                     context! { from, to => &column.log, attnum => column.attnum }

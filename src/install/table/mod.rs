@@ -19,7 +19,8 @@ pub(super) use self::sequence::plan_sequence;
 use super::delivery::{Gap, Missed};
 use super::plan::{Action, Lock, Phase, Plan, Step};
 use super::wanted::WantedTable;
-use crate::journal::{Journal, Relation};
+use crate::catalog;
+use crate::journal::{self, Journal, Relation};
 use crate::manifest::Group;
 use crate::names::QualifiedName;
 use crate::render::{RenderError, Renderer};
@@ -154,6 +155,11 @@ fn gap(wanted: &WantedTable<'_>, missed: Missed) -> Gap {
     }
 }
 
+/// Tells whether the values of a generated column were computed anew, past the log.
+fn is_recomputed(captured: &journal::Column, column: &catalog::Column) -> bool {
+    captured.expression.is_some() && captured.expression != column.expression
+}
+
 /// Why the capture of a known table cannot simply go on, and what of it no log holds then.
 fn must_begin_anew(
     setting: &Setting<'_>,
@@ -191,6 +197,16 @@ fn must_begin_anew(
                 let reason = format!(
                     "column {} is {} now and was {}",
                     column.name, column.r#type, captured.r#type
+                );
+                return Some((reason, Some(Missed::Values(vec![column.name.clone()]))));
+            }
+            Some(column)
+                if is_recomputed(captured, column)
+                    && (column.expression.is_none() || known.key.contains(&captured.attnum)) =>
+            {
+                let reason = format!(
+                    "the values of column {} were computed anew, by another expression",
+                    column.name
                 );
                 return Some((reason, Some(Missed::Values(vec![column.name.clone()]))));
             }

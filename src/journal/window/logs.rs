@@ -132,13 +132,15 @@ fn columns(client: &mut impl GenericClient, s: &str, group: &str, from: &MarkPos
                                  and coalesce(c.collisdeterministic, true)
                                  and ty.typname in ('bool', 'bytea', 'int2', 'int4', 'int8', 'oid', 'uuid', 'date', 'time', 'timestamp',
                                                     'timestamptz', 'text', 'varchar')), ''),
-                    l.attname is null
+                    l.attname is null,
+                    coalesce(d.oid <> col_expression and col_attnum <> all (r.rel_key), false)
                from {s}.emaj_column
                join {s}.emaj_relation r on r.rel_id = col_rel
                left join pg_catalog.unnest(r.rel_key) with ordinality as k(attnum, place) on k.attnum = col_attnum
                left join pg_catalog.pg_attribute a on a.attrelid = r.rel_oid and a.attnum = col_attnum and not a.attisdropped and r.rel_ended is null
                left join pg_catalog.pg_attribute l on l.attrelid = pg_catalog.to_regclass(pg_catalog.format('%s.%I', $2::text, r.rel_log))
                                                   and l.attname = col_name and l.attnum > 0
+               left join pg_catalog.pg_attrdef d on d.adrelid = r.rel_oid and d.adnum = col_attnum and a.attgenerated <> ''
               where r.rel_group = $1
               order by col_rel, col_attnum"
         ),
@@ -155,7 +157,7 @@ fn columns(client: &mut impl GenericClient, s: &str, group: &str, from: &MarkPos
                 r#type: row.get(4),
                 generated: row.get(5),
                 always: row.get(6),
-                old: position(row, 7)?.precedes(&from.position),
+                old: position(row, 7)?.precedes(&from.position) && !row.get::<_, bool>(14),
                 equals: equals.replace("operator(pg_catalog.=)", "="),
                 collated: row.get(11),
                 compared: row.get(12),

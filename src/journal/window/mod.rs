@@ -79,7 +79,7 @@ pub struct LoggedColumn {
     pub generated: bool,
     /// `generated always as identity`.
     pub always: bool,
-    /// Whether it was captured at the beginning of the window.
+    /// Whether it was captured at the beginning of the window, and its values were not computed anew since.
     pub old: bool,
     /// How values of a key are compared; empty for other columns.
     pub equals: String,
