@@ -140,18 +140,21 @@ fn prepare<'q>(
     let window = journal::window(transaction, schema, &wanted)?;
     window.refuse_gaps("to read the past")?;
     let renderer = Renderer::new(schema);
-    let shadows = shadows(transaction, &renderer, &window)?;
+    let shadows = shadows(transaction, &renderer, &window, &path)?;
     // A path may name the place of temporary objects last.
     let path = ["pg_temp", &path].join(if path.is_empty() { "" } else { ", " });
     set_path(transaction, &path)?;
     understand(transaction, query)?;
     // What follows is ours again.
-    set_path(transaction, "pg_catalog, pg_temp")?;
+    set_path(transaction, OUR_PATH)?;
     check(transaction, &renderer, &window, &shadows)?;
     set_path(transaction, &path)?;
     transaction.batch_execute("set transaction read only")?;
     Ok(query)
 }
+
+/// What names that are not qualified mean in our own questions.
+const OUR_PATH: &str = "pg_catalog, pg_temp";
 
 fn set_path(transaction: &mut Transaction<'_>, path: &str) -> Result<()> {
     transaction.execute("select pg_catalog.set_config('search_path', $1, true)", &[&path])?;
@@ -159,7 +162,7 @@ fn set_path(transaction: &mut Transaction<'_>, path: &str) -> Result<()> {
 }
 
 /// Makes a view for each table that can have one; returns their names.
-fn shadows(transaction: &mut Transaction<'_>, renderer: &Renderer, window: &Window) -> Result<Vec<String>> {
+fn shadows(transaction: &mut Transaction<'_>, renderer: &Renderer, window: &Window, path: &str) -> Result<Vec<String>> {
     let hashes: bool = transaction
         .query_one(
             "select pg_catalog.current_setting('server_version_num')::integer >= 150000",
@@ -167,7 +170,7 @@ fn shadows(transaction: &mut Transaction<'_>, renderer: &Renderer, window: &Wind
         )?
         .get(0);
     let mut names = Vec::new();
-    for table in bare(transaction, window)? {
+    for table in bare(transaction, window, path)? {
         let shown = Value::from(Serde(table));
         let (from, _) = window.borders();
         let question = renderer.render_value(
@@ -217,8 +220,9 @@ fn shadows(transaction: &mut Transaction<'_>, renderer: &Renderer, window: &Wind
 }
 
 /// Returns the tables that a bare name means: of several with one name the one that the search path finds first. Tables that inherit rows are none.
-fn bare<'w>(transaction: &mut Transaction<'_>, window: &'w Window) -> Result<Vec<&'w LoggedTable>> {
+fn bare<'w>(transaction: &mut Transaction<'_>, window: &'w Window, path: &str) -> Result<Vec<&'w LoggedTable>> {
     let mut tables: Vec<&LoggedTable> = Vec::new();
+    set_path(transaction, path)?;
     for table in window.tables.iter().filter(|table| !table.inherits) {
         let found: Option<u32> = transaction
             .query_one(
@@ -231,6 +235,7 @@ fn bare<'w>(transaction: &mut Transaction<'_>, window: &'w Window) -> Result<Vec
             tables.push(table);
         }
     }
+    set_path(transaction, OUR_PATH)?;
     Ok(tables)
 }
 

@@ -2,7 +2,7 @@
 //!
 //! One session decides, the others are lanes: each locks its tables, puts them back and prepares. When all have prepared, the first one
 //! writes sequences, marks and the registry in a transaction whose commit is the decision; then the lanes are committed (`recover`).
-//! Nobody reads a log before all locks are held, in the one order that everybody keeps, so that no writer's transaction is seen by halves.
+//! Nobody reads a log before all locks are held, so that no writer's transaction is seen by halves.
 //! What breaks off is ended by `recover`: before the decision all is taken back, after it all is committed.
 
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -260,7 +260,7 @@ fn carry_out(
     .map_err(Failure::under_locks)
 }
 
-/// Has the lanes lock their tables, one after the other in the groups' order, all within the time of one try. While some are held the next is waited for less
+/// Has the lanes lock their tables, one lane after the other, all within the time of one try. While some are held the next is waited for less
 /// than half of the time after which the server looks for a deadlock: then all lanes let go, and begin with that one (as `_lock` does in one session).
 /// The application may lock them in any other order, and would wait for a session that waits for it.
 fn lock(open: &mut [Lane], s: &str, wanted: &Wanted, work: &Work, timeout: Duration, begun: &Begun) -> Result<()> {
@@ -292,20 +292,14 @@ fn lock(open: &mut [Lane], s: &str, wanted: &Wanted, work: &Work, timeout: Durat
     Ok(())
 }
 
-/// Returns which lane is to lock which tables, in the groups' order: what follows each other in one lane is one turn.
+/// Returns which lane is to lock which tables: each its own at once, so that one that is long at it has the others wait for it alone.
 fn turns(open: &[Lane], work: &Work) -> Vec<(usize, Vec<i64>)> {
-    let mut turns: Vec<(usize, Vec<i64>)> = Vec::new();
-    for table in &work.tables {
-        let Some(at) = open.iter().position(|lane| lane.rels.contains(&table.rel)) else {
-            // A new table: the plan will be found not to fit.
-            continue;
-        };
-        match turns.last_mut() {
-            Some((last, rels)) if *last == at => rels.push(table.rel),
-            _ => turns.push((at, vec![table.rel])),
-        }
-    }
-    turns
+    let own = |lane: &Lane| {
+        let tables = work.tables.iter().map(|table| table.rel);
+        // (Of a new table that no lane has, the plan will be found not to fit.)
+        tables.filter(|rel| lane.rels.contains(rel)).collect::<Vec<_>>()
+    };
+    open.iter().map(own).enumerate().collect()
 }
 
 /// Takes the locks of all turns; the error comes with the turn that could not have its own.

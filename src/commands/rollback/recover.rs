@@ -14,12 +14,18 @@ use crate::words::{count, quoted};
 pub(super) fn run(yes: bool, lock: &LockArgs, installation: &InstallationArgs, context: &Context) -> Result<ExitCode> {
     let (mut session, schema) = connect(context, installation)?;
     let (mut recovered, running) = rollback::recover(&mut session, &schema).map_err(with_right)?;
+    let mut refused = None;
     for one in recovered.iter_mut().filter(|one| yes && can_be_mended(one)) {
         let doing = format!("do the rest of rollback {}", one.id);
-        one.mended = Some(act(&mut session, lock, &doing, &mut |transaction| {
+        match act(&mut session, lock, &doing, &mut |transaction| {
             rollback::mend(transaction, &schema, one.id)
-        })?);
-        (one.done, one.torn) = (true, None);
+        }) {
+            Ok(tables) => (one.mended, one.done, one.torn) = (Some(tables), true, None),
+            Err(error) => {
+                refused = Some(error);
+                break;
+            }
+        }
     }
     if context.output.format() != Format::Table {
         context.output.data(&All(&recovered))?;
@@ -36,6 +42,10 @@ pub(super) fn run(yes: bool, lock: &LockArgs, installation: &InstallationArgs, c
     }
     if recovered.is_empty() && running.is_empty() {
         context.output.say("no rollback has broken off: there is nothing to do");
+    }
+    // What has been done is told first.
+    if let Some(refused) = refused {
+        return Err(refused);
     }
     let mut torn = recovered
         .iter()
