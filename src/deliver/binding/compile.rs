@@ -2,6 +2,7 @@
 
 use minijinja::Environment;
 
+use super::form::Form;
 use super::heir::{columns_of, only_column};
 use super::{Bound, Compiled, Given, Source, Table, Target, Template};
 use crate::deliver::escape::{Syntax, environment};
@@ -66,9 +67,12 @@ impl Bound {
                     EntryRef::Dn(dn) => vec![dn],
                     EntryRef::Search { base, filter, .. } => vec![base, filter],
                 };
-                let templates = naming.into_iter().chain([value]);
+                let templates = || naming.iter().copied().chain([value]);
                 Compiled::Value {
-                    columns: templates.filter_map(|template| column_of(&template.value.0)).collect(),
+                    forms: templates().map(|template| Form::of(&template.value.0)).collect(),
+                    columns: templates()
+                        .filter_map(|template| column_of(&template.value.0))
+                        .collect(),
                     target: engine.target(entry)?,
                     attribute: attribute.value.clone(),
                     value: engine.add(Syntax::Value, value)?,
@@ -222,7 +226,7 @@ fn key_sources(key: &[String], columns: &[(String, Given)]) -> Vec<String> {
 
 /// Returns the column of a template that is one `{{ row.column }}` with text around it: rows of which it makes the same have the same
 /// there. Of a template that does more with a row that cannot be said.
-fn column_of(template: &str) -> Option<String> {
+pub(super) fn column_of(template: &str) -> Option<String> {
     let (before, rest) = template.split_once("{{")?;
     let (code, after) = rest.split_once("}}")?;
     let is_text = |text: &str| ["{{", "{%", "{#"].iter().all(|open| !text.contains(open));
