@@ -88,7 +88,7 @@ impl AllRows {
                     passed: None,
                     namesakes: None,
                 };
-                let made = match render(bound, placed, source, &mut asker) {
+                let made = match render(bound, placed, source, &mut asker, &self.fed.bound) {
                     Ok(None) => continue,
                     Ok(Some(keyed)) => Ok(keyed.delivery),
                     Err(fault) if fault.verdict == Verdict::Down => {

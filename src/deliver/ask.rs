@@ -69,21 +69,16 @@ impl Ask for Asker<'_> {
     }
 
     fn alike(&mut self, table: usize, columns: &[(String, String)], look: Look<'_>) -> Result<(), Fault> {
-        let source = &self.sources.tables[table];
-        let today = look_at(self.session, self.renderer, source)?;
-        let sql = self
-            .renderer
-            .render_value(
-                "stream/alike",
-                context! {
-                    table => Value::from(Serde(&today.table)),
-                    columns => Value::from(Serde(&today.columns)),
-                    given => Value::from(Serde(Given::all(&today, columns))),
-                    raw => source.texts.are_raw(),
-                },
-            )
-            .map_err(Fault::never)?;
-        self.show(&sql, &source.texts, look)
+        let today = look_at(self.session, self.renderer, &self.sources.tables[table])?;
+        self.show_alike(table, &today, &Given::all(&today, columns), look)
+    }
+
+    fn with_texts(&mut self, table: usize, texts: &[(String, &str)], look: Look<'_>) -> Result<(), Fault> {
+        let today = look_at(self.session, self.renderer, &self.sources.tables[table])?;
+        match Given::texts(&today, texts) {
+            Some(given) => self.show_alike(table, &today, &given, look),
+            None => Ok(()),
+        }
     }
 
     fn namesakes(
@@ -167,6 +162,24 @@ impl Ask for Asker<'_> {
 }
 
 impl Asker<'_> {
+    /// Shows the rows of a table that have what is given.
+    fn show_alike(&mut self, table: usize, today: &Today, given: &[Given], look: Look<'_>) -> Result<(), Fault> {
+        let source = &self.sources.tables[table];
+        let sql = self
+            .renderer
+            .render_value(
+                "stream/alike",
+                context! {
+                    table => Value::from(Serde(&today.table)),
+                    columns => Value::from(Serde(&today.columns)),
+                    given => Value::from(Serde(given)),
+                    raw => source.texts.are_raw(),
+                },
+            )
+            .map_err(Fault::never)?;
+        self.show(&sql, &source.texts, look)
+    }
+
     /// Shows the rows that a query gives, until `look` has seen enough.
     fn show(&mut self, sql: &str, texts: &Texts, look: Look<'_>) -> Result<(), Fault> {
         let failed = |error: postgres::Error| fault(&error, "the table");
@@ -262,6 +275,30 @@ impl Given {
             Some(Given::of(today, json))
         });
         known.collect()
+    }
+
+    /// What is given of the columns that are texts or whole numbers; `None`: no row can have that.
+    fn texts(today: &Today, texts: &[(String, &str)]) -> Option<Vec<Given>> {
+        let mut given = Vec::new();
+        for (column, text) in texts {
+            let Some(today) = today.columns.iter().find(|today| today.log == *column) else {
+                continue;
+            };
+            let is_possible = match today.r#type.as_str() {
+                _ if today.is_text => true,
+                "smallint" => text.parse::<i16>().is_ok(),
+                "integer" => text.parse::<i32>().is_ok(),
+                "bigint" => text.parse::<i64>().is_ok(),
+                _ => continue,
+            };
+            given.push(is_possible.then(|| Given {
+                name: today.name.clone(),
+                plain: Some((*text).to_owned()),
+                nested: false,
+                folded: today.is_text,
+            })?);
+        }
+        Some(given)
     }
 
     fn of(column: &Column, json: &str) -> Self {

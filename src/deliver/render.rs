@@ -9,18 +9,24 @@ use super::lanes::Keyed;
 use super::stream::Placed;
 use crate::sink::{Delivery, Fault};
 
-/// Renders what `bound` makes of a change; `None`: nothing. `source` is the CloudEvents source.
+/// Renders what `bound` makes of a change; `None`: nothing. `source` is the CloudEvents source, `beside` are all bindings of the sink.
 ///
 /// # Errors
 /// Whatever the binding fails with on this row.
-pub(super) fn render(bound: &Bound, placed: &Placed, source: &str, ask: &mut dyn Ask) -> Result<Option<Keyed>, Fault> {
+pub(super) fn render(
+    bound: &Bound,
+    placed: &Placed,
+    source: &str,
+    ask: &mut dyn Ask,
+    beside: &[Bound],
+) -> Result<Option<Keyed>, Fault> {
     let (id, time) = (id_of(&bound.name, placed), time_of(placed));
     let envelope = Envelope {
         id: &id,
         time: &time,
         source,
     };
-    let made = bound.make(&placed.change, &envelope, ask)?;
+    let made = bound.make(&placed.change, &envelope, ask, beside)?;
     Ok(made.map(|made| Keyed {
         delivery: Delivery {
             id,

@@ -307,3 +307,51 @@ fn values_that_are_one_to_the_directory_go_with_the_last_row() {
     assert_eq!(members(&slapd, "c1"), [] as [&str; 0]);
     assert_eq!(set_aside(&db), [] as [&str; 0]);
 }
+
+#[test]
+fn a_value_stays_while_another_binding_gives_it() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(
+        "create table team (id int primary key, name text);
+         create table member (id int primary key, team text, login text, deputy text);
+         create table guest (id int primary key, login text, uid int, is_there boolean)",
+    );
+    let members = TEAMS.replace("cn={{ row.team }}", "cn=all");
+    let others = members.split("  members:").nth(1).unwrap();
+    let deputies = others.replace("row.login", "row.deputy");
+    let guests = others
+        .replace("public.member", "public.guest")
+        .replace("    value:\n", "    when: row.is_there\n    value:\n");
+    let numbers = guests.replace("{{ row.login }}", "{{ row.uid }}");
+    let shouted = guests.replace("{{ row.login }}", "{{ row.login | upper }}");
+    let bindings = format!("{members}  deputies:{deputies}  guests:{guests}  numbers:{numbers}  shouted:{shouted}");
+    install(&db, &to_directory(&slapd, &bindings));
+    let all = || slapd.values("cn=all,ou=groups,dc=example,dc=org", "memberUid");
+    change(
+        &db,
+        "insert into team values (1, 'all'); insert into member values (1, 'a', 'ann', 'bob'), (2, 'a', 'bob', null)",
+    );
+    assert_eq!(all(), ["ann", "bob"]);
+    change(&db, "update member set deputy = null where id = 1");
+    assert_eq!(all(), ["ann", "bob"], "the same table");
+    change(
+        &db,
+        "insert into guest values (1, 'bob', 7, true), (2, 'cyd', 8, false)",
+    );
+    change(&db, "delete from member where id = 2");
+    assert_eq!(all(), ["7", "BOB", "ann", "bob"], "another table");
+    change(
+        &db,
+        "insert into member values (3, 'a', '7', '9'); insert into member values (4, 'a', 'cyd', '99999999999')",
+    );
+    change(&db, "delete from member where id > 2");
+    assert_eq!(
+        all(),
+        ["7", "BOB", "ann", "bob"],
+        "a number; and those that nobody gives are gone"
+    );
+    change(&db, "update member set login = 'eve'");
+    change(&db, "update guest set is_there = false");
+    assert_eq!(all(), ["eve"]);
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+}

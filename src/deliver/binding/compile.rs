@@ -3,6 +3,7 @@
 use minijinja::Environment;
 
 use super::columns::{column, column_of, columns_of};
+use super::form::Form;
 use super::{Bound, Compiled, Given, Source, Table, Target, Template};
 use crate::deliver::escape::{Syntax, environment};
 use crate::deliver::nulls::JSON;
@@ -66,9 +67,12 @@ impl Bound {
                     EntryRef::Dn(dn) => vec![dn],
                     EntryRef::Search { base, filter, .. } => vec![base, filter],
                 };
-                let templates = naming.into_iter().chain([value]);
+                let templates = || naming.iter().copied().chain([value]);
                 Compiled::Value {
-                    columns: templates.filter_map(|template| column_of(&template.value.0)).collect(),
+                    forms: templates().map(|template| Form::of(&template.value.0)).collect(),
+                    columns: templates()
+                        .filter_map(|template| column_of(&template.value.0))
+                        .collect(),
                     target: engine.target(entry)?,
                     attribute: attribute.value.clone(),
                     value: engine.add(Syntax::Value, value)?,

@@ -138,7 +138,7 @@ impl Bound {
         Ok(self.target(target, &context)?.map(|target| (target, text)))
     }
 
-    /// Says which other row still gives this value to this entry. Rows are looked up as they are now: a change of theirs that is not
+    /// Says which other row still gives this value to this entry, by this binding or another one of the sink. Rows are looked up as they are now: a change of theirs that is not
     /// delivered yet will be, and says it again.
     pub(super) fn giver(
         &self,
@@ -146,8 +146,9 @@ impl Bound {
         given: &(EntryTarget, String),
         envelope: &Envelope<'_>,
         ask: &mut dyn Ask,
+        beside: &[Bound],
     ) -> Result<Giver, Fault> {
-        let Compiled::Value { columns, .. } = &self.kind else {
+        let Compiled::Value { columns, attribute, .. } = &self.kind else {
             return Ok(Giver::Nobody);
         };
         let alike: Vec<(String, String)> = columns
@@ -156,20 +157,56 @@ impl Bound {
             .collect();
         let mut giver = Giver::Nobody;
         ask.alike(self.table, &alike, &mut |other| {
-            // (A row of which nothing can be made gives nothing.)
-            let value = match self.fits(Some(other)) {
-                Ok(Some(other)) => self.value(other, envelope).ok().flatten(),
-                _ => None,
-            };
-            if let Some(value) = value.filter(|value| is_nearly(value, given)) {
-                giver = match value.1 == given.1 {
-                    true => Giver::Another,
-                    false => Giver::Nearly(value.1),
-                };
-            }
-            Ok(matches!(giver, Giver::Another))
+            Ok(self.gives(other, given, envelope, &mut giver))
         })?;
+        for bound in beside.iter().filter(|bound| bound.name != self.name) {
+            if matches!(giver, Giver::Another) {
+                break;
+            }
+            if let Some(texts) = bound.texts_of(attribute, given) {
+                ask.with_texts(bound.table, &texts, &mut |other| {
+                    Ok(bound.gives(other, given, envelope, &mut giver))
+                })?;
+            }
+        }
         Ok(giver)
+    }
+
+    /// Looks whether a row gives a value to an entry, and tells whether it does in this very spelling.
+    fn gives(&self, row: &Row, given: &(EntryTarget, String), envelope: &Envelope<'_>, giver: &mut Giver) -> bool {
+        // (A row of which nothing can be made gives nothing.)
+        let value = match self.fits(Some(row)) {
+            Ok(Some(row)) => self.value(row, envelope).ok().flatten(),
+            _ => None,
+        };
+        if let Some(value) = value.filter(|value| is_nearly(value, given)) {
+            *giver = match value.1 == given.1 {
+                true => Giver::Another,
+                false => Giver::Nearly(value.1),
+            };
+        }
+        matches!(giver, Giver::Another)
+    }
+
+    /// Returns the texts in columns of rows that may give a value of `attribute`; `None`: this binding never gives it.
+    fn texts_of<'t>(&self, attribute: &str, given: &'t (EntryTarget, String)) -> Option<Vec<(String, &'t str)>> {
+        let Compiled::Value {
+            attribute: own,
+            target,
+            forms,
+            ..
+        } = &self.kind
+        else {
+            return None;
+        };
+        let texts = match (&given.0, target) {
+            (EntryTarget::Dn(dn), Target::Dn(_)) => vec![dn, &given.1],
+            (EntryTarget::Search { base, filter, .. }, Target::Search { .. }) => vec![base, filter, &given.1],
+            _ => return None,
+        };
+        let parts = || forms.iter().zip(&texts);
+        let may_give = own.eq_ignore_ascii_case(attribute) && parts().all(|(form, text)| form.may_be(text));
+        may_give.then(|| parts().filter_map(|(form, text)| form.shown(text)).collect())
     }
 
     /// The entry that is meant; `None`: the row names none.

@@ -3,12 +3,13 @@
 //! Rows for which `when` is false are treated as not there; so an update may be an insert or a delete to the binding. All kinds
 //! that keep a state (entry, value, flag, row) speak of the state before and after; a message speaks of the event.
 //!
-//! `compile` reads the templates, `directory` and `message` make what such places take, `heir` finds who has an entry that a row gives up, `keys` says
+//! `compile` reads the templates, `directory` and `message` make what such places take, `form` finds rows of which a text may be made, `heir` finds who has an entry that a row gives up, `keys` says
 //! what nothing may overtake.
 
 mod columns;
 mod compile;
 mod directory;
+mod form;
 mod heir;
 mod keys;
 mod message;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use minijinja::{Environment, Value, context};
 
 use self::directory::{Giver, entry_key, is_nearly, key_of_target};
+use self::form::Form;
 pub(super) use self::heir::{GivenUp, Namesakes};
 pub(super) use self::keys::{OneKey, every_row_of};
 use self::keys::{in_one_way, key_text, message_key};
@@ -40,6 +42,10 @@ pub(super) trait Ask {
     /// Shows the rows of the table `table` that have the same values in `columns` as given (JSON text each), but for upper and lower case, until
     /// `look` has seen enough.
     fn alike(&mut self, table: usize, columns: &[(String, String)], look: Look<'_>) -> Result<(), Fault>;
+
+    /// Shows the rows of the table `table` that have given texts in some columns, but for upper and lower case, as far as the types of these allow to look
+    /// for that, until `look` has seen enough.
+    fn with_texts(&mut self, table: usize, texts: &[(String, &str)], look: Look<'_>) -> Result<(), Fault>;
 
     /// Shows rows of `table` that may have a name in which `columns` stand: in each column one of the values (JSON text each), in some spelling, or, if
     /// `exact`, in that one. None where the primary key `key` is among the columns and its values have one spelling each: no other row has them.
@@ -115,6 +121,8 @@ enum Compiled {
         value: Template,
         /// The columns in which rows that give the same value to the same entry are the same.
         columns: Vec<String>,
+        /// Those of the entry's name, or of base and filter, and of the value.
+        forms: Vec<Form>,
     },
     Query {
         target: Target,
@@ -213,7 +221,7 @@ impl Bound {
         }
     }
 
-    /// Makes what the sink is to do about a change; `None`: nothing.
+    /// Makes what the sink is to do about a change; `None`: nothing. `beside` are all bindings of the sink: another one may give what this one takes back.
     ///
     /// # Errors
     /// [`crate::sink::Verdict::Never`] for a template that fails on this row, whatever a query fails with.
@@ -222,6 +230,7 @@ impl Bound {
         change: &Change,
         envelope: &Envelope<'_>,
         ask: &mut dyn Ask,
+        beside: &[Bound],
     ) -> Result<Option<Made>, Fault> {
         if let Some(row) = [&change.new, &change.old]
             .into_iter()
@@ -284,7 +293,7 @@ impl Bound {
                 );
                 let (mut remove, mut instead) = (None, None);
                 if let (Some(row), Some(value)) = (old, old_value.filter(|value| Some(value) != new_value.as_ref())) {
-                    match self.giver(row, &value, envelope, ask)? {
+                    match self.giver(row, &value, envelope, ask, beside)? {
                         Giver::Nobody => remove = Some(value),
                         Giver::Nearly(other) => {
                             // (What comes may be the same to the directory as well, and stays then.)

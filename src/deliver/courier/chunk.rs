@@ -151,7 +151,8 @@ impl Courier<'_> {
             }),
             namesakes,
         };
-        render(&self.fed.bound[at], placed, &self.orders.source, &mut asker)
+        let bound = &self.fed.bound;
+        render(&bound[at], placed, &self.orders.source, &mut asker, bound)
     }
 }
 

@@ -1,0 +1,88 @@
+//! The form of what a template makes: the text that is always there, and the column between, where it is one. By that the rows are found of which it may have
+//! made a text that is given. Pure.
+
+use super::compile::column_of;
+use crate::sink::ldap::folded;
+
+/// The form of what a template makes.
+#[derive(Debug)]
+pub(super) struct Form {
+    before: String,
+    after: String,
+    column: Option<String>,
+    /// There is no code in it.
+    is_constant: bool,
+}
+
+impl Form {
+    pub(super) fn of(template: &str) -> Form {
+        let begins = ["{{", "{%", "{#"].iter().filter_map(|open| template.find(open)).min();
+        let ends = ["}}", "%}", "#}"].iter().filter_map(|end| template.rfind(end)).max();
+        let (before, after) = match (begins, ends) {
+            (Some(begins), Some(ends)) if begins < ends => (&template[..begins], &template[ends + 2..]),
+            (Some(begins), _) => (&template[..begins], ""),
+            (None, _) => (template, ""),
+        };
+        Form {
+            before: before.to_owned(),
+            after: after.to_owned(),
+            column: column_of(template),
+            is_constant: begins.is_none(),
+        }
+    }
+
+    /// Tells whether the template may have made a text: a name of an entry ends with the entries above.
+    pub(super) fn may_be(&self, text: &str) -> bool {
+        if self.is_constant {
+            return folded(text) == folded(&self.before);
+        }
+        let above = match self.after.split_once(',') {
+            Some((_, above)) if !self.after.contains(['\\', '"']) => folded(above),
+            _ => return true,
+        };
+        folded(text).ends_with(&above)
+    }
+
+    /// Returns the column that the template shows, and the text that it has in rows of which this was made; `None`: that cannot be said.
+    pub(super) fn shown<'t>(&self, text: &'t str) -> Option<(String, &'t str)> {
+        let (before, after) = (self.before.len(), self.after.len());
+        let end = text.len().checked_sub(after).filter(|end| *end >= before)?;
+        let (head, tail) = (text.get(..before)?, text.get(end..)?);
+        let is_like = head.eq_ignore_ascii_case(&self.before) && tail.eq_ignore_ascii_case(&self.after);
+        let value = text.get(before..end).filter(|value| is_like && !value.contains('\\'))?;
+        Some((self.column.clone()?, value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_says_of_which_rows_it_may_be() {
+        let form = Form::of("cn={{ row.team }},ou=groups,dc=x");
+        assert_eq!(form.shown("CN=red,ou=Groups,dc=x"), Some(("team".to_owned(), "red")));
+        assert_eq!(
+            form.shown("cn=a\\,b,ou=groups,dc=x"),
+            None,
+            "written in another way than in the row"
+        );
+        assert_eq!(form.shown("cn=,ou=x"), None);
+        for (template, name, may) in [
+            ("cn={{ row.team }},ou=groups,dc=x", "cn=red, ou=Groups,dc=x", true),
+            ("cn={{ row.team }},ou=groups,dc=x", "cn=red,ou=roles,dc=x", false),
+            (
+                "{{ row.kind }}={{ row.team }}{% if row.a %},ou=b{% endif %},dc=x",
+                "cn=red,ou=roles,dc=x",
+                true,
+            ),
+            ("{{ row.dn }}", "cn=red,ou=roles,dc=x", true),
+            ("cn=all,ou=roles,dc=x", "cn=red,ou=roles,dc=x", false),
+            ("cn=all,ou=roles,dc=x", "CN=All, ou=roles,dc=x", true),
+        ] {
+            assert_eq!(Form::of(template).may_be(name), may, "{template} {name}");
+        }
+        assert_eq!(Form::of("{{ row.a }}{{ row.b }}").shown("ab"), None);
+        assert_eq!(Form::of("constant").shown("constant"), None);
+    }
+}
