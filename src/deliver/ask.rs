@@ -17,6 +17,7 @@ use super::sources::Sources;
 use super::today::{Column, Today, look_at};
 use crate::errors::Error;
 use crate::journal::Position;
+use crate::names::QualifiedName;
 use crate::pg::{self, Session, classify};
 use crate::render::Renderer;
 use crate::sink::Fault;
@@ -111,7 +112,7 @@ impl Ask for Asker<'_> {
             .renderer
             .render_value("stream/namesakes", context)
             .map_err(Fault::never)?;
-        self.show(&sql, &source.texts, look)
+        self.show(&sql, &source.texts, look, &|error| unseen(error, &source.names.name))
     }
 
     fn known(&self) -> Option<&Namesakes> {
@@ -177,12 +178,18 @@ impl Asker<'_> {
                 },
             )
             .map_err(Fault::never)?;
-        self.show(&sql, &source.texts, look)
+        self.show(&sql, &source.texts, look, &|error| fault(error, "the table"))
     }
 
-    /// Shows the rows that a query gives, until `look` has seen enough.
-    fn show(&mut self, sql: &str, texts: &Texts, look: Look<'_>) -> Result<(), Fault> {
-        let failed = |error: postgres::Error| fault(&error, "the table");
+    /// Shows the rows that a query gives, until `look` has seen enough. `fault` says what follows from an error.
+    fn show(
+        &mut self,
+        sql: &str,
+        texts: &Texts,
+        look: Look<'_>,
+        fault: &dyn Fn(&postgres::Error) -> Fault,
+    ) -> Result<(), Fault> {
+        let failed = |error: postgres::Error| fault(&error);
         let mut transaction = self.session.transaction().map_err(failed)?;
         let portal = transaction.bind(sql, &[]).map_err(failed)?;
         // The first is mostly enough.
@@ -254,6 +261,18 @@ pub(super) fn fault(error: &postgres::Error, what: &str) -> Fault {
             _ => Fault::never(format!("{what}: {}", server.message())),
         },
         None => Fault::down(format!("{what}: the connection to the database is lost")),
+    }
+}
+
+/// What follows when the rows of a table may not be seen that may have names which others give up: that is about every change that gives up one.
+fn unseen(error: &postgres::Error, table: &QualifiedName) -> Fault {
+    match error.as_db_error() {
+        Some(server) if *server.code() == SqlState::INSUFFICIENT_PRIVILEGE => Fault::down(format!(
+            "whether another row has a key that one gives up says the table {table} only: {}; grant select on {table} (and usage on its schema) to \
+             the worker's role, and bypassrls where the table has row-level security",
+            server.message()
+        )),
+        _ => fault(error, "the table"),
     }
 }
 

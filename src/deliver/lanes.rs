@@ -69,6 +69,16 @@ impl Silence {
     }
 }
 
+fn is_silence(fate: &Fate) -> bool {
+    matches!(fate, Fate::Done(Outcome::Failed(fault)) if fault.verdict == Verdict::Silent)
+}
+
+/// Tells whether a place gave an answer to one of these deliveries.
+fn has_answer(todo: &[Vec<usize>], fates: &[Fate]) -> bool {
+    let mut all = todo.iter().flatten().map(|at| &fates[*at]);
+    all.any(|fate| matches!(fate, Fate::Done(_)) && !is_silence(fate))
+}
+
 /// A piece of rows as text; `None` is their end.
 pub(super) type Piece = Option<Vec<u8>>;
 
@@ -200,7 +210,7 @@ impl Lanes {
                 }
                 todo.push(left);
             }
-            let down = self.carry_out(work, &todo, &mut fates, stop);
+            let down = self.carry_out_or_find_out(work, &todo, &mut fates, stop);
             let down = silence.judge(&todo, &mut fates).or(down);
             for at in todo.into_iter().flatten() {
                 if matches!(&fates[at], Fate::Done(Outcome::Failed(fault)) if fault.verdict != Verdict::Down) {
@@ -212,6 +222,38 @@ impl Lanes {
             }
         }
         (fates, None)
+    }
+
+    /// Carries out what may go side by side. A connection may take a place for down that is silent: before that is believed, the last of what was not
+    /// tried is sent. When it gets an answer, it is about those that got none, and the rest has its turn.
+    fn carry_out_or_find_out(
+        &mut self,
+        work: &[Keyed],
+        todo: &[Vec<usize>],
+        fates: &mut [Fate],
+        stop: &Stop,
+    ) -> Option<Fault> {
+        let mut left = todo.to_vec();
+        loop {
+            let down = self.carry_out(work, &left, fates, stop)?;
+            let is_silent = left.iter().flatten().any(|at| is_silence(&fates[*at]));
+            let is_answered = has_answer(&left, fates);
+            left.iter_mut()
+                .for_each(|bundle| bundle.retain(|at| fates[*at] == Fate::NotTried));
+            left.retain(|bundle| !bundle.is_empty());
+            // (What has one order for all gets nothing before its turn.)
+            if !is_silent || is_answered || !self.refuses {
+                return Some(down);
+            }
+            let Some(last) = left.pop() else { return Some(down) };
+            let last = [last];
+            if let Some(down) = self.carry_out(work, &last, fates, stop) {
+                return Some(down);
+            }
+            if !has_answer(&last, fates) {
+                return (!left.is_empty()).then_some(down);
+            }
+        }
     }
 
     /// Carries out what may go side by side: batch after batch to each lane. Within one level nothing depends on another, but where
@@ -356,14 +398,17 @@ mod tests {
     use super::*;
     use crate::sink::{Action, Finding, Message, Offset};
 
-    /// Writes down what arrives; refuses ids that begin with `bad`, has no answer to `mute`, and is down for `down`.
+    /// Writes down what arrives; refuses ids that begin with `bad`, has no answer to `mute`, and is down for `down`, and behind three `mute` of a batch.
     struct Book(Arc<Mutex<Vec<String>>>);
 
     impl Sink for Book {
         fn deliver(&mut self, batch: &[Delivery]) -> Vec<Outcome> {
             let mut outcomes = Vec::new();
+            let is_mute =
+                |outcome: &Outcome| matches!(outcome, Outcome::Failed(fault) if fault.verdict == Verdict::Silent);
             for delivery in batch {
-                if delivery.id.starts_with("down") {
+                let is_down = outcomes.len() >= 3 && outcomes.iter().rev().take(3).all(is_mute);
+                if is_down || delivery.id.starts_with("down") {
                     outcomes.push(Outcome::Failed(Fault::down("gone")));
                     break;
                 }
@@ -424,10 +469,19 @@ mod tests {
     }
 
     fn run_after(silence: &mut Silence, lanes: usize, work: &str) -> (Vec<String>, Vec<Fate>, Option<Fault>) {
+        run_batches(silence, lanes, 2, work)
+    }
+
+    fn run_batches(
+        silence: &mut Silence,
+        lanes: usize,
+        batch: usize,
+        work: &str,
+    ) -> (Vec<String>, Vec<Fate>, Option<Fault>) {
         let book = Arc::new(Mutex::new(Vec::new()));
         let mut all = Lanes {
             lanes: Vec::new(),
-            batch: 2,
+            batch,
             refuses: true,
         };
         (0..lanes).for_each(|_| all.add(Box::new(Book(Arc::clone(&book)))));
@@ -520,6 +574,26 @@ mod tests {
         );
         assert!(!is_down("mute4:a b:b", 1) && !is_down("mute5:a", 1), "it answers again");
         assert!(is_down("mute6:a mute7:b mute8:c x:c", 2));
+    }
+
+    #[test]
+    fn the_last_one_is_sent_before_a_silent_place_is_down() {
+        let mut silence = Silence::default();
+        let mut counts = |work: &str| {
+            let (arrived, fates, down) = run_batches(&mut silence, 1, 100, work);
+            let silent = fates.iter().filter(|fate| is_silence(fate)).count();
+            (arrived.len(), silent, down.is_some())
+        };
+        let six = "mute1:a mute2:b mute3:c mute4:d mute5:e mute6:f";
+        assert_eq!(counts(&format!("{six} x:x")), (1, 6, false), "it is about these six");
+        assert_eq!(counts(&format!("{six} mute7:g x:x")), (1, 7, false));
+        assert_eq!(
+            counts(&format!("{six} x:x mute7:g")),
+            (0, 3, true),
+            "nothing gets an answer"
+        );
+        assert_eq!(counts("mute4:d mute5:e mute6:f x:x"), (1, 3, false));
+        assert_eq!(counts(&format!("{six} down:x")), (0, 3, true));
     }
 
     #[test]

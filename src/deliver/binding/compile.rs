@@ -138,6 +138,7 @@ impl Bound {
             }
         };
         Ok(Bound {
+            keeps_rows: true,
             name: binding.name.value.as_str().into(),
             manifest: binding.clone(),
             since,

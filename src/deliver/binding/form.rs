@@ -1,7 +1,7 @@
 //! The form of what a template makes: the text that is always there, and the column between, where it is one. By that the rows are found of which it may have
 //! made a text that is given. Pure.
 
-use super::compile::column_of;
+use super::columns::column_of;
 use crate::sink::ldap::folded;
 
 /// The form of what a template makes.

@@ -52,13 +52,13 @@ impl GivenUp<'_> {
 }
 
 impl Bound {
-    /// Tells whether it makes things with names that another row may have after one: entries, and rows that are not known by the primary key.
+    /// Tells whether it makes things with names that another row may have after one: entries, and rows that are kept, and not known by the primary key.
     pub(in crate::deliver) fn names_change_hands(&self) -> bool {
         match &self.kind {
             Compiled::Entry { .. } => true,
             Compiled::Row { key_sources, .. } => {
                 let primary = &self.names.key;
-                primary.is_empty() || !primary.iter().all(|column| key_sources.contains(column))
+                self.keeps_rows && (primary.is_empty() || !primary.iter().all(|column| key_sources.contains(column)))
             }
             _ => false,
         }

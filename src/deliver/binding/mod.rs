@@ -92,6 +92,8 @@ pub(super) struct Bound {
     /// Changes before this position are none of its business.
     pub since: Position,
     pub table: usize,
+    /// The sink keeps rows by their keys: whether another row has a key that one gives up matters there.
+    pub keeps_rows: bool,
     names: Table,
     templates: Environment<'static>,
     when: Option<Template>,

@@ -12,6 +12,7 @@ use crate::deliver::sources::load;
 use crate::deliver::stream::{Placed, Window, summarise};
 use crate::errors::{Error, Kind, Result};
 use crate::fail_at::passing;
+use crate::manifest::SinkKind;
 
 /// How many changes in a chunk make it worth reading the next one at the same time.
 const WORTH_A_THREAD: usize = 500;
@@ -28,6 +29,10 @@ impl Courier<'_> {
             &self.orders.sink.name.value,
             &self.orders.bindings,
         )?;
+        let keeps_rows = matches!(self.orders.sink.kind, SinkKind::Postgres(_));
+        for bound in &mut self.fed.bound {
+            bound.keeps_rows = keeps_rows;
+        }
         for table in self.fed.sources.uncaptured() {
             tracing::warn!(
                 sink = %self.name(),

@@ -247,6 +247,29 @@ fn transactions<'i, 'a>(items: &[&'i Item<'a>]) -> Vec<Vec<&'i Item<'a>>> {
     all
 }
 
+/// Splits deliveries into sets that are written one after the other. A set ends before a transaction in which a row gives up a key to another one, if
+/// somebody wrote a row with that key earlier in the set: that may be the other one's, and stays.
+pub(super) fn sets<'i, 'a>(items: &[&'i Item<'a>]) -> Vec<Vec<&'i Item<'a>>> {
+    let place = |item: &'i Item<'a>, row: &'i Row<'a>| (&item.change.table, &item.change.key, &*row.key);
+    let mut sets: Vec<Vec<&'i Item<'a>>> = vec![Vec::with_capacity(items.len())];
+    let mut written = HashSet::new();
+    for transaction in transactions(items) {
+        let mut taken = transaction.iter().filter(|item| item.change.taken);
+        if taken.any(|item| item.delete.iter().any(|row| written.contains(&place(item, row)))) {
+            sets.push(Vec::new());
+            written.clear();
+        }
+        written.extend(
+            transaction
+                .iter()
+                .filter_map(|item| Some(place(item, item.upsert.as_ref()?))),
+        );
+        sets.last_mut().into_iter().for_each(|set| set.extend(&transaction));
+    }
+    sets.iter_mut().for_each(|set| set.sort_by_key(|item| item.at));
+    sets
+}
+
 /// Makes one group of each table and key, in the order in which they come first.
 pub(super) fn groups<'i, 'a>(items: &[&'i Item<'a>]) -> Vec<Group<'i, 'a>> {
     let mut tables: Vec<Table<'i, 'a>> = Vec::new();
@@ -321,6 +344,7 @@ mod tests {
         }
     }
 
+    /// What is done, set by set.
     fn folded(text: &str) -> String {
         let deliveries: Vec<Delivery> = text.split(' ').enumerate().map(|(at, one)| delivery(at, one)).collect();
         let items: Vec<Item<'_>> = deliveries
@@ -328,7 +352,12 @@ mod tests {
             .enumerate()
             .map(|(at, delivery)| Item::read(at, delivery).unwrap())
             .collect();
-        let groups = groups(&items.iter().collect::<Vec<_>>());
+        let sets = sets(&items.iter().collect::<Vec<_>>());
+        sets.iter().map(|set| shown(set)).collect::<Vec<_>>().join(" | ")
+    }
+
+    fn shown(set: &[&Item<'_>]) -> String {
+        let groups = groups(set);
         let [group] = groups.as_slice() else {
             panic!("one table")
         };
@@ -381,6 +410,10 @@ mod tests {
             ("1:a!>b 1:c>a", "a>b;c>a -c1 +a1,b0"),
             ("1:a!>b 2:=>a", " - +a1,b0"),
             ("1:c!>a 1:a!>b", "a>b - +a0,b1"),
+            // Also when that came earlier in this batch.
+            ("1:>a 2:a!>", " - +a0 |  - +"),
+            ("1:>a 2:a!>x", " - +a0 |  - +x1"),
+            ("1:>a 2:>y 1:>b 2:a!>x", " - +a0,b2 |  - +x3,y1"),
         ] {
             assert_eq!(folded(deliveries), expected, "{deliveries}");
         }

@@ -12,7 +12,7 @@ use postgres::{Client, Statement};
 use serde::Serialize;
 use serde_json::json;
 
-use super::fold::{Group, Item, Move, Row, groups};
+use super::fold::{Group, Item, Move, Row, groups, sets};
 use super::shape::Shape;
 use super::spelling::{Spelling, keys, settle};
 use super::text::{Kind, field};
@@ -299,7 +299,8 @@ impl Tables {
         }
         let failed = |error: postgres::Error| of_postgres(&error);
         client.batch_execute("savepoint emaj_part").map_err(failed)?;
-        let fault = match self.set(client, &tried, outcomes) {
+        let mut sets = sets(&tried).into_iter();
+        let fault = match sets.try_for_each(|set| self.set(client, &set, outcomes)) {
             // Deferred constraints have their say before the next part.
             Ok(()) => match client.batch_execute(
                 "set constraints all immediate; set constraints all deferred; release savepoint emaj_part",
@@ -325,7 +326,7 @@ impl Tables {
         self.part(client, second, outcomes, refused)
     }
 
-    /// Writes a part as a set.
+    /// Writes a set.
     fn set(&mut self, client: &mut Client, items: &[&Item<'_>], outcomes: &mut [Option<Outcome>]) -> Result<(), Fault> {
         let mut idle: HashMap<usize, usize> = HashMap::new();
         let mut moved: HashSet<usize> = HashSet::new();
