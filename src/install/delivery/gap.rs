@@ -54,7 +54,10 @@ pub(in crate::install) fn tell_gaps(plan: &mut Plan, manifest: &Manifest, journa
                     columns => (format!("what is in {} already", listed(columns)), false),
                 },
                 Missed::Came(partitions) => {
-                    let what = format!("what was in {} before it was a part of it, if it had rows,", partitions.join(", "));
+                    let what = format!(
+                        "what was in {} before it was a part of it, if it had rows,",
+                        partitions.join(", ")
+                    );
                     (what, false)
                 }
                 Missed::Went => ("that rows are gone with a partition".to_owned(), true),
