@@ -251,3 +251,21 @@ fn many_keys_change_at_once() {
         old.parse::<i64>().unwrap() + 1_000_000 == new.parse::<i64>().unwrap()
     }));
 }
+
+#[test]
+fn a_key_that_another_row_has_in_the_same_batch_stays() {
+    for leaves in [
+        "delete from thing where id = 1",
+        "update thing set code = 'x' where id = 1",
+    ] {
+        let (db, copy) = (database(), database());
+        things(&db, &copy, "row.code | lower");
+        db.psql("insert into thing values (1, 'abc', 1)");
+        drain(&db).run().ok();
+        db.psql("insert into thing values (2, 'ABC', 2)");
+        db.psql(leaves);
+        drain(&db).run().ok();
+        assert_eq!(all_things(&copy), all_things(&db), "{leaves}");
+        assert_eq!(set_aside(&db), [] as [&str; 0]);
+    }
+}
