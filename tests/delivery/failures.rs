@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::{PEOPLE, PERSON, column, drain, install, logins, people, prepare, set_aside, to_directory, worker};
+use super::{
+    PEOPLE, PERSON, column, drain, install, items_to_hook, logins, people, prepare, set_aside, to_directory, worker,
+};
 use crate::support::receiver::{Receiver, status};
 use crate::support::slapd::slapd;
 use crate::support::{Chance, Database, database, scale, seed, wait_for};
@@ -208,14 +210,7 @@ fn messages(db: &Database) -> Receiver {
     db.psql("create table item (id int primary key, text text)");
     let receiver = Receiver::start(|_, request| status(if request.body.contains("bad") { 422 } else { 204 }));
     let body = "{{ event }} {{ row.id }} {{ old.text if old else '-' }} {{ row.text }}";
-    install(
-        db,
-        &format!(
-            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks: {{ hook: {{ webhook: {{ url: \"{}\" }} }} }}\n\
-             bindings: {{ items: {{ table: public.item, to: hook, message: {{ body: \"{body}\" }} }} }}\n",
-            receiver.url()
-        ),
-    );
+    install(db, &items_to_hook(&receiver.url(), body));
     receiver
 }
 
@@ -575,14 +570,7 @@ fn order_is_kept_whatever_is_refused_and_killed() {
         }
         status(answer)
     });
-    install(
-        &db,
-        &format!(
-            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks: {{ hook: {{ webhook: {{ url: \"{}\" }} }} }}\n\
-             bindings: {{ items: {{ table: public.item, to: hook, message: {{ body: \"{{{{ row.id }}}} {{{{ row.version }}}}\" }} }} }}\n",
-            receiver.url()
-        ),
-    );
+    install(&db, &items_to_hook(&receiver.url(), "{{ row.id }} {{ row.version }}"));
     db.psql("insert into item select n, 0 from generate_series(1, 8) n");
     for _ in 0..scale(4) {
         let worker = worker(&db).start();

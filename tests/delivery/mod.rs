@@ -66,6 +66,14 @@ fn worker(db: &Database) -> Emaj {
     prepare(db, &["run", "emaj.yaml"])
 }
 
+/// A manifest that sends a message for each change of `item` to a web service.
+fn items_to_hook(url: &str, body: &str) -> String {
+    format!(
+        "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks: {{ hook: {{ webhook: {{ url: \"{url}\" }} }} }}\n\
+         bindings: {{ items: {{ table: public.item, to: hook, message: {{ body: \"{body}\" }} }} }}\n"
+    )
+}
+
 /// A manifest with a sink `directory` and these bindings.
 fn to_directory(slapd: &Slapd, bindings: &str) -> String {
     format!(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{PEOPLE, PERSON, column, drain, install, logins, prepare, set_aside, to_directory, worker};
+use super::{PEOPLE, PERSON, column, drain, install, items_to_hook, logins, prepare, set_aside, to_directory, worker};
 use crate::support::nats::Nats;
 use crate::support::receiver::{Answer, Receiver, status};
 use crate::support::slapd::slapd;
@@ -101,14 +101,7 @@ fn a_service_that_is_there_and_takes_nothing_is_down() {
             _ => status(204),
         }
     });
-    install(
-        &db,
-        &format!(
-            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks: {{ hook: {{ webhook: {{ url: \"{}\" }} }} }}\n\
-             bindings: {{ items: {{ table: public.item, to: hook, message: {{ body: \"{{{{ row.id }}}}\" }} }} }}\n",
-            receiver.url()
-        ),
-    );
+    install(&db, &items_to_hook(&receiver.url(), "{{ row.id }}"));
     db.psql("insert into item select generate_series(1, 20)");
     let worker = worker(&db).start();
     let fault = || {

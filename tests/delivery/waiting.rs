@@ -17,6 +17,17 @@ fn manifest(copy: &Database, table: &str, name: &str) -> String {
     )
 }
 
+/// Returns a database with a table `person` and its copy, where the first changes wait.
+fn waiting(columns: &str, rows: &str) -> (Database, Database) {
+    let (db, copy) = (database(), database());
+    db.psql(&format!("create table person ({columns})"));
+    copy.psql(COPY);
+    install(&db, &manifest(&copy, "public.person", "name"));
+    db.psql(&format!("insert into person values {rows}"));
+    drain(&db).run().code(3);
+    (db, copy)
+}
+
 fn lines(db: &Database) -> String {
     std::fs::read_to_string(db.dir().join("lines.ndjson")).unwrap_or_default()
 }
@@ -42,12 +53,7 @@ fn heals(db: &Database, copy: &Database, table: &str) {
 
 #[test]
 fn a_table_gets_another_name_and_schema() {
-    let (db, copy) = (database(), database());
-    db.psql("create table person (id int primary key, name text, boss int)");
-    copy.psql(COPY);
-    install(&db, &manifest(&copy, "public.person", "name"));
-    db.psql("insert into person values (1, 'old', 0)");
-    drain(&db).run().code(3);
+    let (db, copy) = waiting("id int primary key, name text, boss int", "(1, 'old', 0)");
     db.psql("alter table person rename to people; create schema hr; alter table people set schema hr");
     install(&db, &manifest(&copy, "hr.people", "name"));
     for change in [
@@ -68,12 +74,10 @@ fn a_table_gets_another_name_and_schema() {
 
 #[test]
 fn a_table_gets_another_primary_key() {
-    let (db, copy) = (database(), database());
-    db.psql("create table person (id int primary key, tenant int default 5, name text, boss int)");
-    copy.psql(COPY);
-    install(&db, &manifest(&copy, "public.person", "name"));
-    db.psql("insert into person values (1, 5, 'old', 0), (2, 5, 'other', 0)");
-    drain(&db).run().code(3);
+    let (db, copy) = waiting(
+        "id int primary key, tenant int default 5, name text, boss int",
+        "(1, 5, 'old', 0), (2, 5, 'other', 0)",
+    );
     db.psql("alter table person drop constraint person_pkey, add primary key (tenant, id)");
     prepare(&db, &["install", "emaj.yaml", "--allow-destroy"]).run().ok();
     db.psql("update person set name = 'new', boss = null where id = 1; update person set name = 'newer', boss = 1 where id = 1");
@@ -91,12 +95,7 @@ fn a_table_gets_another_primary_key() {
 
 #[test]
 fn a_column_that_is_new_becomes_part_of_the_primary_key() {
-    let (db, copy) = (database(), database());
-    db.psql("create table person (id int primary key, name text, boss int)");
-    copy.psql(COPY);
-    install(&db, &manifest(&copy, "public.person", "name"));
-    db.psql("insert into person values (1, 'old', 0)");
-    drain(&db).run().code(3);
+    let (db, copy) = waiting("id int primary key, name text, boss int", "(1, 'old', 0)");
     db.psql("alter table person add tenant int not null default 5, drop constraint person_pkey, add primary key (tenant, id)");
     prepare(&db, &["install", "emaj.yaml", "--allow-destroy"]).run().ok();
     db.psql("update person set name = 'new', boss = null where id = 1; insert into person values (6, 'six', 6)");

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use emaj::cluster::Cluster;
 use postgres::{Client, NoTls};
 
-use super::{PEOPLE, PERSON, column, drain, install, logins, set_aside, to_directory, worker};
+use super::{PEOPLE, PERSON, column, drain, install, items_to_hook, logins, set_aside, to_directory, worker};
 use crate::support::receiver::{Answer, Receiver, status};
 use crate::support::slapd::{PASSWORD, Slapd, slapd};
 use crate::support::{Chance, Database, database, emaj_alone, scale, seed, wait_for};
@@ -285,14 +285,7 @@ fn a_long_window_is_sorted_once() {
             status(204)
         }
     });
-    install(
-        &db,
-        &format!(
-            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks: {{ hook: {{ webhook: {{ url: \"{}\" }} }} }}\n\
-             bindings: {{ items: {{ table: public.item, to: hook, message: {{ body: \"{{{{ row.id }}}}\" }} }} }}\n",
-            receiver.url()
-        ),
-    );
+    install(&db, &items_to_hook(&receiver.url(), "{{ row.id }}"));
     db.psql("insert into item select generate_series(10001, 19000)");
     std::thread::scope(|scope| {
         let run = scope.spawn(|| drain(&db).run().ok());
