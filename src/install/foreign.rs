@@ -36,23 +36,18 @@ pub fn foreign(
     let failed = |error| classify(error, "look for objects of others");
     let mut transaction = session.transaction().map_err(failed)?;
     act_as_owner(&mut transaction, &manifest.schema)?;
-    let rows = transaction
-        .batch_execute("set local search_path = pg_catalog, pg_temp")
-        .and_then(|()| {
-            transaction.query(
-                &QUERY.replace("{s}", &escape_identifier(&manifest.schema)),
-                &[
-                    &manifest.schema,
-                    &tables,
-                    &functions,
-                    &renderer.triggers().all().as_slice(),
-                ],
-            )
-        });
-    let found = rows.map_err(|error| classify(error, "look for objects of others"))?;
-    transaction
-        .rollback()
-        .map_err(|error| classify(error, "look for objects of others"))?;
+    let found = transaction
+        .query(
+            &QUERY.replace("{s}", &escape_identifier(&manifest.schema)),
+            &[
+                &manifest.schema,
+                &tables,
+                &functions,
+                &renderer.triggers().all().as_slice(),
+            ],
+        )
+        .map_err(failed)?;
+    transaction.rollback().map_err(failed)?;
     Ok(found
         .iter()
         .map(|row| Foreign {
