@@ -172,14 +172,7 @@ fn attempt(
         .execute(ONE_AT_A_TIME, &[])
         .map_err(|error| pg::classify(error, "wait for another `emaj install` in this database"))?;
     let (catalog, journal) = read(&mut transaction, manifest)?;
-    // Not a matter of the plan: what it would do to a half-done rollback nobody can say.
-    if let Some(broken) = journal
-        .iter()
-        .flat_map(|journal| &journal.rollbacks)
-        .find(|rollback| rollback.pid.is_none())
-    {
-        return Err(Error::message(Kind::Refused, broken.sentence()).hint(journal::RECOVER));
-    }
+    check_rollbacks(journal.as_ref())?;
     let plan = make(&catalog, journal.as_ref())?;
     if plan.fingerprint != *agreed {
         agree(&plan)?;
@@ -198,6 +191,19 @@ fn attempt(
     interrupt.check()?;
     transaction.commit().map_err(|error| pg::classify(error, "commit"))?;
     Ok(plan)
+}
+
+/// Refuses while a rollback is half done. Not a matter of the plan: what it would do to that nobody can say. A torn one of a group that logs and has drifted
+/// is mended by an install first.
+fn check_rollbacks(journal: Option<&Journal>) -> Result<()> {
+    let Some(journal) = journal else { return Ok(()) };
+    if let Some(broken) = journal.rollbacks.iter().find(|rollback| rollback.pid.is_none()) {
+        return Err(Error::message(Kind::Refused, broken.sentence()).hint(journal::RECOVER));
+    }
+    match journal.torn.iter().find(|torn| !torn.drifted || torn.left.is_some()) {
+        Some(torn) => Err(Error::message(Kind::Refused, torn.sentence()).hint(&torn.repair)),
+        None => Ok(()),
+    }
 }
 
 /// What a statement of the plan failed with, and what to do about it. A lock that is missing is no failure yet: it is tried again.

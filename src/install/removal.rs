@@ -153,6 +153,14 @@ pub fn uninstall(
         .groups
         .iter()
         .partition(|(_, group)| all || group.manifest == manifest.name);
+    let torn = |name: &String| journal.torn.iter().find(|torn| torn.groups.contains(name));
+    if let Some(torn) = ours.iter().find_map(|(name, _)| torn(name)) {
+        return Err(PlanError::InTheWay {
+            kind: Kind::Refused,
+            message: torn.sentence(),
+            next: torn.repair.clone(),
+        });
+    }
     let is_ours = |owner: &str| all || owner == manifest.name;
     let mut ended: Vec<&Relation> = Vec::new();
     for (name, group) in &ours {

@@ -49,7 +49,8 @@ pub use position::{Position, Snapshot};
 pub use read::read;
 pub use rights::{Grants, Held, Named, ROLE_MADE_BY_EMAJ, Right};
 pub use rollbacks::{
-    PastRollback, RECOVER, RollbackSession, UnfinishedRollback, past_rollbacks, rollback_activity, unfinished_rollbacks,
+    PastRollback, RECOVER, RollbackSession, TornRollback, UnfinishedRollback, past_rollbacks, rollback_activity,
+    torn_rollbacks, unfinished_rollbacks,
 };
 pub use sinks::{
     BROKEN, LogRecord, SinkRecord, SinkState, bindings_like, bindings_of, logs_of, rewind, set_sink_state, sink_locks,
@@ -88,6 +89,8 @@ pub struct Journal {
     pub named: Vec<Named>,
     /// Rollbacks in several sessions that are not over.
     pub rollbacks: Vec<UnfinishedRollback>,
+    /// Those that are torn.
+    pub torn: Vec<TornRollback>,
     /// What roles may use, call and read, the owner left out.
     pub grants: BTreeMap<String, Grants>,
     /// Every right of anybody but the owner.

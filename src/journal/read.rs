@@ -80,6 +80,9 @@ pub fn read(client: &mut impl GenericClient, schema: &str) -> Result<Option<Jour
     if journal.functions.contains_key("emaj_unfinished_rollbacks") {
         journal.rollbacks = super::unfinished_rollbacks(client, schema)?;
     }
+    if journal.functions.contains_key("emaj_torn_rollbacks") {
+        journal.torn = super::torn_rollbacks(client, schema)?;
+    }
     if ["emaj_origin", "_seal"]
         .iter()
         .all(|name| journal.functions.contains_key(*name))

@@ -65,6 +65,56 @@ pub fn unfinished_rollbacks(client: &mut impl GenericClient, schema: &str) -> Re
         .collect())
 }
 
+/// A rollback in several sessions of which one went the other way than was decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TornRollback {
+    pub id: i64,
+    pub groups: Vec<String>,
+    pub mark: String,
+    pub problem: String,
+    /// The tables that `emaj rollback --recover --yes` would bring to the mark; none: that is not the way.
+    pub left: Option<Vec<String>>,
+    /// Whether what it is mended with does not fit the database any more.
+    pub drifted: bool,
+    pub repair: String,
+}
+
+impl TornRollback {
+    /// Says that it is torn, in a sentence without an end.
+    pub fn sentence(&self) -> String {
+        let (id, groups, mark) = (self.id, quoted("group", &self.groups), &self.mark);
+        format!("rollback {id} of {groups} to mark `{mark}` is torn: {}", self.problem)
+    }
+}
+
+/// Reads the rollbacks that are torn and not mended yet, the oldest first.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn torn_rollbacks(client: &mut impl GenericClient, schema: &str) -> Result<Vec<TornRollback>> {
+    let s = escape_identifier(schema);
+    let rows = client
+        .query(
+            &format!(
+                "select torn_id, torn_groups, torn_mark, torn_what, torn_left, torn_drifted, torn_repair from {s}.emaj_torn_rollbacks()"
+            ),
+            &[],
+        )
+        .map_err(|error| classify(error, "look for rollbacks that are torn"))?;
+    Ok(rows
+        .iter()
+        .map(|row| TornRollback {
+            id: row.get(0),
+            groups: row.get(1),
+            mark: row.get(2),
+            problem: row.get(3),
+            left: row.get(4),
+            drifted: row.get(5),
+            repair: row.get(6),
+        })
+        .collect())
+}
+
 /// A session of a rollback that is under way; what is not known is none.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RollbackSession {

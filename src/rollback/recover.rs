@@ -87,29 +87,23 @@ pub fn mend(transaction: &mut Transaction<'_>, schema: &str, id: i64) -> Result<
 }
 
 fn half_done(session: &mut Session, schema: &str) -> Result<Vec<Recovered>> {
-    let s = escape_identifier(schema);
-    let rows = session.query(
-        &format!(
-            "select torn_id, torn_groups, torn_mark, torn_what, torn_repair, torn_left from {s}.emaj_torn_rollbacks() where torn_left is not null"
-        ),
-        &[],
-    )?;
-    Ok(rows
-        .iter()
-        .map(|row| Recovered {
-            id: row.get(0),
-            groups: row.get(1),
-            mark: row.get(2),
+    let torn = journal::torn_rollbacks(&mut **session, schema)?;
+    let half_done = torn.into_iter().filter_map(|torn| {
+        Some(Recovered {
+            id: torn.id,
+            groups: torn.groups,
+            mark: torn.mark,
             done: false,
             prepared: 0,
             torn: Some(Torn {
-                problem: row.get(3),
-                repair: row.get(4),
-                left: row.get(5),
+                problem: torn.problem,
+                repair: torn.repair,
+                left: torn.left?,
             }),
             mended: None,
         })
-        .collect())
+    });
+    Ok(half_done.collect())
 }
 
 /// Ends one rollback when nobody is at work for it any more; returns its state (none: forgotten) and how many lanes were prepared.

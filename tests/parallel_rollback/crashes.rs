@@ -310,6 +310,11 @@ fn torn_by_hand(point: &str, by_hand: &str, more: &[&str], what_is_said: &str) {
         said(&verify, "is torn");
         said(&recover(story).ok(), "there is nothing to do");
         said(&verify, "emaj rollback g m");
+        // What it is mended with stays.
+        let table = format!("{}.plain", story.schema);
+        for words in [&["install"][..], &["uninstall", "--yes"], &["release", &table, "--yes"]] {
+            said(&story.emaj(words).code(4), "emaj rollback g m");
+        }
         assert_eq!(story.ask("select * from emaj.emaj_get_consolidable_rollbacks()"), "");
         // Its mark stays, whatever it is called.
         said(&story.emaj(&["mark", "delete", "g", "m"]).code(4), "is protected");
@@ -391,7 +396,17 @@ fn a_torn_one_that_has_stopped_its_group_is_finished() {
             );
             assert_ne!(story.state(), at_mark);
             // What it is finished with stays.
-            for words in [&["group", "start", "g"][..], &["group", "reset", "g"]] {
+            let (one, manifest) = (still.split(", ").next().unwrap(), story.manifest("no.*"));
+            let manifest = story.db.file("less.yaml", &manifest);
+            let manifest = manifest.to_str().unwrap();
+            for words in [
+                &["group", "start", "g"][..],
+                &["group", "reset", "g"],
+                &["group", "drop", "g", "--yes"],
+                &["release", one, "--yes"],
+                &["install", "--allow-destroy", manifest],
+                &["uninstall", "--yes"],
+            ] {
                 said(&story.emaj(words).code(4), "emaj rollback --recover --yes");
             }
             // What is written to them meanwhile is in their logs.
@@ -432,8 +447,9 @@ fn what_cannot_be_finished_of_a_torn_one_is_left_to_a_hand() {
                 "alter table {table} disable trigger all; alter table {table} enable trigger all"
             ));
         }
-        let by_hand = "put its tables right by hand: a group that is stopped cannot be rolled back";
+        let by_hand = "put its tables right by hand: a group that is stopped cannot be rolled back; then say so: `emaj mark delete g m`";
         said(&story.emaj(&["verify"]).code(6), by_hand);
+        said(&story.emaj(&["uninstall", "--yes"]).code(4), by_hand);
         said(
             &story.emaj(&["rollback", "--recover", "--yes"]).ok(),
             "there is nothing to do",
@@ -441,6 +457,76 @@ fn what_cannot_be_finished_of_a_torn_one_is_left_to_a_hand() {
         said(&story.emaj(&["group", "start", "g"]).code(4), by_hand);
         story.emaj(&["mark", "delete", "g", "m"]).ok();
         story.emaj(&["group", "start", "g"]).ok();
+    });
+}
+
+#[test]
+fn a_torn_one_of_a_stopped_group_whose_table_has_drifted_is_finished_when_that_is_mended() {
+    tell(Who::Owner, |story| {
+        let (at_mark, _) = changed(story);
+        let run = rollback(story, "m", &["--stop"]);
+        tear(story, run, "rollback.decided", "rollback");
+        recover(story).code(1);
+        let still = story.ask("select unnest(torn_left) from emaj.emaj_torn_rollbacks() limit 1");
+        let done = story.schema.clone() + if still.ends_with("plain") { ".parted" } else { ".plain" };
+        let right = |verb: &str, table: &str| {
+            format!(
+                "{verb} select on {table} {} current_user",
+                if verb == "grant" { "to" } else { "from" }
+            )
+        };
+        story.sql(&right("revoke", &still));
+        let first = "mend first what `emaj drift` lists; `emaj verify` then says how it goes on. Where that takes an install, put its tables right by hand";
+        said(&story.emaj(&["verify"]).code(6), first);
+        for words in [
+            &["rollback", "--recover", "--yes"][..],
+            &["uninstall", "--yes"],
+            &["install"],
+        ] {
+            said(&story.emaj(words).code(4), first);
+        }
+        // What does not concern the rest of it does not matter.
+        story.sql(&right("grant", &still));
+        story.sql(&right("revoke", &done));
+        story.emaj(&["rollback", "--recover", "--yes"]).ok();
+        assert_eq!(story.state(), at_mark);
+    });
+}
+
+#[test]
+fn a_torn_partial_one_that_has_stopped_its_group_is_finished() {
+    tell(Who::Owner, |story| {
+        story.sql(
+            "create table most (id int primary key, v text);
+             create table parent (id int primary key, v text);
+             create table lost (r int, id int references parent, primary key (r, id)) partition by list (r);
+             create table lost_0 partition of lost for values in (0);
+             create table lost_1 partition of lost for values in (1);
+             insert into most select n, 'm' from generate_series(1, 50) n;
+             insert into parent select n, 'p' from generate_series(1, 9) n;
+             insert into lost select n % 2, n from generate_series(1, 9) n",
+        );
+        story.install("*");
+        story.mark("m");
+        let at_mark = story.ask("select array_agg(parent order by id) from parent");
+        story.sql("update most set v = 'n'; update parent set v = 'q'; drop table lost_1");
+        let left = story.ask("select array_agg(lost order by id) from lost");
+        let run = rollback(story, "m", &["--stop", "--partial"]);
+        tear(story, run, "rollback.decided", "rollback");
+        let parent = format!("{}.parent", story.schema);
+        said(
+            &recover(story).code(1),
+            &format!("`emaj rollback --recover --yes` brings the rest to the mark too: {parent};"),
+        );
+        let done = story.emaj(&["rollback", "--recover", "--yes"]).ok();
+        said(&done, "the rest of it is done, 1 table of a stopped group");
+        assert_eq!(story.ask("select array_agg(parent order by id) from parent"), at_mark);
+        assert_eq!(story.ask("select array_agg(lost order by id) from lost"), left);
+        assert_eq!(
+            story.ask("select tgrelid::regclass from pg_trigger where tgname like '%emaj%' and tgenabled <> 'D'"),
+            ""
+        );
+        nothing_left(story);
     });
 }
 

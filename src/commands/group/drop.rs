@@ -14,7 +14,7 @@ use crate::words::{count, quoted, shell};
 pub(super) struct Args {
     #[command(flatten)]
     several: Several,
-    /// Also a group that is logging or broken
+    /// Also a group that is logging or broken, or of which a rollback is torn
     #[arg(long)]
     force: bool,
     #[command(flatten)]
