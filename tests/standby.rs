@@ -1,0 +1,94 @@
+//! On a standby, where nothing can be written: all that only looks works there as it does on its primary.
+
+use emaj::cluster::Cluster;
+use postgres::{Client, NoTls};
+
+use crate::support::emaj_alone;
+
+/// A partitioned table that loses rows, gets partitions and is truncated, and one tied to it.
+const STORY: &str = "
+    create schema app;
+    create table app.parent (id int primary key, v text);
+    create table app.parted (r int, id int references app.parent, v text, primary key (r, id)) partition by list (r);
+    create table app.parted_0 partition of app.parted for values in (0);
+    create table app.parted_1 partition of app.parted for values in (1);
+    insert into app.parent select n, 'p' from generate_series(1, 20) n;
+    insert into app.parted select n % 2, n, 'x' from generate_series(1, 20) n";
+
+const CHANGES: &str = "
+    update app.parent set v = 'q' where id < 5;
+    create table app.parted_2 partition of app.parted for values in (2);
+    update app.parted set r = 2 where id < 9;
+    delete from app.parted where id = 20;
+    truncate app.parted_1;
+    create table app.filled (r int, id int references app.parent, v text, primary key (r, id));
+    insert into app.filled values (3, 3, 'y');
+    alter table app.parted attach partition app.filled for values in (3)";
+
+const MANIFEST: &str = "version: 1\nroles: { admin: null, viewer: null }\ngroups:\n  g:\n    tables: [app.*]\n";
+
+/// Makes a server a standby of nobody: it reads its own WAL to the end, and goes on waiting for more.
+fn become_standby(cluster: &mut Cluster) {
+    let stopped = cluster
+        .companion(&cluster.bindir().join("pg_ctl"))
+        .args(["stop", "-s", "-m", "fast", "-w", "-D"])
+        .arg(cluster.data_dir())
+        .status()
+        .unwrap();
+    assert!(stopped.success());
+    cluster.stop_immediate().unwrap();
+    let signal = cluster.data_dir().join("standby.signal");
+    std::fs::write(&signal, "").unwrap();
+    cluster.hand_over(&signal).unwrap();
+    cluster.start_again().unwrap();
+}
+
+#[test]
+fn what_only_looks_says_the_same_as_on_the_primary() {
+    let mut cluster = Cluster::builder().start().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("emaj.yaml"), MANIFEST).unwrap();
+    let run = |cluster: &Cluster, words: &[&str]| {
+        emaj_alone(directory.path())
+            .envs(cluster.env("postgres"))
+            .args(words)
+            .run()
+    };
+    let sql = |cluster: &Cluster, text: &str| {
+        let mut client = Client::connect(&cluster.conninfo("postgres"), NoTls).unwrap();
+        client.batch_execute(text).unwrap();
+    };
+    sql(&cluster, STORY);
+    run(&cluster, &["install"]).ok();
+    run(&cluster, &["mark", "set", "g", "m"]).ok();
+    sql(&cluster, CHANGES);
+    run(&cluster, &["mark", "set", "g", "later"]).ok();
+    let looks: &[&[&str]] = &[
+        &["rollback", "g", "m", "--dry-run"],
+        &["rollback", "g", "m", "--dry-run", "--jobs", "2"],
+        &["rollback", "g", "m", "--dry-run", "--partial"],
+        &["rollback", "g", "m", "--estimate"],
+        &["changes", "g", "--from", "m"],
+        &["stat", "g", "--from", "m"],
+        &["mark", "list", "g"],
+        &["group", "show", "g"],
+        &["drift"],
+        &["verify"],
+        &["plan"],
+    ];
+    let said = |cluster: &Cluster| {
+        looks
+            .iter()
+            .map(|words| run(cluster, words).to_string())
+            .collect::<Vec<_>>()
+    };
+    let at_home = said(&cluster);
+    for (words, code) in [("--dry-run --partial\n", 0), ("m --dry-run\n", 4)] {
+        let known = |run: &&String| run.contains(words) && run.contains(&format!("exit code {code}"));
+        assert!(at_home.iter().any(|run| known(&run)), "{words}: {at_home:#?}");
+    }
+    become_standby(&mut cluster);
+    for (here, home) in said(&cluster).iter().zip(&at_home) {
+        assert_eq!(here, home);
+    }
+}
