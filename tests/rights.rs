@@ -225,6 +225,30 @@ stories! {
         story.sql(&format!("insert into t values (1, 'well', '{{bad}}'); insert into u values (1, array[row(1)::{types}_open.\"Odd one\"], 's')"));
     }
 
+    schemas_that_may_not_be_used_are_told_before(story) {
+        let app = story.schema.clone();
+        story.sql_as_superuser(&format!(
+            "create schema {app}_closed; create table {app}_closed.t (id int primary key); create table {app}_closed.u (id int primary key);
+             create table {app}.p (id int primary key) partition by range (id); create schema {app}_parts; create table {app}_parts.p1 partition of {app}.p for values from (0) to (9);
+             create schema {app}_numbers; create sequence {app}_numbers.s"));
+        let Some(role) = story.role.clone() else { return };
+        for table in ["_closed.t", "_closed.u", ".p", "_parts.p1", "_numbers.s"] {
+            story.sql_as_superuser(&format!("alter table {app}{table} owner to {role}"));
+        }
+        story.options = format!("    sequences: [{app}_numbers.s]\n");
+        story.db.file("emaj.yaml", &story.manifest(&format!("{app}_closed.*, {app}.p")));
+        let told = story.emaj(&["plan"]).code(12).stderr;
+        for (schema, first) in [("closed", "t"), ("parts", "p1"), ("numbers", "s")] {
+            let wanted = format!("{role}, with whose rights changes are captured, may not use schema {app}_{schema}, and {app}_{schema}.{first} is in it\n");
+            let grant = format!("grant usage on schema {app}_{schema} to {role}");
+            assert!(told.contains(&wanted) && told.contains(&grant), "{wanted}\n{told}");
+            story.sql_as_superuser(&grant);
+        }
+        // Once each, and what the hints say is enough.
+        assert_eq!(told.matches("grant usage").count(), 3, "{told}");
+        story.emaj(&["install"]).ok();
+    }
+
     what_is_open_is_found_and_closed(story) {
         let [admin, viewer, writer] = install(story);
         let (log, guard) = (

@@ -28,6 +28,8 @@ pub struct Catalog {
     pub sequences: BTreeMap<QualifiedName, Sequence>,
     /// Schemas of emaj: the installation's, other installations', and what is left of one. Nothing of them is among the tables and sequences.
     pub emaj_schemas: BTreeSet<String>,
+    /// Schemas that the role may not use: what is in them cannot be named.
+    pub closed_schemas: BTreeSet<String>,
     /// Roles of the cluster that were asked for and exist.
     pub roles: Vec<String>,
     /// Functions that were asked for and exist, with all their signatures.

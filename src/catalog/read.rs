@@ -32,6 +32,14 @@ pub fn read(client: &mut impl GenericClient, schema: &str, roles: &[&str]) -> Re
         tables: tables.into_values().map(|found| (found.name, found.table)).collect(),
         sequences: sequences(client, &theirs)?,
         emaj_schemas,
+        closed_schemas: client
+            .query(
+                "select nspname::text from pg_catalog.pg_namespace where not has_schema_privilege(oid, 'usage')",
+                &[],
+            )?
+            .iter()
+            .map(|row| row.get(0))
+            .collect(),
         roles: client
             .query(
                 "select rolname::text from pg_catalog.pg_roles where rolname = any ($1::text[])",

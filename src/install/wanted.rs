@@ -153,6 +153,7 @@ pub(super) fn resolve<'a>(
         problems: Vec::new(),
         notes: catalog.server.newer_than_known().into_iter().collect(),
         taken: BTreeMap::new(),
+        closed: BTreeSet::new(),
     };
     let groups = manifest.groups.iter().map(|group| resolver.group(group)).collect();
     let (bindings, mut found) = delivery::resolve(manifest, catalog, journal);
@@ -177,6 +178,8 @@ struct Resolver<'a, 'j> {
     notes: Vec<String>,
     /// Relations by oid, and the group of this manifest that has taken them.
     taken: BTreeMap<u32, &'a str>,
+    /// Schemas that may not be used, as far as that has been said.
+    closed: BTreeSet<&'a str>,
 }
 
 impl<'a> Resolver<'a, '_> {
@@ -352,6 +355,11 @@ impl<'a> Resolver<'a, '_> {
                 ),
             );
         }
+        self.check_schema(name, place);
+        for partition in &table.partitions {
+            let found = self.catalog.table(partition.oid);
+            found.into_iter().for_each(|(name, _)| self.check_schema(name, place));
+        }
         if table.columns.is_empty() {
             self.problem(
                 Kind::Manifest,
@@ -434,6 +442,23 @@ impl<'a> Resolver<'a, '_> {
             keep_triggers,
             guard: options.is_none_or(|options| options.guard),
         })
+    }
+
+    /// What is in a schema that may not be used cannot be named. Said once of each.
+    fn check_schema(&mut self, name: &'a QualifiedName, place: &Place) {
+        let catalog = self.catalog;
+        if !catalog.closed_schemas.contains(&name.schema) || !self.closed.insert(&name.schema) {
+            return;
+        }
+        let (schema, owner) = (quote_ident(&name.schema), &catalog.server.definer);
+        self.problem(
+            Kind::Denied,
+            place,
+            format!(
+                "{owner}, with whose rights changes are captured, may not use schema {schema}, and {name} is in it"
+            ),
+            format!("grant usage on schema {schema} to {owner}"),
+        );
     }
 
     /// The log has columns of the table's types, and the guard selects them. What is captured already was allowed then.
@@ -571,6 +596,7 @@ impl<'a> Resolver<'a, '_> {
                     ),
                 );
             }
+            self.check_schema(name, &group.name.place);
             self.check_taken(group, name, oid, &empty, &group.name.place);
             kept.push((name, oid));
         }
