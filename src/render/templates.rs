@@ -121,6 +121,7 @@ templates! {
     "position/full_xid",
     "position/now",
     "position/precedes",
+    "position/whole_xid",
     "query/ask",
     "query/forget",
     "query/prepare",
