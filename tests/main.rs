@@ -51,7 +51,7 @@ mod rollback_care;
 mod rollback_groups;
 mod rollback_matrix;
 mod sql_api;
-mod standby;
+mod started_anew;
 mod stat;
 mod stat_storm;
 mod time_travel_commands;

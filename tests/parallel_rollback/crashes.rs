@@ -281,6 +281,20 @@ fn who_may_not_commit_is_told_who_may() {
     });
 }
 
+#[test]
+fn the_names_of_prepared_transactions_are_nobody_elses() {
+    tell(Who::Owner, |story| {
+        changed(story);
+        for _ in 0..2 {
+            rollback(story, "m", &[]).run().ok();
+            change(story);
+        }
+        let names = "select count(*) || ' ' || count(distinct right(name, 32)) from emaj.emaj_rollback cross join unnest(rlbk_prepared) as name
+                      where name ~ ('^emaj/' || current_database() || '/emaj/[0-9]+/[1-3]/[0-9a-f]{32}$')";
+        assert_eq!(story.ask(names), "6 6");
+    });
+}
+
 /// Ends one of the prepared transactions of a rollback that breaks off at `point` by hand; returns its name.
 fn tear(story: &mut Story<'_>, run: Emaj, point: &str, by_hand: &str) -> String {
     story.breaks_off(run, point, by_hand);
@@ -409,6 +423,8 @@ fn a_torn_one_that_has_stopped_its_group_is_finished() {
             ] {
                 said(&story.emaj(words).code(4), "emaj rollback --recover --yes");
             }
+            story.sql("update emaj.emaj_group set group_retention = interval '0'");
+            story.emaj(&["group", "purge", "g"]).ok();
             // What is written to them meanwhile is in their logs.
             for table in still.split(", ") {
                 story.sql(&format!("delete from {table}"));
