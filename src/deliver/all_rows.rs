@@ -86,6 +86,7 @@ impl AllRows {
                     renderer: &self.renderer,
                     sources: &self.fed.sources,
                     passed: None,
+                    again: false,
                     namesakes: None,
                 };
                 let made = match render(bound, placed, source, &mut asker, &self.fed.bound) {

@@ -9,7 +9,7 @@ use postgres::error::SqlState;
 use postgres::types::PgLsn;
 use serde::Serialize;
 
-use super::binding::{Ask, Later, Look, Namesakes};
+use super::binding::{Ask, Awaited, Later, Look, Namesakes};
 use super::escape::Statement;
 use super::raw::Texts;
 use super::row::Row;
@@ -29,6 +29,8 @@ pub(super) struct Asker<'a> {
     pub sources: &'a Sources,
     /// How far the sink has come; `None`: rows are sent, and the log is none of their business.
     pub passed: Option<Passed<'a>>,
+    /// What is made was delivered before.
+    pub again: bool,
     /// Who has names that rows give up, where that was asked for all of them; `None`: it is asked for each.
     pub namesakes: Option<&'a Namesakes>,
 }
@@ -119,9 +121,10 @@ impl Ask for Asker<'_> {
         self.namesakes
     }
 
-    fn later(&mut self, table: usize, key: &str, place: u64) -> Result<Option<Later>, Fault> {
+    fn later(&mut self, table: usize, awaited: &[Awaited]) -> Result<Vec<Option<Later>>, Fault> {
+        let mut later = vec![None; awaited.len()];
         let Some(passed) = self.passed else {
-            return Ok(None);
+            return Ok(later);
         };
         let source = &self.sources.tables[table];
         let logs: Vec<SearchedLog<'_>> = self
@@ -136,29 +139,36 @@ impl Ask for Asker<'_> {
             })
             .collect();
         if logs.is_empty() {
-            return Ok(None);
+            return Ok(later);
         }
+        let context = context! {
+            logs => Value::from(Serde(logs)),
+            from => passed.from.border(),
+            raw => source.texts.are_raw(),
+        };
         let sql = self
             .renderer
-            .render_value(
-                "stream/later",
-                context! {
-                    logs => Value::from(Serde(logs)),
-                    from => passed.from.border(),
-                    place => PgLsn::from(place.max(passed.place)).to_string(),
-                    key => key,
-                    raw => source.texts.are_raw(),
-                },
-            )
+            .render_value("stream/later", context)
             .map_err(Fault::never)?;
+        let keys: Vec<&str> = awaited.iter().map(|(key, _)| key.as_str()).collect();
+        let place = |place: u64| PgLsn::from(place.max(passed.place));
+        let places: Vec<PgLsn> = awaited.iter().map(|(_, at)| place(*at)).collect();
         let rows = self
             .session
-            .query(&sql, &[])
+            .query(&sql, &[&keys, &places])
             .map_err(|error| fault(&error, "the log"))?;
-        Ok(rows.first().map(|row| Later {
-            is_new: row.get(0),
-            row: Row::read(row, 1, &source.texts),
-        }))
+        for row in &rows {
+            let number = row.get::<_, i64>(0) as usize - 1;
+            later[number] = Some(Later {
+                is_new: row.get(1),
+                row: Row::read(row, 2, &source.texts),
+            });
+        }
+        Ok(later)
+    }
+
+    fn is_again(&self) -> bool {
+        self.again
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! What shares a key (the row's, the message's) goes one after the other; what shares none goes side by side. Deliveries of one batch share
 //! none either, unless the sink never refuses a single one: so that nothing of a key is carried out behind a delivery of it that
-//! was refused. What touches the same entry of a directory, or comes from one change, is given to one connection in one batch: rows that
-//! exchange their names can only be told apart by who sees both.
+//! was refused. What touches the same entry of a directory, or one above it, or comes from one change, is given to one connection in one
+//! batch: rows that exchange their names can only be told apart by who sees both, and an entry that moves takes along what is below it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -19,7 +19,7 @@ use crate::sink::{Delivery, Fault, Opener, Outcome, RowsAsText, Sink, Verdict};
 pub(super) struct Keyed {
     pub delivery: Delivery,
     pub keys: Vec<String>,
-    /// The entries of a directory that it touches.
+    /// The names of the entries of a directory that it touches: what is above one of them stands behind its commas.
     pub entries: Vec<String>,
 }
 
@@ -328,10 +328,10 @@ fn batches(todo: &[Vec<usize>], share: usize) -> Vec<Vec<usize>> {
 
 /// Sorts deliveries into levels of bundles. Those of one level share no key, and each comes behind all earlier ones it shares a key
 /// with; but what one change became has no order in itself and stays in one bundle, because a place that keeps the position with
-/// the data notes offsets, not deliveries. What touches the same entry is in one bundle of a level, in its order.
+/// the data notes offsets, not deliveries. What touches the same entry, or one above it, is in one bundle of a level, in its order.
 fn levels(work: &[Keyed], refuses: bool) -> Vec<Vec<Vec<usize>>> {
     let mut keys: HashMap<&str, usize> = HashMap::with_capacity(work.len());
-    let mut entries: HashMap<&str, usize> = HashMap::new();
+    let mut entries = Entries::of(work);
     let mut level_of: Vec<usize> = Vec::with_capacity(work.len());
     let mut bundles = Bundles((0..work.len()).collect());
     for (at, keyed) in work.iter().enumerate() {
@@ -341,11 +341,7 @@ fn levels(work: &[Keyed], refuses: bool) -> Vec<Vec<Vec<usize>>> {
         };
         let behind = keyed.keys.iter().filter_map(|key| keys.get(key.as_str()));
         let behind = behind.map(|before| level_of[*before] + usize::from(!is_same(*before)));
-        let beside: Vec<usize> = keyed
-            .entries
-            .iter()
-            .filter_map(|name| entries.get(name.as_str()).copied())
-            .collect();
+        let beside = entries.touch(at, keyed);
         let level = match refuses {
             true => behind
                 .chain(beside.iter().map(|before| level_of[*before]))
@@ -361,7 +357,6 @@ fn levels(work: &[Keyed], refuses: bool) -> Vec<Vec<Vec<usize>>> {
             }
         }
         keys.extend(keyed.keys.iter().map(|key| (key.as_str(), at)));
-        entries.extend(keyed.entries.iter().map(|name| (name.as_str(), at)));
     }
     let mut levels: Vec<BTreeMap<usize, Vec<usize>>> = Vec::new();
     for (at, level) in level_of.into_iter().enumerate() {
@@ -369,6 +364,42 @@ fn levels(work: &[Keyed], refuses: bool) -> Vec<Vec<Vec<usize>>> {
         levels[level].entry(bundles.first(at)).or_default().push(at);
     }
     levels.into_iter().map(|level| level.into_values().collect()).collect()
+}
+
+/// Who has touched the entries of a directory.
+struct Entries<'a> {
+    /// The last that touched it; nobody yet.
+    by_name: HashMap<&'a str, Option<usize>>,
+    /// Those that have touched something below it since it was touched itself.
+    below: HashMap<&'a str, Vec<usize>>,
+}
+
+impl<'a> Entries<'a> {
+    fn of(work: &'a [Keyed]) -> Self {
+        let names = work.iter().flat_map(|keyed| &keyed.entries);
+        Entries {
+            by_name: names.map(|name| (name.as_str(), None)).collect(),
+            below: HashMap::new(),
+        }
+    }
+
+    /// Notes what a delivery touches. Returns those before it that touched one of the entries, or one above or below it.
+    fn touch(&mut self, at: usize, keyed: &'a Keyed) -> Vec<usize> {
+        let mut related = Vec::new();
+        for name in &keyed.entries {
+            related.extend(self.below.remove(name.as_str()).into_iter().flatten());
+            related.extend(self.by_name.insert(name, Some(at)).flatten());
+            for (comma, _) in name.match_indices(',') {
+                let above = &name[comma + 1..];
+                if let Some(last) = self.by_name.get(above) {
+                    related.extend(*last);
+                    self.below.entry(above).or_default().push(at);
+                }
+            }
+        }
+        related.retain(|before| *before != at);
+        related
+    }
 }
 
 /// Which deliveries belong together: each knows an earlier one, the first knows itself.
@@ -458,8 +489,8 @@ mod tests {
                 .collect(),
             entries: keys
                 .split(',')
-                .filter(|key| key.starts_with('='))
-                .map(str::to_owned)
+                .filter_map(|key| key.strip_prefix('='))
+                .map(|name| name.replace('/', ","))
                 .collect(),
         }
     }
@@ -516,6 +547,16 @@ mod tests {
         );
         assert_eq!(shown("1:r1,=a 2:r1,=b 3:r2,=b 4:r3,=a"), "[[[0, 3]], [[1, 2]]]");
         assert_eq!(shown("1:r1,=a 2:r2,=b 3:r3,=a,=b"), "[[[0, 1, 2]]]");
+        assert_eq!(
+            shown("1:r1,=p/o 2:r2,=q/o 3:r3,=r 4:r4,=o 5:r5,=p/o"),
+            "[[[0, 1, 3, 4], [2]]]",
+            "what is below an entry that is touched"
+        );
+        assert_eq!(
+            shown("1:r1,=o,=n 2:r2,=p/o 3:r2,=p/o,=p/n 4:r3,=q/m 5:r4,=n"),
+            "[[[0, 1], [3]], [[2, 4]]]"
+        );
+        assert_eq!(shown("1:r1,=p/o 2:r2,=q/o"), "[[[0], [1]]]", "only beside each other");
         assert_eq!(
             batches(&[vec![0, 3], vec![1], vec![2], vec![4]], 2),
             [vec![0, 3], vec![1, 2], vec![4]]

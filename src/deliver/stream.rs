@@ -516,6 +516,12 @@ pub(super) fn init_offset(window_number: i64, number: i64) -> Offset {
     Offset(format!("{window_number:016x}/ffffffffffffffff/{number:016x}"))
 }
 
+/// Returns an offset as it is when its window has this number.
+pub(super) fn in_window(number: i64, offset: &Offset) -> Offset {
+    let (_, place) = offset.0.split_once('/').unwrap_or_default();
+    Offset(format!("{number:016x}/{place}"))
+}
+
 /// Returns the number of the window an offset belongs to.
 pub(super) fn window_number_of(offset: &Offset) -> Option<i64> {
     i64::from_str_radix(offset.0.split('/').next()?, 16).ok()

@@ -269,3 +269,48 @@ fn a_key_that_another_row_has_in_the_same_batch_stays() {
         assert_eq!(set_aside(&db), [] as [&str; 0]);
     }
 }
+
+#[test]
+fn what_the_copy_alone_has_goes_with_its_row_though_another_one_takes_its_key_later() {
+    let (db, copy) = (database(), database());
+    things(&db, &copy, "row.code");
+    db.psql("insert into thing values (1, 'a', 1), (2, 'b', 2)");
+    drain(&db).run().ok();
+    copy.psql("update thing set ours = 'of ' || id");
+    let all = || column(&copy, "select concat_ws(' ', code, id, n, ours) from thing order by id");
+    // All of it is there before the first of it is delivered.
+    db.psql("update thing set code = 'x' where id = 1");
+    db.psql("insert into thing values (3, 'a', 3)");
+    drain(&db).run().ok();
+    assert_eq!(all(), ["x 1 1 of 1", "b 2 2 of 2", "a 3 3 ours"]);
+    // What is delivered again finds them there.
+    let group = db.psql("select min(group_name) from emaj.emaj_group");
+    super::prepare(&db, &["mark", "set", &group, "before"]).run().ok();
+    db.psql("update thing set code = 'y' where id = 1");
+    db.psql("update thing set code = 'x' where id = 2");
+    drain(&db).run().ok();
+    let there = ["y 1 1 of 1", "x 2 2 of 2", "a 3 3 ours"];
+    assert_eq!(all(), there);
+    super::prepare(&db, &["replay", "copy", "--from", "before", "--yes"])
+        .run()
+        .ok();
+    drain(&db).run().ok();
+    assert_eq!(all(), there);
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+}
+
+#[test]
+fn nobody_is_looked_for_who_has_a_key_that_is_null() {
+    let (db, copy) = (database(), database());
+    things(&db, &copy, "row.code");
+    db.psql("insert into thing values (1, null, 1), (2, null, 2)");
+    drain(&db).run().code(3);
+    db.psql("delete from thing where id = 1");
+    // Nobody can read the table.
+    let mut client = db.client();
+    let mut locked = client.transaction().unwrap();
+    locked.batch_execute("lock table thing").unwrap();
+    drain(&db).run().code(3);
+    locked.rollback().unwrap();
+    assert_eq!(set_aside(&db), ["to_copy [2] never"]);
+}

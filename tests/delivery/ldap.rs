@@ -245,6 +245,54 @@ fn an_entry_moves_to_another_branch() {
     assert_eq!(made(), before, "people are moved, not made anew");
 }
 
+/// The people have nothing to do with each other, and go over several connections: none may be where a unit is going to be, before it is there.
+#[test]
+fn people_stay_in_their_units_when_these_hand_on_their_names() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(
+        "create table unit (id int primary key, name text unique);
+         create table person (id int primary key, unit text references unit (name) on update cascade)",
+    );
+    let bindings = "
+  units:
+    table: public.unit
+    to: directory
+    entry:
+      dn: \"ou={{ row.name }},ou=people,dc=example,dc=org\"
+      object_classes: [organizationalUnit]
+      attributes: {}
+  people:
+    table: public.person
+    to: directory
+    entry:
+      dn: \"uid={{ row.id }},ou={{ row.unit }},ou=people,dc=example,dc=org\"
+      object_classes: [account]
+      attributes: {}
+";
+    install(&db, &to_directory(&slapd, bindings));
+    db.psql("insert into unit select n, 'u' || n from generate_series(1, 8) n; insert into person select n, 'u' || 1 + n % 8 from generate_series(1, 160) n");
+    drain(&db).run().ok();
+    for round in 0..3 {
+        // Each takes the name of the one before it, when that has a new one.
+        for unit in 1..=8 {
+            db.psql(&format!(
+                "update unit set name = 'u' || {unit} - {round} - 1 where id = {unit}"
+            ));
+        }
+        drain(&db).run().ok();
+        let mut names: Vec<String> = slapd.names("ou=people,dc=example,dc=org");
+        names.retain(|name| name.starts_with("uid="));
+        names.sort();
+        let mut expected = column(
+            &db,
+            "select 'uid=' || id || ',ou=' || unit || ',ou=people,dc=example,dc=org' from person",
+        );
+        expected.sort();
+        assert_eq!(names, expected);
+        assert_eq!(set_aside(&db), [] as [&str; 0]);
+    }
+}
+
 #[test]
 fn a_row_is_there_while_its_condition_holds() {
     let (db, slapd) = (database(), slapd());

@@ -5,7 +5,7 @@ use postgres::{Client, NoTls};
 
 use super::{drain, install};
 use crate::support::rows::sink_into;
-use crate::support::{database, emaj_alone, shared_cluster};
+use crate::support::{database, emaj_alone, shared_cluster, until};
 
 #[test]
 fn what_was_delivered_is_kept_where_commits_do_not_wait() {
@@ -78,4 +78,44 @@ fn a_place_that_is_further_than_the_database_gets_all_that_is_new() {
         assert_eq!(run.stderr.contains("it was set back"), id == 4, "{run}");
     }
     assert_eq!(there.psql("select count(*) from item"), "6");
+}
+
+#[test]
+fn a_place_that_gets_further_in_the_middle_of_a_window_gets_nothing_twice() {
+    let (db, there) = (database(), database());
+    for db in [&db, &there] {
+        db.psql("create table item (id int primary key)");
+    }
+    install(
+        &db,
+        &format!(
+            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks: {{ copy: {} }}\n\
+             bindings: {{ items: {{ table: public.item, to: copy, row: {{}} }} }}\n",
+            sink_into(&there, shared_cluster().superuser())
+        ),
+    );
+    db.psql("insert into item values (1)");
+    drain(&db).run().ok();
+    // The worker waits for the table, loses its connection, and finds the place where another one has brought it meanwhile.
+    let mut client = there.client();
+    let mut table = client.transaction().unwrap();
+    table.batch_execute("lock table item").unwrap();
+    db.psql("insert into item values (2), (3)");
+    let worker = || {
+        let waits = "select pid from pg_locks where not granted and relation = 'item'::regclass";
+        let pid = there.client().query_opt(waits, &[]).unwrap();
+        pid.map(|row| row.get::<_, i32>(0))
+    };
+    // It ends when the chunk has arrived, and that is not on record.
+    let run = drain(&db).env("EMAJ_FAIL_AT", "chunk.delivered").run_while(|_| {
+        until("the worker waits for the table", || worker().is_some());
+        there.psql("update emaj_received.position set received_offset = overlay(received_offset placing '00000000000000ff' from 1)");
+        there.psql(&format!("select pg_terminate_backend({})", worker().unwrap()));
+        table.rollback().unwrap();
+    });
+    assert_eq!(run.status, None, "{run}");
+    assert_eq!(there.psql("select count(*) from item"), "3");
+    let run = drain(&db).run().ok();
+    assert!(run.stderr.contains("delivered 0 changes"), "{run}");
+    assert!(!run.stderr.contains("set back"), "{run}");
 }

@@ -355,3 +355,75 @@ fn a_value_stays_while_another_binding_gives_it() {
     assert_eq!(all(), ["eve"]);
     assert_eq!(set_aside(&db), [] as [&str; 0]);
 }
+
+#[test]
+fn what_an_entry_takes_along_to_its_new_name_is_put_right_when_its_row_has_gone_on() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(
+        "create table team (id int primary key, name text unique, number text);
+         create table person (id int primary key, login text, team text references team (name) on update cascade, mail text)",
+    );
+    let bindings = "
+  teams:
+    table: public.team
+    to: directory
+    entry:
+      dn: \"cn={{ row.name }},ou=groups,dc=example,dc=org\"
+      object_classes: [posixGroup, extensibleObject]
+      attributes: { gidNumber: \"{{ row.number }}\" }
+  members:
+    table: public.person
+    to: directory
+    value:
+      dn: \"cn={{ row.team }},ou=groups,dc=example,dc=org\"
+      attribute: memberUid
+      value: \"{{ row.login }}\"
+  found:
+    table: public.person
+    to: directory
+    value:
+      search: { base: \"ou=groups,dc=example,dc=org\", filter: \"(cn={{ row.team }})\" }
+      attribute: mail
+      value: \"{{ row.mail }}\"
+  desks:
+    table: public.person
+    to: directory
+    entry:
+      dn: \"uid={{ row.id }},cn={{ row.team }},ou=groups,dc=example,dc=org\"
+      object_classes: [account]
+      attributes: { description: \"{{ row.login }}\" }
+  count:
+    table: public.person
+    to: directory
+    query:
+      dn: \"cn={{ row.team }},ou=groups,dc=example,dc=org\"
+      attribute: description
+      query: \"select 'n' || count(*) from public.person where team = {{ row.team }} having count(*) > 0\"
+";
+    install(&db, &to_directory(&slapd, bindings));
+    db.psql("insert into team values (1, 'old', '1'), (2, 'other', '2'); insert into person values (1, 'ann', 'old', 'a@x'), (2, 'bob', 'other', 'b@x')");
+    drain(&db).run().ok();
+    // The team stays where it is, and its people wait for it; they go on meanwhile.
+    db.psql("update team set name = 'new', number = 'none' where id = 1");
+    drain(&db).run().code(3);
+    db.psql("update person set login = 'anna', mail = 'c@x' where id = 1");
+    drain(&db).run().code(3);
+    db.psql("update person set team = 'other' where id = 1");
+    db.psql("update team set number = '3' where id = 1");
+    drain(&db).run();
+    super::prepare(&db, &["failures", "retry", "--all"]).run().ok();
+    drain(&db).run().ok();
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+    let of = |team: &str| {
+        let dn = format!("cn={team},ou=groups,dc=example,dc=org");
+        ["gidNumber", "memberUid", "mail", "description"].map(|name| slapd.values(&dn, name).join(" "))
+    };
+    assert_eq!(of("new"), ["3", "", "", ""]);
+    assert_eq!(of("other"), ["2", "anna bob", "b@x c@x", "n2"]);
+    assert_eq!(
+        slapd.names("ou=groups,dc=example,dc=org").len(),
+        5,
+        "{:?}",
+        slapd.names("ou=groups,dc=example,dc=org")
+    );
+}

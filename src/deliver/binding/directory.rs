@@ -52,7 +52,7 @@ impl Bound {
                 mode: *mode,
                 values: self.ask(query, &value, ask)?,
             };
-            entries.push(key_of_target(&entry));
+            entries.push(name_of_target(&entry));
             attributes.push((entry, attribute));
         }
         let actions: Vec<(EntryTarget, Attribute)> = attributes;
@@ -209,6 +209,34 @@ impl Bound {
         may_give.then(|| parts().filter_map(|(form, text)| form.shown(text)).collect())
     }
 
+    /// Tells whether what a row made in a directory while it was `old` may be where it was to be while it was `between`, though that never arrived: another
+    /// row renamed the entry above it, or the one that has the value.
+    pub(in crate::deliver) fn may_be_taken_along(&self, old: &Row, between: &Row) -> bool {
+        let fits = |row| self.fits(Some(row)).is_ok_and(|row| row.is_some());
+        if [old, between].into_iter().any(|row| row.is_unreadable() || !fits(row)) {
+            return false;
+        }
+        match &self.kind {
+            Compiled::Entry { .. } => {
+                let (old, between) = (self.name_of(old), self.name_of(between));
+                let own = |name: &Option<String>| Some(name.as_ref()?.split(',').next()?.to_owned());
+                old != between && own(&old).is_some() && own(&old) == own(&between)
+            }
+            Compiled::Value { .. } => {
+                let value = |row| self.value(row, &Envelope::NONE).ok().flatten();
+                match (value(old), value(between)) {
+                    (Some(old), Some(between)) => old.0 != between.0 && old.1 == between.1,
+                    _ => false,
+                }
+            }
+            Compiled::Query { target, .. } => {
+                let entry = |row| self.target(target, &self.context(row, &Envelope::NONE)).ok().flatten();
+                entry(old) != entry(between)
+            }
+            Compiled::Message { .. } | Compiled::Row { .. } => false,
+        }
+    }
+
     /// The entry that is meant; `None`: the row names none.
     fn target(&self, target: &Target, value: &Value) -> Result<Option<EntryTarget>, Fault> {
         Ok(match target {
@@ -242,14 +270,10 @@ pub(super) fn is_nearly(one: &(EntryTarget, String), other: &(EntryTarget, Strin
     is_same_entry && folded(&one.1) == folded(&other.1)
 }
 
-pub(super) fn key_of_target(target: &EntryTarget) -> String {
+/// Returns the name under which deliveries that touch an entry know each other. One that is searched for stands below the base.
+pub(super) fn name_of_target(target: &EntryTarget) -> String {
     match target {
-        EntryTarget::Dn(dn) => entry_key(dn),
-        EntryTarget::Search { base, filter, .. } => format!("{}\u{1f}{}", entry_key(base), entry_key(filter)),
+        EntryTarget::Dn(dn) => folded(dn),
+        EntryTarget::Search { base, filter, .. } => format!("{},{}", folded(filter), folded(base)),
     }
-}
-
-/// The key of an entry: one for all spellings of its name.
-pub(super) fn entry_key(dn: &str) -> String {
-    format!("dn\u{1f}{}", folded(dn))
 }

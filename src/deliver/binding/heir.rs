@@ -3,8 +3,7 @@
 //!
 //! Whether a row has the name is told by what its template makes; names of entries are compared as a directory does. Rows are looked up as they are now, for all names that a
 //! chunk of changes gives up at once ([`Namesakes`]), and held against the log: a row that takes the name only later is none, its own change makes the
-//! entry anew. So the answer does not depend on how far the worker has come. (In another table nothing is made of the other row's values: its own change
-//! writes them. So it does not matter there whether that has come already.)
+//! entry or the row anew. So the answer does not depend on how far the worker has come.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -18,32 +17,51 @@ use crate::sink::{Entry, Fault, Verdict};
 /// Rows that have the names which others give up.
 #[derive(Debug)]
 pub(in crate::deliver) enum Namesakes {
-    /// By binding and name, as far as they were looked up.
-    Known(HashMap<String, HashMap<String, Arc<[Row]>>>),
+    /// By binding, as far as they were looked up.
+    Known(HashMap<String, Found>),
     /// It makes no difference who has them.
     NoMatter,
 }
 
+/// What was looked up for a binding.
+#[derive(Debug, Default)]
+pub(in crate::deliver) struct Found {
+    /// By name.
+    rows: HashMap<String, Arc<[Row]>>,
+    /// What comes later of some of these rows.
+    later: HashMap<Awaited, Option<Later>>,
+}
+
+/// The key of a row of which something may come later, and the place behind which that stands.
+pub(in crate::deliver) type Awaited = (String, u64);
+
 impl Namesakes {
-    pub(in crate::deliver) fn add(&mut self, binding: &Bound, rows: HashMap<String, Vec<Row>>) {
+    pub(in crate::deliver) fn add(&mut self, binding: &Bound, found: Found) {
         if let Namesakes::Known(all) = self {
-            let rows = rows.into_iter().map(|(name, rows)| (name, rows.into())).collect();
-            all.insert(binding.name.to_string(), rows);
+            all.insert(binding.name.to_string(), found);
         }
     }
 
     /// `None`: it was not looked up.
     fn of(&self, binding: &Bound, name: &str) -> Option<Arc<[Row]>> {
         match self {
-            Namesakes::Known(all) => all.get(&*binding.name)?.get(name).cloned(),
+            Namesakes::Known(all) => all.get(&*binding.name)?.rows.get(name).cloned(),
             Namesakes::NoMatter => Some(Arc::default()),
+        }
+    }
+
+    /// `None`: it was not looked up.
+    fn later(&self, binding: &Bound, awaited: &Awaited) -> Option<Option<Later>> {
+        match self {
+            Namesakes::Known(all) => all.get(&*binding.name)?.later.get(awaited).cloned(),
+            Namesakes::NoMatter => Some(None),
         }
     }
 }
 
-/// Names that rows give up, and these rows.
+/// Names that rows give up, and the changes by which they do.
 #[derive(Debug, Default)]
-pub(in crate::deliver) struct GivenUp<'a>(BTreeMap<String, Vec<&'a Row>>);
+pub(in crate::deliver) struct GivenUp<'a>(BTreeMap<String, Vec<&'a Change>>);
 
 impl GivenUp<'_> {
     pub(in crate::deliver) fn is_empty(&self) -> bool {
@@ -69,29 +87,52 @@ impl Bound {
         let Some(old) = &change.old else { return };
         let Some(name) = self.name_of(old) else { return };
         if change.new.as_ref().and_then(|new| self.name_of(new)).as_ref() != Some(&name) {
-            names.0.entry(name).or_default().push(old);
+            names.0.entry(name).or_default().push(change);
         }
     }
 
-    /// Looks up which rows have names that others give up.
+    /// Looks up which rows have names that others give up, and whether they had them then.
     ///
     /// # Errors
     /// Whatever the server answers.
-    pub(in crate::deliver) fn namesakes(
-        &self,
-        names: &GivenUp<'_>,
-        ask: &mut dyn Ask,
-    ) -> Result<HashMap<String, Vec<Row>>, Fault> {
+    pub(in crate::deliver) fn namesakes(&self, names: &GivenUp<'_>, ask: &mut dyn Ask) -> Result<Found, Fault> {
+        let rows = self.rows_with(names, ask)?;
+        let mut awaited: Vec<Awaited> = Vec::new();
+        for (name, changes) in &names.0 {
+            // (Mostly there is one other row at most.)
+            let first = |change: &&Change| {
+                self.others(change, &rows[name])
+                    .next()
+                    .map(|other| self.await_of(change, other))
+            };
+            awaited.extend(changes.iter().copied().filter_map(|change| first(&change)));
+        }
+        if self.names.key.is_empty() {
+            awaited.clear();
+        }
+        awaited.sort();
+        awaited.dedup();
+        let later = match awaited.is_empty() {
+            true => Vec::new(),
+            false => ask.later(self.table, &awaited)?,
+        };
+        Ok(Found {
+            rows,
+            later: awaited.into_iter().zip(later).collect(),
+        })
+    }
+
+    fn rows_with(&self, names: &GivenUp<'_>, ask: &mut dyn Ask) -> Result<HashMap<String, Arc<[Row]>>, Fault> {
         let mut found: HashMap<String, Vec<Row>> = names.0.keys().map(|name| (name.clone(), Vec::new())).collect();
-        let (columns, is_exact) = match &self.kind {
+        let (columns, is_exact): (&[String], bool) = match &self.kind {
             Compiled::Entry { columns, .. } => (columns, false),
             Compiled::Row { key_sources, .. } => (key_sources, true),
-            _ => return Ok(found),
+            _ => return Ok(HashMap::new()),
         };
         let given: Vec<(String, BTreeSet<&str>)> = columns
             .iter()
             .map(|column| {
-                let rows = names.0.values().flatten();
+                let rows = names.0.values().flatten().filter_map(|change| change.old.as_ref());
                 (column.clone(), rows.filter_map(|row| row.column(column)).collect())
             })
             .collect();
@@ -101,23 +142,23 @@ impl Bound {
             }
             Ok(false)
         })?;
-        Ok(found)
+        Ok(found.into_iter().map(|(name, rows)| (name, rows.into())).collect())
     }
 
-    /// Returns what another row makes of the entry `name`, which the row `row` gives up with `change`; `None`: nobody has it then.
+    /// Returns what another row makes of the entry `name`, which a row gives up with `change`; `None`: nobody has it then.
     pub(super) fn heir(
         &self,
         change: &Change,
-        row: &Row,
         name: &str,
         envelope: &Envelope<'_>,
         ask: &mut dyn Ask,
     ) -> Result<Option<Entry>, Fault> {
-        for other in self.others(change, row, name, ask)? {
-            if !self.names.key.is_empty() && !self.had(change, &self.key_of(&other), name, ask)? {
+        let all = self.all_with(change, name, ask)?;
+        for other in self.others(change, &all) {
+            if !self.had(change, other, name, ask)? {
                 continue;
             }
-            match self.entry(&other, envelope, ask) {
+            match self.entry(other, envelope, ask) {
                 // Of that row no entry was ever made.
                 Err(fault) if fault.verdict == Verdict::Never => {}
                 made => return made.map(Some),
@@ -126,56 +167,79 @@ impl Bound {
         Ok(None)
     }
 
-    /// Tells whether another row has the key in another table that the row `row` gives up with `change`.
+    /// Tells whether another row has the key in another table that the row `row` gives up with `change`. (What is delivered again was there before: whoever has the key
+    /// now may have the row there already.)
     pub(super) fn is_taken(&self, change: &Change, row: &Row, ask: &mut dyn Ask) -> Result<bool, Fault> {
-        Ok(match self.name_of(row) {
-            Some(name) => !self.others(change, row, &name, ask)?.is_empty(),
-            None => false,
-        })
+        let Some(name) = self.name_of(row) else {
+            return Ok(false);
+        };
+        let all = self.all_with(change, &name, ask)?;
+        for other in self.others(change, &all) {
+            if ask.is_again() || self.had(change, other, &name, ask)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
-    /// Returns the other rows that have the name `name`, which the row `row` gives up with `change`.
-    fn others(&self, change: &Change, row: &Row, name: &str, ask: &mut dyn Ask) -> Result<Vec<Row>, Fault> {
-        let all = match ask.known().and_then(|known| known.of(self, name)) {
-            Some(known) => known,
+    /// Returns the rows that have the name `name`, which a row gives up with `change`.
+    fn all_with(&self, change: &Change, name: &str, ask: &mut dyn Ask) -> Result<Arc<[Row]>, Fault> {
+        match ask.known().and_then(|known| known.of(self, name)) {
+            Some(known) => Ok(known),
             None => {
-                let names = GivenUp([(name.to_owned(), vec![row])].into());
-                self.namesakes(&names, ask)?.remove(name).unwrap_or_default().into()
+                let names = GivenUp([(name.to_owned(), vec![change])].into());
+                Ok(self.rows_with(&names, ask)?.remove(name).unwrap_or_default())
             }
+        }
+    }
+
+    /// Returns which of `rows` are others than the one that `change` is about.
+    fn others<'r>(&self, change: &Change, rows: &'r [Row]) -> impl Iterator<Item = &'r Row> {
+        let own = match self.names.key.is_empty() {
+            true => Vec::new(),
+            false => self.keys_of(change),
         };
-        let own = [self.key_of(row), change.key.to_string()];
-        let is_other = |other: &&Row| self.names.key.is_empty() || !own.contains(&self.key_of(other));
-        Ok(all.iter().filter(is_other).cloned().collect())
+        rows.iter()
+            .filter(move |other| own.is_empty() || !own.contains(&self.key_of(other)))
     }
 
     /// Returns the name of what a row makes: of an entry, folded, or the key in another table; `None`: it makes none.
-    fn name_of(&self, row: &Row) -> Option<String> {
+    pub(super) fn name_of(&self, row: &Row) -> Option<String> {
         if row.is_unreadable() {
             return None;
         }
-        let envelope = Envelope {
-            id: "",
-            time: "",
-            source: "",
-        };
         let row = self.fits(Some(row)).ok().flatten()?;
         match &self.kind {
             Compiled::Entry { dn, .. } => {
-                let name = self.render(dn, &self.context(row, &envelope)).ok()?;
+                let name = self.render(dn, &self.context(row, &Envelope::NONE)).ok()?;
                 Some(folded(&name))
             }
-            _ => self.key_there(row, &envelope).ok().flatten(),
+            _ => self.key_there(row).ok().flatten(),
         }
     }
 
-    /// Tells whether the row with this key, which has the name now, had it when `change` was made: it has not got it since.
-    fn had(&self, change: &Change, key: &str, name: &str, ask: &mut dyn Ask) -> Result<bool, Fault> {
-        // What one statement did is delivered in the order of the keys.
-        let place = change.position + u64::from(key < &*change.key);
-        Ok(match ask.later(self.table, key, place)? {
+    /// Tells whether the row `other`, which has the name now, had it when `change` was made: it has not got it since.
+    fn had(&self, change: &Change, other: &Row, name: &str, ask: &mut dyn Ask) -> Result<bool, Fault> {
+        if self.names.key.is_empty() {
+            return Ok(true);
+        }
+        let awaited = self.await_of(change, other);
+        let later = match ask.known().and_then(|known| known.later(self, &awaited)) {
+            Some(known) => known,
+            None => ask.later(self.table, &[awaited])?.pop().flatten(),
+        };
+        Ok(match later {
             None => true,
             Some(Later { is_new: true, .. }) => false,
             Some(Later { is_new: false, row }) => self.name_of(&row).as_deref() == Some(name),
         })
+    }
+
+    /// What is delivered of another row behind `change`.
+    fn await_of(&self, change: &Change, other: &Row) -> Awaited {
+        let key = self.key_of(other);
+        // What one statement did is delivered in the order of the keys.
+        let place = change.position + u64::from(*key < *change.key);
+        (key, place)
     }
 }

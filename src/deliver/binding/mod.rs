@@ -19,9 +19,9 @@ use std::sync::Arc;
 
 use minijinja::{Environment, Value, context};
 
-use self::directory::{Giver, entry_key, is_nearly, key_of_target};
+use self::directory::{Giver, is_nearly, name_of_target};
 use self::form::Form;
-pub(super) use self::heir::{GivenUp, Namesakes};
+pub(super) use self::heir::{Awaited, GivenUp, Namesakes};
 pub(super) use self::keys::{OneKey, every_row_of};
 use self::keys::{in_one_way, key_text, message_key};
 use self::message::word_of;
@@ -61,9 +61,11 @@ pub(super) trait Ask {
     /// Returns what is known of rows with names that others give up; `None`: that is to be asked when it is needed.
     fn known(&self) -> Option<&Namesakes>;
 
-    /// Returns the first image of a row that is delivered only later: of the row of `table` with this key, at `place` in the WAL or behind
-    /// it.
-    fn later(&mut self, table: usize, key: &str, place: u64) -> Result<Option<Later>, Fault>;
+    /// Returns the first images of rows that are delivered only later: of each row of `table` with such a key, at its place in the WAL or behind it.
+    fn later(&mut self, table: usize, awaited: &[Awaited]) -> Result<Vec<Option<Later>>, Fault>;
+
+    /// Tells whether what is made was delivered before.
+    fn is_again(&self) -> bool;
 }
 
 /// An image of a row that is not delivered yet.
@@ -179,7 +181,7 @@ pub(super) struct Made {
     pub event: Option<Event>,
     pub action: Action,
     pub keys: Vec<String>,
-    /// The entries of a directory that it touches.
+    /// The names of the entries of a directory that it touches.
     pub entries: Vec<String>,
 }
 
@@ -189,6 +191,15 @@ pub(super) struct Envelope<'a> {
     pub time: &'a str,
     /// The CloudEvents source.
     pub source: &'a str,
+}
+
+impl Envelope<'_> {
+    /// That of no message.
+    const NONE: Envelope<'static> = Envelope {
+        id: "",
+        time: "",
+        source: "",
+    };
 }
 
 impl Bound {
@@ -270,13 +281,13 @@ impl Bound {
                 if old == new && (new.is_none() || !self.asks() && !is_moved) {
                     return Ok(None);
                 }
-                entries.extend([&old, &new].into_iter().flatten().map(|entry| entry_key(&entry.dn)));
+                entries.extend([&old, &new].into_iter().flatten().map(|entry| folded(&entry.dn)));
                 let given_up = old
                     .as_ref()
                     .map(|entry| folded(&entry.dn))
                     .filter(|name| new.as_ref().is_none_or(|new| folded(&new.dn) != *name));
                 let heir = match (given_up, &change.old) {
-                    (Some(name), Some(row)) => self.heir(change, row, &name, envelope, ask)?,
+                    (Some(name), Some(_)) => self.heir(change, &name, envelope, ask)?,
                     _ => None,
                 };
                 Action::Entry(EntryChange { old, new, heir })
@@ -291,7 +302,7 @@ impl Bound {
                     [&old_value, &new_value]
                         .into_iter()
                         .flatten()
-                        .map(|(target, _)| key_of_target(target)),
+                        .map(|(target, _)| name_of_target(target)),
                 );
                 let (mut remove, mut instead) = (None, None);
                 if let (Some(row), Some(value)) = (old, old_value.filter(|value| Some(value) != new_value.as_ref())) {
@@ -376,12 +387,7 @@ impl Bound {
         let (Some(row), Some(when)) = (row, &self.when) else {
             return Ok(row);
         };
-        let envelope = Envelope {
-            id: "",
-            time: "",
-            source: "",
-        };
-        let value = self.context_of(row.compared(), &envelope);
+        let value = self.context_of(row.compared(), &Envelope::NONE);
         Ok((!self.render(when, &value)?.is_empty()).then_some(row))
     }
 
@@ -458,19 +464,19 @@ impl Bound {
         }
     }
 
-    /// The key of the row of the other table.
-    fn key_there(&self, row: &Row, envelope: &Envelope<'_>) -> Result<Option<String>, Fault> {
+    /// The key of the row of the other table; `None`: it makes none, a part of the key is null.
+    fn key_there(&self, row: &Row) -> Result<Option<String>, Fault> {
         let Compiled::Row { key, columns, .. } = &self.kind else {
             return Ok(None);
         };
-        let text = match columns.is_empty() {
-            true => key_text(row, key),
-            false => {
-                let of_key = columns.iter().filter(|(name, _)| key.contains(name));
-                key_text(&self.made_of(row, of_key, envelope)?, key)
-            }
+        let of_key = columns.iter().filter(|(name, _)| key.contains(name));
+        let made = match columns.is_empty() {
+            true => row.clone(),
+            false => self.made_of(row, of_key, &Envelope::NONE)?,
         };
-        Ok(Some(in_one_way(&text).into_owned()))
+        let is_null = |column: &String| made.column(column).is_none_or(|value| value == "null");
+        let text = (!key.iter().any(is_null)).then(|| key_text(&made, key));
+        Ok(text.map(|text| in_one_way(&text).into_owned()))
     }
 
     /// The row of the other table.

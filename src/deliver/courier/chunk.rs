@@ -119,7 +119,11 @@ impl Courier<'_> {
                 session: &mut self.sessions.asker,
                 renderer: &self.orders.renderer,
                 sources: &self.fed.sources,
-                passed: None,
+                passed: Some(Passed {
+                    from: &self.progress.from,
+                    place: self.progress.place(),
+                }),
+                again: false,
                 namesakes: None,
             };
             match bound.namesakes(&names, &mut asker) {
@@ -141,6 +145,7 @@ impl Courier<'_> {
         placed: &Placed,
         namesakes: Option<&Namesakes>,
     ) -> Result<Option<Keyed>, Fault> {
+        let again = self.is_again(placed);
         let mut asker = Asker {
             session: &mut self.sessions.asker,
             renderer: &self.orders.renderer,
@@ -149,6 +154,7 @@ impl Courier<'_> {
                 from: &self.progress.from,
                 place: self.progress.place(),
             }),
+            again,
             namesakes,
         };
         let bound = &self.fed.bound;

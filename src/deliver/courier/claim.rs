@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::standby::Standby;
 use super::{Courier, Ended, Orders};
 use crate::deliver::status::SinkCondition;
-use crate::deliver::stream::Window;
+use crate::deliver::stream::{Window, in_window};
 use crate::deliver::take_over;
 use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, Cursor, SinkLook, SinkRecord, SinkState, Snapshot};
@@ -103,7 +103,12 @@ pub(super) fn unfinished(sink: &SinkRecord) -> Result<Option<(Window, Option<Off
         until: snapshot(until)?,
         replay: sink.replay.as_deref().map(snapshot).transpose()?,
     };
-    Ok(Some((window, sink.offset.clone().map(Offset))))
+    // (It got another number, perhaps, since its last chunk was put on record.)
+    let offset = sink
+        .offset
+        .clone()
+        .map(|offset| in_window(sink.window, &Offset(offset)));
+    Ok(Some((window, offset)))
 }
 
 /// Reads a snapshot off the registry.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{Courier, backoff};
 use crate::deliver::lanes::{Lanes, Silence};
 use crate::deliver::status::SinkCondition;
-use crate::deliver::stream::window_number_of;
+use crate::deliver::stream::{in_window, window_number_of};
 use crate::errors::{Error, Kind, Result};
 use crate::fail_at::passing;
 use crate::journal::BROKEN;
@@ -67,7 +67,8 @@ impl Courier<'_> {
         }
     }
 
-    /// Reaches the place, however long it takes. `false`: told to stop before.
+    /// Reaches the place, however long it takes. `false`: told to stop before, or the window that is under way has another number now, and is to be
+    /// read anew.
     pub(super) fn open(&mut self) -> Result<bool> {
         // A snapshot is not held while nothing can be delivered.
         self.stream().release()?;
@@ -86,14 +87,14 @@ impl Courier<'_> {
             self.orders.status.beat(self.name(), false);
             match opened {
                 Ok(lanes) => {
-                    self.catch_up()?;
+                    let is_renumbered = self.catch_up()?;
                     self.place.lanes = Some(lanes);
                     self.place.reached = Instant::now();
                     // Some places can be opened without being asked: a fault is over when something has arrived.
                     if !self.place.was_in_fault {
                         self.condition(SinkCondition::Up);
                     }
-                    return Ok(true);
+                    return Ok(!is_renumbered);
                 }
                 Err(fault) => self.is_down(&fault, false)?,
             }
@@ -112,11 +113,12 @@ impl Courier<'_> {
     }
 
     /// Goes on behind all that the place has. It has more than this database knows of where that one was set back (a standby that had not got everything,
-    /// a copy): numbers of windows begin below it then, and changes of now would be taken for those that the place has.
-    fn catch_up(&mut self) -> Result<()> {
+    /// a copy): numbers of windows begin below it then, and changes of now would be taken for those that the place has. Tells whether the window that is
+    /// under way got another number.
+    fn catch_up(&mut self) -> Result<bool> {
         let there = self.place.resume.as_ref().and_then(window_number_of);
         let Some(there) = there.filter(|there| *there > self.progress.window_number) else {
-            return Ok(());
+            return Ok(false);
         };
         // (A sink that was installed anew begins at none.)
         if self.progress.window_number > 0 {
@@ -129,10 +131,12 @@ impl Courier<'_> {
         let number = there + 1;
         self.progress.cursor.renumber(&mut *self.sessions.keeper, number)?;
         self.progress.window_number = number;
-        if let Some((window, _)) = &mut self.progress.unfinished {
-            window.number = number;
-        }
-        Ok(())
+        let Some((window, offset)) = &mut self.progress.unfinished else {
+            return Ok(false);
+        };
+        window.number = number;
+        *offset = offset.take().map(|offset| in_window(number, &offset));
+        Ok(true)
     }
 
     /// Notes that something arrived, or that nothing is left to be delivered to a place that was opened.

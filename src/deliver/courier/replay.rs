@@ -54,6 +54,12 @@ fn is_replayed(before: &Snapshot, placed: &Placed) -> bool {
 }
 
 impl Courier<'_> {
+    /// Tells whether a change was delivered before, and is delivered again.
+    pub(super) fn is_again(&self, placed: &Placed) -> bool {
+        let replay = self.progress.replay.as_ref();
+        replay.is_some_and(|before| is_replayed(before, placed))
+    }
+
     /// Everything before `position` is delivered.
     pub(super) fn reached_position(&mut self, position: Position) {
         if let Some(replay) = &self.progress.replay

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use super::Courier;
 use crate::deliver::binding::Bound;
 use crate::deliver::lanes::{Fate, Silence};
+use crate::deliver::row::Row;
 use crate::deliver::set_aside::{merged, read, state_after};
 use crate::deliver::stream::Placed;
 use crate::errors::{Error, Kind, Result};
@@ -24,6 +25,8 @@ enum Tried {
     Refused(Fault),
     /// It could not even be rendered.
     NotMade(Fault),
+    /// Some of it is there.
+    Partly(Fault),
     /// The place is down, and this courier was told to stop.
     Interrupted,
 }
@@ -33,6 +36,9 @@ struct Step {
     /// Its binding.
     at: usize,
     change: Placed,
+    /// From where what the row had made may have been taken along meanwhile, with an entry that another row has renamed: the rows as they were between,
+    /// and what they are to be.
+    along: Vec<Placed>,
     ids: Vec<i64>,
     /// It was being tried when a worker ended: it may be there.
     begun: bool,
@@ -63,7 +69,7 @@ impl Courier<'_> {
         let steps = self.steps(&waiting)?;
         let mut left: BTreeSet<i64> = steps.iter().flat_map(|step| step.ids.iter().copied()).collect();
         for step in steps {
-            let (fault, begun) = match self.try_again(&step)? {
+            let (fault, begun) = match self.try_step(&step)? {
                 Tried::Interrupted => return Ok(false),
                 Tried::Arrived => {
                     passing("retry.delivered");
@@ -74,6 +80,7 @@ impl Courier<'_> {
                 }
                 Tried::Refused(fault) => (fault, false),
                 Tried::NotMade(fault) => (fault, step.begun),
+                Tried::Partly(fault) => (fault, true),
             };
             // The front of the queue stands for all of it.
             let front = left
@@ -128,6 +135,7 @@ impl Courier<'_> {
             steps.push(Step {
                 at,
                 change,
+                along: Vec::new(),
                 ids: vec![failure.id],
                 begun: failure.begun,
             });
@@ -151,8 +159,24 @@ impl Courier<'_> {
     }
 
     /// Tries one step again.
-    fn try_again(&mut self, step: &Step) -> Result<Tried> {
-        let keyed = match self.render(step.at, &step.change, None) {
+    fn try_step(&mut self, step: &Step) -> Result<Tried> {
+        let tried = self.try_again(step, &step.change)?;
+        if !matches!(tried, Tried::Arrived) {
+            return Ok(tried);
+        }
+        for change in &step.along {
+            match self.try_again(step, change)? {
+                Tried::Refused(fault) | Tried::NotMade(fault) => return Ok(Tried::Partly(fault)),
+                Tried::Arrived => {}
+                other => return Ok(other),
+            }
+        }
+        Ok(Tried::Arrived)
+    }
+
+    /// Tries a change of a step again.
+    fn try_again(&mut self, step: &Step, change: &Placed) -> Result<Tried> {
+        let keyed = match self.render(step.at, change, None) {
             Err(fault) if fault.verdict == Verdict::Down => {
                 return Err(Error::message(Kind::Unreachable, fault.reason));
             }
@@ -200,9 +224,31 @@ fn amounts(bound: &Bound, steps: &[Step]) -> Vec<Step> {
         .into_iter()
         .map(|(change, parts)| Step {
             at: steps[parts[0]].at,
+            along: along(bound, &change, parts.iter().map(|part| &changes[*part])),
             change,
             ids: parts.iter().map(|part| steps[*part].ids[0]).collect(),
             begun: steps[parts[0]].begun,
         })
         .collect()
+}
+
+/// Returns, of the changes that `whole` amounts to, those before which what the row had made at first may have been taken along, with what it is to be now.
+fn along<'a>(bound: &Bound, whole: &Placed, parts: impl Iterator<Item = &'a Placed>) -> Vec<Placed> {
+    let Some(first) = &whole.change.old else {
+        return Vec::new();
+    };
+    let mut all: Vec<Placed> = Vec::new();
+    for part in parts {
+        let is_new = |row: &Row| all.iter().all(|known| known.change.old.as_ref() != Some(row));
+        let Some(old) = part.change.old.as_ref().filter(|old| is_new(old)) else {
+            continue;
+        };
+        if bound.may_be_taken_along(first, old) {
+            let mut placed = part.clone();
+            placed.change.new.clone_from(&whole.change.new);
+            placed.change.key.clone_from(&whole.change.key);
+            all.push(placed);
+        }
+    }
+    all
 }
