@@ -441,6 +441,7 @@ mod tests {
                 binding: "b".into(),
                 offset: Offset(String::new()),
                 time: String::new(),
+                replay: None,
                 event: None,
                 action: Action::Message(Message {
                     address: String::new(),

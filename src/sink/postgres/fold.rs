@@ -369,6 +369,7 @@ mod tests {
             binding: "b".into(),
             offset: Offset(format!("1/{at:02}/3/{transaction}/[1]/0/b")),
             time: String::new(),
+            replay: None,
             event: is_update.then_some(crate::manifest::Event::Update),
             action: Action::Row(RowChange {
                 table: QualifiedName::new("public", "t"),
