@@ -90,7 +90,8 @@ impl Courier<'_> {
         let (mut ids, mut keyed) = (Vec::new(), Vec::new());
         for queue in &queues {
             let waiting = journal::queue(&mut *self.sessions.keeper, schema, name, queue)?;
-            let Some(step) = self.steps(&waiting)?.into_iter().next() else {
+            let first = self.steps(&waiting)?.into_iter().next();
+            let Some(step) = first.filter(|step| self.fed.bound[step.at].keeps_state()) else {
                 continue;
             };
             match self.render(step.at, &step.change, None) {
