@@ -134,6 +134,7 @@ fn deliveries(old: Option<&[Entry]>, new: &[Entry]) -> Vec<Delivery> {
         binding: "people".into(),
         offset: Offset(String::new()),
         time: String::new(),
+        replay: None,
         event: Some(Event::Update),
         action: Action::Entry(EntryChange {
             old: old.map(|old| old[at].clone()),

@@ -141,6 +141,7 @@ fn deliver(bench: &Bench, event: Option<Event>) -> Outcome<Duration> {
                 binding: Arc::clone(&binding),
                 offset: Offset(format!("{number:016x}")),
                 time: "2026-01-02T03:04:05.000006Z".to_owned(),
+                replay: None,
                 event,
                 action: Action::Row(RowChange {
                     table: table.clone(),

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::support::nats::Nats;
 use crate::support::sinks::{certificate, event, plain, reason, sink, with_header, words};
+use crate::support::{database, emaj};
 
 fn bus(nats: &Nats, more: &str) -> Box<dyn Opener> {
     sink(
@@ -375,6 +376,51 @@ fn an_idle_connection_stays() {
     assert_eq!(words(&sink.deliver(&events(0..1))), ["written"]);
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!(words(&sink.deliver(&events(1..2))), ["written"]);
+}
+
+#[test]
+fn a_replay_arrives_within_the_duplicate_window_and_once() {
+    let nats = Nats::start();
+    nats.stream("SHOP", &["shop.>"], json!({}));
+    let db = database();
+    db.psql("create table item (id int primary key)");
+    let manifest = format!(
+        "version: 1\nroles: {{ admin: null, viewer: null }}\ngroups: {{ g: {{ tables: [public.item] }} }}\nsinks: {{ bus: {{ nats: {{ url: \"{}\", stream: SHOP, timeout: 5 }} }} }}\n\
+         bindings: {{ items: {{ table: public.item, to: bus, message: {{ subject: \"shop.{{{{ row.id }}}}\" }} }} }}\n",
+        nats.url()
+    );
+    std::fs::write(db.dir().join("emaj.yaml"), manifest).unwrap();
+    let run = |args: &[&str]| emaj(&db).args(args).run();
+    let deliver = || run(&["run", "emaj.yaml", "--until-empty"]).ok().stderr;
+    let replay = || run(&["replay", "bus", "--from", "m", "--yes"]).ok();
+    run(&["install", "emaj.yaml"]).ok();
+    run(&["mark", "set", "g", "m"]).ok();
+    db.psql("insert into item select generate_series(1, 5)");
+    deliver();
+    assert_eq!(nats.count("SHOP"), 5);
+    replay();
+    assert!(deliver().contains("delivered 5 changes"));
+    let held = nats.messages("SHOP");
+    assert_eq!(held.len(), 10);
+    for (first, again) in held[..5].iter().zip(&held[5..]) {
+        assert_eq!(first.2, again.2, "the same event");
+        assert_ne!(first.1, again.1, "another message");
+    }
+    // A replay that is killed goes on with the same messages, and what comes for the first time has the event's id.
+    replay();
+    db.psql("insert into item values (6)");
+    let killed = emaj(&db)
+        .args(["run", "emaj.yaml", "--until-empty"])
+        .env("EMAJ_FAIL_AT", "chunk.delivered")
+        .run();
+    assert_eq!(killed.status, None, "{killed}");
+    deliver();
+    let held = nats.messages("SHOP");
+    assert_eq!(held.len(), 16);
+    let (_, headers, body) = held.iter().find(|(subject, ..)| subject == "shop.6").unwrap();
+    let event: serde_json::Value = serde_json::from_str(body).unwrap();
+    let id = format!("Nats-Msg-Id: {}\r\n", event["id"].as_str().unwrap());
+    assert!(headers.contains(&id), "{headers}");
 }
 
 /// `cargo test --release --test main nats_sink::how_fast -- --ignored --nocapture` says how many messages a second.

@@ -324,6 +324,37 @@ fn unique_values_may_be_handed_on_and_exchanged() {
 }
 
 #[test]
+fn of_two_spellings_of_one_key_the_later_one_is_there() {
+    let db = support::database();
+    db.psql(
+        "create extension citext; create table t (id citext primary key, v int); create table n (id int primary key, v int);
+         insert into t values ('Bob', 0); insert into n values (7, 1)",
+    );
+    // Nothing is deleted in these batches: each sink is a new one, which has seen no deletion either.
+    for batch in [
+        [
+            update(1, "t", r#"{"id":"Bob","v":1}"#),
+            insert(2, "t", r#"{"id":"bob","v":2}"#),
+        ],
+        [
+            update(3, "t", r#"{"id":"Bob","v":1}"#),
+            update(4, "t", r#"{"id":"bob","v":2}"#),
+        ],
+    ] {
+        db.psql("update t set id = 'Bob', v = 0");
+        assert_eq!(outcomes(&into(&db).open().unwrap().deliver(&batch)), "ww");
+        assert_eq!(db.psql("table t"), "bob|2");
+    }
+    // The later one is what is there already.
+    let batch = [
+        update(5, "n", r#"{"id":"007","v":2}"#),
+        update(6, "n", r#"{"id":"7","v":1}"#),
+    ];
+    let done = outcomes(&into(&db).open().unwrap().deliver(&batch));
+    assert_eq!(db.psql("table n"), "7|1", "{done}");
+}
+
+#[test]
 fn a_batch_that_is_cut_short_leaves_nothing() {
     let db = support::database();
     db.psql("create table t (id int primary key); create table slow (id int primary key)");

@@ -27,7 +27,7 @@ pub struct Args {
     /// Only to this sink; may be given several times
     #[arg(long, value_name = "SINK")]
     sink: Vec<String>,
-    /// End when everything is delivered; exits with 3 when changes are set aside, or an `init` is not finished
+    /// End when everything is delivered; exits with 3 when changes are set aside, an `init` is not finished, or a bound table is not captured
     #[arg(long)]
     until_empty: bool,
     /// With --until-empty: how long a sink may be out of reach
@@ -104,7 +104,8 @@ fn work(args: &Args, context: &Context) -> Result<ExitCode> {
     let written: u64 = status.all().values().map(|sink| sink.written).sum();
     context.output.say(format!("delivered {}", count(written, "change")));
     let unsent = deliver::unsent(&mut session, &manifest, &args.sink)?;
-    if set_aside == 0 && unsent.is_empty() {
+    let uncaptured = deliver::uncaptured(&mut session, &manifest, &args.sink)?;
+    if set_aside == 0 && unsent.is_empty() && uncaptured.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
     if set_aside > 0 {
@@ -116,6 +117,12 @@ fn work(args: &Args, context: &Context) -> Result<ExitCode> {
     for unsent in &unsent {
         context.output.warn(unsent.told());
         context.output.hint(goes_on(args, unsent));
+    }
+    for uncaptured in &uncaptured {
+        context.output.warn(uncaptured.told());
+    }
+    if !uncaptured.is_empty() {
+        context.output.hint(deliver::TAKE_IN);
     }
     Ok(ExitCode::from(Kind::PartlyDone.exit_code()))
 }

@@ -13,11 +13,10 @@ use super::binding::{Ask, Awaited, Later, Look, Namesakes};
 use super::escape::Statement;
 use super::raw::Texts;
 use super::row::Row;
-use super::sources::Sources;
+use super::sources::{SourceTable, Sources};
 use super::today::{Column, Today, look_at};
 use crate::errors::Error;
 use crate::journal::Position;
-use crate::names::QualifiedName;
 use crate::pg::{self, Session, classify};
 use crate::render::Renderer;
 use crate::sink::Fault;
@@ -114,7 +113,7 @@ impl Ask for Asker<'_> {
             .renderer
             .render_value("stream/namesakes", context)
             .map_err(Fault::never)?;
-        self.show(&sql, &source.texts, look, &|error| unseen(error, &source.names.name))
+        self.show(&sql, source, look)
     }
 
     fn known(&self) -> Option<&Namesakes> {
@@ -188,34 +187,42 @@ impl Asker<'_> {
                 },
             )
             .map_err(Fault::never)?;
-        self.show(&sql, &source.texts, look, &|error| fault(error, "the table"))
+        self.show(&sql, source, look)
     }
 
-    /// Shows the rows that a query gives, until `look` has seen enough. `fault` says what follows from an error.
-    fn show(
-        &mut self,
-        sql: &str,
-        texts: &Texts,
-        look: Look<'_>,
-        fault: &dyn Fn(&postgres::Error) -> Fault,
-    ) -> Result<(), Fault> {
-        let failed = |error: postgres::Error| fault(&error);
-        let mut transaction = self.session.transaction().map_err(failed)?;
-        let portal = transaction.bind(sql, &[]).map_err(failed)?;
-        // The first is mostly enough.
-        for most in std::iter::once(10).chain(std::iter::repeat(1_000)) {
-            let rows = transaction.query_portal(&portal, most).map_err(failed)?;
-            for row in &rows {
-                if look(&Row::read(row, 0, texts))? {
-                    return Ok(());
-                }
-            }
-            if rows.len() < most as usize {
-                break;
+    /// Shows the rows of a table that a query gives, until `look` has seen enough.
+    fn show(&mut self, sql: &str, source: &SourceTable, look: Look<'_>) -> Result<(), Fault> {
+        match shown(self.session, sql, &source.texts, look) {
+            Ok(looked) => looked,
+            Err(error) => Err(unread(self.session, &error, source)),
+        }
+    }
+}
+
+/// Shows the rows that a query gives, until `look` has seen enough; within is what `look` failed with.
+fn shown(
+    session: &mut Session,
+    sql: &str,
+    texts: &Texts,
+    look: Look<'_>,
+) -> Result<Result<(), Fault>, postgres::Error> {
+    let mut transaction = session.transaction()?;
+    let portal = transaction.bind(sql, &[])?;
+    // The first is mostly enough.
+    for most in std::iter::once(10).chain(std::iter::repeat(1_000)) {
+        let rows = transaction.query_portal(&portal, most)?;
+        for row in &rows {
+            match look(&Row::read(row, 0, texts)) {
+                Ok(false) => {}
+                Ok(true) => return Ok(Ok(())),
+                Err(fault) => return Ok(Err(fault)),
             }
         }
-        Ok(())
+        if rows.len() < most as usize {
+            break;
+        }
     }
+    Ok(Ok(()))
 }
 
 /// A log in which a row is looked for.
@@ -274,15 +281,59 @@ pub(super) fn fault(error: &postgres::Error, what: &str) -> Fault {
     }
 }
 
-/// What follows when the rows of a table may not be seen that may have names which others give up: that is about every change that gives up one.
-fn unseen(error: &postgres::Error, table: &QualifiedName) -> Fault {
-    match error.as_db_error() {
-        Some(server) if *server.code() == SqlState::INSUFFICIENT_PRIVILEGE => Fault::down(format!(
-            "whether another row has a key that one gives up says the table {table} only: {}; grant select on {table} (and usage on its schema) to \
-             the worker's role, and bypassrls where the table has row-level security",
-            server.message()
-        )),
-        _ => fault(error, "the table"),
+/// What follows when the rows of a bound table cannot be read. Where the worker's role may not, that is about every change for which they are asked:
+/// the sink waits until it may.
+fn unread(session: &mut Session, error: &postgres::Error, source: &SourceTable) -> Fault {
+    let is_denied = error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE);
+    match is_denied.then(|| Rights::of(session, source.oid)).flatten() {
+        Some(rights) => Fault::denied(rights.told()),
+        None => fault(error, "the table"),
+    }
+}
+
+/// What the worker's role may do with a bound table; names are quoted.
+struct Rights {
+    role: String,
+    schema: String,
+    table: String,
+    usage: bool,
+    select: bool,
+}
+
+impl Rights {
+    fn of(session: &mut Session, oid: u32) -> Option<Self> {
+        let sql = "select pg_catalog.quote_ident(current_user), pg_catalog.quote_ident(n.nspname), pg_catalog.quote_ident(c.relname),
+                          pg_catalog.has_schema_privilege(n.oid, 'usage'), pg_catalog.has_table_privilege(c.oid, 'select')
+                     from pg_catalog.pg_class c
+                     join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+                    where c.oid = $1";
+        let row = session.query_opt(sql, &[&oid]).ok()??;
+        Some(Rights {
+            role: row.get(0),
+            schema: row.get(1),
+            table: row.get(2),
+            usage: row.get(3),
+            select: row.get(4),
+        })
+    }
+
+    /// Says what is missing, and the statement that gives it.
+    fn told(&self) -> String {
+        let Rights {
+            role, schema, table, ..
+        } = self;
+        let table = format!("{schema}.{table}");
+        let usage = (!self.usage).then(|| format!("grant usage on schema {schema} to {role}"));
+        let select = (!self.select).then(|| format!("grant select on {table} to {role}"));
+        let grants: Vec<String> = usage.into_iter().chain(select).collect();
+        let (lacks, mend) = match grants.is_empty() {
+            true => (
+                "sees not all rows of it (row-level security)",
+                format!("alter role {role} bypassrls"),
+            ),
+            false => ("may not", grants.join("; ")),
+        };
+        format!("table {table} has to be read to know what its other rows give, and role {role} {lacks}: `{mend}`")
     }
 }
 

@@ -90,6 +90,7 @@ pub(super) fn rows(
         .map(|(row, number)| Placed {
             offset: init_offset(window_number, number),
             relation: i64::from(source.oid),
+            replay: None,
             change: Change {
                 table,
                 txid: 0,

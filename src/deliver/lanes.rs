@@ -472,6 +472,7 @@ mod tests {
                 binding: "b".into(),
                 offset: Offset(String::new()),
                 time: String::new(),
+                replay: None,
                 event: None,
                 action: Action::Message(Message {
                     address: String::new(),

@@ -109,6 +109,7 @@ impl Surplus {
             binding: binding.name.value.as_str().into(),
             offset: Offset(String::new()),
             time: time.clone(),
+            replay: None,
             event: Some(crate::manifest::Event::Delete),
             action: thing.remove.clone(),
         };

@@ -33,6 +33,7 @@ pub(super) fn render(
             binding: Arc::clone(&bound.name),
             offset: placed.offset.clone(),
             time,
+            replay: placed.replay,
             event: made.event,
             action: made.action,
         },

@@ -61,6 +61,7 @@ fn written(placed: &Placed, source: &SourceTable) -> Value {
     json!({
         "offset": placed.offset.0,
         "relation": placed.relation,
+        "replay": placed.replay,
         "txid": change.txid,
         "position": change.position,
         "lsn": change.lsn,
@@ -99,6 +100,7 @@ pub(super) fn read(written: &Value, table: usize, source: &SourceTable) -> Optio
     Some(Placed {
         offset: Offset(written["offset"].as_str()?.to_owned()),
         relation: written["relation"].as_i64()?,
+        replay: written["replay"].as_i64(),
         change: Change {
             table,
             txid: written["txid"].as_i64()?,
@@ -154,6 +156,7 @@ mod tests {
         let placed = Placed {
             offset: Offset("00/1".to_owned()),
             relation: 3,
+            replay: Some(7),
             change: Change {
                 table: 5,
                 txid: 12,
@@ -192,6 +195,7 @@ mod tests {
         Placed {
             offset: Offset(String::new()),
             relation: 1,
+            replay: None,
             change: Change {
                 table: 0,
                 txid: 1,

@@ -92,6 +92,8 @@ pub(super) struct Placed {
     pub offset: Offset,
     /// Its relation in the registry: with transaction and key it makes the id.
     pub relation: i64,
+    /// The number of the window in which it is delivered again on request; `None`: it was not delivered before.
+    pub replay: Option<i64>,
     pub change: Change,
 }
 
@@ -497,10 +499,17 @@ fn close(reading: &mut Reading, placed: &mut Vec<Placed>) {
     let images: Vec<Image> = group.into_iter().map(|(.., image)| image).collect();
     let whole = net(&images);
     reading.behind = Some(offset.clone());
-    placed.extend(whole.into_iter().map(|change| Placed {
-        offset: offset.clone(),
-        relation,
-        change,
+    let Window { number, replay, .. } = &reading.window;
+    placed.extend(whole.into_iter().map(|change| {
+        Placed {
+            offset: offset.clone(),
+            relation,
+            replay: replay
+                .as_ref()
+                .is_some_and(|before| before.sees(change.txid))
+                .then_some(*number),
+            change,
+        }
     }));
 }
 

@@ -28,6 +28,8 @@ pub struct Delivery {
     pub offset: Offset,
     /// When the row was changed, RFC 3339 with microseconds, UTC.
     pub time: String,
+    /// The number under which it is delivered again on request (`emaj replay`); `None`: it comes for the first time, or once more after a crash.
+    pub replay: Option<i64>,
     /// What happened to the row as the binding sees it; `None`: the row was there before (`emaj init`).
     pub event: Option<Event>,
     pub action: Action,

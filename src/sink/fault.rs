@@ -28,6 +28,8 @@ pub struct Fault {
     pub reason: String,
     /// The place asked for this much time (`Retry-After`).
     pub pause: Option<Duration>,
+    /// It is not the place: the worker's role lacks a right in the database that is read.
+    pub is_denied: bool,
 }
 
 impl Fault {
@@ -36,6 +38,7 @@ impl Fault {
             verdict,
             reason: reason.to_string(),
             pause: None,
+            is_denied: false,
         }
     }
 
@@ -53,6 +56,13 @@ impl Fault {
 
     pub fn down(reason: impl fmt::Display) -> Self {
         Fault::of(Verdict::Down, reason)
+    }
+
+    pub fn denied(reason: impl fmt::Display) -> Self {
+        Fault {
+            is_denied: true,
+            ..Fault::down(reason)
+        }
     }
 }
 

@@ -29,6 +29,7 @@ mod tests {
             binding: "b".into(),
             offset: Offset(offset.into()),
             time: String::new(),
+            replay: None,
             event: None,
             action: Action::Row(RowChange {
                 table: crate::names::QualifiedName::new("public", "t"),

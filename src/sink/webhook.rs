@@ -466,9 +466,8 @@ impl Connection {
             .get("retry-after")
             .and_then(|value| value.to_str().ok());
         Err(Fault {
-            verdict: fault::http(status.as_u16()),
-            reason,
             pause: header.and_then(retry_after),
+            ..Fault::of(fault::http(status.as_u16()), reason)
         })
     }
 

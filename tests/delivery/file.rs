@@ -193,3 +193,38 @@ fn a_file_that_is_removed_under_the_worker_loses_nothing() {
         .collect();
     assert_eq!(events, [1, 2]);
 }
+
+#[test]
+fn an_event_without_a_type_is_no_event() {
+    let db = database();
+    db.psql("create table person (id int primary key, kind text)");
+    install(
+        &db,
+        &MANIFEST.replace(
+            "message: {}",
+            "message: { type: \"{{ row.kind }}\", key: \"{{ row.kind[:2] }}\" }",
+        ),
+    );
+    db.psql("insert into person values (1, 'born'), (2, ''), (3, 'x')");
+    drain(&db).run().code(3);
+    let types: Vec<Value> = lines(&db)
+        .iter()
+        .map(|line| json!([line["type"], line["subject"]]))
+        .collect();
+    assert_eq!(types, [json!(["born", "bo"]), json!(["x", "x"])]);
+    let said = emaj(&db).args(["failures", "list"]).run().ok().stdout;
+    assert!(said.contains("`type` gives an empty text"), "{said}");
+    // An empty key is no subject; with a body of its own a message is no event.
+    install(
+        &db,
+        &MANIFEST.replace("message: {}", "message: { key: \"{{ row.kind }}\" }"),
+    );
+    emaj(&db).args(["failures", "retry", "--all"]).run().ok();
+    drain(&db).run().ok();
+    let last = lines(&db).pop().unwrap();
+    assert_eq!(
+        (&last["type"], last.get("subject")),
+        (&json!("public.person.insert"), None),
+        "{last}"
+    );
+}

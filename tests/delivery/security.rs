@@ -1,8 +1,9 @@
 //! A writer of a bound table writes, and gains nothing by it: no credentials, no log, no function in emaj's place.
 
-use super::{PEOPLE, PERSON, column, drain, install, logins, people, to_directory, worker};
+use super::{PEOPLE, PERSON, column, drain, install, logins, people, prepare, to_directory, worker};
+use crate::support::rows::sink_into;
 use crate::support::slapd::{PASSWORD, slapd};
-use crate::support::{database, wait_for};
+use crate::support::{database, owner, wait_for};
 
 #[test]
 fn a_writer_gains_nothing() {
@@ -92,4 +93,48 @@ fn a_writer_gains_nothing() {
     assert_eq!(worker.stop(), Some(0));
     drain(&db).run().ok();
     db.psql(&format!("drop owned by {writer} cascade; drop role {writer}"));
+}
+
+#[test]
+fn a_right_that_the_worker_lacks_is_named_with_what_gives_it() {
+    let (db, copy) = (database(), database());
+    let owner = owner(&db);
+    let name = owner.name();
+    owner
+        .client()
+        .batch_execute("create table thing (id int primary key, code text)")
+        .unwrap();
+    copy.psql("create table thing (code text primary key, id int)");
+    let manifest = format!(
+        "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks:\n  copy: {}\nbindings:\n  \
+         codes: {{ table: {name}.thing, to: copy, row: {{ table: public.thing, key: [code], columns: {{ code: row.code, id: row.id }} }} }}\n",
+        sink_into(&copy, "postgres")
+    );
+    std::fs::write(db.dir().join("emaj.yaml"), manifest).unwrap();
+    prepare(&db, &["install", "emaj.yaml"]).user(name).run().ok();
+    db.psql(&format!("revoke select on {name}.thing from {name}"));
+    let change = |sql: &str| db.psql(&format!("set search_path = {name}; {sql}"));
+    let deliver = || drain(&db).user(name).run();
+    change("insert into thing values (1, 'a'), (2, 'b')");
+    deliver().ok();
+    // Whether somebody else has the code that the row gives up only the table says.
+    change("update thing set code = 'c' where id = 1");
+    let run = deliver().code(12);
+    let grant = format!("grant select on {name}.thing to {name}");
+    assert!(
+        run.stderr.contains(&format!(
+            "table {name}.thing has to be read to know what its other rows give, and role {name} may not: `{grant}`"
+        )),
+        "{run}"
+    );
+    assert_eq!(column(&copy, "select code from thing order by code"), ["a", "b"]);
+    // Rows that are hidden are not rows that are not there.
+    db.psql(&format!(
+        "{grant}; alter table {name}.thing enable row level security, force row level security"
+    ));
+    let run = deliver().code(12);
+    assert!(run.stderr.contains(&format!("`alter role {name} bypassrls`")), "{run}");
+    db.psql(&format!("alter table {name}.thing disable row level security"));
+    deliver().ok();
+    assert_eq!(column(&copy, "select code from thing order by code"), ["b", "c"]);
 }

@@ -36,7 +36,8 @@ fn lines(db: &Database) -> String {
 fn heals(db: &Database, copy: &Database, table: &str) {
     copy.psql("insert into person values (0, 'root')");
     prepare(db, &["failures", "retry", "--sink", "copy"]).run().ok();
-    prepare(db, &["run", "emaj.yaml", "--until-empty"]).run();
+    // Of the lines some are still set aside.
+    drain(db).run().code(3);
     assert_eq!(
         column(
             copy,
@@ -48,7 +49,10 @@ fn heals(db: &Database, copy: &Database, table: &str) {
         ),
     );
     let left = set_aside(db);
-    assert!(left.iter().all(|change| change.starts_with("lines")), "{left:?}");
+    assert!(
+        !left.is_empty() && left.iter().all(|change| change.starts_with("lines")),
+        "{left:?}"
+    );
 }
 
 #[test]
@@ -63,7 +67,7 @@ fn a_table_gets_another_name_and_schema() {
     ] {
         db.psql(&format!("update hr.people set {change}"));
     }
-    drain(&db).run();
+    drain(&db).run().code(3);
     heals(&db, &copy, "hr.people");
     assert_eq!(
         lines(&db),
@@ -82,7 +86,7 @@ fn a_table_gets_another_primary_key() {
     prepare(&db, &["install", "emaj.yaml", "--allow-destroy"]).run().ok();
     db.psql("update person set name = 'new', boss = null where id = 1; update person set name = 'newer', boss = 1 where id = 1");
     db.psql("insert into person values (6, 5, 'six', 6)");
-    drain(&db).run();
+    drain(&db).run().code(3);
     assert_eq!(lines(&db), "\"six 16\"\n");
     assert_eq!(
         set_aside(&db).iter().filter(|change| change.contains("[5, 2]")).count(),
@@ -99,7 +103,7 @@ fn a_column_that_is_new_becomes_part_of_the_primary_key() {
     db.psql("alter table person add tenant int not null default 5, drop constraint person_pkey, add primary key (tenant, id)");
     prepare(&db, &["install", "emaj.yaml", "--allow-destroy"]).run().ok();
     db.psql("update person set name = 'new', boss = null where id = 1; insert into person values (6, 'six', 6)");
-    drain(&db).run();
+    drain(&db).run().code(3);
     // Nobody can say of which row the line was that waits: so all others wait.
     assert_eq!(lines(&db), "");
     heals(&db, &copy, "person");
@@ -109,7 +113,7 @@ fn a_column_that_is_new_becomes_part_of_the_primary_key() {
     )
     .run()
     .ok();
-    drain(&db).run();
+    drain(&db).run().code(3);
     assert!(
         set_aside(&db)
             .iter()

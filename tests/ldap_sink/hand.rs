@@ -81,6 +81,7 @@ fn delivery(event: Option<Event>, action: Action) -> Delivery {
         binding: "b".into(),
         offset: Offset("1".to_owned()),
         time: "2026-01-01T00:00:00.000000Z".to_owned(),
+        replay: None,
         event,
         action,
     }

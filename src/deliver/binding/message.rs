@@ -46,6 +46,13 @@ impl Bound {
         let is_cloud_event = body.is_none();
         let body = match render(body)? {
             Some(body) => body,
+            None if event_type.is_empty() => {
+                return Err(Fault::never(format!(
+                    "binding `{}`: its `type` gives an empty text for this row, and an event without a type is no CloudEvent: have the template give a \
+                     text for every row, or leave `type` out",
+                    self.name
+                )));
+            }
             None => self.cloud_event(&event_type, &key, old, new, word, envelope),
         };
         Ok(Message {
@@ -80,7 +87,7 @@ impl Bound {
         }
     }
 
-    /// The CloudEvent (structured mode) that stands for a change; rows as the server printed them.
+    /// The CloudEvent (structured mode) that stands for a change; rows as the server printed them. An empty subject is none.
     pub(super) fn cloud_event(
         &self,
         event_type: &str,
@@ -92,9 +99,13 @@ impl Bound {
     ) -> String {
         let text = |text: &str| serde_json::Value::from(text).to_string();
         let row = |row: Option<&Row>| row.map_or("null", |row| &*row.json).to_owned();
+        let subject = match key {
+            "" => String::new(),
+            key => format!(r#""subject":{},"#, text(key)),
+        };
         format!(
             concat!(
-                r#"{{"specversion":"1.0","id":{},"source":{},"type":{},"time":{},"subject":{},"#,
+                r#"{{"specversion":"1.0","id":{},"source":{},"type":{},"time":{},{}"#,
                 r#""datacontenttype":"application/json","data":{{"binding":{},"schema":{},"table":{},"#,
                 r#""event":{},"row":{},"old":{}}}}}"#
             ),
@@ -102,7 +113,7 @@ impl Bound {
             text(envelope.source),
             text(event_type),
             text(envelope.time),
-            text(key),
+            subject,
             text(&self.name),
             text(&self.names.name.schema),
             text(&self.names.name.name),

@@ -3,16 +3,16 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::Courier;
 use super::hand_over::{ASIDE, Made};
 use super::parked::Aside;
 use super::replay::Present;
+use super::{Courier, unasked};
 use crate::deliver::ask::{Asker, Passed};
 use crate::deliver::binding::{GivenUp, Namesakes};
 use crate::deliver::lanes::Keyed;
 use crate::deliver::render::render;
 use crate::deliver::stream::Placed;
-use crate::errors::{Error, Kind, Result};
+use crate::errors::Result;
 use crate::sink::{Fault, Offset, Verdict};
 
 impl Courier<'_> {
@@ -77,7 +77,7 @@ impl Courier<'_> {
                     }
                     Ok(None) => {}
                     Err(fault) if fault.verdict == Verdict::Down => {
-                        return Err(Error::message(Kind::Unreachable, fault.reason));
+                        return Err(unasked(fault));
                     }
                     Err(fault) => {
                         tracing::warn!(sink = %self.name(), %binding, "row {} is set aside: {ASIDE}", placed.change.key);
@@ -129,7 +129,7 @@ impl Courier<'_> {
             match bound.namesakes(&names, &mut asker) {
                 Ok(rows) => namesakes.add(bound, rows),
                 Err(fault) if fault.verdict == Verdict::Down => {
-                    return Err(Error::message(Kind::Unreachable, fault.reason));
+                    return Err(unasked(fault));
                 }
                 // (Each of the changes says so.)
                 Err(_) => {}
@@ -145,7 +145,7 @@ impl Courier<'_> {
         placed: &Placed,
         namesakes: Option<&Namesakes>,
     ) -> Result<Option<Keyed>, Fault> {
-        let again = self.is_again(placed);
+        let again = placed.replay.is_some();
         let mut asker = Asker {
             session: &mut self.sessions.asker,
             renderer: &self.orders.renderer,

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use minijinja::context;
 use minijinja::value::{Serde, Value};
 
-use super::Courier;
+use super::{Courier, unasked};
 use crate::deliver::ask::fault;
 use crate::deliver::binding::{Bound, Namesakes};
 use crate::deliver::status::SinkCondition;
@@ -158,7 +158,7 @@ impl Courier<'_> {
                 match self.render(at, &instead, Some(&Namesakes::NoMatter)) {
                     Ok(Some(made)) => self.guard.count(at, placed, &instead, made.delivery.event),
                     Err(fault) if fault.verdict == Verdict::Down => {
-                        return Err(Error::message(Kind::Unreachable, fault.reason));
+                        return Err(unasked(fault));
                     }
                     // What cannot be rendered is set aside when its turn comes.
                     Ok(None) | Err(_) => {}

@@ -8,12 +8,12 @@ use std::collections::{BTreeSet, HashMap};
 use minijinja::context;
 use minijinja::value::{Serde, Value};
 
-use super::Courier;
+use super::{Courier, unasked};
 use crate::deliver::ask::fault;
 use crate::deliver::binding::OneKey;
 use crate::deliver::stream::Placed;
 use crate::deliver::today::look_at;
-use crate::errors::{Error, Kind, Result};
+use crate::errors::Result;
 use crate::sink::{Fault, Verdict};
 
 impl Courier<'_> {
@@ -44,7 +44,7 @@ impl Courier<'_> {
         match self.ask_one_key(table, keys) {
             Ok(one) => Ok(one),
             Err(fault) if fault.verdict == Verdict::Never => Ok(OneKey::default()),
-            Err(fault) => Err(Error::message(Kind::Unreachable, fault.reason)),
+            Err(fault) => Err(unasked(fault)),
         }
     }
 

@@ -10,15 +10,15 @@ use std::collections::{HashMap, HashSet};
 use minijinja::context;
 use minijinja::value::{Serde, Value};
 
-use super::Courier;
+use super::{Courier, unasked};
 use crate::deliver::ask::fault;
 use crate::deliver::binding::Bound;
 use crate::deliver::row::Row;
 use crate::deliver::sources::SourceTable;
 use crate::deliver::stream::Placed;
 use crate::deliver::today::look_at;
-use crate::errors::{Error, Kind, Result};
-use crate::journal::{Position, Snapshot};
+use crate::errors::Result;
+use crate::journal::Position;
 use crate::pg::Session;
 use crate::render::Renderer;
 use crate::sink::{Fault, Verdict};
@@ -26,21 +26,19 @@ use crate::sink::{Fault, Verdict};
 /// The rows of a chunk as they are now, by table and key; of those tables only whose changes are delivered again in this way.
 #[derive(Debug, Default)]
 pub(super) struct Present {
-    before: Option<Snapshot>,
     tables: HashMap<usize, HashMap<String, Row>>,
 }
 
 impl Present {
     /// What is delivered of a change; `None`: nothing, because there was no row before, and is none now.
     pub(super) fn instead<'a>(&self, bound: &Bound, placed: &'a Placed) -> Option<Cow<'a, Placed>> {
-        let rows = self.tables.get(&placed.change.table);
-        let (Some(rows), Some(before)) = (rows, &self.before) else {
+        let Some(rows) = self.tables.get(&placed.change.table) else {
             return Some(Cow::Borrowed(placed));
         };
         // (A row that cannot be read is found by no key, and is set aside as it was.)
         let rows_of_it = [&placed.change.old, &placed.change.new].into_iter().flatten();
         let is_unreadable = rows_of_it.into_iter().any(Row::is_unreadable);
-        if is_unreadable || !bound.keeps_state() || !is_replayed(before, placed) {
+        if is_unreadable || !bound.keeps_state() || placed.replay.is_none() {
             return Some(Cow::Borrowed(placed));
         }
         let mut changed = placed.clone();
@@ -49,17 +47,7 @@ impl Present {
     }
 }
 
-fn is_replayed(before: &Snapshot, placed: &Placed) -> bool {
-    !placed.change.is_init && before.sees(placed.change.txid)
-}
-
 impl Courier<'_> {
-    /// Tells whether a change was delivered before, and is delivered again.
-    pub(super) fn is_again(&self, placed: &Placed) -> bool {
-        let replay = self.progress.replay.as_ref();
-        replay.is_some_and(|before| is_replayed(before, placed))
-    }
-
     /// Everything before `position` is delivered.
     pub(super) fn reached_position(&mut self, position: Position) {
         if let Some(replay) = &self.progress.replay
@@ -72,9 +60,9 @@ impl Courier<'_> {
 
     /// Looks up how the rows of a chunk are now, where it is delivered again to a place that keeps a state.
     pub(super) fn present(&mut self, chunk: &[Placed]) -> Result<Present> {
-        let Some(before) = self.progress.replay.clone() else {
+        if self.progress.replay.is_none() {
             return Ok(Present::default());
-        };
+        }
         let mut tables = HashMap::new();
         let states: HashSet<usize> = self
             .fed
@@ -86,7 +74,7 @@ impl Courier<'_> {
         for table in states {
             let keys: HashSet<&str> = chunk
                 .iter()
-                .filter(|placed| placed.change.table == table && is_replayed(&before, placed))
+                .filter(|placed| placed.change.table == table && placed.replay.is_some())
                 .map(|placed| &*placed.change.key)
                 .collect();
             if keys.is_empty() || self.stream().is_rekeyed(table) {
@@ -103,13 +91,10 @@ impl Courier<'_> {
                 Err(fault) if fault.verdict == Verdict::Never => {
                     tracing::warn!(sink = %self.name(), "changes are delivered again as they were: {}", fault.reason);
                 }
-                Err(fault) => return Err(Error::message(Kind::Unreachable, fault.reason)),
+                Err(fault) => return Err(unasked(fault)),
             }
         }
-        Ok(Present {
-            before: Some(before),
-            tables,
-        })
+        Ok(Present { tables })
     }
 }
 

@@ -3,16 +3,17 @@
 //! Of a binding that keeps a state, what waits of a row is tried as one step. That it is being tried is on record before: if the worker
 //! ends before the outcome is, the same step is repeated as it was, and what came later is a step of its own behind it.
 //! (An entry that was made and a deletion that came meanwhile would amount to nothing, and the entry would stay.)
+//! Where a place takes rows in sets, what was refused alone is tried together too: rows may need each other.
 
 use std::collections::BTreeSet;
 
-use super::Courier;
+use super::{Courier, unasked};
 use crate::deliver::binding::Bound;
-use crate::deliver::lanes::{Fate, Silence};
+use crate::deliver::lanes::{Fate, Keyed, Silence};
 use crate::deliver::row::Row;
 use crate::deliver::set_aside::{merged, read, state_after};
 use crate::deliver::stream::Placed;
-use crate::errors::{Error, Kind, Result};
+use crate::errors::Result;
 use crate::fail_at::passing;
 use crate::journal::{self, Failure, FailureState};
 use crate::sink::{Fault, Outcome, Verdict};
@@ -44,6 +45,19 @@ struct Step {
     begun: bool,
 }
 
+/// What became of a queue that was tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Queue {
+    /// Nothing of it waits any more, or a person has to look at it.
+    Settled,
+    /// Its first change was refused, and is tried again.
+    Waits,
+    Interrupted,
+}
+
+/// How many queues that are not due are tried together with those that are: trying them all each time would be much work where much waits.
+const BESIDE: i64 = 100;
+
 impl Courier<'_> {
     /// Tries again what is due, each queue in its order. `false`: there was nothing.
     pub(super) fn retry_due(&mut self) -> Result<bool> {
@@ -52,25 +66,78 @@ impl Courier<'_> {
             &self.orders.schema,
             &self.orders.sink.name.value,
         )?;
+        let mut waits = Vec::new();
         for queue in &due {
-            if self.orders.stop.is_set() || !self.retry_queue(queue)? {
+            if self.orders.stop.is_set() {
                 return Ok(true);
             }
+            match self.retry_queue(queue)? {
+                Queue::Settled => {}
+                Queue::Waits => waits.push(queue.clone()),
+                Queue::Interrupted => return Ok(true),
+            }
+        }
+        // (What refuses rows one by one and keeps no order of its own does not check them together.)
+        if !waits.is_empty() && !self.orders.opener.refuses() {
+            self.retry_together(&waits)?;
         }
         self.read_parked()?;
         self.parked_mark.clear();
         Ok(!due.is_empty())
     }
 
-    /// Tries a queue from its front to the first change that is refused. `false`: told to stop before.
-    fn retry_queue(&mut self, queue: &str) -> Result<bool> {
+    /// Tries together the first steps of queues that were tried alone and have to wait, and of others.
+    fn retry_together(&mut self, queues: &[String]) -> Result<()> {
+        let (schema, name) = (self.orders.schema.as_str(), self.orders.sink.name.value.as_str());
+        let queues = journal::tried_again(&mut *self.sessions.keeper, schema, name, queues, BESIDE)?;
+        if queues.len() < 2 {
+            return Ok(());
+        }
+        let (mut ids, mut keyed) = (Vec::new(), Vec::new());
+        for queue in &queues {
+            let waiting = journal::queue(&mut *self.sessions.keeper, schema, name, queue)?;
+            let first = self.steps(&waiting)?.into_iter().next();
+            let Some(step) = first.filter(|step| self.fed.bound[step.at].keeps_state()) else {
+                continue;
+            };
+            match self.render(step.at, &step.change, None) {
+                Err(fault) if fault.verdict == Verdict::Down => return Err(unasked(fault)),
+                // Tried alone, it is settled.
+                Err(_) | Ok(None) => {}
+                Ok(Some(made)) => {
+                    ids.push(step.ids);
+                    keyed.push(made);
+                }
+            }
+        }
+        journal::begun(&mut *self.sessions.keeper, schema, &ids.concat())?;
+        let Some(fates) = self.send(&keyed)? else {
+            return Ok(());
+        };
+        passing("retry.delivered");
+        let (mut arrived, mut left) = (Vec::new(), Vec::new());
+        for (ids, fate) in ids.into_iter().zip(fates) {
+            match fate {
+                Fate::Done(Outcome::Written | Outcome::Unchanged) => arrived.push(ids),
+                _ => left.push(ids),
+            }
+        }
+        self.orders
+            .status
+            .update(self.name(), |status| status.written += arrived.len() as u64);
+        journal::arrived(&mut *self.sessions.keeper, &self.orders.schema, &arrived.concat())?;
+        journal::not_begun(&mut *self.sessions.keeper, &self.orders.schema, &left.concat())
+    }
+
+    /// Tries a queue from its front to the first change that is refused.
+    fn retry_queue(&mut self, queue: &str) -> Result<Queue> {
         let schema = self.orders.schema.as_str();
         let waiting = journal::queue(&mut *self.sessions.keeper, schema, &self.orders.sink.name.value, queue)?;
         let steps = self.steps(&waiting)?;
         let mut left: BTreeSet<i64> = steps.iter().flat_map(|step| step.ids.iter().copied()).collect();
         for step in steps {
             let (fault, begun) = match self.try_step(&step)? {
-                Tried::Interrupted => return Ok(false),
+                Tried::Interrupted => return Ok(Queue::Interrupted),
                 Tried::Arrived => {
                     passing("retry.delivered");
                     journal::arrived(&mut *self.sessions.keeper, schema, &step.ids)?;
@@ -103,9 +170,12 @@ impl Courier<'_> {
                     return self.retry_queue(queue);
                 }
             }
-            break;
+            return Ok(match state {
+                FailureState::Later => Queue::Waits,
+                _ => Queue::Settled,
+            });
         }
-        Ok(true)
+        Ok(Queue::Settled)
     }
 
     /// What is to be done about a queue, in order: of a binding that keeps a state, what waits of a row is one step.
@@ -178,7 +248,7 @@ impl Courier<'_> {
     fn try_again(&mut self, step: &Step, change: &Placed) -> Result<Tried> {
         let keyed = match self.render(step.at, change, None) {
             Err(fault) if fault.verdict == Verdict::Down => {
-                return Err(Error::message(Kind::Unreachable, fault.reason));
+                return Err(unasked(fault));
             }
             Err(fault) => return Ok(Tried::NotMade(fault)),
             Ok(None) => return Ok(Tried::Arrived),
@@ -188,16 +258,28 @@ impl Courier<'_> {
             journal::begun(&mut *self.sessions.keeper, &self.orders.schema, &step.ids)?;
             passing("retry.begun");
         }
+        let Some(fates) = self.send(std::slice::from_ref(&keyed))? else {
+            return Ok(Tried::Interrupted);
+        };
+        if let Some(Fate::Done(Outcome::Failed(fault))) = fates.into_iter().next() {
+            return Ok(Tried::Refused(fault));
+        }
+        self.orders.status.update(self.name(), |status| status.written += 1);
+        Ok(Tried::Arrived)
+    }
+
+    /// Gives deliveries to the place, over and over until it is not down. `None`: told to stop before.
+    fn send(&mut self, keyed: &[Keyed]) -> Result<Option<Vec<Fate>>> {
         loop {
             let Some(lanes) = &mut self.place.lanes else {
                 if !self.open()? {
-                    return Ok(Tried::Interrupted);
+                    return Ok(None);
                 }
                 continue;
             };
             // One that gets no answer is set aside already: of the place it says nothing.
             let mut silence = Silence::default();
-            let (fates, down) = lanes.deliver(std::slice::from_ref(&keyed), &mut silence, &self.orders.stop);
+            let (fates, down) = lanes.deliver(keyed, &mut silence, &self.orders.stop);
             if down.is_none() && silence == Silence::default() {
                 self.place.silence = silence;
             }
@@ -205,14 +287,7 @@ impl Courier<'_> {
                 self.is_down(&fault, true)?;
                 continue;
             }
-            if fates.contains(&Fate::NotTried) {
-                return Ok(Tried::Interrupted);
-            }
-            if let Some(Fate::Done(Outcome::Failed(fault))) = fates.into_iter().next() {
-                return Ok(Tried::Refused(fault));
-            }
-            self.orders.status.update(self.name(), |status| status.written += 1);
-            return Ok(Tried::Arrived);
+            return Ok((!fates.contains(&Fate::NotTried)).then_some(fates));
         }
     }
 }

@@ -86,6 +86,7 @@ mod tests {
             binding: "b".into(),
             offset: Offset("1".into()),
             time: "2026-01-02T03:04:05.000006Z".into(),
+            replay: None,
             event: Some(Event::Update),
             action,
         };

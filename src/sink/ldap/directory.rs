@@ -43,13 +43,10 @@ impl Trouble {
                 let reason = format!("{what}: the directory answers {name} ({code}){colon}{text}");
                 Fault::of(verdict, reason)
             }
-            Trouble::Fault(Fault { verdict, reason, pause }) => Fault {
-                pause,
-                verdict,
-                reason: match verdict {
-                    Verdict::Down => reason,
-                    _ => format!("{what}: {reason}"),
-                },
+            Trouble::Fault(fault) if fault.verdict == Verdict::Down => fault,
+            Trouble::Fault(fault) => Fault {
+                reason: format!("{what}: {}", fault.reason),
+                ..fault
             },
         }
     }

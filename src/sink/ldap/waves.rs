@@ -179,6 +179,7 @@ mod tests {
             binding: "b".into(),
             offset: Offset(String::new()),
             time: String::new(),
+            replay: None,
             event: None,
             action,
         }

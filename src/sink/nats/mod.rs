@@ -1,7 +1,7 @@
 //! Messages to JetStream, the part of NATS that keeps them.
 //!
 //! A batch is published whole, then its acknowledgements are awaited in order. Each message carries `Nats-Msg-Id`: within the
-//! stream's duplicate window a second one is recognised and dropped. One connection publishes in order; it never reconnects by itself,
+//! stream's duplicate window a second one is recognised and dropped, but for one that is wanted again. One connection publishes in order; it never reconnects by itself,
 //! because what was on its way would be missing in the middle. What a refusal causes is in [`super::fault`].
 
 mod server;
@@ -254,7 +254,7 @@ impl Sink for Connection {
             let message = message(delivery)?;
             self.check(message)?;
             let ours = vec![
-                ("Nats-Msg-Id".to_owned(), delivery.id.clone()),
+                ("Nats-Msg-Id".to_owned(), message_id(delivery)),
                 ("Content-Type".to_owned(), content_type(message).to_owned()),
             ];
             Ok(preview(&message.address, message, with_own(ours, message)))
@@ -263,11 +263,19 @@ impl Sink for Connection {
     }
 }
 
+/// What the stream knows a message by. One that is delivered again on request is another one to it: to be dropped as a duplicate is not what is wanted.
+fn message_id(delivery: &Delivery) -> String {
+    match delivery.replay {
+        None => delivery.id.clone(),
+        Some(number) => format!("{}-again-{number}", delivery.id),
+    }
+}
+
 fn outgoing(delivery: &Delivery, message: &Message) -> Result<PublishMessage, Fault> {
     let unfit = || Fault::never("its headers are no headers of NATS");
     let value = |text: &str| text.parse::<HeaderValue>().map_err(|_| unfit());
     let mut headers = HeaderMap::new();
-    headers.insert(NATS_MESSAGE_ID, value(&delivery.id)?);
+    headers.insert(NATS_MESSAGE_ID, value(&message_id(delivery))?);
     if !says(&message.headers, "content-type") {
         headers.insert("Content-Type", content_type(message));
     }

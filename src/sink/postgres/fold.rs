@@ -6,7 +6,7 @@
 //!
 //! Pure. A row is told by its key, a text; that two texts are one key (`1.0`, `1.00`) `spelling` has found out before.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::text::{Member, members};
@@ -233,7 +233,7 @@ fn rounds<'i, 'a>(mut moves: Vec<Move<'i, 'a>>) -> Vec<Vec<Move<'i, 'a>>> {
 
 /// Puts the deliveries of one transaction together, where the last of them stands: what another transaction did to the same rows it did before the first or
 /// after the last of them.
-fn transactions<'i, 'a>(items: &[&'i Item<'a>]) -> Vec<Vec<&'i Item<'a>>> {
+pub(super) fn transactions<'i, 'a>(items: &[&'i Item<'a>]) -> Vec<Vec<&'i Item<'a>>> {
     let mut all: Vec<Vec<&'i Item<'a>>> = Vec::with_capacity(items.len());
     let mut known: HashMap<&str, usize> = HashMap::new();
     for item in items {
@@ -245,6 +245,42 @@ fn transactions<'i, 'a>(items: &[&'i Item<'a>]) -> Vec<Vec<&'i Item<'a>>> {
         all.push(together);
     }
     all
+}
+
+/// Puts the deliveries together of which one has a value of another one's key, directly or by way of others: they may refer to each other.
+pub(super) fn references<'i, 'a>(items: &[&'i Item<'a>]) -> Vec<Vec<&'i Item<'a>>> {
+    let mut first: Vec<usize> = (0..items.len()).collect();
+    let mut holders: HashMap<&str, usize> = HashMap::new();
+    for is_key in [true, false] {
+        for (at, item) in items.iter().enumerate() {
+            let is_wanted = |name: &str| item.change.key.iter().any(|key| key == name) == is_key;
+            let members = item.rows().flat_map(|row| &row.members);
+            for (_, value) in members.filter(|(name, _)| is_wanted(name)) {
+                let holder = match is_key {
+                    true => Some(*holders.entry(value.get()).or_insert(at)),
+                    false => holders.get(value.get()).copied(),
+                };
+                if let Some(holder) = holder {
+                    let (one, other) = (first_of(&mut first, holder), first_of(&mut first, at));
+                    first[one.max(other)] = one.min(other);
+                }
+            }
+        }
+    }
+    let mut groups: BTreeMap<usize, Vec<&'i Item<'a>>> = BTreeMap::new();
+    for (at, item) in items.iter().enumerate() {
+        groups.entry(first_of(&mut first, at)).or_default().push(item);
+    }
+    groups.into_values().collect()
+}
+
+/// The first of those that are together with the one at `at`: each knows an earlier one, the first knows itself.
+fn first_of(first: &mut [usize], mut at: usize) -> usize {
+    while first[at] != at {
+        first[at] = first[first[at]];
+        at = first[at];
+    }
+    at
 }
 
 /// Splits deliveries into sets that are written one after the other. A set ends before a transaction in which a row gives up a key to another one, if
@@ -333,6 +369,7 @@ mod tests {
             binding: "b".into(),
             offset: Offset(format!("1/{at:02}/3/{transaction}/[1]/0/b")),
             time: String::new(),
+            replay: None,
             event: is_update.then_some(crate::manifest::Event::Update),
             action: Action::Row(RowChange {
                 table: QualifiedName::new("public", "t"),
@@ -384,6 +421,40 @@ mod tests {
             list(&group.deletes),
             list(&group.upserts)
         )
+    }
+
+    #[test]
+    fn what_may_refer_to_each_other_is_put_together() {
+        let row = |at: usize, json: &str| Delivery {
+            action: Action::Row(RowChange {
+                table: QualifiedName::new("public", "t"),
+                key: vec!["id".into()],
+                delete: None,
+                taken: false,
+                upsert: Some(Arc::from(json)),
+            }),
+            ..delivery(at, "1:>a")
+        };
+        let rows = [
+            r#"{"id":1,"mate":3}"#,
+            r#"{"id":2,"mate":9}"#,
+            r#"{"id":3,"mate":1}"#,
+            r#"{"id":4,"mate":null}"#,
+            r#"{"id":5,"mate":2}"#,
+            r#"{"id":4,"mate":8}"#,
+        ];
+        let deliveries: Vec<Delivery> = rows.iter().enumerate().map(|(at, json)| row(at, json)).collect();
+        let items: Vec<Item<'_>> = deliveries
+            .iter()
+            .enumerate()
+            .map(|(at, delivery)| Item::read(at, delivery).unwrap())
+            .collect();
+        let groups = references(&items.iter().collect::<Vec<_>>());
+        let places: Vec<Vec<usize>> = groups
+            .iter()
+            .map(|group| group.iter().map(|item| item.at).collect())
+            .collect();
+        assert_eq!(places, [vec![0, 2], vec![1, 4], vec![3, 5]]);
     }
 
     #[test]

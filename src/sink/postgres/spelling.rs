@@ -1,8 +1,8 @@
 //! Which texts are one key: `1.0` and `1.00` of a `numeric`, `Bob` and `bob` of a `citext`, `007` and `7` where an `integer` is written.
 //!
 //! Only the other database can say that, by its column's type and collation; it is asked where the text of a value does not say by itself which value
-//! it is ([`Spelling`]), and where it matters: `write` asks about a batch that takes rows of a table away and puts others there, `listing`
-//! about rows that are looked for there.
+//! it is ([`Spelling`]), and where it matters: `write` asks about a batch that writes several rows of a table, `listing` about rows that are looked
+//! for there.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -75,7 +75,8 @@ fn is_told(row: &Row<'_>, key: &[String], spellings: &[Spelling]) -> bool {
     })
 }
 
-/// Gives rows of `table` that are one in the other database one key, inside the open transaction, where the batch both takes away and writes.
+/// Gives rows of `table` that are one in the other database one key, inside the open transaction, where the batch writes some: the last one is what is to
+/// be there.
 /// What the other database cannot read keeps its text: it is refused when it is written.
 ///
 /// # Errors
@@ -89,13 +90,12 @@ pub(super) fn settle(
     same: &Statement,
 ) -> Result<(), Fault> {
     let is_of_it = |item: &Item<'_>| item.change.table == *table && item.change.key == key;
-    let (mut takes, mut writes, mut is_sure) = (false, false, true);
+    let (mut writes, mut is_sure) = (false, true);
     for item in items.iter().filter(|item| is_of_it(item)) {
-        takes |= item.delete.is_some();
         writes |= item.upsert.is_some();
         is_sure = is_sure && item.rows().all(|row| is_told(row, key, spellings));
     }
-    if !takes || !writes || is_sure {
+    if !writes || is_sure {
         return Ok(());
     }
     let mut firsts: HashMap<Arc<str>, Arc<str>> = HashMap::new();
@@ -105,6 +105,9 @@ pub(super) fn settle(
             if firsts.insert(row.key.clone(), row.key.clone()).is_none() {
                 rows.push(row);
             }
+        }
+        if rows.len() < 2 {
+            return Ok(());
         }
         let failed = |error: postgres::Error| of_postgres(&error);
         let mut ask = |rows: &[&Row<'_>]| -> Result<Vec<postgres::Row>, Fault> {

@@ -12,7 +12,7 @@ use postgres::{Client, Statement};
 use serde::Serialize;
 use serde_json::json;
 
-use super::fold::{Group, Item, Move, Row, groups, sets};
+use super::fold::{Group, Item, Move, Row, groups, references, sets, transactions};
 use super::shape::Shape;
 use super::spelling::{Spelling, keys, settle};
 use super::text::{Kind, field};
@@ -54,9 +54,16 @@ struct Delete {
     table: QualifiedName,
     key: Vec<String>,
     statement: Statement,
+}
+
+/// How to tell which texts are one key of a table.
+#[derive(Debug)]
+struct Keys {
+    table: QualifiedName,
+    key: Vec<String>,
     /// Of the key's columns.
     spellings: Vec<Spelling>,
-    /// Tells which keys are one; `None`: the key's type has no order by which it could.
+    /// `None`: the key's type has no order by which that could be told.
     same: Option<Statement>,
 }
 
@@ -73,9 +80,16 @@ pub(super) struct Tables {
     shapes: HashMap<QualifiedName, Shape>,
     upserts: Vec<Upsert>,
     deletes: Vec<Delete>,
+    keys: Vec<Keys>,
     straight: HashMap<QualifiedName, Straight>,
     lines: Vec<u8>,
 }
+
+/// Puts together what may need each other.
+type GroupUp = for<'i, 'a> fn(&[&'i Item<'a>]) -> Vec<Vec<&'i Item<'a>>>;
+
+/// The ways in which what was refused apart is tried once more.
+const TOGETHER: [GroupUp; 3] = [|items| vec![items.to_vec()], transactions, references];
 
 /// A row that was refused, so that later changes of it wait.
 type Refused = HashSet<(QualifiedName, Arc<str>)>;
@@ -106,6 +120,9 @@ impl Tables {
                 && self.upsert_plan(table, key, row).is_none()
             {
                 self.prepare_upsert(client, renderer, table, key, row)?;
+            }
+            if !self.keys.iter().any(|keys| keys.table == *table && keys.key == *key) {
+                self.prepare_keys(client, renderer, table, key)?;
             }
         }
         Ok(())
@@ -142,21 +159,37 @@ impl Tables {
             return Err(fault);
         }
         let columns = described(shape, key.iter().map(String::as_str));
-        let spellings = columns.iter().map(|column| column.spelling).collect();
         let values = json!({ "table": table, "columns": columns });
-        let render = |name: &str| renderer.render(name, &values).map_err(Fault::down);
-        let (delete, same) = (render("row/delete")?, render("row/same")?);
-        let failed = |error: postgres::Error| of_postgres(&error);
-        let statement = client.prepare(&delete).map_err(failed)?;
-        let same = match client.prepare(&same) {
-            Ok(same) => Some(same),
-            Err(error) if error.code() == Some(&SqlState::UNDEFINED_FUNCTION) => None,
-            Err(error) => return Err(failed(error)),
-        };
+        let delete = renderer.render("row/delete", &values).map_err(Fault::down)?;
+        let statement = client.prepare(&delete).map_err(|error| of_postgres(&error))?;
         self.deletes.push(Delete {
             table: table.clone(),
             key: key.to_vec(),
             statement,
+        });
+        Ok(())
+    }
+
+    /// (Of a table and a key that were looked at.)
+    fn prepare_keys(
+        &mut self,
+        client: &mut Client,
+        renderer: &Renderer,
+        table: &QualifiedName,
+        key: &[String],
+    ) -> Result<(), Fault> {
+        let columns = described(self.shape(client, table)?, key.iter().map(String::as_str));
+        let spellings = columns.iter().map(|column| column.spelling).collect();
+        let values = json!({ "table": table, "columns": columns });
+        let same = renderer.render("row/same", &values).map_err(Fault::down)?;
+        let same = match client.prepare(&same) {
+            Ok(same) => Some(same),
+            Err(error) if error.code() == Some(&SqlState::UNDEFINED_FUNCTION) => None,
+            Err(error) => return Err(of_postgres(&error)),
+        };
+        self.keys.push(Keys {
+            table: table.clone(),
+            key: key.to_vec(),
             spellings,
             same,
         });
@@ -267,13 +300,58 @@ impl Tables {
         for plan in &mut self.upserts {
             plan.used = false;
         }
-        for plan in &self.deletes {
-            if let Some(same) = &plan.same {
-                settle(client, items, &plan.table, &plan.key, &plan.spellings, same)?;
+        for keys in &self.keys {
+            if let Some(same) = &keys.same {
+                settle(client, items, &keys.table, &keys.key, &keys.spellings, same)?;
             }
         }
         let all: Vec<&Item<'_>> = items.iter().collect();
-        self.part(client, &all, outcomes, &mut Refused::new())
+        self.part(client, &all, outcomes, &mut Refused::new())?;
+        self.together(client, &all, outcomes)
+    }
+
+    /// Tries together what was refused apart and may be taken another time: rows that need each other (each refers to the other one, or gets the unique value
+    /// that the other one has) are refused as long as one of them comes alone. First all of them, then those of one transaction, then those that
+    /// name each other's keys: so what is refused for its own sake keeps none of the others away.
+    fn together(
+        &mut self,
+        client: &mut Client,
+        items: &[&Item<'_>],
+        outcomes: &mut [Option<Outcome>],
+    ) -> Result<(), Fault> {
+        for group_up in TOGETHER {
+            let fails = |item: &&Item<'_>, verdict| matches!(&outcomes[item.at], Some(Outcome::Failed(fault)) if fault.verdict == verdict);
+            let left: Vec<&Item<'_>> = items
+                .iter()
+                .copied()
+                .filter(|item| fails(item, Verdict::Later))
+                .collect();
+            let mut refused: Refused = items
+                .iter()
+                .filter(|item| fails(item, Verdict::Never))
+                .flat_map(|item| item.keys())
+                .collect();
+            if left.len() < 2 {
+                return Ok(());
+            }
+            let mut has_arrived = false;
+            for group in group_up(&left) {
+                let before: Vec<Option<Outcome>> = group.iter().map(|item| outcomes[item.at].clone()).collect();
+                // What stands alone was tried alone; it may have waited for something that has arrived now.
+                let is_worth_it = group.len() > 1 || has_arrived;
+                let tried = unblocked(&group, outcomes, &mut refused);
+                let is_taken = is_worth_it && !tried.is_empty() && self.attempt(client, &tried, outcomes)?.is_none();
+                has_arrived |= is_taken;
+                if !is_taken {
+                    refused.extend(tried.iter().flat_map(|item| item.keys()));
+                    group
+                        .iter()
+                        .zip(before)
+                        .for_each(|(item, before)| outcomes[item.at] = before);
+                }
+            }
+        }
+        Ok(())
     }
 
     fn part(
@@ -283,29 +361,39 @@ impl Tables {
         outcomes: &mut [Option<Outcome>],
         refused: &mut Refused,
     ) -> Result<(), Fault> {
-        let mut tried: Vec<&Item<'_>> = Vec::with_capacity(items.len());
-        for item in items {
-            if !refused.is_empty() && item.keys().any(|key| refused.contains(&key)) {
-                outcomes[item.at] = Some(Outcome::Failed(Fault::later(
-                    "an earlier change of this row was refused",
-                )));
-                refused.extend(item.keys());
-            } else {
-                tried.push(item);
-            }
-        }
+        let tried = unblocked(items, outcomes, refused);
         if tried.is_empty() {
             return Ok(());
         }
+        let Some(fault) = self.attempt(client, &tried, outcomes)? else {
+            return Ok(());
+        };
+        if let [item] = tried.as_slice() {
+            outcomes[item.at] = Some(Outcome::Failed(fault));
+            refused.extend(item.keys());
+            return Ok(());
+        }
+        let (first, second) = tried.split_at(tried.len() / 2);
+        self.part(client, first, outcomes, refused)?;
+        self.part(client, second, outcomes, refused)
+    }
+
+    /// Writes all of these or none: why not is what it returns.
+    fn attempt(
+        &mut self,
+        client: &mut Client,
+        items: &[&Item<'_>],
+        outcomes: &mut [Option<Outcome>],
+    ) -> Result<Option<Fault>, Fault> {
         let failed = |error: postgres::Error| of_postgres(&error);
         client.batch_execute("savepoint emaj_part").map_err(failed)?;
-        let mut sets = sets(&tried).into_iter();
+        let mut sets = sets(items).into_iter();
         let fault = match sets.try_for_each(|set| self.set(client, &set, outcomes)) {
             // Deferred constraints have their say before the next part.
             Ok(()) => match client.batch_execute(
                 "set constraints all immediate; set constraints all deferred; release savepoint emaj_part",
             ) {
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(None),
                 Err(error) => of_postgres(&error),
             },
             Err(fault) => fault,
@@ -316,14 +404,7 @@ impl Tables {
         client
             .batch_execute("rollback to savepoint emaj_part; release savepoint emaj_part")
             .map_err(failed)?;
-        if let [item] = tried.as_slice() {
-            outcomes[item.at] = Some(Outcome::Failed(fault));
-            refused.extend(item.keys());
-            return Ok(());
-        }
-        let (first, second) = tried.split_at(tried.len() / 2);
-        self.part(client, first, outcomes, refused)?;
-        self.part(client, second, outcomes, refused)
+        Ok(Some(fault))
     }
 
     /// Writes a set.
@@ -494,6 +575,25 @@ impl Tables {
             .filter_map(|row| usize::try_from(row.get::<_, i32>(0)).ok())
             .collect())
     }
+}
+
+/// Leaves out what waits behind a refused change of its row, and says so of it.
+fn unblocked<'i, 'a>(
+    items: &[&'i Item<'a>],
+    outcomes: &mut [Option<Outcome>],
+    refused: &mut Refused,
+) -> Vec<&'i Item<'a>> {
+    let mut left = Vec::with_capacity(items.len());
+    for item in items {
+        if !refused.is_empty() && item.keys().any(|key| refused.contains(&key)) {
+            let fault = Fault::later("an earlier change of this row was refused");
+            outcomes[item.at] = Some(Outcome::Failed(fault));
+            refused.extend(item.keys());
+        } else {
+            left.push(*item);
+        }
+    }
+    left
 }
 
 fn not_prepared() -> Fault {
