@@ -53,6 +53,25 @@ stories! {
         story.emaj(&["uninstall", "--yes", other.to_str().unwrap()]).ok();
     }
 
+    tables_that_exchanged_their_names_are_called_by_them(story) {
+        prepared(story);
+        story.sql("delete from u where id <= 3; alter table t rename to was_t; alter table u rename to t; alter table was_t rename to u");
+        let schema = story.schema.clone();
+        let run = |args: &[&str]| story.emaj(args).ok().stdout;
+        for args in [
+            &["stat", "g", "--from", "m"][..], &["stat", "g", "--from", "m", "--detailed"], &["stat", "g", "--from", "m", "--intervals"],
+            &["rollback", "g", "m", "--dry-run"],
+            &["revert", "g", "--from", "m", "--table", &format!("{schema}.t"), "--key", "id=3", "--dry-run"],
+            &["revert", "g", "--from", "m", "--table", &format!("{schema}.t"), "--key", "id=3", "--yes"],
+            &["rollback", "g", "m", "--yes"], &["rollback", "g", "m", "--yes", "--jobs", "2"],
+        ] {
+            let said = run(args);
+            let names = |table: &str| said.lines().any(|line| line.contains(&format!("{schema}.{table}")) && !line.ends_with(" 0"));
+            assert!(names("t") && !names("u"), "{args:?}: {said}");
+        }
+        assert_eq!(story.ask("select count(*) from t"), "20");
+    }
+
     a_comment_stays_with_its_rollback(story) {
         prepared(story);
         story.sql("update t set v = 'b'; delete from u");

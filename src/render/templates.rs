@@ -38,6 +38,7 @@ templates! {
     "group/lock",
     "group/look",
     "group/looked",
+    "group/named",
     "group/note_triggers",
     "group/partitions",
     "group/protect",

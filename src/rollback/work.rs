@@ -24,10 +24,11 @@ pub(super) fn read(
     let tables = client
         .query(
             &format!(
-                "select rel_id, rel_oid, rel_schema, rel_name, rel_keep_triggers <> '{{}}'
-                   from {s}.emaj_relation
-                  where rel_group = any ($1) and rel_ended is null and rel_kind <> 'S'
-                  order by rel_priority, rel_oid"
+                "select n.rel_id, n.rel_oid, n.rel_schema, n.rel_name, n.rel_keep_triggers <> '{{}}'
+                   from {s}.emaj_relation r
+                  cross join lateral {s}._named(r) as n
+                  where r.rel_group = any ($1) and r.rel_ended is null and r.rel_kind <> 'S'
+                  order by n.rel_priority, n.rel_oid"
             ),
             &[&groups],
         )

@@ -5,6 +5,9 @@ use super::lex::{Placed, Token};
 /// Deeper nesting is no manifest.
 const MAX_DEPTH: usize = 64;
 
+/// More terms of one sum, or more names, items and calls behind one another, are none either. (What is made of them is as deep as they are many.)
+const MAX_LINKS: usize = 500;
+
 /// An expression and the line it begins in.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Expression {
@@ -58,6 +61,13 @@ fn shown(token: &Token) -> String {
         Token::MadeText => "a text with `{…}` (f-string)".to_owned(),
         Token::Number(_) => "a number".to_owned(),
     }
+}
+
+fn one_more(links: usize) -> Result<usize, String> {
+    if links == MAX_LINKS {
+        return Err(format!("it is longer than {MAX_LINKS} terms"));
+    }
+    Ok(links + 1)
 }
 
 struct Parser<'a> {
@@ -117,7 +127,9 @@ impl Parser<'_> {
             return Err(format!("it is nested deeper than {MAX_DEPTH}"));
         }
         let mut left = self.operand()?;
+        let mut terms = 1;
         while self.sign("+") {
+            terms = one_more(terms)?;
             let right = self.operand()?;
             left = Expression {
                 line: left.line,
@@ -130,7 +142,9 @@ impl Parser<'_> {
 
     fn operand(&mut self) -> Result<Expression, String> {
         let mut made = self.atom()?;
+        let mut links = 0;
         loop {
+            links = one_more(links)?;
             let line = made.line;
             let what = if self.sign(".") {
                 let Some(Token::Name(name)) = self.peek().cloned() else {
@@ -306,5 +320,11 @@ mod tests {
         }
         let deep = format!("{}1{}", "(".repeat(3000), ")".repeat(3000));
         assert!(read(&deep).unwrap_err().contains("nested deeper"));
+        for long in [
+            format!("1{}", "+1".repeat(20_000)),
+            format!("f{}", "[1]".repeat(20_000)),
+        ] {
+            assert!(read(&long).unwrap_err().contains("longer than"));
+        }
     }
 }
