@@ -10,6 +10,7 @@ use postgres::types::PgLsn;
 use serde::Serialize;
 
 use super::binding::{Ask, Later, Look, Namesakes};
+use super::change::Change;
 use super::escape::Statement;
 use super::raw::Texts;
 use super::row::Row;
@@ -119,10 +120,12 @@ impl Ask for Asker<'_> {
         self.namesakes
     }
 
-    fn later(&mut self, table: usize, key: &str, place: u64) -> Result<Option<Later>, Fault> {
+    fn later(&mut self, change: &Change, key: &str) -> Result<Option<Later>, Fault> {
         let Some(passed) = self.passed else {
             return Ok(None);
         };
+        let table = change.table;
+        let behind = |place: u64| PgLsn::from(place.max(passed.place)).to_string();
         let source = &self.sources.tables[table];
         let logs: Vec<SearchedLog<'_>> = self
             .sources
@@ -145,8 +148,10 @@ impl Ask for Asker<'_> {
                 context! {
                     logs => Value::from(Serde(logs)),
                     from => passed.from.border(),
-                    place => PgLsn::from(place.max(passed.place)).to_string(),
+                    place => behind(change.position),
+                    place_behind => behind(change.position + 1),
                     key => key,
+                    behind => &*change.key,
                     raw => source.texts.are_raw(),
                 },
             )

@@ -397,6 +397,7 @@ impl Stream {
                 resume => resume,
                 replay => replay.is_some(),
                 raw => sources.texts.are_raw(),
+                hex => sources.texts.are_sorted_otherwise(),
             },
         )?;
         self.session
@@ -434,6 +435,10 @@ impl Stream {
                 time: row.get::<_, Timestamp>(4),
                 is_new: row.get(5),
                 key: sources.texts.text(row, 6).0.into(),
+                sorted: match sources.texts.are_sorted_otherwise() {
+                    true => row.get::<_, Option<&str>>(11).map(Arc::from),
+                    false => None,
+                },
                 row: image,
                 ordinal: row.get(10),
             };

@@ -170,9 +170,7 @@ impl Bound {
 
     /// Tells whether the row with this key, which has the name now, had it when `change` was made: it has not got it since.
     fn had(&self, change: &Change, key: &str, name: &str, ask: &mut dyn Ask) -> Result<bool, Fault> {
-        // What one statement did is delivered in the order of the keys.
-        let place = change.position + u64::from(key < &*change.key);
-        Ok(match ask.later(self.table, key, place)? {
+        Ok(match ask.later(change, key)? {
             None => true,
             Some(Later { is_new: true, .. }) => false,
             Some(Later { is_new: false, row }) => self.name_of(&row).as_deref() == Some(name),

@@ -61,9 +61,8 @@ pub(super) trait Ask {
     /// Returns what is known of rows with names that others give up; `None`: that is to be asked when it is needed.
     fn known(&self) -> Option<&Namesakes>;
 
-    /// Returns the first image of a row that is delivered only later: of the row of `table` with this key, at `place` in the WAL or behind
-    /// it.
-    fn later(&mut self, table: usize, key: &str, place: u64) -> Result<Option<Later>, Fault>;
+    /// Returns the first image of a row that is delivered only later than `change`: of the row of its table with this key.
+    fn later(&mut self, change: &Change, key: &str) -> Result<Option<Later>, Fault>;
 }
 
 /// An image of a row that is not delivered yet.
