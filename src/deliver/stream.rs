@@ -495,7 +495,7 @@ fn close(reading: &mut Reading, placed: &mut Vec<Placed>) {
     let Some((offset, relation, _)) = group.first() else {
         return;
     };
-    if reading.behind.as_ref().is_some_and(|behind| offset <= behind) {
+    if reading.behind.as_ref().is_some_and(|behind| behind.covers(offset)) {
         return;
     }
     let (offset, relation) = (offset.clone(), *relation);

@@ -45,7 +45,7 @@ impl Courier<'_> {
             .clone()
             .filter(|resume| window_number_of(resume) == Some(self.progress.window_number))
         {
-            work.retain(|(_, _, keyed)| keyed.delivery.offset > resume);
+            work.retain(|(_, _, keyed)| !resume.covers(&keyed.delivery.offset));
         }
         while !work.is_empty() {
             let Some(lanes) = &mut self.place.lanes else {
