@@ -234,3 +234,28 @@ fn rows_without_a_key_come_once_wherever_their_log_is_stored() {
     let ids: std::collections::HashSet<String> = lines(&db).iter().map(|line| line["id"].to_string()).collect();
     assert_eq!(ids.len(), lines(&db).len());
 }
+
+#[test]
+fn what_is_tried_again_sets_nothing_back() {
+    let db = database();
+    db.psql("create table item (id int primary key, n numeric)");
+    let manifest = |n: &str| {
+        "version: 1\nroles: { admin: null, viewer: null }\nsinks: { lines: { file: { path: out.ndjson } } }\n\
+         bindings: { items: { table: public.item, to: lines, message: { body: '[{{ row.id }}, {{ N }}]' } } }\n"
+            .replace('N', n)
+    };
+    install(&db, &manifest("row.n / 1"));
+    db.psql("insert into item values (1, 1), (2, null)");
+    drain(&db).run().code(3);
+    install(&db, &manifest("row.n | default(0, true)"));
+    db.psql("insert into item values (3, 3), (4, 4)");
+    // Delivered and not noted; then what was set aside is delivered, and these come again.
+    let killed = drain(&db).env("EMAJ_FAIL_AT", "chunk.delivered").run();
+    assert_eq!(killed.status, None, "{killed}");
+    emaj(&db).args(["failures", "retry", "--all"]).run().ok();
+    let killed = drain(&db).env("EMAJ_FAIL_AT", "chunk.delivered").run();
+    assert_eq!(killed.status, None, "{killed}");
+    drain(&db).run().ok();
+    let ids: Vec<Value> = lines(&db).iter().map(|line| line[0].clone()).collect();
+    assert_eq!(ids, [1, 3, 4, 2]);
+}
