@@ -311,3 +311,63 @@ fn a_character_of_several_bytes_that_utf8_lacks_has_its_row_set_aside() {
         db.psql(&format!("drop database {name} with (force)"));
     }
 }
+
+#[test]
+fn rows_whose_keys_sort_otherwise_than_in_utf8_all_arrive_also_after_a_kill() {
+    for (encoding, letters) in [
+        ("LATIN9", "\u{20ac}\u{e9}\u{160}\u{fc}az"),
+        ("KOI8R", "\u{430}\u{431}\u{432}\u{446}\u{44e}\u{44f}z"),
+        ("WIN1251", "\u{401}\u{451}\u{42f}\u{430}\u{44f}z"),
+        ("EUC_JP", "\u{65e5}\u{6771}\u{30a2}\u{4e9c}\u{4e02}z"),
+    ] {
+        let db = database();
+        let name = format!("{}_{}", db.name(), encoding.to_lowercase());
+        db.psql(&format!(
+            "create database {name} template template0 encoding '{encoding}' lc_collate 'C' lc_ctype 'C'"
+        ));
+        db.file(
+            "emaj.yaml",
+            "version: 1\nroles: { admin: null, viewer: null }\nsinks: { lines: { file: { path: out.ndjson } } }\n\
+             bindings: { items: { table: public.item, to: lines, message: { body: '\"{{ row.code }}\"' } } }\n",
+        );
+        let emaj = |args: &[&str]| emaj(&db).env("PGDATABASE", &name).args(args);
+        let lines = || {
+            let text = std::fs::read_to_string(db.dir().join("out.ndjson")).unwrap_or_default();
+            let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+            lines.sort();
+            lines
+        };
+        let mut client =
+            postgres::Client::connect(&format!("{} dbname='{name}'", db.conninfo()), postgres::NoTls).unwrap();
+        client
+            .batch_execute("create table item (code text primary key)")
+            .unwrap();
+        emaj(&["install"]).run().ok();
+        // More than go at once, by one statement: all at one place in the WAL.
+        client
+            .execute(
+                "insert into item select letter || n from unnest($1::text[]) letter, generate_series(1, 200) n",
+                &[&letters.chars().map(String::from).collect::<Vec<_>>()],
+            )
+            .unwrap();
+        let mut wanted: Vec<String> = (letters.chars())
+            .flat_map(|letter| (1..=200).map(move |n| format!("\"{letter}{n}\"")))
+            .collect();
+        wanted.sort();
+        emaj(&["run", "--until-empty"]).env("EMAJ_FAIL_AT", "chunk.noted").run();
+        let there = lines().len();
+        assert!(0 < there && there < wanted.len(), "{encoding}: {there}");
+        let lag = emaj(&["sink", "lag", "-o", "json"]).run().ok().stdout_json();
+        assert_eq!(lag[0]["changes"], wanted.len() - there, "{encoding}: {lag}");
+        emaj(&["run", "--until-empty"]).run().ok();
+        assert_eq!(lines(), wanted, "{encoding}");
+        // What one transaction did to keys that it changed stays together.
+        client
+            .batch_execute("update item set code = code || 'x' where code like '%1'")
+            .unwrap();
+        emaj(&["run", "--until-empty"]).run().ok();
+        assert_eq!(lines().len(), wanted.len() + letters.chars().count() * 20, "{encoding}");
+        drop(client);
+        db.psql(&format!("drop database {name} with (force)"));
+    }
+}

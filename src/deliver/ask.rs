@@ -149,12 +149,15 @@ impl Ask for Asker<'_> {
             .renderer
             .render_value("stream/later", context)
             .map_err(Fault::never)?;
-        let keys: Vec<&str> = awaited.iter().map(|(key, _)| key.as_str()).collect();
-        let place = |place: u64| PgLsn::from(place.max(passed.place));
-        let places: Vec<PgLsn> = awaited.iter().map(|(_, at)| place(*at)).collect();
+        let keys: Vec<&str> = awaited.iter().map(|one| one.key.as_str()).collect();
+        let behind: Vec<&str> = awaited.iter().map(|one| one.behind.as_str()).collect();
+        let later_by = |n: u64| -> Vec<PgLsn> {
+            let place = |one: &Awaited| PgLsn::from((one.position + n).max(passed.place));
+            awaited.iter().map(place).collect()
+        };
         let rows = self
             .session
-            .query(&sql, &[&keys, &places])
+            .query(&sql, &[&keys, &behind, &later_by(0), &later_by(1)])
             .map_err(|error| fault(&error, "the log"))?;
         for row in &rows {
             let number = row.get::<_, i64>(0) as usize - 1;

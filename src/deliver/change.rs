@@ -24,8 +24,10 @@ pub struct Image {
     pub ordinal: Option<i32>,
     pub time: Timestamp,
     pub is_new: bool,
-    /// The primary key as a JSON array; for a table without one, the image's own address.
+    /// The primary key as a JSON array; for a table without one, what is in the image.
     pub key: Arc<str>,
+    /// The key as the server sorts it, where that is not the order of texts here.
+    pub sorted: Option<Arc<str>>,
     pub row: Row,
 }
 
@@ -51,7 +53,11 @@ pub struct Change {
 /// that keep theirs is: who asks what was delivered before a change goes by that.
 pub fn net(images: &[Image]) -> Vec<Change> {
     let mut changes = netted(images);
-    changes.sort_by(|one, other| one.key.cmp(&other.key));
+    if changes.len() > 1 {
+        let sorted = |image: &'_ Image| image.sorted.clone().unwrap_or_else(|| Arc::clone(&image.key));
+        let order: HashMap<&str, Arc<str>> = images.iter().map(|image| (&*image.key, sorted(image))).collect();
+        changes.sort_by(|one, other| order.get(&*one.key).cmp(&order.get(&*other.key)));
+    }
     changes
 }
 
@@ -200,6 +206,7 @@ mod tests {
             time: Timestamp::UNIX_EPOCH,
             is_new,
             key: key.into(),
+            sorted: None,
             row: Row::new(&row[..2]),
         }
     }

@@ -22,6 +22,8 @@ const MARK: char = '\u{fffd}';
 pub(super) struct Texts {
     /// They come as bytes.
     are_raw: bool,
+    /// The server's order of them is not that of UTF-8.
+    are_sorted_otherwise: bool,
     /// What the characters beyond ASCII are in UTF-8. `None` with bytes: UTF-8 as far as they are that, and nobody knows what the others are.
     characters: Option<Arc<Characters>>,
 }
@@ -46,9 +48,14 @@ impl Texts {
         match (row.get(0), row.get::<_, bool>(1)) {
             ("SQL_ASCII", _) => Ok(Texts {
                 are_raw: true,
+                are_sorted_otherwise: true,
                 characters: None,
             }),
-            ("UTF8" | "MULE_INTERNAL", _) => Ok(Texts::default()),
+            ("UTF8", _) => Ok(Texts::default()),
+            ("MULE_INTERNAL", _) => Ok(Texts {
+                are_sorted_otherwise: true,
+                ..Texts::default()
+            }),
             (_, is_single) => {
                 session
                     .batch_execute(&renderer.render("stream/bytes", ())?)
@@ -57,6 +64,7 @@ impl Texts {
                 let characters = characters(row.get(0));
                 Ok(Texts {
                     are_raw: !is_single || characters.len() < 128,
+                    are_sorted_otherwise: true,
                     characters: Some(characters.into()),
                 })
             }
@@ -66,6 +74,12 @@ impl Texts {
     /// Tells whether texts have to be asked for as bytes.
     pub(super) fn are_raw(&self) -> bool {
         self.are_raw
+    }
+
+    /// Tells whether the server sorts texts (by their bytes, in its encoding) otherwise than they are sorted here: where the order matters, their
+    /// bytes are asked for in hex.
+    pub(super) fn are_sorted_otherwise(&self) -> bool {
+        self.are_sorted_otherwise
     }
 
     /// Returns a text that came as such or as bytes, and whether it is as it was.
@@ -206,6 +220,7 @@ mod tests {
         assert_eq!(read(b"\xff", &characters), ("<ff>".to_owned(), false));
         let texts = Texts {
             are_raw: true,
+            are_sorted_otherwise: true,
             characters: Some(characters.into()),
         };
         assert_eq!(texts.kept("5 \u{20ac}\u{2260}4"), "5 \u{20ac}?4");

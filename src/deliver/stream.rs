@@ -399,6 +399,7 @@ impl Stream {
                 resume => resume,
                 replay => replay.is_some(),
                 raw => sources.texts.are_raw(),
+                hex => sources.texts.are_sorted_otherwise(),
             },
         )?;
         self.session
@@ -436,6 +437,10 @@ impl Stream {
                 time: row.get::<_, Timestamp>(4),
                 is_new: row.get(5),
                 key: sources.texts.text(row, 6).0.into(),
+                sorted: match sources.texts.are_sorted_otherwise() {
+                    true => row.get::<_, Option<&str>>(11).map(Arc::from),
+                    false => None,
+                },
                 row: image,
                 ordinal: row.get(10),
             };
@@ -492,7 +497,7 @@ fn close(reading: &mut Reading, placed: &mut Vec<Placed>) {
     let Some((offset, relation, _)) = group.first() else {
         return;
     };
-    if reading.behind.as_ref().is_some_and(|behind| offset <= behind) {
+    if reading.behind.as_ref().is_some_and(|behind| behind.covers(offset)) {
         return;
     }
     let (offset, relation) = (offset.clone(), *relation);

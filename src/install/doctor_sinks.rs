@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::doctor::{Check, Level, check};
-use crate::journal::{BROKEN, SinkLag, SinkState};
+use crate::journal::{BROKEN, SinkLag, SinkState, ways_on};
 use crate::words::shell;
 
 /// A sink that is so far behind is one to look after (as in docs/alerts.yaml).
@@ -39,8 +39,7 @@ fn problems(sink: &SinkLag, now: Timestamp) -> Vec<(String, String)> {
     let mut all = Vec::new();
     match sink.state {
         SinkState::Lost => {
-            let todo = "`emaj init` sends all rows anew and lets it go on from there".to_owned();
-            all.push((format!("it was given up ({reason}): the log behind it is gone"), todo));
+            all.push((format!("it was given up: {reason}"), ways_on(&sink.sink)));
         }
         SinkState::Paused | SinkState::Stopped => {
             let todo = format!("`emaj sink resume {name}` lets it go on");

@@ -131,16 +131,46 @@ impl Cursor {
         self.update(client, &sql, &[&self.sink, &window])
     }
 
-    /// Notes that the window is delivered up to and including `offset`.
+    /// Notes that the window is delivered up to and including `offset`, and that the place has at least `there` by its own records, if it keeps any.
     ///
     /// # Errors
     /// The sink is gone, or whatever the server answers.
-    pub fn advance(&self, client: &mut impl GenericClient, offset: &str) -> Result<()> {
+    pub fn advance(&self, client: &mut impl GenericClient, offset: &str, there: Option<&str>) -> Result<()> {
         let sql = format!(
-            "update {s}.emaj_sink set sink_offset = $2, sink_moved = clock_timestamp() where sink_id = $1",
+            "update {s}.emaj_sink set sink_offset = $2, sink_there = coalesce($3, sink_there), sink_moved = clock_timestamp() where sink_id = $1",
             s = self.schema
         );
-        self.update(client, &sql, &[&self.sink, &offset])
+        self.update(client, &sql, &[&self.sink, &offset, &there])
+    }
+
+    /// Notes that the place has at least `there` by its own records.
+    ///
+    /// # Errors
+    /// The sink is gone, or whatever the server answers.
+    pub fn is_there(&self, client: &mut impl GenericClient, there: &str) -> Result<()> {
+        let sql = format!(
+            "update {s}.emaj_sink set sink_there = $2 where sink_id = $1",
+            s = self.schema
+        );
+        self.update(client, &sql, &[&self.sink, &there])
+    }
+
+    /// Gives the sink up: the place has lost what it had, and the log is not sure to have it.
+    ///
+    /// # Errors
+    /// The sink is gone, or whatever the server answers.
+    pub fn lose(&self, client: &mut impl GenericClient, reason: &str) -> Result<()> {
+        let sql = format!(
+            "update {s}.emaj_sink set sink_state = 'LOST', sink_reason = $2 where sink_id = $1",
+            s = self.schema
+        );
+        self.update(client, &sql, &[&self.sink, &reason])?;
+        let sql = format!(
+            "select {s}._hist('LOSE_SINK', '', sink_name, $2) from {s}.emaj_sink where sink_id = $1",
+            s = self.schema
+        );
+        client.execute(&sql, &[&self.sink, &reason])?;
+        Ok(())
     }
 
     /// Notes that everything before `position` is delivered, and no window is under way.

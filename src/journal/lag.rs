@@ -113,20 +113,38 @@ fn behind(arrived: &Reached<'_>, log: &LogRecord) -> String {
                 .map(|column| format!("l.{}", escape_identifier(column)))
                 .collect();
             let key = format!("pg_catalog.json_build_array({})::text", key.join(", "));
-            let part = if log.key.is_empty() {
-                "case when l.emaj_verb = 'UPD' then coalesce(l.emaj_ord::text, '') else pg_catalog.concat(l.tableoid, l.ctid) end".to_owned()
+            let (part, last) = if log.key.is_empty() {
+                part_without_key(arrived.part, log)
             } else if arrived.part.starts_with('[') {
-                key
+                (key, arrived.part)
             } else {
-                // The encoding is unknown: parts are in hex.
-                format!("pg_catalog.encode(pg_catalog.convert_to({key}, 'SQL_ASCII'), 'hex')")
+                // The encoding is not UTF-8: parts are in hex.
+                let hex = format!("pg_catalog.encode(pg_catalog.convert_to({key}, 'SQL_ASCII'), 'hex')");
+                (hex, arrived.part)
             };
             format!(
                 "(l.emaj_txid > {txid} or l.emaj_txid = {txid} and {part} collate \"C\" > {})",
-                escape_literal(arrived.part),
+                escape_literal(last),
                 txid = arrived.txid,
             )
         }
     };
     format!(" and (l.emaj_gid > {place}::pg_lsn or l.emaj_gid = {place}::pg_lsn and {at_the_place})")
+}
+
+/// What tells the rows of a log without a key apart, and how far that is delivered: the number of a row in its statement where it was updated, else
+/// what is in it (see `stream/window`). Rows with the same in them count as delivered together.
+fn part_without_key<'a>(arrived: &'a str, log: &LogRecord) -> (String, &'a str) {
+    let mut parts = arrived.split('-').skip(1);
+    let Some(hash) = parts.next() else {
+        return ("coalesce(l.emaj_ord::text, '')".to_owned(), arrived);
+    };
+    let columns: Vec<String> = (log.columns.iter())
+        .map(|column| format!("l.{}", escape_identifier(column)))
+        .collect();
+    let image = format!(
+        "(select pg_catalog.row_to_json(r.*) from (select {}) as r)::text",
+        columns.join(", ")
+    );
+    (format!("pg_catalog.md5({image})"), hash)
 }

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::position::Position;
 use crate::errors::{Error, Kind, Result};
 use crate::names::QualifiedName;
+use crate::words::shell;
 
 /// Whether a sink is delivered to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -22,7 +23,7 @@ pub enum SinkState {
     Paused,
     /// A guard stopped it (`max_deletes`).
     Stopped,
-    /// It was away for longer than its `max_lag`: the log behind it is gone.
+    /// It was away for longer than its `max_lag`, so that the log behind it is gone, or it has lost what it had.
     Lost,
 }
 
@@ -47,6 +48,14 @@ impl SinkState {
     }
 }
 
+/// Says what lets a sink go on that has lost its place.
+pub fn ways_on(sink: &str) -> String {
+    format!(
+        "`emaj replay {} --from MARK` delivers again what the log has since a mark that is older than what is missing there; `emaj init` sends all rows anew and lets it go on from there",
+        shell(sink)
+    )
+}
+
 /// A sink and its cursor.
 #[derive(Debug, Clone)]
 pub struct SinkRecord {
@@ -66,6 +75,8 @@ pub struct SinkRecord {
     pub offset: Option<String>,
     /// What this sees was delivered before, and is delivered again.
     pub replay: Option<String>,
+    /// What the place has at least by its own records.
+    pub there: Option<String>,
     /// When the cursor moved last.
     pub moved: Timestamp,
     pub worker: Option<String>,
@@ -117,7 +128,7 @@ pub fn sink_locks(schema: &str, sink: i32) -> (i64, i64) {
 
 const SINK_COLUMNS: &str = "sink_id, sink_name, sink_manifest, sink_kind, sink_state, sink_reason, sink_window,
     (sink_from).snapshot::text, coalesce((sink_from).txid, 0), (sink_from).lsn, sink_until::text, sink_offset, sink_moved,
-    sink_worker, sink_fault, sink_fault_since, sink_replay::text,
+    sink_worker, sink_fault, sink_fault_since, sink_replay::text, sink_there,
     array(select (classid::bigint << 32 | objid::bigint) from pg_catalog.pg_locks
            where locktype = 'advisory' and objsubid = 1 and granted
              and database = (select oid from pg_catalog.pg_database where datname = current_database()))";
@@ -132,7 +143,7 @@ fn position(row: &Row, at: usize) -> Result<Position> {
 }
 
 fn sink(schema: &str, row: &Row) -> Result<SinkRecord> {
-    let held: Vec<i64> = row.get(17);
+    let held: Vec<i64> = row.get(18);
     Ok(SinkRecord {
         is_taken: held.contains(&sink_locks(schema, row.get(0)).0),
         id: row.get(0),
@@ -146,6 +157,7 @@ fn sink(schema: &str, row: &Row) -> Result<SinkRecord> {
         until: row.get(10),
         offset: row.get(11),
         replay: row.get(16),
+        there: row.get(17),
         moved: row.get(12),
         worker: row.get(13),
         fault: row.get::<_, Option<String>>(14).zip(row.get(15)),
@@ -382,7 +394,7 @@ pub fn rewind(client: &mut impl GenericClient, schema: &str, sink: &str, group: 
     let changed = client.execute(
         &format!(
             "update {s}.emaj_sink
-                set sink_from = mark_position, sink_until = null, sink_offset = null, sink_state = 'ACTIVE', sink_reason = null,
+                set sink_from = mark_position, sink_until = null, sink_offset = null, sink_there = null, sink_state = 'ACTIVE', sink_reason = null,
                     sink_replay = case when pg_snapshot_xmax(sink_replay) > pg_snapshot_xmax(coalesce(sink_until, (sink_from).snapshot))
                                        then sink_replay else coalesce(sink_until, (sink_from).snapshot) end
                from {s}.emaj_mark

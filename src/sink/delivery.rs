@@ -10,6 +10,31 @@ use crate::names::QualifiedName;
 pub struct Offset(pub String);
 
 impl Offset {
+    /// Tells whether `other` was delivered when everything up to and including this place was. Of what one transaction did at one place in the WAL that is
+    /// only sure where both were written in one way: a log that has another form by now sorts its rows otherwise.
+    pub(crate) fn covers(&self, other: &Offset) -> bool {
+        let is_sure = || {
+            let (ours, theirs) = (self.head_and_form(), other.head_and_form());
+            ours.0 != theirs.0 || ours.1 == theirs.1
+        };
+        other <= self && is_sure()
+    }
+
+    /// Returns what all changes of one transaction at one place in the WAL have in common, and how the rest is written: a key as text, in hex, or what rows
+    /// without a key consist of.
+    fn head_and_form(&self) -> (&str, &str) {
+        let Some((end, _)) = self.0.match_indices('/').nth(3) else {
+            return (&self.0, "");
+        };
+        let (head, part) = (&self.0[..end], &self.0[end + 1..]);
+        let part = part.split('/').next().unwrap_or_default();
+        let form = match part.starts_with('[') {
+            true => "[",
+            false => part.split_once('-').map_or("", |(form, _)| form),
+        };
+        (head, form)
+    }
+
     /// Returns what all changes of one transaction have in common and no others; `None`: it is no place in the log.
     pub(super) fn transaction(&self) -> Option<&str> {
         let mut parts = self.0.split('/').skip(3);
@@ -195,4 +220,29 @@ pub struct TextColumn {
     pub name: String,
     /// The type that the text is of, without its modifier; `None`: any type that is one text takes it, as it would from JSON.
     pub sql_type: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_in_another_way_is_not_taken_for_delivered() {
+        let offset = |place: &str, part: &str| Offset(format!("01/{place}/03/04/{part}"));
+        for (one, other, expected) in [
+            (offset("2", "[\"b\"]"), offset("2", "[\"a\"]"), true),
+            (offset("2", "[\"b\"]"), offset("2", "[\"b\"]"), true),
+            (offset("2", "[\"b\"]"), offset("2", "[\"c\"]"), false),
+            // In hex since; and a log without a key that has another form.
+            (offset("2", "[\"b\"]"), offset("2", "5b226122"), false),
+            (offset("2", "ab-99-1"), offset("2", "ab-98-7/00000000/a-b"), true),
+            (offset("2", "cd-99-1"), offset("2", "ab-98-7"), false),
+            (offset("2", "17(0,1)"), offset("2", "07-98-7"), false),
+            (offset("3", "ab-99-1"), offset("2", "cd-98-7"), true),
+            (offset("2", "12"), offset("2", "11/00000000/a-b"), true),
+            (Offset("2".into()), Offset("1".into()), true),
+        ] {
+            assert_eq!(one.covers(&other), expected, "{one:?} {other:?}");
+        }
+    }
 }

@@ -2,8 +2,8 @@
 
 use super::{Delivery, Offset, Outcome};
 
-/// Returns how far the batch goes without a failure. It may be less far than before, when an earlier failure was tried again: then more
-/// comes again after a crash, and nothing is lost.
+/// Returns how far the batch goes without a failure. It may be less far than before, when an earlier failure was tried again: the position stays
+/// where it is then.
 pub(super) fn arrived<'a>(batch: &'a [Delivery], outcomes: &[Outcome]) -> Option<&'a Offset> {
     let first_failed = batch
         .iter()

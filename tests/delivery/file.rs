@@ -228,3 +228,69 @@ fn an_event_without_a_type_is_no_event() {
         "{last}"
     );
 }
+
+#[test]
+fn rows_without_a_key_come_once_wherever_their_log_is_stored() {
+    let db = database();
+    db.psql("create table item (v text)");
+    install(
+        &db,
+        "version: 1\nroles: { admin: null, viewer: null }\nsinks: { lines: { file: { path: out.ndjson } } }\n\
+         bindings: { items: { table: public.item, to: lines, message: {} } }\n",
+    );
+    db.psql("insert into item select 'old ' || n from generate_series(1, 300) n");
+    drain(&db).run().ok();
+    // More than go at once, each of them twice.
+    db.psql("insert into item select 'new ' || n / 2 from generate_series(0, 1999) n");
+    drain(&db).env("EMAJ_FAIL_AT", "chunk.noted").run();
+    let there = lines(&db).len();
+    assert!(300 < there && there < 2_300, "{there}");
+    let lag = emaj(&db).args(["sink", "lag", "-o", "json"]).run().ok().stdout_json();
+    let left = usize::try_from(lag[0]["changes"].as_u64().unwrap()).unwrap();
+    assert!(left.abs_diff(2_300 - there) <= 1, "{left} of {there}");
+    // Its rows move to other places of another file.
+    let log = db.psql("select format('emaj.%I', rel_log) from emaj.emaj_relation");
+    db.psql(&format!("delete from {log} where v like 'old%'"));
+    db.psql(&format!("vacuum full {log}"));
+    drain(&db).run().ok();
+    let mut new: Vec<String> = lines(&db)[300..]
+        .iter()
+        .map(|line| line["data"]["row"]["v"].to_string())
+        .collect();
+    new.sort();
+    let mut expected: Vec<String> = (0..2_000).map(|n| format!("\"new {}\"", n / 2)).collect();
+    expected.sort();
+    assert_eq!(new, expected);
+    let ids: std::collections::HashSet<String> = lines(&db).iter().map(|line| line["id"].to_string()).collect();
+    assert_eq!(ids.len(), 2_300);
+    // Rows that are updated and deleted have ids of their own as well.
+    db.psql("update item set v = 'x' where v like 'old%'; delete from item where v = 'x'");
+    drain(&db).run().ok();
+    let ids: std::collections::HashSet<String> = lines(&db).iter().map(|line| line["id"].to_string()).collect();
+    assert_eq!(ids.len(), lines(&db).len());
+}
+
+#[test]
+fn what_is_tried_again_sets_nothing_back() {
+    let db = database();
+    db.psql("create table item (id int primary key, n numeric)");
+    let manifest = |n: &str| {
+        "version: 1\nroles: { admin: null, viewer: null }\nsinks: { lines: { file: { path: out.ndjson } } }\n\
+         bindings: { items: { table: public.item, to: lines, message: { body: '[{{ row.id }}, {{ N }}]' } } }\n"
+            .replace('N', n)
+    };
+    install(&db, &manifest("row.n / 1"));
+    db.psql("insert into item values (1, 1), (2, null)");
+    drain(&db).run().code(3);
+    install(&db, &manifest("row.n | default(0, true)"));
+    db.psql("insert into item values (3, 3), (4, 4)");
+    // Delivered and not noted; then what was set aside is delivered, and these come again.
+    let killed = drain(&db).env("EMAJ_FAIL_AT", "chunk.delivered").run();
+    assert_eq!(killed.status, None, "{killed}");
+    emaj(&db).args(["failures", "retry", "--all"]).run().ok();
+    let killed = drain(&db).env("EMAJ_FAIL_AT", "chunk.delivered").run();
+    assert_eq!(killed.status, None, "{killed}");
+    drain(&db).run().ok();
+    let ids: Vec<Value> = lines(&db).iter().map(|line| line[0].clone()).collect();
+    assert_eq!(ids, [1, 3, 4, 2]);
+}

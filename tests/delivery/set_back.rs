@@ -3,7 +3,7 @@
 use emaj::cluster::Cluster;
 use postgres::{Client, NoTls};
 
-use super::{drain, install};
+use super::{drain, install, prepare};
 use crate::support::rows::sink_into;
 use crate::support::{database, emaj_alone, shared_cluster, until};
 
@@ -118,4 +118,79 @@ fn a_place_that_gets_further_in_the_middle_of_a_window_gets_nothing_twice() {
     let run = drain(&db).run().ok();
     assert!(run.stderr.contains("delivered 0 changes"), "{run}");
     assert!(!run.stderr.contains("set back"), "{run}");
+}
+
+#[test]
+fn a_place_that_has_less_than_it_had_is_given_up_and_brought_up_to_date() {
+    let (db, there) = (database(), database());
+    for db in [&db, &there] {
+        db.psql("create table item (id int primary key)");
+    }
+    install(
+        &db,
+        &format!(
+            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks:\n  copy: {}\n  lines: {{ file: {{ path: out.ndjson }} }}\n\
+             bindings:\n  items: {{ table: public.item, to: copy, row: {{}} }}\n  \
+             told: {{ table: public.item, to: lines, message: {{ body: '{{{{ row.id }}}}' }} }}\n",
+            sink_into(&there, shared_cluster().superuser())
+        ),
+    );
+    let (file, note) = (db.dir().join("out.ndjson"), db.dir().join("out.ndjson.emaj"));
+    db.psql("insert into item values (1)");
+    drain(&db).run().ok();
+    let position = there.psql("select received_offset from emaj_received.position");
+    let kept = (std::fs::read(&file).unwrap(), std::fs::read(&note).unwrap());
+    let group = db.psql("select group_name from emaj.emaj_group");
+    prepare(&db, &["mark", "set", &group, "before"]).run().ok();
+    for id in 2..=3 {
+        db.psql(&format!("insert into item values ({id})"));
+        drain(&db).run().ok();
+    }
+    // A standby takes over that had got the first row only, and the file is restored from a copy of that day.
+    there.psql("delete from item where id > 1");
+    there.psql(&format!(
+        "update emaj_received.position set received_offset = '{position}'"
+    ));
+    std::fs::write(&file, &kept.0).unwrap();
+    std::fs::write(&note, &kept.1).unwrap();
+    db.psql("insert into item values (4)");
+    let run = drain(&db).run().code(4);
+    for sink in ["copy", "lines"] {
+        let run = drain(&db).args(["--sink", sink]).run().code(4);
+        assert!(
+            run.stderr
+                .contains(&format!("sink `{sink}` is lost: it has less than it once had")),
+            "{run}"
+        );
+        assert!(
+            run.stderr.contains(&format!("`emaj replay {sink} --from MARK`")),
+            "{run}"
+        );
+        prepare(&db, &["sink", "resume", sink]).run().code(4);
+    }
+    assert!(run.stderr.contains("it has less than it once had"), "{run}");
+    for look in [&["sink", "list"][..], &["status"], &["doctor", "emaj.yaml"]] {
+        let look = prepare(&db, look).run();
+        assert!(look.stdout.contains("it has less than it once had"), "{look}");
+    }
+    assert_eq!(there.psql("select count(*) from item"), "1");
+    // A mark is older than what is missing: all since is delivered again.
+    prepare(&db, &["replay", "copy", "--from", "before", "--yes"])
+        .run()
+        .ok();
+    drain(&db).args(["--sink", "copy"]).run().ok();
+    assert_eq!(
+        there.psql("select string_agg(id::text, ' ' order by id) from item"),
+        "1 2 3 4"
+    );
+    // Without one all rows are sent.
+    prepare(&db, &["init", "emaj.yaml", "--binding", "told"]).run().ok();
+    drain(&db).run().ok();
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "1\n1\n2\n3\n4\n");
+    // Where somebody has the place begin anew, it is gone on with.
+    there.psql("drop schema emaj_received cascade");
+    std::fs::remove_file(&note).unwrap();
+    db.psql("insert into item values (5)");
+    drain(&db).run().ok();
+    assert_eq!(there.psql("select count(*) from item"), "5");
 }

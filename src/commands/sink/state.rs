@@ -63,7 +63,7 @@ fn lost(sink: &str) -> Error {
         Kind::Refused,
         format!("sink `{sink}` was given up: what comes after its cursor may be gone"),
     )
-    .hint("`emaj init` sends all rows anew and lets it go on from there")
+    .hint(journal::ways_on(sink))
 }
 
 fn set(session: &mut Session, schema: &str, sink: &str, state: SinkState, reason: Option<&str>) -> Result<()> {

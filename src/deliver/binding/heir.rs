@@ -32,8 +32,14 @@ pub(in crate::deliver) struct Found {
     later: HashMap<Awaited, Option<Later>>,
 }
 
-/// The key of a row of which something may come later, and the place behind which that stands.
-pub(in crate::deliver) type Awaited = (String, u64);
+/// A row of which something may come later than a change.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(in crate::deliver) struct Awaited {
+    pub key: String,
+    /// The key and the place of the change.
+    pub behind: String,
+    pub position: u64,
+}
 
 impl Namesakes {
     pub(in crate::deliver) fn add(&mut self, binding: &Bound, found: Found) {
@@ -237,9 +243,10 @@ impl Bound {
 
     /// What is delivered of another row behind `change`.
     fn await_of(&self, change: &Change, other: &Row) -> Awaited {
-        let key = self.key_of(other);
-        // What one statement did is delivered in the order of the keys.
-        let place = change.position + u64::from(*key < *change.key);
-        (key, place)
+        Awaited {
+            key: self.key_of(other),
+            behind: change.key.to_string(),
+            position: change.position,
+        }
     }
 }

@@ -61,7 +61,7 @@ pub(super) trait Ask {
     /// Returns what is known of rows with names that others give up; `None`: that is to be asked when it is needed.
     fn known(&self) -> Option<&Namesakes>;
 
-    /// Returns the first images of rows that are delivered only later: of each row of `table` with such a key, at its place in the WAL or behind it.
+    /// Returns the first images of rows that are delivered only later: of each of these rows of `table`, behind its change.
     fn later(&mut self, table: usize, awaited: &[Awaited]) -> Result<Vec<Option<Later>>, Fault>;
 
     /// Tells whether what is made was delivered before.

@@ -51,7 +51,10 @@ pub(super) fn take(orders: &Orders, keeper: &mut Session) -> Result<Turn> {
                     }
                 });
                 let what = format!("is {}: {reason}", state.word());
-                let next = format!("`emaj sink resume {}` lets it go on", shell(name));
+                let next = match state {
+                    SinkState::Lost => journal::ways_on(name),
+                    _ => format!("`emaj sink resume {}` lets it go on", shell(name)),
+                };
                 if orders.until_empty {
                     return Err(Error::message(Kind::Refused, format!("sink `{name}` {what}")).hint(next));
                 }

@@ -45,8 +45,10 @@ impl Courier<'_> {
             .clone()
             .filter(|resume| window_number_of(resume) == Some(self.progress.window_number))
         {
-            work.retain(|(_, _, keyed)| keyed.delivery.offset > resume);
+            work.retain(|(_, _, keyed)| !resume.covers(&keyed.delivery.offset));
         }
+        // Whether nothing was refused so far: beyond what it refused, a place need not have put a position on record.
+        let mut is_whole = true;
         while !work.is_empty() {
             let Some(lanes) = &mut self.place.lanes else {
                 if !self.open()? {
@@ -69,6 +71,10 @@ impl Courier<'_> {
             let mut rest = Vec::new();
             let (mut written, mut unchanged, mut refused) = (0, 0, 0);
             for (((number, at), keyed), fate) in numbers.into_iter().zip(keyed).zip(fates) {
+                is_whole &= !matches!(fate, Fate::Done(Outcome::Failed(_)) | Fate::Behind);
+                if is_whole && fate != Fate::NotTried {
+                    self.place.has(&keyed.delivery.offset);
+                }
                 match fate {
                     Fate::Done(Outcome::Written) => written += 1,
                     Fate::Done(Outcome::Unchanged) => unchanged += 1,
@@ -142,9 +148,10 @@ impl Courier<'_> {
     fn note(&mut self, settled: &Settled, offset: Option<&Offset>) -> Result<()> {
         let Settled { changes, joined } = settled;
         let (schema, name) = (self.orders.schema.as_str(), self.orders.sink.name.value.as_str());
+        let there = self.place.there.as_ref().map(|there| there.0.as_str());
         if changes.is_empty() {
             return match offset {
-                Some(offset) => self.progress.cursor.advance(&mut *self.sessions.keeper, &offset.0),
+                Some(offset) => (self.progress.cursor).advance(&mut *self.sessions.keeper, &offset.0, there),
                 None => Ok(()),
             };
         }
@@ -157,7 +164,7 @@ impl Courier<'_> {
             journal::one_front(&mut transaction, schema, name, into)?;
         }
         if let Some(offset) = offset {
-            self.progress.cursor.advance(&mut transaction, &offset.0)?;
+            self.progress.cursor.advance(&mut transaction, &offset.0, there)?;
         }
         passing("aside.written");
         transaction.commit()?;

@@ -194,7 +194,7 @@ fn serve(orders: &Orders) -> Result<Option<Ended>> {
         parked: Parked::default(),
         one_keys: None,
         parked_mark: String::new(),
-        place: Place::new(sink.fault.is_some() && !sink.is_broken(), sink.is_broken()),
+        place: Place::new(&sink, &orders.sink.kind),
         pace: Pace {
             kept: Instant::now(),
             busy: Instant::now(),

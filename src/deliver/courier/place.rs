@@ -8,11 +8,15 @@ use crate::deliver::status::SinkCondition;
 use crate::deliver::stream::{in_window, window_number_of};
 use crate::errors::{Error, Kind, Result};
 use crate::fail_at::passing;
-use crate::journal::BROKEN;
+use crate::journal::{BROKEN, SinkRecord};
+use crate::manifest::SinkKind;
 use crate::sink::{Fault, Offset};
 
 /// How often a place is reached for while there is nothing to deliver: a place that is down is known before a change meets it.
 const REACH: Duration = Duration::from_secs(10);
+
+/// Why a sink is given up that has less than was delivered.
+const SET_BACK: &str = "it has less than it once had: it was set back (a standby of it took over, or it was restored)";
 
 /// What a courier knows of the place.
 pub(super) struct Place {
@@ -20,6 +24,10 @@ pub(super) struct Place {
     pub lanes: Option<Lanes>,
     /// What the place itself knows to have.
     pub resume: Option<Offset>,
+    /// What it must know to have at least: that is on record here.
+    pub there: Option<Offset>,
+    /// Whether places of this kind keep such records.
+    keeps_position: bool,
     /// When it was known to be there.
     pub reached: Instant,
     pub silence: Silence,
@@ -34,18 +42,35 @@ pub(super) struct Place {
 
 impl Place {
     /// Knows nothing yet, but for what is on record.
-    pub(super) fn new(was_in_fault: bool, is_broken: bool) -> Self {
+    pub(super) fn new(sink: &SinkRecord, kind: &SinkKind) -> Self {
         Place {
             lanes: None,
             resume: None,
+            there: sink.there.clone().map(Offset),
+            keeps_position: matches!(kind, SinkKind::File(_) | SinkKind::Postgres(_)),
             reached: Instant::now(),
             silence: Silence::default(),
-            was_in_fault,
-            is_broken,
+            was_in_fault: sink.fault.is_some() && !sink.is_broken(),
+            is_broken: sink.is_broken(),
             faults: 0,
             down_since: None,
             not_before: None,
         }
+    }
+}
+
+impl Place {
+    /// Notes that something arrived, and all before it that a place was given with it.
+    pub(super) fn has(&mut self, offset: &Offset) {
+        if self.keeps_position && self.there.as_ref().is_none_or(|there| there < offset) {
+            self.there = Some(offset.clone());
+        }
+    }
+
+    /// Tells whether the place has less than it once had. (One that knows nothing at all was begun anew by somebody.)
+    fn is_set_back(&self) -> bool {
+        let both = self.resume.as_ref().zip(self.there.as_ref());
+        both.is_some_and(|(resume, there)| resume < there)
     }
 }
 
@@ -86,6 +111,11 @@ impl Courier<'_> {
             let opened = self.try_open();
             self.orders.status.beat(self.name(), false);
             match opened {
+                Ok(_) if self.place.is_set_back() => {
+                    // (The next look says so.)
+                    self.progress.cursor.lose(&mut *self.sessions.keeper, SET_BACK)?;
+                    return Ok(false);
+                }
                 Ok(lanes) => {
                     let is_renumbered = self.catch_up()?;
                     self.place.lanes = Some(lanes);

@@ -100,6 +100,9 @@ impl Courier<'_> {
             part.rows as i64,
             part.is_last,
         )?;
+        if let Some(there) = &self.place.there {
+            self.progress.cursor.is_there(&mut transaction, &there.0)?;
+        }
         if !goes_on {
             let from: Position = window.until.clone().into();
             let forget = self.guard.is_overruled;
@@ -162,6 +165,7 @@ impl Courier<'_> {
         };
         self.orders.status.beat(&self.orders.sink.name.value, true);
         let mut bytes = 0;
+        let offset = rows.offset.clone();
         let copied = lanes.copy(rows, |pieces| {
             bytes = text.read(stream.session(), renderer, next, upto.as_deref(), pieces)?;
             Ok(())
@@ -171,6 +175,7 @@ impl Courier<'_> {
         self.place.reached = Instant::now();
         match copied? {
             Ok(Some(rows)) => {
+                self.place.has(&offset);
                 self.is_up()?;
                 self.orders.status.update(self.name(), |status| status.written += rows);
                 Ok(Sent::Part(Part {

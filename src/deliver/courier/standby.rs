@@ -136,6 +136,7 @@ mod tests {
             until: Some("1:1:".to_owned()),
             offset: None,
             replay: None,
+            there: None,
             moved: Timestamp::UNIX_EPOCH,
             worker: Some("17@host".to_owned()),
             is_taken: true,

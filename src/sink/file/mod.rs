@@ -209,7 +209,8 @@ impl Writer {
 
     fn note(&mut self, length: u64, offset: Option<&Offset>) -> Result<(), Fault> {
         let before = self.position.note.clone();
-        let offset = offset.map(|offset| offset.0.clone()).or_else(|| before.offset.clone());
+        // (What is tried again stands before it.)
+        let offset = offset.map(|offset| offset.0.clone()).max(before.offset.clone());
         self.position.write(Note {
             length,
             offset,

@@ -107,13 +107,14 @@ pub(super) fn lock(client: &mut Client, who: &Who) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Notes how far it has come.
+/// Notes how far it has come; what is tried again stands before that. (Compared as UTF-8, as everywhere else.)
 pub(super) fn write(client: &mut Client, who: &Who, offset: &Offset) -> Result<(), Fault> {
     client
         .execute(
-            "insert into emaj_received.position (source, sink, received_offset) values ($1, $2, $3)
+            "insert into emaj_received.position as p (source, sink, received_offset) values ($1, $2, $3)
                  on conflict (source, sink)
-                 do update set received_offset = excluded.received_offset, received_at = excluded.received_at",
+                 do update set received_offset = excluded.received_offset, received_at = excluded.received_at
+                 where convert_to(p.received_offset, 'UTF8') < convert_to(excluded.received_offset, 'UTF8')",
             &[&who.source, &who.sink, &offset.0],
         )
         .map_err(|error| of_postgres(&error))?;
