@@ -15,6 +15,7 @@ mod prune;
 mod queries;
 mod security;
 mod set_back;
+mod standstill;
 mod values_and_flags;
 mod waiting;
 mod workers;
