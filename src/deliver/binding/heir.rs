@@ -28,12 +28,14 @@ impl Namesakes {
     pub(in crate::deliver) fn add(&mut self, binding: &Bound, rows: HashMap<String, Vec<Row>>) {
         if let Namesakes::Known(all) = self {
             let rows = rows.into_iter().map(|(name, rows)| (name, rows.into())).collect();
-            all.insert(binding.name.to_string(), rows);
+            all.entry(binding.name.to_string())
+                .or_default()
+                .extend::<HashMap<_, _>>(rows);
         }
     }
 
     /// `None`: it was not looked up.
-    fn of(&self, binding: &Bound, name: &str) -> Option<Arc<[Row]>> {
+    pub(super) fn of(&self, binding: &Bound, name: &str) -> Option<Arc<[Row]>> {
         match self {
             Namesakes::Known(all) => all.get(&*binding.name)?.get(name).cloned(),
             Namesakes::NoMatter => Some(Arc::default()),
@@ -48,6 +50,10 @@ pub(in crate::deliver) struct GivenUp<'a>(BTreeMap<String, Vec<&'a Row>>);
 impl GivenUp<'_> {
     pub(in crate::deliver) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    pub(in crate::deliver) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
     }
 }
 
@@ -113,11 +119,24 @@ impl Bound {
         envelope: &Envelope<'_>,
         ask: &mut dyn Ask,
     ) -> Result<Option<Entry>, Fault> {
-        for other in self.others(change, row, name, ask)? {
-            if !self.names.key.is_empty() && !self.had(change, &self.key_of(&other), name, ask)? {
+        let others = self.others(change, row, name, ask)?;
+        self.first_entry(change, &others, name, envelope, ask)
+    }
+
+    /// Returns what the first one of `rows` makes of the entry `name` that they have now, and had when `change` was made.
+    pub(super) fn first_entry(
+        &self,
+        change: &Change,
+        rows: &[Row],
+        name: &str,
+        envelope: &Envelope<'_>,
+        ask: &mut dyn Ask,
+    ) -> Result<Option<Entry>, Fault> {
+        for row in rows {
+            if !self.names.key.is_empty() && !self.had(change, &self.key_of(row), name, ask)? {
                 continue;
             }
-            match self.entry(&other, envelope, ask) {
+            match self.entry(row, envelope, ask) {
                 // Of that row no entry was ever made.
                 Err(fault) if fault.verdict == Verdict::Never => {}
                 made => return made.map(Some),
@@ -149,7 +168,7 @@ impl Bound {
     }
 
     /// Returns the name of what a row makes: of an entry, folded, or the key in another table; `None`: it makes none.
-    fn name_of(&self, row: &Row) -> Option<String> {
+    pub(super) fn name_of(&self, row: &Row) -> Option<String> {
         if row.is_unreadable() {
             return None;
         }
@@ -170,8 +189,8 @@ impl Bound {
 
     /// Tells whether the row with this key, which has the name now, had it when `change` was made: it has not got it since.
     fn had(&self, change: &Change, key: &str, name: &str, ask: &mut dyn Ask) -> Result<bool, Fault> {
-        // What one statement did is delivered in the order of the keys.
-        let place = change.position + u64::from(key < &*change.key);
+        // What one statement did is delivered in the order of the keys; in another table it may have been delivered.
+        let place = change.position + u64::from(self.table != change.table || key < &*change.key);
         Ok(match ask.later(self.table, key, place)? {
             None => true,
             Some(Later { is_new: true, .. }) => false,
