@@ -35,6 +35,7 @@ mod tests {
                 key: Vec::new(),
                 delete: None,
                 taken: false,
+                heir: None,
                 upsert: None,
             }),
         }

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::Courier;
+use super::claim::holds;
 use crate::deliver::binding::Bound;
 use crate::deliver::lanes::{Fate, Silence};
 use crate::deliver::row::Row;
@@ -197,7 +198,9 @@ impl Courier<'_> {
             };
             // One that gets no answer is set aside already: of the place it says nothing.
             let mut silence = Silence::default();
-            let (fates, down) = lanes.deliver(std::slice::from_ref(&keyed), &mut silence, &self.orders.stop);
+            let (keeper, stop) = (&mut self.sessions.keeper, &self.orders.stop);
+            let step = std::slice::from_ref(&keyed);
+            let (fates, down) = lanes.deliver(step, &mut silence, stop, &mut || holds(keeper))?;
             if down.is_none() && silence == Silence::default() {
                 self.place.silence = silence;
             }
