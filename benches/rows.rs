@@ -148,6 +148,7 @@ fn deliver(bench: &Bench, event: Option<Event>) -> Outcome<Duration> {
                     key: key.clone(),
                     delete: None,
                     taken: false,
+                    heir: None,
                     upsert: Some(row.get::<_, &str>(0).into()),
                 }),
             });

@@ -103,17 +103,37 @@ impl Ask for Asker<'_> {
         if !key.is_empty() && key.iter().all(is_said) {
             return Ok(());
         }
-        let context = context! {
-            table => Value::from(Serde(&today.table)),
-            columns => Value::from(Serde(&today.columns)),
-            given => Value::from(Serde(given)),
-            raw => source.texts.are_raw(),
-        };
-        let sql = self
-            .renderer
-            .render_value("stream/namesakes", context)
-            .map_err(Fault::never)?;
-        self.show(&sql, source, look)
+        self.show_one_of(table, &today, &given, look)
+    }
+
+    fn with_one_of(
+        &mut self,
+        table: usize,
+        columns: &[(String, BTreeSet<String>)],
+        look: Look<'_>,
+    ) -> Result<(), Fault> {
+        let today = look_at(self.session, self.renderer, &self.sources.tables[table])?;
+        let mut given = Vec::new();
+        for (column, values) in columns {
+            let Some(column) = today.columns.iter().find(|today| today.log == *column) else {
+                continue;
+            };
+            let can_be = |json: &&str| may_hold(column, &plain(json));
+            if values.iter().any(|json| can_be(&json.as_str()).is_none()) {
+                continue;
+            }
+            let values: BTreeSet<&str> = values
+                .iter()
+                .map(String::as_str)
+                .filter(|json| can_be(json) == Some(true))
+                .collect();
+            match OneOf::of(column, &values, true) {
+                Some(one) => given.push(one),
+                // No row can have one of them.
+                None => return Ok(()),
+            }
+        }
+        self.show_one_of(table, &today, &given, look)
     }
 
     fn known(&self) -> Option<&Namesakes> {
@@ -189,6 +209,22 @@ impl Asker<'_> {
                     raw => source.texts.are_raw(),
                 },
             )
+            .map_err(Fault::never)?;
+        self.show(&sql, source, look)
+    }
+
+    /// Shows the rows of a table that have in each column one of the values given.
+    fn show_one_of(&mut self, table: usize, today: &Today, given: &[OneOf], look: Look<'_>) -> Result<(), Fault> {
+        let source = &self.sources.tables[table];
+        let context = context! {
+            table => Value::from(Serde(&today.table)),
+            columns => Value::from(Serde(&today.columns)),
+            given => Value::from(Serde(given)),
+            raw => source.texts.are_raw(),
+        };
+        let sql = self
+            .renderer
+            .render_value("stream/namesakes", context)
             .map_err(Fault::never)?;
         self.show(&sql, source, look)
     }
@@ -367,12 +403,8 @@ impl Given {
             let Some(today) = today.columns.iter().find(|today| today.log == *column) else {
                 continue;
             };
-            let is_possible = match today.r#type.as_str() {
-                _ if today.is_text => true,
-                "smallint" => text.parse::<i16>().is_ok(),
-                "integer" => text.parse::<i32>().is_ok(),
-                "bigint" => text.parse::<i64>().is_ok(),
-                _ => continue,
+            let Some(is_possible) = may_hold(today, text) else {
+                continue;
             };
             given.push(is_possible.then(|| Given {
                 name: today.name.clone(),
@@ -400,6 +432,32 @@ impl Given {
     }
 }
 
+/// Tells whether a text may be that of a value of a column; `None`: of this type that is not known here.
+fn may_hold(column: &Column, text: &str) -> Option<bool> {
+    match column.r#type.as_str() {
+        _ if column.is_text => Some(true),
+        "smallint" => Some(text.parse::<i16>().is_ok()),
+        "integer" => Some(text.parse::<i32>().is_ok()),
+        "bigint" => Some(text.parse::<i64>().is_ok()),
+        "uuid" => Some(is_uuid(text)),
+        _ => None,
+    }
+}
+
+/// Tells whether a text is a UUID as PostgreSQL prints it.
+fn is_uuid(text: &str) -> bool {
+    text.len() == 36
+        && text.char_indices().all(|(at, c)| match at {
+            8 | 13 | 18 | 23 => c == '-',
+            _ => c.is_ascii_hexdigit(),
+        })
+}
+
+/// Returns the text of a value that is given as JSON.
+fn plain(json: &str) -> String {
+    serde_json::from_str(json).unwrap_or_else(|_| json.to_owned())
+}
+
 /// A column with the values of which rows are to have one.
 #[derive(Serialize)]
 struct OneOf {
@@ -419,10 +477,7 @@ impl OneOf {
         }
         let mut texts = BTreeSet::new();
         for json in values.iter().filter(|json| **json != "null") {
-            let text = match serde_json::from_str::<String>(json) {
-                Ok(text) => text,
-                Err(_) => (*json).to_owned(),
-            };
+            let text = plain(json);
             if column.is_text {
                 // (As `character(n)` is as text.)
                 texts.insert(text.trim_end_matches(' ').to_owned());

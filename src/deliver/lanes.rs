@@ -4,15 +4,19 @@
 //! none either, unless the sink never refuses a single one: so that nothing of a key is carried out behind a delivery of it that
 //! was refused. What touches the same entry of a directory, or one above it, or comes from one change, is given to one connection in one
 //! batch: rows that exchange their names can only be told apart by who sees both, and an entry that moves takes along what is below it.
+//!
+//! While anything is under way, the one who waits for it asks whether the worker still has the sink, and renews the lease of the connections.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
 
 use super::stop::Stop;
 use crate::errors::Result as Done;
 use crate::fail_at::passing;
-use crate::sink::{Delivery, Fault, Opener, Outcome, RowsAsText, Sink, Verdict};
+use crate::sink::{Delivery, Fault, Lease, Opener, Outcome, RowsAsText, Sink, Verdict};
 
 /// A delivery with what it must not be reordered against.
 #[derive(Debug, Clone)]
@@ -82,6 +86,12 @@ fn has_answer(todo: &[Vec<usize>], fates: &[Fate]) -> bool {
 /// A piece of rows as text; `None` is their end.
 pub(super) type Piece = Option<Vec<u8>>;
 
+/// How long an answer is waited for before it is looked whether the lease is old.
+const BEAT: Duration = Duration::from_millis(250);
+
+/// Asks whether the worker still has the sink.
+pub(super) type Holds<'a> = &'a mut dyn FnMut() -> Done<()>;
+
 /// How many pieces may wait between who reads rows and who writes them.
 const PIECES: usize = 16;
 
@@ -97,6 +107,7 @@ enum Work {
 /// The open connections of a sink, each with a thread.
 pub(super) struct Lanes {
     lanes: Vec<Lane>,
+    lease: Arc<Lease>,
     batch: usize,
     refuses: bool,
 }
@@ -117,6 +128,7 @@ impl Lanes {
         let first = opener.open()?;
         let lanes = Lanes {
             lanes: Vec::new(),
+            lease: Arc::new(Lease::limited()),
             batch: opener.batch().max(1),
             refuses: opener.refuses(),
         };
@@ -125,12 +137,14 @@ impl Lanes {
 
     /// Adds an open connection.
     pub(super) fn add(&mut self, mut sink: Box<dyn Sink>) {
+        sink.under(Arc::clone(&self.lease));
         let (work, todo) = channel::<Work>();
         let (answer, answers) = channel();
         let thread = std::thread::spawn(move || {
             while let Ok(work) = todo.recv() {
                 let is_heard = match work {
                     Work::Batch(batch) => {
+                        passing("batch.taken");
                         let outcomes = sink.deliver(&batch);
                         passing("batch.delivered");
                         answer.send(outcomes).is_ok()
@@ -193,7 +207,16 @@ impl Lanes {
 
     /// Carries out deliveries. Returns a fate each, in order, and the fault when the place went down. Once `stop` is set only the
     /// batches under way are finished.
-    pub(super) fn deliver(&mut self, work: &[Keyed], silence: &mut Silence, stop: &Stop) -> (Vec<Fate>, Option<Fault>) {
+    ///
+    /// # Errors
+    /// That of `holds`: what was under way may have arrived or not.
+    pub(super) fn deliver(
+        &mut self,
+        work: &[Keyed],
+        silence: &mut Silence,
+        stop: &Stop,
+        holds: Holds<'_>,
+    ) -> Done<(Vec<Fate>, Option<Fault>)> {
         let mut fates = vec![Fate::NotTried; work.len()];
         let mut failed: HashSet<&str> = HashSet::new();
         for level in levels(work, self.refuses) {
@@ -210,7 +233,7 @@ impl Lanes {
                 }
                 todo.push(left);
             }
-            let down = self.carry_out_or_find_out(work, &todo, &mut fates, stop);
+            let down = self.carry_out_or_find_out(work, &todo, &mut fates, stop, holds)?;
             let down = silence.judge(&todo, &mut fates).or(down);
             for at in todo.into_iter().flatten() {
                 if matches!(&fates[at], Fate::Done(Outcome::Failed(fault)) if fault.verdict != Verdict::Down) {
@@ -218,10 +241,10 @@ impl Lanes {
                 }
             }
             if down.is_some() || stop.is_set() {
-                return (fates, down);
+                return Ok((fates, down));
             }
         }
-        (fates, None)
+        Ok((fates, None))
     }
 
     /// Carries out what may go side by side. A connection may take a place for down that is silent: before that is believed, the last of what was not
@@ -232,10 +255,13 @@ impl Lanes {
         todo: &[Vec<usize>],
         fates: &mut [Fate],
         stop: &Stop,
-    ) -> Option<Fault> {
+        holds: Holds<'_>,
+    ) -> Done<Option<Fault>> {
         let mut left = todo.to_vec();
         loop {
-            let down = self.carry_out(work, &left, fates, stop)?;
+            let Some(down) = self.carry_out(work, &left, fates, stop, holds)? else {
+                return Ok(None);
+            };
             let is_silent = left.iter().flatten().any(|at| is_silence(&fates[*at]));
             let is_answered = has_answer(&left, fates);
             left.iter_mut()
@@ -243,22 +269,31 @@ impl Lanes {
             left.retain(|bundle| !bundle.is_empty());
             // (What has one order for all gets nothing before its turn.)
             if !is_silent || is_answered || !self.refuses {
-                return Some(down);
+                return Ok(Some(down));
             }
-            let Some(last) = left.pop() else { return Some(down) };
+            let Some(last) = left.pop() else {
+                return Ok(Some(down));
+            };
             let last = [last];
-            if let Some(down) = self.carry_out(work, &last, fates, stop) {
-                return Some(down);
+            if let Some(down) = self.carry_out(work, &last, fates, stop, holds)? {
+                return Ok(Some(down));
             }
             if !has_answer(&last, fates) {
-                return (!left.is_empty()).then_some(down);
+                return Ok((!left.is_empty()).then_some(down));
             }
         }
     }
 
     /// Carries out what may go side by side: batch after batch to each lane. Within one level nothing depends on another, but where
     /// a sink never refuses, one lane keeps the order of all.
-    fn carry_out(&mut self, work: &[Keyed], todo: &[Vec<usize>], fates: &mut [Fate], stop: &Stop) -> Option<Fault> {
+    fn carry_out(
+        &mut self,
+        work: &[Keyed],
+        todo: &[Vec<usize>],
+        fates: &mut [Fate],
+        stop: &Stop,
+        holds: Holds<'_>,
+    ) -> Done<Option<Fault>> {
         let number: usize = todo.iter().map(Vec::len).sum();
         let share = number.div_ceil(self.lanes.len().max(1)).clamp(1, self.batch);
         let (mut down, mut has_failed) = (None, false);
@@ -269,19 +304,17 @@ impl Lanes {
                 .map_while(|lane| batches.next().map(|batch| (lane, batch)))
                 .collect();
             if round.is_empty() || stop.is_set() {
-                return down;
+                return Ok(down);
             }
+            self.renew(holds)?;
             for (lane, batch) in &round {
                 let deliveries = batch.iter().map(|at| work[*at].delivery.clone()).collect();
                 // A lane that is gone answers nothing: seen below.
                 let _ = self.lanes[*lane].work.send(Work::Batch(deliveries));
             }
+            let mut is_held = Ok(());
             for (lane, batch) in round {
-                let outcomes = self.lanes[lane].answers.recv().unwrap_or_else(|_| {
-                    vec![Outcome::Failed(Fault::down(
-                        "the connection's thread ended unexpectedly",
-                    ))]
-                });
+                let outcomes = self.answer(lane, &mut is_held, holds);
                 for (at, outcome) in batch.iter().zip(outcomes) {
                     if let Outcome::Failed(fault) = &outcome
                         && fault.verdict == Verdict::Down
@@ -293,16 +326,46 @@ impl Lanes {
                     fates[*at] = Fate::Done(outcome);
                 }
             }
+            is_held?;
             // What a place with one order for all refused is put on record before it gets anything behind that.
             if down.is_some() || has_failed && !self.refuses {
-                return down;
+                return Ok(down);
             }
         }
+    }
+
+    /// Waits for what a lane answers. The lease of all is renewed meanwhile, as long as it is held.
+    fn answer(&self, lane: usize, is_held: &mut Done<()>, holds: Holds<'_>) -> Vec<Outcome> {
+        loop {
+            match self.lanes[lane].answers.recv_timeout(BEAT) {
+                Ok(outcomes) => return outcomes,
+                Err(RecvTimeoutError::Timeout) if is_held.is_ok() => *is_held = self.renew(holds),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    let fault = Fault::down("the connection's thread ended unexpectedly");
+                    return vec![Outcome::Failed(fault)];
+                }
+            }
+        }
+    }
+
+    fn renew(&self, holds: Holds<'_>) -> Done<()> {
+        if !self.lease.is_old() {
+            return Ok(());
+        }
+        let asked = SystemTime::now();
+        let is_held = holds();
+        match &is_held {
+            Ok(()) => self.lease.renew(asked),
+            Err(_) => self.lease.lose(),
+        }
+        is_held
     }
 }
 
 impl Drop for Lanes {
     fn drop(&mut self) {
+        self.lease.lose();
         for lane in &mut self.lanes {
             // Its channel closes with this; the thread ends after the batch it has.
             let (closed, _) = channel();
@@ -423,10 +486,10 @@ impl Bundles {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::Mutex;
 
     use super::*;
+    use crate::errors::{Error, Kind};
     use crate::sink::{Action, Finding, Message, Offset};
 
     /// Writes down what arrives; refuses ids that begin with `bad`, has no answer to `mute`, and is down for `down`, and behind three `mute` of a batch.
@@ -513,12 +576,13 @@ mod tests {
         let book = Arc::new(Mutex::new(Vec::new()));
         let mut all = Lanes {
             lanes: Vec::new(),
+            lease: Arc::default(),
             batch,
             refuses: true,
         };
         (0..lanes).for_each(|_| all.add(Box::new(Book(Arc::clone(&book)))));
         let work: Vec<Keyed> = work.split_whitespace().map(keyed).collect();
-        let (fates, down) = all.deliver(&work, silence, &Stop::default());
+        let (fates, down) = all.deliver(&work, silence, &Stop::default(), &mut || Ok(())).unwrap();
         drop(all);
         let arrived = book.lock().unwrap().clone();
         (arrived, fates, down)
@@ -578,12 +642,15 @@ mod tests {
         let book = Arc::new(Mutex::new(Vec::new()));
         let mut all = Lanes {
             lanes: Vec::new(),
+            lease: Arc::default(),
             batch: 2,
             refuses: false,
         };
         all.add(Box::new(Book(Arc::clone(&book))));
         let work: Vec<Keyed> = "a:a bad1:b c:c d:d".split(' ').map(keyed).collect();
-        let (fates, down) = all.deliver(&work, &mut Silence::default(), &Stop::default());
+        let (fates, down) = all
+            .deliver(&work, &mut Silence::default(), &Stop::default(), &mut || Ok(()))
+            .unwrap();
         assert!(down.is_none());
         assert_eq!(fates[1], Fate::Done(Outcome::Failed(Fault::never("no"))));
         assert_eq!([&fates[2], &fates[3]], [&Fate::NotTried; 2]);
@@ -636,6 +703,21 @@ mod tests {
         );
         assert_eq!(counts("mute4:d mute5:e mute6:f x:x"), (1, 3, false));
         assert_eq!(counts(&format!("{six} down:x")), (0, 3, true));
+    }
+
+    #[test]
+    fn who_does_not_hold_the_sink_any_more_sends_nothing() {
+        let book = Arc::new(Mutex::new(Vec::new()));
+        let mut all = Lanes {
+            lanes: Vec::new(),
+            lease: Arc::new(Lease::limited()),
+            batch: 2,
+            refuses: true,
+        };
+        all.add(Box::new(Book(Arc::clone(&book))));
+        let mut lost = || Err(Error::message(Kind::Unreachable, "the session is lost"));
+        let delivered = all.deliver(&[keyed("a:a")], &mut Silence::default(), &Stop::default(), &mut lost);
+        assert!(delivered.is_err() && book.lock().unwrap().is_empty());
     }
 
     #[test]

@@ -173,6 +173,8 @@ pub(super) fn prune(
         if stop.is_set() {
             break;
         }
+        // (What it has locked, a worker may have by now: who stood still takes nothing away.)
+        keeper.batch_execute("")?;
         for (outcome, name) in place.deliver(batch).into_iter().zip(&mut names) {
             match outcome {
                 Outcome::Failed(fault) if fault.verdict == Verdict::Down => return Err(target.down(fault)),

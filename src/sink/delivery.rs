@@ -91,7 +91,13 @@ impl Action {
                 values.map(String::len).sum()
             }
             Action::Message(message) => message.body.len(),
-            Action::Row(change) => change.upsert.iter().chain(&change.delete).map(|row| row.len()).sum(),
+            Action::Row(change) => change
+                .upsert
+                .iter()
+                .chain(&change.heir)
+                .chain(&change.delete)
+                .map(|row| row.len())
+                .sum(),
         }
     }
 
@@ -198,6 +204,8 @@ pub struct RowChange {
     pub delete: Option<Arc<str>>,
     /// Another row has the key of `delete` by now: what is there under it is not to be taken away.
     pub taken: bool,
+    /// What a row of another binding that has the key of `delete` is to be there: it stays, and becomes this.
+    pub heir: Option<Arc<str>>,
     /// The row to be there: a JSON object of the columns to be written.
     pub upsert: Option<Arc<str>>,
 }

@@ -11,6 +11,7 @@ mod file;
 #[cfg(feature = "kafka")]
 mod kafka;
 pub mod ldap;
+mod lease;
 mod message;
 #[cfg(feature = "nats")]
 mod nats;
@@ -25,6 +26,9 @@ pub use delivery::{
     ValueChange,
 };
 pub use fault::{Fault, Verdict};
+pub use lease::Lease;
+
+use std::sync::Arc;
 
 use crate::errors::Result;
 use crate::manifest::{self, SinkKind};
@@ -51,12 +55,16 @@ pub enum Outcome {
 /// - **Acknowledged.** An outcome that is not a failure means that the place has the data for good (synced, committed, confirmed).
 /// - **Failures.** [`Verdict::Later`], [`Verdict::Silent`] and [`Verdict::Never`] are about one delivery: the batch goes on behind it (the caller sees to
 ///   the order of its key). [`Verdict::Down`] is about the place: the batch ends there.
+/// - **Alone.** Only the worker that holds a sink writes there: who has stood still is told before it writes ([`Sink::under`]).
 /// - **Time.** Every wait has an end: the time-out of the manifest.
 /// - No row value and no secret is ever logged or put into a fault, except what the place itself answered, with secrets taken out.
 pub trait Sink: Send {
     /// Carries out a batch. Returns one outcome a delivery, in order; fewer when the last one of them is [`Verdict::Down`]: then
     /// the rest was not tried, and this connection is dropped.
     fn deliver(&mut self, batch: &[Delivery]) -> Vec<Outcome>;
+
+    /// Gives what is asked before each write, where the place itself does not notice that another worker has written to it.
+    fn under(&mut self, _lease: Arc<Lease>) {}
 
     /// Takes rows that nobody had before as text, all of them or none, and keeps the position with them. `text` gives them piece by piece,
     /// and nothing at their end; its error ends it all. Returns how many they were; `None`: they cannot go this way (one of them is there,

@@ -36,6 +36,7 @@ mod tests {
                 key: Vec::new(),
                 delete: None,
                 taken: false,
+                heir: None,
                 upsert: None,
             }),
         }

@@ -20,7 +20,7 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use super::fault;
 use super::message::{Round, check_headers, content_type, message, preview, says, with_own};
 use super::settings::{References, Secrets};
-use super::{Delivery, Fault, Finding, Message, Opener, Outcome, Sink, Verdict, trust};
+use super::{Delivery, Fault, Finding, Lease, Message, Opener, Outcome, Sink, Verdict, trust};
 use crate::errors::Result;
 use crate::manifest::WebhookSink;
 use crate::names::hex;
@@ -186,6 +186,7 @@ impl Opener for Service {
         Ok(Box::new(Connection {
             agent,
             settings: self.0.clone(),
+            lease: Arc::default(),
         }))
     }
 
@@ -205,6 +206,7 @@ impl Opener for Service {
 struct Connection {
     agent: ureq::Agent,
     settings: Arc<Settings>,
+    lease: Arc<Lease>,
 }
 
 impl Sink for Connection {
@@ -217,6 +219,10 @@ impl Sink for Connection {
             }
         }
         round.finish()
+    }
+
+    fn under(&mut self, lease: Arc<Lease>) {
+        self.lease = lease;
     }
 
     fn probe(&mut self) -> Result<Vec<Finding>, Fault> {
@@ -399,6 +405,7 @@ impl Connection {
         let request = request
             .body(body)
             .map_err(|_| Fault::never("its headers are no headers of HTTP"))?;
+        self.lease.check()?;
         match self.agent.run(request) {
             Ok(answer) => self.judge(answer, sent.len()).map(Ok),
             Err(error) => Ok(Err(error)),

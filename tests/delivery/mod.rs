@@ -1,5 +1,6 @@
 //! Stories of delivery: what an application does, and what arrives.
 
+mod beside;
 mod edits;
 mod failures;
 mod file;
@@ -15,6 +16,7 @@ mod prune;
 mod queries;
 mod security;
 mod set_back;
+mod standstill;
 mod together;
 mod values_and_flags;
 mod waiting;

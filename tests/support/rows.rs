@@ -61,6 +61,7 @@ pub fn row(table: &str, delete: Option<&str>, upsert: Option<&str>) -> Action {
         key: vec!["id".into()],
         delete: delete.map(Arc::from),
         taken: false,
+        heir: None,
         upsert: upsert.map(Arc::from),
     })
 }

@@ -35,6 +35,7 @@ impl Bound {
                 attributes,
             } => Compiled::Entry {
                 columns: columns_of(&dn.value.0),
+                form: Form::of(&dn.value.0),
                 dn: engine.add(Syntax::Dn, dn)?,
                 classes: object_classes.iter().map(|class| class.value.clone()).collect(),
                 attributes: attributes

@@ -43,6 +43,12 @@ impl Form {
         folded(text).ends_with(&above)
     }
 
+    /// Tells whether the template may have made the name of an entry: it begins with a type of attribute too.
+    pub(super) fn may_be_name(&self, dn: &str) -> bool {
+        let of = |text: &str| Some(text.split_once('=')?.0.trim().to_ascii_lowercase());
+        self.may_be(dn) && of(&self.before).is_none_or(|own| of(dn).is_none_or(|other| own == other))
+    }
+
     /// Returns the column that the template shows, and the text that it has in rows of which this was made; `None`: that cannot be said.
     pub(super) fn shown<'t>(&self, text: &'t str) -> Option<(String, &'t str)> {
         let (before, after) = (self.before.len(), self.after.len());
@@ -81,6 +87,17 @@ mod tests {
             ("cn=all,ou=roles,dc=x", "CN=All, ou=roles,dc=x", true),
         ] {
             assert_eq!(Form::of(template).may_be(name), may, "{template} {name}");
+        }
+        for (template, may) in [
+            ("cn={{ row.team }},ou=groups,dc=x", true),
+            ("uid={{ row.team }},ou=groups,dc=x", false),
+            ("{{ row.dn }}", true),
+        ] {
+            assert_eq!(
+                Form::of(template).may_be_name("CN=red,ou=groups,dc=x"),
+                may,
+                "{template}"
+            );
         }
         assert_eq!(Form::of("{{ row.a }}{{ row.b }}").shown("ab"), None);
         assert_eq!(Form::of("constant").shown("constant"), None);

@@ -27,9 +27,9 @@ pub(in crate::deliver) enum Namesakes {
 #[derive(Debug, Default)]
 pub(in crate::deliver) struct Found {
     /// By name.
-    rows: HashMap<String, Arc<[Row]>>,
+    pub(super) rows: HashMap<String, Arc<[Row]>>,
     /// What comes later of some of these rows.
-    later: HashMap<Awaited, Option<Later>>,
+    pub(super) later: HashMap<Awaited, Option<Later>>,
 }
 
 /// A row of which something may come later than a change.
@@ -44,12 +44,14 @@ pub(in crate::deliver) struct Awaited {
 impl Namesakes {
     pub(in crate::deliver) fn add(&mut self, binding: &Bound, found: Found) {
         if let Namesakes::Known(all) = self {
-            all.insert(binding.name.to_string(), found);
+            let known = all.entry(binding.name.to_string()).or_default();
+            known.rows.extend(found.rows);
+            known.later.extend(found.later);
         }
     }
 
     /// `None`: it was not looked up.
-    fn of(&self, binding: &Bound, name: &str) -> Option<Arc<[Row]>> {
+    pub(super) fn of(&self, binding: &Bound, name: &str) -> Option<Arc<[Row]>> {
         match self {
             Namesakes::Known(all) => all.get(&*binding.name)?.rows.get(name).cloned(),
             Namesakes::NoMatter => Some(Arc::default()),
@@ -72,6 +74,10 @@ pub(in crate::deliver) struct GivenUp<'a>(BTreeMap<String, Vec<&'a Change>>);
 impl GivenUp<'_> {
     pub(in crate::deliver) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    pub(in crate::deliver) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
     }
 }
 
@@ -160,11 +166,23 @@ impl Bound {
         ask: &mut dyn Ask,
     ) -> Result<Option<Entry>, Fault> {
         let all = self.all_with(change, name, ask)?;
-        for other in self.others(change, &all) {
-            if !self.had(change, other, name, ask)? {
+        self.first_entry(change, self.others(change, &all), name, envelope, ask)
+    }
+
+    /// Returns what the first one of `rows` makes of the entry `name` that they have now, and had when `change` was made.
+    pub(super) fn first_entry<'r>(
+        &self,
+        change: &Change,
+        rows: impl Iterator<Item = &'r Row>,
+        name: &str,
+        envelope: &Envelope<'_>,
+        ask: &mut dyn Ask,
+    ) -> Result<Option<Entry>, Fault> {
+        for row in rows {
+            if !self.had(change, row, name, ask)? {
                 continue;
             }
-            match self.entry(other, envelope, ask) {
+            match self.entry(row, envelope, ask) {
                 // Of that row no entry was ever made.
                 Err(fault) if fault.verdict == Verdict::Never => {}
                 made => return made.map(Some),
@@ -243,10 +261,12 @@ impl Bound {
 
     /// What is delivered of another row behind `change`.
     fn await_of(&self, change: &Change, other: &Row) -> Awaited {
+        // In another table it may have been delivered.
+        let is_elsewhere = self.table != change.table;
         Awaited {
             key: self.key_of(other),
             behind: change.key.to_string(),
-            position: change.position,
+            position: change.position + u64::from(is_elsewhere),
         }
     }
 }

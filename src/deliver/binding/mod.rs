@@ -3,9 +3,10 @@
 //! Rows for which `when` is false are treated as not there; so an update may be an insert or a delete to the binding. All kinds
 //! that keep a state (entry, value, flag, row) speak of the state before and after; a message speaks of the event.
 //!
-//! `compile` reads the templates, `directory` and `message` make what such places take, `form` finds rows of which a text may be made, `heir` finds who has an entry that a row gives up, `keys` says
+//! `beside` knows what other bindings make under a name that a row gives up, `compile` reads the templates, `directory` and `message` make what such places take, `form` finds rows of which a text may be made, `heir` finds who has an entry that a row gives up, `keys` says
 //! what nothing may overtake.
 
+mod beside;
 mod columns;
 mod compile;
 mod directory;
@@ -55,6 +56,15 @@ pub(super) trait Ask {
         key: &[String],
         columns: &[(String, BTreeSet<&str>)],
         exact: bool,
+        look: Look<'_>,
+    ) -> Result<(), Fault>;
+
+    /// Shows rows of `table` that may have in each column one of the values, which come from another table (JSON text each), as far as the types of
+    /// the columns allow to look for that.
+    fn with_one_of(
+        &mut self,
+        table: usize,
+        columns: &[(String, BTreeSet<String>)],
         look: Look<'_>,
     ) -> Result<(), Fault>;
 
@@ -113,6 +123,7 @@ struct Template {
 enum Compiled {
     Entry {
         dn: Template,
+        form: Form,
         /// The columns in which rows of the same name are the same, but for the spelling.
         columns: Vec<String>,
         classes: Vec<String>,
@@ -284,10 +295,13 @@ impl Bound {
                 entries.extend([&old, &new].into_iter().flatten().map(|entry| folded(&entry.dn)));
                 let given_up = old
                     .as_ref()
-                    .map(|entry| folded(&entry.dn))
-                    .filter(|name| new.as_ref().is_none_or(|new| folded(&new.dn) != *name));
+                    .map(|entry| entry.dn.as_str())
+                    .filter(|dn| new.as_ref().is_none_or(|new| folded(&new.dn) != folded(dn)));
                 let heir = match (given_up, &change.old) {
-                    (Some(name), Some(_)) => self.heir(change, &name, envelope, ask)?,
+                    (Some(dn), Some(_)) => match self.heir(change, &folded(dn), envelope, ask)? {
+                        None => self.entry_beside(change, dn, envelope, ask, beside)?,
+                        heir => heir,
+                    },
                     _ => None,
                 };
                 Action::Entry(EntryChange { old, new, heir })
@@ -348,15 +362,21 @@ impl Bound {
                         .flatten()
                         .map(|key| format!("{table}\u{1f}{key}")),
                 );
-                let taken = match old_row.filter(|_| old_key != new_key && self.names_change_hands()) {
+                let old_row = old_row.filter(|_| old_key != new_key);
+                let taken = match old_row.filter(|_| self.names_change_hands()) {
                     Some(row) => self.is_taken(change, row, ask)?,
                     None => false,
+                };
+                let heir = match old_row.filter(|_| !taken) {
+                    Some(row) => self.row_beside(row, envelope, ask, beside)?,
+                    None => None,
                 };
                 Action::Row(RowChange {
                     table: table.clone(),
                     key: key.clone(),
                     delete: old.filter(|_| old_key != new_key).map(|row| row.json),
                     taken,
+                    heir: heir.map(|row| row.json),
                     upsert: new.map(|row| row.json),
                 })
             }

@@ -98,12 +98,14 @@ impl Courier<'_> {
         Ok(Made { keyed, aside, parked })
     }
 
-    /// Looks up who else has the entries, and the keys in other tables, that rows of a chunk give up, for all of them at once. What cannot be asked is asked again for each of them.
+    /// Looks up who else has the entries, and the keys in other tables, that rows of a chunk give up, also by other bindings, for all of them at once. What cannot be asked is asked again for each of them.
     fn namesakes(&mut self, chunk: &[Placed], present: &Present, only: Option<usize>) -> Result<Namesakes> {
         let mut namesakes = Namesakes::Known(HashMap::new());
         for at in 0..self.fed.bound.len() {
             let bound = &self.fed.bound[at];
-            if !bound.names_change_hands() || only.is_some_and(|only| only != at) {
+            let changes_hands = bound.names_change_hands();
+            let mut beside = bound.beside(&self.fed.bound).peekable();
+            if !changes_hands && beside.peek().is_none() || only.is_some_and(|only| only != at) {
                 continue;
             }
             let about = chunk.iter().filter(|placed| bound.is_about(&placed.change));
@@ -126,13 +128,20 @@ impl Courier<'_> {
                 again: false,
                 namesakes: None,
             };
-            match bound.namesakes(&names, &mut asker) {
-                Ok(rows) => namesakes.add(bound, rows),
-                Err(fault) if fault.verdict == Verdict::Down => {
-                    return Err(unasked(fault));
+            let mut found = Vec::new();
+            if changes_hands {
+                found.push((bound, bound.namesakes(&names, &mut asker)));
+            }
+            found.extend(beside.map(|other| (other, other.rows_named(names.names(), &mut asker))));
+            for (bound, rows) in found {
+                match rows {
+                    Ok(rows) => namesakes.add(bound, rows),
+                    Err(fault) if fault.verdict == Verdict::Down => {
+                        return Err(unasked(fault));
+                    }
+                    // (Each of the changes says so.)
+                    Err(_) => {}
                 }
-                // (Each of the changes says so.)
-                Err(_) => {}
             }
         }
         Ok(namesakes)

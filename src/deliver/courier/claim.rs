@@ -97,6 +97,14 @@ pub(super) fn take(orders: &Orders, keeper: &mut Session) -> Result<Turn> {
     }
 }
 
+/// Asks whether the session that holds a sink is there: what it has locked nobody else has then.
+///
+/// # Errors
+/// It is lost.
+pub(super) fn holds(keeper: &mut Session) -> Result<()> {
+    Ok(keeper.batch_execute("")?)
+}
+
 /// The window that was left unfinished, and how far it is delivered.
 pub(super) fn unfinished(sink: &SinkRecord) -> Result<Option<(Window, Option<Offset>)>> {
     let Some(until) = &sink.until else { return Ok(None) };

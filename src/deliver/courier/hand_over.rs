@@ -5,6 +5,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::Courier;
+use super::claim::holds;
 use super::parked::{Aside, Parked, Settled};
 use crate::deliver::lanes::{Fate, Keyed};
 use crate::deliver::stream::{Placed, window_number_of};
@@ -61,8 +62,10 @@ impl Courier<'_> {
                 .map(|(number, at, keyed)| ((number, at), keyed))
                 .unzip();
             self.orders.status.beat(&self.orders.sink.name.value, true);
-            let (fates, down) = lanes.deliver(&keyed, &mut self.place.silence, &self.orders.stop);
+            let (keeper, stop) = (&mut self.sessions.keeper, &self.orders.stop);
+            let delivered = lanes.deliver(&keyed, &mut self.place.silence, stop, &mut || holds(keeper));
             self.orders.status.beat(&self.orders.sink.name.value, false);
+            let (fates, down) = delivered?;
             self.place.reached = Instant::now();
             let has_failed = |fate: &Fate| matches!(fate, Fate::Done(Outcome::Failed(_)) | Fate::Behind);
             if fates.iter().any(has_failed) {

@@ -1,7 +1,8 @@
 //! Carries to one sink what it is owed: reads windows, delivers them, keeps the cursor, sets aside what is refused.
 //!
 //! One courier at a time delivers to a sink, whatever the number of workers: it holds an advisory lock on the session that moves the
-//! cursor, so that a worker that has lost its session can move nothing any more. A window is on record before anything of it is
+//! cursor, so that a worker that has lost its session can move the cursor no more; what it still has for the place is
+//! stopped there (`sink::Lease`, the position of a database). A window is on record before anything of it is
 //! delivered, and a chunk's offset after all of it has arrived or is set aside: after a crash the last chunk comes again,
 //! with the same ids.
 //!

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 
+use super::claim::holds;
 use super::{Courier, unasked};
 use crate::deliver::binding::Bound;
 use crate::deliver::lanes::{Fate, Keyed, Silence};
@@ -279,7 +280,8 @@ impl Courier<'_> {
             };
             // One that gets no answer is set aside already: of the place it says nothing.
             let mut silence = Silence::default();
-            let (fates, down) = lanes.deliver(keyed, &mut silence, &self.orders.stop);
+            let (keeper, stop) = (&mut self.sessions.keeper, &self.orders.stop);
+            let (fates, down) = lanes.deliver(keyed, &mut silence, stop, &mut || holds(keeper))?;
             if down.is_none() && silence == Silence::default() {
                 self.place.silence = silence;
             }

@@ -128,6 +128,7 @@ mod tests {
             key: vec!["id".into()],
             delete: None,
             taken: false,
+            heir: None,
             upsert: Some(row),
         }));
         assert_eq!(

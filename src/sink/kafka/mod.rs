@@ -22,7 +22,7 @@ use tokio::runtime::Runtime;
 
 use super::message::{Round, content_type, message, preview};
 use super::settings::{References, Secrets};
-use super::{Delivery, Fault, Finding, Message, Opener, Outcome, Sink, Verdict, fault, trust};
+use super::{Delivery, Fault, Finding, Lease, Message, Opener, Outcome, Sink, Verdict, fault, trust};
 use crate::errors::Result;
 use crate::manifest::KafkaSink;
 use crate::pg::Environment;
@@ -90,6 +90,7 @@ impl Opener for Cluster {
             compression: Compression::Zstd,
             client,
             settings: self.0.clone(),
+            lease: Arc::default(),
             runtime,
         }))
     }
@@ -174,6 +175,7 @@ struct Connection {
     compression: Compression,
     client: Client,
     settings: Arc<Settings>,
+    lease: Arc<Lease>,
     runtime: Runtime,
 }
 
@@ -190,6 +192,10 @@ impl Sink for Connection {
             }
         }
         round.finish()
+    }
+
+    fn under(&mut self, lease: Arc<Lease>) {
+        self.lease = lease;
     }
 
     fn probe(&mut self) -> Result<Vec<Finding>, Fault> {
@@ -360,6 +366,7 @@ impl Connection {
                     Arc::new(self.settings.in_time(opened).await?)
                 }
             };
+            self.lease.check()?;
             let produced = tokio::time::timeout(self.settings.timeout, client.produce(records, compression)).await;
             Ok((client, produced))
         });

@@ -12,6 +12,7 @@ use std::time::Duration;
 use ldap3::controls::{Control, ControlType, PagedResults};
 use ldap3::{Ldap, LdapError, LdapResult, ResultEntry, SearchOptions};
 
+use super::super::Lease;
 use super::super::fault::{self, Fault, Verdict};
 use super::change::{Change, Kind, Values, Verb};
 use crate::manifest::Scope;
@@ -85,6 +86,7 @@ pub(super) const MOST: usize = 100;
 pub(super) struct Live {
     pub(super) ldap: Ldap,
     pub(super) timeout: Duration,
+    pub(super) lease: Arc<Lease>,
     /// An operation found the connection closed.
     lost: Arc<AtomicBool>,
 }
@@ -104,10 +106,11 @@ pub(super) struct Query<'a> {
 }
 
 impl Live {
-    pub(super) fn new(ldap: Ldap, timeout: Duration) -> Live {
+    pub(super) fn new(ldap: Ldap, timeout: Duration, lease: Arc<Lease>) -> Live {
         Live {
             ldap,
             timeout,
+            lease,
             lost: Arc::default(),
         }
     }
@@ -220,6 +223,7 @@ impl Directory for Live {
     }
 
     async fn write(&self, change: &Change) -> Result<(), Trouble> {
+        self.lease.check().map_err(Trouble::Fault)?;
         let mut ldap = self.handle();
         let dn = change.dn.as_str();
         let result = match &change.kind {

@@ -40,7 +40,7 @@ use self::taken::Taken;
 use self::waves::{depth, waves};
 use self::work::Work;
 use super::fault::{Fault, Verdict};
-use super::{Action, Delivery, Existing, Finding, Opener, Outcome, Sink};
+use super::{Action, Delivery, Existing, Finding, Lease, Opener, Outcome, Sink};
 use crate::errors::Result;
 use crate::manifest::{self, LdapSink, Scope};
 use crate::pg::Environment;
@@ -80,7 +80,7 @@ impl Opener for LdapOpener {
             .map_err(|error| Fault::down(format!("no runtime for a connection: {error}")))?;
         let ldap = runtime.block_on(connect::open(&self.settings))?;
         Ok(Box::new(Connection {
-            live: Live::new(ldap, self.settings.timeout),
+            live: Live::new(ldap, self.settings.timeout, Arc::default()),
             runtime,
             settings: self.settings.clone(),
             schema: self.schema.clone(),
@@ -146,6 +146,10 @@ impl Sink for Connection {
             }
         }
         outcomes
+    }
+
+    fn under(&mut self, lease: Arc<Lease>) {
+        self.live.lease = lease;
     }
 
     fn probe(&mut self) -> Result<Vec<Finding>, Fault> {
@@ -217,7 +221,8 @@ impl Connection {
 
     fn reopen(&mut self) -> Result<(), Fault> {
         if self.live.is_closed() {
-            self.live = Live::new(self.wait(connect::open(&self.settings))?, self.settings.timeout);
+            let ldap = self.wait(connect::open(&self.settings))?;
+            self.live = Live::new(ldap, self.settings.timeout, self.live.lease.clone());
         }
         Ok(())
     }

@@ -21,7 +21,7 @@ pub(super) use self::server::opener;
 use self::server::{Lost, Settings};
 use self::subject::{Held, check_subject};
 use super::message::{Round, check_headers, content_type, message, preview, says, with_own};
-use super::{Delivery, Fault, Finding, Message, Outcome, Sink, Verdict, fault};
+use super::{Delivery, Fault, Finding, Lease, Message, Outcome, Sink, Verdict, fault};
 
 /// The stream is asked about again, after this time, when it does not hold a subject.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -34,6 +34,7 @@ struct Connection {
     runtime: Option<Runtime>,
     lost: Arc<Lost>,
     settings: Arc<Settings>,
+    lease: Arc<Lease>,
 }
 
 impl Drop for Connection {
@@ -131,7 +132,8 @@ impl Connection {
             if round.waits(at, &message.key) {
                 continue;
             }
-            let tried = match self.check(message).and_then(|()| outgoing(delivery, message)) {
+            let checked = self.check(message).and_then(|()| self.lease.check());
+            let tried = match checked.and_then(|()| outgoing(delivery, message)) {
                 Ok(outgoing) => {
                     let publish = self.context().send_publish(message.address.clone(), outgoing);
                     publish.await.map_err(|error| self.judge(&error))
@@ -224,6 +226,10 @@ impl Sink for Connection {
             round.rest(Fault::down("the connection to the NATS server is lost"));
         }
         round.finish()
+    }
+
+    fn under(&mut self, lease: Arc<Lease>) {
+        self.lease = lease;
     }
 
     fn probe(&mut self) -> Result<Vec<Finding>, Fault> {

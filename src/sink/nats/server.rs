@@ -109,6 +109,7 @@ impl Opener for Server {
             context: Some(context),
             lost,
             settings: self.0.clone(),
+            lease: Arc::default(),
             runtime: Some(runtime),
         };
         connection.held = connection.look()?.map(|info| Held::new(&info.config));

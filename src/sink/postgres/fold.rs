@@ -21,6 +21,8 @@ pub(super) struct Item<'a> {
     transaction: Option<&'a str>,
     pub(super) change: &'a RowChange,
     pub(super) delete: Option<Row<'a>>,
+    /// What stands at the key of `delete` instead.
+    pub(super) heir: Option<Row<'a>>,
     pub(super) upsert: Option<Row<'a>>,
     /// As far as this database knows nobody had this row before: it was inserted, or is sent by `init`. (There it may be all the same.)
     pub(super) is_new: bool,
@@ -47,6 +49,7 @@ impl<'a> Item<'a> {
             transaction: delivery.offset.transaction(),
             change,
             delete: row(&change.delete)?,
+            heir: row(&change.heir)?,
             upsert: row(&change.upsert)?,
             is_new: delivery
                 .event
@@ -56,7 +59,7 @@ impl<'a> Item<'a> {
 
     /// Returns the rows it speaks of.
     pub(super) fn rows(&self) -> impl Iterator<Item = &Row<'a>> {
-        [&self.delete, &self.upsert].into_iter().flatten()
+        [&self.delete, &self.heir, &self.upsert].into_iter().flatten()
     }
 
     /// Returns the keys it touches.
@@ -342,6 +345,7 @@ pub(super) fn groups<'i, 'a>(items: &[&'i Item<'a>]) -> Vec<Group<'i, 'a>> {
                 tables[at].came.insert(&row.key);
             }
             let taken = item.delete.as_ref().map(|row| tables[at].take(item.at, row));
+            put.extend(item.heir.as_ref().map(|row| (at, item.at, row, None)));
             put.extend(item.upsert.as_ref().map(|row| (at, item.at, row, taken)));
         }
         for (table, at, row, taken) in put {
@@ -356,13 +360,14 @@ mod tests {
     use super::*;
     use crate::sink::Offset;
 
-    /// `7:a>b` changes the key a to b in transaction 7, `7:a>` deletes, `7:>b` writes; with `a!` another row has that key by now;
+    /// `7:a>b` changes the key a to b in transaction 7, `7:a>` deletes, `7:>b` writes; with `a!` another row has that key by now, with `a^`
+    /// one of another binding;
     /// `7:=>b` writes one that was there.
     fn delivery(at: usize, text: &str) -> Delivery {
         let (transaction, keys) = text.split_once(':').unwrap();
         let (old, new) = keys.split_once('>').unwrap();
         let (old, is_update) = (old.trim_start_matches('='), old.starts_with('='));
-        let (old, taken) = (old.trim_end_matches('!'), old.ends_with('!'));
+        let (old, taken, is_left) = (old.trim_end_matches(['!', '^']), old.ends_with('!'), old.ends_with('^'));
         let row = |key: &str| (!key.is_empty()).then(|| Arc::from(format!(r#"{{"id":"{key}","v":{at}}}"#)));
         Delivery {
             id: String::new(),
@@ -376,6 +381,7 @@ mod tests {
                 key: vec!["id".into()],
                 delete: row(old),
                 taken,
+                heir: row(old).filter(|_| is_left),
                 upsert: row(new),
             }),
         }
@@ -427,6 +433,7 @@ mod tests {
     fn what_may_refer_to_each_other_is_put_together() {
         let row = |at: usize, json: &str| Delivery {
             action: Action::Row(RowChange {
+                heir: None,
                 table: QualifiedName::new("public", "t"),
                 key: vec!["id".into()],
                 delete: None,
@@ -481,6 +488,12 @@ mod tests {
             ("1:a!>b 1:c>a", "a>b;c>a -c1 +a1,b0"),
             ("1:a!>b 2:=>a", " - +a1,b0"),
             ("1:c!>a 1:a!>b", "a>b - +a0,b1"),
+            // What a row of another binding has stays, and becomes that one's.
+            ("1:a^>", " - +a0"),
+            ("1:a^>b", "a>b - +a0,b0"),
+            ("1:>a 1:a^>", " - +a1"),
+            ("1:a^> 1:=>a", " - +a1"),
+            ("1:>a 2:a^> 3:a>", " -a2 +"),
             // Also when that came earlier in this batch.
             ("1:>a 2:a!>", " - +a0 |  - +"),
             ("1:>a 2:a!>x", " - +a0 |  - +x1"),

@@ -204,6 +204,7 @@ pub(super) fn existing(
                 key: key.clone(),
                 delete: Some(object),
                 taken: false,
+                heir: None,
                 upsert: None,
             }),
         });

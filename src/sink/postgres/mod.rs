@@ -19,7 +19,7 @@ use crate::pg::{self, Environment, Given, Prompt, Session, Settings};
 use crate::render::Renderer;
 
 use self::fold::Item;
-use self::received::Who;
+use self::received::{Version, Who};
 use self::write::Tables;
 use super::fault::of_postgres;
 use super::resume::arrived;
@@ -106,6 +106,7 @@ impl Opener for Database {
             who: self.who.clone(),
             tables: Tables::default(),
             has_position: false,
+            known: None,
         }))
     }
 
@@ -133,6 +134,8 @@ struct PostgresSink {
     who: Who,
     tables: Tables,
     has_position: bool,
+    /// The position as it was read or written last; `None`: it was not asked for.
+    known: Option<Version>,
 }
 
 /// What every transaction begins with.
@@ -159,10 +162,11 @@ impl PostgresSink {
         }
         let failed = |error: ::postgres::Error| of_postgres(&error);
         self.session.batch_execute(BEGIN).map_err(failed)?;
-        received::lock(&mut self.session, &self.who)?;
+        received::lock(&mut self.session, &self.who, self.known.as_ref())?;
         let number = copy::write(&mut self.session, &self.renderer, rows, text)?;
-        received::write(&mut self.session, &self.who, &rows.offset)?;
+        let version = received::write(&mut self.session, &self.who, &rows.offset)?;
         self.session.batch_execute("commit").map_err(failed)?;
+        self.known = Some(version);
         Ok(Some(number))
     }
 
@@ -179,17 +183,19 @@ impl PostgresSink {
         self.tables.prepare(&mut self.session, &self.renderer, &items)?;
         let failed = |error: ::postgres::Error| of_postgres(&error);
         self.session.batch_execute(BEGIN).map_err(failed)?;
-        received::lock(&mut self.session, &self.who)?;
+        received::lock(&mut self.session, &self.who, self.known.as_ref())?;
         self.tables.write(&mut self.session, &mut items, &mut outcomes)?;
         let missing = || Outcome::Failed(Fault::later("it was not tried"));
         let outcomes: Vec<Outcome> = outcomes
             .into_iter()
             .map(|outcome| outcome.unwrap_or_else(missing))
             .collect();
-        if let Some(offset) = arrived(batch, &outcomes) {
-            received::write(&mut self.session, &self.who, offset)?;
-        }
+        let version = match arrived(batch, &outcomes) {
+            Some(offset) => Some(received::write(&mut self.session, &self.who, offset)?),
+            None => None,
+        };
         self.session.batch_execute("commit").map_err(failed)?;
+        self.known = version.or(self.known.take());
         Ok(outcomes)
     }
 }
@@ -224,10 +230,12 @@ impl Sink for PostgresSink {
     }
 
     fn resume(&mut self) -> Result<Option<Offset>, Fault> {
-        if !received::usable(&mut self.session)?.is_there {
-            return Ok(None);
-        }
-        received::read(&mut self.session, &self.who)
+        let (offset, version) = match received::usable(&mut self.session)?.is_there {
+            true => received::take(&mut self.session, &self.who)?,
+            false => (None, None),
+        };
+        self.known = Some(version);
+        Ok(offset)
     }
 
     fn probe(&mut self) -> Result<Vec<Finding>, Fault> {

@@ -1,6 +1,7 @@
 //! How far a sink has come, noted in the other database itself: in the transaction that writes the rows.
 //!
-//! One table, `emaj_received.position`, made when the first batch comes.
+//! One table, `emaj_received.position`, made when the first batch comes. It is a fence too: a worker that stood still while another one took the sink over
+//! finds a row that it does not know, and writes nothing.
 
 use postgres::Client;
 
@@ -85,38 +86,58 @@ pub(super) fn usable(client: &mut Client) -> Result<State, Fault> {
     }
 }
 
-/// Returns how far it has come.
-pub(super) fn read(client: &mut Client, who: &Who) -> Result<Option<Offset>, Fault> {
+/// Which transaction wrote the position last: another worker that takes the sink over, or writes to it, changes that. `None`: there is no position.
+pub(super) type Version = Option<String>;
+
+/// Takes the position over: who knew it before can write no more. Returns how far the sink has come.
+pub(super) fn take(client: &mut Client, who: &Who) -> Result<(Option<Offset>, Version), Fault> {
     let row = client
         .query_opt(
-            "select received_offset from emaj_received.position where source = $1 and sink = $2",
+            "update emaj_received.position set received_at = received_at where source = $1 and sink = $2
+             returning received_offset, xmin::text",
             &[&who.source, &who.sink],
         )
         .map_err(|error| of_postgres(&error))?;
-    Ok(row.map(|row| Offset(row.get(0))))
+    Ok(match row {
+        Some(row) => (Some(Offset(row.get(0))), Some(row.get(1))),
+        None => (None, None),
+    })
 }
 
 /// Keeps others who write for this sink waiting until the transaction ends.
-pub(super) fn lock(client: &mut Client, who: &Who) -> Result<(), Fault> {
-    client
-        .execute(
-            "select from emaj_received.position where source = $1 and sink = $2 for update",
+///
+/// # Errors
+/// The position is not the one that is known.
+pub(super) fn lock(client: &mut Client, who: &Who, known: Option<&Version>) -> Result<(), Fault> {
+    let row = client
+        .query_opt(
+            "select xmin::text from emaj_received.position where source = $1 and sink = $2 for update",
             &[&who.source, &who.sink],
         )
         .map_err(|error| of_postgres(&error))?;
-    Ok(())
+    let found: Version = row.map(|row| row.get(0));
+    match known {
+        Some(known) if *known != found => Err(Fault::down(
+            "another worker has taken the sink over, or written to it: nothing is written before that is looked at",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Notes how far it has come; what is tried again stands before that. (Compared as UTF-8, as everywhere else.)
-pub(super) fn write(client: &mut Client, who: &Who, offset: &Offset) -> Result<(), Fault> {
-    client
-        .execute(
-            "insert into emaj_received.position as p (source, sink, received_offset) values ($1, $2, $3)
-                 on conflict (source, sink)
-                 do update set received_offset = excluded.received_offset, received_at = excluded.received_at
-                 where convert_to(p.received_offset, 'UTF8') < convert_to(excluded.received_offset, 'UTF8')",
+pub(super) fn write(client: &mut Client, who: &Who, offset: &Offset) -> Result<Version, Fault> {
+    let row = client
+        .query_one(
+            "with written as (
+               insert into emaj_received.position as p (source, sink, received_offset) values ($1, $2, $3)
+                   on conflict (source, sink)
+                   do update set received_offset = excluded.received_offset, received_at = excluded.received_at
+                   where convert_to(p.received_offset, 'UTF8') < convert_to(excluded.received_offset, 'UTF8')
+               returning xmin::text as version)
+             select coalesce((select version from written),
+                             (select xmin::text from emaj_received.position where source = $1 and sink = $2))",
             &[&who.source, &who.sink, &offset.0],
         )
         .map_err(|error| of_postgres(&error))?;
-    Ok(())
+    Ok(row.get(0))
 }

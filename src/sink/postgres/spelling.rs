@@ -92,7 +92,7 @@ pub(super) fn settle(
     let is_of_it = |item: &Item<'_>| item.change.table == *table && item.change.key == key;
     let (mut writes, mut is_sure) = (false, true);
     for item in items.iter().filter(|item| is_of_it(item)) {
-        writes |= item.upsert.is_some();
+        writes |= item.upsert.is_some() || item.heir.is_some();
         is_sure = is_sure && item.rows().all(|row| is_told(row, key, spellings));
     }
     if !writes || is_sure {
@@ -151,7 +151,10 @@ pub(super) fn settle(
         }
     }
     for item in items.iter_mut().filter(|item| is_of_it(item)) {
-        for row in [&mut item.delete, &mut item.upsert].into_iter().flatten() {
+        for row in [&mut item.delete, &mut item.heir, &mut item.upsert]
+            .into_iter()
+            .flatten()
+        {
             if let Some(first) = firsts.get(&row.key) {
                 row.key = first.clone();
             }

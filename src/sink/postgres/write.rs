@@ -116,10 +116,10 @@ impl Tables {
             if item.delete.is_some() && self.delete_plan(table, key).is_none() {
                 self.prepare_delete(client, renderer, table, key)?;
             }
-            if let Some(row) = &item.upsert
-                && self.upsert_plan(table, key, row).is_none()
-            {
-                self.prepare_upsert(client, renderer, table, key, row)?;
+            for row in item.heir.iter().chain(&item.upsert) {
+                if self.upsert_plan(table, key, row).is_none() {
+                    self.prepare_upsert(client, renderer, table, key, row)?;
+                }
             }
             if !self.keys.iter().any(|keys| keys.table == *table && keys.key == *key) {
                 self.prepare_keys(client, renderer, table, key)?;
@@ -430,7 +430,7 @@ impl Tables {
             *idle.entry(*at).or_default() += 1;
         }
         for item in items {
-            let parts = usize::from(item.delete.is_some()) + usize::from(item.upsert.is_some());
+            let parts = item.delete.iter().chain(&item.upsert).count();
             let nothing = idle.get(&item.at).copied().unwrap_or(0) == parts && !moved.contains(&item.at);
             outcomes[item.at] = Some(if nothing { Outcome::Unchanged } else { Outcome::Written });
         }
