@@ -273,6 +273,33 @@ stories! {
         story.unchanged(&everything);
     }
 
+    what_a_new_column_holds_is_never_lost_with_its_row(story) {
+        story.sql("create table t (id int primary key, v text); insert into t values (1, 'a'); create table u (id int primary key); insert into u values (1)");
+        story.install("*");
+        story.mark("m");
+        story.sql("alter table t add note text; insert into t values (4, 'd', 'only here'); update t set v = 'x', note = 'and here' where id = 1");
+        let (everything, after) = (story.everything(), story.state());
+        let schema = story.schema.clone();
+        let (hint, who) = ("`emaj install` first", story.ask("select session_user"));
+        for call in ["emaj_rollback_group('g', 'm')".to_owned(), "emaj_logged_rollback_group('g', 'm')".to_owned(), "emaj_rollback_group('g', 'm', true)".to_owned(),
+                     format!("emaj_check_revert_group('g', 'm', null, '{who}', null, null)"), format!("emaj_revert_group('g', 'm', null, '{who}', null, null, false)")] {
+            let refusal = story.refused(&format!("select emaj.{call}"));
+            assert!(refusal.contains(&format!("{schema}.t.note")) && refusal.contains(hint), "{call}: {refusal}");
+            story.unchanged(&everything);
+        }
+        let dry = story.emaj(&["rollback", "g", "m", "--dry-run"]).code(4);
+        assert!(dry.stderr.contains(hint), "{dry}");
+        // What does not touch rows of that table is done.
+        story.sql("delete from u");
+        story.sql(&format!("select emaj.emaj_revert_group('g', 'm', null, null, '{schema}.u'::regclass, '{{\"id\": 1}}', false)"));
+        story.install("*");
+        story.logged_rollback("m");
+        assert_eq!(story.ask("select t::text from t"), "(1,a,\"and here\")");
+        let start = story.last_start_mark();
+        story.logged_rollback(&start);
+        assert_eq!(story.state(), after, "with all that the new column held");
+    }
+
     the_guard_keeps_captured_columns(story) {
         story.sql("create table t (id int primary key, v text, w int)");
         story.install("*");
