@@ -300,6 +300,28 @@ stories! {
         assert_eq!(story.state(), after, "with all that the new column held");
     }
 
+    nothing_but_generated_columns(story) {
+        story.sql("create table t (id int primary key generated always as (7) stored, v int generated always as (8) stored); insert into t default values; create table u (id int primary key, v text); insert into u values (1, 'a')");
+        story.install("*");
+        story.back_and_forth(&["delete from t; update u set v = 'b'", "insert into t default values", "truncate t"]);
+        story.mark("m");
+        assert_eq!(story.ask("select t::text from t"), "(7,8)");
+        story.sql("delete from t");
+        let before = story.emaj(&["changes", "g", "--from", "m", "-o", "sql"]).ok();
+        assert!(before.stdout.contains(&format!("delete from only {}.t where id = ", story.schema)), "{before}");
+        story.emaj(&["revert", "g", "--from", "m", "--table", &format!("{}.t", story.schema), "--key", "id=7", "--yes"]).ok();
+        assert_eq!(story.ask("select t::text from t"), "(7,8)");
+        story.mark("n");
+        story.sql("delete from t");
+        story.mark("o");
+        story.sql("insert into t default values");
+        let script = story.emaj(&["changes", "g", "--from", "o", "-o", "sql"]).ok();
+        assert!(script.stdout.contains(&format!("insert into {}.t default values;", story.schema)), "{script}");
+        story.sql("delete from t");
+        story.sql(&script.stdout);
+        assert_eq!(story.ask("select t::text from t"), "(7,8)");
+    }
+
     the_guard_keeps_captured_columns(story) {
         story.sql("create table t (id int primary key, v text, w int)");
         story.install("*");
