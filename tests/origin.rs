@@ -290,6 +290,44 @@ fn a_dump_in_another_cluster_is_set_aside() {
 }
 
 #[test]
+fn a_dump_without_data_is_told_and_taken_away() {
+    let (old, new, here, there) = (support::database(), support::database(), folder(), folder());
+    let place = |name: &str, directory| Place {
+        cluster: support::shared_cluster(),
+        name: name.to_owned(),
+        directory,
+    };
+    let (first, copy) = (place(old.name(), here.path()), place(new.name(), there.path()));
+    first.begin();
+    std::fs::write(copy.directory.join("emaj.yaml"), MANIFEST).unwrap();
+    copy.restore(&first.dump(&["-s"]));
+    for args in [&["plan"][..], &["install"], &["install", "--allow-destroy"], &["drift"]] {
+        let run = copy.emaj(args).code(4);
+        assert!(
+            run.stderr.contains("the registry in schema emaj is empty") && run.stderr.contains("`emaj uninstall`"),
+            "{run}"
+        );
+    }
+    // Not where somebody's own view would go with it.
+    copy.sql("create view shop.trail as select * from emaj.shop_item_log");
+    let run = copy.emaj(&["uninstall", "--yes"]);
+    assert!(
+        run.status != Some(0) && run.stderr.contains("drop what depends on it"),
+        "{run}"
+    );
+    copy.sql("drop view shop.trail");
+    let run = copy.emaj(&["uninstall", "--dry-run"]).ok();
+    assert!(run.stdout.contains("its registry is empty"), "{run}");
+    copy.emaj(&["uninstall", "--yes"]).ok();
+    let bare = support::database();
+    let bare = place(bare.name(), here.path());
+    bare.sql(TABLES);
+    support::story::same(&copy.dump(&["-s"]), &bare.dump(&["-s"]), "after uninstall");
+    copy.emaj(&["install"]).ok();
+    copy.there_and_back();
+}
+
+#[test]
 fn a_dump_in_the_same_cluster_can_be_dropped() {
     let (old, new, here, there) = (support::database(), support::database(), folder(), folder());
     let place = |name: &str, directory| Place {
