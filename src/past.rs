@@ -144,7 +144,12 @@ fn prepare<'q>(
     // A path may name the place of temporary objects last.
     let path = ["pg_temp", &path].join(if path.is_empty() { "" } else { ", " });
     set_path(transaction, &path)?;
-    understand(transaction, query)?;
+    understand(transaction, query).map_err(|error| {
+        if window.drift.is_empty() {
+            return error;
+        }
+        error.hint("tables of the group have drifted from what was installed: `emaj drift` shows them")
+    })?;
     // What follows is ours again.
     set_path(transaction, OUR_PATH)?;
     check(transaction, &renderer, &window, &shadows)?;
@@ -161,7 +166,7 @@ fn set_path(transaction: &mut Transaction<'_>, path: &str) -> Result<()> {
     Ok(())
 }
 
-/// Makes a view for each table that can have one; returns their names.
+/// Makes a view for each table that can have one; returns their names. What has drifted is shown as it is now, so that a query of it is known by that.
 fn shadows(transaction: &mut Transaction<'_>, renderer: &Renderer, window: &Window, path: &str) -> Result<Vec<String>> {
     let hashes: bool = transaction
         .query_one(
@@ -171,6 +176,16 @@ fn shadows(transaction: &mut Transaction<'_>, renderer: &Renderer, window: &Wind
         .get(0);
     let mut names = Vec::new();
     for table in bare(transaction, window, path)? {
+        if window.drift.iter().any(|one| one.relation == table.relation) {
+            if called(transaction, &table.label)? == Some(table.oid) {
+                let name = quote_ident(&table.name);
+                transaction.batch_execute(&format!(
+                    "create temporary view {name} as select * from {}",
+                    table.label
+                ))?;
+            }
+            continue;
+        }
         let shown = Value::from(Serde(table));
         let (from, _) = window.borders();
         let question = renderer.render_value(
@@ -224,12 +239,7 @@ fn bare<'w>(transaction: &mut Transaction<'_>, window: &'w Window, path: &str) -
     let mut tables: Vec<&LoggedTable> = Vec::new();
     set_path(transaction, path)?;
     for table in window.tables.iter().filter(|table| !table.inherits) {
-        let found: Option<u32> = transaction
-            .query_one(
-                "select pg_catalog.to_regclass($1::text)::oid",
-                &[&quote_ident(&table.name)],
-            )?
-            .get(0);
+        let found = called(transaction, &quote_ident(&table.name))?;
         let same = window.tables.iter().filter(|other| other.name == table.name).count();
         if found == Some(table.oid) || found.is_none() && same == 1 {
             tables.push(table);
@@ -237,6 +247,12 @@ fn bare<'w>(transaction: &mut Transaction<'_>, window: &'w Window, path: &str) -
     }
     set_path(transaction, OUR_PATH)?;
     Ok(tables)
+}
+
+/// Returns the relation that a name means.
+fn called(transaction: &mut Transaction<'_>, name: &str) -> Result<Option<u32>> {
+    let row = transaction.query_one("select pg_catalog.to_regclass($1::text)::oid", &[&name])?;
+    Ok(row.get(0))
 }
 
 /// What can be asked.
@@ -280,7 +296,15 @@ fn understand(transaction: &mut Transaction<'_>, query: &str) -> Result<()> {
 
 /// Refuses a query that would read a table of the group otherwise than by a view of the past.
 fn check(transaction: &mut Transaction<'_>, renderer: &Renderer, window: &Window, shadows: &[String]) -> Result<()> {
-    let oids: Vec<u32> = window.tables.iter().map(|table| table.oid).collect();
+    let mut oids: Vec<u32> = Vec::new();
+    for table in &window.tables {
+        // Another table may be called as one that is gone.
+        oids.extend(
+            [Some(table.oid), called(transaction, &table.label)?]
+                .into_iter()
+                .flatten(),
+        );
+    }
     let uses = renderer.render_value(
         "past/uses",
         context! { query => quote_ident(QUERY), shadows => Value::from(Serde(shadows)), tables => Value::from(Serde(&oids)) },
@@ -289,6 +313,10 @@ fn check(transaction: &mut Transaction<'_>, renderer: &Renderer, window: &Window
     if used.is_empty() {
         return Ok(());
     }
+    window.refuse_drift(|relation| {
+        let of_it = |table: &LoggedTable| table.relation == relation && used.contains(&table.label);
+        window.tables.iter().any(of_it)
+    })?;
     let inherits = window
         .tables
         .iter()

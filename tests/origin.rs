@@ -194,6 +194,7 @@ impl Place<'_> {
             &["plan"],
             &["group", "purge", "g"],
             &["mark", "delete", "g", "m"],
+            &["top", "--interval", "100ms", "--count", "1"],
         ] {
             let run = self.emaj(args);
             assert!(
@@ -214,7 +215,12 @@ impl Place<'_> {
         assert_eq!(everything(), before, "something was changed without a yes");
         // History stays readable, and the application writes.
         assert!(self.emaj(&["mark", "list", "g"]).ok().stdout.contains('m'));
-        self.emaj(&["stat", "g", "--from", "m"]).ok();
+        let stat = self.emaj(&["stat", "g", "--from", "m"]).ok();
+        let warned = format!("warning: what is counted may be wrong: {problem}");
+        assert!(
+            stat.stderr.contains(&warned) && stat.stderr.contains("emaj verify --repair"),
+            "{stat}"
+        );
         self.emaj(&["history"]).ok();
         self.sql("insert into shop.item values (50, 'later'); delete from shop.item where id = 50");
     }
@@ -287,6 +293,44 @@ fn a_dump_in_another_cluster_is_set_aside() {
     };
     bare.sql(TABLES);
     support::story::same(&copy.dump(&["-s"]), &bare.dump(&["-s"]), "after uninstall");
+}
+
+#[test]
+fn a_dump_without_data_is_told_and_taken_away() {
+    let (old, new, here, there) = (support::database(), support::database(), folder(), folder());
+    let place = |name: &str, directory| Place {
+        cluster: support::shared_cluster(),
+        name: name.to_owned(),
+        directory,
+    };
+    let (first, copy) = (place(old.name(), here.path()), place(new.name(), there.path()));
+    first.begin();
+    std::fs::write(copy.directory.join("emaj.yaml"), MANIFEST).unwrap();
+    copy.restore(&first.dump(&["-s"]));
+    for args in [&["plan"][..], &["install"], &["install", "--allow-destroy"], &["drift"]] {
+        let run = copy.emaj(args).code(4);
+        assert!(
+            run.stderr.contains("the registry in schema emaj is empty") && run.stderr.contains("`emaj uninstall`"),
+            "{run}"
+        );
+    }
+    // Not where somebody's own view would go with it.
+    copy.sql("create view shop.trail as select * from emaj.shop_item_log");
+    let run = copy.emaj(&["uninstall", "--yes"]);
+    assert!(
+        run.status != Some(0) && run.stderr.contains("drop what depends on it"),
+        "{run}"
+    );
+    copy.sql("drop view shop.trail");
+    let run = copy.emaj(&["uninstall", "--dry-run"]).ok();
+    assert!(run.stdout.contains("its registry is empty"), "{run}");
+    copy.emaj(&["uninstall", "--yes"]).ok();
+    let bare = support::database();
+    let bare = place(bare.name(), here.path());
+    bare.sql(TABLES);
+    support::story::same(&copy.dump(&["-s"]), &bare.dump(&["-s"]), "after uninstall");
+    copy.emaj(&["install"]).ok();
+    copy.there_and_back();
 }
 
 #[test]

@@ -271,6 +271,88 @@ fn what_the_logs_do_not_tell_is_refused_by_all_who_need_it() {
 }
 
 #[test]
+fn what_has_drifted_is_refused_where_it_is_read() {
+    let manifest = "\
+version: 1
+roles: { admin: null, viewer: null }
+groups:
+  g: { tables: [s.a, s.b, s.c], table_options: { s.a: { guard: false }, s.c: { guard: false } } }
+";
+    let shop = Shop::open(
+        "create schema s;
+         create table s.a (id int primary key, x int); insert into s.a values (1, 1), (2, 2);
+         create table s.b (id int primary key, x int); insert into s.b values (1, 1), (2, 2);
+         create table s.c (id int primary key, x int); insert into s.c values (1, 1), (2, 2)",
+        manifest,
+    );
+    shop.run(&["mark", "set", "g", "m"]).ok();
+    shop.sql("update s.a set x = 11 where id = 1; update s.b set x = 11 where id = 1");
+    let refused = |words: &[&str], problem: &str| {
+        let run = shop.run(words).code(4);
+        assert_eq!(run.stdout, "", "{run}");
+        let said = "the database has drifted from what was installed: ";
+        assert!(run.stderr.contains(said) && run.stderr.contains(problem), "{run}");
+        assert!(
+            run.stderr.contains("hint: ") && run.stderr.contains("`emaj install"),
+            "{run}"
+        );
+    };
+    let at = |query: &str| {
+        let options = "-c search_path=s";
+        shop.emaj(&["at", "g", "m", query, "-o", "csv"])
+            .env("PGOPTIONS", options)
+            .run()
+            .ok()
+            .stdout
+    };
+    let of_b = "select * from b order by id";
+    // The values are others, of a type that fits, and then of one that does not.
+    for alter in ["alter x type bigint using x * 100", "alter x type text"] {
+        shop.sql(&format!("alter table s.a {alter}"));
+        let problem = "s.a: the type of column x is now";
+        refused(&["at", "g", "m", "select * from a"], problem);
+        refused(&["at", "g", "m", "select b.id from b join a using (id)"], problem);
+        assert_eq!(at(of_b), "id,x\n1,1\n2,2\n", "another table of the group is read");
+        for what in ["net", "ends"] {
+            refused(&["changes", "g", "--from", "m", "--what", what, "-o", "json"], problem);
+        }
+        refused(&["changes", "g", "--from", "m", "-o", "sql"], problem);
+        let net = [
+            "changes", "g", "--from", "m", "--what", "net", "--table", "s.b", "-o", "json",
+        ];
+        assert_eq!(lines(&shop.run(&net).ok()).len(), 1);
+        let all = shop.run(&["changes", "g", "--from", "m", "-o", "json"]).ok();
+        assert!(
+            all.stderr
+                .contains("warning: not all of it is in the log: the database has drifted"),
+            "{all}"
+        );
+    }
+    // Another table is called as the captured one.
+    shop.sql("drop table s.c; create table s.c (id int primary key, x int)");
+    refused(&["at", "g", "m", "select * from s.c"], "s.c: the table is gone");
+    shop.sql("alter table s.b disable trigger all; update s.b set x = 99; delete from s.b where id = 2");
+    let problem = "s.b: its capture triggers are missing or disabled";
+    refused(&["at", "g", "m", of_b], problem);
+    refused(
+        &[
+            "changes", "g", "--from", "m", "--what", "net", "--table", "s.b", "-o", "json",
+        ],
+        problem,
+    );
+    shop.sql(
+        "do $$ declare name text; begin
+           for name in select tgname from pg_trigger where tgrelid = 's.b'::regclass and not tgisinternal loop
+             execute format('alter table s.b enable always trigger %I', name);
+           end loop; end $$",
+    );
+    refused(
+        &["at", "g", "m", of_b],
+        "s.b: its capture triggers were switched or made anew by somebody else",
+    );
+}
+
+#[test]
 fn every_kind_of_table_is_read_as_it_was() {
     let manifest = r#"
 version: 1

@@ -3,6 +3,7 @@
 
 use postgres::Client;
 
+use crate::support::emaj;
 use crate::support::story::{Story, Who, described, stories, tell};
 
 const TABLES: &str = "
@@ -57,7 +58,10 @@ fn open_to(story: &mut Story<'_>, role: &str) -> String {
     let given = |right: &&str| {
         named
             && (right.ends_with(": SELECT") && !right.contains("_guard:")
-                || right.ends_with(": EXECUTE") && (right.starts_with("emaj_") || right.starts_with("_after:"))
+                || right.ends_with(": EXECUTE")
+                    && ["emaj_", "_after:", "_drift:", "_binding_drift:"]
+                        .iter()
+                        .any(|name| right.starts_with(name))
                 || right.ends_with(": USAGE"))
     };
     rights
@@ -109,13 +113,13 @@ stories! {
              select relname from pg_class where relnamespace = 'emaj'::regnamespace and case relkind when 'S' then has_sequence_privilege('{writer}', oid, 'usage, select, update') end"
         );
         assert_eq!(story.ask(&open), "");
-        // Neither of the two may write a table of emaj, call what is internal (but for pure text), or make anything in its schema.
+        // Neither of the two may write a table of emaj, call what is internal (but for pure text, and what only looks), or make anything in its schema.
         for role in [&admin, &viewer] {
             let more = format!(
                 "select relname from pg_class where relnamespace = 'emaj'::regnamespace and relkind in ('r', 'v')
                     and has_table_privilege('{role}', oid, 'insert, update, delete, truncate, references, trigger')
                  union all
-                 select proname from pg_proc where pronamespace = 'emaj'::regnamespace and proname like '\\_%' and proname <> '_after' and has_function_privilege('{role}', oid, 'execute')
+                 select proname from pg_proc where pronamespace = 'emaj'::regnamespace and proname like '\\_%' and proname not in ('_after', '_drift', '_binding_drift') and has_function_privilege('{role}', oid, 'execute')
                  union all
                  select 'create' where has_schema_privilege('{role}', 'emaj', 'create')"
             );
@@ -418,7 +422,12 @@ stories! {
     }
 
     the_viewer_looks_and_counts_and_nothing_else(story) {
-        let [_, viewer, _] = install(story);
+        let [admin, viewer, _] = install(story);
+        let drift = |story: &Story<'_>, role: &str| emaj(story.db).user(role).args(["drift", "emaj.yaml"]).run().ok();
+        for role in [&admin, &viewer] {
+            let run = drift(story, role);
+            assert!(run.stderr.contains("no drift was found") && run.stderr.contains("shown to the owner of emaj's schema"), "{run}");
+        }
         story.mark("m");
         story.sql("update t set v = 'x'");
         let mut client = session(story, &viewer);
@@ -435,6 +444,9 @@ stories! {
             denied(&mut client, attempt);
         }
         story.unchanged(&everything);
+        story.sql("alter table t disable trigger user");
+        let run = drift(story, &viewer);
+        assert!(run.stdout.contains("its capture triggers are missing or disabled"), "{run}");
     }
 
     roles_follow_the_manifest(story) {

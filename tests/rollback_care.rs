@@ -37,6 +37,23 @@ stories! {
         }
     }
 
+    a_mark_with_the_longest_name_is_a_target(story) {
+        prepared(story);
+        let before = story.state();
+        // As many bytes as a name may have; the cut falls between two letters of two bytes.
+        let name = format!("x{}y", "é".repeat(99));
+        story.mark(&name);
+        story.sql("delete from t");
+        story.logged_rollback(&name);
+        assert_eq!(story.state(), before);
+        let start = story.last_start_mark();
+        assert!(start.starts_with(&format!("RLBK_x{}_2", "é".repeat(79))), "{start}");
+        story.logged_rollback(&start);
+        assert_eq!(story.ask("select count(*) from t"), "0");
+        story.emaj(&["rollback", "g", &name, "--yes", "--jobs", "2"]).ok();
+        assert_eq!(story.state(), before);
+    }
+
     another_installation_sees_what_a_rollback_does(story) {
         prepared(story);
         let manifest = story.manifest(&format!("{}.*", story.schema)).replace("version: 1", "version: 1\nname: other\nschema: beside").replace("  g:", "  other:");

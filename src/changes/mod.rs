@@ -244,6 +244,7 @@ fn prepared(transaction: &mut Transaction<'_>, schema: &str, wanted: &Wanted<'_>
             .hint("`--what all` does transaction after transaction again, `--what net` what they amount to"));
     }
     if !summed && form != Form::Sql {
+        window.gaps.extend(Window::drifted(&window.drift).map(|(said, _)| said));
         return Ok(window);
     }
     if !wanted.filter.is_empty() {
@@ -258,6 +259,7 @@ fn prepared(transaction: &mut Transaction<'_>, schema: &str, wanted: &Wanted<'_>
     } else {
         "what is summed up by key"
     })?;
+    window.refuse_drift(|_| true)?;
     let keyless: Vec<&str> = window
         .tables
         .iter()

@@ -8,6 +8,8 @@ use super::act::FORMATS;
 use super::{Context, ManifestArgs, not_installed, plan};
 use crate::errors::{Kind, Result};
 use crate::install::{self, Finding, Plan, PlanError};
+use crate::manifest::Manifest;
+use crate::pg::Session;
 use crate::render::Renderer;
 use crate::ui::{Column, Format, Tabular};
 use crate::words::count;
@@ -31,6 +33,9 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     let mut session = context.connect(Some(&manifest))?;
     let (catalog, journal) = install::look(&mut session, &manifest)?;
     let journal = journal.ok_or_else(|| not_installed(&manifest.schema, session.wanted().dbname()))?;
+    if !catalog.server.owns_schema {
+        return without_plan(&args, &manifest, &mut session, &catalog.server.as_owner(), context);
+    }
     let renderer = Renderer::new(&manifest.schema);
     let plan = match install::plan(&manifest, &catalog, Some(&journal), &renderer) {
         // A table that the manifest names and that is gone, or has another owner, is drift, too; what the functions say of it is worth
@@ -72,6 +77,27 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         ));
     }
     Ok(plan::exit_code(args.detailed_exitcode, !drift.is_empty()))
+}
+
+/// Shows what the functions find to whoever may only look: a plan is the owner's.
+fn without_plan(
+    args: &Args,
+    manifest: &Manifest,
+    session: &mut Session,
+    as_owner: &str,
+    context: &Context,
+) -> Result<ExitCode> {
+    let findings = install::drift(session, manifest)?;
+    let found = findings.len();
+    if found == 0 && context.output.format() == Format::Table {
+        context.output.say("no drift was found");
+    } else {
+        context.output.data(&Drift { findings, plan: None })?;
+    }
+    context.output.hint(format!(
+        "what `emaj install` would do about the manifest is shown to the owner of emaj's schema: {as_owner}"
+    ));
+    Ok(plan::exit_code(args.detailed_exitcode, found > 0))
 }
 
 /// What was found, and the plan that repairs it; none when no plan can be made.

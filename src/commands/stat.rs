@@ -49,6 +49,12 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         .map(|name| table_named(name))
         .collect::<Result<Vec<_>>>()?;
     let (mut session, schema) = connect(context, &args.installation)?;
+    if let Some(astray) = journal::astray(&mut *session, &schema)? {
+        context
+            .output
+            .warn(format!("what is counted may be wrong: {}", astray.problem));
+        context.output.hint(&astray.repair);
+    }
     let wanted = StatWanted {
         groups: &args.groups,
         from: args.from.as_deref(),

@@ -37,7 +37,11 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     let database = session.wanted().dbname().to_owned();
     let missing = || not_installed(&manifest.schema, &database);
     let found = journal.as_ref().ok_or_else(missing)?;
-    let foreign = install::foreign(&mut session, &manifest, found, &renderer)?;
+    let foreign = if found.hollow {
+        Vec::new()
+    } else {
+        install::foreign(&mut session, &manifest, found, &renderer)?
+    };
     let make = |catalog: &_, journal: Option<&_>| {
         let journal = journal.ok_or_else(missing)?;
         Ok(install::uninstall(

@@ -149,6 +149,11 @@ pub fn uninstall(
 ) -> Result<Plan, PlanError> {
     check_owner(manifest, catalog)?;
     let mut plan = Plan::new(manifest, catalog.server.schema_owner.clone(), Vec::new());
+    if journal.hollow {
+        drop_hollow(&mut plan, manifest, catalog, journal, renderer)?;
+        check_tables(&plan, catalog)?;
+        return Ok(plan.finish(renderer));
+    }
     let (ours, others): (Vec<_>, Vec<_>) = journal
         .groups
         .iter()
@@ -245,6 +250,37 @@ pub fn uninstall(
         .destroying(),
     );
     Ok(plan.finish(renderer))
+}
+
+/// Plans the end of an installation whose registry is empty: what is emaj's is told by where it is.
+fn drop_hollow(
+    plan: &mut Plan,
+    manifest: &Manifest,
+    catalog: &Catalog,
+    journal: &Journal,
+    renderer: &Renderer,
+) -> Result<(), RenderError> {
+    let functions: BTreeSet<u32> = journal.functions.values().map(|function| function.oid).collect();
+    let own = |trigger: &Trigger| functions.contains(&trigger.function);
+    let mut step = Step::new(
+        Phase::Removal,
+        Action::Remove,
+        format!("schema {}", quote_ident(&manifest.schema)),
+        "its registry is empty: it was restored from a dump without data",
+        renderer.render("registry/drop_hollow", ())?,
+    )
+    .effect("nothing that is in it remains")
+    .destroying();
+    step.lock = Some(Lock::AccessExclusive);
+    step.tables = catalog
+        .tables
+        .values()
+        .filter(|table| table.triggers.iter().any(own))
+        .map(|table| table.oid)
+        .collect();
+    plan.event = None;
+    plan.push(step);
+    Ok(())
 }
 
 /// Refuses when somebody's triggers would have to be dropped whose tables emaj's owner has no say in any more.

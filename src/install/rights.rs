@@ -21,6 +21,8 @@ use crate::words::count;
 /// Functions that the viewer may call.
 const VIEWER_FUNCTIONS: &[&str] = &[
     "_after", // pure text: with it whoever may read a log asks for what came after a mark
+    "_drift", // these two only look, for `emaj drift`
+    "_binding_drift",
     "emaj_origin",
     "emaj_log_stat_group",
     "emaj_log_stat_groups",
@@ -347,7 +349,9 @@ fn excess(
 fn may_call(right: Right, function: &str) -> bool {
     match right {
         // A snap on the server writes files there: that right is not emaj's to give.
-        Right::Admin => (function.starts_with("emaj_") && function != "emaj_snap_group") || function == "_after",
+        Right::Admin => {
+            (function.starts_with("emaj_") && function != "emaj_snap_group") || VIEWER_FUNCTIONS.contains(&function)
+        }
         Right::Viewer => VIEWER_FUNCTIONS.contains(&function),
     }
 }

@@ -68,6 +68,8 @@ pub use window::{LoggedTable, Window, WindowWanted, window};
 #[derive(Debug, Clone, Default)]
 pub struct Journal {
     pub version: String,
+    /// Its tables are empty: they were restored from a dump without data. Nothing else of the registry is known then.
+    pub hollow: bool,
     /// Set when the installation is not where it was made.
     pub astray: Option<Astray>,
     /// Cluster roles that emaj created, from here or from another database that shares them.

@@ -28,7 +28,7 @@ pub fn read(client: &mut impl GenericClient, schema: &str) -> Result<Option<Jour
     let s = escape_identifier(schema);
     let renderer = Renderer::new(schema);
     registry::check(client, schema, &renderer)?;
-    let row = client.query_one(
+    let row = client.query_opt(
         &format!(
             "select install_version,
                     array(select unnest(install_roles)
@@ -41,6 +41,13 @@ pub fn read(client: &mut impl GenericClient, schema: &str) -> Result<Option<Jour
         ),
         &[&rights::ROLE_MADE_BY_EMAJ],
     )?;
+    let Some(row) = row else {
+        return Ok(Some(Journal {
+            hollow: true,
+            functions: functions(client, &s, &renderer)?,
+            ..Journal::default()
+        }));
+    };
     let mut journal = Journal {
         version: row.get(0),
         roles: row.get(1),

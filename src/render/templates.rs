@@ -132,6 +132,7 @@ templates! {
     "registry/close",
     "registry/close_made",
     "registry/drop",
+    "registry/drop_hollow",
     "registry/grant",
     "registry/install",
     "registry/new_name",

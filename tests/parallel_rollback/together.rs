@@ -164,6 +164,7 @@ fn sessions_in_each_others_way_leave_it_to_one() {
         story.sql("delete from plain; update counted set v = 0; delete from parted");
         // The rows that come back draw from a sequence that goes back too.
         story.sql("alter table plain add drawn int default nextval('drawn')");
+        story.install("*");
         let run = rollback(story, "m", &["--lock-timeout", "500ms"]).run().ok();
         said(&run, "it goes on in one session");
         assert_eq!(
@@ -224,6 +225,7 @@ fn what_cannot_be_prepared_is_left_to_one_session() {
         story.sql(&format!(
             "alter table plain add odd int; alter table plain alter odd set default {schema}.odd()"
         ));
+        story.install("*");
         let run = rollback(story, "m", &[]).run().ok();
         said(&run, "several sessions cannot do it");
         assert_eq!(story.ask("select count(*) from plain where odd = 1"), "30");

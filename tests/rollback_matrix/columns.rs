@@ -273,6 +273,55 @@ stories! {
         story.unchanged(&everything);
     }
 
+    what_a_new_column_holds_is_never_lost_with_its_row(story) {
+        story.sql("create table t (id int primary key, v text); insert into t values (1, 'a'); create table u (id int primary key); insert into u values (1)");
+        story.install("*");
+        story.mark("m");
+        story.sql("alter table t add note text; insert into t values (4, 'd', 'only here'); update t set v = 'x', note = 'and here' where id = 1");
+        let (everything, after) = (story.everything(), story.state());
+        let schema = story.schema.clone();
+        let (hint, who) = ("`emaj install` first", story.ask("select session_user"));
+        for call in ["emaj_rollback_group('g', 'm')".to_owned(), "emaj_logged_rollback_group('g', 'm')".to_owned(), "emaj_rollback_group('g', 'm', true)".to_owned(),
+                     format!("emaj_check_revert_group('g', 'm', null, '{who}', null, null)"), format!("emaj_revert_group('g', 'm', null, '{who}', null, null, false)")] {
+            let refusal = story.refused(&format!("select emaj.{call}"));
+            assert!(refusal.contains(&format!("{schema}.t.note")) && refusal.contains(hint), "{call}: {refusal}");
+            story.unchanged(&everything);
+        }
+        let dry = story.emaj(&["rollback", "g", "m", "--dry-run"]).code(4);
+        assert!(dry.stderr.contains(hint), "{dry}");
+        // What does not touch rows of that table is done.
+        story.sql("delete from u");
+        story.sql(&format!("select emaj.emaj_revert_group('g', 'm', null, null, '{schema}.u'::regclass, '{{\"id\": 1}}', false)"));
+        story.install("*");
+        story.logged_rollback("m");
+        assert_eq!(story.ask("select t::text from t"), "(1,a,\"and here\")");
+        let start = story.last_start_mark();
+        story.logged_rollback(&start);
+        assert_eq!(story.state(), after, "with all that the new column held");
+    }
+
+    nothing_but_generated_columns(story) {
+        story.sql("create table t (id int primary key generated always as (7) stored, v int generated always as (8) stored); insert into t default values; create table u (id int primary key, v text); insert into u values (1, 'a')");
+        story.install("*");
+        story.back_and_forth(&["delete from t; update u set v = 'b'", "insert into t default values", "truncate t"]);
+        story.mark("m");
+        assert_eq!(story.ask("select t::text from t"), "(7,8)");
+        story.sql("delete from t");
+        let before = story.emaj(&["changes", "g", "--from", "m", "-o", "sql"]).ok();
+        assert!(before.stdout.contains(&format!("delete from only {}.t where id = ", story.schema)), "{before}");
+        story.emaj(&["revert", "g", "--from", "m", "--table", &format!("{}.t", story.schema), "--key", "id=7", "--yes"]).ok();
+        assert_eq!(story.ask("select t::text from t"), "(7,8)");
+        story.mark("n");
+        story.sql("delete from t");
+        story.mark("o");
+        story.sql("insert into t default values");
+        let script = story.emaj(&["changes", "g", "--from", "o", "-o", "sql"]).ok();
+        assert!(script.stdout.contains(&format!("insert into {}.t default values;", story.schema)), "{script}");
+        story.sql("delete from t");
+        story.sql(&script.stdout);
+        assert_eq!(story.ask("select t::text from t"), "(7,8)");
+    }
+
     the_guard_keeps_captured_columns(story) {
         story.sql("create table t (id int primary key, v text, w int)");
         story.install("*");

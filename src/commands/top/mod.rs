@@ -48,6 +48,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
             .hint("write it with its unit: `--interval 2s`"));
     }
     let (mut session, schema) = connect(context, &args.installation)?;
+    journal::check_origin(&mut *session, &schema)?;
     let over = ends()?;
     let started = Instant::now();
     let mut before = started;

@@ -2,7 +2,7 @@
 
 use postgres::GenericClient;
 
-use super::{LoggedTable, MarkPosition};
+use super::{Drift, LoggedTable, MarkPosition};
 use crate::errors::Result;
 
 /// A group that is stopped logs nothing until it is started again.
@@ -64,7 +64,7 @@ pub(super) fn uncaptured(
     Ok(())
 }
 
-/// What happened past the logs, and no rollback would go back over.
+/// What happened past the logs, and no rollback would go back over; returns where these tables are no longer as they were installed.
 pub(super) fn incomplete(
     client: &mut impl GenericClient,
     s: &str,
@@ -73,12 +73,22 @@ pub(super) fn incomplete(
     until: Option<&MarkPosition>,
     tables: &[LoggedTable],
     gaps: &mut Vec<String>,
-) -> Result<()> {
+) -> Result<Vec<Drift>> {
     let rows = client.query(
-        &format!("select gap_rel, gap_reason from {s}.emaj_log_gaps_group($1, $2, $3)"),
+        &format!("select gap_rel, gap_reason, gap_repair from {s}.emaj_log_gaps_group($1, $2, $3)"),
         &[&group, &from.name, &until.map(|until| &until.name)],
     )?;
     let of_these = |row: &&postgres::Row| tables.iter().any(|table| table.relation == row.get::<_, i64>(0));
-    gaps.extend(rows.iter().filter(of_these).map(|row| row.get::<_, String>(1)));
-    Ok(())
+    let mut drift = Vec::new();
+    for row in rows.iter().filter(of_these) {
+        match row.get(2) {
+            None => gaps.push(row.get(1)),
+            Some(repair) => drift.push(Drift {
+                relation: row.get(0),
+                problem: row.get(1),
+                repair,
+            }),
+        }
+    }
+    Ok(drift)
 }

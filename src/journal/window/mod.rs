@@ -38,6 +38,17 @@ pub struct Window {
     pub sequences: Vec<LoggedSequence>,
     /// Why the logs do not tell all that happened in the window; empty when they do.
     pub gaps: Vec<String>,
+    /// Where its tables are no longer as they were installed; empty where the window ends at a mark, which was refused then.
+    pub drift: Vec<Drift>,
+}
+
+/// A table that is no longer as it was installed.
+#[derive(Debug, Clone)]
+pub struct Drift {
+    pub relation: i64,
+    /// With the name of the table.
+    pub problem: String,
+    pub repair: String,
 }
 
 /// A table of a window, as it is called now, with its log.
@@ -152,6 +163,34 @@ impl Window {
         )
         .hint("take a mark that was set after that"))
     }
+
+    /// Returns what has drifted, as a rollback says it; none where nothing of `drift` has.
+    pub fn drifted<'d>(drift: impl IntoIterator<Item = &'d Drift>) -> Option<(String, String)> {
+        let (problems, mut repairs): (Vec<&str>, Vec<&str>) = drift
+            .into_iter()
+            .map(|one| (one.problem.as_str(), one.repair.as_str()))
+            .unzip();
+        repairs.sort_unstable();
+        repairs.dedup();
+        (!problems.is_empty()).then(|| {
+            let said = format!(
+                "the database has drifted from what was installed: {}",
+                problems.join("; ")
+            );
+            (said, repairs.join("; "))
+        })
+    }
+
+    /// Refuses when the tables `read` (by their ids) are no longer as they were installed, as a rollback does.
+    ///
+    /// # Errors
+    /// [`Kind::Refused`], with all problems and their repairs.
+    pub fn refuse_drift(&self, read: impl Fn(i64) -> bool) -> Result<()> {
+        match Self::drifted(self.drift.iter().filter(|one| read(one.relation))) {
+            None => Ok(()),
+            Some((said, repair)) => Err(Error::message(Kind::Refused, said).hint(repair)),
+        }
+    }
 }
 
 /// Reads a window.
@@ -185,9 +224,11 @@ pub fn window(client: &mut impl GenericClient, schema: &str, wanted: &WindowWant
     let tables = logs::chosen(wanted, found)?;
     gaps::uncaptured(client, &s, &from, &tables, &mut gaps)?;
     // What the registry knows of a restored copy's partitions is not of these ones.
-    if !is_astray {
-        gaps::incomplete(client, &s, wanted.group, &from, until.as_ref(), &tables, &mut gaps)?;
-    }
+    let drift = if is_astray {
+        Vec::new()
+    } else {
+        gaps::incomplete(client, &s, wanted.group, &from, until.as_ref(), &tables, &mut gaps)?
+    };
     Ok(Window {
         group: wanted.group.to_owned(),
         sequences: logs::sequences(client, &s, wanted.group)?,
@@ -195,6 +236,7 @@ pub fn window(client: &mut impl GenericClient, schema: &str, wanted: &WindowWant
         until,
         tables,
         gaps,
+        drift,
     })
 }
 
