@@ -10,6 +10,7 @@ mod ldap;
 mod looking;
 mod lost;
 mod nulls;
+mod numbers;
 mod outages;
 mod prune;
 mod queries;
