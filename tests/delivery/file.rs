@@ -193,3 +193,26 @@ fn a_file_that_is_removed_under_the_worker_loses_nothing() {
         .collect();
     assert_eq!(events, [1, 2]);
 }
+
+#[test]
+fn what_others_added_between_two_runs_is_said_when_it_is_cut_off() {
+    let db = database();
+    db.psql("create table person (id int primary key, name text)");
+    install(&db, MANIFEST);
+    db.psql("insert into person values (1, 'Ann')");
+    drain(&db).run().ok();
+    let path = db.dir().join("out.ndjson");
+    let written = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("{written}{{\"mine\":1}}\n")).unwrap();
+    db.psql("insert into person values (2, 'Bob')");
+    let run = drain(&db).run().ok();
+    let said = format!(
+        "has {} bytes where {1} were written: what is behind the {1} is cut off",
+        written.len() + 11,
+        written.len()
+    );
+    assert!(run.stderr.contains(&said), "{run}");
+    assert_eq!(lines(&db).len(), 2);
+    let run = drain(&db).run().ok();
+    assert!(!run.stderr.contains("cut off"), "{run}");
+}
