@@ -36,15 +36,14 @@ pub fn sinks(lags: &[SinkLag], now: Timestamp) -> Vec<Check> {
 fn problems(sink: &SinkLag, now: Timestamp) -> Vec<(String, String)> {
     let name = shell(&sink.sink);
     let reason = sink.reason.as_deref().unwrap_or("no reason is on record");
+    let way_on = sink.state.way_on(&sink.sink, &sink.kind);
     let mut all = Vec::new();
     match sink.state {
         SinkState::Lost => {
-            let todo = "`emaj init` sends all rows anew and lets it go on from there".to_owned();
-            all.push((format!("it was given up ({reason}): the log behind it is gone"), todo));
+            all.push((format!("it was given up ({reason}): the log behind it is gone"), way_on));
         }
         SinkState::Paused | SinkState::Stopped => {
-            let todo = format!("`emaj sink resume {name}` lets it go on");
-            all.push((format!("it is {}: {reason}", sink.state.word()), todo));
+            all.push((format!("it is {}: {reason}", sink.state.word()), way_on));
         }
         SinkState::Active => {
             if let Some(reason) = sink.reason.as_ref().filter(|reason| reason.starts_with("down: ")) {

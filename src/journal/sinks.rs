@@ -9,9 +9,11 @@ use postgres_protocol::escape::escape_identifier;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use super::installed::lists;
 use super::position::Position;
 use crate::errors::{Error, Kind, Result};
 use crate::names::QualifiedName;
+use crate::words::shell;
 
 /// Whether a sink is delivered to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -43,6 +45,19 @@ impl SinkState {
             SinkState::Paused => "paused",
             SinkState::Stopped => "stopped",
             SinkState::Lost => "lost",
+        }
+    }
+
+    /// Returns what lets a sink of a kind go on that is not delivered to.
+    pub fn way_on(self, sink: &str, kind: &str) -> String {
+        match self {
+            SinkState::Lost if lists(kind) => {
+                "`emaj init --prune` sends all rows anew, takes away what was deleted meanwhile, and lets it go on from there".to_owned()
+            }
+            SinkState::Lost => "`emaj init` sends all rows anew and lets it go on from there".to_owned(),
+            SinkState::Active | SinkState::Paused | SinkState::Stopped => {
+                format!("`emaj sink resume {}` lets it go on", shell(sink))
+            }
         }
     }
 }
