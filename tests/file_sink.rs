@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use emaj::manifest::Event;
 use emaj::sink::{Delivery, Offset, Opener, Outcome, Verdict};
 
-use crate::support::rows::{delivery, message, opener_of, row};
+use crate::support::rows::{delivery, message, named_opener_of, opener_of, row};
 
 fn into(folder: &Path, settings: &str) -> Box<dyn Opener> {
     opener_of(folder, &format!("{{ file: {{ path: events.ndjson{settings} }} }}"), &[])
@@ -226,6 +226,141 @@ fn old_files_are_numbered_and_the_oldest_go() {
     }
     let first = all[0];
     assert_eq!(all, (first..next as u64).collect::<Vec<u64>>());
+}
+
+/// Fills as many files as there are batches.
+fn fill(opener: &dyn Opener, from: usize, batches: usize) {
+    let pad = "y".repeat(1000);
+    let mut sink = opener.open().unwrap();
+    for batch in 0..batches {
+        let first = from + batch * 1000;
+        let batch: Vec<Delivery> = (first..first + 1000)
+            .map(|n| delivery(n, None, message(&format!(r#"{{"n":{n},"pad":"{pad}"}}"#))))
+            .collect();
+        let outcomes = sink.deliver(&batch);
+        assert!(
+            outcomes.iter().all(|one| *one == Outcome::Written),
+            "{:?}",
+            outcomes.last()
+        );
+    }
+}
+
+fn old_files(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .filter_map(|entry| {
+            Some(
+                entry
+                    .unwrap()
+                    .file_name()
+                    .to_str()?
+                    .strip_prefix("events.ndjson.")?
+                    .to_owned(),
+            )
+        })
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn files_of_others_are_no_old_files_of_the_sink() {
+    let folder = tempfile::tempdir().unwrap();
+    let opener = into(folder.path(), ", rotate_mib: 1, keep: 3");
+    fill(&*opener, 1, 3);
+    assert_eq!(old_files(folder.path()), ["1", "2", "emaj"]);
+    // A copy that somebody keeps; the file of another sink, whose lines came first; one whose lines are still to come.
+    for name in ["20261101", "3", "5.emaj", "18446744073709551615", "007"] {
+        std::fs::write(folder.path().join(format!("events.ndjson.{name}")), "{}\n").unwrap();
+    }
+    fill(&*opener, 3001, 2);
+    let others = ["007", "18446744073709551615", "20261101"];
+    assert_eq!(
+        old_files(folder.path()),
+        [
+            &others[..1],
+            &["1"],
+            &others[1..2],
+            &["2", "20261101", "3", "4", "5.emaj", "6", "emaj"]
+        ]
+        .concat()
+    );
+    fill(&*opener, 5001, 4);
+    let there = old_files(folder.path());
+    for kept in ["1", "2", "4", "8", "9", "10", "3", "5.emaj"].iter().chain(&others) {
+        assert!(there.contains(&(*kept).to_owned()), "{kept}: {there:?}");
+    }
+    for gone in ["6", "7"] {
+        assert!(!there.contains(&gone.to_owned()), "{gone}: {there:?}");
+    }
+    assert_eq!(
+        std::fs::read_to_string(folder.path().join("events.ndjson.3")).unwrap(),
+        "{}\n"
+    );
+}
+
+#[test]
+fn old_files_that_were_there_before_the_note_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let opener = into(folder.path(), ", rotate_mib: 1, keep: 1");
+    for name in ["3", "7"] {
+        std::fs::write(folder.path().join(format!("events.ndjson.{name}")), "{}\n").unwrap();
+    }
+    fill(&*opener, 1, 4);
+    assert_eq!(old_files(folder.path()), ["10", "3", "7", "emaj"]);
+}
+
+#[test]
+fn two_sinks_do_not_write_to_one_file_whatever_they_call_it() {
+    let of = |folder: &Path, sink: &str, path: &str| {
+        let file = format!("{{ file: {{ path: {path} }} }}");
+        named_opener_of(folder, sink, &file, &[])
+    };
+    for kind in ["symbolic link", "hard link", "hard link elsewhere"] {
+        let folder = tempfile::tempdir().unwrap();
+        let elsewhere = tempfile::tempdir_in(folder.path()).unwrap();
+        let path = folder.path().join("events.ndjson");
+        let other = match kind {
+            "hard link elsewhere" => elsewhere.path().join("link.ndjson"),
+            _ => folder.path().join("link.ndjson"),
+        };
+        if kind == "symbolic link" {
+            // The file need not be there yet.
+            std::os::unix::fs::symlink("events.ndjson", &other).unwrap();
+        } else {
+            File::create(&path).unwrap();
+            std::fs::hard_link(&path, &other).unwrap();
+        }
+        let one = of(folder.path(), "one", "events.ndjson");
+        let two = of(folder.path(), "two", other.to_str().unwrap());
+        let mut first = one.open().unwrap();
+        assert_eq!(first.deliver(&messages(1..3)).len(), 2, "{kind}");
+        let refused = |what: &str| {
+            let outcomes = two.open().unwrap().deliver(&messages(3..5));
+            assert!(down(&outcomes).contains(what), "{kind}: {outcomes:?}");
+        };
+        refused(match kind {
+            "symbolic link" => "another process writes there for the sink `one` of `here`",
+            "hard link" => "events.ndjson`, to which another sink writes",
+            _ => "under another name",
+        });
+        drop(first);
+        if kind == "hard link elsewhere" {
+            // While nobody has it open it is a file that has lines already; both see that it grows.
+            assert_eq!(two.open().unwrap().deliver(&messages(3..5)).len(), 2);
+            let outcomes = one.open().unwrap().deliver(&messages(5..6));
+            assert!(down(&outcomes).contains("another name (a hard link)"), "{outcomes:?}");
+            assert_eq!(numbers(&read(folder.path())), [1, 2, 3, 4]);
+            continue;
+        }
+        refused(match kind {
+            "symbolic link" => "the file of the sink `one` of `here`",
+            _ => "events.ndjson`, to which another sink writes",
+        });
+        assert_eq!(one.open().unwrap().deliver(&messages(3..4)), [Outcome::Written]);
+        assert_eq!(numbers(&read(folder.path())), [1, 2, 3], "{kind}");
+    }
 }
 
 #[test]

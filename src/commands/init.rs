@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use super::run::{check_names, set_aside, stop_at_signals};
 use super::{Context, ManifestArgs, parse_duration};
-use crate::deliver::{self, Done, Ground, Initial, LeftOut, Stop};
+use crate::deliver::{self, Begun, Done, Ground, Initial, LeftOut, Stop};
 use crate::errors::{Error, Kind, Result};
 use crate::journal;
 use crate::manifest::{Binding, Manifest};
 use crate::pg::Session;
 use crate::ui::logging::{self, LogFormat};
-use crate::words::{count, count_as};
+use crate::words::{count, count_as, quoted};
 
 /// Sends the rows that are in the bound tables to the sinks, beside the changes that go on; what is there already stays. Killed, it goes on
 /// where it was when it is started again
@@ -70,11 +70,14 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         context.output.say(format!("{} would be sent", count(shown, "change")));
         return Ok(ending(tell(&left_out, context)));
     }
-    let total = deliver::begin(&mut ground, &initial, &chosen)?;
+    let begun = deliver::begin(&mut ground, &initial, &chosen)?;
+    if !args.prune {
+        tell_may_keep(&begun, context);
+    }
     tell_backlog(ground.session, &manifest, &chosen, context)?;
     let stop = Stop::default();
     stop_at_signals(&stop)?;
-    let bar = context.output.progress("send rows", total);
+    let bar = context.output.progress("send rows", begun.total);
     let mut done = Done::default();
     let sent = |rows| bar.advance(rows);
     let ended = deliver::initialise(&mut ground, &initial, &chosen, &stop, &sent, &mut done);
@@ -131,6 +134,18 @@ fn tell_backlog(session: &mut Session, manifest: &Manifest, chosen: &[Binding], 
         }
     }
     Ok(())
+}
+
+/// Says where rows stay that went while nothing was delivered: what is sent are those that are there.
+fn tell_may_keep(begun: &Begun, context: &Context) {
+    if begun.may_keep.is_empty() {
+        return;
+    }
+    context.output.warn(format!(
+        "what was deleted since the sink was given up stays at the places of {}",
+        quoted("binding", &begun.may_keep)
+    ));
+    context.output.hint("`emaj init --prune` takes it away");
 }
 
 /// Tells what was done, and what was left out; returns whether that is nothing.

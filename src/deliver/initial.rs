@@ -30,6 +30,15 @@ pub struct Initial {
     pub patience: Duration,
 }
 
+/// What is about to be sent.
+#[derive(Debug)]
+pub struct Begun {
+    /// How many rows there are about.
+    pub total: Option<u64>,
+    /// Bindings whose places may keep what was deleted while nothing was delivered to their sinks, which were given up.
+    pub may_keep: Vec<String>,
+}
+
 /// What was done, also by a run that failed.
 #[derive(Debug, Default)]
 pub struct Done {
@@ -83,12 +92,11 @@ pub fn choose(manifest: &Manifest, names: &[String]) -> Result<Vec<Binding>> {
         .collect()
 }
 
-/// Notes that the rows of bindings are wanted, and returns how many there are about. A run that was not finished is gone on with, unless
-/// it is to begin anew.
+/// Notes that the rows of bindings are wanted. A run that was not finished is gone on with, unless it is to begin anew.
 ///
 /// # Errors
 /// A binding that is not installed; [`Kind::Locked`] when one of the sinks is taken over by somebody else; whatever the server answers.
-pub fn begin(ground: &mut Ground<'_>, initial: &Initial, chosen: &[Binding]) -> Result<Option<u64>> {
+pub fn begin(ground: &mut Ground<'_>, initial: &Initial, chosen: &[Binding]) -> Result<Begun> {
     let (manifest, session) = (ground.manifest, &mut *ground.session);
     let schema = &manifest.schema;
     worker::source(session, schema)?;
@@ -98,6 +106,7 @@ pub fn begin(ground: &mut Ground<'_>, initial: &Initial, chosen: &[Binding]) -> 
     };
     let mut sinks = journal::sinks(&mut **session, schema)?;
     sinks.retain(is_fed);
+    let mut may_keep = Vec::new();
     for sink in sinks.iter().filter(|sink| sink.state == SinkState::Lost) {
         let is_chosen = |binding: &&Binding| chosen.iter().any(|one| one.name.value == binding.name.value);
         let left_out: Vec<&Binding> = manifest.bindings_to(&sink.name).filter(|one| !is_chosen(one)).collect();
@@ -118,6 +127,9 @@ pub fn begin(ground: &mut Ground<'_>, initial: &Initial, chosen: &[Binding]) -> 
             )
             .hint("send the rows of all its bindings: `emaj init` without `--binding`"));
         }
+        let is_listed = |binding: &&Binding| journal::is_listed(binding.kind.word(), &sink.kind);
+        let listed = manifest.bindings_to(&sink.name).filter(is_listed);
+        may_keep.extend(listed.map(|binding| binding.name.value.clone()));
     }
     let total = beside_nobody(session, schema, &sinks, initial.patience, &mut |transaction| {
         let mut total = 0;
@@ -132,7 +144,10 @@ pub fn begin(ground: &mut Ground<'_>, initial: &Initial, chosen: &[Binding]) -> 
         }
         Ok(total)
     })?;
-    Ok((total > 0).then_some(total))
+    Ok(Begun {
+        total: (total > 0).then_some(total),
+        may_keep,
+    })
 }
 
 /// Sends the rows of the chosen bindings, beside the changes that go on, then prunes. `sent` is called with numbers of rows, and `done` says

@@ -36,7 +36,7 @@ mod worker;
 
 pub use courier::DELETES_ALLOWED;
 pub use ground::Ground;
-pub use initial::{Done, Initial, begin, choose, initialise, preview, source_group};
+pub use initial::{Begun, Done, Initial, begin, choose, initialise, preview, source_group};
 pub use left_out::LeftOut;
 pub use status::{SinkCondition, SinkStatus, Status};
 pub use stop::Stop;

@@ -4,11 +4,12 @@
 //! it is asked for; messages and rows of another table get the text itself.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use minijinja::Value;
-use minijinja::value::{Enumerator, Object, Serde};
+use minijinja::value::{Enumerator, Object};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -200,14 +201,33 @@ impl Object for Values {
     }
 }
 
-/// The value of a JSON text; `number` makes that of a number that neither an integer nor a float can hold exactly.
+/// How deep values may lie in each other; what is deeper is its text.
+const DEPTH: usize = 127;
+
+/// The value of a JSON text; `number` makes those of numbers, wherever in it, that neither an integer nor a float can hold exactly.
 fn value(json: &str, number: fn(&str) -> Value) -> Value {
-    match json.as_bytes().first() {
-        Some(b'-' | b'0'..=b'9') => exact_number(json).unwrap_or_else(|| number(json)),
-        Some(b'n') => Value::from(()),
-        _ => serde_json::from_str::<serde_json::Value>(json)
-            .map_or_else(|_| Value::from(json), |value| Value::from(Serde(value))),
-    }
+    nested(json, number, DEPTH).unwrap_or_else(|| Value::from(json))
+}
+
+fn nested(json: &str, number: fn(&str) -> Value, depth: usize) -> Option<Value> {
+    let within = |json: &str| nested(json, number, depth.checked_sub(1)?);
+    Some(match json.as_bytes().first()? {
+        b'-' | b'0'..=b'9' => exact_number(json).unwrap_or_else(|| number(json)),
+        b'n' => Value::from(()),
+        b't' | b'f' => Value::from(json == "true"),
+        b'"' => Value::from(serde_json::from_str::<String>(json).ok()?),
+        b'[' => {
+            let items: Vec<&RawValue> = serde_json::from_str(json).ok()?;
+            let items: Option<Vec<Value>> = items.into_iter().map(|item| within(item.get())).collect();
+            Value::from(items?)
+        }
+        _ => {
+            let Pairs(pairs) = serde_json::from_str(json).ok()?;
+            let pair = |(name, value)| Some((serde_json::from_str::<String>(name).ok()?, within(value)?));
+            let pairs: Option<BTreeMap<String, Value>> = pairs.into_iter().map(pair).collect();
+            Value::from(pairs?)
+        }
+    })
 }
 
 fn exact_number(text: &str) -> Option<Value> {
@@ -218,7 +238,8 @@ fn exact_number(text: &str) -> Option<Value> {
         return Some(Value::from(whole));
     }
     let float = text.parse::<f64>().ok()?;
-    exact(text, float).then(|| Value::from(float))
+    let is_exact = float.is_finite() && Decimal::of(text)? == Decimal::of(&format!("{float:e}"))?;
+    is_exact.then(|| Value::from(float))
 }
 
 /// Numbers that are printed keep their value: they stay text.
@@ -231,42 +252,59 @@ fn number_beside(text: &str) -> Value {
     let Ok(float) = text.parse::<f64>() else {
         return Value::from(text);
     };
-    Value::from(match order(text, &float.to_string()) {
+    let order = match (Decimal::of(text), Decimal::of(&format!("{float:e}"))) {
+        (Some(number), Some(beside)) => number.order(&beside),
+        // What is too large for a float is infinite.
+        _ => Ordering::Equal,
+    };
+    Value::from(match order {
         Ordering::Greater => float.next_up(),
         Ordering::Less => float.next_down(),
         Ordering::Equal => float,
     })
 }
 
-/// How two decimals without exponents compare. (A float is printed without one; what is too large for it is `inf` and above all.)
-fn order(one: &str, other: &str) -> Ordering {
-    fn size(text: &str) -> (usize, &str, &str) {
-        let text = text.trim_start_matches('-');
-        let (whole, part) = text.split_once('.').unwrap_or((text, ""));
-        let whole = whole.trim_start_matches('0');
-        (whole.len(), whole, part.trim_end_matches('0'))
-    }
-    let negative = one.starts_with('-');
-    if negative != other.starts_with('-') || other.ends_with("inf") {
-        return Ordering::Equal;
-    }
-    match negative {
-        true => size(other).cmp(&size(one)),
-        false => size(one).cmp(&size(other)),
-    }
+/// A number as it is written: the digits that count, behind a point that is moved.
+#[derive(Debug, PartialEq, Eq)]
+struct Decimal {
+    is_negative: bool,
+    point: i64,
+    digits: String,
 }
 
-/// Whether the shortest text of `float` says the same number as `text`.
-fn exact(text: &str, float: f64) -> bool {
-    let plain = |text: &str| match text.contains(['e', 'E']) {
-        true => None,
-        false if text.contains('.') => Some(text.trim_end_matches('0').trim_end_matches('.').to_owned()),
-        false => Some(text.to_owned()),
-    };
-    match (plain(text), plain(&float.to_string())) {
-        (Some(text), Some(float)) => text == float,
-        // With an exponent it was a float from the start.
-        _ => text.contains(['e', 'E']),
+impl Decimal {
+    /// `None`: it is no number, or its exponent is beyond all that can be compared.
+    fn of(text: &str) -> Option<Self> {
+        let (text, is_negative) = match text.strip_prefix('-') {
+            Some(text) => (text, true),
+            None => (text, false),
+        };
+        let (decimal, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+        let (whole, part) = decimal.split_once('.').unwrap_or((decimal, ""));
+        let all = [whole, part].concat();
+        if !all.bytes().all(|digit| digit.is_ascii_digit()) {
+            return None;
+        }
+        let digits = all.trim_start_matches('0');
+        let point = whole.len() as i64 - (all.len() - digits.len()) as i64;
+        let digits = digits.trim_end_matches('0');
+        Some(Decimal {
+            is_negative,
+            point: match digits {
+                "" => i64::MIN,
+                _ => point.checked_add(exponent.parse().ok()?)?,
+            },
+            digits: digits.to_owned(),
+        })
+    }
+
+    /// How it compares with one of the same sign.
+    fn order(&self, other: &Self) -> Ordering {
+        let size = |number: &Self, other: &Self| (number.point, &number.digits).cmp(&(other.point, &other.digits));
+        match self.is_negative {
+            true => size(other, self),
+            false => size(self, other),
+        }
     }
 }
 
@@ -318,6 +356,73 @@ mod tests {
     }
 
     #[test]
+    fn numbers_within_json_keep_their_value() {
+        let row = Row::new(concat!(
+            r#"{"j":{"a":12345678901234567.89,"b":18446744073709551617,"c":1e400,"d":1.10,"e":[1.5e3,-1E-400,{"f":0.30000000000000001}],"#,
+            r#""g":null,"h":true,"i":"\u00e4 1e400","k":2.5E+300,"l":-7,"m":0.0,"n":18446744073709551615}}"#
+        ));
+        let mut engine = minijinja::Environment::new();
+        engine.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
+        let made = |source: &str| engine.render_str(source, minijinja::context! { row => row.value() });
+        for (source, text) in [
+            (
+                "{{ row.j.a }} {{ row.j.b }} {{ row.j.c }}",
+                "12345678901234567.89 18446744073709551617 1e400",
+            ),
+            (
+                "{{ row.j.d }} {{ row.j.e[0] }} {{ row.j.e[1] }} {{ row.j.e[2].f }}",
+                "1.1 1500.0 -1E-400 0.30000000000000001",
+            ),
+            (
+                "{{ row.j.g }} {{ row.j.h }} {{ row.j.i }} {{ row.j.k == 2.5e300 }}",
+                "None True ä 1e400 True",
+            ),
+            (
+                "{{ row.j.l + 1 }} {{ row.j.m }} {{ row.j.n }}",
+                "-6 0.0 18446744073709551615",
+            ),
+            (
+                "{{ row.j | tojson }}",
+                concat!(
+                    r#"{"a": "12345678901234567.89", "b": 18446744073709551617, "c": "1e400", "d": 1.1, "e": [1500.0, "-1E-400", "#,
+                    r#"{"f": "0.30000000000000001"}], "g": null, "h": true, "i": "ä 1e400", "k": 2.5e+300, "l": -7, "m": 0.0, "#,
+                    r#""n": 18446744073709551615}"#
+                ),
+            ),
+        ] {
+            assert_eq!(made(source).unwrap(), text, "{source}");
+        }
+        let compared = |condition: &str| {
+            let expression = engine.compile_expression(condition).unwrap();
+            let row = row.compared();
+            expression.eval(minijinja::context! { row }).unwrap().is_true()
+        };
+        for condition in [
+            "row.j.a > 12345678901234560 and row.j.a < 12345678901234570",
+            "row.j.b > 1e19",
+            "row.j.c > 1e300",
+            "row.j.e[1] < 0 and row.j.e[1] > -1",
+            "row.j.e[0] == 1500",
+        ] {
+            assert!(compared(condition), "{condition}");
+        }
+    }
+
+    #[test]
+    fn json_that_is_nested_too_deep_is_its_text() {
+        let json = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+        let text = |depth: usize| {
+            let value = Row::new(format!(r#"{{"j":{}}}"#, json(depth)))
+                .value()
+                .get_attr("j")
+                .unwrap();
+            value.as_str().map(str::to_owned)
+        };
+        assert_eq!(text(DEPTH), None);
+        assert_eq!(text(5000), Some(json(5000)));
+    }
+
+    #[test]
     fn conditions_compare_numbers_as_numbers() {
         let mut engine = minijinja::Environment::new();
         engine.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
@@ -340,6 +445,8 @@ mod tests {
             ("123456789012345678901234567890.25", "1e29", "1e30"),
             ("10.50", "10.4", "10.6"),
             ("9007199254740993", "9007199254740992", "9007199254740994"),
+            ("1.00000000000000000001e2", "100", "101"),
+            ("-1.00000000000000000001E+2", "-101", "-100"),
         ] {
             let says = |condition: &str| {
                 let condition = condition

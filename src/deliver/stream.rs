@@ -60,6 +60,8 @@ pub(super) struct Stream {
     cursor: Option<Reading>,
     /// The server keeps what is left of a window; its snapshot is let go.
     is_kept: bool,
+    /// The snapshot is held to the end of a window, however long that takes.
+    is_patient: bool,
     probe: Option<Probe>,
     fetch: usize,
     /// Tables in which rows got other keys in this window, or have none; known of a window that is a replay.
@@ -115,6 +117,7 @@ impl Stream {
             snapshot: None,
             cursor: None,
             is_kept: false,
+            is_patient: false,
             probe: None,
             fetch: 500,
             rekeyed: HashSet::new(),
@@ -187,6 +190,11 @@ impl Stream {
         self.session
             .batch_execute("close emaj_window")
             .map_err(|error| classify(error, "end reading"))
+    }
+
+    /// Holds the snapshot of each window to its end from now on: rows are to be read in it.
+    pub(super) fn be_patient(&mut self) {
+        self.is_patient = true;
     }
 
     /// Whether a snapshot is held.
@@ -294,7 +302,7 @@ impl Stream {
             if self.cursor.as_ref().is_none_or(|reading| reading.is_over) {
                 return Ok(Vec::new());
             }
-            let too_long = self.held.is_some_and(|since| since.elapsed() > SLICE);
+            let too_long = !self.is_patient && self.held.is_some_and(|since| since.elapsed() > SLICE);
             if too_long {
                 self.keep()?;
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::doctor::{Check, Level, check};
-use crate::journal::{BROKEN, SinkLag, SinkState, ways_on};
+use crate::journal::{BROKEN, SinkLag, SinkState};
 use crate::words::shell;
 
 /// A sink that is so far behind is one to look after (as in docs/alerts.yaml).
@@ -36,14 +36,14 @@ pub fn sinks(lags: &[SinkLag], now: Timestamp) -> Vec<Check> {
 fn problems(sink: &SinkLag, now: Timestamp) -> Vec<(String, String)> {
     let name = shell(&sink.sink);
     let reason = sink.reason.as_deref().unwrap_or("no reason is on record");
+    let way_on = sink.state.way_on(&sink.sink, &sink.kind);
     let mut all = Vec::new();
     match sink.state {
         SinkState::Lost => {
-            all.push((format!("it was given up: {reason}"), ways_on(&sink.sink)));
+            all.push((format!("it was given up: {reason}"), way_on));
         }
         SinkState::Paused | SinkState::Stopped => {
-            let todo = format!("`emaj sink resume {name}` lets it go on");
-            all.push((format!("it is {}: {reason}", sink.state.word()), todo));
+            all.push((format!("it is {}: {reason}", sink.state.word()), way_on));
         }
         SinkState::Active => {
             if let Some(reason) = sink.reason.as_ref().filter(|reason| reason.starts_with("down: ")) {

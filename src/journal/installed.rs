@@ -164,3 +164,8 @@ pub fn init_command(binding: &str, kind: &str, sink_kind: &str, prune: bool) -> 
 pub fn is_listed(kind: &str, sink_kind: &str) -> bool {
     kind == "entry" || kind == "row" && sink_kind == "postgres"
 }
+
+/// Tells whether a sink of a kind can list what is there.
+pub(super) fn lists(sink_kind: &str) -> bool {
+    ["ldap", "postgres"].contains(&sink_kind)
+}

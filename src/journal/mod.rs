@@ -54,7 +54,7 @@ pub use rollbacks::{
 };
 pub use sinks::{
     BROKEN, LogRecord, SinkRecord, SinkState, bindings_like, bindings_of, logs_of, rewind, set_sink_state, sink_locks,
-    sink_named, sinks, small_logs, structure_of, ways_on,
+    sink_named, sinks, small_logs, structure_of,
 };
 pub use stat::{
     Interval, RoleChanges, SequenceStat, StatWanted, TableChanges, TableStat, check_names, count_intervals,

@@ -9,6 +9,7 @@ use postgres_protocol::escape::escape_identifier;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use super::installed::lists;
 use super::position::Position;
 use crate::errors::{Error, Kind, Result};
 use crate::names::QualifiedName;
@@ -46,14 +47,24 @@ impl SinkState {
             SinkState::Lost => "lost",
         }
     }
-}
 
-/// Says what lets a sink go on that has lost its place.
-pub fn ways_on(sink: &str) -> String {
-    format!(
-        "`emaj replay {} --from MARK` delivers again what the log has since a mark that is older than what is missing there; `emaj init` sends all rows anew and lets it go on from there",
-        shell(sink)
-    )
+    /// Returns what lets a sink of a kind go on that is not delivered to.
+    pub fn way_on(self, sink: &str, kind: &str) -> String {
+        match self {
+            SinkState::Lost => format!(
+                "`emaj init{} and lets it go on from there; where a mark is older than what is missing there, `emaj replay {} --from MARK` does as well",
+                if lists(kind) {
+                    " --prune` sends all rows anew, takes away what was deleted meanwhile,"
+                } else {
+                    "` sends all rows anew"
+                },
+                shell(sink)
+            ),
+            SinkState::Active | SinkState::Paused | SinkState::Stopped => {
+                format!("`emaj sink resume {}` lets it go on", shell(sink))
+            }
+        }
+    }
 }
 
 /// A sink and its cursor.

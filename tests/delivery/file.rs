@@ -294,3 +294,26 @@ fn what_is_tried_again_sets_nothing_back() {
     let ids: Vec<Value> = lines(&db).iter().map(|line| line[0].clone()).collect();
     assert_eq!(ids, [1, 3, 4, 2]);
 }
+
+#[test]
+fn what_others_added_between_two_runs_is_said_when_it_is_cut_off() {
+    let db = database();
+    db.psql("create table person (id int primary key, name text)");
+    install(&db, MANIFEST);
+    db.psql("insert into person values (1, 'Ann')");
+    drain(&db).run().ok();
+    let path = db.dir().join("out.ndjson");
+    let written = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("{written}{{\"mine\":1}}\n")).unwrap();
+    db.psql("insert into person values (2, 'Bob')");
+    let run = drain(&db).run().ok();
+    let said = format!(
+        "has {} bytes where {1} were written: what is behind the {1} is cut off",
+        written.len() + 11,
+        written.len()
+    );
+    assert!(run.stderr.contains(&said), "{run}");
+    assert_eq!(lines(&db).len(), 2);
+    let run = drain(&db).run().ok();
+    assert!(!run.stderr.contains("cut off"), "{run}");
+}

@@ -521,3 +521,47 @@ fn keys_that_json_says_in_another_way() {
         assert_eq!(lines.lines().count(), 2500, "{id}");
     }
 }
+
+/// A worker that lets the snapshot of a long window go has none to read the rows in: of such windows there may be one after the other.
+#[test]
+fn writers_as_fast_as_the_sink_do_not_keep_the_rows_waiting() {
+    let (db, copy) = (database(), database());
+    for side in [&db, &copy] {
+        side.psql("create table small (id int primary key); create table busy (id int primary key, pad text)");
+    }
+    // The first row of each thousand takes longer than a snapshot is held otherwise.
+    copy.psql(
+        "create function slow() returns trigger language plpgsql as $$ begin if new.id % 1000 = 1 then perform pg_sleep(11); end if; return new; end $$;
+         create trigger slow before insert on busy for each row execute function slow()",
+    );
+    db.psql("insert into small values (1)");
+    install(
+        &db,
+        &format!(
+            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks: {{ copy: {{ postgres: {{ uri: \"{}\" }} }} }}\nbindings:\n  \
+             small: {{ table: public.small, to: copy, row: {{}} }}\n  busy: {{ table: public.busy, to: copy, row: {{}} }}\n",
+            uri(&copy)
+        ),
+    );
+    let write = |window: usize| {
+        db.psql(&format!(
+            "insert into busy select {window} * 1000 + n, repeat('x', 20000) from generate_series(1, 900) n"
+        ));
+    };
+    write(0);
+    let mut init = prepare(&db, &["init", "emaj.yaml", "--binding", "small"]).start();
+    for window in 1..4 {
+        let begun = format!("select 'it' from emaj.emaj_sink where sink_window = {window}");
+        wait_for("the window, or the end", 300, || {
+            (!init.is_running() || !column(&db, &begun).is_empty()).then_some(())
+        });
+        if init.is_running() {
+            write(window);
+        }
+    }
+    wait_for("the end", 300, || (!init.is_running()).then_some(()));
+    assert!(init.log().contains("sent 1 row"), "{}", init.log());
+    assert_eq!(copy.psql("select count(*) from small"), "1");
+    let windows: usize = db.psql("select sink_window from emaj.emaj_sink").parse().unwrap();
+    assert!(windows <= 2, "{windows} windows");
+}

@@ -1,11 +1,15 @@
 //! A sink that has lost its place in the log begins anew: with the rows of all its bindings, from the first one on.
 
 use super::{column, drain, install, prepare};
+use crate::reliability::named_points::uri;
 use crate::support::{Database, database};
 
 const MANIFEST: &str = "version: 1\nroles: { admin: null, viewer: null }\nsinks: { lines: { file: { path: out.ndjson } } }\nbindings:\n  \
      items: { table: public.item, to: lines, message: { body: 'item {{ row.id }} {{ row.n }}' } }\n  \
      olds: { table: public.old, to: lines, message: { body: 'old {{ row.id }}' } }\n";
+
+const LOST: &str = "update emaj.emaj_sink set sink_state = 'LOST', sink_reason = 'the log is gone', sink_from = emaj._position(), \
+     sink_until = null, sink_offset = null";
 
 /// Two tables that feed one file; of the first one more rows than go at once.
 fn scene() -> Database {
@@ -19,7 +23,7 @@ fn scene() -> Database {
 /// What happens when the log does not go back to the sink's place any more, after changes that it was owed.
 fn lose(db: &Database) {
     db.psql("update item set n = 1 where id = 7; insert into old values (2)");
-    db.psql("update emaj.emaj_sink set sink_state = 'LOST', sink_reason = 'the log is gone', sink_from = emaj._position(), sink_until = null, sink_offset = null");
+    db.psql(LOST);
 }
 
 fn lines(db: &Database) -> Vec<String> {
@@ -51,7 +55,13 @@ fn it_begins_anew_with_all_its_bindings_or_not_at_all() {
     );
     assert_eq!(lines(&db), [] as [&str; 0]);
     // Nothing else lets it go on: it would miss what it was owed.
-    drain(&db).run().code(4);
+    let run = drain(&db).run().code(4);
+    assert!(
+        run.stderr
+            .contains("hint: `emaj init` sends all rows anew and lets it go on from there")
+            && !run.stderr.contains("resume"),
+        "{run}"
+    );
     for verb in ["pause", "resume"] {
         let run = prepare(&db, &["sink", verb, "lines"]).run().code(4);
         assert!(run.stderr.contains("sink `lines` was given up"), "{verb}: {run}");
@@ -77,4 +87,46 @@ fn an_init_that_was_under_way_is_begun_again() {
     assert!(run.stderr.contains("sent 1502 rows: "), "{run}");
     assert!(lines(&db).contains(&"item 7 1".to_owned()));
     drain(&db).run().ok();
+}
+
+#[test]
+fn what_was_deleted_meanwhile_is_taken_away_by_a_prune_and_said_without_one() {
+    let (db, there) = (database(), database());
+    let item = "create table item (id int primary key, n int)";
+    there.psql(item);
+    db.psql(item);
+    let to = format!("{{ postgres: {{ uri: \"{}\" }} }}", uri(&there));
+    install(
+        &db,
+        &format!(
+            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks: {{ copy: {to} }}\n\
+             bindings: {{ items: {{ table: public.item, to: copy, row: {{}} }} }}\n"
+        ),
+    );
+    db.psql("insert into item values (1, 1), (2, 2)");
+    drain(&db).run().ok();
+    db.psql("delete from item where id = 1; insert into item values (3, 3)");
+    db.psql(LOST);
+    let next =
+        "`emaj init --prune` sends all rows anew, takes away what was deleted meanwhile, and lets it go on from there";
+    for command in [
+        &["run", "emaj.yaml", "--until-empty"][..],
+        &["sink", "resume", "copy"],
+        &["doctor", "emaj.yaml"],
+    ] {
+        let run = prepare(&db, command).run();
+        assert!(format!("{}{}", run.stdout, run.stderr).contains(next), "{run}");
+    }
+    let rows = || column(&there, "select id::text from item order by 1");
+    let run = prepare(&db, &["init", "emaj.yaml"]).run().ok();
+    let said = "what was deleted since the sink was given up stays at the places of binding `items`";
+    assert!(
+        run.stderr.contains(said) && run.stderr.contains("hint: `emaj init --prune` takes it away"),
+        "{run}"
+    );
+    assert_eq!(rows(), ["1", "2", "3"]);
+    db.psql(LOST);
+    let run = prepare(&db, &["init", "emaj.yaml", "--prune"]).run().ok();
+    assert!(!run.stderr.contains(said), "{run}");
+    assert_eq!(rows(), ["2", "3"]);
 }

@@ -11,6 +11,7 @@ mod ldap;
 mod looking;
 mod lost;
 mod nulls;
+mod numbers;
 mod outages;
 mod prune;
 mod queries;

@@ -32,12 +32,17 @@ pub fn manifest_of(folder: &Path, text: &str) -> Manifest {
 
 /// Makes what opens the sink `there`, for the installation `here`.
 pub fn opener_of(folder: &Path, sink: &str, variables: &[(&str, &str)]) -> Box<dyn Opener> {
-    let manifest = manifest_of(folder, &format!("sinks: {{ there: {sink} }}"));
+    named_opener_of(folder, "there", sink, variables)
+}
+
+/// Makes what opens a sink, for the installation `here`.
+pub fn named_opener_of(folder: &Path, name: &str, sink: &str, variables: &[(&str, &str)]) -> Box<dyn Opener> {
+    let manifest = manifest_of(folder, &format!("sinks: {{ {name}: {sink} }}"));
     let mut environment = Environment::default();
     for (name, value) in variables {
         environment.variables.insert((*name).to_owned(), (*value).to_owned());
     }
-    let sink = manifest.sink("there").expect("the sink");
+    let sink = manifest.sink(name).expect("the sink");
     opener(sink, &environment, "here").unwrap_or_else(|error| panic!("{error}"))
 }
 

@@ -6,7 +6,7 @@ use crate::commands::act::connect;
 use crate::commands::{Context, InstallationArgs};
 use crate::deliver::DELETES_ALLOWED;
 use crate::errors::{Error, Kind, Result};
-use crate::journal::{self, SinkState};
+use crate::journal::{self, SinkRecord, SinkState};
 use crate::pg::Session;
 
 /// Which sink
@@ -31,9 +31,9 @@ pub(super) struct PauseArgs {
 pub(super) fn pause(args: &PauseArgs, context: &Context) -> Result<ExitCode> {
     let (mut session, schema) = connect(context, &args.which.installation)?;
     let sink = journal::sink_named(&mut *session, &schema, &args.which.sink)?;
-    if sink.is_some_and(|sink| sink.state == SinkState::Lost) {
+    if let Some(sink) = sink.filter(|sink| sink.state == SinkState::Lost) {
         // (Paused and then resumed it would go on, behind what it never got.)
-        return Err(lost(&args.which.sink));
+        return Err(lost(&sink));
     }
     let reason = args.because.as_deref().unwrap_or("paused by hand");
     set(&mut session, &schema, &args.which.sink, SinkState::Paused, Some(reason))?;
@@ -47,8 +47,10 @@ pub(super) fn pause(args: &PauseArgs, context: &Context) -> Result<ExitCode> {
 pub(super) fn resume(args: &Args, context: &Context) -> Result<ExitCode> {
     let (mut session, schema) = connect(context, &args.installation)?;
     let sink = journal::sink_named(&mut *session, &schema, &args.sink)?;
+    if let Some(sink) = sink.as_ref().filter(|sink| sink.state == SinkState::Lost) {
+        return Err(lost(sink));
+    }
     let reason = match sink.as_ref().map(|sink| (sink.state, sink.reason.as_deref())) {
-        Some((SinkState::Lost, _)) => return Err(lost(&args.sink)),
         // A person has looked at what it was stopped for; said twice, it is allowed all the same.
         Some((SinkState::Stopped, _)) | Some((SinkState::Active, Some(DELETES_ALLOWED))) => Some(DELETES_ALLOWED),
         _ => None,
@@ -58,12 +60,15 @@ pub(super) fn resume(args: &Args, context: &Context) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn lost(sink: &str) -> Error {
+fn lost(sink: &SinkRecord) -> Error {
     Error::message(
         Kind::Refused,
-        format!("sink `{sink}` was given up: what comes after its cursor may be gone"),
+        format!(
+            "sink `{}` was given up: what comes after its cursor may be gone",
+            sink.name
+        ),
     )
-    .hint(journal::ways_on(sink))
+    .hint(sink.state.way_on(&sink.name, &sink.kind))
 }
 
 fn set(session: &mut Session, schema: &str, sink: &str, state: SinkState, reason: Option<&str>) -> Result<()> {

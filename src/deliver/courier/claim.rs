@@ -14,7 +14,6 @@ use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, Cursor, SinkLook, SinkRecord, SinkState, Snapshot};
 use crate::pg::Session;
 use crate::sink::Offset;
-use crate::words::shell;
 
 /// Whose turn it is.
 pub(super) enum Turn {
@@ -51,10 +50,7 @@ pub(super) fn take(orders: &Orders, keeper: &mut Session) -> Result<Turn> {
                     }
                 });
                 let what = format!("is {}: {reason}", state.word());
-                let next = match state {
-                    SinkState::Lost => journal::ways_on(name),
-                    _ => format!("`emaj sink resume {}` lets it go on", shell(name)),
-                };
+                let next = state.way_on(name, &sink.kind);
                 if orders.until_empty {
                     return Err(Error::message(Kind::Refused, format!("sink `{name}` {what}")).hint(next));
                 }

@@ -1,6 +1,6 @@
 //! Sends rows that were there before, behind a window and in its snapshot.
 //!
-//! A chunk is what is sent in one snapshot, for [`LONGEST`] or until something stands in the way: part by part, each on record before the
+//! A chunk is what is sent in one snapshot, for [`LONGEST`], or as long as the changes before it took, or until something stands in the way: part by part, each on record before the
 //! next one is sent, so that whoever is killed sends no more than one part again. What was not sent comes behind a later window.
 //! Rows of which nothing is made go as text, copied from one database to the other; of others the next part is read while one is written.
 
@@ -44,8 +44,9 @@ enum Sent {
 type Ahead = JoinHandle<Result<Option<Read>>>;
 
 impl Courier<'_> {
-    /// Sends the next rows that were there before, for one binding, and ends the window with them.
-    pub(super) fn send_rows(&mut self, window: &Window, binding: &str) -> Result<Init> {
+    /// Sends the next rows that were there before, for one binding, and ends the window with them. Its changes took `before`: rows are sent for as long
+    /// at least, or else there would be less and less time for them under writers as fast as the sink.
+    pub(super) fn send_rows(&mut self, window: &Window, binding: &str, before: Duration) -> Result<Init> {
         let Some(at) = self.fed.bound.iter().position(|bound| &*bound.name == binding) else {
             return Err(Error::message(
                 Kind::Refused,
@@ -62,7 +63,7 @@ impl Courier<'_> {
         };
         let mut ahead = None;
         loop {
-            let may_go_on = began.elapsed() < LONGEST && !self.orders.stop.is_set();
+            let may_go_on = began.elapsed() < LONGEST.max(before) && !self.orders.stop.is_set();
             let sent = match &as_text {
                 Some(text) => self.copy_part(window, at, text, &next)?,
                 None => self.send_part(window, at, &next, &mut ahead, may_go_on)?,

@@ -104,7 +104,7 @@ impl Courier<'_> {
         // and none comes again.
         let sent = match init.first().cloned() {
             Some(binding) if self.stream().holds(&window.until) => {
-                match self.send_rows(&window, &binding)? {
+                match self.send_rows(&window, &binding, began.elapsed())? {
                     Init::Some => {}
                     Init::Over => {
                         init.remove(0);
@@ -116,7 +116,12 @@ impl Courier<'_> {
                 }
                 true
             }
-            _ => false,
+            Some(_) => {
+                // Where changes come as fast as they are delivered, the next window is as long as this one, or longer.
+                self.stream().be_patient();
+                false
+            }
+            None => false,
         };
         self.stream().release()?;
         self.reached_position(window.until.clone().into());

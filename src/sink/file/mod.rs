@@ -1,9 +1,12 @@
 //! The sink `file`: one line of JSON for each delivery, in a file that is found again after a crash, or on stdout.
 //!
 //! A batch is written, synced, and only then noted beside the file (`position`); opening cuts off what is not noted. So each delivery
-//! is in the file once, whatever is killed. What is at the path is looked at before a batch and before its note: nothing is noted that is not there. `line` makes the lines, `rotate` begins new files. `docs/sinks/file.md` is the page for people.
+//! is in the file once, whatever is killed. What is at the path is looked at before a batch and before its note: nothing is noted that is not there. A symbolic
+//! link is followed first, so that the note is beside the file itself; the file is locked too, for it may have several names (`names`).
+//! `line` makes the lines, `rotate` begins new files. `docs/sinks/file.md` is the page for people.
 
 mod line;
+mod names;
 mod position;
 mod rotate;
 mod stream;
@@ -19,6 +22,7 @@ use crate::errors::Result;
 use crate::manifest;
 use crate::pg::Environment;
 
+use self::names::{followed, open_locked};
 use self::position::{Note, Position};
 use super::fault::of_file;
 use super::resume::arrived;
@@ -61,10 +65,14 @@ struct Target {
 
 impl Target {
     fn note_path(&self) -> PathBuf {
-        let mut name = self.path.clone().into_os_string();
-        name.push(".emaj");
-        name.into()
+        note_of(&self.path)
     }
+}
+
+fn note_of(path: &Path) -> PathBuf {
+    let mut name = path.to_owned().into_os_string();
+    name.push(".emaj");
+    name.into()
 }
 
 impl Opener for Target {
@@ -83,7 +91,7 @@ impl Opener for Target {
                 self.path.display()
             ))),
             _ => Ok(Box::new(FileSink {
-                target: self.clone(),
+                named: self.clone(),
                 open: None,
             })),
         }
@@ -105,19 +113,30 @@ impl Opener for Target {
 
 /// A file; looked at without being touched until something is to be delivered.
 struct FileSink {
-    target: Target,
+    /// As the manifest names it.
+    named: Target,
     open: Option<Writer>,
 }
 
 impl FileSink {
+    fn target(&self) -> Target {
+        Target {
+            path: followed(&self.named.path),
+            ..self.named.clone()
+        }
+    }
+
     /// Returns the open file. One that is not at its path any more, or shorter than it was, is opened anew: that says what is wrong with it.
     fn writer(&mut self) -> Result<&mut Writer, Fault> {
+        let target = self.target();
         let writer = match self.open.take() {
-            Some(writer) if writer.is_in_place(writer.position.note.length)? => writer,
+            Some(writer) if writer.target.path == target.path && writer.is_in_place(writer.position.note.length)? => {
+                writer
+            }
             gone => {
                 // (Its note is locked as long as it lives.)
                 drop(gone);
-                Writer::open(self.target.clone())?
+                Writer::open(target)?
             }
         };
         Ok(self.open.insert(writer))
@@ -149,13 +168,16 @@ impl Writer {
             rotate::finish(&target, &mut position)?;
         }
         let file = if position.found {
-            reopen(&target.path, &position)?
+            reopen(&target, &position)?
         } else {
             let (file, length) = begin(&target.path)?;
+            let newest = rotate::newest(&target.path)?;
             let note = Note {
                 source: target.source.clone(),
                 sink: target.sink.clone(),
                 length,
+                rotated: newest,
+                others: newest,
                 ..Note::default()
             };
             position.write(note)?;
@@ -295,20 +317,16 @@ impl Sink for FileSink {
 
     /// What a look at a file finds is what a delivery would run into. (Another connection may have it open, with its note locked.)
     fn reach(&mut self) -> Result<(), Fault> {
-        if let Some(note) = Position::look(&self.target.note_path())?.filter(|note| note.rotating.is_none()) {
-            let length = match std::fs::metadata(&self.target.path) {
+        let target = self.target();
+        if let Some(note) = Position::look(&target.note_path())?.filter(|note| note.rotating.is_none()) {
+            let length = match std::fs::metadata(&target.path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
                 found => found
-                    .map_err(|error| of_file(format_args!("look at `{}`", self.target.path.display()), &error))?
+                    .map_err(|error| of_file(format_args!("look at `{}`", target.path.display()), &error))?
                     .len(),
             };
             if length < note.length {
-                return Err(too_short(
-                    &self.target.path,
-                    length,
-                    note.length,
-                    &self.target.note_path(),
-                ));
+                return Err(too_short(&target.path, length, note.length, &target.note_path()));
             }
         }
         match self.probe()?.into_iter().find_map(|finding| finding.problem) {
@@ -318,7 +336,8 @@ impl Sink for FileSink {
     }
 
     fn probe(&mut self) -> Result<Vec<Finding>, Fault> {
-        let path = &self.target.path;
+        let target = self.target();
+        let path = &target.path;
         let folder = folder_of(path);
         let wrong = |what: &Path| {
             let access = Access::READ_OK | Access::WRITE_OK;
@@ -331,8 +350,8 @@ impl Sink for FileSink {
             Finding::of(format!("make files in `{}`", folder.display()), wrong(folder)),
             Finding::of(format!("append to `{}`", path.display()), wrong(path)),
             Finding::of(
-                format!("keep the position in `{}`", self.target.note_path().display()),
-                wrong(&self.target.note_path()),
+                format!("keep the position in `{}`", target.note_path().display()),
+                wrong(&target.note_path()),
             ),
         ])
     }
@@ -345,12 +364,7 @@ impl Sink for FileSink {
 /// Opens a file that nobody noted: it may hold lines of somebody else, which stay.
 fn begin(path: &Path) -> Result<(File, u64), Fault> {
     let failed = |error: io::Error| of_file(format_args!("open `{}`", path.display()), &error);
-    let mut file = OpenOptions::new()
-        .read(true)
-        .append(true)
-        .create(true)
-        .open(path)
-        .map_err(failed)?;
+    let mut file = open_locked(path, true)?;
     let length = file.metadata().map_err(failed)?.len();
     if length == 0 {
         return Ok((file, 0));
@@ -367,20 +381,32 @@ fn begin(path: &Path) -> Result<(File, u64), Fault> {
 }
 
 /// Opens the file that was noted, and cuts off what was not.
-fn reopen(path: &Path, position: &Position) -> Result<File, Fault> {
+fn reopen(target: &Target, position: &Position) -> Result<File, Fault> {
+    let path = &target.path;
     let failed = |error: io::Error| of_file(format_args!("open `{}`", path.display()), &error);
     let wanted = position.note.length;
-    let file = OpenOptions::new().append(true).create(wanted == 0).open(path);
-    let length = match &file {
-        Ok(file) => file.metadata().map_err(failed)?.len(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-        Err(_) => wanted,
-    };
+    if wanted > 0 && std::fs::metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        return Err(too_short(path, 0, wanted, position.path()));
+    }
+    let file = open_locked(path, wanted == 0)?;
+    let found = file.metadata().map_err(failed)?;
+    let length = found.len();
     if length < wanted {
         return Err(too_short(path, length, wanted, position.path()));
     }
-    let file = file.map_err(failed)?;
+    if length > wanted && found.nlink() > 1 {
+        return Err(Fault::down(format!(
+            "`{}` has {length} bytes where {wanted} were written, and another name (a hard link), by which another sink may write to it: give the sink \
+             a file of its own, or remove the other name",
+            path.display()
+        )));
+    }
     if length > wanted {
+        tracing::warn!(
+            sink = %target.sink,
+            "`{}` has {length} bytes where {wanted} were written: what is behind the {wanted} is cut off; lines of the sink among it come again",
+            path.display()
+        );
         file.set_len(wanted).and_then(|()| file.sync_data()).map_err(failed)?;
     }
     Ok(file)

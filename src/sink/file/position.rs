@@ -32,6 +32,9 @@ pub(super) struct Note {
     pub(super) rotated: u64,
     /// The file is about to become the old file of this number.
     pub(super) rotating: Option<u64>,
+    /// The old files up to this number are not known to be the sink's, and stay.
+    #[serde(default)]
+    pub(super) others: u64,
 }
 
 /// The open note of a file.
@@ -57,7 +60,14 @@ impl Position {
             .map_err(failed)?;
         file.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => {
-                Fault::down(format!("another process writes there: it holds `{}`", path.display()))
+                let note = read(&file).ok().and_then(|(note, _)| note);
+                let whose = note.map_or_else(String::new, |note| {
+                    format!(" for the sink `{}` of `{}`", note.sink, note.source)
+                });
+                Fault::down(format!(
+                    "another process writes there{whose}: it holds `{}`",
+                    path.display()
+                ))
             }
             TryLockError::Error(error) => of_file(format_args!("lock `{}`", path.display()), &error),
         })?;
