@@ -135,6 +135,7 @@ fn deliveries(old: Option<&[Entry]>, new: &[Entry]) -> Vec<Delivery> {
         offset: Offset(String::new()),
         time: String::new(),
         replay: None,
+        retried: false,
         event: Some(Event::Update),
         action: Action::Entry(EntryChange {
             old: old.map(|old| old[at].clone()),

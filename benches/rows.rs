@@ -142,6 +142,7 @@ fn deliver(bench: &Bench, event: Option<Event>) -> Outcome<Duration> {
                 offset: Offset(format!("{number:016x}")),
                 time: "2026-01-02T03:04:05.000006Z".to_owned(),
                 replay: None,
+                retried: false,
                 event,
                 action: Action::Row(RowChange {
                     table: table.clone(),

@@ -536,6 +536,7 @@ mod tests {
                 offset: Offset(String::new()),
                 time: String::new(),
                 replay: None,
+                retried: false,
                 event: None,
                 action: Action::Message(Message {
                     address: String::new(),

@@ -110,6 +110,7 @@ impl Surplus {
             offset: Offset(String::new()),
             time: time.clone(),
             replay: None,
+            retried: false,
             event: Some(crate::manifest::Event::Delete),
             action: thing.remove.clone(),
         };

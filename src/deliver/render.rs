@@ -34,6 +34,7 @@ pub(super) fn render(
             offset: placed.offset.clone(),
             time,
             replay: placed.replay,
+            retried: false,
             event: made.event,
             action: made.action,
         },

@@ -55,6 +55,8 @@ pub struct Delivery {
     pub time: String,
     /// The number under which it is delivered again on request (`emaj replay`); `None`: it comes for the first time, or once more after a crash.
     pub replay: Option<i64>,
+    /// It failed before, and is tried again: it stands behind what arrived meanwhile, and says nothing about how far a place has come.
+    pub retried: bool,
     /// What happened to the row as the binding sees it; `None`: the row was there before (`emaj init`).
     pub event: Option<Event>,
     pub action: Action,

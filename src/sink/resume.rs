@@ -2,19 +2,21 @@
 
 use super::{Delivery, Offset, Outcome};
 
-/// Returns how far the batch goes without a failure. It may be less far than before, when an earlier failure was tried again: the position stays
-/// where it is then.
+/// Returns how far the batch goes without a failure. What is tried again says nothing about that: changes beside it may not have come yet.
 pub(super) fn arrived<'a>(batch: &'a [Delivery], outcomes: &[Outcome]) -> Option<&'a Offset> {
+    let in_order = |delivery: &&Delivery| !delivery.retried && !delivery.offset.0.is_empty();
     let first_failed = batch
         .iter()
         .zip(outcomes)
+        .filter(|(delivery, _)| in_order(delivery))
         .filter(|(_, outcome)| matches!(outcome, Outcome::Failed(_)))
         .map(|(delivery, _)| &delivery.offset)
         .min();
     batch
         .iter()
+        .filter(in_order)
         .map(|delivery| &delivery.offset)
-        .filter(|offset| !offset.0.is_empty() && first_failed.is_none_or(|failed| *offset < failed))
+        .filter(|offset| first_failed.is_none_or(|failed| *offset < failed))
         .max()
 }
 
@@ -30,6 +32,7 @@ mod tests {
             offset: Offset(offset.into()),
             time: String::new(),
             replay: None,
+            retried: false,
             event: None,
             action: Action::Row(RowChange {
                 table: crate::names::QualifiedName::new("public", "t"),
@@ -63,5 +66,14 @@ mod tests {
                 "{batch:?} {outcomes:?}"
             );
         }
+    }
+
+    #[test]
+    fn what_is_tried_again_moves_no_position() {
+        let again = Delivery {
+            retried: true,
+            ..delivery("3")
+        };
+        assert_eq!(arrived(&[again], &[Outcome::Written]), None);
     }
 }

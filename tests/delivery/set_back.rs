@@ -3,9 +3,25 @@
 use emaj::cluster::Cluster;
 use postgres::{Client, NoTls};
 
-use super::{drain, install, prepare};
+use super::{column, drain, install, prepare, worker};
 use crate::support::rows::sink_into;
-use crate::support::{database, emaj_alone, shared_cluster, until};
+use crate::support::{Database, database, emaj_alone, shared_cluster, until};
+
+/// Two databases; the second one gets the rows of `item` of the first, and takes none with a large number.
+fn copied() -> (Database, Database) {
+    let (db, there) = (database(), database());
+    db.psql("create table item (id int primary key, n int)");
+    there.psql("create table item (id int primary key, n int constraint small check (n < 100))");
+    install(
+        &db,
+        &format!(
+            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks: {{ copy: {} }}\n\
+             bindings: {{ items: {{ table: public.item, to: copy, row: {{}} }} }}\n",
+            sink_into(&there, shared_cluster().superuser())
+        ),
+    );
+    (db, there)
+}
 
 #[test]
 fn what_was_delivered_is_kept_where_commits_do_not_wait() {
@@ -193,4 +209,38 @@ fn a_place_that_has_less_than_it_had_is_given_up_and_brought_up_to_date() {
     db.psql("insert into item values (5)");
     drain(&db).run().ok();
     assert_eq!(there.psql("select count(*) from item"), "5");
+}
+
+#[test]
+fn what_is_tried_again_does_not_pass_what_has_not_been_sent() {
+    let (db, there) = copied();
+    db.psql("insert into item values (1, 200)");
+    drain(&db).run().code(3);
+    db.psql("update emaj.emaj_failure set fail_retry = 'infinity'");
+    db.psql("insert into item select n, n from generate_series(2, 20) n");
+    db.psql("update item set n = 5 where id = 1");
+    // The place is gone before the batch is there, and the worker ends before it is back.
+    let hold = db.dir().join("hold");
+    let worker = worker(&db)
+        .env("EMAJ_FAIL_AT", "batch.taken")
+        .env("EMAJ_FAIL_HOLD", hold.to_str().unwrap())
+        .start();
+    until("the worker to have the batch", || hold.exists());
+    let allow = |word: &str| db.psql(&format!("alter database {} allow_connections {word}", there.name()));
+    allow("false");
+    db.psql(&format!(
+        "select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = '{}'",
+        there.name()
+    ));
+    std::fs::remove_file(hold).unwrap();
+    until("the worker to find it gone", || {
+        db.psql("select sink_fault is not null from emaj.emaj_sink") == "t"
+    });
+    worker.kill();
+    allow("true");
+    // What waits is tried again by the next one, which ends there.
+    drain(&db).env("EMAJ_FAIL_AT", "retry.noted").run();
+    drain(&db).run().ok();
+    let all = "select concat_ws(' ', id, n) from item order by id";
+    assert_eq!(column(&there, all), column(&db, all));
 }

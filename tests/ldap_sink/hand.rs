@@ -82,6 +82,7 @@ fn delivery(event: Option<Event>, action: Action) -> Delivery {
         offset: Offset("1".to_owned()),
         time: "2026-01-01T00:00:00.000000Z".to_owned(),
         replay: None,
+        retried: false,
         event,
         action,
     }

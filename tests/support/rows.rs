@@ -54,6 +54,7 @@ pub fn delivery(offset: usize, event: Option<Event>, action: Action) -> Delivery
         offset: Offset(format!("{offset:012}")),
         time: "2026-01-02T03:04:05.000006Z".into(),
         replay: None,
+        retried: false,
         event,
         action,
     }

@@ -50,6 +50,7 @@ fn delivery(id: &str, address: &str, key: &str, body: &str, is_cloud_event: bool
         offset: Offset(id.to_owned()),
         time: "2026-01-01T00:00:00.000000Z".to_owned(),
         replay: None,
+        retried: false,
         event: None,
         action: Action::Message(Message {
             address: address.to_owned(),

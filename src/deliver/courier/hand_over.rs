@@ -113,11 +113,19 @@ impl Courier<'_> {
                 // The chunk comes again from its start, as after a fault.
                 return Ok(false);
             }
-            // A place that keeps the position itself goes beyond what it refused: that is on record before.
-            if !work.is_empty() && !aside.is_empty() && !self.orders.opener.refuses() {
-                let settled = self.settle(std::mem::take(&mut aside), parked, chunk);
-                parked = self.parked.clone();
-                self.note(&settled, None)?;
+            // A place that keeps the position itself goes beyond what it refused: that is on record before. (What stands behind a change that is still
+            // to go is not: it would be tried again before that one.)
+            if let Some(next) = work.first().map(|(number, at, _)| (*number, *at))
+                && !self.orders.opener.refuses()
+            {
+                let (before, behind): (Vec<_>, Vec<_>) =
+                    aside.into_iter().partition(|aside| (aside.number, aside.at) < next);
+                aside = behind;
+                if !before.is_empty() {
+                    let settled = self.settle(before, parked, chunk);
+                    parked = self.parked.clone();
+                    self.note(&settled, None)?;
+                }
             }
             if down.is_none() {
                 self.is_up()?;

@@ -101,7 +101,7 @@ impl Courier<'_> {
             let Some(step) = first.filter(|step| self.fed.bound[step.at].keeps_state()) else {
                 continue;
             };
-            match self.render(step.at, &step.change, None) {
+            match self.render_again(step.at, &step.change) {
                 Err(fault) if fault.verdict == Verdict::Down => return Err(unasked(fault)),
                 // Tried alone, it is settled.
                 Err(_) | Ok(None) => {}
@@ -247,7 +247,7 @@ impl Courier<'_> {
 
     /// Tries a change of a step again.
     fn try_again(&mut self, step: &Step, change: &Placed) -> Result<Tried> {
-        let keyed = match self.render(step.at, change, None) {
+        let keyed = match self.render_again(step.at, change) {
             Err(fault) if fault.verdict == Verdict::Down => {
                 return Err(unasked(fault));
             }
@@ -267,6 +267,14 @@ impl Courier<'_> {
         }
         self.orders.status.update(self.name(), |status| status.written += 1);
         Ok(Tried::Arrived)
+    }
+
+    fn render_again(&mut self, at: usize, change: &Placed) -> Result<Option<Keyed>, Fault> {
+        let mut made = self.render(at, change, None)?;
+        if let Some(made) = &mut made {
+            made.delivery.retried = true;
+        }
+        Ok(made)
     }
 
     /// Gives deliveries to the place, over and over until it is not down. `None`: told to stop before.

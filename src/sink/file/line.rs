@@ -87,6 +87,7 @@ mod tests {
             offset: Offset("1".into()),
             time: "2026-01-02T03:04:05.000006Z".into(),
             replay: None,
+            retried: false,
             event: Some(Event::Update),
             action,
         };

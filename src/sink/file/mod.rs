@@ -231,7 +231,7 @@ impl Writer {
 
     fn note(&mut self, length: u64, offset: Option<&Offset>) -> Result<(), Fault> {
         let before = self.position.note.clone();
-        // (What is tried again stands before it.)
+        // (It never goes back.)
         let offset = offset.map(|offset| offset.0.clone()).max(before.offset.clone());
         self.position.write(Note {
             length,

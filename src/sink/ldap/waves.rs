@@ -180,6 +180,7 @@ mod tests {
             offset: Offset(String::new()),
             time: String::new(),
             replay: None,
+            retried: false,
             event: None,
             action,
         }

@@ -375,6 +375,7 @@ mod tests {
             offset: Offset(format!("1/{at:02}/3/{transaction}/[1]/0/b")),
             time: String::new(),
             replay: None,
+            retried: false,
             event: is_update.then_some(crate::manifest::Event::Update),
             action: Action::Row(RowChange {
                 table: QualifiedName::new("public", "t"),
