@@ -84,6 +84,19 @@ fn rows_come_change_and_go() {
     assert_eq!(name, "emaj there");
 }
 
+#[test]
+fn the_first_batch_of_a_worker_that_was_passed_over_is_not_written() {
+    let db = support::database();
+    db.psql("create table t (id int primary key, v text)");
+    let (mut old, mut new) = (into(&db).open().unwrap(), into(&db).open().unwrap());
+    assert_eq!(old.resume().unwrap(), None);
+    assert_eq!(new.resume().unwrap(), None);
+    let batch = |v: &str| [insert(1, "t", &format!(r#"{{"id":1,"v":"{v}"}}"#))];
+    assert_eq!(outcomes(&old.deliver(&batch("old"))), "D");
+    assert_eq!(outcomes(&new.deliver(&batch("new"))), "w");
+    assert_eq!(db.psql("select * from t"), "1|new");
+}
+
 /// Each type, a few of its values, the odd ones too.
 const TYPES: &[(&str, &str)] = &[
     ("bool", "(true), (false), (null)"),

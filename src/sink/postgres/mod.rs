@@ -230,10 +230,8 @@ impl Sink for PostgresSink {
     }
 
     fn resume(&mut self) -> Result<Option<Offset>, Fault> {
-        let (offset, version) = match received::usable(&mut self.session)?.is_there {
-            true => received::take(&mut self.session, &self.who)?,
-            false => (None, None),
-        };
+        self.ensure_position()?;
+        let (offset, version) = received::take(&mut self.session, &self.who)?;
         self.known = Some(version);
         Ok(offset)
     }

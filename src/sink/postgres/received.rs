@@ -1,6 +1,6 @@
 //! How far a sink has come, noted in the other database itself: in the transaction that writes the rows.
 //!
-//! One table, `emaj_received.position`, made when the first batch comes. It is a fence too: a worker that stood still while another one took the sink over
+//! One table, `emaj_received.position`, made when the sink is taken over first. It is a fence too: a worker that stood still while another one took the sink over
 //! finds a row that it does not know, and writes nothing.
 
 use postgres::Client;
@@ -86,22 +86,22 @@ pub(super) fn usable(client: &mut Client) -> Result<State, Fault> {
     }
 }
 
-/// Which transaction wrote the position last: another worker that takes the sink over, or writes to it, changes that. `None`: there is no position.
-pub(super) type Version = Option<String>;
+/// Which transaction wrote the position last: another worker that takes the sink over, or writes to it, changes that.
+pub(super) type Version = String;
 
-/// Takes the position over: who knew it before can write no more. Returns how far the sink has come.
+/// Takes the position over: who knew it before can write no more. Returns how far the sink has come. (An empty offset is there before the first row is: there has
+/// to be something to be held, and to be compared.)
 pub(super) fn take(client: &mut Client, who: &Who) -> Result<(Option<Offset>, Version), Fault> {
     let row = client
-        .query_opt(
-            "update emaj_received.position set received_at = received_at where source = $1 and sink = $2
+        .query_one(
+            "insert into emaj_received.position as p (source, sink, received_offset) values ($1, $2, '')
+                 on conflict (source, sink) do update set received_at = p.received_at
              returning received_offset, xmin::text",
             &[&who.source, &who.sink],
         )
         .map_err(|error| of_postgres(&error))?;
-    Ok(match row {
-        Some(row) => (Some(Offset(row.get(0))), Some(row.get(1))),
-        None => (None, None),
-    })
+    let offset: String = row.get(0);
+    Ok(((!offset.is_empty()).then_some(Offset(offset)), row.get(1)))
 }
 
 /// Keeps others who write for this sink waiting until the transaction ends.
@@ -115,16 +115,16 @@ pub(super) fn lock(client: &mut Client, who: &Who, known: Option<&Version>) -> R
             &[&who.source, &who.sink],
         )
         .map_err(|error| of_postgres(&error))?;
-    let found: Version = row.map(|row| row.get(0));
+    let found: Option<Version> = row.map(|row| row.get(0));
     match known {
-        Some(known) if *known != found => Err(Fault::down(
+        Some(known) if Some(known) != found.as_ref() => Err(Fault::down(
             "another worker has taken the sink over, or written to it: nothing is written before that is looked at",
         )),
         _ => Ok(()),
     }
 }
 
-/// Notes how far it has come; what is tried again stands before that. (Compared as UTF-8, as everywhere else.)
+/// Notes how far it has come; it never goes back. (Compared as UTF-8, as everywhere else.)
 pub(super) fn write(client: &mut Client, who: &Who, offset: &Offset) -> Result<Version, Fault> {
     let row = client
         .query_one(
