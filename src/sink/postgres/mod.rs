@@ -90,7 +90,7 @@ impl Opener for Database {
         session
             .batch_execute(
                 "select set_config(name, value, false)
-                   from (values ('lock_timeout', '30s'), ('statement_timeout', '600s'), ('idle_in_transaction_session_timeout', '600s')) v(name, value)
+                   from (values ('lock_timeout', '30s'), ('statement_timeout', '600s'), ('idle_in_transaction_session_timeout', '60s')) v(name, value)
                   where current_setting(name) = '0';
                  set jit = off",
             )
