@@ -143,11 +143,11 @@ impl Cursor {
         self.update(client, &sql, &[&self.sink, &offset, &there])
     }
 
-    /// Notes that the place has at least `there` by its own records.
+    /// Notes that the place has at least `there` by its own records; `None`: it need not have anything.
     ///
     /// # Errors
     /// The sink is gone, or whatever the server answers.
-    pub fn is_there(&self, client: &mut impl GenericClient, there: &str) -> Result<()> {
+    pub fn is_there(&self, client: &mut impl GenericClient, there: Option<&str>) -> Result<()> {
         let sql = format!(
             "update {s}.emaj_sink set sink_there = $2 where sink_id = $1",
             s = self.schema

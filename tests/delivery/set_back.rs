@@ -23,6 +23,11 @@ fn copied() -> (Database, Database) {
     (db, there)
 }
 
+/// How far the other database has come by its own record.
+fn position(there: &Database) -> String {
+    there.psql("select received_offset from emaj_received.position")
+}
+
 #[test]
 fn what_was_delivered_is_kept_where_commits_do_not_wait() {
     let folder = tempfile::tempdir().unwrap();
@@ -243,4 +248,24 @@ fn what_is_tried_again_does_not_pass_what_has_not_been_sent() {
     drain(&db).run().ok();
     let all = "select concat_ws(' ', id, n) from item order by id";
     assert_eq!(column(&there, all), column(&db, all));
+}
+
+#[test]
+fn a_place_that_was_begun_anew_is_not_taken_for_one_that_was_set_back() {
+    let (db, there) = copied();
+    db.psql("insert into item values (1, 200)");
+    drain(&db).run().code(3);
+    db.psql("insert into item values (2, 2)");
+    drain(&db).run().code(3);
+    there.psql("alter table item drop constraint small; delete from emaj_received.position");
+    prepare(&db, &["failures", "retry", "--sink", "copy", "--all"])
+        .run()
+        .ok();
+    drain(&db).run().ok();
+    assert_eq!(position(&there), "", "what was tried again is no place in the stream");
+    for id in 3..=4 {
+        db.psql(&format!("insert into item values ({id}, {id})"));
+        drain(&db).run().ok();
+    }
+    assert_eq!(there.psql("select count(*) from item"), "4");
 }

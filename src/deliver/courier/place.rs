@@ -67,7 +67,12 @@ impl Place {
         }
     }
 
-    /// Tells whether the place has less than it once had. (One that knows nothing at all was begun anew by somebody.)
+    /// Forgets what a place had that knows nothing any more: somebody has it begin anew. Returns whether there was anything to forget.
+    fn forget(&mut self) -> bool {
+        self.resume.is_none() && self.there.take().is_some()
+    }
+
+    /// Tells whether the place has less than it once had.
     fn is_set_back(&self) -> bool {
         let both = self.resume.as_ref().zip(self.there.as_ref());
         both.is_some_and(|(resume, there)| resume < there)
@@ -117,6 +122,9 @@ impl Courier<'_> {
                     return Ok(false);
                 }
                 Ok(lanes) => {
+                    if self.place.forget() {
+                        self.progress.cursor.is_there(&mut *self.sessions.keeper, None)?;
+                    }
                     let is_renumbered = self.catch_up()?;
                     self.place.lanes = Some(lanes);
                     self.place.reached = Instant::now();

@@ -102,7 +102,7 @@ impl Courier<'_> {
             part.is_last,
         )?;
         if let Some(there) = &self.place.there {
-            self.progress.cursor.is_there(&mut transaction, &there.0)?;
+            self.progress.cursor.is_there(&mut transaction, Some(&there.0))?;
         }
         if !goes_on {
             let from: Position = window.until.clone().into();
