@@ -4,6 +4,7 @@ use postgres::GenericClient;
 use postgres_protocol::escape::escape_identifier;
 
 use crate::errors::Result;
+use crate::pg::Session;
 
 /// Notes that the rows of a binding are wanted, and returns how many there are about, without those that an unfinished run has sent: that one
 /// is gone on with, unless `restart`, or its sink has lost its place in the log since. `None`: the binding is not installed.
@@ -43,6 +44,19 @@ pub fn begin_anew(client: &mut impl GenericClient, schema: &str, sink: &str) -> 
         &[&sink],
     )?;
     Ok(())
+}
+
+/// Has a sink that has lost its place in the log begin anew with the rows of `bindings`, whatever was sent of them.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn want_all_again(session: &mut Session, schema: &str, sink: &str, bindings: &[String]) -> Result<()> {
+    let mut transaction = session.transaction()?;
+    for binding in bindings {
+        want_rows(&mut transaction, schema, binding, true)?;
+    }
+    begin_anew(&mut transaction, schema, sink)?;
+    Ok(transaction.commit()?)
 }
 
 /// Returns where the last row of a binding is that was sent: what a place means in its table, and the place; `None`: the first is next.

@@ -36,7 +36,7 @@ pub use cursor::{Cursor, Reached, SinkLook, place_of, reached};
 pub use failures::{Failure, FailureFilter, FailureState, count_failures, discard, failures, retry};
 pub use groups::{GroupState, Member, captured, group_named, groups, members};
 pub use history::{Event, Wanted, history};
-pub use initial::{begin_anew, groups_of, note_rows, rows_anew, rows_sent, want_rows};
+pub use initial::{begin_anew, groups_of, note_rows, rows_anew, rows_sent, want_all_again, want_rows};
 pub use installed::{Bound, COUNTED, InstalledBinding, InstalledSink, bound_to, init_command, is_listed};
 pub use lag::{SinkLag, lag};
 pub use marks::{LastMark, MarkState, last_marks, marks};

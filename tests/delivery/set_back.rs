@@ -269,3 +269,22 @@ fn a_place_that_was_begun_anew_is_not_taken_for_one_that_was_set_back() {
     }
     assert_eq!(there.psql("select count(*) from item"), "4");
 }
+
+#[test]
+fn an_init_that_finds_the_place_set_back_sends_all_rows() {
+    let (db, there) = copied();
+    db.psql("insert into item values (1, 1)");
+    drain(&db).run().ok();
+    let before = position(&there);
+    db.psql("insert into item values (2, 2)");
+    drain(&db).run().ok();
+    there.psql("delete from item where id = 2");
+    there.psql(&format!(
+        "update emaj_received.position set received_offset = '{before}'"
+    ));
+    prepare(&db, &["init", "emaj.yaml"]).run().ok();
+    assert_eq!(there.psql("select count(*) from item"), "2");
+    db.psql("insert into item values (3, 3)");
+    drain(&db).run().ok();
+    assert_eq!(there.psql("select count(*) from item"), "3");
+}

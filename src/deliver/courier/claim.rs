@@ -41,6 +41,12 @@ pub(super) fn take(orders: &Orders, keeper: &mut Session) -> Result<Turn> {
                     is_claimed || take_over::claim(keeper, &orders.schema, &sink, orders.patience, &orders.stop)?;
                 is_claimed
             }
+            // (It was found to be set back while rows were sent: all of them are sent again.)
+            SinkState::Lost if orders.sends_all() => {
+                journal::want_all_again(keeper, &orders.schema, name, &orders.init)?;
+                tracing::warn!(sink = %name, "{}: its rows are sent from the first on", sink.reason.unwrap_or_default());
+                continue;
+            }
             state => {
                 let reason = sink.reason.clone().unwrap_or_else(|| state.word().to_owned());
                 orders.status.update(name, |status| {

@@ -78,6 +78,14 @@ pub(super) struct Orders {
     pub outdated: Arc<AtomicBool>,
 }
 
+impl Orders {
+    /// Tells whether the rows of all bindings are to be sent, by this courier.
+    fn sends_all(&self) -> bool {
+        let is_sent = |binding: &manifest::Binding| self.init.contains(&binding.name.value);
+        !self.init.is_empty() && self.bindings.iter().all(is_sent)
+    }
+}
+
 /// Why a courier came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ended {
