@@ -49,7 +49,9 @@ pub fn set_aside(client: &mut impl GenericClient, schema: &str, sink: &str, chan
                  select $1, $2, $3, $4, $5, $6, $7, $8, case when $6::text = 'BEHIND' then 0 else 1 end, clock_timestamp() + make_interval(secs => $9)
                   where not exists (select from {s}.emaj_failure
                                      where fail_sink = $1 and fail_key = $3 and fail_binding = $2
-                                       and fail_change -> 'offset' = $8::jsonb -> 'offset')"
+                                       and {known} = {this})",
+                known = identity("fail_change"),
+                this = identity("$8::jsonb"),
             ),
             &[
                 &sink,
@@ -65,6 +67,16 @@ pub fn set_aside(client: &mut impl GenericClient, schema: &str, sink: &str, chan
         )?;
     }
     Ok(())
+}
+
+/// Writes the expression by which a change that is set aside is known. The number of its window is no part of its place in the log: the window may have got
+/// another one. (Rows that were there before have no other place.)
+fn identity(change: &str) -> String {
+    format!(
+        "(coalesce({change} ->> 'replay', ''),
+          case when ({change} ->> 'init')::boolean then {change} ->> 'offset'
+               else pg_catalog.substr({change} ->> 'offset', pg_catalog.strpos({change} ->> 'offset', '/')) end)"
+    )
 }
 
 /// Reads what waits for a sink, in order.

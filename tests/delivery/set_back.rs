@@ -1,6 +1,7 @@
 //! A database that forgets: a server that crashes and did not wait for the disk, or one that knows less than the place has.
 
 use emaj::cluster::Cluster;
+use emaj::journal::{FailureState, SetAside, set_aside};
 use postgres::{Client, NoTls};
 
 use super::{column, drain, install, prepare, worker};
@@ -287,4 +288,29 @@ fn an_init_that_finds_the_place_set_back_sends_all_rows() {
     db.psql("insert into item values (3, 3)");
     drain(&db).run().ok();
     assert_eq!(there.psql("select count(*) from item"), "3");
+}
+
+#[test]
+fn a_change_of_a_window_that_got_another_number_is_set_aside_once() {
+    let (db, _) = copied();
+    let change = |window: u8, place: &str, init: bool| SetAside {
+        binding: "items".to_owned(),
+        key: "[1]".to_owned(),
+        queue: "q".to_owned(),
+        keys: vec!["k".to_owned()],
+        state: FailureState::Later,
+        reason: Some("refused".to_owned()),
+        change: serde_json::json!({ "offset": format!("{window:016x}/{place}"), "replay": null, "init": init }),
+        retry_in: Some(1.0),
+    };
+    let changes = [
+        change(1, "aa", false),
+        change(7, "aa", false),
+        change(7, "bb", false),
+        // The same row, sent anew.
+        change(1, "i", true),
+        change(7, "i", true),
+    ];
+    set_aside(&mut db.client(), "emaj", "copy", &changes).unwrap();
+    assert_eq!(db.psql("select count(*) from emaj.emaj_failure"), "4");
 }
