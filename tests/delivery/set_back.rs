@@ -314,3 +314,18 @@ fn a_change_of_a_window_that_got_another_number_is_set_aside_once() {
     set_aside(&mut db.client(), "emaj", "copy", &changes).unwrap();
     assert_eq!(db.psql("select count(*) from emaj.emaj_failure"), "4");
 }
+
+#[test]
+fn the_log_is_kept_for_a_place_that_was_set_back() {
+    let (db, there) = copied();
+    db.psql("insert into item values (1, 1)");
+    drain(&db).run().ok();
+    there.psql("update emaj_received.position set received_offset = '0'");
+    drain(&db).run().code(4);
+    let is_kept = "select sink_state, emaj._not_read('item'::regclass) is not null from emaj.emaj_sink";
+    assert_eq!(db.psql(is_kept), "LOST|t");
+    // Until it is given up for good.
+    db.psql("insert into item values (2, 2)");
+    db.psql("update emaj.emaj_sink set sink_max_lag = '0', sink_moved = '-infinity'; select emaj._lose_sinks()");
+    assert_eq!(db.psql(is_kept), "LOST|f");
+}

@@ -76,7 +76,7 @@ pub(super) fn ensure(client: &mut Client, renderer: &Renderer) -> Result<(), Fau
 }
 
 /// Returns what there is, unless this role may not use it.
-pub(super) fn usable(client: &mut Client) -> Result<State, Fault> {
+fn usable(client: &mut Client) -> Result<State, Fault> {
     let found = state(client)?;
     match &found.to_run {
         None => Ok(found),
