@@ -135,3 +135,40 @@ fn an_entry_that_another_table_gives_too_stays() {
     assert_eq!(people(&slapd), ["bobby Staff"]);
     assert_eq!(set_aside(&db), [] as [&str; 0]);
 }
+
+/// Two tables that go to one by a column that is not their primary key: in `right` two rows have the same code, and the row there is the one of `left`.
+fn one_code(db: &Database, copy: &Database) {
+    db.psql(
+        "create table \"left\" (id int primary key, code text, text text); create table \"right\" (id int primary key, code text, text text)",
+    );
+    copy.psql("create table thing (code text primary key, text text)");
+    let row = "row: { table: public.thing, key: [code], columns: { code: row.code, text: row.text } }";
+    install(
+        db,
+        &format!(
+            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks:\n  copy: {}\nbindings:\n  \
+             left: {{ table: public.left, to: copy, {row} }}\n  right: {{ table: public.right, to: copy, {row} }}\n",
+            sink_into(copy, "postgres")
+        ),
+    );
+    db.psql("insert into \"right\" values (1, 'X', 'first'), (2, 'X', 'second')");
+    drain(db).run().ok();
+    db.psql("insert into \"left\" values (1, 'X', 'left')");
+    drain(db).run().ok();
+    assert_eq!(things(copy), ["X left"]);
+}
+
+fn things(copy: &Database) -> Vec<String> {
+    column(copy, "select concat_ws(' ', code, text) from thing order by code")
+}
+
+#[test]
+fn what_another_table_gives_is_given_up_in_the_same_batch() {
+    let (db, copy) = (database(), database());
+    one_code(&db, &copy);
+    db.psql("delete from \"left\"");
+    db.psql("update \"right\" set code = 'Y' where id = 1");
+    drain(&db).run().ok();
+    assert_eq!(things(&copy), ["X second", "Y first"]);
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+}
