@@ -172,3 +172,34 @@ fn what_another_table_gives_is_given_up_in_the_same_batch() {
     assert_eq!(things(&copy), ["X second", "Y first"]);
     assert_eq!(set_aside(&db), [] as [&str; 0]);
 }
+
+#[test]
+fn what_another_table_gives_is_given_up_by_one_of_two_rows() {
+    for goes in [1, 2] {
+        let (db, copy) = (database(), database());
+        one_code(&db, &copy);
+        // Either of the two may have been put there for the one that went.
+        db.psql("delete from \"left\"");
+        drain(&db).run().ok();
+        db.psql(&format!("update \"right\" set code = 'Y' where id = {goes}"));
+        drain(&db).run().ok();
+        let wanted = column(&db, "select concat_ws(' ', code, text) from \"right\" order by code");
+        assert_eq!(things(&copy), wanted);
+        assert_eq!(set_aside(&db), [] as [&str; 0]);
+    }
+}
+
+#[test]
+fn what_cannot_be_put_in_the_place_of_a_row_keeps_it_not_back() {
+    let (db, copy) = (database(), database());
+    one_code(&db, &copy);
+    copy.psql("alter table thing add check (text <> 'bad')");
+    db.psql("delete from \"left\"");
+    drain(&db).run().ok();
+    // As the one is delivered, the other one is bad already.
+    db.psql("update \"right\" set code = 'Y' where id = 1");
+    db.psql("update \"right\" set text = 'bad' where id = 2");
+    drain(&db).run().code(3);
+    assert!(things(&copy).contains(&"Y first".to_owned()), "{:?}", things(&copy));
+    assert_eq!(set_aside(&db).len(), 1);
+}

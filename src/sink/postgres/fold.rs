@@ -14,7 +14,7 @@ use crate::names::QualifiedName;
 use crate::sink::{Action, Delivery, Fault, RowChange};
 
 /// A delivery of a batch, read as far as its keys.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Item<'a> {
     /// Its place in the batch.
     pub(super) at: usize,
@@ -29,7 +29,7 @@ pub(super) struct Item<'a> {
 }
 
 /// One row: its members, and its key.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Row<'a> {
     /// The key's values as a JSON array: its own, or those of another row of the batch that is the same in the other database.
     pub(super) key: Arc<str>,
@@ -54,6 +54,14 @@ impl<'a> Item<'a> {
             is_new: delivery
                 .event
                 .is_none_or(|event| event == crate::manifest::Event::Insert),
+        })
+    }
+
+    /// Returns it for the case that what stands at the key of `delete` stays as it is, if that is another row of the binding.
+    pub(super) fn without_own_heir(&self) -> Option<Item<'a>> {
+        (self.change.taken && self.heir.is_some()).then(|| Item {
+            heir: None,
+            ..self.clone()
         })
     }
 
