@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::cursor::{Reached, reached};
 use super::sinks::{LogRecord, SinkState, bindings_of, logs_of, sinks};
 use crate::errors::Result;
+use crate::pg::same_values;
 
 /// How things stand with one sink, as the database knows it.
 #[derive(Debug, Clone, Serialize)]
@@ -48,6 +49,9 @@ impl SinkLag {
 /// Whatever the server answers.
 pub fn lag(client: &mut impl GenericClient, schema: &str) -> Result<Vec<SinkLag>> {
     let s = escape_identifier(schema);
+    // Values have the text that the worker has of them: the hash of a row is one of that.
+    let client = &mut client.transaction()?;
+    client.batch_execute(&same_values("set local"))?;
     let mut all = Vec::new();
     for sink in sinks(client, schema)? {
         let oids: Vec<u32> = bindings_of(client, schema, &sink.name)?
@@ -99,7 +103,7 @@ pub fn lag(client: &mut impl GenericClient, schema: &str) -> Result<Vec<SinkLag>
 }
 
 /// The condition that a row of a log stands behind what has arrived, in the order of delivery. Of a statement that wrote many rows all have one
-/// place in the WAL: there the keys decide, as this session prints them.
+/// place in the WAL: there the keys decide, as the worker prints them.
 fn behind(arrived: &Reached<'_>, log: &LogRecord) -> String {
     let place = escape_literal(&PgLsn::from(arrived.place).to_string());
     let at_the_place = match log.relation.cmp(&arrived.relation) {

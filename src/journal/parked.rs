@@ -181,8 +181,8 @@ pub fn due(client: &mut impl GenericClient, schema: &str, sink: &str) -> Result<
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-/// Returns queues of a sink whose first change is tried again by itself, in the order of these: `queues`, and `beside` them those that wait for
-/// the longest time.
+/// Returns queues of a sink whose first change is tried again by itself, in the order of these: `queues`, and `beside` them those whose turn comes
+/// next.
 ///
 /// # Errors
 /// Whatever the server answers.
@@ -197,7 +197,7 @@ pub fn tried_again(
     let rows = client.query(
         &format!(
             "select fail_queue
-               from (select fail_queue, fail_id, row_number() over (partition by fail_queue = any ($2) order by fail_id) as number
+               from (select fail_queue, fail_id, row_number() over (partition by fail_queue = any ($2) order by fail_retry, fail_id) as number
                        from {s}.emaj_failure where fail_sink = $1 and fail_state = 'LATER') as f
               where fail_queue = any ($2) or number <= $3
               order by fail_id"

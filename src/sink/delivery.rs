@@ -204,9 +204,9 @@ pub struct RowChange {
     pub key: Vec<String>,
     /// The row to be taken away, a JSON object with the key's columns at least: that of before, where a row got another key.
     pub delete: Option<Arc<str>>,
-    /// Another row has the key of `delete` by now: what is there under it is not to be taken away.
+    /// Another row of the binding has the key of `delete` by now: what is there under it is that one, and not to be taken away.
     pub taken: bool,
-    /// What a row of another binding that has the key of `delete` is to be there: it stays, and becomes this.
+    /// What another row that has the key of `delete` is to be there, of this binding or of another one: what is there stays, and becomes this.
     pub heir: Option<Arc<str>>,
     /// The row to be there: a JSON object of the columns to be written.
     pub upsert: Option<Arc<str>>,

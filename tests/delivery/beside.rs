@@ -135,3 +135,71 @@ fn an_entry_that_another_table_gives_too_stays() {
     assert_eq!(people(&slapd), ["bobby Staff"]);
     assert_eq!(set_aside(&db), [] as [&str; 0]);
 }
+
+/// Two tables that go to one by a column that is not their primary key: in `right` two rows have the same code, and the row there is the one of `left`.
+fn one_code(db: &Database, copy: &Database) {
+    db.psql(
+        "create table \"left\" (id int primary key, code text, text text); create table \"right\" (id int primary key, code text, text text)",
+    );
+    copy.psql("create table thing (code text primary key, text text)");
+    let row = "row: { table: public.thing, key: [code], columns: { code: row.code, text: row.text } }";
+    install(
+        db,
+        &format!(
+            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks:\n  copy: {}\nbindings:\n  \
+             left: {{ table: public.left, to: copy, {row} }}\n  right: {{ table: public.right, to: copy, {row} }}\n",
+            sink_into(copy, "postgres")
+        ),
+    );
+    db.psql("insert into \"right\" values (1, 'X', 'first'), (2, 'X', 'second')");
+    drain(db).run().ok();
+    db.psql("insert into \"left\" values (1, 'X', 'left')");
+    drain(db).run().ok();
+    assert_eq!(things(copy), ["X left"]);
+}
+
+fn things(copy: &Database) -> Vec<String> {
+    column(copy, "select concat_ws(' ', code, text) from thing order by code")
+}
+
+#[test]
+fn what_another_table_gives_is_given_up_in_the_same_batch() {
+    let (db, copy) = (database(), database());
+    one_code(&db, &copy);
+    db.psql("delete from \"left\"");
+    db.psql("update \"right\" set code = 'Y' where id = 1");
+    drain(&db).run().ok();
+    assert_eq!(things(&copy), ["X second", "Y first"]);
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+}
+
+#[test]
+fn what_another_table_gives_is_given_up_by_one_of_two_rows() {
+    for goes in [1, 2] {
+        let (db, copy) = (database(), database());
+        one_code(&db, &copy);
+        // Either of the two may have been put there for the one that went.
+        db.psql("delete from \"left\"");
+        drain(&db).run().ok();
+        db.psql(&format!("update \"right\" set code = 'Y' where id = {goes}"));
+        drain(&db).run().ok();
+        let wanted = column(&db, "select concat_ws(' ', code, text) from \"right\" order by code");
+        assert_eq!(things(&copy), wanted);
+        assert_eq!(set_aside(&db), [] as [&str; 0]);
+    }
+}
+
+#[test]
+fn what_cannot_be_put_in_the_place_of_a_row_keeps_it_not_back() {
+    let (db, copy) = (database(), database());
+    one_code(&db, &copy);
+    copy.psql("alter table thing add check (text <> 'bad')");
+    db.psql("delete from \"left\"");
+    drain(&db).run().ok();
+    // As the one is delivered, the other one is bad already.
+    db.psql("update \"right\" set code = 'Y' where id = 1");
+    db.psql("update \"right\" set text = 'bad' where id = 2");
+    drain(&db).run().code(3);
+    assert!(things(&copy).contains(&"Y first".to_owned()), "{:?}", things(&copy));
+    assert_eq!(set_aside(&db).len(), 1);
+}

@@ -14,7 +14,7 @@ use super::{Ask, Bound, Compiled, Envelope, Given, Namesakes};
 use crate::deliver::change::Change;
 use crate::deliver::row::Row;
 use crate::sink::ldap::folded;
-use crate::sink::{Entry, Fault, Verdict};
+use crate::sink::{Entry, Fault};
 
 impl Bound {
     /// Returns those of `all` bindings of the sink that make rows of the same table, by the same key.
@@ -64,8 +64,8 @@ impl Bound {
             found.entry(name).or_default().push(row);
         }
         Ok(Found {
-            rows: found.into_iter().map(|(name, rows)| (name, rows.into())).collect(),
-            later: HashMap::new(),
+            beside: found.into_iter().map(|(name, rows)| (name, rows.into())).collect(),
+            ..Found::default()
         })
     }
 
@@ -98,22 +98,18 @@ impl Bound {
             return Ok(None);
         };
         for other in self.beside(all) {
-            let rows: Arc<[Row]> = match ask.known().and_then(|known| known.of(other, &name)) {
+            let rows: Arc<[Row]> = match ask.known().and_then(|known| known.beside(other, &name)) {
                 Some(known) => known,
                 None => other
                     .rows_named([name.as_str()].into_iter(), ask)?
-                    .rows
+                    .beside
                     .remove(&name)
                     .unwrap_or_default(),
             };
-            let Compiled::Row { columns, .. } = &other.kind else {
-                continue;
-            };
             for row in rows.iter() {
-                match other.columns(row, columns, envelope) {
-                    // Of that row nothing was ever made.
-                    Err(fault) if fault.verdict == Verdict::Never => {}
-                    made => return made.map(Some),
+                // (Of one of which nothing can be made nothing ever was.)
+                if let Some(made) = other.row_there(row, envelope)? {
+                    return Ok(Some(made));
                 }
             }
         }

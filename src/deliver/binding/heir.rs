@@ -26,10 +26,21 @@ pub(in crate::deliver) enum Namesakes {
 /// What was looked up for a binding.
 #[derive(Debug, Default)]
 pub(in crate::deliver) struct Found {
-    /// By name.
+    /// By name: of names that the binding's own rows give up.
     pub(super) rows: HashMap<String, Arc<[Row]>>,
+    /// By name: of names that rows of other bindings give up, which are looked up by values that may be spelled otherwise.
+    pub(super) beside: HashMap<String, Arc<[Row]>>,
     /// What comes later of some of these rows.
     pub(super) later: HashMap<Awaited, Option<Later>>,
+}
+
+/// Who of the binding's rows has a key in another table after another one.
+#[derive(Debug)]
+pub(super) enum Instead {
+    Nobody,
+    /// A row has it, of which nothing can be made as it is now.
+    Unmade,
+    Row(Row),
 }
 
 /// A row of which something may come later than a change.
@@ -46,6 +57,7 @@ impl Namesakes {
         if let Namesakes::Known(all) = self {
             let known = all.entry(binding.name.to_string()).or_default();
             known.rows.extend(found.rows);
+            known.beside.extend(found.beside);
             known.later.extend(found.later);
         }
     }
@@ -54,6 +66,14 @@ impl Namesakes {
     pub(super) fn of(&self, binding: &Bound, name: &str) -> Option<Arc<[Row]>> {
         match self {
             Namesakes::Known(all) => all.get(&*binding.name)?.rows.get(name).cloned(),
+            Namesakes::NoMatter => Some(Arc::default()),
+        }
+    }
+
+    /// The same of a name that a row of another binding gives up.
+    pub(super) fn beside(&self, binding: &Bound, name: &str) -> Option<Arc<[Row]>> {
+        match self {
+            Namesakes::Known(all) => all.get(&*binding.name)?.beside.get(name).cloned(),
             Namesakes::NoMatter => Some(Arc::default()),
         }
     }
@@ -130,6 +150,7 @@ impl Bound {
         };
         Ok(Found {
             rows,
+            beside: HashMap::new(),
             later: awaited.into_iter().zip(later).collect(),
         })
     }
@@ -191,19 +212,41 @@ impl Bound {
         Ok(None)
     }
 
-    /// Tells whether another row has the key in another table that the row `row` gives up with `change`. (What is delivered again was there before: whoever has the key
-    /// now may have the row there already.)
-    pub(super) fn is_taken(&self, change: &Change, row: &Row, ask: &mut dyn Ask) -> Result<bool, Fault> {
+    /// Returns who else has the key in another table that the row `row` gives up with `change`: the row, and what is made of it. (What is delivered again was there
+    /// before: whoever has the key now may have the row there already.)
+    pub(super) fn row_instead(
+        &self,
+        change: &Change,
+        row: &Row,
+        envelope: &Envelope<'_>,
+        ask: &mut dyn Ask,
+    ) -> Result<Instead, Fault> {
         let Some(name) = self.name_of(row) else {
-            return Ok(false);
+            return Ok(Instead::Nobody);
         };
         let all = self.all_with(change, &name, ask)?;
+        let mut instead = Instead::Nobody;
         for other in self.others(change, &all) {
-            if ask.is_again() || self.had(change, other, &name, ask)? {
-                return Ok(true);
+            if !ask.is_again() && !self.had(change, other, &name, ask)? {
+                continue;
+            }
+            match self.row_there(other, envelope)? {
+                Some(made) => return Ok(Instead::Row(made)),
+                None => instead = Instead::Unmade,
             }
         }
-        Ok(false)
+        Ok(instead)
+    }
+
+    /// Returns what is made of a row in the other table; `None`: nothing can be.
+    pub(super) fn row_there(&self, row: &Row, envelope: &Envelope<'_>) -> Result<Option<Row>, Fault> {
+        let Compiled::Row { columns, .. } = &self.kind else {
+            return Ok(None);
+        };
+        match self.columns(row, columns, envelope) {
+            Err(fault) if fault.verdict == Verdict::Never => Ok(None),
+            made => made.map(Some),
+        }
     }
 
     /// Returns the rows that have the name `name`, which a row gives up with `change`.

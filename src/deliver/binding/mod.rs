@@ -22,6 +22,7 @@ use minijinja::{Environment, Value, context};
 
 use self::directory::{Giver, is_nearly, name_of_target};
 use self::form::Form;
+use self::heir::Instead;
 pub(super) use self::heir::{Awaited, GivenUp, Namesakes};
 pub(super) use self::keys::{OneKey, every_row_of};
 use self::keys::{in_one_way, key_text, message_key};
@@ -363,13 +364,15 @@ impl Bound {
                         .map(|key| format!("{table}\u{1f}{key}")),
                 );
                 let old_row = old_row.filter(|_| old_key != new_key);
-                let taken = match old_row.filter(|_| self.names_change_hands()) {
-                    Some(row) => self.is_taken(change, row, ask)?,
-                    None => false,
+                let instead = match old_row.filter(|_| self.names_change_hands()) {
+                    Some(row) => self.row_instead(change, row, envelope, ask)?,
+                    None => Instead::Nobody,
                 };
-                let heir = match old_row.filter(|_| !taken) {
-                    Some(row) => self.row_beside(row, envelope, ask, beside)?,
-                    None => None,
+                let taken = !matches!(instead, Instead::Nobody);
+                let heir = match (instead, old_row) {
+                    (Instead::Nobody, Some(row)) => self.row_beside(row, envelope, ask, beside)?,
+                    (Instead::Row(row), _) => Some(row),
+                    _ => None,
                 };
                 Action::Row(RowChange {
                     table: table.clone(),

@@ -14,7 +14,7 @@ use crate::names::QualifiedName;
 use crate::sink::{Action, Delivery, Fault, RowChange};
 
 /// A delivery of a batch, read as far as its keys.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Item<'a> {
     /// Its place in the batch.
     pub(super) at: usize,
@@ -29,7 +29,7 @@ pub(super) struct Item<'a> {
 }
 
 /// One row: its members, and its key.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Row<'a> {
     /// The key's values as a JSON array: its own, or those of another row of the batch that is the same in the other database.
     pub(super) key: Arc<str>,
@@ -54,6 +54,14 @@ impl<'a> Item<'a> {
             is_new: delivery
                 .event
                 .is_none_or(|event| event == crate::manifest::Event::Insert),
+        })
+    }
+
+    /// Returns it for the case that what stands at the key of `delete` stays as it is, if that is another row of the binding.
+    pub(super) fn without_own_heir(&self) -> Option<Item<'a>> {
+        (self.change.taken && self.heir.is_some()).then(|| Item {
+            heir: None,
+            ..self.clone()
         })
     }
 
@@ -130,7 +138,11 @@ pub(super) struct Move<'i, 'a> {
 
 /// What is at a key in the end.
 enum Last<'i, 'a> {
-    Gone(&'i Row<'a>),
+    Gone {
+        row: &'i Row<'a>,
+        /// What is there is another one's.
+        is_kept: bool,
+    },
     There {
         row: &'i Row<'a>,
         /// The row as it was told at the key that it had before the batch, which is its own where it was not seen to move; `None`: it had none,
@@ -153,15 +165,16 @@ struct Table<'i, 'a> {
 }
 
 impl<'i, 'a> Table<'i, 'a> {
-    /// Takes the row away from its key; returns where it was before the batch, if it was anywhere.
-    fn take(&mut self, at: usize, row: &'i Row<'a>) -> Option<&'i Row<'a>> {
+    /// Takes the row away from its key, but what is there where that `is_kept`; returns where it was before the batch, if it was anywhere.
+    fn take(&mut self, at: usize, row: &'i Row<'a>, is_kept: bool) -> Option<&'i Row<'a>> {
+        let gone = Last::Gone { row, is_kept };
         let Some(place) = self.by_key.get(&*row.key) else {
-            self.note(at, row, Last::Gone(row));
+            self.note(at, row, gone);
             return Some(row);
         };
         self.all_new = false;
-        match std::mem::replace(&mut self.order[*place], (at, Last::Gone(row))).1 {
-            Last::Gone(_) => None,
+        match std::mem::replace(&mut self.order[*place], (at, gone)).1 {
+            Last::Gone { .. } => None,
             Last::There { from, .. } => from,
         }
     }
@@ -171,7 +184,7 @@ impl<'i, 'a> Table<'i, 'a> {
         let from = moved.unwrap_or_else(|| match self.by_key.get(&*row.key) {
             None => Some(row),
             Some(place) => match self.order[*place].1 {
-                Last::Gone(_) => None,
+                Last::Gone { .. } => None,
                 Last::There { from, .. } => from,
             },
         });
@@ -196,8 +209,8 @@ impl<'i, 'a> Table<'i, 'a> {
         let is_anothers = |key: &str| self.taken.contains(key) && !self.came.contains(key);
         for (at, last) in self.order {
             match last {
-                Last::Gone(row) if self.taken.contains(&*row.key) => kept.push(at),
-                Last::Gone(row) => deletes.push((at, row)),
+                Last::Gone { is_kept: true, .. } => kept.push(at),
+                Last::Gone { row, .. } => deletes.push((at, row)),
                 Last::There { row, from } => {
                     upserts.push((at, row));
                     let from = from.filter(|from| from.key != row.key && !is_anothers(&from.key));
@@ -298,11 +311,10 @@ pub(super) fn sets<'i, 'a>(items: &[&'i Item<'a>]) -> Vec<Vec<&'i Item<'a>>> {
             sets.push(Vec::new());
             written.clear();
         }
-        written.extend(
-            transaction
-                .iter()
-                .filter_map(|item| Some(place(item, item.upsert.as_ref()?))),
-        );
+        written.extend(transaction.iter().flat_map(|item| {
+            let rows = [&item.heir, &item.upsert].into_iter().flatten();
+            rows.map(|row| place(item, row))
+        }));
         sets.last_mut().into_iter().for_each(|set| set.extend(&transaction));
     }
     sets.iter_mut().for_each(|set| set.sort_by_key(|item| item.at));
@@ -344,7 +356,10 @@ pub(super) fn groups<'i, 'a>(items: &[&'i Item<'a>]) -> Vec<Group<'i, 'a>> {
             if let Some(row) = item.upsert.as_ref().filter(|_| item.is_new || item.delete.is_some()) {
                 tables[at].came.insert(&row.key);
             }
-            let taken = item.delete.as_ref().map(|row| tables[at].take(item.at, row));
+            let taken = item
+                .delete
+                .as_ref()
+                .map(|row| tables[at].take(item.at, row, item.change.taken));
             put.extend(item.heir.as_ref().map(|row| (at, item.at, row, None)));
             put.extend(item.upsert.as_ref().map(|row| (at, item.at, row, taken)));
         }
@@ -499,6 +514,10 @@ mod tests {
             ("1:>a 2:a!>", " - +a0 |  - +"),
             ("1:>a 2:a!>x", " - +a0 |  - +x1"),
             ("1:>a 2:>y 1:>b 2:a!>x", " - +a0,b2 |  - +x3,y1"),
+            // Until the other row goes too.
+            ("1:a!> 2:a>", " -a1 +"),
+            // What it got by a row of another binding is not that one's for good.
+            ("1:a^> 2:a!>x", " - +a0 |  - +x1"),
         ] {
             assert_eq!(folded(deliveries), expected, "{deliveries}");
         }
