@@ -610,6 +610,16 @@ fn a_column_that_is_captured_later_hides_no_change() {
     shop.sql(
         "update shop.invoice set amount = 101 where id < 4; alter table shop.invoice add column extra text default 'e'",
     );
+    for what in ["all", "net"] {
+        let run = shop
+            .run(&["changes", "shop", "--from", "a", "-o", "sql", "--what", what])
+            .ok();
+        assert!(
+            run.stdout
+                .contains("\n-- Columns not captured yet are left out: shop.invoice.extra.\n"),
+            "{run}"
+        );
+    }
     shop.run(&["install"]).ok();
     shop.sql("update shop.invoice set extra = 'z' where id = 1; update shop.invoice set amount = 202, extra = 'z' where id = 2; delete from shop.invoice where id = 3");
     let at = shop

@@ -314,7 +314,29 @@ fn a_dump_without_data_is_told_and_taken_away() {
             "{run}"
         );
     }
-    // Not where somebody's own view would go with it.
+    let run = copy.emaj(&["verify"]).code(4);
+    assert!(run.stderr.contains("a dump without data"), "{run}");
+    let run = copy.emaj(&["doctor"]).code(12);
+    assert!(
+        run.stdout.contains("a dump without data") && !run.stdout.contains("were written here"),
+        "{run}"
+    );
+    // Not where somebody's own objects or rows would go with it.
+    copy.sql("create table emaj.mine (x int); create function emaj.mine() returns int language sql as 'select 1'; create view emaj.own as select 1 as x");
+    let run = copy.emaj(&["uninstall", "--yes"]).code(4);
+    assert!(
+        run.stderr
+            .contains("function emaj.mine(), table emaj.mine, view emaj.own"),
+        "{run}"
+    );
+    copy.sql(
+        "drop view emaj.own; drop function emaj.mine(); drop table emaj.mine;
+         insert into emaj.shop_item_log (emaj_gid, emaj_txid, emaj_changed, emaj_verb, emaj_tuple, emaj_user, id, name)
+         values ('0/0', 1, now(), 'INS', 'NEW', 'x', 1, 'x')",
+    );
+    let run = copy.emaj(&["uninstall", "--yes"]).code(4);
+    assert!(run.stderr.contains("hold rows: emaj.shop_item_log"), "{run}");
+    copy.sql("truncate emaj.shop_item_log");
     copy.sql("create view shop.trail as select * from emaj.shop_item_log");
     let run = copy.emaj(&["uninstall", "--yes"]);
     assert!(
@@ -453,4 +475,35 @@ fn upkeep_of_the_registry_changes_nothing() {
     assert_eq!(place.ask("select origin from emaj.emaj_origin()"), "restored");
     place.sql("delete from emaj.emaj_install");
     assert_eq!(place.ask("select origin from emaj.emaj_origin()"), "restored");
+}
+
+#[test]
+fn a_dump_without_the_rows_of_one_table_is_not_taken_for_an_empty_one() {
+    let (old, new, here, there) = (support::database(), support::database(), folder(), folder());
+    let place = |name: &str, directory| Place {
+        cluster: support::shared_cluster(),
+        name: name.to_owned(),
+        directory,
+    };
+    let (first, copy) = (place(old.name(), here.path()), place(new.name(), there.path()));
+    first.begin();
+    std::fs::write(copy.directory.join("emaj.yaml"), MANIFEST).unwrap();
+    copy.restore(&first.dump(&["--exclude-table-data=emaj.emaj_install"]));
+    let held = copy.dump(&[]);
+    for args in [
+        &["plan"][..],
+        &["install"],
+        &["verify"],
+        &["verify", "--repair", "--yes"],
+        &["uninstall", "--yes"],
+        &["uninstall", "--all", "--yes"],
+    ] {
+        let run = copy.emaj(args).code(4);
+        assert!(
+            run.stderr.contains("restored in part: emaj_install is empty")
+                && run.stderr.contains("emaj_group, emaj_relation"),
+            "{args:?}: {run}"
+        );
+    }
+    support::story::same(&copy.dump(&[]), &held, "after all refusals");
 }

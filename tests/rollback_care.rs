@@ -86,6 +86,16 @@ stories! {
             let names = |table: &str| said.lines().any(|line| line.contains(&format!("{schema}.{table}")) && !line.ends_with(" 0"));
             assert!(names("t") && !names("u"), "{args:?}: {said}");
         }
+        story.sql("delete from t where id = 4; alter table u rename to other");
+        let (table, other) = (format!("{schema}.t"), format!("{schema}.u"));
+        for form in [&[][..], &["--detailed"], &["--intervals"]] {
+            let stat = |name: &str| story.emaj(&[&["stat", "g", "--from", "m", "--table", name][..], form].concat());
+            let said = stat(&table).ok();
+            assert!(said.stdout.lines().any(|line| line.contains(&table) && !line.ends_with(" 0")), "{form:?}: {said}");
+            let refused = stat(&other).code(4);
+            assert!(refused.stderr.contains(&format!("table `{other}` is not in `g`")), "{form:?}: {refused}");
+        }
+        story.rollback("m");
         assert_eq!(story.ask("select count(*) from t"), "20");
     }
 

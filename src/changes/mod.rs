@@ -278,22 +278,33 @@ fn prepared(transaction: &mut Transaction<'_>, schema: &str, wanted: &Wanted<'_>
     }
     if form != Form::Sql {
         // (A script says it itself.)
-        let later = later_columns(&window.tables);
-        window.gaps.extend(
-            (!later.is_empty()).then(|| format!("columns captured since later are left out: {}", later.join(", "))),
-        );
+        let left_out = left_out(&window.tables);
+        window
+            .gaps
+            .extend(left_out.map(|(which, columns)| format!("columns {which} are left out: {columns}")));
     }
     Ok(window)
 }
 
-/// Returns the columns that were not captured when the window began: what changes amount to cannot be told of them.
-fn later_columns(tables: &[LoggedTable]) -> Vec<String> {
-    tables
-        .iter()
-        .flat_map(|table| table.columns.iter().map(move |column| (table, column)))
-        .filter(|(_, column)| !column.old)
-        .map(|(table, column)| format!("{}.{}", table.label, column.name))
-        .collect()
+/// Returns which columns are left out of what changes amount to, and why: it cannot be told of those that were not captured when the window
+/// began, and of those that are not yet.
+fn left_out(tables: &[LoggedTable]) -> impl Iterator<Item = (&'static str, String)> {
+    let (mut later, mut never) = (Vec::new(), Vec::new());
+    for table in tables {
+        let named = |column: &String| format!("{}.{column}", table.label);
+        later.extend(
+            table
+                .columns
+                .iter()
+                .filter(|column| !column.old)
+                .map(|column| named(&column.name)),
+        );
+        never.extend(table.uncaptured.iter().map(named));
+    }
+    [("captured since later", later), ("not captured yet", never)]
+        .into_iter()
+        .filter(|(_, columns)| !columns.is_empty())
+        .map(|(which, columns)| (which, columns.join(", ")))
 }
 
 fn query(

@@ -83,7 +83,6 @@ fn shown(table: &LoggedTable) -> Value {
 
 /// What the script says of itself; no line holds a line break.
 fn about(window: &Window, wanted: &Wanted<'_>, tables: &[LoggedTable]) -> Vec<String> {
-    let later = super::later_columns(tables);
     let mut lines = vec![
         format!("Does the changes of group `{}` again, {}.", window.group, window.words()),
         match wanted.what {
@@ -98,12 +97,8 @@ fn about(window: &Window, wanted: &Wanted<'_>, tables: &[LoggedTable]) -> Vec<St
     if !wanted.window.tables.is_empty() {
         lines.push("Some tables were chosen: no sequence is set.".to_owned());
     }
-    if !later.is_empty() {
-        lines.push(format!(
-            "Columns captured since later are left out: {}.",
-            later.join(", ")
-        ));
-    }
+    let left_out = super::left_out(tables);
+    lines.extend(left_out.map(|(which, columns)| format!("Columns {which} are left out: {columns}.")));
     lines
         .iter()
         .map(|line| line.chars().map(|c| if c.is_control() { '?' } else { c }).collect())

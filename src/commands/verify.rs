@@ -43,6 +43,7 @@ pub struct Args {
 
 pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     let (mut session, schema) = connect(context, &args.shown.installation())?;
+    journal::refuse_hollow(&mut *session, &schema)?;
     if args.repair && journal::astray(&mut *session, &schema)?.is_some() {
         return repair(&args, &mut session, &schema, context);
     }

@@ -154,6 +154,10 @@ fn installation(server: &Server, journal: Option<&Journal>, schema: &str) -> Che
             "is there and holds no installation of emaj",
             "choose another schema in the manifest, or drop this one when it is empty",
         ),
+        (Some(_), Some(journal)) if journal.hollow => {
+            let (said, repair) = journal::hollow(schema);
+            check(Level::Missing, &what, said, repair)
+        }
         (Some(owner), Some(journal)) => check(
             Level::Ok,
             &what,
@@ -164,7 +168,9 @@ fn installation(server: &Server, journal: Option<&Journal>, schema: &str) -> Che
 }
 
 fn origin(journal: Option<&Journal>) -> Option<Check> {
-    Some(match &journal?.astray {
+    // (Nothing was written at all where it is empty.)
+    let journal = journal.filter(|journal| !journal.hollow)?;
+    Some(match &journal.astray {
         None => check(Level::Ok, "origin", "marks and logs were written here", ""),
         Some(astray) => check(Level::Missing, "origin", &astray.problem, &astray.repair),
     })

@@ -261,15 +261,17 @@ fn drop_hollow(
     renderer: &Renderer,
 ) -> Result<(), RenderError> {
     let functions: BTreeSet<u32> = journal.functions.values().map(|function| function.oid).collect();
+    let names: Vec<String> = renderer.functions()?.into_iter().map(|own| own.name).collect();
+    let values = context! { tables => registry::tables(renderer)?, functions => names };
     let own = |trigger: &Trigger| functions.contains(&trigger.function);
     let mut step = Step::new(
         Phase::Removal,
         Action::Remove,
         format!("schema {}", quote_ident(&manifest.schema)),
         "its registry is empty: it was restored from a dump without data",
-        renderer.render("registry/drop_hollow", ())?,
+        renderer.render("registry/drop_hollow", values)?,
     )
-    .effect("nothing that is in it remains")
+    .effect("nothing that is in it remains; refused where a table there holds rows, or something is not emaj's")
     .destroying();
     step.lock = Some(Lock::AccessExclusive);
     step.tables = catalog

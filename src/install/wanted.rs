@@ -131,13 +131,8 @@ pub(super) fn check_server(manifest: &Manifest, catalog: &Catalog, journal: Opti
         );
     }
     if journal.is_some_and(|journal| journal.hollow) {
-        problem(
-            Kind::Refused,
-            format!(
-                "the registry in schema {schema} is empty: it was restored from a dump without data (`pg_dump --schema-only`)"
-            ),
-            "`emaj uninstall` takes away what is there of emaj, then `emaj install` begins anew".to_owned(),
-        );
+        let (said, repair) = journal::hollow(&manifest.schema);
+        problem(Kind::Refused, said, repair);
     }
     if let Some(astray) = journal.and_then(|journal| journal.astray.clone()) {
         problem(Kind::Refused, astray.problem, astray.repair);

@@ -47,6 +47,7 @@ pub use parked::{
 };
 pub use position::{Position, Snapshot};
 pub use read::read;
+pub use registry::{hollow, refuse_hollow};
 pub use rights::{Grants, Held, Named, ROLE_MADE_BY_EMAJ, Right};
 pub use rollbacks::{
     PastRollback, RECOVER, RollbackSession, TornRollback, UnfinishedRollback, past_rollbacks, rollback_activity,

@@ -13,7 +13,7 @@ use crate::render::{Renderer, parameter_names};
 /// Reads the installation in `schema`; `None` when there is none.
 ///
 /// # Errors
-/// A registry that another version made; whatever the server answers, lacking rights on the registry among it.
+/// A registry that another version made, or with a part of its rows only; whatever the server answers, lacking rights on the registry among it.
 pub fn read(client: &mut impl GenericClient, schema: &str) -> Result<Option<Journal>> {
     let installed: bool = client
         .query_one(
@@ -42,6 +42,7 @@ pub fn read(client: &mut impl GenericClient, schema: &str) -> Result<Option<Jour
         &[&rights::ROLE_MADE_BY_EMAJ],
     )?;
     let Some(row) = row else {
+        registry::check_hollow(client, schema)?;
         return Ok(Some(Journal {
             hollow: true,
             functions: functions(client, &s, &renderer)?,

@@ -8,6 +8,7 @@ use postgres::GenericClient;
 use postgres_protocol::escape::escape_identifier;
 
 use crate::errors::{Error, Kind, Result};
+use crate::names::quote_ident;
 use crate::render::{RenderError, Renderer};
 
 /// Refuses a registry with other tables or columns than this version makes.
@@ -53,6 +54,57 @@ pub(super) fn check(client: &mut impl GenericClient, schema: &str, renderer: &Re
     .hint(
         "there is no upgrade of a registry yet: go on with the emaj that made it, or take it out with that one (`emaj uninstall --all --yes`; logs and marks are lost) and install anew with this one",
     ))
+}
+
+/// Refuses a registry that says nothing of its installation and yet has groups, tables, marks or a history: nothing that it holds may be taken for
+/// nothing.
+///
+/// # Errors
+/// [`Kind::Refused`] with the tables that hold rows; whatever the server answers.
+pub(super) fn check_hollow(client: &mut impl GenericClient, schema: &str) -> Result<()> {
+    let s = escape_identifier(schema);
+    let filled = ["emaj_group", "emaj_relation", "emaj_mark", "emaj_hist"]
+        .map(|table| format!("case when exists (select from {s}.{table}) then '{table}' end"))
+        .join(", ");
+    let filled: Option<String> = client
+        .query_one(&format!("select nullif(pg_catalog.concat_ws(', ', {filled}), '')"), &[])?
+        .get(0);
+    let Some(filled) = filled else {
+        return Ok(());
+    };
+    Err(Error::message(
+        Kind::Refused,
+        format!("the registry in schema {s} was restored in part: emaj_install is empty, and there are rows in {filled}"),
+    )
+    .hint("restore the rows of every table in that schema; to give its marks and logs up, truncate its tables, and `emaj uninstall`"))
+}
+
+/// Says of a registry without any row what it is, and what to do about it.
+pub fn hollow(schema: &str) -> (String, String) {
+    (
+        format!(
+            "the registry in schema {} is empty: it was restored from a dump without data (`pg_dump --schema-only`)",
+            quote_ident(schema)
+        ),
+        "`emaj uninstall` takes away what is there of emaj, then `emaj install` begins anew".to_owned(),
+    )
+}
+
+/// Refuses a registry without any row.
+///
+/// # Errors
+/// [`Kind::Refused`]; whatever the server answers.
+pub fn refuse_hollow(client: &mut impl GenericClient, schema: &str) -> Result<()> {
+    let s = escape_identifier(schema);
+    let made: bool = client
+        .query_one(&format!("select exists (select from {s}.emaj_install)"), &[])?
+        .get(0);
+    if made {
+        return Ok(());
+    }
+    check_hollow(client, schema)?;
+    let (problem, repair) = hollow(schema);
+    Err(Error::message(Kind::Refused, problem).hint(repair))
 }
 
 /// Returns the names of the registry's tables.

@@ -291,7 +291,12 @@ pub fn check_names(
     let s = escape_identifier(schema);
     let rows = client.query(
         &format!(
-            "select distinct rel_schema, rel_name from {s}.emaj_relation where rel_group = any ($1) and (rel_kind = 'S') = $2 order by 1, 2"
+            "select distinct coalesce(n.nspname, rel_schema)::text, coalesce(c.relname, rel_name)::text
+               from {s}.emaj_relation
+               left join pg_catalog.pg_class c on c.oid = rel_oid and rel_ended is null
+               left join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+              where rel_group = any ($1) and (rel_kind = 'S') = $2
+              order by 1, 2"
         ),
         &[&wanted.groups, &sequences],
     )?;

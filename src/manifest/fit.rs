@@ -257,7 +257,8 @@ fn found(value: &Value, secret: bool) -> String {
         Value::Bool(_) | Value::Integer(_) | Value::Float(_) if secret => "a value that is no text".to_owned(),
         Value::Bool(value) => format!("`{value}`"),
         Value::Integer(value) => format!("the number `{value}`"),
-        Value::Float(value) => format!("the number `{value}`"),
+        // (`1.0` is not `1`.)
+        Value::Float(value) => format!("the number `{value:?}`"),
         Value::Text(_) => "a text".to_owned(),
         Value::List(_) => "a list".to_owned(),
         Value::Map(_) => "a map".to_owned(),

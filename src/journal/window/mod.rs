@@ -64,6 +64,8 @@ pub struct LoggedTable {
     pub log: String,
     pub partitioned: bool,
     pub columns: Vec<LoggedColumn>,
+    /// Columns that it has now and the log has not, quoted where they must be: they came after the last install.
+    pub uncaptured: Vec<String>,
     /// The columns of the primary key, in its order; empty when there is none.
     pub key: Vec<LoggedColumn>,
     /// Columns of the log that hold context.
