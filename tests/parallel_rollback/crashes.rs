@@ -569,6 +569,29 @@ fn a_torn_one_of_a_stopped_group_is_finished_without_the_columns_that_came_since
 }
 
 #[test]
+fn what_went_back_of_a_torn_one_is_left_alone_when_the_rest_of_it_is_done() {
+    tell(Who::Owner, |story| {
+        let (at_mark, _) = changed(story);
+        let run = rollback(story, "m", &["--stop"]);
+        tear(story, run, "rollback.decided", "rollback");
+        recover(story).code(1);
+        let still = story.ask("select unnest(torn_left) from emaj.emaj_torn_rollbacks()");
+        let alone = ["plain", "parted", "counted"].map(|table| format!("{}.{table}", story.schema));
+        let done = alone
+            .iter()
+            .find(|table| !still.lines().any(|left| left == *table))
+            .unwrap();
+        let owner = story.ask(&format!(
+            "select relowner::regrole from pg_class where oid = '{done}'::regclass"
+        ));
+        story.sql_as_superuser(&format!("alter table {done} owner to current_user"));
+        story.emaj(&["rollback", "--recover", "--yes"]).ok();
+        story.sql_as_superuser(&format!("alter table {done} owner to {owner}"));
+        assert_eq!(story.state(), at_mark);
+    });
+}
+
+#[test]
 fn a_torn_partial_one_that_has_stopped_its_group_is_finished() {
     tell(Who::Owner, |story| {
         story.sql(
