@@ -592,6 +592,42 @@ fn what_went_back_of_a_torn_one_is_left_alone_when_the_rest_of_it_is_done() {
 }
 
 #[test]
+fn a_torn_one_is_in_the_way_of_its_own_manifest_only() {
+    tell(Who::Owner, |story| {
+        story.sql(TABLES);
+        story.install("*, !plain");
+        story.mark("m");
+        change(story);
+        let run = rollback(story, "m", &[]);
+        tear(story, run, "rollback.decided", "rollback");
+        recover(story).code(1);
+        for words in [
+            &["plan"][..],
+            &["install", "--dry-run"],
+            &["install"],
+            &["uninstall", "--yes"],
+        ] {
+            said(&story.emaj(words).code(4), "the same once more: `emaj rollback g m`");
+        }
+        let other = format!(
+            "version: 1\nname: other\nroles: {{ admin: null, viewer: null }}\ngroups:\n  h: {{ tables: [{}.plain] }}\n",
+            story.schema
+        );
+        let other = story.db.file("other.yaml", &other);
+        let other = other.to_str().unwrap();
+        for words in [
+            &["install", other][..],
+            &["plan", other],
+            &["uninstall", other, "--yes"],
+        ] {
+            story.emaj(words).ok();
+        }
+        story.emaj(&["rollback", "g", "m", "--yes"]).ok();
+        nothing_left(story);
+    });
+}
+
+#[test]
 fn a_torn_partial_one_that_has_stopped_its_group_is_finished() {
     tell(Who::Owner, |story| {
         story.sql(
