@@ -409,6 +409,31 @@ fn a_dump_over_its_own_database_is_told() {
 }
 
 #[test]
+fn a_copy_of_what_a_torn_rollback_left_is_repaired() {
+    let (old, here) = (support::database(), folder());
+    let place = |name: &str| Place {
+        cluster: support::shared_cluster(),
+        name: name.to_owned(),
+        directory: here.path(),
+    };
+    let first = place(old.name());
+    first.begin();
+    first.emaj(&["rollback", "g", "m", "--yes"]).ok();
+    first.sql("update emaj.emaj_rollback set rlbk_state = 'BROKEN', rlbk_torn = 'half of it is missing'");
+    let new = support::database();
+    let copy = place(new.name());
+    place("postgres").sql(&format!("drop database {0}", copy.name));
+    place("postgres").sql(&format!("create database {} template {}", copy.name, first.name));
+    let verify = copy.emaj(&["verify"]).code(6);
+    assert!(verify.to_string().contains("emaj verify --repair"), "{verify}");
+    copy.emaj(&["verify", "--repair", "--yes"]).ok();
+    let verify = copy.emaj(&["verify"]).code(6);
+    assert!(verify.to_string().contains("half of it is missing"), "{verify}");
+    copy.emaj(&["rollback", "g", "m", "--yes"]).ok();
+    assert_eq!(copy.ask("select torn_id from emaj.emaj_torn_rollbacks()"), "");
+}
+
+#[test]
 fn a_copy_by_template_keeps_its_marks_and_delivers_nothing_twice() {
     let (old, here, there) = (support::database(), folder(), folder());
     let cluster = support::shared_cluster();

@@ -193,15 +193,13 @@ fn attempt(
     Ok(plan)
 }
 
-/// Refuses while a rollback is half done. Not a matter of the plan: what it would do to that nobody can say. A torn one of a group that logs and has drifted
-/// is mended by an install first.
+/// Refuses while a rollback is half done. Not a matter of the plan: what it would do to that nobody can say. One that was copied or restored together
+/// with the installation is nobody's any more.
 fn check_rollbacks(journal: Option<&Journal>) -> Result<()> {
-    let Some(journal) = journal else { return Ok(()) };
-    if let Some(broken) = journal.rollbacks.iter().find(|rollback| rollback.pid.is_none()) {
-        return Err(Error::message(Kind::Refused, broken.sentence()).hint(journal::RECOVER));
-    }
-    match journal.torn.iter().find(|torn| !torn.drifted || torn.left.is_some()) {
-        Some(torn) => Err(Error::message(Kind::Refused, torn.sentence()).hint(&torn.repair)),
+    let at_home = journal.filter(|journal| journal.astray.is_none());
+    let broken = at_home.and_then(|journal| journal.rollbacks.iter().find(|rollback| rollback.pid.is_none()));
+    match broken {
+        Some(broken) => Err(Error::message(Kind::Refused, broken.sentence()).hint(journal::RECOVER)),
         None => Ok(()),
     }
 }

@@ -29,7 +29,7 @@ mod width;
 
 use crate::catalog::Catalog;
 use crate::errors::{Error, Kind};
-use crate::journal::Journal;
+use crate::journal::{Journal, TornRollback};
 use crate::manifest::Manifest;
 use crate::names::quote_ident;
 use crate::render::{RenderError, Renderer};
@@ -79,6 +79,30 @@ fn check_owner(manifest: &Manifest, catalog: &Catalog) -> Result<(), PlanError> 
     })
 }
 
+/// Refuses what would take away what a torn rollback of these groups is mended with.
+fn check_torn<'a>(
+    mut torn: impl Iterator<Item = &'a TornRollback>,
+    is_ours: impl Fn(&String) -> bool,
+) -> Result<(), PlanError> {
+    match torn.find(|torn| torn.groups.iter().any(&is_ours)) {
+        Some(torn) => Err(PlanError::InTheWay {
+            kind: Kind::Refused,
+            message: torn.sentence(),
+            next: torn.repair.clone(),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Returns the torn rollbacks that an install does not come before: it does where the groups log, and have drifted or have new columns.
+fn torn_still(journal: &Journal) -> impl Iterator<Item = &TornRollback> {
+    let logs = |name: &String| journal.groups.get(name).is_some_and(|group| group.logging);
+    journal
+        .torn
+        .iter()
+        .filter(move |torn| !torn.drifted || !torn.groups.iter().all(logs))
+}
+
 /// Plans the steps that make the database as `manifest` says. No step: it is so already.
 ///
 /// # Errors
@@ -91,6 +115,14 @@ pub fn plan(
 ) -> Result<Plan, PlanError> {
     let manifest = &*delivery::complete(manifest, catalog, journal);
     wanted::check_server(manifest, catalog, journal)?;
+    if let Some(journal) = journal {
+        let is_ours = |name: &String| {
+            let installed = journal.groups.get(name);
+            installed.is_some_and(|group| group.manifest == manifest.name)
+                || manifest.groups.iter().any(|group| group.name.value == *name)
+        };
+        check_torn(torn_still(journal), is_ours)?;
+    }
     let wanted = wanted::resolve(manifest, catalog, journal)?;
     let mut plan = Plan::new(manifest, catalog.server.schema_owner.clone(), wanted.notes);
     let captured = wanted.groups.iter().flat_map(|group| &group.tables);

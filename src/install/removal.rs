@@ -8,10 +8,10 @@ use super::foreign::Foreign;
 use super::framework;
 use super::plan::{Action, Lock, Phase, Plan, Step};
 use super::wanted::WantedGroup;
-use super::{PlanError, check_owner, delivery, group, rights, table};
+use super::{PlanError, check_owner, check_torn, delivery, group, rights, table};
 use crate::catalog::{Catalog, Table, Trigger};
 use crate::errors::Kind;
-use crate::journal::{Journal, Relation, registry};
+use crate::journal::{Journal, Origin, Relation, registry};
 use crate::manifest::Manifest;
 use crate::names::{QualifiedName, quote_ident};
 use crate::render::{RenderError, Renderer};
@@ -158,13 +158,14 @@ pub fn uninstall(
         .groups
         .iter()
         .partition(|(_, group)| all || group.manifest == manifest.name);
-    let torn = |name: &String| journal.torn.iter().find(|torn| torn.groups.contains(name));
-    if let Some(torn) = ours.iter().find_map(|(name, _)| torn(name)) {
-        return Err(PlanError::InTheWay {
-            kind: Kind::Refused,
-            message: torn.sentence(),
-            next: torn.repair.clone(),
-        });
+    // What was restored elsewhere is not what the tables here have been through.
+    if journal
+        .astray
+        .as_ref()
+        .is_none_or(|astray| astray.origin != Origin::Restored)
+    {
+        let torn = journal.torn.iter();
+        check_torn(torn, |name| ours.iter().any(|(own, _)| *own == name))?;
     }
     let is_ours = |owner: &str| all || owner == manifest.name;
     let mut ended: Vec<&Relation> = Vec::new();

@@ -501,11 +501,129 @@ fn a_torn_one_of_a_stopped_group_whose_table_has_drifted_is_finished_when_that_i
         ] {
             said(&story.emaj(words).code(4), first);
         }
+        story.sql("set quote_all_identifiers = on");
+        assert_eq!(story.ask("select torn_drifted from emaj.emaj_torn_rollbacks()"), "t");
+        story.sql("reset quote_all_identifiers");
         // What does not concern the rest of it does not matter.
         story.sql(&right("grant", &still));
         story.sql(&right("revoke", &done));
         story.emaj(&["rollback", "--recover", "--yes"]).ok();
         assert_eq!(story.state(), at_mark);
+    });
+}
+
+#[test]
+fn a_torn_one_is_mended_when_columns_came_since() {
+    tell(Who::Owner, |story| {
+        story.sql(TABLES);
+        story.install("*");
+        story.mark("m");
+        let rows = "select (id, v, n)::text from plain order by id";
+        let at_mark = story.ask(rows);
+        change(story);
+        let run = rollback(story, "m", &[]);
+        tear(story, run, "rollback.decided", "rollback");
+        recover(story).code(1);
+        story.sql("alter table plain add column later int default 7; update plain set v = 'z'");
+        let first = format!(
+            "run `emaj install` first: columns are not captured yet ({}.plain.later)",
+            story.schema
+        );
+        said(&story.emaj(&["verify"]).code(6), &first);
+        said(
+            &story.emaj(&["rollback", "g", "m", "--yes"]).code(4),
+            "`emaj install` first",
+        );
+        story.emaj(&["install"]).ok();
+        said(
+            &story.emaj(&["verify"]).code(6),
+            "the same once more: `emaj rollback g m`",
+        );
+        story.emaj(&["rollback", "g", "m", "--yes"]).ok();
+        assert_eq!(story.ask(rows), at_mark);
+        nothing_left(story);
+    });
+}
+
+#[test]
+fn a_torn_one_of_a_stopped_group_is_finished_without_the_columns_that_came_since() {
+    tell(Who::Owner, |story| {
+        let (at_mark, _) = changed(story);
+        let run = rollback(story, "m", &["--stop"]);
+        tear(story, run, "rollback.decided", "rollback");
+        recover(story).code(1);
+        let still = story.ask("select unnest(torn_left) from emaj.emaj_torn_rollbacks() limit 1");
+        story.sql(&format!(
+            "alter table {still} add column later int default 7; delete from {still}"
+        ));
+        let drop = format!(
+            "Where it is refused for columns that are not captured, drop them first ({still}.later), or put its tables right by hand"
+        );
+        said(&story.emaj(&["verify"]).code(6), &drop);
+        story.emaj(&["rollback", "--recover", "--yes"]).code(4);
+        said(&story.emaj(&["install"]).code(4), &drop);
+        story.sql(&format!("alter table {still} drop column later"));
+        story.emaj(&["rollback", "--recover", "--yes"]).ok();
+        assert_eq!(story.state(), at_mark);
+    });
+}
+
+#[test]
+fn what_went_back_of_a_torn_one_is_left_alone_when_the_rest_of_it_is_done() {
+    tell(Who::Owner, |story| {
+        let (at_mark, _) = changed(story);
+        let run = rollback(story, "m", &["--stop"]);
+        tear(story, run, "rollback.decided", "rollback");
+        recover(story).code(1);
+        let still = story.ask("select unnest(torn_left) from emaj.emaj_torn_rollbacks()");
+        let alone = ["plain", "parted", "counted"].map(|table| format!("{}.{table}", story.schema));
+        let done = alone
+            .iter()
+            .find(|table| !still.lines().any(|left| left == *table))
+            .unwrap();
+        let owner = story.ask(&format!(
+            "select relowner::regrole from pg_class where oid = '{done}'::regclass"
+        ));
+        story.sql_as_superuser(&format!("alter table {done} owner to current_user"));
+        story.emaj(&["rollback", "--recover", "--yes"]).ok();
+        story.sql_as_superuser(&format!("alter table {done} owner to {owner}"));
+        assert_eq!(story.state(), at_mark);
+    });
+}
+
+#[test]
+fn a_torn_one_is_in_the_way_of_its_own_manifest_only() {
+    tell(Who::Owner, |story| {
+        story.sql(TABLES);
+        story.install("*, !plain");
+        story.mark("m");
+        change(story);
+        let run = rollback(story, "m", &[]);
+        tear(story, run, "rollback.decided", "rollback");
+        recover(story).code(1);
+        for words in [
+            &["plan"][..],
+            &["install", "--dry-run"],
+            &["install"],
+            &["uninstall", "--yes"],
+        ] {
+            said(&story.emaj(words).code(4), "the same once more: `emaj rollback g m`");
+        }
+        let other = format!(
+            "version: 1\nname: other\nroles: {{ admin: null, viewer: null }}\ngroups:\n  h: {{ tables: [{}.plain] }}\n",
+            story.schema
+        );
+        let other = story.db.file("other.yaml", &other);
+        let other = other.to_str().unwrap();
+        for words in [
+            &["install", other][..],
+            &["plan", other],
+            &["uninstall", other, "--yes"],
+        ] {
+            story.emaj(words).ok();
+        }
+        story.emaj(&["rollback", "g", "m", "--yes"]).ok();
+        nothing_left(story);
     });
 }
 

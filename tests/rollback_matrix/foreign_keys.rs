@@ -241,6 +241,26 @@ stories! {
         assert_eq!(story.ask("show session_replication_role"), "replica", "the session's setting is the session's");
     }
 
+    a_key_that_is_newer_than_the_transaction_that_rolls_back(story) {
+        story.sql("create table p (id int primary key); create table c (id int primary key, p_id int); insert into p values (1); insert into c values (1, 1), (2, 99)");
+        story.install("*");
+        story.mark("m");
+        story.sql("delete from c where id = 2");
+        let everything = story.everything();
+        let add = format!("alter table {0}.c add foreign key (p_id) references {0}.p", story.schema);
+        let rollback = "select emaj.emaj_logged_rollback_group('g', 'm')";
+        // What it added itself, after a savepoint.
+        story.sql(&format!("begin; delete from c where id = 3; savepoint a; {add}"));
+        assert_eq!(story.fails(rollback).code(), "23503", "it would leave an orphan");
+        story.sql("rollback");
+        story.unchanged(&everything);
+        // What somebody else has added since it began.
+        story.sql("begin; select txid_current()");
+        story.db.client().batch_execute(&add).unwrap();
+        assert_eq!(story.fails(rollback).code(), "23503", "it would leave an orphan");
+        story.sql("rollback");
+    }
+
     the_way_it_is_done(story) {
         // Each strategy is met at least once, so that the cases above say something of each.
         story.sql(

@@ -146,6 +146,21 @@ fn detach_interrupted(story: &crate::support::story::Story<'_>, table: &str, par
 }
 
 stories! {
+    attached_after_the_transaction_of_a_mark_began(story) {
+        story.sql("create table t (id int primary key, v text) partition by range (id)");
+        story.sql("create table t_1 partition of t for values from (0) to (10); create table t_2 (like t including all); create table t_3 (like t including all)");
+        story.install("t");
+        story.sql("begin; select txid_current()");
+        let attach = format!("alter table {0}.t attach partition {0}.t_2 for values from (10) to (20)", story.schema);
+        story.db.client().batch_execute(&attach).unwrap();
+        story.sql("savepoint a; alter table t attach partition t_3 for values from (20) to (30); insert into t values (1, 'a'), (11, 'b'), (21, 'c')");
+        story.sql("select emaj.emaj_set_mark_group('g', 'm'); commit");
+        let before = story.ask("select t::text from t order by id");
+        story.sql("update t set v = 'x'");
+        story.rollback("m");
+        assert_eq!(story.ask("select t::text from t order by id"), before);
+    }
+
     a_partition_that_is_half_away(story) {
         story.sql(
             "create table p (id int, v text, primary key (id)) partition by range (id); create table p1 partition of p for values from (0) to (10);
