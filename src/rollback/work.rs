@@ -24,11 +24,12 @@ pub(super) fn read(
     let tables = client
         .query(
             &format!(
-                "select n.rel_id, n.rel_oid, n.rel_schema, n.rel_name, n.rel_keep_triggers <> '{{}}'
-                   from {s}.emaj_relation r
-                  cross join lateral {s}._named(r) as n
-                  where r.rel_group = any ($1) and r.rel_ended is null and r.rel_kind <> 'S'
-                  order by n.rel_priority, n.rel_oid"
+                "select rel_id, rel_oid, coalesce(n.nspname, rel_schema), coalesce(c.relname, rel_name), rel_keep_triggers <> '{{}}'
+                   from {s}.emaj_relation
+                   left join pg_catalog.pg_class c on c.oid = rel_oid
+                   left join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+                  where rel_group = any ($1) and rel_ended is null and rel_kind <> 'S'
+                  order by rel_priority, rel_oid"
             ),
             &[&groups],
         )
