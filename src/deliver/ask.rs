@@ -72,13 +72,13 @@ impl Ask for Asker<'_> {
 
     fn alike(&mut self, table: usize, columns: &[(String, String)], look: Look<'_>) -> Result<(), Fault> {
         let today = look_at(self.session, self.renderer, &self.sources.tables[table])?;
-        self.show_alike(table, &today, &Given::all(&today, columns), look)
+        self.show_given("stream/alike", table, &today, &Given::all(&today, columns), look)
     }
 
     fn with_texts(&mut self, table: usize, texts: &[(String, &str)], look: Look<'_>) -> Result<(), Fault> {
         let today = look_at(self.session, self.renderer, &self.sources.tables[table])?;
         match Given::texts(&today, texts) {
-            Some(given) => self.show_alike(table, &today, &given, look),
+            Some(given) => self.show_given("stream/alike", table, &today, &given, look),
             None => Ok(()),
         }
     }
@@ -103,7 +103,7 @@ impl Ask for Asker<'_> {
         if !key.is_empty() && key.iter().all(is_said) {
             return Ok(());
         }
-        self.show_one_of(table, &today, &given, look)
+        self.show_given("stream/namesakes", table, &today, &given, look)
     }
 
     fn with_one_of(
@@ -133,7 +133,7 @@ impl Ask for Asker<'_> {
                 None => return Ok(()),
             }
         }
-        self.show_one_of(table, &today, &given, look)
+        self.show_given("stream/namesakes", table, &today, &given, look)
     }
 
     fn known(&self) -> Option<&Namesakes> {
@@ -195,26 +195,15 @@ impl Ask for Asker<'_> {
 }
 
 impl Asker<'_> {
-    /// Shows the rows of a table that have what is given.
-    fn show_alike(&mut self, table: usize, today: &Today, given: &[Given], look: Look<'_>) -> Result<(), Fault> {
-        let source = &self.sources.tables[table];
-        let sql = self
-            .renderer
-            .render_value(
-                "stream/alike",
-                context! {
-                    table => Value::from(Serde(&today.table)),
-                    columns => Value::from(Serde(&today.columns)),
-                    given => Value::from(Serde(given)),
-                    raw => source.texts.are_raw(),
-                },
-            )
-            .map_err(Fault::never)?;
-        self.show(&sql, source, look)
-    }
-
-    /// Shows the rows of a table that have in each column one of the values given.
-    fn show_one_of(&mut self, table: usize, today: &Today, given: &[OneOf], look: Look<'_>) -> Result<(), Fault> {
+    /// Shows the rows of a table that `template` finds by what is given of its columns.
+    fn show_given(
+        &mut self,
+        template: &'static str,
+        table: usize,
+        today: &Today,
+        given: &impl Serialize,
+        look: Look<'_>,
+    ) -> Result<(), Fault> {
         let source = &self.sources.tables[table];
         let context = context! {
             table => Value::from(Serde(&today.table)),
@@ -222,10 +211,7 @@ impl Asker<'_> {
             given => Value::from(Serde(given)),
             raw => source.texts.are_raw(),
         };
-        let sql = self
-            .renderer
-            .render_value("stream/namesakes", context)
-            .map_err(Fault::never)?;
+        let sql = self.renderer.render_value(template, context).map_err(Fault::never)?;
         self.show(&sql, source, look)
     }
 
