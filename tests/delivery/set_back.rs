@@ -71,18 +71,7 @@ fn what_was_delivered_is_kept_where_commits_do_not_wait() {
 
 #[test]
 fn a_place_that_is_further_than_the_database_gets_all_that_is_new() {
-    let (db, there) = (database(), database());
-    for db in [&db, &there] {
-        db.psql("create table item (id int primary key)");
-    }
-    install(
-        &db,
-        &format!(
-            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks: {{ copy: {} }}\n\
-             bindings: {{ items: {{ table: public.item, to: copy, row: {{}} }} }}\n",
-            sink_into(&there, shared_cluster().superuser())
-        ),
-    );
+    let (db, there) = copied();
     for id in 1..=3 {
         db.psql(&format!("insert into item values ({id})"));
         let run = drain(&db).run().ok();
@@ -104,18 +93,7 @@ fn a_place_that_is_further_than_the_database_gets_all_that_is_new() {
 
 #[test]
 fn a_place_that_gets_further_in_the_middle_of_a_window_gets_nothing_twice() {
-    let (db, there) = (database(), database());
-    for db in [&db, &there] {
-        db.psql("create table item (id int primary key)");
-    }
-    install(
-        &db,
-        &format!(
-            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks: {{ copy: {} }}\n\
-             bindings: {{ items: {{ table: public.item, to: copy, row: {{}} }} }}\n",
-            sink_into(&there, shared_cluster().superuser())
-        ),
-    );
+    let (db, there) = copied();
     db.psql("insert into item values (1)");
     drain(&db).run().ok();
     // The worker waits for the table, loses its connection, and finds the place where another one has brought it meanwhile.
@@ -160,7 +138,7 @@ fn a_place_that_has_less_than_it_had_is_given_up_and_brought_up_to_date() {
     let (file, note) = (db.dir().join("out.ndjson"), db.dir().join("out.ndjson.emaj"));
     db.psql("insert into item values (1)");
     drain(&db).run().ok();
-    let position = there.psql("select received_offset from emaj_received.position");
+    let position = position(&there);
     let kept = (std::fs::read(&file).unwrap(), std::fs::read(&note).unwrap());
     let group = db.psql("select group_name from emaj.emaj_group");
     prepare(&db, &["mark", "set", &group, "before"]).run().ok();
