@@ -108,7 +108,7 @@ fn unread_logs(client: &mut impl GenericClient, s: &str) -> Result<Vec<(String, 
                join {s}.emaj_sink on sink_name = bind_sink
                join {s}.emaj_relation on rel_oid = bind_oid and rel_log is not null
               cross join lateral pg_catalog.to_regclass($1::text || '.' || pg_catalog.quote_ident(rel_log)) as log
-              where (sink_state <> 'LOST' or sink_there is not null) and log is not null"
+              where sink_keeps_log and log is not null"
         ),
         &[&s],
     )?;
