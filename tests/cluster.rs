@@ -219,7 +219,10 @@ fn ends_without_a_trace(test: &str, signal: Signal) {
         std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
         panic!("nobody ended the owner");
     }
-    let mut owner = Command::new(std::env::current_exe().unwrap())
+    // What a shell starts in the background ignores interrupts, and so would all that it starts.
+    let mut owner = Command::new("env")
+        .arg("--default-signal=INT")
+        .arg(std::env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture"])
         .env(AS_OWNER, "1")
         .stdin(Stdio::piped())
