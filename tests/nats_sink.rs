@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::support::nats::Nats;
 use crate::support::sinks::{certificate, event, plain, reason, sink, with_header, words};
-use crate::support::{database, emaj};
+use crate::support::{Database, database, emaj, shared_cluster};
 
 fn bus(nats: &Nats, more: &str) -> Box<dyn Opener> {
     sink(
@@ -421,6 +421,47 @@ fn a_replay_arrives_within_the_duplicate_window_and_once() {
     let event: serde_json::Value = serde_json::from_str(body).unwrap();
     let id = format!("Nats-Msg-Id: {}\r\n", event["id"].as_str().unwrap());
     assert!(headers.contains(&id), "{headers}");
+}
+
+/// Databases made alike have tables with the same numbers and rows with the same keys.
+#[test]
+fn a_stream_takes_what_is_alike_from_several_installations() {
+    let nats = Nats::start();
+    nats.stream("SHOP", &["shop.>"], json!({}));
+    let manifest = format!(
+        "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks: {{ bus: {{ nats: {{ url: \"{}\", stream: SHOP, timeout: 5 }} }} }}\n\
+         bindings: {{ items: {{ table: public.item, to: bus, message: {{ subject: \"shop.{{{{ row.id }}}}\" }} }} }}\n",
+        nats.url()
+    );
+    let copy_of = |first: &Database| {
+        let copy = database();
+        let client = shared_cluster().conninfo("postgres");
+        let mut client = postgres::Client::connect(&client, postgres::NoTls).unwrap();
+        let sql = [
+            format!("drop database {}", copy.name()),
+            format!("create database {} template {}", copy.name(), first.name()),
+        ];
+        sql.iter().for_each(|sql| client.batch_execute(sql).unwrap());
+        copy.file("emaj.yaml", &manifest);
+        copy
+    };
+    let run = |db: &Database, args: &[&str]| emaj(db).args(args).run().ok();
+    let template = database();
+    template.psql("create table item (id int primary key); insert into item select generate_series(1, 5)");
+    let (one, other) = (copy_of(&template), copy_of(&template));
+    for (db, held) in [(&one, 5), (&other, 10)] {
+        run(db, &["install", "emaj.yaml"]);
+        run(db, &["init", "emaj.yaml"]);
+        assert_eq!(nats.count("SHOP"), held);
+    }
+    // What one of them sends again is known.
+    run(&one, &["init", "emaj.yaml"]);
+    assert_eq!(nats.count("SHOP"), 10);
+    // The copy of an installation is another one.
+    let copied = copy_of(&one);
+    run(&copied, &["verify", "--repair", "--yes"]);
+    run(&copied, &["init", "emaj.yaml"]);
+    assert_eq!(nats.count("SHOP"), 15);
 }
 
 /// `cargo test --release --test main nats_sink::how_fast -- --ignored --nocapture` says how many messages a second.

@@ -9,6 +9,7 @@ use super::init::{self, MOST_ROWS, Next, Read};
 use super::render::render;
 use super::sources::{Fed, load};
 use super::stream::Stream;
+use super::worker::Source;
 use crate::errors::{Error, Kind, Result};
 use crate::manifest::Binding;
 use crate::pg::{Prompt, Session};
@@ -65,11 +66,11 @@ impl AllRows {
         })
     }
 
-    /// Calls `take` with all rows, a part at a time. `source` is the CloudEvents source.
+    /// Calls `take` with all rows, a part at a time.
     ///
     /// # Errors
     /// What `take` fails with; whatever the server answers.
-    pub(super) fn each(&mut self, source: &str, take: &mut dyn FnMut(Vec<Rendered>) -> Result<()>) -> Result<()> {
+    pub(super) fn each(&mut self, source: &Source, take: &mut dyn FnMut(Vec<Rendered>) -> Result<()>) -> Result<()> {
         self.stream.hold()?;
         let bound = &self.fed.bound[self.at];
         let mut next = Next {

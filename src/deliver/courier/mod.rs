@@ -42,6 +42,7 @@ use super::sources::Fed;
 use super::status::{SinkCondition, Status};
 use super::stop::Stop;
 use super::stream::{Stream, Window};
+use super::worker::Source;
 use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, Cursor, Position, Snapshot};
 use crate::manifest;
@@ -64,8 +65,7 @@ pub(super) struct Orders {
     pub sink: manifest::Sink,
     pub bindings: Vec<manifest::Binding>,
     pub opener: Arc<dyn Opener>,
-    /// The CloudEvents source.
-    pub source: String,
+    pub source: Source,
     /// End when the log is delivered to its end.
     pub until_empty: bool,
     /// With `until_empty`: how long a place may be out of reach.
