@@ -27,6 +27,80 @@ fn entries_whose_names_change_in_one_statement_keep_what_others_put_there() {
     assert_eq!(set_aside(&db), [] as [&str; 0]);
 }
 
+/// `columns` says which updates count, and not what a thing is known by.
+#[test]
+fn names_that_change_count_though_columns_does_not_name_them() {
+    let (db, copy, slapd) = (database(), database(), slapd());
+    db.psql("create table person (id int primary key, login text, name text, team text)");
+    copy.psql("create table person (login text primary key, name text)");
+    let bindings = "
+  people:
+    table: public.person
+    to: directory
+    columns: [name]
+    entry:
+      dn: \"uid={{ row.login }},ou=people,dc=example,dc=org\"
+      object_classes: [inetOrgPerson]
+      attributes: { cn: \"{{ row.name }}\", sn: \"{{ row.name }}\" }
+  teams:
+    table: public.person
+    to: directory
+    columns: [name]
+    value: { dn: \"cn={{ row.team }},ou=groups,dc=example,dc=org\", attribute: memberUid, value: \"{{ row.login }}\" }
+  sizes:
+    table: public.person
+    to: directory
+    columns: [name]
+    query: { dn: \"cn={{ row.team }},ou=groups,dc=example,dc=org\", attribute: description, query: \"select count(*) from person where team = {{ row.team }}\" }
+  copies:
+    table: public.person
+    to: copy
+    columns: [name]
+    row: { key: [login], columns: { login: row.login, name: row.name } }
+";
+    let manifest = to_directory(&slapd, bindings).replace(
+        "\nbindings:",
+        &format!("\n  copy: {}\nbindings:", sink_into(&copy, "postgres")),
+    );
+    for (name, number) in [("red", 1), ("blue", 2)] {
+        slapd.modify(&format!(
+            "dn: cn={name},ou=groups,dc=example,dc=org\nchangetype: add\nobjectClass: posixGroup\ngidNumber: {number}\n"
+        ));
+    }
+    install(&db, &manifest);
+    let seen = || {
+        let of = |team: &str| {
+            let dn = format!("cn={team},ou=groups,dc=example,dc=org");
+            let text = |attribute| slapd.values(&dn, attribute).join("+");
+            format!("{team} {} {}", text("memberUid"), text("description"))
+        };
+        (
+            people(&slapd),
+            [of("red"), of("blue")],
+            column(&copy, "select login || ' ' || name from person"),
+        )
+    };
+    let shown = |person: &[&str], red: &str, blue: &str| {
+        let person: Vec<String> = person.iter().map(|text| (*text).to_owned()).collect();
+        let of = |team: &str, text: &str| format!("{team} {text}");
+        (person.clone(), [of("red", red), of("blue", blue)], person)
+    };
+    for (sql, expected) in [
+        (
+            "insert into person values (1, 'ann', 'Ann', 'red')",
+            shown(&["ann Ann"], "ann 1", " "),
+        ),
+        ("update person set login = 'anna'", shown(&["anna Ann"], "anna 1", " ")),
+        ("update person set team = 'blue'", shown(&["anna Ann"], " 0", "anna 1")),
+        ("delete from person", shown(&[], " 0", " 0")),
+    ] {
+        db.psql(sql);
+        drain(&db).run().ok();
+        assert_eq!(seen(), expected, "{sql}");
+    }
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+}
+
 #[test]
 fn a_key_that_is_written_in_another_way_is_not_lost() {
     let (db, copy) = (database(), database());

@@ -222,19 +222,26 @@ impl Bound {
                 let own = |name: &Option<String>| Some(name.as_ref()?.split(',').next()?.to_owned());
                 old != between && own(&old).is_some() && own(&old) == own(&between)
             }
-            Compiled::Value { .. } => {
-                let value = |row| self.value(row, &Envelope::NONE).ok().flatten();
-                match (value(old), value(between)) {
-                    (Some(old), Some(between)) => old.0 != between.0 && old.1 == between.1,
-                    _ => false,
-                }
-            }
-            Compiled::Query { target, .. } => {
-                let entry = |row| self.target(target, &self.context(row, &Envelope::NONE)).ok().flatten();
-                entry(old) != entry(between)
-            }
+            Compiled::Value { .. } => match (self.given_by(old), self.given_by(between)) {
+                (Some(old), Some(between)) => old.0 != between.0 && old.1 == between.1,
+                _ => false,
+            },
+            Compiled::Query { .. } => self.meant_by(old) != self.meant_by(between),
             Compiled::Message { .. } | Compiled::Row { .. } => false,
         }
+    }
+
+    /// Which value the row gives to which entry; `None`: none, or that cannot be said.
+    pub(super) fn given_by(&self, row: &Row) -> Option<(EntryTarget, String)> {
+        self.value(row, &Envelope::NONE).ok().flatten()
+    }
+
+    /// The entry of which the row says that a query gives an attribute of it; `None`: none, or that cannot be said.
+    pub(super) fn meant_by(&self, row: &Row) -> Option<EntryTarget> {
+        let Compiled::Query { target, .. } = &self.kind else {
+            return None;
+        };
+        self.target(target, &self.context(row, &Envelope::NONE)).ok().flatten()
     }
 
     /// The entry that is meant; `None`: the row names none.

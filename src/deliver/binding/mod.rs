@@ -414,17 +414,25 @@ impl Bound {
         Ok((!self.render(when, &value)?.is_empty()).then_some(row))
     }
 
-    /// Whether an update touches a column that the manifest names in `columns`; all do when it names none.
+    /// Tells whether an update counts: of a column that the manifest names in `columns`, or of what the row, or what is made of it, is known by, because
+    /// what was made before would stay. All do when the manifest names none.
     fn concerns(&self, old: &Row, new: &Row) -> bool {
         let columns = &self.manifest.columns;
-        if columns.is_empty() {
-            return true;
+        let has_changed = |column: &manifest::Located<String>| old.column(&column.value) != new.column(&column.value);
+        columns.is_empty()
+            || columns.iter().any(has_changed)
+            || self.key_of(old) != self.key_of(new)
+            || self.is_another(old, new)
+    }
+
+    /// Tells whether a row makes another thing than it did: an entry of another name, another value or a value elsewhere, a row with another key.
+    fn is_another(&self, old: &Row, new: &Row) -> bool {
+        match &self.kind {
+            Compiled::Entry { .. } | Compiled::Row { .. } => self.name_of(old) != self.name_of(new),
+            Compiled::Value { .. } => self.given_by(old) != self.given_by(new),
+            Compiled::Query { .. } => self.meant_by(old) != self.meant_by(new),
+            Compiled::Message { .. } => false,
         }
-        let key_changed = self.key_of(old) != self.key_of(new);
-        key_changed
-            || columns
-                .iter()
-                .any(|column| old.column(&column.value) != new.column(&column.value))
     }
 
     fn context(&self, row: &Row, envelope: &Envelope<'_>) -> Value {
