@@ -165,6 +165,58 @@ fn without_a_stream_the_place_is_down_until_there_is_one() {
 }
 
 #[test]
+fn a_subject_that_is_full_holds_up_no_other() {
+    let nats = Nats::start();
+    let settings = json!({ "max_msgs_per_subject": 1, "discard": "new", "discard_new_per_subject": true });
+    nats.stream("SHOP", &["shop.>"], settings);
+    let mut sink = bus(&nats, "").open().unwrap();
+    let batch = [
+        event("e1", "shop.bern", "1"),
+        event("e2", "shop.bern", "2"),
+        event("e3", "shop.genf", "3"),
+    ];
+    let outcomes = sink.deliver(&batch);
+    assert_eq!(words(&outcomes), ["written", "later", "written"]);
+    assert!(
+        reason(&outcomes[..2]).contains("per subject"),
+        "{}",
+        reason(&outcomes[..2])
+    );
+    let answer = nats.ask("STREAM.PURGE.SHOP", &json!({ "filter": "shop.bern" }));
+    assert!(answer["error"].is_null(), "{answer}");
+    assert_eq!(words(&sink.deliver(&batch[1..2])), ["written"]);
+}
+
+#[test]
+fn a_subject_that_is_too_long_holds_up_no_other() {
+    let nats = Nats::start();
+    nats.stream("SHOP", &["shop.>"], json!({}));
+    let mut sink = bus(&nats, ", stream: SHOP").open().unwrap();
+    let long = |id: &str, length: usize| {
+        let subject = format!("shop.{}", "x".repeat(length - 5));
+        plain(id, &subject, id, &" ".repeat(100_000))
+    };
+    let outcomes = sink.deliver(&[long("e1", 4000), long("e2", 4001), event("e3", "shop.3", "3")]);
+    assert_eq!(words(&outcomes), ["written", "never", "written"]);
+    assert!(
+        reason(&outcomes[..2]).contains("it has 4001 bytes"),
+        "{}",
+        reason(&outcomes[..2])
+    );
+    // Where the server takes less, it says why it closes the connection. (That may be read too late to be told.)
+    let nats = Nats::with("max_control_line: 512", json!({}));
+    nats.stream("SHOP", &["shop.>"], json!({}));
+    let opener = bus(&nats, ", stream: SHOP");
+    let event = event("e4", &format!("shop.{}", "x".repeat(1000)), "4");
+    let is_said = |_| {
+        let outcomes = opener.open().unwrap().deliver(std::slice::from_ref(&event));
+        assert_eq!(words(&outcomes), ["down"]);
+        reason(&outcomes).ends_with("the server says: nats: maximum control line exceeded")
+    };
+    assert!((0..50).any(is_said));
+}
+
+#[test]
 fn a_server_that_goes_is_noticed_at_once_and_all_arrives_when_it_is_back() {
     let mut nats = Nats::start();
     nats.stream("SHOP", &["shop.>"], json!({}));

@@ -126,15 +126,22 @@ const JETSTREAM: &[(u64, &str, Verdict)] = &[
     (10059, "JSStreamNotFoundErr", Verdict::Down),
     (10060, "JSStreamNotMatchErr", Verdict::Down),
     (10076, "JSNotEnabledErr", Verdict::Down),
-    // Full, with `discard: new`.
+    // Full, with `discard: new`; see also `FULL_SUBJECT`.
     (10077, "JSStreamStoreFailedF", Verdict::Down),
     (10097, "JSStreamHeaderExceedsMaximumErr", Verdict::Never),
     (10109, "JSStreamSealedErr", Verdict::Down),
 ];
 
+/// What the server says, under the code of a full stream, when only the message's subject is full (`discard_new_per_subject`): others are taken.
+#[cfg(feature = "nats")]
+const FULL_SUBJECT: &str = "maximum messages per subject exceeded";
+
 /// Returns what a refusal of JetStream causes. An unknown one is tried again: that loses nothing, and is seen.
 #[cfg(feature = "nats")]
-pub(super) fn jetstream(code: u64) -> Verdict {
+pub(super) fn jetstream(code: u64, said: &str) -> Verdict {
+    if said.contains(FULL_SUBJECT) {
+        return Verdict::Later;
+    }
     let known = JETSTREAM.iter().find(|(known, ..)| *known == code);
     known.map_or(Verdict::Later, |(.., verdict)| *verdict)
 }
