@@ -463,7 +463,7 @@ impl Bound {
         Fault::never(self.placed(&describe(error), error.line(), template))
     }
 
-    /// What a query of the manifest gives.
+    /// What a query of the manifest gives; blanks are no value.
     fn ask(&self, query: &Template, value: &Value, ask: &mut dyn Ask) -> Result<Vec<String>, Fault> {
         let template = self.templates.get_template(&query.name);
         let statement = template
@@ -472,7 +472,9 @@ impl Bound {
         ask.values(&statement).map_err(|fault| Fault {
             reason: self.placed(&fault.reason, None, query),
             ..fault
-        })
+        })?;
+        values.retain(|text| !text.trim().is_empty());
+        Ok(values)
     }
 
     /// Says of which binding and template something is, and where that stands.
