@@ -37,7 +37,7 @@ pub(super) struct Column {
     pub is_plain: bool,
     /// Values may be equal that are printed in two ways, and not only by digits behind the point.
     pub is_loose: bool,
-    /// Schema and name of its collation, where that is not its type's.
+    /// Schema and name of its collation, where that is not the database's.
     pub collation: Option<Vec<String>>,
     /// What the order of its values follows from: number, type and collation.
     #[serde(skip)]

@@ -282,7 +282,6 @@ templates! {
     "stream/image",
     "stream/key_after",
     "stream/later",
-    "stream/namesakes",
     "stream/one_key",
     "stream/place",
     "stream/prepare",

@@ -502,3 +502,35 @@ fn a_condition_compares_numbers_of_any_length() {
     assert_eq!(people(&slapd), ["p1 x", "p7 x", "p9 x"]);
     assert_eq!(set_aside(&db), [] as [&str; 0]);
 }
+
+/// The directory and the database may have other minds about upper and lower case.
+#[test]
+fn an_entry_stays_whatever_collation_the_names_of_its_rows_have() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(
+        "create table person (id int primary key, login text collate \"tr-x-icu\", name text, mail text);
+         create domain login as text collate \"C\"; create table guest (id int primary key, login login, name text, mail text)",
+    );
+    let guests = PEOPLE
+        .replace("  people:", "  guests:")
+        .replace("public.person", "public.guest");
+    install(&db, &to_directory(&slapd, &[PEOPLE, guests.as_str()].concat()));
+    db.psql("insert into person values (1, 'ILKER', 'First'), (2, 'Ilker', 'Second'), (3, 'änne', 'Third')");
+    db.psql("insert into guest values (1, 'ilker', 'Guest'), (2, 'Änne', 'Guest')");
+    drain(&db).run().ok();
+    db.psql("delete from person where id = 1");
+    drain(&db).run().ok();
+    assert_eq!(slapd.values("uid=ilker,ou=people,dc=example,dc=org", "sn"), ["Second"]);
+    db.psql("delete from person");
+    drain(&db).run().ok();
+    for login in ["ilker", "änne"] {
+        assert_eq!(
+            slapd.values(&format!("uid={login},ou=people,dc=example,dc=org"), "sn"),
+            ["Guest"]
+        );
+    }
+    db.psql("delete from guest");
+    drain(&db).run().ok();
+    assert_eq!(people(&slapd), [] as [&str; 0]);
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+}

@@ -308,6 +308,45 @@ fn values_that_are_one_to_the_directory_go_with_the_last_row() {
     assert_eq!(set_aside(&db), [] as [&str; 0]);
 }
 
+/// What is one text to the directory, the database may tell apart, and the other way round; of some types it cannot even say that.
+#[test]
+fn values_stay_whatever_their_columns_are() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(
+        "create table tag (id int primary key, c text collate \"C\", tr text collate \"tr-x-icu\", padded char(8), json jsonb, place point, day date)",
+    );
+    let columns = ["c", "tr", "padded", "json", "place", "day"];
+    let bindings = columns.map(|column| {
+        format!(
+            "\n  {column}:\n    table: public.tag\n    to: directory\n    value: {{ dn: \"cn={column},ou=groups,dc=example,dc=org\", \
+             attribute: description, value: \"{{{{ row.{column} }}}}\" }}"
+        )
+    });
+    install(&db, &to_directory(&slapd, &(bindings.concat() + "\n")));
+    for column in columns {
+        slapd.modify(&format!(
+            "dn: cn={column},ou=groups,dc=example,dc=org\nchangetype: add\nobjectClass: posixGroup\ncn: {column}\ngidNumber: 1\n"
+        ));
+    }
+    let given = || {
+        columns.map(|column| {
+            slapd
+                .values(&format!("cn={column},ou=groups,dc=example,dc=org"), "description")
+                .concat()
+        })
+    };
+    let same = "'x', '\"vip\"', '(1,2)', '2024-02-29'";
+    change(
+        &db,
+        &format!("insert into tag values (1, 'Ärzte', 'ILKER', {same}), (2, 'ärzte', 'ilker', {same})"),
+    );
+    change(&db, "delete from tag where id = 1");
+    assert_eq!(given(), ["ärzte", "ilker", "x       ", "vip", "(1,2)", "2024-02-29"]);
+    change(&db, "delete from tag");
+    assert_eq!(given(), [""; 6]);
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+}
+
 #[test]
 fn a_value_stays_while_another_binding_gives_it() {
     let (db, slapd) = (database(), slapd());

@@ -1,5 +1,7 @@
 //! What a binding makes for a directory: the entry of a row, a value of another entry, an attribute that a query gives.
 
+use std::collections::BTreeSet;
+
 use minijinja::Value;
 
 use super::{Ask, Bound, Compiled, Envelope, Made, Source, Target};
@@ -151,12 +153,13 @@ impl Bound {
         let Compiled::Value { columns, attribute, .. } = &self.kind else {
             return Ok(Giver::Nobody);
         };
-        let alike: Vec<(String, String)> = columns
+        let alike: Vec<(String, BTreeSet<&str>)> = columns
             .iter()
-            .filter_map(|column| row.column(column).map(|json| (column.clone(), json.to_owned())))
+            .filter_map(|column| Some((column.clone(), BTreeSet::from([row.column(column)?]))))
             .collect();
         let mut giver = Giver::Nobody;
-        ask.alike(self.table, &alike, &mut |other| {
+        // (Without a key none is left out.)
+        ask.namesakes(self.table, &[], &alike, false, &mut |other| {
             Ok(self.gives(other, given, envelope, &mut giver))
         })?;
         for bound in beside.iter().filter(|bound| bound.name != self.name) {
@@ -164,7 +167,7 @@ impl Bound {
                 break;
             }
             if let Some(texts) = bound.texts_of(attribute, given) {
-                ask.with_texts(bound.table, &texts, &mut |other| {
+                ask.with_one_of(bound.table, &texts, false, &mut |other| {
                     Ok(bound.gives(other, given, envelope, &mut giver))
                 })?;
             }
@@ -188,8 +191,8 @@ impl Bound {
         matches!(giver, Giver::Another)
     }
 
-    /// Returns the texts in columns of rows that may give a value of `attribute`; `None`: this binding never gives it.
-    fn texts_of<'t>(&self, attribute: &str, given: &'t (EntryTarget, String)) -> Option<Vec<(String, &'t str)>> {
+    /// Returns what is in columns of rows that may give a value of `attribute` (JSON text each); `None`: this binding never gives it.
+    fn texts_of(&self, attribute: &str, given: &(EntryTarget, String)) -> Option<Vec<(String, BTreeSet<String>)>> {
         let Compiled::Value {
             attribute: own,
             target,

@@ -41,16 +41,8 @@ pub(super) trait Ask {
     /// Runs a query and returns the first column of each row that is not null, as text.
     fn values(&mut self, query: &Statement) -> Result<Vec<String>, Fault>;
 
-    /// Shows the rows of the table `table` that have the same values in `columns` as given (JSON text each), but for upper and lower case, until
-    /// `look` has seen enough.
-    fn alike(&mut self, table: usize, columns: &[(String, String)], look: Look<'_>) -> Result<(), Fault>;
-
-    /// Shows the rows of the table `table` that have given texts in some columns, but for upper and lower case, as far as the types of these allow to look
-    /// for that, until `look` has seen enough.
-    fn with_texts(&mut self, table: usize, texts: &[(String, &str)], look: Look<'_>) -> Result<(), Fault>;
-
     /// Shows rows of `table` that may have a name in which `columns` stand: in each column one of the values (JSON text each), in some spelling, or, if
-    /// `exact`, in that one. None where the primary key `key` is among the columns and its values have one spelling each: no other row has them.
+    /// `exact`, in that one, until `look` has seen enough. None where the primary key `key` is among the columns and its values have one spelling each: no other row has them.
     fn namesakes(
         &mut self,
         table: usize,
@@ -60,12 +52,12 @@ pub(super) trait Ask {
         look: Look<'_>,
     ) -> Result<(), Fault>;
 
-    /// Shows rows of `table` that may have in each column one of the values, which come from another table (JSON text each), as far as the types of
-    /// the columns allow to look for that.
+    /// The same for values that come from another table, as far as the types of the columns allow to look for them.
     fn with_one_of(
         &mut self,
         table: usize,
         columns: &[(String, BTreeSet<String>)],
+        exact: bool,
         look: Look<'_>,
     ) -> Result<(), Fault>;
 
@@ -469,7 +461,7 @@ impl Bound {
         let statement = template
             .and_then(|template| escape::statement(&template, value))
             .map_err(|error| self.failed(&error, query))?;
-        ask.values(&statement).map_err(|fault| Fault {
+        let mut values = ask.values(&statement).map_err(|fault| Fault {
             reason: self.placed(&fault.reason, None, query),
             ..fault
         })?;
