@@ -347,6 +347,59 @@ fn values_stay_whatever_their_columns_are() {
     assert_eq!(set_aside(&db), [] as [&str; 0]);
 }
 
+/// Over several connections: the value that goes must not be looked for where its entry stood, or will stand.
+#[test]
+fn a_value_that_goes_by_search_is_found_though_its_entry_is_renamed() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(
+        "create table person (login text primary key); create table tag (id int primary key, login text, tag text)",
+    );
+    let tags = "
+  tags:
+    table: public.tag
+    to: directory
+    value:
+      search: { base: \"ou=people,dc=example,dc=org\", filter: \"(uid={{ row.login }})\" }
+      attribute: description
+      value: \"{{ row.tag }}\"
+  titles:
+    table: public.tag
+    to: directory
+    query:
+      search: { base: \"ou=people,dc=example,dc=org\", filter: \"(uid={{ row.login }})\" }
+      attribute: title
+      query: \"select tag from public.tag where login = {{ row.login }}\"
+";
+    install(&db, &to_directory(&slapd, &[LOGINS, tags].concat()));
+    change(&db, "insert into person select 'p' || n from generate_series(1, 104) n");
+    change(
+        &db,
+        "insert into tag select n, 'p' || n, 'vip' || n from generate_series(1, 104) n",
+    );
+    let tagged = |attribute: &str| {
+        let all = slapd.search(&[
+            "-s",
+            "one",
+            "-b",
+            "ou=people,dc=example,dc=org",
+            &format!("({attribute}=*)"),
+            "1.1",
+        ]);
+        all.into_keys().collect::<Vec<_>>()
+    };
+    assert_eq!((tagged("description").len(), tagged("title").len()), (104, 104));
+    // Each is found under the name that it has then.
+    for n in (0..104).step_by(4) {
+        db.psql(&format!(
+            "delete from tag where id between {n} and {n} + 3; update person set login = 'r{n}' where login = 'p{n}'"
+        ));
+    }
+    db.psql("delete from tag");
+    drain(&db).run().ok();
+    assert_eq!((tagged("description"), tagged("title")), (vec![], vec![]));
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+}
+
 #[test]
 fn a_value_stays_while_another_binding_gives_it() {
     let (db, slapd) = (database(), slapd());

@@ -273,10 +273,10 @@ pub(super) fn is_nearly(one: &(EntryTarget, String), other: &(EntryTarget, Strin
     is_same_entry && folded(&one.1) == folded(&other.1)
 }
 
-/// Returns the name under which deliveries that touch an entry know each other. One that is searched for stands below the base.
+/// Returns the name under which deliveries that touch an entry know each other. One that is searched for may be any below the base, and the base itself.
 pub(super) fn name_of_target(target: &EntryTarget) -> String {
     match target {
         EntryTarget::Dn(dn) => folded(dn),
-        EntryTarget::Search { base, filter, .. } => format!("{},{}", folded(filter), folded(base)),
+        EntryTarget::Search { base, .. } => folded(base),
     }
 }
