@@ -38,7 +38,7 @@ fn outcomes(outcomes: &[Outcome]) -> String {
         Outcome::Written => 'w',
         Outcome::Unchanged => '=',
         Outcome::Failed(fault) => match fault.verdict {
-            Verdict::Later | Verdict::Silent => 'L',
+            Verdict::Later | Verdict::Silent | Verdict::Clash => 'L',
             Verdict::Never => 'N',
             Verdict::Down => 'D',
         },

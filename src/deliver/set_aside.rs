@@ -21,11 +21,14 @@ pub(super) fn pause(attempts: i32) -> f64 {
     (FIRST_PAUSE * 2_f64.powi(attempts.clamp(0, 20))).min(LONGEST_PAUSE)
 }
 
-/// What a fault makes of a change, and when it is tried again.
+/// What a fault makes of a change that was tried before so often, and when it is tried again.
 pub(super) fn state_after(fault: &Fault, attempts: i32) -> (FailureState, Option<f64>) {
     match fault.verdict {
         Verdict::Never => (FailureState::Never, None),
-        Verdict::Later | Verdict::Silent | Verdict::Down => (FailureState::Later, Some(pause(attempts))),
+        Verdict::Clash if attempts > 0 => (FailureState::Never, None),
+        Verdict::Clash | Verdict::Later | Verdict::Silent | Verdict::Down => {
+            (FailureState::Later, Some(pause(attempts)))
+        }
     }
 }
 

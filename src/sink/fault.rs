@@ -15,6 +15,9 @@ pub enum Verdict {
     /// The place is there, and has no answer to this: [`Verdict::Later`] when it answers others, and [`Verdict::Down`] when it answers none. (That is not
     /// for one connection to say.)
     Silent,
+    /// Something that is there may be in the way, and may be going just now: [`Verdict::Later`] the first time, and [`Verdict::Never`] when it is tried again
+    /// with nothing beside it.
+    Clash,
     /// This delivery will never be taken: its key is set aside, for a person to look at.
     Never,
     /// The place as a whole is out of reach, or refuses the login: everything for it waits.
@@ -185,7 +188,8 @@ const LDAP: &[(u32, &str, Verdict)] = &[
     (NO_SUCH_ATTRIBUTE, "noSuchAttribute", Verdict::Never),
     (17, "undefinedAttributeType", Verdict::Never),
     (INAPPROPRIATE_MATCHING, "inappropriateMatching", Verdict::Never),
-    (19, "constraintViolation", Verdict::Never),
+    // Also of a value that must be unique: its last owner may be giving it up over another connection.
+    (19, "constraintViolation", Verdict::Clash),
     (ATTRIBUTE_OR_VALUE_EXISTS, "attributeOrValueExists", Verdict::Never),
     (21, "invalidAttributeSyntax", Verdict::Never),
     // The entry above is not there yet: its own row may be on the way.

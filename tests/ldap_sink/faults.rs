@@ -38,7 +38,7 @@ fn what_an_answer_causes() {
         ),
         (
             insert(&person("x", &[("employeeNumber", &["1", "2"])])),
-            Verdict::Never,
+            Verdict::Clash,
             "constraintViolation (19)",
         ),
         (
