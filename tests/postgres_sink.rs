@@ -305,6 +305,54 @@ fn a_broken_reference_waits_and_others_go_on() {
 }
 
 #[test]
+fn what_refers_to_a_row_that_goes_stays_where_it_has_moved_away() {
+    let db = support::database();
+    db.psql(
+        "create table p (id int primary key, own text default 'ours');
+         create table c (id int primary key, p int references p on delete cascade on update cascade);
+         create table g (id int primary key, c int references c on delete cascade on update cascade);
+         insert into p values (1, 'one'), (2, 'two'), (3, 'three'), (5, 'five'), (6, 'six');
+         insert into c values (11, 1), (12, 2), (16, 6); insert into g values (111, 11), (112, 12), (116, 16)",
+    );
+    let mut sink = into(&db).open().unwrap();
+    let all = "select string_agg(concat_ws(' ', g.id, c.id, p.id, p.own), ', ' order by g.id) from g join c on c.id = g.c join p on p.id = c.p";
+    // A child moves to another parent, the former one goes, and one gets another key.
+    let batch = [
+        update(1, "c", r#"{"id":11,"p":2}"#),
+        delete(2, "p", r#"{"id":1}"#),
+        rekey(3, "p", r#"{"id":3}"#, r#"{"id":30}"#),
+    ];
+    assert_eq!(outcomes(&sink.deliver(&batch)), "www");
+    assert_eq!(db.psql(all), "111 11 2 two, 112 12 2 two, 116 16 6 six");
+    // A row goes, and another one gets its key, with what refers to it and what only this database has.
+    let batch = [
+        delete(4, "p", r#"{"id":5}"#),
+        rekey(5, "p", r#"{"id":6}"#, r#"{"id":5}"#),
+        update(6, "c", r#"{"id":16,"p":5}"#),
+    ];
+    assert_eq!(outcomes(&sink.deliver(&batch)), "ww=");
+    assert_eq!(db.psql(all), "111 11 2 two, 112 12 2 two, 116 16 5 six");
+    assert_eq!(db.psql("select string_agg(id::text, ' ' order by id) from p"), "2 5 30");
+}
+
+#[test]
+fn a_row_that_cannot_be_moved_makes_room_for_itself() {
+    let db = support::database();
+    db.psql(
+        "create table t (id int primary key, u text unique, own text); insert into t values (1, 'a', 'one'), (2, 'b', 'two');
+         create table fixed (id int primary key generated always as identity, u text unique); insert into fixed values (default, 'a')",
+    );
+    let mut sink = into(&db).open().unwrap();
+    let batch = [
+        rekey(1, "t", r#"{"id":1}"#, r#"{"id":2,"u":"a"}"#),
+        rekey(2, "fixed", r#"{"id":1}"#, r#"{"id":7,"u":"a"}"#),
+    ];
+    assert_eq!(outcomes(&sink.deliver(&batch)), "ww");
+    assert_eq!(db.psql("select * from t"), "2|a|two");
+    assert_eq!(db.psql("select * from fixed"), "7|a");
+}
+
+#[test]
 fn unique_values_may_be_handed_on_and_exchanged() {
     let db = support::database();
     db.psql(
@@ -696,11 +744,11 @@ fn a_row_that_gets_another_key_keeps_what_is_only_there() {
        set "id" = '5', "v" = 'h'
      where "id" = '4';
     -- where there is no such row, or one with the new key:
-    delete from "public"."t"
-     where "id" = '4';
     insert into "public"."t" ("id", "v")
     values ('5', 'h')
     on conflict ("id") do update set "v" = excluded."v";
+    delete from "public"."t"
+     where "id" = '4';
     "#);
 }
 

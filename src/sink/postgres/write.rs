@@ -85,6 +85,18 @@ pub(super) struct Tables {
     lines: Vec<u8>,
 }
 
+/// When a set takes rows away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Deletes {
+    /// When what is written refers to them no more: what goes with them there (`on delete cascade`) is theirs.
+    Last,
+    /// Before others get what they have, unique values say.
+    First,
+}
+
+/// A step of a set, for one table; it counts what was there, or had gone, already.
+type Step = for<'i, 'a> fn(&mut Tables, &mut Client, &Group<'i, 'a>, &mut HashMap<usize, usize>) -> Result<(), Fault>;
+
 /// Puts together what may need each other.
 type GroupUp = for<'i, 'a> fn(&[&'i Item<'a>]) -> Vec<Vec<&'i Item<'a>>>;
 
@@ -340,7 +352,8 @@ impl Tables {
                 // What stands alone was tried alone; it may have waited for something that has arrived now.
                 let is_worth_it = group.len() > 1 || has_arrived;
                 let tried = unblocked(&group, outcomes, &mut refused);
-                let is_taken = is_worth_it && !tried.is_empty() && self.attempt(client, &tried, outcomes)?.is_none();
+                let is_taken =
+                    is_worth_it && !tried.is_empty() && self.last_attempt(client, &tried, outcomes)?.is_none();
                 has_arrived |= is_taken;
                 if !is_taken {
                     refused.extend(tried.iter().flat_map(|item| item.keys()));
@@ -365,13 +378,13 @@ impl Tables {
         if tried.is_empty() {
             return Ok(());
         }
-        let Some(fault) = self.attempt(client, &tried, outcomes)? else {
-            return Ok(());
-        };
         if let [item] = tried.as_slice() {
+            let Some(fault) = self.last_attempt(client, &tried, outcomes)? else {
+                return Ok(());
+            };
             // What the other row is by now may be what is refused: its own change says so.
             if let Some(bare) = item.without_own_heir()
-                && self.attempt(client, &[&bare], outcomes)?.is_none()
+                && self.last_attempt(client, &[&bare], outcomes)?.is_none()
             {
                 return Ok(());
             }
@@ -379,9 +392,31 @@ impl Tables {
             refused.extend(item.keys());
             return Ok(());
         }
+        if self.attempt(client, &tried, Deletes::Last, outcomes)?.is_none() {
+            return Ok(());
+        }
         let (first, second) = tried.split_at(tried.len() / 2);
         self.part(client, first, outcomes, refused)?;
         self.part(client, second, outcomes, refused)
+    }
+
+    /// Attempts what is not split any further. A row that could not be moved to its key may stand in its own way: it has the unique values that
+    /// the row with the new key is to get.
+    fn last_attempt(
+        &mut self,
+        client: &mut Client,
+        items: &[&Item<'_>],
+        outcomes: &mut [Option<Outcome>],
+    ) -> Result<Option<Fault>, Fault> {
+        let fault = self.attempt(client, items, Deletes::Last, outcomes)?;
+        let may_stand_in_its_way =
+            |fault: &Fault| fault.verdict == Verdict::Later && items.iter().any(|item| item.is_rekeyed());
+        if fault.as_ref().is_some_and(may_stand_in_its_way)
+            && self.attempt(client, items, Deletes::First, outcomes)?.is_none()
+        {
+            return Ok(None);
+        }
+        Ok(fault)
     }
 
     /// Writes all of these or none: why not is what it returns.
@@ -389,12 +424,13 @@ impl Tables {
         &mut self,
         client: &mut Client,
         items: &[&Item<'_>],
+        deletes: Deletes,
         outcomes: &mut [Option<Outcome>],
     ) -> Result<Option<Fault>, Fault> {
         let failed = |error: postgres::Error| of_postgres(&error);
         client.batch_execute("savepoint emaj_part").map_err(failed)?;
         let mut sets = sets(items).into_iter();
-        let fault = match sets.try_for_each(|set| self.set(client, &set, outcomes)) {
+        let fault = match sets.try_for_each(|set| self.set(client, &set, deletes, outcomes)) {
             // Deferred constraints have their say before the next part.
             Ok(()) => match client.batch_execute(
                 "set constraints all immediate; set constraints all deferred; release savepoint emaj_part",
@@ -414,7 +450,13 @@ impl Tables {
     }
 
     /// Writes a set.
-    fn set(&mut self, client: &mut Client, items: &[&Item<'_>], outcomes: &mut [Option<Outcome>]) -> Result<(), Fault> {
+    fn set(
+        &mut self,
+        client: &mut Client,
+        items: &[&Item<'_>],
+        deletes: Deletes,
+        outcomes: &mut [Option<Outcome>],
+    ) -> Result<(), Fault> {
         let mut idle: HashMap<usize, usize> = HashMap::new();
         let mut moved: HashSet<usize> = HashSet::new();
         let groups = groups(items);
@@ -423,14 +465,14 @@ impl Tables {
                 self.move_rows(client, group, round, &mut moved)?;
             }
         }
-        for group in groups.iter().filter(|group| group.deletes_first) {
-            self.delete(client, group, &mut idle)?;
-        }
-        for group in &groups {
-            self.upsert(client, group, &mut idle)?;
-        }
-        for group in groups.iter().filter(|group| !group.deletes_first) {
-            self.delete(client, group, &mut idle)?;
+        let steps: [Step; 2] = match deletes {
+            Deletes::Last => [Self::upsert, Self::delete],
+            Deletes::First => [Self::delete, Self::upsert],
+        };
+        for step in steps {
+            for group in &groups {
+                step(self, client, group, &mut idle)?;
+            }
         }
         for at in groups.iter().flat_map(|group| &group.kept) {
             *idle.entry(*at).or_default() += 1;
