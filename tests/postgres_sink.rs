@@ -621,6 +621,24 @@ bindings: { b: { table: public.t, to: there, row: { key: [id, at] } } }",
     assert_eq!(db.psql("select id from t"), "1.50");
 }
 
+#[test]
+fn a_row_without_a_key_is_not_listed() {
+    let db = support::database();
+    db.psql("create table t (code text unique); insert into t values (null), ('a')");
+    let manifest = manifest_of(
+        db.dir(),
+        "sinks: { there: { postgres: { dbname: x } } }
+bindings: { b: { table: public.t, to: there, row: { key: [code] } } }",
+    );
+    let mut found = Vec::new();
+    let mut sink = into(&db).open().unwrap();
+    sink.existing(manifest.binding("b").unwrap(), &mut |existing| {
+        found.push(existing.identity)
+    })
+    .unwrap();
+    assert_eq!(found, [r#"["a"]"#]);
+}
+
 /// Copies `text`, piece by piece, into columns of these types; `broken`: it ends before its end.
 fn copy(
     sink: &mut dyn Sink,
@@ -656,7 +674,8 @@ fn rows_come_as_text_all_or_none() {
         "create type mood as enum ('so so', 'fine');
          create table t (id int primary key, v varchar(9), m mood, j jsonb);
          create table made (id int primary key, v text generated always as ('x') stored);
-         create table guarded (id int primary key, v text); alter table guarded enable row level security",
+         create table guarded (id int primary key, v text); alter table guarded enable row level security;
+         create table loose (id int unique, v text)",
     );
     let columns = [
         ("id", Some("integer")),
@@ -688,6 +707,9 @@ fn rows_come_as_text_all_or_none() {
     assert_eq!(copy(&mut *sink, "t", &other, "5\ta\n", false), Ok(None));
     let both = [("id", Some("integer")), ("v", Some("text"))];
     assert_eq!(copy(&mut *sink, "made", &both, "5\ta\n", false), Ok(None));
+    // A key that may be null there.
+    let pair = [("id", Some("integer")), ("v", Some("text"))];
+    assert_eq!(copy(&mut *sink, "loose", &pair, "\\N\ta\n", false), Ok(None));
     assert_eq!(db.psql("select count(*) from t"), "2");
     let missing = copy(&mut *sink, "nowhere", &both, "5\ta\n", false).unwrap_err();
     assert_eq!(missing.verdict, Verdict::Down);

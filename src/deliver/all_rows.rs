@@ -42,9 +42,10 @@ impl AllRows {
         let settings = session.wanted();
         let mut asker = settings.connect(Prompt::Never)?;
         settle(&mut asker, &renderer)?;
-        let sink = binding.to.as_ref().map(|to| to.value.clone()).unwrap_or_default();
-        let bindings: Vec<Binding> = manifest.bindings_to(&sink).cloned().collect();
-        let fed = load(&mut asker, &renderer, &manifest.schema, &sink, &bindings)?;
+        let sink = binding.to.as_ref().and_then(|to| manifest.sink(&to.value));
+        let sink = sink.ok_or_else(|| not_installed(binding))?;
+        let bindings: Vec<Binding> = manifest.bindings_to(&sink.name.value).cloned().collect();
+        let fed = load(&mut asker, &renderer, &manifest.schema, sink, &bindings)?;
         let at = fed
             .bound
             .iter()

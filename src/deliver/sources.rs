@@ -6,7 +6,7 @@ use super::binding::{Bound, Table};
 use super::raw::Texts;
 use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, LogRecord};
-use crate::manifest;
+use crate::manifest::{self, SinkKind};
 use crate::names::QualifiedName;
 use crate::pg::Session;
 use crate::render::Renderer;
@@ -74,9 +74,11 @@ pub(super) fn load(
     session: &mut Session,
     renderer: &Renderer,
     schema: &str,
-    sink: &str,
+    sink: &manifest::Sink,
     bindings: &[manifest::Binding],
 ) -> Result<Fed> {
+    let keeps_rows = matches!(sink.kind, SinkKind::Postgres(_));
+    let sink = &*sink.name.value;
     let structure = journal::structure_of(&mut **session, schema, sink)?;
     let records = journal::bindings_of(&mut **session, schema, sink)?;
     let installed = |binding: &manifest::Binding| {
@@ -151,7 +153,7 @@ pub(super) fn load(
         let table = sources.tables.iter().position(|table| table.oid == record.oid);
         if let (Some(binding), Some(table)) = (binding, table) {
             let names = sources.tables[table].names.clone();
-            bound.push(Bound::compile(binding, table, names, record.since)?);
+            bound.push(Bound::compile(binding, table, names, record.since, keeps_rows)?);
         }
     }
     // In the order of their bytes, as offsets are.

@@ -314,3 +314,55 @@ fn nobody_is_looked_for_who_has_a_key_that_is_null() {
     locked.rollback().unwrap();
     assert_eq!(set_aside(&db), ["to_copy [2] never"]);
 }
+
+#[test]
+fn a_row_whose_key_is_null_is_not_overtaken() {
+    let (db, copy) = (database(), database());
+    db.psql("create table person (id int primary key, mail text, share int); insert into person values (1, 'a', 2)");
+    copy.psql("create table person (mail text primary key, part int, own text)");
+    install(
+        &db,
+        &format!(
+            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks:\n  copy: {}\n\
+             bindings:\n  to_copy: {{ table: public.person, to: copy, row: {{ key: [mail], columns: {{ mail: row.mail, part: 10 // row.share }} }} }}\n",
+            sink_into(&copy, "postgres")
+        ),
+    );
+    super::prepare(&db, &["init"]).run().ok();
+    copy.psql("update person set own = 'ours'");
+    let all = || copy.psql("select mail, part, own from person");
+    let change = |sql: &str| {
+        for sql in sql.split("; ") {
+            db.psql(sql);
+        }
+        drain(&db)
+    };
+    // In one batch: the last one is there, and the row that was.
+    change("update person set mail = null; update person set mail = 'b'; update person set mail = 'c'")
+        .run()
+        .ok();
+    assert_eq!((all().as_str(), set_aside(&db)), ("c|5|ours", vec![]));
+    // One by one: it waits.
+    change("update person set mail = null").run().code(3);
+    let reason = column(&db, "select fail_reason from emaj.emaj_failure");
+    assert!(reason[0].contains("`mail` is null"), "{reason:?}");
+    change("update person set mail = 'd'").run().ok();
+    assert_eq!((all().as_str(), set_aside(&db)), ("d|5|ours", vec![]));
+    // Of what was never there nothing is to be taken away.
+    change("insert into person values (2, null, 1); delete from person where id = 2")
+        .run()
+        .ok();
+    change("insert into person values (3, null, 1)").run().code(3);
+    super::prepare(&db, &["failures", "discard", "--all", "--yes"])
+        .run()
+        .ok();
+    change("delete from person where id = 3").run().ok();
+    assert_eq!((all().as_str(), set_aside(&db)), ("d|5|ours", vec![]));
+    // Where another column could not be made, the key is enough.
+    change("update person set share = 0").run().code(3);
+    super::prepare(&db, &["failures", "discard", "--all", "--yes"])
+        .run()
+        .ok();
+    change("update person set mail = 'e', share = 1").run().ok();
+    assert_eq!((all().as_str(), set_aside(&db)), ("e|10|ours", vec![]));
+}

@@ -34,7 +34,7 @@ use crate::journal::Position;
 use crate::manifest::{self, Event, Mode, Place, Scope};
 use crate::names::QualifiedName;
 use crate::sink::ldap::folded;
-use crate::sink::{Action, EntryChange, Fault, RowChange, ValueChange};
+use crate::sink::{Action, EntryChange, Fault, RowChange, ValueChange, Verdict};
 
 /// What a binding may have to ask the database that it is bound in.
 pub(super) trait Ask {
@@ -350,8 +350,12 @@ impl Bound {
             Compiled::Row {
                 table, key, columns, ..
             } => {
-                let (old_row, old) = (old, old.map(|row| self.columns(row, columns, envelope)).transpose()?);
-                let new = new.map(|row| self.columns(row, columns, envelope)).transpose()?;
+                let old_row = old;
+                let old = match old {
+                    Some(row) => self.former_row(row, key, columns, envelope)?,
+                    None => None,
+                };
+                let new = new.map(|row| self.row(row, key, columns, envelope)).transpose()?;
                 if old == new {
                     return Ok(None);
                 }
@@ -489,6 +493,15 @@ impl Bound {
 
     /// The key of the row of the other table; `None`: it makes none, a part of the key is null.
     fn key_there(&self, row: &Row) -> Result<Option<String>, Fault> {
+        let Compiled::Row { key, .. } = &self.kind else {
+            return Ok(None);
+        };
+        let made = self.with_key_only(row)?;
+        Ok(made.map(|made| in_one_way(&key_text(&made, key)).into_owned()))
+    }
+
+    /// The row of the other table, with what its key needs at least; `None`: a part of the key is null.
+    fn with_key_only(&self, row: &Row) -> Result<Option<Row>, Fault> {
         let Compiled::Row { key, columns, .. } = &self.kind else {
             return Ok(None);
         };
@@ -497,9 +510,42 @@ impl Bound {
             true => row.clone(),
             false => self.made_of(row, of_key, &Envelope::NONE)?,
         };
-        let is_null = |column: &String| made.column(column).is_none_or(|value| value == "null");
-        let text = (!key.iter().any(is_null)).then(|| key_text(&made, key));
-        Ok(text.map(|text| in_one_way(&text).into_owned()))
+        Ok(null_in(&made, key).is_none().then_some(made))
+    }
+
+    /// The row of the other table as it is to be. Where rows are kept by their keys it needs one.
+    fn row(
+        &self,
+        row: &Row,
+        key: &[String],
+        columns: &[(String, Given)],
+        envelope: &Envelope<'_>,
+    ) -> Result<Row, Fault> {
+        let made = self.columns(row, columns, envelope)?;
+        match null_in(&made, key).filter(|_| self.keeps_rows) {
+            Some(column) => Err(Fault::never(format!(
+                "binding `{}`: `{column}` is null, and rows are known by it there: leave rows without it out with `when`, or name another `row.key`",
+                self.name
+            ))),
+            None => Ok(made),
+        }
+    }
+
+    /// The row of the other table as it was. Where rows are kept by their keys none was ever made of one without a key; and where only another column cannot
+    /// be made, the key is enough to find it.
+    fn former_row(
+        &self,
+        row: &Row,
+        key: &[String],
+        columns: &[(String, Given)],
+        envelope: &Envelope<'_>,
+    ) -> Result<Option<Row>, Fault> {
+        match self.row(row, key, columns, envelope) {
+            Err(fault) if self.keeps_rows && fault.verdict == Verdict::Never => {
+                Ok(self.with_key_only(row).ok().flatten())
+            }
+            made => made.map(Some),
+        }
     }
 
     /// The row of the other table.
@@ -536,6 +582,12 @@ impl Bound {
         json.push('}');
         Ok(Row::new(json))
     }
+}
+
+/// The first column of a key that is null in a row.
+fn null_in<'k>(row: &Row, key: &'k [String]) -> Option<&'k String> {
+    key.iter()
+        .find(|column| row.column(column).is_none_or(|value| value == "null"))
 }
 
 /// What happened to a row, as far as the binding is concerned; `None`: nothing.

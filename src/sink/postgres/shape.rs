@@ -32,6 +32,7 @@ pub(super) struct Column {
     /// The operator by which an index that a row can be found by compares its values, as SQL writes it: `operator(public.=)`.
     pub(super) equal: String,
     pub(super) spelling: Spelling,
+    pub(super) not_null: bool,
     /// It makes its own values.
     pub(super) generated: bool,
     /// `generated always as identity`: can be given once, never changed.
@@ -72,7 +73,8 @@ impl Shape {
                                     join pg_catalog.pg_namespace no on no.oid = o.oprnamespace
                                    where i.indrelid = a.attrelid and i.indisunique and i.indisvalid and not i.indisexclusion
                                    order by i.indisprimary desc
-                                   limit 1), 'operator(pg_catalog.=)')
+                                   limit 1), 'operator(pg_catalog.=)'),
+                        a.attnotnull
                    from pg_catalog.pg_attribute a
                    left join pg_catalog.pg_collation l on l.oid = a.attcollation and l.oid <> 100
                    left join pg_catalog.pg_namespace n on n.oid = l.collnamespace
@@ -95,6 +97,7 @@ impl Shape {
                     .zip(row.get::<_, Option<String>>(6))
                     .map(|(schema, name)| [schema, name]),
                 equal: row.get(8),
+                not_null: row.get(9),
                 spelling: Spelling::of(row.get(2), row.get(7)),
             });
         }
