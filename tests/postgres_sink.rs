@@ -505,6 +505,50 @@ fn generated_and_identity_columns_and_unnamed_ones() {
 }
 
 #[test]
+fn a_table_may_be_altered_between_two_batches() {
+    let db = support::database();
+    db.psql("create table t (id int primary key, n numeric(10,2), v varchar(3))");
+    let mut sink = into(&db).open().unwrap();
+    let row = |n: &str, v: &str| [update(1, "t", &format!(r#"{{"id":1,"n":{n},"v":"{v}"}}"#))];
+    assert_eq!(outcomes(&sink.deliver(&row("1.256", "abc"))), "w");
+    assert_eq!(outcomes(&sink.deliver(&row("1.256", "abcd"))), "N");
+    assert_eq!(db.psql("select n, v from t"), "1.26|abc");
+    db.psql("alter table t alter n type numeric(14,4), alter v type varchar(100)");
+    assert_eq!(outcomes(&sink.deliver(&row("3.1415", "longer"))), "w");
+    assert_eq!(db.psql("select n, v from t"), "3.1415|longer");
+    assert_eq!(outcomes(&sink.deliver(&row("3.1415", "longer"))), "=");
+    db.psql("drop table t; create table t (id bigint primary key, n int, v text)");
+    assert_eq!(outcomes(&sink.deliver(&row("5", "anew"))), "w");
+    assert_eq!(db.psql("select id, n, v from t"), "1|5|anew");
+}
+
+#[test]
+fn a_table_that_hides_rows_is_not_written() {
+    let db = support::database();
+    let role = format!("{}_writer", db.name());
+    db.psql(&format!(
+        "create role {role} login; create table t (id int primary key, v int); grant all on t to {role};
+         grant create, temporary on database {} to {role}",
+        db.name()
+    ));
+    let mut sink = into_as(&db, &role).open().unwrap();
+    assert_eq!(outcomes(&sink.deliver(&[insert(1, "t", r#"{"id":1,"v":1}"#)])), "w");
+    db.psql("alter table t enable row level security; create policy hidden on t using (id <> 1) with check (true)");
+    let gone = [delete(2, "t", r#"{"id":1}"#)];
+    let expected = format!("row-level security of `public.t` applies to role `{role}`");
+    for mut sink in [sink, into_as(&db, &role).open().unwrap()] {
+        let done = sink.deliver(&gone);
+        assert_eq!(outcomes(&done), "D");
+        assert!(reason(&done[0]).contains(&expected), "{}", reason(&done[0]));
+    }
+    db.psql(&format!("alter role {role} bypassrls"));
+    let mut sink = into_as(&db, &role).open().unwrap();
+    assert_eq!(outcomes(&sink.deliver(&gone)), "w");
+    assert_eq!(db.psql("select count(*) from t"), "0");
+    db.psql(&format!("drop owned by {role} cascade; drop role {role}"));
+}
+
+#[test]
 fn a_role_without_rights_is_told_what_to_run() {
     let db = support::database();
     let owner = support::owner(&db);

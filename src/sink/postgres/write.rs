@@ -116,6 +116,20 @@ impl Tables {
         Ok(&self.shapes[table])
     }
 
+    /// Tells whether a table that is known was altered since it was looked at.
+    pub(super) fn are_altered(&self, client: &mut Client, items: &[Item<'_>]) -> Result<bool, Fault> {
+        let touched: HashSet<&QualifiedName> = items.iter().map(|item| &item.change.table).collect();
+        Shape::is_altered(client, self.shapes.iter().filter(|(table, _)| touched.contains(table)))
+    }
+
+    /// Forgets all tables; outside a transaction.
+    pub(super) fn forget(&mut self, client: &mut Client) -> Result<(), Fault> {
+        *self = Tables::default();
+        client
+            .batch_execute("discard temp")
+            .map_err(|error| of_postgres(&error))
+    }
+
     /// Prepares what the items need; outside the transaction, so that it stays.
     pub(super) fn prepare(
         &mut self,
@@ -580,11 +594,8 @@ impl Tables {
             straight.next_pause = 0;
             return Ok(true);
         };
-        // A row was there; or the table has row-level security, which `copy` does not do.
-        if !error
-            .code()
-            .is_some_and(|state| matches!(state.code(), "23505" | "0A000"))
-        {
+        // A row was there.
+        if error.code() != Some(&SqlState::UNIQUE_VIOLATION) {
             return Err(of_postgres(&error));
         }
         client
