@@ -227,6 +227,7 @@ templates! {
     "row/copy",
     "row/delete",
     "row/empty",
+    "row/fixed",
     "row/keys",
     "row/move",
     "row/preview",

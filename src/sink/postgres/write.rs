@@ -16,7 +16,7 @@ use super::fold::{Group, Item, Move, Row, groups, references, sets, transactions
 use super::shape::Shape;
 use super::spelling::{Spelling, keys, settle};
 use super::text::{Kind, field};
-use crate::names::QualifiedName;
+use crate::names::{QualifiedName, quote_ident};
 use crate::render::Renderer;
 use crate::sink::fault::of_postgres;
 use crate::sink::{Fault, Outcome, Verdict};
@@ -34,6 +34,8 @@ struct Upsert {
     unchanged: Statement,
     /// Only where a key can be written in several ways.
     respell: Option<Respell>,
+    /// Only where columns can be given once and never changed.
+    fixed: Option<Fixed>,
     write: Statement,
     /// Moves rows to other keys; `None`: a key that can never be changed.
     moves: Option<String>,
@@ -47,6 +49,13 @@ struct Upsert {
 struct Respell {
     is_needed: Statement,
     sql: String,
+}
+
+/// Columns that are `generated always as identity`: a row that is there with other values of them cannot get those that come.
+#[derive(Debug)]
+struct Fixed {
+    columns: Vec<String>,
+    is_other: Statement,
 }
 
 #[derive(Debug)]
@@ -246,12 +255,9 @@ impl Tables {
             .filter(|(_, kind)| kind.is_some())
             .map(|(name, _)| name.as_str())
             .collect();
-        let changeable: Vec<&str> = written
-            .iter()
-            .copied()
-            .filter(|name| !shape.column(name).is_some_and(|column| column.identity_always))
-            .collect();
+        let is_fixed = |name: &&str| shape.column(name).is_some_and(|column| column.identity_always);
         let is_key = |name: &&str| key.iter().any(|column| column == name);
+        let changeable: Vec<&str> = written.iter().copied().filter(|name| !is_fixed(name)).collect();
         let changed: Vec<&str> = changeable.iter().copied().filter(|name| !is_key(name)).collect();
         let render = |name: &str, values| renderer.render(name, values).map_err(Fault::down);
         let staged_columns = described(shape, written.iter().copied());
@@ -267,6 +273,18 @@ impl Tables {
             true => Some((render("row/respelled", values.clone())?, render("row/respell", values)?)),
             false => None,
         };
+        let fixed: Vec<&str> = written
+            .iter()
+            .copied()
+            .filter(|name| is_fixed(name) && !is_key(name))
+            .collect();
+        let is_other = match fixed.is_empty() {
+            true => None,
+            false => Some(render(
+                "row/fixed",
+                json!({ "stage": stage, "table": table, "key": described_key, "columns": fixed }),
+            )?),
+        };
         let write = render(
             "row/upsert",
             json!({ "stage": stage, "table": table, "key": key, "changed": changed, "columns": written }),
@@ -277,8 +295,8 @@ impl Tables {
             json!({ "table": format!("pg_temp.{stage}"), "columns": staged }),
         )?;
         let empty = render("row/empty", json!({ "stage": stage }))?;
-        let changes = |name: &&str| !shape.column(name).is_some_and(|column| column.identity_always);
-        let moved = described(shape, written.iter().copied().filter(changes));
+        let fixed: Vec<String> = fixed.into_iter().map(str::to_owned).collect();
+        let moved = described(shape, changeable.iter().copied());
         let moves = match key.iter().all(|name| moved.iter().any(|column| column.name == *name)) {
             true => {
                 let values = json!({ "table": table, "key": described_key, "columns": moved });
@@ -296,6 +314,13 @@ impl Tables {
             }),
             None => None,
         };
+        let fixed = match is_other {
+            Some(is_other) => Some(Fixed {
+                columns: fixed,
+                is_other: client.prepare(&is_other).map_err(failed)?,
+            }),
+            None => None,
+        };
         let write = client.prepare(&write).map_err(failed)?;
         self.upserts.push(Upsert {
             table: table.clone(),
@@ -306,6 +331,7 @@ impl Tables {
             empty,
             unchanged,
             respell,
+            fixed,
             write,
             moves,
             used: false,
@@ -622,6 +648,11 @@ impl Tables {
         copy(client, &plan.copy_staged, &self.lines).map_err(failed)?;
         let there = client.query(&plan.unchanged, &[]).map_err(failed)?;
         if there.len() < rows.len() {
+            if let Some(fixed) = &plan.fixed
+                && client.query_one(&fixed.is_other, &[]).map_err(failed)?.get(0)
+            {
+                return Err(fixed.fault(&plan.table));
+            }
             if let Some(respell) = &plan.respell
                 && client.query_one(&respell.is_needed, &[]).map_err(failed)?.get(0)
             {
@@ -633,6 +664,27 @@ impl Tables {
             .iter()
             .filter_map(|row| usize::try_from(row.get::<_, i32>(0)).ok())
             .collect())
+    }
+}
+
+impl Fixed {
+    fn fault(&self, table: &QualifiedName) -> Fault {
+        let columns = self
+            .columns
+            .iter()
+            .map(|name| quote_ident(name))
+            .collect::<Vec<_>>()
+            .join(", ");
+        let alter: Vec<String> = self
+            .columns
+            .iter()
+            .map(|name| format!("alter {} set generated by default", quote_ident(name)))
+            .collect();
+        Fault::never(format!(
+            "{columns} of `{table}` is `generated always as identity` in the other database, and the row there has another value, which cannot be changed: \
+             `alter table {table} {}`, or name the columns to be written under `row.columns`, without it",
+            alter.join(", ")
+        ))
     }
 }
 
