@@ -573,6 +573,36 @@ fn a_table_that_hides_rows_is_not_written() {
 }
 
 #[test]
+fn what_is_said_of_one_row_keeps_the_others_from_nothing() {
+    let db = support::database();
+    db.psql(
+        "create table t (id int primary key, lang regconfig, at regclass, v text);
+         create function f() returns trigger language plpgsql as
+           $$ begin if length(new.v) = 5 then raise exception 'not here' using errcode = new.v; end if; return new; end $$;
+         create trigger f before insert or update on t for each row execute function f()",
+    );
+    let mut sink = into(&db).open().unwrap();
+    let batch = [
+        insert(1, "t", r#"{"id":1,"lang":"english","at":"pg_class","v":"a"}"#),
+        insert(2, "t", r#"{"id":2,"lang":"public.shop","v":"b"}"#),
+        insert(3, "t", r#"{"id":3,"at":"public.nowhere"}"#),
+        insert(4, "t", r#"{"id":4,"v":"55000"}"#),
+        update(5, "t", r#"{"id":5,"lang":"english","v":"0A000"}"#),
+        insert(6, "t", r#"{"id":6,"v":"42P01"}"#),
+        rekey(7, "t", r#"{"id":1}"#, r#"{"id":7,"lang":"none","at":null,"v":"c"}"#),
+        insert(8, "t", r#"{"id":8,"v":"d"}"#),
+    ];
+    assert_eq!(outcomes(&sink.deliver(&batch)), "wNNNNNNw");
+    assert_eq!(
+        db.psql("select id, lang, at, v from t order by id"),
+        "1|english|pg_class|a\n8|||d"
+    );
+    // What every row of the table would be refused for is about the place.
+    db.psql("create publication p for table t; alter table t replica identity nothing");
+    assert_eq!(outcomes(&sink.deliver(&[update(9, "t", r#"{"id":8,"v":"e"}"#)])), "D");
+}
+
+#[test]
 fn a_role_without_rights_is_told_what_to_run() {
     let db = support::database();
     let owner = support::owner(&db);

@@ -247,6 +247,9 @@ const SQLSTATES: &[(&str, Verdict)] = &[
     ("44", Verdict::Never),
     // What an extension says of a text that its type cannot read: hstore from 16 on.
     ("42601", Verdict::Never),
+    // A value is the name of something that is not there: `regconfig`, `regproc` and others.
+    ("42704", Verdict::Never),
+    ("42883", Verdict::Never),
     ("54", Verdict::Never),
     // A trigger there refuses.
     ("P0", Verdict::Never),
@@ -268,14 +271,18 @@ const SQLSTATES: &[(&str, Verdict)] = &[
     ("42", Verdict::Down),
 ];
 
+/// Of those that are `Down`: what is `Down` also when it is said of one row, or by a trigger.
+const OF_THE_PLACE: &[&str] = &["08", "25", "28", "3D", "53", "57P", "58", "XX"];
+
 /// Returns what an error of PostgreSQL causes. What is said of a row is the message, which names the constraint: the detail would be its content.
 pub(super) fn of_postgres(error: &postgres::Error) -> Fault {
     let Some(mut server) = ServerError::of(error) else {
         return Fault::down(chain(error));
     };
     let verdict = match SQLSTATES.iter().find(|(state, _)| server.code.starts_with(state)) {
-        // Inside a function (a trigger, say) it is about this row.
-        Some((_, Verdict::Down)) if server.code.starts_with("42") && server.inner_statement.is_some() => Verdict::Never,
+        // Where it came up (a line of `copy`, a function that a trigger calls) is told of what concerns this row: a statement that is refused as a
+        // whole has no such place.
+        Some((_, Verdict::Down)) if is_about_a_row(&server) => Verdict::Never,
         Some((_, verdict)) => *verdict,
         None => Verdict::Never,
     };
@@ -283,6 +290,11 @@ pub(super) fn of_postgres(error: &postgres::Error) -> Fault {
         server.detail = None;
     }
     Fault::of(verdict, format!("{server} (SQLSTATE {})", server.code))
+}
+
+fn is_about_a_row(server: &ServerError) -> bool {
+    let has_place = server.context.is_some() || server.inner_statement.is_some();
+    has_place && !OF_THE_PLACE.iter().any(|class| server.code.starts_with(class))
 }
 
 /// Returns what an error of a file causes: whatever it is, it is not about one delivery.
