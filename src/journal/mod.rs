@@ -16,6 +16,7 @@ mod parked;
 mod position;
 mod read;
 pub(crate) mod registry;
+mod rewind;
 mod rights;
 mod rollbacks;
 mod sinks;
@@ -48,13 +49,14 @@ pub use parked::{
 pub use position::{Position, Snapshot};
 pub use read::read;
 pub use registry::{hollow, refuse_hollow};
+pub use rewind::rewind;
 pub use rights::{Grants, Held, Named, ROLE_MADE_BY_EMAJ, Right};
 pub use rollbacks::{
     PastRollback, RECOVER, RollbackSession, TornRollback, UnfinishedRollback, past_rollbacks, rollback_activity,
     torn_rollbacks, unfinished_rollbacks,
 };
 pub use sinks::{
-    BROKEN, LogRecord, SinkRecord, SinkState, bindings_like, bindings_of, logs_of, rewind, set_sink_state, sink_locks,
+    BROKEN, LogRecord, SinkRecord, SinkState, bindings_like, bindings_of, logs_of, set_sink_state, sink_locks,
     sink_named, sinks, small_logs, structure_of,
 };
 pub use stat::{
