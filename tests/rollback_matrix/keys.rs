@@ -110,6 +110,37 @@ cases! {
 }
 
 stories! {
+    a_deferrable_constraint_that_came_after_the_mark(story) {
+        story.sql(
+            "create table p (id int primary key); create table c (id int primary key, p int references p, u int, r int4range);
+             insert into p values (1); insert into c values (1, 1, 7, '[1,5)'), (2, 1, 7, '[3,9)')",
+        );
+        story.install("*");
+        story.settle();
+        story.mark("m");
+        for (change, add, state) in [
+            ("update c set u = 8 where id = 2", "unique (u) deferrable", "23505"),
+            ("update c set r = '[6,9)' where id = 2", "exclude using gist (r with &&) deferrable initially deferred", "23P01"),
+        ] {
+            story.sql(&format!("{change}; alter table c add constraint late {add}"));
+            let everything = story.everything();
+            for kind in ["emaj_rollback_group", "emaj_logged_rollback_group"] {
+                assert_eq!(story.fails(&format!("select emaj.{kind}('g', 'm')")).code(), state, "{add}");
+                story.unchanged(&everything);
+            }
+            story.sql("alter table c drop constraint late");
+        }
+        // One that held at the mark is in nobody's way.
+        story.sql("update c set u = id; alter table c add constraint late unique (u) deferrable");
+        story.settle();
+        story.mark("n");
+        let (before, definitions) = (story.state(), story.definitions());
+        story.sql("update c set u = u + 1");
+        story.rollback("n");
+        story.is(&before, &definitions, "back");
+        assert_eq!(story.strategy(), if story.role.is_none() { "replica" } else { "phased" });
+    }
+
     a_key_that_was_there_twice_until_a_commit(story) {
         story.sql("create table t (id int primary key deferrable initially deferred, v text); insert into t values (1, 'old'), (2, 'x')");
         story.install("*");
