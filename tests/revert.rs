@@ -1,8 +1,8 @@
 //! One transaction, one row or one role's changes are taken back, and what others did stays; or it is refused, and nothing is changed.
 
 use crate::changes::{MANIFEST, SHOP};
-use crate::support::Run;
 use crate::support::shop::Shop;
+use crate::support::{self, Run};
 
 const MORE: &str = "
 create table shop.stock (id integer primary key, u text unique, n integer not null default 0);
@@ -295,4 +295,95 @@ fn what_would_be_refused_is_refused_to_whoever_only_looks() {
     shop.sql("alter table shop.line validate constraint kept");
     revert(&shop, &["--txid", &moved, "--dry-run"]).ok();
     revert(&shop, &["--txid", &moved]).ok();
+}
+
+#[test]
+fn a_key_that_is_not_valid_is_checked_for_what_is_taken_back() {
+    let shop = shop();
+    shop.sql(
+        "alter table shop.line drop constraint line_invoice_fkey;
+         alter table shop.line add constraint loose foreign key (invoice) references shop.invoice not valid",
+    );
+    let made = transaction(&shop, "insert into shop.invoice values (70, 1, 1)");
+    let whole = transaction(
+        &shop,
+        "insert into shop.invoice values (71, 1, 1); insert into shop.line values (71, 1, 1)",
+    );
+    shop.sql("insert into shop.line values (70, 1, 2)");
+    let before = content(&shop);
+    let refused = revert(&shop, &["--txid", &made]).code(4);
+    assert!(
+        refused.stderr.contains("what others have written stands in the way"),
+        "{refused}"
+    );
+    assert_eq!(content(&shop), before);
+    revert(&shop, &["--txid", &whole]).ok();
+    let key = shop
+        .db
+        .psql("select convalidated, condeferrable from pg_constraint where conname = 'loose'");
+    assert_eq!(key, "f|f");
+}
+
+#[test]
+fn a_column_that_is_captured_later_than_the_mark_keeps_its_values() {
+    let shop = shop();
+    let early = transaction(&shop, "update shop.customer set name = 'early' where id = 3");
+    shop.sql("alter table shop.customer add note text; alter table shop.invoice add note text");
+    shop.run(&["install"]).ok();
+    shop.sql("update shop.customer set note = 'kept ' || id; update shop.invoice set note = 'kept ' || id");
+    let before = content(&shop);
+    let wrong = transaction(
+        &shop,
+        "delete from shop.invoice where id = 3; update shop.invoice set note = 'wrong' where id = 2; update shop.customer set note = null",
+    );
+    let after = content(&shop);
+    // Some of the role's changes are from before the column was captured.
+    for more in [&["--dry-run"][..], &[]] {
+        let words = [&["--user", &shop.owner, "--from", "a"], more].concat();
+        let refused = revert(&shop, &words).code(4);
+        let reason = "shop.customer is captured with note only since a later moment than mark `a`";
+        assert!(refused.stderr.contains(reason), "{refused}");
+        assert_eq!(content(&shop), after);
+    }
+    revert(&shop, &["--txid", &wrong, "--from", "a"]).ok();
+    assert_eq!(content(&shop), before);
+    // What was changed before leaves the column as it is.
+    revert(&shop, &["--txid", &early, "--from", "a", "--allow-later"]).ok();
+    assert_eq!(
+        shop.db.psql("select name, note from shop.customer where id = 3"),
+        "Edsger|kept 3"
+    );
+}
+
+#[test]
+fn a_mark_that_was_made_anew_meanwhile_is_the_new_one() {
+    let shop = shop();
+    shop.run(&["mark", "set", "shop", "b"]).ok();
+    shop.sql("update shop.customer set name = 'before the new mark'");
+    let before = content(&shop);
+    let mut holds = shop.db.client_as(&shop.owner);
+    holds
+        .batch_execute("begin; lock table shop.customer in share mode")
+        .unwrap();
+    let waits = std::thread::scope(|scope| {
+        let waits = scope.spawn(|| {
+            let mut client = shop.db.client_as(&shop.owner);
+            let sql = format!(
+                "select emaj.emaj_revert_group('shop', 'a', null, '{}', null, null, false)",
+                shop.owner
+            );
+            client.batch_execute(&sql).unwrap_err()
+        });
+        support::wait_for("the revert to wait", 300, || {
+            let asked = "select 1 from pg_locks where not granted and relation = 'shop.customer'::regclass limit 1";
+            (shop.db.psql(asked) == "1").then_some(())
+        });
+        shop.run(&["mark", "delete", "shop", "a"]).ok();
+        shop.run(&["mark", "set", "shop", "a"]).ok();
+        holds.batch_execute("commit").unwrap();
+        waits.join().unwrap()
+    });
+    let said = waits.as_db_error().unwrap().message();
+    assert!(said.contains("since mark `a` there is no such change"), "{said}");
+    assert_eq!(content(&shop), before);
 }

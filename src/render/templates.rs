@@ -150,6 +150,7 @@ templates! {
     "revert/check",
     "revert/check_api",
     "revert/chosen",
+    "revert/from",
     "revert/later",
     "revert/mark",
     "revert/phases",
