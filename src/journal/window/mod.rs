@@ -24,6 +24,8 @@ pub struct MarkPosition {
     pub name: String,
     pub active: bool,
     pub position: Position,
+    /// How often its group had been started when it was set.
+    pub starts: i64,
 }
 
 /// A window of a group's logs.
