@@ -448,6 +448,47 @@ fn that_a_group_was_stopped_is_known_without_its_history() {
     shop.run(&["changes", "shop", "--from", "d", "-o", "sql"]).ok();
 }
 
+/// Runs a command that waits for a lock, and `meanwhile` while it does; then the lock is given up.
+pub(super) fn while_it_waits(
+    shop: &Shop,
+    lock: &str,
+    words: &[&str],
+    meanwhile: impl FnOnce(&mut postgres::Client),
+) -> Run {
+    let mut holds = shop.db.client();
+    holds.batch_execute(&format!("begin; {lock}")).unwrap();
+    let waits = "select 1 from pg_locks where not granted and database = (select oid from pg_database where datname = current_database()) limit 1";
+    shop.emaj(words).run_while(|_| {
+        support::wait_for("the command to wait", 300, || {
+            (shop.db.psql(waits) == "1").then_some(())
+        });
+        meanwhile(&mut holds);
+        holds.batch_execute("commit").unwrap();
+    })
+}
+
+#[test]
+fn logs_that_are_emptied_meanwhile_are_not_taken_for_empty_ones() {
+    let shop = Shop::open(SHOP, MANIFEST);
+    shop.run(&["mark", "set", "shop", "a"]).ok();
+    shop.sql("update shop.customer set name = 'x'; update shop.invoice set amount = 0");
+    shop.run(&["mark", "set", "shop", "b"]).ok();
+    let (log, between) = (
+        "lock table emaj.shop_customer_log",
+        ["changes", "shop", "--from", "a", "--to", "b", "-o", "json"],
+    );
+    let run = while_it_waits(&shop, log, &between, |_| {
+        shop.run(&["mark", "set", "shop", "c"]).ok();
+    });
+    assert_eq!(lines(&run.ok()).len(), 6);
+    let run = while_it_waits(&shop, log, &between, |holds| {
+        holds
+            .batch_execute("select emaj.emaj_delete_before_mark_group('shop', 'b')")
+            .unwrap();
+    });
+    assert!(run.code(4).stderr.contains("group `shop` has no mark `a`"));
+}
+
 #[test]
 fn a_viewer_reads_changes_and_nobody_else_does() {
     let shop = Shop::open(SHOP, MANIFEST);

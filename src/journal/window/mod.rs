@@ -1,11 +1,12 @@
 //! What lies between two marks of a group: the two positions, the logs with their columns and keys, and what is missing in them.
 //!
-//! Read whole from the registry and the catalogue (`marks`, `logs`, `gaps`); the rows themselves are read by those who need them (`changes`,
+//! Read whole from the registry and the catalogue (`marks`, `logs`, `gaps`) in the transaction of [`begin_reading`]; the rows themselves are read by those who need them (`changes`,
 //! `past`, `revert`), with the conditions of `templates/changes/window.sql.j2`.
 
 mod gaps;
 mod logs;
 mod marks;
+mod snapshot;
 
 use minijinja::value::Value;
 use postgres::types::PgLsn;
@@ -16,6 +17,8 @@ use serde::Serialize;
 use super::position::Position;
 use crate::errors::{Error, Kind, Result};
 use crate::names::QualifiedName;
+
+pub use snapshot::begin_reading;
 
 /// A mark and its position.
 #[derive(Debug, Clone)]
