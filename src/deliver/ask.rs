@@ -370,6 +370,8 @@ struct Given {
     nested: bool,
     /// Upper and lower case make no difference.
     folded: bool,
+    /// Its type, where that has operators of its own which have to be found.
+    foreign: Option<String>,
 }
 
 impl Given {
@@ -397,6 +399,7 @@ impl Given {
                 plain: Some((*text).to_owned()),
                 nested: false,
                 folded: today.is_text,
+                foreign: None,
             })?);
         }
         Some(given)
@@ -414,6 +417,7 @@ impl Given {
             plain,
             nested,
             folded: column.is_text,
+            foreign: column.is_foreign.then(|| column.r#type.clone()),
         }
     }
 }

@@ -29,8 +29,10 @@ pub(super) struct Column {
     pub log: String,
     pub r#type: String,
     pub is_key: bool,
-    /// Its type is PostgreSQL's own: so are its operators.
-    pub is_builtin: bool,
+    /// What compares values of a key, as statements have it: less, up to, equal, from, greater. Empty for other columns.
+    pub operators: Vec<String>,
+    /// Its type is not PostgreSQL's own, and has operators of its own.
+    pub is_foreign: bool,
     /// Its type is a kind of text.
     pub is_text: bool,
     /// Values of its type that are equal are printed alike in a name, but for digits behind the point, and no others are.
@@ -56,9 +58,11 @@ impl Today {
         key.join(", ")
     }
 
-    /// Tells whether the operators of its key are PostgreSQL's own.
-    pub(super) fn is_key_builtin(&self) -> bool {
-        self.key().iter().all(|column| column.is_builtin)
+    /// Tells whether one operator compares all columns of the key at once, as an index on them does best.
+    pub(super) fn is_compared_at_once(&self) -> bool {
+        let mut key = self.columns.iter().filter(|column| column.is_key);
+        let first = key.next().map(|column| &column.operators);
+        key.all(|column| Some(&column.operators) == first)
     }
 }
 
@@ -89,12 +93,13 @@ pub(super) fn look_at(session: &mut Session, renderer: &Renderer, source: &Sourc
                     log: log.clone(),
                     r#type: row.get(3),
                     is_key: row.get::<_, i32>(4) >= 0,
-                    is_builtin: row.get(6),
-                    is_text: row.get(7),
-                    is_plain: row.get(8),
-                    is_loose: row.get(9),
-                    collation: row.get(10),
-                    order: row.get(11),
+                    operators: row.get::<_, Option<Vec<String>>>(6).unwrap_or_default(),
+                    is_foreign: row.get(7),
+                    is_text: row.get(8),
+                    is_plain: row.get(9),
+                    is_loose: row.get(10),
+                    collation: row.get(11),
+                    order: row.get(12),
                 })
             })
             .collect(),

@@ -15,6 +15,7 @@ mod numbers;
 mod outages;
 mod prune;
 mod queries;
+mod reading;
 mod security;
 mod set_back;
 mod standstill;

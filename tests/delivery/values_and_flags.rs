@@ -427,3 +427,18 @@ fn what_an_entry_takes_along_to_its_new_name_is_put_right_when_its_row_has_gone_
         slapd.names("ou=groups,dc=example,dc=org")
     );
 }
+
+#[test]
+fn a_value_is_looked_for_by_the_operators_of_its_type() {
+    let (db, slapd) = (database(), slapd());
+    db.psql("create extension ltree");
+    db.psql(&TABLES.replace("team text", "team ltree"));
+    install(&db, &to_directory(&slapd, TEAMS));
+    change(
+        &db,
+        "insert into team values (10, 'red'); insert into member values (1, 'red', 'ann'), (2, 'red', 'ann'), (3, 'red', 'bob')",
+    );
+    change(&db, "delete from member where id in (1, 3)");
+    assert_eq!(members(&slapd, "red"), ["ann"], "another row gives it");
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+}
