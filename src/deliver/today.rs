@@ -20,6 +20,8 @@ pub(super) struct Today {
 pub(super) struct Name {
     pub schema: String,
     pub name: String,
+    /// Its rows are in its partitions.
+    pub partitioned: bool,
 }
 
 /// A column under its present name and under the one that bindings use.
@@ -82,24 +84,25 @@ pub(super) fn look_at(session: &mut Session, renderer: &Renderer, source: &Sourc
         table: Name {
             schema: first.get(0),
             name: first.get(1),
+            partitioned: first.get(2),
         },
         columns: rows
             .iter()
             .filter_map(|row| {
-                let attnum: i16 = row.get(5);
+                let attnum: i16 = row.get(6);
                 let (_, log) = source.columns.iter().find(|(number, _)| *number == attnum)?;
                 Some(Column {
-                    name: row.get(2),
+                    name: row.get(3),
                     log: log.clone(),
-                    r#type: row.get(3),
-                    is_key: row.get::<_, i32>(4) >= 0,
-                    operators: row.get::<_, Option<Vec<String>>>(6).unwrap_or_default(),
-                    is_foreign: row.get(7),
-                    is_text: row.get(8),
-                    is_plain: row.get(9),
-                    is_loose: row.get(10),
-                    collation: row.get(11),
-                    order: row.get(12),
+                    r#type: row.get(4),
+                    is_key: row.get::<_, i32>(5) >= 0,
+                    operators: row.get::<_, Option<Vec<String>>>(7).unwrap_or_default(),
+                    is_foreign: row.get(8),
+                    is_text: row.get(9),
+                    is_plain: row.get(10),
+                    is_loose: row.get(11),
+                    collation: row.get(12),
+                    order: row.get(13),
                 })
             })
             .collect(),

@@ -284,6 +284,7 @@ templates! {
     "stream/later",
     "stream/namesakes",
     "stream/one_key",
+    "stream/own",
     "stream/place",
     "stream/prepare",
     "stream/present",

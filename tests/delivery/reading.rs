@@ -48,3 +48,27 @@ fn rows_are_read_in_the_order_of_their_own_type() {
         assert!(rows(&copy) == rows(&db), "{key}");
     }
 }
+
+#[test]
+fn rows_of_tables_that_inherit_are_not_those_of_the_table() {
+    let (db, copy) = (database(), database());
+    let item = "create table item (id int primary key, n int)";
+    db.psql(&format!(
+        "{item}; create table special (primary key (id)) inherits (item);
+         insert into item values (1, 1), (2, 2); insert into special values (1, 10), (7, 70)"
+    ));
+    copy.psql(item);
+    install(&db, &items_to(&copy));
+    let rows = "select concat_ws(' ', id, n) from only item order by id";
+    prepare(&db, &["init", "emaj.yaml", "--prune"]).run().ok();
+    assert_eq!(column(&copy, rows), ["1 1", "2 2"]);
+    prepare(&db, &["mark", "set", "shop", "monday"]).run().ok();
+    db.psql("update item set n = n + 1; delete from only item where id = 2; insert into special values (2, 20)");
+    drain(&db).run().ok();
+    assert_eq!(column(&copy, rows), ["1 2"]);
+    prepare(&db, &["replay", "copy", "--from", "monday", "--yes"])
+        .run()
+        .ok();
+    drain(&db).run().ok();
+    assert_eq!(column(&copy, rows), ["1 2"], "each row as it is now");
+}
