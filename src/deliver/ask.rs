@@ -16,7 +16,7 @@ use super::row::Row;
 use super::sources::{SourceTable, Sources};
 use super::today::{Column, Today, look_at};
 use crate::errors::Error;
-use crate::journal::Position;
+use crate::journal::{LogColumn, Position};
 use crate::pg::{self, Session, classify};
 use crate::render::Renderer;
 use crate::sink::Fault;
@@ -254,7 +254,7 @@ fn shown(
 #[derive(Serialize)]
 struct SearchedLog<'a> {
     log: &'a str,
-    columns: &'a [String],
+    columns: &'a [LogColumn],
     key: &'a [String],
 }
 

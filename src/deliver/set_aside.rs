@@ -82,16 +82,15 @@ fn is_unreadable(row: &Option<Row>) -> bool {
 
 /// Reads a change back; `None` when it is not of this program's making.
 pub(super) fn read(written: &Value, table: usize, source: &SourceTable) -> Option<Placed> {
-    let today = |name: &str| {
-        let number = written["columns"][name].as_i64()?;
-        let (_, today) = source.columns.iter().find(|(known, _)| i64::from(*known) == number)?;
-        (today != name).then_some(today.as_str())
-    };
-    let columns = written["columns"].as_object();
-    let is_renamed = columns.is_some_and(|columns| columns.keys().any(|name| today(name).is_some()));
+    let none = Map::new();
+    let columns = written["columns"].as_object().unwrap_or(&none);
+    let is_as_it_was = columns.keys().all(|name| today(name, columns, source) == Some(name));
     let row = |name: &str, at: usize| {
         let row = Row::new(written[name].as_str()?);
-        let row = if is_renamed { row.renamed(today) } else { row };
+        let row = match is_as_it_was {
+            true => row,
+            false => row.renamed(|name| today(name, columns, source)),
+        };
         Some(match written["unreadable"][at].as_bool() {
             Some(true) => row.unreadable(),
             _ => row,
@@ -113,6 +112,18 @@ pub(super) fn read(written: &Value, table: usize, source: &SourceTable) -> Optio
             is_init: written["init"].as_bool()?,
         },
     })
+}
+
+/// Returns the name of today of a column that had this one; `None`: the table has it no more.
+fn today<'n>(name: &'n str, columns: &Map<String, Value>, source: &'n SourceTable) -> Option<&'n str> {
+    match columns.get(name).and_then(Value::as_i64) {
+        Some(number) => {
+            let mut known = source.columns.iter();
+            let (_, today) = known.find(|(known, _)| i64::from(*known) == number)?;
+            Some(today)
+        }
+        None => Some(name),
+    }
 }
 
 /// Makes one change of several of each row, in order: the state before the first, and after the last. Usually that is one row; there are
@@ -177,6 +188,8 @@ mod tests {
             &*back.json, r#"{"m":1.10,"o":12345678901234567890.123456789}"#,
             "under today's names"
         );
+        let back = read(&written, 5, &table(&["m"])).unwrap().change.new.unwrap();
+        assert_eq!(&*back.json, r#"{"m":1.10}"#, "without what is gone");
     }
 
     fn table(columns: &[&str]) -> SourceTable {

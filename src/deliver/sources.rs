@@ -131,11 +131,8 @@ pub(super) fn load(
                 name: record.table.clone(),
                 key: newest.key.clone(),
             },
-            columns: newest
-                .attnums
-                .iter()
-                .copied()
-                .zip(newest.columns.iter().cloned())
+            columns: (newest.columns.iter())
+                .map(|column| (column.number, column.name.clone()))
                 .collect(),
             texts: sources.texts.clone(),
         });

@@ -20,7 +20,7 @@ use super::change::{Change, Image, net};
 use super::row::Row;
 use super::sources::Sources;
 use crate::errors::{Error, Kind, Result};
-use crate::journal::{self, Position, Snapshot};
+use crate::journal::{self, LogColumn, Position, Snapshot};
 use crate::pg::{Session, classify};
 use crate::render::Renderer;
 use crate::sink::Offset;
@@ -391,6 +391,7 @@ impl Stream {
                 log: &log.log,
                 columns: &log.columns,
                 key: &log.key,
+                form: &log.form,
             })
             .collect();
         let resume = reading
@@ -569,8 +570,9 @@ struct ReadLog<'a> {
     number: usize,
     relation: i64,
     log: &'a str,
-    columns: &'a [String],
+    columns: &'a [LogColumn],
     key: &'a [String],
+    form: &'a str,
 }
 
 /// Has the ends of logs summarised, so that looking for new rows stays cheap between two vacuums. Best effort: it takes the right

@@ -10,6 +10,7 @@ mod history;
 mod initial;
 mod installed;
 mod lag;
+mod logs;
 mod marks;
 mod origin;
 mod parked;
@@ -39,6 +40,7 @@ pub use history::{Event, Wanted, history};
 pub use initial::{begin_anew, groups_of, note_rows, rows_anew, rows_sent, want_all_again, want_rows};
 pub use installed::{Bound, COUNTED, InstalledBinding, InstalledSink, bound_to, init_command, is_listed};
 pub use lag::{SinkLag, lag};
+pub use logs::{LogColumn, LogRecord, logs_of, small_logs, structure_of};
 pub use marks::{LastMark, MarkState, last_marks, marks};
 pub use origin::{Astray, Origin, astray, check_origin, free_schema};
 pub use parked::{
@@ -54,8 +56,7 @@ pub use rollbacks::{
     torn_rollbacks, unfinished_rollbacks,
 };
 pub use sinks::{
-    BROKEN, LogRecord, SinkRecord, SinkState, bindings_like, bindings_of, logs_of, rewind, set_sink_state, sink_locks,
-    sink_named, sinks, small_logs, structure_of,
+    BROKEN, SinkRecord, SinkState, bindings_like, bindings_of, rewind, set_sink_state, sink_locks, sink_named, sinks,
 };
 pub use stat::{
     Interval, RoleChanges, SequenceStat, StatWanted, TableChanges, TableStat, check_names, count_intervals,

@@ -1,7 +1,5 @@
 //! Sinks and bindings as the registry knows them: cursors, states, and what was set aside.
 
-use std::collections::HashSet;
-
 use jiff::Timestamp;
 use postgres::types::PgLsn;
 use postgres::{GenericClient, Row};
@@ -257,107 +255,6 @@ pub fn bindings_like(
         &[&kind, &sink_kind],
     )?;
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
-}
-
-/// A log that holds changes of a bound table: that of today, or one that the table had in a group it has left.
-#[derive(Debug, Clone)]
-pub struct LogRecord {
-    /// Its relation in the registry.
-    pub relation: i64,
-    pub group: String,
-    pub oid: u32,
-    pub log: String,
-    pub columns: Vec<String>,
-    /// The numbers of the columns in the table.
-    pub attnums: Vec<i16>,
-    pub key: Vec<String>,
-    /// Nothing is written to it any more.
-    pub is_ended: bool,
-}
-
-/// Reads the logs of tables, by oid, the oldest first, but for columns that are lost; without a key where one of it is among them.
-///
-/// # Errors
-/// Whatever the server answers.
-pub fn logs_of(client: &mut impl GenericClient, schema: &str, oids: &[u32]) -> Result<Vec<LogRecord>> {
-    let s = escape_identifier(schema);
-    let rows = client.query(
-        &format!(
-            "select rel_id, rel_group, rel_oid, rel_log,
-                    there.names,
-                    array(select there.names[pg_catalog.array_position(there.numbers, attnum)]
-                            from unnest(rel_key) with ordinality as k(attnum, place)
-                           where rel_key <@ there.numbers order by place),
-                    there.numbers,
-                    rel_ended is not null
-               from {s}.emaj_relation
-               join pg_catalog.pg_class c on c.relname = rel_log and c.relkind = 'r'
-                                         and c.relnamespace = $2::text::regnamespace
-              -- (A log may have lost a column, which goes with its type, in the table too. One that the table has and the log that is written to
-              -- has not is no matter to pass over: a sink would be told that the value is gone.)
-              cross join lateral (
-                select coalesce(array_agg(col_name order by col_attnum), '{{}}') as names, coalesce(array_agg(col_attnum order by col_attnum), '{{}}') as numbers
-                  from {s}.emaj_column
-                 where col_rel = rel_id
-                   and exists (select from pg_catalog.pg_attribute
-                                where attrelid = c.oid and attname = col_name
-                                   or rel_ended is null and attrelid = rel_oid and attnum = col_attnum and not attisdropped)) as there
-              where rel_oid = any ($1) and rel_log is not null
-              order by rel_id"
-        ),
-        &[&oids, &s],
-    )?;
-    Ok(rows
-        .iter()
-        .map(|row| LogRecord {
-            relation: row.get(0),
-            group: row.get(1),
-            oid: row.get(2),
-            log: row.get(3),
-            columns: row.get(4),
-            key: row.get(5),
-            attnums: row.get(6),
-            is_ended: row.get(7),
-        })
-        .collect())
-}
-
-/// Returns the logs that have no more than `most` bytes, with all their parts.
-///
-/// # Errors
-/// Whatever the server answers.
-pub fn small_logs(client: &mut impl GenericClient, schema: &str, most: i64) -> Result<HashSet<String>> {
-    let s = escape_identifier(schema);
-    let rows = client.query(
-        &format!(
-            "select rel_log from {s}.emaj_relation
-               join pg_catalog.pg_class c on c.relname = rel_log and c.relnamespace = $1::text::regnamespace
-              where pg_catalog.pg_relation_size(c.oid)
-                    + coalesce((select sum(pg_catalog.pg_relation_size(inhrelid)) from pg_catalog.pg_inherits where inhparent = c.oid), 0) <= $2::bigint"
-        ),
-        &[&s, &most],
-    )?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
-}
-
-/// Returns a text that changes whenever what a sink is fed by does: its bindings, their tables, the logs and their columns.
-///
-/// # Errors
-/// Whatever the server answers.
-pub fn structure_of(client: &mut impl GenericClient, schema: &str, sink: &str) -> Result<String> {
-    let s = escape_identifier(schema);
-    let row = client.query_one(
-        &format!(
-            "select md5(pg_catalog.concat(
-               (select string_agg(pg_catalog.concat_ws(',', bind_name, bind_oid, bind_fingerprint), ';' order by bind_name)
-                  from {s}.emaj_binding where bind_sink = $1), '|',
-               (select string_agg(pg_catalog.concat_ws(',', rel_id, rel_log, rel_key::text, rel_ended is null,
-                         (select string_agg(col_name, ',' order by col_attnum) from {s}.emaj_column where col_rel = rel_id)), ';' order by rel_id)
-                  from {s}.emaj_relation where rel_oid in (select bind_oid from {s}.emaj_binding where bind_sink = $1))))"
-        ),
-        &[&sink],
-    )?;
-    Ok(row.get(0))
 }
 
 /// Lets a person change the state of a sink.

@@ -1,6 +1,8 @@
 //! How rows and logs are read: tables with keys of every type, with heirs, and as they were before they were changed.
 
-use super::{column, drain, install, prepare};
+use std::collections::BTreeSet;
+
+use super::{column, drain, install, prepare, set_aside};
 use crate::support::rows::sink_into;
 use crate::support::{Database, database};
 
@@ -71,4 +73,104 @@ fn rows_of_tables_that_inherit_are_not_those_of_the_table() {
         .ok();
     drain(&db).run().ok();
     assert_eq!(column(&copy, rows), ["1 2"], "each row as it is now");
+}
+
+/// Writes another manifest, and installs it whatever that costs.
+fn install_anew(db: &Database, manifest: &str) {
+    db.file("emaj.yaml", manifest);
+    prepare(db, &["install", "emaj.yaml", "--allow-destroy"]).run().ok();
+}
+
+fn release(db: &Database) {
+    prepare(db, &["release", "public.item", "--yes"]).run().ok();
+}
+
+/// The lines of a file that a sink has written.
+fn lines(db: &Database, name: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(db.dir().join(name)).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn what_was_changed_before_a_release_is_told_under_the_names_of_after_it() {
+    let (db, copy) = (database(), database());
+    let item = "create table item (id int primary key, login text, fax text, n int";
+    db.psql(&format!("{item})"));
+    copy.psql(&format!("{item} constraint small check (n < 100))"));
+    let manifest = |name: &str| {
+        items_to(&copy)
+            .replace("sinks: { ", "sinks: { told: { file: { path: told.txt } }, ")
+            .replace(
+                "bindings: { ",
+                &format!("bindings: {{ told: {{ table: public.item, to: told, message: {{ body: '\"{{{{ row.{name} }}}}\"' }} }}, "),
+            )
+    };
+    install(&db, &manifest("login"));
+    db.psql("insert into item values (1, 'ann', '1', 500)");
+    drain(&db).args(["--sink", "copy"]).run().code(3);
+    db.psql("insert into item values (2, 'bob', '2', 2)");
+    release(&db);
+    for place in [&db, &copy] {
+        place.psql("alter table item drop column fax");
+        place.psql("alter table item rename column login to name");
+    }
+    install_anew(&db, &manifest("name"));
+    db.psql("insert into item values (3, 'cyd', 3)");
+    drain(&db).run().code(3);
+    assert_eq!(lines(&db, "told.txt"), ["\"ann\"", "\"bob\"", "\"cyd\""]);
+    // What was set aside before is told without the column, too.
+    copy.psql("alter table item drop constraint small");
+    prepare(&db, &["failures", "retry", "--all"]).run().ok();
+    drain(&db).run().ok();
+    let rows = "select concat_ws(' ', id, name, n) from item order by id";
+    assert_eq!(column(&copy, rows), column(&db, rows));
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+}
+
+/// A manifest that writes a line for each change of `item`, or what is wanted of it, to a file.
+fn to_lines(kind: &str) -> String {
+    format!(
+        "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks: {{ lines: {{ file: {{ path: lines.txt }} }} }}\n\
+         bindings: {{ items: {{ table: public.item, to: lines, {kind} }} }}\n"
+    )
+}
+
+#[test]
+fn a_statement_is_delivered_to_its_end_whatever_becomes_of_the_key() {
+    for (table, key, change) in [
+        (
+            "create table item (id int primary key, code text not null)",
+            "n, 'c' || n",
+            "alter table item drop constraint item_pkey, add primary key (code)",
+        ),
+        (
+            "create type kind as enum ('new', 'old'); create table item (id int, kind kind, primary key (kind, id))",
+            "n, 'new'",
+            "alter type kind rename value 'new' to 'fresh'",
+        ),
+        (
+            "create type kind as enum ('new', 'old'); create table item (id int, kind kind)",
+            "n, 'new'",
+            "alter type kind rename value 'new' to 'fresh'",
+        ),
+    ] {
+        let db = database();
+        db.psql(table);
+        let manifest = to_lines("message: { body: '{{ row.id }}' }");
+        install(&db, &manifest);
+        db.psql(&format!(
+            "insert into item select {key} from generate_series(1, 9000) n"
+        ));
+        let run = drain(&db).env("EMAJ_FAIL_AT", "chunk.noted:2").run();
+        assert_eq!(run.status, None, "{run}");
+        let before = lines(&db, "lines.txt").len();
+        assert!(0 < before && before < 9000, "{before}");
+        db.psql(change);
+        install_anew(&db, &manifest);
+        let lag = prepare(&db, &["sink", "lag", "-o", "json"]).run().ok();
+        assert_eq!(lag.stdout_json()[0]["changes"], 9000, "{change}: {lag}");
+        drain(&db).run().ok();
+        let ids: BTreeSet<String> = lines(&db, "lines.txt").into_iter().collect();
+        assert_eq!(ids.len(), 9000, "{change}");
+    }
 }
