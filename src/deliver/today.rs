@@ -39,11 +39,11 @@ pub(super) struct Column {
     pub is_text: bool,
     /// Values of its type that are equal are printed alike in a name, but for digits behind the point, and no others are.
     pub is_plain: bool,
-    /// Values may be equal that are printed in two ways, and not only by digits behind the point.
+    /// One value may be printed in two ways, and not only by digits behind the point: labels of an enum may be renamed.
     pub is_loose: bool,
     /// Schema and name of its collation, where that is not its type's.
     pub collation: Option<Vec<String>>,
-    /// What the order of its values follows from: number, type and collation.
+    /// What its values' order, and how they are written, follow from: number, type and collation, and the labels of an enum.
     #[serde(skip)]
     pub order: String,
 }
@@ -54,7 +54,7 @@ impl Today {
         self.columns.iter().filter(|column| column.is_key).collect()
     }
 
-    /// Returns what a place among its rows means: that of another key means nothing here.
+    /// Returns what a place among its rows means: that of another key, or with labels that are no more, means nothing here.
     pub(super) fn order(&self) -> String {
         let key: Vec<&str> = self.key().iter().map(|column| column.order.as_str()).collect();
         key.join(", ")

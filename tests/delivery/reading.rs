@@ -174,3 +174,34 @@ fn a_statement_is_delivered_to_its_end_whatever_becomes_of_the_key() {
         assert_eq!(ids.len(), 9000, "{change}");
     }
 }
+
+#[test]
+fn a_label_of_an_enum_may_be_renamed_while_a_row_waits() {
+    let db = database();
+    db.psql("create type kind as enum ('new', 'old'); create table item (kind kind primary key, n int)");
+    install(&db, &to_lines("message: { body: '{{ 10 / row.n }}' }"));
+    db.psql("insert into item values ('new', null)");
+    drain(&db).run().code(3);
+    db.psql("alter type kind rename value 'new' to 'fresh'; update item set n = 2");
+    drain(&db).run().code(3);
+    assert_eq!(lines(&db, "lines.txt"), [] as [&str; 0]);
+    assert_eq!(set_aside(&db), ["items [\"new\"] never", "items [\"fresh\"] behind"]);
+}
+
+#[test]
+fn a_label_of_an_enum_may_be_renamed_while_rows_are_sent() {
+    let db = database();
+    db.psql("create type kind as enum ('new', 'old'); create table item (kind kind, id int, primary key (kind, id))");
+    db.psql("insert into item select 'new', n from generate_series(1, 1500) n");
+    install(&db, &to_lines("row: {}"));
+    let init = || prepare(&db, &["init", "emaj.yaml"]);
+    let killed = init().env("EMAJ_FAIL_AT", "init.noted").run();
+    assert_eq!(killed.status, None, "{killed}");
+    db.psql("alter type kind rename value 'new' to 'fresh'");
+    init().run().ok();
+    let fresh = lines(&db, "lines.txt")
+        .iter()
+        .filter(|line| line.contains("fresh"))
+        .count();
+    assert_eq!(fresh, 1500);
+}

@@ -1,5 +1,5 @@
 //! Which keys are one to their table though they are written in two ways: `Bob` and `bob` of a `citext`, one text in two cases under a collation that does
-//! not tell them apart, `1 day` and `24:00:00`. What has such a key must not overtake what waits of it.
+//! not tell them apart, `1 day` and `24:00:00`, a label of an enum that was renamed. What has such a key must not overtake what waits of it.
 //!
 //! Only the database can say that. It is asked where something waits, once for all keys of a chunk.
 
