@@ -1,8 +1,11 @@
 //! How rows and logs are read: tables with keys of every type, with heirs, and as they were before they were changed.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use super::{column, drain, install, prepare, set_aside};
+use super::{column, drain, install, items_to_hook, prepare, set_aside};
+use crate::support::receiver::{Receiver, status};
 use crate::support::rows::sink_into;
 use crate::support::{Database, database};
 
@@ -204,4 +207,32 @@ fn a_label_of_an_enum_may_be_renamed_while_rows_are_sent() {
         .filter(|line| line.contains("fresh"))
         .count();
     assert_eq!(fresh, 1500);
+}
+
+#[test]
+fn a_row_whose_key_gets_another_type_is_told_of_in_order() {
+    let db = database();
+    db.psql("create table item (id int primary key, v text); insert into item values (1, 'old')");
+    let answered = Arc::new(Mutex::new(Vec::new()));
+    let receiver = Receiver::start({
+        let answered = Arc::clone(&answered);
+        move |_, request| {
+            if request.body == "first" {
+                // (Long enough for another one to get ahead.)
+                std::thread::sleep(Duration::from_secs(1));
+            }
+            answered.lock().unwrap().push(request.body.clone());
+            status(204)
+        }
+    });
+    install(&db, &items_to_hook(&receiver.url(), "{{ row.v }}"));
+    db.psql("update item set v = 'first'");
+    release(&db);
+    db.psql("alter table item alter id type text");
+    prepare(&db, &["install", "emaj.yaml", "--allow-destroy"]).run().ok();
+    db.psql("update item set v = 'second'");
+    drain(&db).run().ok();
+    let answered = answered.lock().unwrap();
+    let told: Vec<&String> = answered.iter().filter(|body| !body.is_empty()).collect();
+    assert_eq!(told, ["first", "second"]);
 }
