@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::ask::{Asker, settle};
+use super::binding::OneKey;
 use super::ground::Ground;
 use super::init::{self, MOST_ROWS, Next, Read};
 use super::render::render;
@@ -89,7 +90,7 @@ impl AllRows {
                     again: false,
                     namesakes: None,
                 };
-                let made = match render(bound, placed, source, &mut asker, &self.fed.bound) {
+                let made = match render(bound, placed, source, &mut asker, &self.fed.bound, &OneKey::default()) {
                     Ok(None) => continue,
                     Ok(Some(keyed)) => Ok(keyed.delivery),
                     Err(fault) if fault.verdict == Verdict::Down => {

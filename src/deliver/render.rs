@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
-
 use super::binding::{Ask, Bound, Envelope, OneKey};
+use super::digest::digest;
 use super::lanes::Keyed;
 use super::stream::Placed;
 use crate::sink::{Delivery, Fault};
 
-/// Renders what `bound` makes of a change; `None`: nothing. `source` is the CloudEvents source, `beside` are all bindings of the sink.
+/// Renders what `bound` makes of a change; `None`: nothing. `source` is the CloudEvents source, `beside` are all bindings of the sink, and `one` is known
+/// of keys that are written in two ways.
 ///
 /// # Errors
 /// Whatever the binding fails with on this row.
@@ -19,6 +19,7 @@ pub(super) fn render(
     source: &str,
     ask: &mut dyn Ask,
     beside: &[Bound],
+    one: &OneKey,
 ) -> Result<Option<Keyed>, Fault> {
     let (id, time) = (id_of(&bound.name, placed), time_of(placed));
     let envelope = Envelope {
@@ -26,7 +27,7 @@ pub(super) fn render(
         time: &time,
         source,
     };
-    let made = bound.make(&placed.change, &envelope, ask, beside)?;
+    let made = bound.make(&placed.change, &envelope, ask, beside, one)?;
     Ok(made.map(|made| Keyed {
         delivery: Delivery {
             id,
@@ -59,8 +60,7 @@ fn time_of(placed: &Placed) -> String {
 }
 
 fn id_of(binding: &str, placed: &Placed) -> String {
-    let digest = Sha256::digest(&*placed.change.key);
-    let short: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    let short = digest(&placed.change.key);
     if placed.change.is_init {
         format!("{binding}-init-{:x}-{short}", placed.relation)
     } else {

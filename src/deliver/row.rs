@@ -87,12 +87,27 @@ impl Row {
             .map(|column| (column.name(&self.json), &self.json[column.value.clone()]))
     }
 
-    /// Returns the row under other names of its columns: `name` says them, where they are others.
-    pub(super) fn renamed<'n>(&self, name: impl Fn(&str) -> Option<&'n str>) -> Row {
+    /// Returns its values that are not null, in the order of the columns: what stays of a row that others have not changed when a column gets another
+    /// name, or one is added.
+    pub(super) fn content(&self) -> String {
+        let values = self
+            .in_order()
+            .into_iter()
+            .map(|column| &self.json[column.value.clone()]);
+        let known: Vec<&str> = values.filter(|value| *value != "null").collect();
+        known.join(",")
+    }
+
+    fn in_order(&self) -> Vec<&Column> {
         let mut columns: Vec<&Column> = self.spans().iter().collect();
         columns.sort_by_key(|column| column.value.start);
+        columns
+    }
+
+    /// Returns the row under other names of its columns: `name` says them, where they are others.
+    pub(super) fn renamed<'n>(&self, name: impl Fn(&str) -> Option<&'n str>) -> Row {
         let mut json = String::with_capacity(self.json.len() + 32);
-        for column in columns {
+        for column in self.in_order() {
             let old = column.name(&self.json);
             json.push(if json.is_empty() { '{' } else { ',' });
             json.push_str(&serde_json::Value::from(name(old).unwrap_or(old)).to_string());

@@ -188,6 +188,7 @@ mod tests {
             },
             columns: (1..).zip(columns.iter().map(|name| (*name).to_owned())).collect(),
             texts: Texts::default(),
+            has_loose_key: false,
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::binding::{Bound, Table};
 use super::raw::Texts;
+use super::today::look_at;
 use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, LogRecord};
 use crate::manifest;
@@ -42,6 +43,8 @@ pub(super) struct SourceTable {
     pub columns: Vec<(i16, String)>,
     /// How its texts come.
     pub texts: Texts,
+    /// Keys may be one that are written in two ways.
+    pub has_loose_key: bool,
 }
 
 impl SourceTable {
@@ -125,7 +128,7 @@ pub(super) fn load(
                     .hint("`emaj install` takes it in"),
             );
         };
-        sources.tables.push(SourceTable {
+        let mut source = SourceTable {
             oid: *oid,
             names: Table {
                 name: record.table.clone(),
@@ -138,7 +141,11 @@ pub(super) fn load(
                 .zip(newest.columns.iter().cloned())
                 .collect(),
             texts: sources.texts.clone(),
-        });
+            has_loose_key: false,
+        };
+        // (A table that is gone has none; what is left of its log is delivered.)
+        source.has_loose_key = look_at(session, renderer, &source).is_ok_and(|today| today.has_loose_key());
+        sources.tables.push(source);
     }
     for log in logs {
         if let Some(table) = sources.tables.iter().position(|table| table.oid == log.oid) {
@@ -154,6 +161,8 @@ pub(super) fn load(
             bound.push(Bound::compile(binding, table, names, record.since)?);
         }
     }
+    let is_shared = bound.iter().any(Bound::names_message_key);
+    bound.iter_mut().for_each(|bound| bound.shares_message_keys = is_shared);
     // In the order of their bytes, as offsets are.
     bound.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(Fed {

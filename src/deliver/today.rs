@@ -56,6 +56,11 @@ impl Today {
         key.join(", ")
     }
 
+    /// Tells whether keys may be one that are written in two ways.
+    pub(super) fn has_loose_key(&self) -> bool {
+        self.key().iter().any(|column| column.is_loose)
+    }
+
     /// Tells whether the operators of its key are PostgreSQL's own.
     pub(super) fn is_key_builtin(&self) -> bool {
         self.key().iter().all(|column| column.is_builtin)

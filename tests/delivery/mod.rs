@@ -12,6 +12,7 @@ mod looking;
 mod lost;
 mod nulls;
 mod numbers;
+mod order;
 mod outages;
 mod prune;
 mod queries;

@@ -140,6 +140,7 @@ impl Bound {
         };
         Ok(Bound {
             keeps_rows: true,
+            shares_message_keys: false,
             name: binding.name.value.as_str().into(),
             manifest: binding.clone(),
             since,

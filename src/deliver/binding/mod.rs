@@ -25,7 +25,7 @@ use self::form::Form;
 use self::heir::Instead;
 pub(super) use self::heir::{Awaited, GivenUp, Namesakes};
 pub(super) use self::keys::{OneKey, every_row_of};
-use self::keys::{in_one_way, key_text, message_key};
+use self::keys::{in_one_way, key_text};
 use self::message::word_of;
 use super::change::Change;
 use super::escape::{self, Statement};
@@ -107,6 +107,8 @@ pub(super) struct Bound {
     pub table: usize,
     /// The sink keeps rows by their keys: whether another row has a key that one gives up matters there.
     pub keeps_rows: bool,
+    /// A binding of the sink names a `key` of its messages: it may be one that others have by themselves.
+    pub shares_message_keys: bool,
     names: Table,
     templates: Environment<'static>,
     when: Option<Template>,
@@ -246,7 +248,8 @@ impl Bound {
         }
     }
 
-    /// Makes what the sink is to do about a change; `None`: nothing. `beside` are all bindings of the sink: another one may give what this one takes back.
+    /// Makes what the sink is to do about a change; `None`: nothing. `beside` are all bindings of the sink: another one may give what this one takes back. `one` is
+    /// known of keys that are written in two ways.
     ///
     /// # Errors
     /// [`crate::sink::Verdict::Never`] for a template that fails on this row, whatever a query fails with.
@@ -256,6 +259,7 @@ impl Bound {
         envelope: &Envelope<'_>,
         ask: &mut dyn Ask,
         beside: &[Bound],
+        one: &OneKey,
     ) -> Result<Option<Made>, Fault> {
         if let Some(row) = [&change.new, &change.old]
             .into_iter()
@@ -277,8 +281,7 @@ impl Bound {
         {
             return Ok(None);
         }
-        // (Keys that are one and differ as texts: of them only what waits has to know.)
-        let mut keys = self.row_keys(change, &OneKey::default());
+        let mut keys = self.row_keys(change, one);
         let mut entries = Vec::new();
         // A row whose key was changed is told anew even if nothing else was: what comes later must not overtake what came before.
         let is_moved = keys.len() > 1;
@@ -344,7 +347,7 @@ impl Bound {
             Compiled::Query { .. } => return self.query(old, new, event, envelope, ask, keys),
             Compiled::Message { .. } => {
                 let message = self.message(change, old, new, word_of(change, event), envelope)?;
-                keys.extend(message_key(change, &message.key));
+                keys.extend(self.message_key(&message.key));
                 Action::Message(message)
             }
             Compiled::Row {

@@ -201,7 +201,7 @@ fn serve(orders: &Orders) -> Result<Option<Ended>> {
         fed: Fed::default(),
         guard: Guard::new(sink.reason.as_deref() == Some(DELETES_ALLOWED)),
         parked: Parked::default(),
-        one_keys: None,
+        one_keys: HashMap::new(),
         parked_mark: String::new(),
         place: Place::new(&sink, &orders.sink.kind),
         pace: Pace {
@@ -227,8 +227,8 @@ struct Courier<'a> {
     fed: Fed,
     guard: Guard,
     parked: Parked,
-    /// Which keys of the chunk that is delivered are one, by table; `None`: it was not asked yet.
-    one_keys: Option<HashMap<usize, OneKey>>,
+    /// Which keys of the chunk that is delivered are one, by table.
+    one_keys: HashMap<usize, OneKey>,
     /// What is on record of it at that time: it is read anew when that has changed.
     parked_mark: String,
     place: Place,

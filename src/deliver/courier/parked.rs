@@ -107,8 +107,8 @@ impl Courier<'_> {
     /// The keys of a change: what has one of them must not overtake it. [`Courier::know_keys`] has looked at it before.
     pub(super) fn keys_of(&self, at: usize, placed: &Placed) -> Vec<String> {
         let (bound, as_written) = (&self.fed.bound[at], OneKey::default());
-        let one = self.one_keys.as_ref().and_then(|known| known.get(&bound.table));
-        keys_of(bound, placed, &self.orders.source, one.unwrap_or(&as_written))
+        let one = self.one_keys.get(&bound.table).unwrap_or(&as_written);
+        keys_of(bound, placed, &self.orders.source, one)
     }
 
     /// Settles what waits for what in the order of the changes, whatever was refused first. `parked` is what was set aside before.

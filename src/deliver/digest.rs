@@ -1,0 +1,9 @@
+//! A short text that stands for a long one: in ids, and where it is kept beside other things.
+
+use sha2::{Digest, Sha256};
+
+/// Returns it: the same for the same text, in every version of the program.
+pub(super) fn digest(text: &str) -> String {
+    let digest = Sha256::digest(text);
+    digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}
