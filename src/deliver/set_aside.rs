@@ -9,7 +9,7 @@ use super::change::Change;
 use super::row::Row;
 use super::sources::SourceTable;
 use super::stream::Placed;
-use crate::journal::{FailureState, SetAside};
+use crate::journal::{ChangeKept, FailureState, SetAside};
 use crate::sink::{Fault, Offset, Verdict};
 
 /// The first pause before a change is tried again, and the longest, in seconds.
@@ -29,7 +29,7 @@ pub(super) fn state_after(fault: &Fault, attempts: i32) -> (FailureState, Option
     }
 }
 
-/// Writes a change down that has `keys` and waits in `queue`. Rows stay texts inside: JSON of the registry would lose digits of numbers.
+/// Writes a change down that has `keys` and waits in `queue`.
 pub(super) fn record(
     placed: &Placed,
     source: &SourceTable,
@@ -51,14 +51,15 @@ pub(super) fn record(
     }
 }
 
-fn written(placed: &Placed, source: &SourceTable) -> Value {
+fn written(placed: &Placed, source: &SourceTable) -> ChangeKept {
     let change = &placed.change;
     let columns: Map<String, Value> = source
         .columns
         .iter()
         .map(|(number, name)| (name.clone(), json!(number)))
         .collect();
-    json!({
+    let row = |row: &Option<Row>| row.as_ref().map(|row| row.json.to_string());
+    let what = json!({
         "offset": placed.offset.0,
         "relation": placed.relation,
         "replay": placed.replay,
@@ -67,13 +68,16 @@ fn written(placed: &Placed, source: &SourceTable) -> Value {
         "lsn": change.lsn,
         "time": change.time.to_string(),
         "key": &*change.key,
-        "old": change.old.as_ref().map(|row| &*row.json),
-        "new": change.new.as_ref().map(|row| &*row.json),
         "unreadable": [is_unreadable(&change.old), is_unreadable(&change.new)],
         "init": change.is_init,
         "columns": columns,
         "key_columns": source.key_numbers(),
-    })
+    });
+    ChangeKept {
+        what,
+        old: row(&change.old),
+        new: row(&change.new),
+    }
 }
 
 fn is_unreadable(row: &Option<Row>) -> bool {
@@ -81,7 +85,8 @@ fn is_unreadable(row: &Option<Row>) -> bool {
 }
 
 /// Reads a change back; `None` when it is not of this program's making.
-pub(super) fn read(written: &Value, table: usize, source: &SourceTable) -> Option<Placed> {
+pub(super) fn read(change: &ChangeKept, table: usize, source: &SourceTable) -> Option<Placed> {
+    let written = &change.what;
     let today = |name: &str| {
         let number = written["columns"][name].as_i64()?;
         let (_, today) = source.columns.iter().find(|(known, _)| i64::from(*known) == number)?;
@@ -89,8 +94,8 @@ pub(super) fn read(written: &Value, table: usize, source: &SourceTable) -> Optio
     };
     let columns = written["columns"].as_object();
     let is_renamed = columns.is_some_and(|columns| columns.keys().any(|name| today(name).is_some()));
-    let row = |name: &str, at: usize| {
-        let row = Row::new(written[name].as_str()?);
+    let row = |text: &Option<String>, at: usize| {
+        let row = Row::new(text.as_deref()?);
         let row = if is_renamed { row.renamed(today) } else { row };
         Some(match written["unreadable"][at].as_bool() {
             Some(true) => row.unreadable(),
@@ -108,8 +113,8 @@ pub(super) fn read(written: &Value, table: usize, source: &SourceTable) -> Optio
             lsn: written["lsn"].as_u64()?,
             time: written["time"].as_str()?.parse().ok()?,
             key: written["key"].as_str()?.into(),
-            old: row("old", 0),
-            new: row("new", 1),
+            old: row(&change.old, 0),
+            new: row(&change.new, 1),
             is_init: written["init"].as_bool()?,
         },
     })
@@ -170,6 +175,10 @@ mod tests {
             },
         };
         let written = record(&placed, &table(&["n", "m"]), "b", "b [1]".to_owned(), Vec::new(), None).change;
+        assert!(
+            !written.what.to_string().contains("1.10"),
+            "the rows are kept beside: they may be long"
+        );
         let back = read(&written, 5, &table(&["n", "m"])).unwrap();
         assert_eq!(format!("{back:?}"), format!("{placed:?}"));
         let back = read(&written, 5, &table(&["m", "o"])).unwrap().change.new.unwrap();

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use minijinja::context;
 use minijinja::value::{Serde, Value};
+use postgres::error::SqlState;
 use postgres::types::PgLsn;
 use postgres_protocol::escape::escape_identifier;
 use serde::Serialize;
@@ -489,8 +490,12 @@ fn unreadable(error: postgres::Error, sources: &Sources) -> Error {
         0 => {}
         others => names.push(count(others, "other log")),
     }
+    let is_too_long = error.code() == Some(&SqlState::PROGRAM_LIMIT_EXCEEDED);
     let error = classify(error, &format!("read the logs of {}", names.join(", ")));
     match error.kind() {
+        _ if is_too_long => error.hint(
+            "a row in them is longer than 1 GB as JSON, and PostgreSQL cannot say it; how the sink goes on without it stands in docs/delivery.md, under Limits",
+        ),
         Kind::Denied => error.hint("connect as the owner of emaj's schema, or as a member of the manifest's `roles.admin`"),
         Kind::Failed => error.hint(
             "`emaj verify` says whether a log is missing or is not what the registry says; `emaj install` with the manifest mends it",

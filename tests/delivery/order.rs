@@ -131,3 +131,25 @@ fn what_waits_is_known_when_its_table_loses_its_key() {
     assert_eq!(service.got(), ["insert bad"]);
     assert_eq!(service.after_mending(&db), ["insert bad", "delete bad"]);
 }
+
+#[test]
+fn what_has_a_long_key_is_set_aside_as_anything_else() {
+    let (db, service) = (database(), Service::start());
+    db.psql("create table item (id bytea primary key, text text)");
+    install(
+        &db,
+        &items_to_hook(&service.receiver.url(), "{{ event }} {{ row.text }}"),
+    );
+    // (Nothing that can be made shorter.)
+    db.psql(
+        "insert into item select decode(string_agg(md5(n::text), '' order by n), 'hex'), 'bad' from generate_series(1, 125) as n",
+    );
+    db.psql("insert into item values ('short', 'good')");
+    drain(&db).run().code(3);
+    db.psql("update item set text = 'better' where text = 'bad'");
+    drain(&db).run().code(3);
+    let mut got = service.got();
+    got.sort();
+    assert_eq!(got, ["insert bad", "insert good"]);
+    assert_eq!(service.after_mending(&db), ["insert bad", "update better"]);
+}

@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::Courier;
 use crate::deliver::binding::{OneKey, every_row_of};
+use crate::deliver::digest::digest;
 use crate::deliver::render::keys_of;
 use crate::deliver::set_aside::record;
 use crate::deliver::stream::Placed;
@@ -140,7 +141,7 @@ impl Courier<'_> {
                 }
                 None => {
                     // A name of its own: a queue that began with this key may be there still, for what came behind it.
-                    let queue = format!("{binding} {} {}", placed.change.key, placed.offset.0);
+                    let queue = digest(&format!("{binding} {} {}", placed.change.key, placed.offset.0));
                     self.parked.begin(&queue, &keys);
                     let fault =
                         fault.unwrap_or_else(|| Fault::later("an earlier change of the same row was set aside"));
