@@ -1,5 +1,6 @@
 //! Stories of delivery: what an application does, and what arrives.
 
+mod again;
 mod beside;
 mod edits;
 mod failures;
