@@ -51,8 +51,6 @@ impl AllRows {
             .iter()
             .position(|bound| *bound.name == *binding.name.value)
             .ok_or_else(|| not_installed(binding))?;
-        // What a manifest asks goes by the path of the role.
-        asker.by_path_of_role()?;
         Ok(AllRows {
             stream: Stream::new(
                 settings.connect(Prompt::Never)?,

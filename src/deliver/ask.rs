@@ -17,7 +17,7 @@ use super::sources::{SourceTable, Sources};
 use super::today::{Column, Today, look_at};
 use crate::errors::Error;
 use crate::journal::Position;
-use crate::pg::{self, Session, classify};
+use crate::pg::{self, OWN_PATH, PATH_OF_ROLE, Session, classify};
 use crate::render::Renderer;
 use crate::sink::Fault;
 
@@ -57,7 +57,7 @@ pub(super) fn settle(session: &mut Session, renderer: &Renderer) -> Result<(), E
 impl Ask for Asker<'_> {
     fn values(&mut self, query: &Statement) -> Result<Vec<String>, Fault> {
         let messages = match query.values.as_slice() {
-            [] => self.session.simple_query(&query.text),
+            [] => self.session.simple_query(&by_path_of_role(&query.text)),
             _ => with_values(self.session, self.renderer, query).map_err(Fault::never)?,
         };
         Ok(messages
@@ -258,6 +258,12 @@ struct SearchedLog<'a> {
     key: &'a [String],
 }
 
+/// Has a query go by the path of the role, and what is asked after it by emaj's own. When it fails, that is as it was: it is one transaction.
+fn by_path_of_role(query: &str) -> String {
+    // (It may end with a comment.)
+    format!("{PATH_OF_ROLE}; {query}\n; {OWN_PATH}")
+}
+
 /// Asks a query with parameters; the answer comes as text, as it does without parameters. A parameter is of the type that the server
 /// finds for it, like a bare literal, and a text where it finds none.
 fn with_values(
@@ -268,7 +274,7 @@ fn with_values(
     let mut types = vec!["unknown"; query.values.len()];
     loop {
         let prepare = renderer.render_value("query/prepare", context! { types => &types, text => &query.text })?;
-        let Err(error) = session.batch_execute(&prepare) else {
+        let Err(error) = session.batch_execute(&format!("{PATH_OF_ROLE}; {prepare}")) else {
             break;
         };
         match without_type(&error).and_then(|number| types.get_mut(number)) {
@@ -278,7 +284,8 @@ fn with_values(
     }
     let ask = renderer.render_value("query/ask", context! { values => &query.values })?;
     let answer = session.simple_query(&ask);
-    let forgotten = session.batch_execute(&renderer.render("query/forget", ())?);
+    let forget = renderer.render("query/forget", ())?;
+    let forgotten = session.batch_execute(&format!("{forget}; {OWN_PATH}"));
     Ok(answer.and_then(|messages| forgotten.map(|()| messages)))
 }
 

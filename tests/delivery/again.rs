@@ -55,3 +55,17 @@ fn rows_that_get_other_keys_meanwhile_keep_what_the_place_has_of_its_own() {
     assert_eq!(worker.stop(), Some(0));
     assert_eq!(set_aside(&db), [] as [&str; 0]);
 }
+
+#[test]
+fn values_are_written_as_ever_whatever_path_the_role_has() {
+    let (db, copy) = (database(), database());
+    db.psql("create table other (); create table item (id int primary key, of regclass)");
+    copy.psql("create table item (id int primary key, of text)");
+    copied(&db, &copy);
+    db.psql("insert into item values (1, 'other')");
+    super::drain(&db).run().ok();
+    assert_eq!(column(&copy, "select of from item"), ["public.other"]);
+    replay(&db);
+    super::drain(&db).run().ok();
+    assert_eq!(column(&copy, "select of from item"), ["public.other"]);
+}

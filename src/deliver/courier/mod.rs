@@ -181,8 +181,6 @@ fn serve(orders: &Orders) -> Result<Option<Ended>> {
     )?;
     let mut asker = settings.connect(Prompt::Never)?;
     settle(&mut asker, &orders.renderer)?;
-    // What a manifest asks goes by the path of the role.
-    asker.by_path_of_role()?;
     tracing::info!(sink = %name, "delivering to {}", orders.opener.describe());
     let mut courier = Courier {
         orders,
