@@ -103,6 +103,7 @@ templates! {
     "mark/install",
     "mark/name",
     "mark/previous",
+    "mark/previous_api",
     "mark/protect",
     "mark/protect_api",
     "mark/put",
