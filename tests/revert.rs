@@ -296,3 +296,77 @@ fn what_would_be_refused_is_refused_to_whoever_only_looks() {
     revert(&shop, &["--txid", &moved, "--dry-run"]).ok();
     revert(&shop, &["--txid", &moved]).ok();
 }
+
+/// The log has the collation of the table's column: where that tells no cases apart, neither does who reads the log.
+#[test]
+fn a_key_in_another_case_is_the_same_row() {
+    const TABLES: &str = "create schema shop; create collation shop.ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+        create domain shop.code as text collate shop.ci;
+        create table shop.t (k text collate shop.ci, c shop.code, v text collate shop.ci, w text collate \"C\", primary key (k, c));
+        insert into shop.t values ('a', 'b', 'x', 'y'), ('c', 'd', 'x', 'y')";
+    let manifest = MANIFEST.replace("shop.customer, shop.invoice", "shop.t");
+    let shop = Shop::open(
+        TABLES,
+        &manifest.replace("  audit: { tables: [shop.plain], rollback: false }\n", ""),
+    );
+    shop.run(&["mark", "set", "shop", "a"]).ok();
+    let deleted = transaction(&shop, "delete from shop.t where k = 'A'");
+    let written = transaction(&shop, "insert into shop.t values ('A', 'B', 'X', 'y')");
+    shop.sql("update shop.t set v = 'X' where k = 'c'");
+
+    shop.sql(&format!(
+        "alter role {} in database {} set search_path = shop, public",
+        shop.owner,
+        shop.db.name()
+    ));
+    let past = shop
+        .run(&["at", "shop", "a", "select k, c, v from t order by k", "-o", "csv"])
+        .ok();
+    assert_eq!(past.stdout, "k,c,v\na,b,x\nc,d,x\n");
+    let net = shop
+        .run(&["changes", "shop", "--from", "a", "--what", "net", "-o", "sql"])
+        .ok();
+    assert_eq!(net.stdout.matches("update only shop.t set").count(), 2, "{net}");
+    assert!(
+        !net.stdout.contains("insert into shop") && !net.stdout.contains("delete from only shop"),
+        "{net}"
+    );
+    assert!(net.stdout.contains("set v = 'X'::text where"), "{net}");
+
+    let refused = revert(&shop, &["--txid", &deleted]).code(4);
+    assert!(
+        refused.stderr.contains("others have changed 1 of these rows later"),
+        "{refused}"
+    );
+    revert(&shop, &["--txid", &written]).ok();
+    assert_eq!(shop.db.psql("select k from shop.t"), "c");
+    revert(&shop, &["--txid", &deleted, "--allow-later"]).ok();
+    assert_eq!(
+        shop.db.psql("select row(t)::text from shop.t order by k"),
+        "(\"(a,b,x,y)\")\n(\"(c,d,X,y)\")"
+    );
+
+    // Another collation is another comparison.
+    let guard = shop
+        .db
+        .psql("select rel_guard from emaj.emaj_relation where rel_name = 't'");
+    shop.sql(&format!(
+        "drop view emaj.{guard}; alter table shop.t alter v type text collate \"C\""
+    ));
+    let drift = shop.run(&["drift"]);
+    assert!(
+        drift
+            .stdout
+            .contains("the collation of column v is now \"C\" and was shop.ci"),
+        "{drift}"
+    );
+    let plan = shop.run(&["plan"]);
+    assert!(
+        plan.stdout
+            .contains("column v is text collate pg_catalog.\"C\" now and was text collate shop.ci"),
+        "{plan}"
+    );
+    shop.run(&["install", "--allow-destroy"]).ok();
+    shop.run(&["plan", "--detailed-exitcode"]).code(0);
+    shop.run(&["drift"]).ok();
+}

@@ -126,9 +126,6 @@ fn columns(client: &mut impl GenericClient, s: &str, group: &str, from: &MarkPos
                         join pg_catalog.pg_operator o on o.oid = ao.amopopr
                         join pg_catalog.pg_namespace n on n.oid = o.oprnamespace
                        where i.indrelid = r.rel_oid and i.indisprimary), '=') else '' end,
-                    coalesce((select pg_catalog.format(' collate %I.%I', n.nspname, c.collname)
-                                from pg_catalog.pg_collation c join pg_catalog.pg_namespace n on n.oid = c.collnamespace
-                               where c.oid = a.attcollation), ''),
                     coalesce((select case when ty.typname in ('text', 'varchar') then 'text' else 'plain' end
                                 from pg_catalog.pg_type ty
                                 left join pg_catalog.pg_collation c on c.oid = l.attcollation
@@ -161,16 +158,15 @@ fn columns(client: &mut impl GenericClient, s: &str, group: &str, from: &MarkPos
                 r#type: row.get(4),
                 generated: row.get(5),
                 always: row.get(6),
-                old: position(row, 7)?.precedes(&from.position) && !row.get::<_, bool>(14),
+                old: position(row, 7)?.precedes(&from.position) && !row.get::<_, bool>(13),
                 equals: equals.replace("operator(pg_catalog.=)", "="),
-                collated: row.get(11),
-                compared: row.get(12),
+                compared: row.get(11),
             };
             Ok(Found {
                 relation: row.get(0),
                 number: row.get(1),
                 column,
-                lost: row.get(13),
+                lost: row.get(12),
             })
         })
         .collect()

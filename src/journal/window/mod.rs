@@ -96,8 +96,6 @@ pub struct LoggedColumn {
     pub old: bool,
     /// How values of a key are compared; empty for other columns.
     pub equals: String,
-    /// ` collate …` where the column has a collation.
-    pub collated: String,
     /// How values are told apart by their bytes: `plain` as they are, `text` by the bytes of a text; empty: by what they are written as.
     pub compared: String,
 }
