@@ -59,9 +59,16 @@ fn open_to(story: &mut Story<'_>, role: &str) -> String {
         named
             && (right.ends_with(": SELECT") && !right.contains("_guard:")
                 || right.ends_with(": EXECUTE")
-                    && ["emaj_", "_after:", "_drift:", "_binding_drift:", "_previous_mark:"]
-                        .iter()
-                        .any(|name| right.starts_with(name))
+                    && [
+                        "emaj_",
+                        "_after:",
+                        "_drift:",
+                        "_binding_drift:",
+                        "_previous_mark:",
+                        "_key_equals:",
+                    ]
+                    .iter()
+                    .any(|name| right.starts_with(name))
                 || right.ends_with(": USAGE"))
     };
     rights
@@ -119,7 +126,7 @@ stories! {
                 "select relname from pg_class where relnamespace = 'emaj'::regnamespace and relkind in ('r', 'v')
                     and has_table_privilege('{role}', oid, 'insert, update, delete, truncate, references, trigger')
                  union all
-                 select proname from pg_proc where pronamespace = 'emaj'::regnamespace and proname like '\\_%' and proname not in ('_after', '_drift', '_binding_drift', '_previous_mark') and has_function_privilege('{role}', oid, 'execute')
+                 select proname from pg_proc where pronamespace = 'emaj'::regnamespace and proname like '\\_%' and proname not in ('_after', '_key_equals', '_drift', '_binding_drift', '_previous_mark') and has_function_privilege('{role}', oid, 'execute')
                  union all
                  select 'create' where has_schema_privilege('{role}', 'emaj', 'create')"
             );

@@ -178,6 +178,7 @@ templates! {
     "rollback/holds",
     "rollback/io",
     "rollback/key",
+    "rollback/key_equals",
     "rollback/lane",
     "rollback/left",
     "rollback/left_api",

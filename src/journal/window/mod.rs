@@ -96,7 +96,8 @@ pub struct LoggedColumn {
     pub old: bool,
     /// How values of a key are compared; empty for other columns.
     pub equals: String,
-    /// How values are told apart by their bytes: `plain` as they are, `text` by the bytes of a text; empty: by what they are written as.
+    /// How values are told apart by their bytes: `plain` as they are, `text` by the bytes of a text; `xml` by those of its text, which has the
+    /// declaration that its output leaves out; empty: by what they are written as.
     pub compared: String,
 }
 
