@@ -351,7 +351,7 @@ stories! {
         let schema = story.schema.clone();
         let past = story
             .prepare(&["at", "g", "looked_at", "select price from room where id = 9 order by 1", "-o", "csv"])
-            .env("PGOPTIONS", &format!("-c search_path={schema},public"))
+            .env("PGOPTIONS", format!("-c search_path={schema},public"))
             .run()
             .ok();
         assert_eq!(past.stdout, "price\n1\n2\n");
