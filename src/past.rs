@@ -7,7 +7,7 @@
 use minijinja::context;
 use minijinja::value::{Serde, Value};
 use postgres::error::SqlState;
-use postgres::{IsolationLevel, SimpleQueryMessage, Transaction};
+use postgres::{SimpleQueryMessage, Transaction};
 
 use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, LoggedTable, Window, WindowWanted};
@@ -105,15 +105,16 @@ fn within(
     work: &mut dyn FnMut(&mut Transaction<'_>, &str) -> Result<()>,
 ) -> Result<()> {
     let interrupt = Interrupt::listen(session)?;
-    let mut transaction = session
-        .build_transaction()
-        .isolation_level(IsolationLevel::RepeatableRead)
-        // Whatever the role's default is.
-        .read_only(false)
-        .start()?;
-    let done = prepare(&mut transaction, schema, group, mark, query)
+    let interrupted = |error| interrupt.check().err().unwrap_or(error);
+    let wanted = WindowWanted {
+        group,
+        from: Some(mark),
+        ..WindowWanted::default()
+    };
+    let mut transaction = journal::begin_reading(session, schema, &wanted, true).map_err(interrupted)?;
+    let done = prepare(&mut transaction, schema, &wanted, query)
         .and_then(|query| work(&mut transaction, query))
-        .map_err(|error| interrupt.check().err().unwrap_or(error));
+        .map_err(interrupted);
     transaction.rollback()?;
     done
 }
@@ -122,22 +123,16 @@ fn within(
 fn prepare<'q>(
     transaction: &mut Transaction<'_>,
     schema: &str,
-    group: &str,
-    mark: &str,
+    wanted: &WindowWanted<'_>,
     query: &'q str,
 ) -> Result<&'q str> {
     let query = query.trim().trim_end_matches(|c: char| c == ';' || c.is_whitespace());
-    let wanted = WindowWanted {
-        group,
-        from: Some(mark),
-        ..WindowWanted::default()
-    };
     let path: String = transaction
         .query_one("select reset_val from pg_settings where name = 'search_path'", &[])?
         .get(0);
     // Rows that a policy hides would be hidden now, and not in the log.
     transaction.batch_execute("set local row_security = off")?;
-    let window = journal::window(transaction, schema, &wanted)?;
+    let window = journal::window(transaction, schema, wanted)?;
     window.refuse_gaps("to read the past")?;
     let renderer = Renderer::new(schema);
     let shadows = shadows(transaction, &renderer, &window, &path)?;

@@ -379,6 +379,117 @@ fn what_would_not_be_right_is_refused_with_the_reason() {
 }
 
 #[test]
+fn what_was_purged_is_said_and_not_summed_up() {
+    let shop = Shop::open(SHOP, MANIFEST);
+    shop.run(&["mark", "set", "shop", "a"]).ok();
+    shop.sql("update shop.invoice set amount = 0");
+    shop.run(&["mark", "set", "shop", "b"]).ok();
+    shop.run(&["group", "stop", "shop"]).ok();
+    shop.run(&["group", "start", "shop", "--mark", "c", "--keep-log"]).ok();
+    let between = ["changes", "shop", "--from", "a", "--to", "b"];
+    let all = shop.run(&[&between[..], &["-o", "json"]].concat()).ok();
+    assert_eq!((lines(&all).len(), all.stderr.as_str()), (3, ""));
+    shop.run(&["group", "purge", "shop"]).ok();
+    let reason = "some of what was written to shop.invoice before 20";
+    for form in [
+        &["-o", "json", "--what", "net"][..],
+        &["--what", "ends"],
+        &["-o", "sql"],
+        &["-o", "sql", "--what", "net"],
+    ] {
+        let refused = shop.run(&[&between[..], form].concat()).code(4);
+        assert!(refused.stderr.contains(reason), "{refused}");
+        assert_eq!(refused.stdout, "", "{refused}");
+    }
+    for form in [&["-o", "json"][..], &[]] {
+        let warned = shop.run(&[&between[..], form].concat()).ok();
+        let warning = format!("warning: not all of it is in the log: {reason}");
+        assert!(warned.stderr.contains(&warning), "{warned}");
+    }
+    // Of a table that nothing was taken from, and since a later mark, all is there.
+    let customers = shop
+        .run(&[&between[..], &["--table", "shop.customer", "-o", "sql"]].concat())
+        .ok();
+    assert_eq!(customers.stderr, "");
+    shop.sql("update shop.invoice set amount = 1");
+    let since = shop
+        .run(&["changes", "shop", "--from", "c", "-o", "json", "--what", "net"])
+        .ok();
+    assert_eq!((lines(&since).len(), since.stderr.as_str()), (3, ""));
+}
+
+#[test]
+fn that_a_group_was_stopped_is_known_without_its_history() {
+    let shop = Shop::open(SHOP, MANIFEST);
+    let mark = |name: &str| drop(shop.run(&["mark", "set", "shop", name]).ok());
+    mark("a");
+    mark("b");
+    for (change, later) in [("10", "c"), ("20", "d")] {
+        shop.run(&["group", "stop", "shop"]).ok();
+        shop.sql(&format!("update shop.invoice set amount = {change}"));
+        shop.run(&["group", "start", "shop", "--keep-log"]).ok();
+        mark(later);
+    }
+    shop.db.psql("delete from emaj.emaj_hist");
+    for (from, to) in [("a", "c"), ("b", "d"), ("c", "d")] {
+        let net = shop
+            .run(&[
+                "changes", "shop", "--from", from, "--to", to, "-o", "json", "--what", "net",
+            ])
+            .code(4);
+        assert!(net.stderr.contains("was stopped for a while in between"), "{net}");
+    }
+    let net = shop
+        .run(&["changes", "shop", "--from", "a", "-o", "json", "--what", "net"])
+        .code(4);
+    assert!(net.stderr.contains("was stopped for a while in between"), "{net}");
+    shop.run(&["changes", "shop", "--from", "a", "--to", "b", "-o", "sql"])
+        .ok();
+    shop.run(&["changes", "shop", "--from", "d", "-o", "sql"]).ok();
+}
+
+/// Runs a command that waits for a lock, and `meanwhile` while it does; then the lock is given up.
+pub(super) fn while_it_waits(
+    shop: &Shop,
+    lock: &str,
+    words: &[&str],
+    meanwhile: impl FnOnce(&mut postgres::Client),
+) -> Run {
+    let mut holds = shop.db.client();
+    holds.batch_execute(&format!("begin; {lock}")).unwrap();
+    let waits = "select 1 from pg_locks where not granted and database = (select oid from pg_database where datname = current_database()) limit 1";
+    shop.emaj(words).run_while(|_| {
+        support::wait_for("the command to wait", 300, || {
+            (shop.db.psql(waits) == "1").then_some(())
+        });
+        meanwhile(&mut holds);
+        holds.batch_execute("commit").unwrap();
+    })
+}
+
+#[test]
+fn logs_that_are_emptied_meanwhile_are_not_taken_for_empty_ones() {
+    let shop = Shop::open(SHOP, MANIFEST);
+    shop.run(&["mark", "set", "shop", "a"]).ok();
+    shop.sql("update shop.customer set name = 'x'; update shop.invoice set amount = 0");
+    shop.run(&["mark", "set", "shop", "b"]).ok();
+    let (log, between) = (
+        "lock table emaj.shop_customer_log",
+        ["changes", "shop", "--from", "a", "--to", "b", "-o", "json"],
+    );
+    let run = while_it_waits(&shop, log, &between, |_| {
+        shop.run(&["mark", "set", "shop", "c"]).ok();
+    });
+    assert_eq!(lines(&run.ok()).len(), 6);
+    let run = while_it_waits(&shop, log, &between, |holds| {
+        holds
+            .batch_execute("select emaj.emaj_delete_before_mark_group('shop', 'b')")
+            .unwrap();
+    });
+    assert!(run.code(4).stderr.contains("group `shop` has no mark `a`"));
+}
+
+#[test]
 fn a_viewer_reads_changes_and_nobody_else_does() {
     let shop = Shop::open(SHOP, MANIFEST);
     let (viewer, stranger) = (

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::support::nats::Nats;
 use crate::support::sinks::{certificate, event, plain, reason, sink, with_header, words};
-use crate::support::{database, emaj};
+use crate::support::{Database, database, emaj, shared_cluster};
 
 fn bus(nats: &Nats, more: &str) -> Box<dyn Opener> {
     sink(
@@ -162,6 +162,58 @@ fn without_a_stream_the_place_is_down_until_there_is_one() {
         "{}",
         reason(&outcomes)
     );
+}
+
+#[test]
+fn a_subject_that_is_full_holds_up_no_other() {
+    let nats = Nats::start();
+    let settings = json!({ "max_msgs_per_subject": 1, "discard": "new", "discard_new_per_subject": true });
+    nats.stream("SHOP", &["shop.>"], settings);
+    let mut sink = bus(&nats, "").open().unwrap();
+    let batch = [
+        event("e1", "shop.bern", "1"),
+        event("e2", "shop.bern", "2"),
+        event("e3", "shop.genf", "3"),
+    ];
+    let outcomes = sink.deliver(&batch);
+    assert_eq!(words(&outcomes), ["written", "later", "written"]);
+    assert!(
+        reason(&outcomes[..2]).contains("per subject"),
+        "{}",
+        reason(&outcomes[..2])
+    );
+    let answer = nats.ask("STREAM.PURGE.SHOP", &json!({ "filter": "shop.bern" }));
+    assert!(answer["error"].is_null(), "{answer}");
+    assert_eq!(words(&sink.deliver(&batch[1..2])), ["written"]);
+}
+
+#[test]
+fn a_subject_that_is_too_long_holds_up_no_other() {
+    let nats = Nats::start();
+    nats.stream("SHOP", &["shop.>"], json!({}));
+    let mut sink = bus(&nats, ", stream: SHOP").open().unwrap();
+    let long = |id: &str, length: usize| {
+        let subject = format!("shop.{}", "x".repeat(length - 5));
+        plain(id, &subject, id, &" ".repeat(100_000))
+    };
+    let outcomes = sink.deliver(&[long("e1", 4000), long("e2", 4001), event("e3", "shop.3", "3")]);
+    assert_eq!(words(&outcomes), ["written", "never", "written"]);
+    assert!(
+        reason(&outcomes[..2]).contains("it has 4001 bytes"),
+        "{}",
+        reason(&outcomes[..2])
+    );
+    // Where the server takes less, it says why it closes the connection. (That may be read too late to be told.)
+    let nats = Nats::with("max_control_line: 512", json!({}));
+    nats.stream("SHOP", &["shop.>"], json!({}));
+    let opener = bus(&nats, ", stream: SHOP");
+    let event = event("e4", &format!("shop.{}", "x".repeat(1000)), "4");
+    let is_said = |_| {
+        let outcomes = opener.open().unwrap().deliver(std::slice::from_ref(&event));
+        assert_eq!(words(&outcomes), ["down"]);
+        reason(&outcomes).ends_with("the server says: nats: maximum control line exceeded")
+    };
+    assert!((0..50).any(is_said));
 }
 
 #[test]
@@ -421,6 +473,47 @@ fn a_replay_arrives_within_the_duplicate_window_and_once() {
     let event: serde_json::Value = serde_json::from_str(body).unwrap();
     let id = format!("Nats-Msg-Id: {}\r\n", event["id"].as_str().unwrap());
     assert!(headers.contains(&id), "{headers}");
+}
+
+/// Databases made alike have tables with the same numbers and rows with the same keys.
+#[test]
+fn a_stream_takes_what_is_alike_from_several_installations() {
+    let nats = Nats::start();
+    nats.stream("SHOP", &["shop.>"], json!({}));
+    let manifest = format!(
+        "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks: {{ bus: {{ nats: {{ url: \"{}\", stream: SHOP, timeout: 5 }} }} }}\n\
+         bindings: {{ items: {{ table: public.item, to: bus, message: {{ subject: \"shop.{{{{ row.id }}}}\" }} }} }}\n",
+        nats.url()
+    );
+    let copy_of = |first: &Database| {
+        let copy = database();
+        let client = shared_cluster().conninfo("postgres");
+        let mut client = postgres::Client::connect(&client, postgres::NoTls).unwrap();
+        let sql = [
+            format!("drop database {}", copy.name()),
+            format!("create database {} template {}", copy.name(), first.name()),
+        ];
+        sql.iter().for_each(|sql| client.batch_execute(sql).unwrap());
+        copy.file("emaj.yaml", &manifest);
+        copy
+    };
+    let run = |db: &Database, args: &[&str]| emaj(db).args(args).run().ok();
+    let template = database();
+    template.psql("create table item (id int primary key); insert into item select generate_series(1, 5)");
+    let (one, other) = (copy_of(&template), copy_of(&template));
+    for (db, held) in [(&one, 5), (&other, 10)] {
+        run(db, &["install", "emaj.yaml"]);
+        run(db, &["init", "emaj.yaml"]);
+        assert_eq!(nats.count("SHOP"), held);
+    }
+    // What one of them sends again is known.
+    run(&one, &["init", "emaj.yaml"]);
+    assert_eq!(nats.count("SHOP"), 10);
+    // The copy of an installation is another one.
+    let copied = copy_of(&one);
+    run(&copied, &["verify", "--repair", "--yes"]);
+    run(&copied, &["init", "emaj.yaml"]);
+    assert_eq!(nats.count("SHOP"), 15);
 }
 
 /// `cargo test --release --test main nats_sink::how_fast -- --ignored --nocapture` says how many messages a second.

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 
 use proptest::test_runner::TestCaseError;
 
-use crate::changes::{ALL_OF_IT, EVERYTHING, MANIFEST, SHOP, lines};
+use crate::changes::{ALL_OF_IT, EVERYTHING, MANIFEST, SHOP, lines, while_it_waits};
 use crate::programs::{MANIFEST as PROGRAMS, Machine, NAMES, TABLES, conclude, differences, program, runner};
 use crate::support::shop::Shop;
 use crate::support::{self, emaj};
@@ -268,6 +268,59 @@ fn what_the_logs_do_not_tell_is_refused_by_all_who_need_it() {
         shop.run(&["changes", group, "--from", "a", "--to", "b", "-o", "sql"])
             .ok();
     }
+}
+
+#[test]
+fn what_is_emptied_meanwhile_is_not_taken_for_empty() {
+    let shop = Shop::open(SHOP, MANIFEST);
+    shop.sql(&format!(
+        "alter role {} in database {} set search_path = shop, public",
+        shop.owner,
+        shop.db.name()
+    ));
+    shop.run(&["mark", "set", "shop", "a"]).ok();
+    shop.sql("update shop.customer set name = 'x'; update shop.invoice set amount = 0");
+    shop.run(&["mark", "set", "shop", "b"]).ok();
+    let question = [
+        "at",
+        "shop",
+        "a",
+        "select c.name, i.amount from invoice i join customer c on c.id = i.customer order by i.id",
+        "-o",
+        "csv",
+    ];
+    let answer = "name,amount\nAda,10.00\nGrace,20.00\nEdsger,30.00\n";
+    // A table of the application.
+    let lock = "lock table shop.invoice";
+    let run = while_it_waits(&shop, lock, &question, |holds| {
+        holds.batch_execute("truncate shop.invoice").unwrap();
+    });
+    assert_eq!(run.ok().stdout, answer);
+    // Logs, by a purge.
+    let run = while_it_waits(&shop, lock, &question, |_| {
+        shop.sql("select emaj.emaj_delete_before_mark_group('shop', 'b')");
+    });
+    assert!(run.code(4).stderr.contains("group `shop` has no mark `a`"));
+}
+
+#[test]
+fn what_was_purged_is_not_read_as_it_is_now() {
+    let manifest = "\
+version: 1
+roles: { admin: null, viewer: null }
+groups:
+  short: { tables: [shop.invoice], rollback: false, retention: 1 second }
+";
+    let shop = Shop::open(SHOP, manifest);
+    shop.run(&["mark", "set", "short", "a"]).ok();
+    shop.sql("update shop.invoice set amount = 0");
+    support::wait_for("the log to be purged", 300, || {
+        shop.run(&["group", "purge", "short"]).ok();
+        (shop.db.psql("select count(*) from emaj.shop_invoice_log") == "0").then_some(())
+    });
+    let refused = shop.run(&["at", "short", "a", "select * from invoice"]).code(4);
+    let reason = "some of what was written to shop.invoice before 20";
+    assert!(refused.stderr.contains(reason), "{refused}");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! One transaction, one row or one role's changes are taken back, and what others did stays; or it is refused, and nothing is changed.
 
 use crate::changes::{MANIFEST, SHOP};
-use crate::support::Run;
 use crate::support::shop::Shop;
+use crate::support::{self, Run};
 
 const MORE: &str = "
 create table shop.stock (id integer primary key, u text unique, n integer not null default 0);
@@ -295,4 +295,169 @@ fn what_would_be_refused_is_refused_to_whoever_only_looks() {
     shop.sql("alter table shop.line validate constraint kept");
     revert(&shop, &["--txid", &moved, "--dry-run"]).ok();
     revert(&shop, &["--txid", &moved]).ok();
+}
+
+#[test]
+fn a_key_that_is_not_valid_is_checked_for_what_is_taken_back() {
+    let shop = shop();
+    shop.sql(
+        "alter table shop.line drop constraint line_invoice_fkey;
+         alter table shop.line add constraint loose foreign key (invoice) references shop.invoice not valid",
+    );
+    let made = transaction(&shop, "insert into shop.invoice values (70, 1, 1)");
+    let whole = transaction(
+        &shop,
+        "insert into shop.invoice values (71, 1, 1); insert into shop.line values (71, 1, 1)",
+    );
+    shop.sql("insert into shop.line values (70, 1, 2)");
+    let before = content(&shop);
+    let refused = revert(&shop, &["--txid", &made]).code(4);
+    assert!(
+        refused.stderr.contains("what others have written stands in the way"),
+        "{refused}"
+    );
+    assert_eq!(content(&shop), before);
+    revert(&shop, &["--txid", &whole]).ok();
+    let key = shop
+        .db
+        .psql("select convalidated, condeferrable from pg_constraint where conname = 'loose'");
+    assert_eq!(key, "f|f");
+}
+
+#[test]
+fn a_column_that_is_captured_later_than_the_mark_keeps_its_values() {
+    let shop = shop();
+    let early = transaction(&shop, "update shop.customer set name = 'early' where id = 3");
+    shop.sql("alter table shop.customer add note text; alter table shop.invoice add note text");
+    shop.run(&["install"]).ok();
+    shop.sql("update shop.customer set note = 'kept ' || id; update shop.invoice set note = 'kept ' || id");
+    let before = content(&shop);
+    let wrong = transaction(
+        &shop,
+        "delete from shop.invoice where id = 3; update shop.invoice set note = 'wrong' where id = 2; update shop.customer set note = null",
+    );
+    let after = content(&shop);
+    // Some of the role's changes are from before the column was captured.
+    for more in [&["--dry-run"][..], &[]] {
+        let words = [&["--user", &shop.owner, "--from", "a"], more].concat();
+        let refused = revert(&shop, &words).code(4);
+        let reason = "shop.customer is captured with note only since a later moment than mark `a`";
+        assert!(refused.stderr.contains(reason), "{refused}");
+        assert_eq!(content(&shop), after);
+    }
+    revert(&shop, &["--txid", &wrong, "--from", "a"]).ok();
+    assert_eq!(content(&shop), before);
+    // What was changed before leaves the column as it is.
+    revert(&shop, &["--txid", &early, "--from", "a", "--allow-later"]).ok();
+    assert_eq!(
+        shop.db.psql("select name, note from shop.customer where id = 3"),
+        "Edsger|kept 3"
+    );
+}
+
+#[test]
+fn a_mark_that_was_made_anew_meanwhile_is_the_new_one() {
+    let shop = shop();
+    shop.run(&["mark", "set", "shop", "b"]).ok();
+    shop.sql("update shop.customer set name = 'before the new mark'");
+    let before = content(&shop);
+    let mut holds = shop.db.client_as(&shop.owner);
+    holds
+        .batch_execute("begin; lock table shop.customer in share mode")
+        .unwrap();
+    let waits = std::thread::scope(|scope| {
+        let waits = scope.spawn(|| {
+            let mut client = shop.db.client_as(&shop.owner);
+            let sql = format!(
+                "select emaj.emaj_revert_group('shop', 'a', null, '{}', null, null, false)",
+                shop.owner
+            );
+            client.batch_execute(&sql).unwrap_err()
+        });
+        support::wait_for("the revert to wait", 300, || {
+            let asked = "select 1 from pg_locks where not granted and relation = 'shop.customer'::regclass limit 1";
+            (shop.db.psql(asked) == "1").then_some(())
+        });
+        shop.run(&["mark", "delete", "shop", "a"]).ok();
+        shop.run(&["mark", "set", "shop", "a"]).ok();
+        holds.batch_execute("commit").unwrap();
+        waits.join().unwrap()
+    });
+    let said = waits.as_db_error().unwrap().message();
+    assert!(said.contains("since mark `a` there is no such change"), "{said}");
+    assert_eq!(content(&shop), before);
+}
+
+/// The log has the collation of the table's column: where that tells no cases apart, neither does who reads the log.
+#[test]
+fn a_key_in_another_case_is_the_same_row() {
+    const TABLES: &str = "create schema shop; create collation shop.ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+        create domain shop.code as text collate shop.ci;
+        create table shop.t (k text collate shop.ci, c shop.code, v text collate shop.ci, w text collate \"C\", primary key (k, c));
+        insert into shop.t values ('a', 'b', 'x', 'y'), ('c', 'd', 'x', 'y')";
+    let manifest = MANIFEST.replace("shop.customer, shop.invoice", "shop.t");
+    let shop = Shop::open(
+        TABLES,
+        &manifest.replace("  audit: { tables: [shop.plain], rollback: false }\n", ""),
+    );
+    shop.run(&["mark", "set", "shop", "a"]).ok();
+    let deleted = transaction(&shop, "delete from shop.t where k = 'A'");
+    let written = transaction(&shop, "insert into shop.t values ('A', 'B', 'X', 'y')");
+    shop.sql("update shop.t set v = 'X' where k = 'c'");
+
+    shop.sql(&format!(
+        "alter role {} in database {} set search_path = shop, public",
+        shop.owner,
+        shop.db.name()
+    ));
+    let past = shop
+        .run(&["at", "shop", "a", "select k, c, v from t order by k", "-o", "csv"])
+        .ok();
+    assert_eq!(past.stdout, "k,c,v\na,b,x\nc,d,x\n");
+    let net = shop
+        .run(&["changes", "shop", "--from", "a", "--what", "net", "-o", "sql"])
+        .ok();
+    assert_eq!(net.stdout.matches("update only shop.t set").count(), 2, "{net}");
+    assert!(
+        !net.stdout.contains("insert into shop") && !net.stdout.contains("delete from only shop"),
+        "{net}"
+    );
+    assert!(net.stdout.contains("set v = 'X'::text where"), "{net}");
+
+    let refused = revert(&shop, &["--txid", &deleted]).code(4);
+    assert!(
+        refused.stderr.contains("others have changed 1 of these rows later"),
+        "{refused}"
+    );
+    revert(&shop, &["--txid", &written]).ok();
+    assert_eq!(shop.db.psql("select k from shop.t"), "c");
+    revert(&shop, &["--txid", &deleted, "--allow-later"]).ok();
+    assert_eq!(
+        shop.db.psql("select row(t)::text from shop.t order by k"),
+        "(\"(a,b,x,y)\")\n(\"(c,d,X,y)\")"
+    );
+
+    // Another collation is another comparison.
+    let guard = shop
+        .db
+        .psql("select rel_guard from emaj.emaj_relation where rel_name = 't'");
+    shop.sql(&format!(
+        "drop view emaj.{guard}; alter table shop.t alter v type text collate \"C\""
+    ));
+    let drift = shop.run(&["drift"]);
+    assert!(
+        drift
+            .stdout
+            .contains("the collation of column v is now \"C\" and was shop.ci"),
+        "{drift}"
+    );
+    let plan = shop.run(&["plan"]);
+    assert!(
+        plan.stdout
+            .contains("column v is text collate pg_catalog.\"C\" now and was text collate shop.ci"),
+        "{plan}"
+    );
+    shop.run(&["install", "--allow-destroy"]).ok();
+    shop.run(&["plan", "--detailed-exitcode"]).code(0);
+    shop.run(&["drift"]).ok();
 }

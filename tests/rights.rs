@@ -59,9 +59,16 @@ fn open_to(story: &mut Story<'_>, role: &str) -> String {
         named
             && (right.ends_with(": SELECT") && !right.contains("_guard:")
                 || right.ends_with(": EXECUTE")
-                    && ["emaj_", "_after:", "_drift:", "_binding_drift:"]
-                        .iter()
-                        .any(|name| right.starts_with(name))
+                    && [
+                        "emaj_",
+                        "_after:",
+                        "_drift:",
+                        "_binding_drift:",
+                        "_previous_mark:",
+                        "_key_equals:",
+                    ]
+                    .iter()
+                    .any(|name| right.starts_with(name))
                 || right.ends_with(": USAGE"))
     };
     rights
@@ -119,7 +126,7 @@ stories! {
                 "select relname from pg_class where relnamespace = 'emaj'::regnamespace and relkind in ('r', 'v')
                     and has_table_privilege('{role}', oid, 'insert, update, delete, truncate, references, trigger')
                  union all
-                 select proname from pg_proc where pronamespace = 'emaj'::regnamespace and proname like '\\_%' and proname not in ('_after', '_drift', '_binding_drift') and has_function_privilege('{role}', oid, 'execute')
+                 select proname from pg_proc where pronamespace = 'emaj'::regnamespace and proname like '\\_%' and proname not in ('_after', '_key_equals', '_drift', '_binding_drift', '_previous_mark') and has_function_privilege('{role}', oid, 'execute')
                  union all
                  select 'create' where has_schema_privilege('{role}', 'emaj', 'create')"
             );
@@ -128,6 +135,10 @@ stories! {
         let definer = "select proname from pg_proc where pronamespace = 'emaj'::regnamespace and prosecdef and prorettype <> 'trigger'::regtype
             and not coalesce(proconfig @> array['search_path=pg_catalog, pg_temp'], false)";
         assert_eq!(story.ask(definer), "", "security definer with a search path of the caller's");
+        // A cast, a comparison or an output of the caller's own types would be code of the caller's.
+        let takes = "select p.proname, t.typname from pg_proc p cross join unnest(p.proargtypes) as a(type) join pg_type t on t.oid = a.type
+            where p.pronamespace = 'emaj'::regnamespace and p.prosecdef and (t.typtype <> 'b' or t.typnamespace <> 'pg_catalog'::regnamespace)";
+        assert_eq!(story.ask(takes), "", "security definer with a parameter that is of no type of PostgreSQL itself");
         // Capture functions do without, for speed: every operator and function in them has to be qualified.
         let bare = "select proname, m[1] from pg_proc, regexp_matches(prosrc, '(?<![.\\w\"])(\\w+)\\(', 'g') as m
             where pronamespace = 'emaj'::regnamespace and prorettype = 'trigger'::regtype and m[1] not in ('r', 'all', 'over', 'operator')
@@ -375,6 +386,51 @@ stories! {
         ] {
             story.emaj(args).ok();
         }
+    }
+
+    a_cast_that_somebody_made_never_runs_with_the_owners_rights(story) {
+        let [_, viewer, writer] = install(story);
+        story.sql("create table loot (who text)");
+        let schema = story.schema.clone();
+        let thief = format!("language plpgsql as $$ begin insert into {schema}.loot values (current_user)");
+        let mut client = session(story, &viewer);
+        story.sql_as_superuser(&format!("grant temporary on database {} to {viewer}; grant usage on schema {schema} to {viewer}; grant insert on {schema}.loot to {viewer}, {writer}", story.db.name()));
+        story.mark("m");
+        runs(&mut client, &format!("
+            create type pg_temp.trap as (a int);
+            create function pg_temp.trap(pg_temp.trap) returns text {thief}; return 'EMAJ_LAST_MARK'; end $$;
+            create cast (pg_temp.trap as text) with function pg_temp.trap(pg_temp.trap);
+            select emaj.emaj_get_previous_mark_group('g', row(1)::pg_temp.trap)"));
+        assert_eq!(story.ask("select who from loot"), viewer, "the cast runs, as its caller");
+
+        // A type that a captured table has from somebody else.
+        runs(&mut session(story, &writer), &format!("
+            create type kind as enum ('a', 'b');
+            create function trap(kind) returns json {thief}; return '1'; end $$;
+            create function trap_text(kind) returns text {thief}; return 'a'; end $$;
+            create function trap_back(text) returns kind {thief}; return enum_first(null::kind); end $$;
+            create cast (kind as json) with function trap(kind); create cast (kind as text) with function trap_text(kind); create cast (text as kind) with function trap_back(text)"));
+        story.sql("truncate loot; create table k (id int, kind kind, kinds kind[], primary key (id, kind, kinds)); insert into k values (1, 'a', '{a}')");
+        let manifest = story.manifest(&format!("{schema}.t, {schema}.c, {schema}.k")).replace("viewer: null", &format!("viewer: {viewer}"));
+        story.install_manifest(&manifest).ok();
+        story.mark("n");
+        story.sql("update k set kind = 'b', kinds = '{b,a}'");
+        let log = story.ask("select rel_log from emaj.emaj_relation where rel_name = 'k'");
+        let txid = story.ask(&format!("select max(emaj_txid) from emaj.{log}"));
+        let planned = client
+            .query(&format!("select plan_action, plan_key from emaj.emaj_check_revert_group('g', 'n', {txid}, null, null, null) order by 1"), &[])
+            .unwrap_or_else(|error| panic!("{}", described(&error)));
+        let planned: Vec<(String, String)> = planned.iter().map(|row| (row.get(0), row.get(1))).collect();
+        assert_eq!(planned, [
+            ("delete".to_owned(), r#"{"id" : 1, "kind" : "b", "kinds" : "{b,a}"}"#.to_owned()),
+            ("insert".to_owned(), r#"{"id" : 1, "kind" : "a", "kinds" : "{a}"}"#.to_owned()),
+        ]);
+        let (oid, key) = (story.ask("select 'k'::regclass::oid"), r#"{"id": 1, "kind": "b", "kinds": "{b,a}"}"#);
+        runs(&mut client, &format!("select emaj.emaj_check_revert_group('g', 'n', null, null, {oid}, '{key}')"));
+        story.sql(&format!("select emaj.emaj_revert_group('g', 'n', {txid}, null, null, null, false)"));
+        assert_eq!(story.ask("select row(k)::text from k"), r#"("(1,a,{a})")"#);
+        story.sql("select emaj.emaj_rollback_group('g', 'n')");
+        assert_eq!(story.ask("select count(*) from loot"), "0");
     }
 
     a_trigger_of_somebody_else_that_is_called_as_emajs_are(story) {

@@ -343,6 +343,20 @@ stories! {
              insert into spell values ('a', '{[2026-02-01,2026-05-01)}', 3)",
             "insert into room values (3, '[2026-05-01,2026-06-01)', 30); insert into stay values (2, 3, '[2026-05-01,2026-05-08)'); update room set id = 50 where id = 5",
         ]);
+        // A range that overlaps a row's is another key, also to who looks back.
+        story.sql("insert into room values (9, '[2026-01-01,2026-03-01)', 1), (9, '[2026-06-01,2026-07-01)', 2)");
+        story.mark("looked_at");
+        story.sql("delete from room where price = 1; insert into room values (9, '[2026-01-01,2026-02-01)', 3)");
+        story.sql("update room set price = 4 where price = 3");
+        let schema = story.schema.clone();
+        let past = story
+            .prepare(&["at", "g", "looked_at", "select price from room where id = 9 order by 1", "-o", "csv"])
+            .env("PGOPTIONS", format!("-c search_path={schema},public"))
+            .run()
+            .ok();
+        assert_eq!(past.stdout, "price\n1\n2\n");
+        let script = story.emaj(&["changes", "g", "--from", "looked_at", "--what", "net", "-o", "sql"]).ok();
+        assert!(!script.stdout.contains("&&"), "{script}");
     }
 
     temporal_keys_across_what_a_partial_rollback_leaves(story) {

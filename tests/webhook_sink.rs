@@ -451,6 +451,22 @@ fn secrets_never_show() {
     assert!(said.iter().all(|said| !said.contains("canary")), "{said:#?}");
 }
 
+/// A service quotes what it likes of the URL: a piece of the path, the value of a parameter, as it came or decoded.
+#[test]
+fn pieces_of_the_url_never_show() {
+    let said = "no hook of T000 at canary-path, canary%2Dpath, canary/dir or canary%2Fdir; \
+                canary query!, canary+query%21, canary+query! and canary1 are not valid in v2 as json";
+    let receiver = Receiver::start(move |_, _| Answer::Say(400, "", said.to_owned()));
+    let url = format!(
+        "http://127.0.0.1:{}/hook/T000/canary%2Fdir/canary%2Dpath?token=canary+query%21&v2;as=json&n=canary1",
+        receiver.port
+    );
+    let opener = sink("{ webhook: { url: \"${env:URL}\" } }", &[("URL", &url)]);
+    let outcomes = opener.open().unwrap().deliver(&events(1));
+    let said = "answered 400 Bad Request: no hook of T000 at ***, ***, *** or ***; ***, ***, *** and *** are not valid in v2 as json";
+    assert!(reason(&outcomes).ends_with(said), "{}", reason(&outcomes));
+}
+
 #[test]
 fn settings_that_cannot_be_used_are_named_all_at_once() {
     let settings =

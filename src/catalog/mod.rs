@@ -175,7 +175,7 @@ pub enum Persistence {
 pub struct Column {
     pub attnum: i16,
     pub name: String,
-    /// The type as the log keeps it (a domain's base type).
+    /// The type as the log keeps it (a domain's base type), with the column's collation where that is not the type's.
     pub r#type: String,
     pub generated: Generated,
     /// What it is computed with: its entry in `pg_attrdef`, which another expression replaces (from 17 on; before, none can).

@@ -246,17 +246,22 @@ fn add_columns(client: &mut impl GenericClient, tables: &mut BTreeMap<u32, Found
             where base.typtype = 'd'
          )
          select a.attrelid, a.attnum, a.attname::text,
-                pg_catalog.format_type(coalesce(b.oid, a.atttypid), coalesce(b.typtypmod, a.atttypmod)), a.attgenerated,
+                pg_catalog.format_type(coalesce(b.oid, a.atttypid), coalesce(b.typtypmod, a.atttypmod))
+                  || case when l.oid <> t.typcollation then pg_catalog.format(' collate %I.%I', n.nspname, l.collname) else '' end,
+                a.attgenerated,
                 a.attlen, a.attalign,
                 -- (The right to an array is that to its elements.)
                 case when not pg_catalog.has_schema_privilege(t.typnamespace, 'usage') then 'schema ' || t.typnamespace::regnamespace
-                     when not pg_catalog.has_type_privilege(t.oid, 'usage') then 'type ' || rtrim(pg_catalog.format_type(t.oid, null), '[]') end,
+                     when not pg_catalog.has_type_privilege(t.oid, 'usage') then 'type ' || rtrim(pg_catalog.format_type(t.oid, null), '[]')
+                     when l.oid <> t.typcollation and not pg_catalog.has_schema_privilege(n.oid, 'usage') then 'schema ' || n.oid::regnamespace end,
                 case when not pg_catalog.has_type_privilege(a.atttypid, 'usage') then 'type ' || rtrim(pg_catalog.format_type(a.atttypid, null), '[]') end,
                 case when a.attgenerated <> '' and pg_catalog.current_setting('server_version_num')::integer >= 170000 then d.oid end
            from pg_catalog.pg_attribute a
            left join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
            left join base b on b.type = a.atttypid and b.typtype <> 'd'
            join pg_catalog.pg_type t on t.oid = coalesce(b.oid, a.atttypid)
+           left join pg_catalog.pg_collation l on l.oid = a.attcollation
+           left join pg_catalog.pg_namespace n on n.oid = l.collnamespace
           where a.attrelid = any ($1)
             and a.attnum > 0
             and not a.attisdropped

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use minijinja::context;
 use minijinja::value::{Serde, Value};
-use postgres::{IsolationLevel, Transaction};
+use postgres::Transaction;
 use serde::Serialize;
 
 use crate::errors::{Error, Kind, Result};
@@ -122,10 +122,10 @@ pub fn write(
     target: Target<'_>,
 ) -> Result<Written> {
     let interrupt = Interrupt::listen(session)?;
-    let mut transaction = begin(session)?;
-    let written = gather(&mut transaction, schema, wanted, form, target, &interrupt)
-        // The cancelled COPY fails in its own words; the person's are clearer.
-        .map_err(|error| interrupt.check().err().unwrap_or(error))?;
+    // What was cancelled fails in its own words; the person's are clearer.
+    let interrupted = |error| interrupt.check().err().unwrap_or(error);
+    let mut transaction = begin(session, schema, wanted).map_err(interrupted)?;
+    let written = gather(&mut transaction, schema, wanted, form, target, &interrupt).map_err(interrupted)?;
     drop(interrupt);
     let (window, place, bytes) = written;
     let files = place.finish()?;
@@ -149,9 +149,9 @@ pub fn first(
     limit: usize,
 ) -> Result<(Window, Vec<Change>, bool)> {
     let interrupt = Interrupt::listen(session)?;
-    let mut transaction = begin(session)?;
-    let read =
-        listed(&mut transaction, schema, wanted, limit).map_err(|error| interrupt.check().err().unwrap_or(error))?;
+    let interrupted = |error| interrupt.check().err().unwrap_or(error);
+    let mut transaction = begin(session, schema, wanted).map_err(interrupted)?;
+    let read = listed(&mut transaction, schema, wanted, limit).map_err(interrupted)?;
     transaction.rollback()?;
     Ok(read)
 }
@@ -185,13 +185,12 @@ fn listed(
     Ok((window, changes, is_more))
 }
 
-fn begin(session: &mut Session) -> Result<Transaction<'_>> {
-    let mut transaction = session
-        .build_transaction()
-        .isolation_level(IsolationLevel::RepeatableRead)
-        .read_only(true)
-        .start()?;
-    transaction.batch_execute(&format!("{}; set local jit = off", pg::same_text()))?;
+fn begin<'s>(session: &'s mut Session, schema: &str, wanted: &Wanted<'_>) -> Result<Transaction<'s>> {
+    let mut transaction = journal::begin_reading(session, schema, &wanted.window, false)?;
+    transaction.batch_execute(&format!(
+        "set transaction read only; {}; set local jit = off",
+        pg::same_text()
+    ))?;
     Ok(transaction)
 }
 

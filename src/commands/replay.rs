@@ -8,7 +8,8 @@ use super::sink::unknown_sink;
 use super::{AskArgs, Context, InstallationArgs, parse_duration};
 use crate::deliver::{Stop, source_group, take_over};
 use crate::errors::{Error, Kind, Result};
-use crate::journal::{self, MarkState};
+use crate::journal::{self, MarkState, SinkState};
+use crate::pg::{Locking, transact};
 use crate::words::shell;
 
 /// Sets the cursor of a sink back to a mark: the worker delivers everything since once more, with the same ids
@@ -50,7 +51,14 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         args.ask.yes,
     )?;
     take_over(&mut session, &schema, &sink, args.wait, &Stop::default())?;
-    if !journal::rewind(&mut *session, &schema, &args.sink, &group, &mark)? {
+    let locking = Locking {
+        timeout: Duration::from_secs(1),
+        wait: args.wait,
+    };
+    let is_set = transact(&mut session, locking, &mut |transaction| {
+        journal::rewind(transaction, &schema, &sink, &group, &mark)
+    })?;
+    if !is_set {
         return Err(
             Error::message(Kind::Refused, format!("group `{group}` has no mark `{mark}`"))
                 .hint(format!("`emaj mark list {}` shows its marks", shell(&group))),
@@ -60,5 +68,10 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         "sink `{}` is delivered to again from mark `{mark}` on",
         args.sink
     ));
+    if sink.state == SinkState::Paused {
+        context
+            .output
+            .hint(format!("it is paused: {}", sink.state.way_on(&sink.name, &sink.kind)));
+    }
     Ok(ExitCode::SUCCESS)
 }

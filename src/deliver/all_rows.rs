@@ -4,11 +4,13 @@
 use std::sync::Arc;
 
 use super::ask::{Asker, settle};
+use super::binding::OneKey;
 use super::ground::Ground;
 use super::init::{self, MOST_ROWS, Next, Read};
 use super::render::render;
 use super::sources::{Fed, load};
 use super::stream::Stream;
+use super::worker::Source;
 use crate::errors::{Error, Kind, Result};
 use crate::manifest::Binding;
 use crate::pg::{Prompt, Session};
@@ -42,16 +44,15 @@ impl AllRows {
         let settings = session.wanted();
         let mut asker = settings.connect(Prompt::Never)?;
         settle(&mut asker, &renderer)?;
-        let sink = binding.to.as_ref().map(|to| to.value.clone()).unwrap_or_default();
-        let bindings: Vec<Binding> = manifest.bindings_to(&sink).cloned().collect();
-        let fed = load(&mut asker, &renderer, &manifest.schema, &sink, &bindings)?;
+        let sink = binding.to.as_ref().and_then(|to| manifest.sink(&to.value));
+        let sink = sink.ok_or_else(|| not_installed(binding))?;
+        let bindings: Vec<Binding> = manifest.bindings_to(&sink.name.value).cloned().collect();
+        let fed = load(&mut asker, &renderer, &manifest.schema, sink, &bindings)?;
         let at = fed
             .bound
             .iter()
             .position(|bound| *bound.name == *binding.name.value)
             .ok_or_else(|| not_installed(binding))?;
-        // What a manifest asks goes by the path of the role.
-        asker.by_path_of_role()?;
         Ok(AllRows {
             stream: Stream::new(
                 settings.connect(Prompt::Never)?,
@@ -65,11 +66,11 @@ impl AllRows {
         })
     }
 
-    /// Calls `take` with all rows, a part at a time. `source` is the CloudEvents source.
+    /// Calls `take` with all rows, a part at a time.
     ///
     /// # Errors
     /// What `take` fails with; whatever the server answers.
-    pub(super) fn each(&mut self, source: &str, take: &mut dyn FnMut(Vec<Rendered>) -> Result<()>) -> Result<()> {
+    pub(super) fn each(&mut self, source: &Source, take: &mut dyn FnMut(Vec<Rendered>) -> Result<()>) -> Result<()> {
         self.stream.hold()?;
         let bound = &self.fed.bound[self.at];
         let mut next = Next {
@@ -89,7 +90,7 @@ impl AllRows {
                     again: false,
                     namesakes: None,
                 };
-                let made = match render(bound, placed, source, &mut asker, &self.fed.bound) {
+                let made = match render(bound, placed, source, &mut asker, &self.fed.bound, &OneKey::default()) {
                     Ok(None) => continue,
                     Ok(Some(keyed)) => Ok(keyed.delivery),
                     Err(fault) if fault.verdict == Verdict::Down => {

@@ -16,8 +16,8 @@ use super::row::Row;
 use super::sources::{SourceTable, Sources};
 use super::today::{Column, Today, look_at};
 use crate::errors::Error;
-use crate::journal::Position;
-use crate::pg::{self, Session, classify};
+use crate::journal::{LogColumn, Position};
+use crate::pg::{self, OWN_PATH, PATH_OF_ROLE, Session, classify};
 use crate::render::Renderer;
 use crate::sink::Fault;
 
@@ -57,7 +57,7 @@ pub(super) fn settle(session: &mut Session, renderer: &Renderer) -> Result<(), E
 impl Ask for Asker<'_> {
     fn values(&mut self, query: &Statement) -> Result<Vec<String>, Fault> {
         let messages = match query.values.as_slice() {
-            [] => self.session.simple_query(&query.text),
+            [] => self.session.simple_query(&by_path_of_role(&query.text)),
             _ => with_values(self.session, self.renderer, query).map_err(Fault::never)?,
         };
         Ok(messages
@@ -68,19 +68,6 @@ impl Ask for Asker<'_> {
                 _ => None,
             })
             .collect())
-    }
-
-    fn alike(&mut self, table: usize, columns: &[(String, String)], look: Look<'_>) -> Result<(), Fault> {
-        let today = look_at(self.session, self.renderer, &self.sources.tables[table])?;
-        self.show_given("stream/alike", table, &today, &Given::all(&today, columns), look)
-    }
-
-    fn with_texts(&mut self, table: usize, texts: &[(String, &str)], look: Look<'_>) -> Result<(), Fault> {
-        let today = look_at(self.session, self.renderer, &self.sources.tables[table])?;
-        match Given::texts(&today, texts) {
-            Some(given) => self.show_given("stream/alike", table, &today, &given, look),
-            None => Ok(()),
-        }
     }
 
     fn namesakes(
@@ -96,20 +83,22 @@ impl Ask for Asker<'_> {
         let given: Vec<OneOf> = columns
             .iter()
             .filter_map(|(column, values)| {
-                OneOf::of(today.columns.iter().find(|today| today.log == *column)?, values, exact)
+                let texts = values.iter().filter_map(|json| plain(json));
+                OneOf::of(today.columns.iter().find(|today| today.log == *column)?, texts, exact)
             })
             .collect();
         let is_said = |column: &String| given.iter().any(|given| given.log == *column && !given.folded);
         if !key.is_empty() && key.iter().all(is_said) {
             return Ok(());
         }
-        self.show_given("stream/namesakes", table, &today, &given, look)
+        self.show_alike(table, &today, &given, look)
     }
 
     fn with_one_of(
         &mut self,
         table: usize,
         columns: &[(String, BTreeSet<String>)],
+        exact: bool,
         look: Look<'_>,
     ) -> Result<(), Fault> {
         let today = look_at(self.session, self.renderer, &self.sources.tables[table])?;
@@ -118,22 +107,18 @@ impl Ask for Asker<'_> {
             let Some(column) = today.columns.iter().find(|today| today.log == *column) else {
                 continue;
             };
-            let can_be = |json: &&str| may_hold(column, &plain(json));
-            if values.iter().any(|json| can_be(&json.as_str()).is_none()) {
+            let texts: Vec<String> = values.iter().filter_map(|json| plain(json)).collect();
+            if texts.iter().any(|text| may_hold(column, text).is_none()) {
                 continue;
             }
-            let values: BTreeSet<&str> = values
-                .iter()
-                .map(String::as_str)
-                .filter(|json| can_be(json) == Some(true))
-                .collect();
-            match OneOf::of(column, &values, true) {
+            let texts = texts.into_iter().filter(|text| may_hold(column, text) == Some(true));
+            match OneOf::of(column, texts, exact) {
                 Some(one) => given.push(one),
                 // No row can have one of them.
                 None => return Ok(()),
             }
         }
-        self.show_given("stream/namesakes", table, &today, &given, look)
+        self.show_alike(table, &today, &given, look)
     }
 
     fn known(&self) -> Option<&Namesakes> {
@@ -195,15 +180,8 @@ impl Ask for Asker<'_> {
 }
 
 impl Asker<'_> {
-    /// Shows the rows of a table that `template` finds by what is given of its columns.
-    fn show_given(
-        &mut self,
-        template: &'static str,
-        table: usize,
-        today: &Today,
-        given: &impl Serialize,
-        look: Look<'_>,
-    ) -> Result<(), Fault> {
+    /// Shows the rows of a table that may have in each column one of the texts that are given of it.
+    fn show_alike(&mut self, table: usize, today: &Today, given: &[OneOf], look: Look<'_>) -> Result<(), Fault> {
         let source = &self.sources.tables[table];
         let context = context! {
             table => Value::from(Serde(&today.table)),
@@ -211,7 +189,10 @@ impl Asker<'_> {
             given => Value::from(Serde(given)),
             raw => source.texts.are_raw(),
         };
-        let sql = self.renderer.render_value(template, context).map_err(Fault::never)?;
+        let sql = self
+            .renderer
+            .render_value("stream/alike", context)
+            .map_err(Fault::never)?;
         self.show(&sql, source, look)
     }
 
@@ -254,8 +235,14 @@ fn shown(
 #[derive(Serialize)]
 struct SearchedLog<'a> {
     log: &'a str,
-    columns: &'a [String],
+    columns: &'a [LogColumn],
     key: &'a [String],
+}
+
+/// Has a query go by the path of the role, and what is asked after it by emaj's own. When it fails, that is as it was: it is one transaction.
+fn by_path_of_role(query: &str) -> String {
+    // (It may end with a comment.)
+    format!("{PATH_OF_ROLE}; {query}\n; {OWN_PATH}")
 }
 
 /// Asks a query with parameters; the answer comes as text, as it does without parameters. A parameter is of the type that the server
@@ -268,7 +255,7 @@ fn with_values(
     let mut types = vec!["unknown"; query.values.len()];
     loop {
         let prepare = renderer.render_value("query/prepare", context! { types => &types, text => &query.text })?;
-        let Err(error) = session.batch_execute(&prepare) else {
+        let Err(error) = session.batch_execute(&format!("{PATH_OF_ROLE}; {prepare}")) else {
             break;
         };
         match without_type(&error).and_then(|number| types.get_mut(number)) {
@@ -278,7 +265,8 @@ fn with_values(
     }
     let ask = renderer.render_value("query/ask", context! { values => &query.values })?;
     let answer = session.simple_query(&ask);
-    let forgotten = session.batch_execute(&renderer.render("query/forget", ())?);
+    let forget = renderer.render("query/forget", ())?;
+    let forgotten = session.batch_execute(&format!("{forget}; {OWN_PATH}"));
     Ok(answer.and_then(|messages| forgotten.map(|()| messages)))
 }
 
@@ -362,62 +350,6 @@ impl Rights {
     }
 }
 
-/// A column with the value that rows are to have in it.
-#[derive(Serialize)]
-struct Given {
-    name: String,
-    plain: Option<String>,
-    nested: bool,
-    /// Upper and lower case make no difference.
-    folded: bool,
-}
-
-impl Given {
-    /// What is given of the columns that the table still has.
-    fn all(today: &Today, columns: &[(String, String)]) -> Vec<Given> {
-        let known = columns.iter().filter_map(|(column, json)| {
-            let today = today.columns.iter().find(|today| today.log == *column)?;
-            Some(Given::of(today, json))
-        });
-        known.collect()
-    }
-
-    /// What is given of the columns that are texts or whole numbers; `None`: no row can have that.
-    fn texts(today: &Today, texts: &[(String, &str)]) -> Option<Vec<Given>> {
-        let mut given = Vec::new();
-        for (column, text) in texts {
-            let Some(today) = today.columns.iter().find(|today| today.log == *column) else {
-                continue;
-            };
-            let Some(is_possible) = may_hold(today, text) else {
-                continue;
-            };
-            given.push(is_possible.then(|| Given {
-                name: today.name.clone(),
-                plain: Some((*text).to_owned()),
-                nested: false,
-                folded: today.is_text,
-            })?);
-        }
-        Some(given)
-    }
-
-    fn of(column: &Column, json: &str) -> Self {
-        let nested = json.starts_with(['{', '[']);
-        let plain = match json {
-            "null" => None,
-            text if text.starts_with('"') => serde_json::from_str(text).ok(),
-            text => Some(text.to_owned()),
-        };
-        Given {
-            name: column.name.clone(),
-            plain,
-            nested,
-            folded: column.is_text,
-        }
-    }
-}
-
 /// Tells whether a text may be that of a value of a column; `None`: of this type that is not known here.
 fn may_hold(column: &Column, text: &str) -> Option<bool> {
     match column.r#type.as_str() {
@@ -439,44 +371,53 @@ fn is_uuid(text: &str) -> bool {
         })
 }
 
-/// Returns the text of a value that is given as JSON.
-fn plain(json: &str) -> String {
-    serde_json::from_str(json).unwrap_or_else(|_| json.to_owned())
+/// Returns the text of a value that is given as JSON; `None` for null.
+fn plain(json: &str) -> Option<String> {
+    (json != "null").then(|| serde_json::from_str(json).unwrap_or_else(|_| json.to_owned()))
 }
 
-/// A column with the values of which rows are to have one.
+/// A column with the texts of which rows are to have one.
 #[derive(Serialize)]
 struct OneOf {
     name: String,
     log: String,
     texts: BTreeSet<String>,
+    /// Upper and lower case make no difference: the texts are in lower case, and ASCII.
     folded: bool,
-    /// There are letters of which the database may not know the other case.
+    /// A text with letters beyond ASCII may be one of them too: of these the database may not know the other case.
     beyond: bool,
+    collation: Option<Vec<String>>,
 }
 
 impl OneOf {
-    /// `None`: of this type it cannot be said which values are printed alike.
-    fn of(column: &Column, values: &BTreeSet<&str>, exact: bool) -> Option<Self> {
+    /// `None`: there are none, or of this type it cannot be said which values are printed alike.
+    fn of(column: &Column, texts: impl IntoIterator<Item = String>, exact: bool) -> Option<Self> {
         if !column.is_text && !column.is_plain {
             return None;
         }
-        let mut texts = BTreeSet::new();
-        for json in values.iter().filter(|json| **json != "null") {
-            let text = plain(json);
+        let folded = column.is_text && !exact;
+        let (mut all, mut beyond) = (BTreeSet::new(), false);
+        for mut text in texts {
+            if folded && !text.is_ascii() {
+                beyond = true;
+                continue;
+            }
+            if folded {
+                text.make_ascii_lowercase();
+            }
             if column.is_text {
                 // (As `character(n)` is as text.)
-                texts.insert(text.trim_end_matches(' ').to_owned());
+                all.insert(text.trim_end_matches(' ').to_owned());
             }
-            texts.insert(text);
+            all.insert(text);
         }
-        Some(OneOf {
+        (beyond || !all.is_empty()).then(|| OneOf {
             name: column.name.clone(),
             log: column.log.clone(),
-            folded: column.is_text && !exact,
-            beyond: column.is_text && !exact && texts.iter().any(|text| !text.is_ascii()),
-            texts,
+            texts: all,
+            folded,
+            beyond,
+            collation: column.collation.clone(),
         })
-        .filter(|given| !given.texts.is_empty())
     }
 }

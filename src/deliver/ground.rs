@@ -1,6 +1,6 @@
 //! What `emaj init` stands on: a manifest, the database it is installed in, and the place that a binding goes to.
 
-use super::worker;
+use super::worker::{self, Source};
 use crate::errors::{Error, Kind, Result};
 use crate::manifest::{self, Binding, Manifest};
 use crate::pg::{Environment, Session};
@@ -19,8 +19,7 @@ pub struct Ground<'a> {
 pub(super) struct Target<'a> {
     pub sink: &'a manifest::Sink,
     pub opener: Box<dyn Opener>,
-    /// The CloudEvents source.
-    pub source: String,
+    pub source: Source,
 }
 
 impl<'a> Ground<'a> {
@@ -35,7 +34,7 @@ impl<'a> Ground<'a> {
         let source = worker::source(self.session, &self.manifest.schema)?;
         Ok(Some(Target {
             sink,
-            opener: sink::opener(sink, self.environment, &source)?,
+            opener: sink::opener(sink, self.environment, &source.uri)?,
             source,
         }))
     }

@@ -76,7 +76,7 @@ pub(super) fn rows(
             columns => Value::from(Serde(&today.columns)),
             key => Value::from(Serde(today.key())),
             last => &next.place,
-            builtin => today.is_key_builtin(),
+            at_once => today.is_compared_at_once(),
             limit => next.most,
             raw => source.texts.are_raw(),
         },
@@ -221,7 +221,7 @@ impl AsText {
                 table => Value::from(Serde(&self.today.table)),
                 key => Value::from(Serde(self.today.key())),
                 last => &next.place,
-                builtin => self.today.is_key_builtin(),
+                at_once => self.today.is_compared_at_once(),
                 most => next.most,
             },
         )?;
@@ -252,7 +252,7 @@ impl AsText {
                 key => Value::from(Serde(self.today.key())),
                 last => &next.place,
                 upto => upto,
-                builtin => self.today.is_key_builtin(),
+                at_once => self.today.is_compared_at_once(),
             },
         )?;
         let mut reader = session.copy_out(&sql).map_err(|error| refused(error, &self.source))?;

@@ -452,8 +452,10 @@ impl<'a> Entries<'a> {
         for name in &keyed.entries {
             related.extend(self.below.remove(name.as_str()).into_iter().flatten());
             related.extend(self.by_name.insert(name, Some(at)).flatten());
-            for (comma, _) in name.match_indices(',') {
-                let above = &name[comma + 1..];
+            // (Above all stands the root, which has no name.)
+            let commas = name.match_indices(',').map(|(comma, _)| comma + 1);
+            for from in commas.chain((!name.is_empty()).then_some(name.len())) {
+                let above = &name[from..];
                 if let Some(last) = self.by_name.get(above) {
                     related.extend(*last);
                     self.below.entry(above).or_default().push(at);
@@ -623,6 +625,11 @@ mod tests {
             "[[[0, 1], [3]], [[2, 4]]]"
         );
         assert_eq!(shown("1:r1,=p/o 2:r2,=q/o"), "[[[0], [1]]]", "only beside each other");
+        assert_eq!(
+            shown("1:r1,=p/o 2:r2,= 3:r3,=q"),
+            "[[[0, 1, 2]]]",
+            "the root is above all"
+        );
         assert_eq!(
             batches(&[vec![0, 3], vec![1], vec![2], vec![4]], 2),
             [vec![0, 3], vec![1, 2], vec![4]]

@@ -10,6 +10,7 @@ mod ask;
 mod binding;
 mod change;
 mod courier;
+mod digest;
 mod escape;
 mod ground;
 mod init;

@@ -2,31 +2,33 @@
 
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
-
 use super::binding::{Ask, Bound, Envelope, OneKey};
+use super::digest::digest;
 use super::lanes::Keyed;
 use super::stream::Placed;
+use super::worker::Source;
 use crate::sink::{Delivery, Fault};
 
-/// Renders what `bound` makes of a change; `None`: nothing. `source` is the CloudEvents source, `beside` are all bindings of the sink.
+/// Renders what `bound` makes of a change of the installation `source`; `None`: nothing. `beside` are all bindings of the sink, and `one` is known of keys
+/// that are written in two ways.
 ///
 /// # Errors
 /// Whatever the binding fails with on this row.
 pub(super) fn render(
     bound: &Bound,
     placed: &Placed,
-    source: &str,
+    source: &Source,
     ask: &mut dyn Ask,
     beside: &[Bound],
+    one: &OneKey,
 ) -> Result<Option<Keyed>, Fault> {
-    let (id, time) = (id_of(&bound.name, placed), time_of(placed));
+    let (id, time) = (id_of(&bound.name, placed, source), time_of(placed));
     let envelope = Envelope {
         id: &id,
         time: &time,
-        source,
+        source: &source.uri,
     };
-    let made = bound.make(&placed.change, &envelope, ask, beside)?;
+    let made = bound.make(&placed.change, &envelope, ask, beside, one)?;
     Ok(made.map(|made| Keyed {
         delivery: Delivery {
             id,
@@ -44,12 +46,12 @@ pub(super) fn render(
 }
 
 /// Returns what a change must not be overtaken by: whatever has one of these keys. Also of a change that cannot be rendered.
-pub(super) fn keys_of(bound: &Bound, placed: &Placed, source: &str, one: &OneKey) -> Vec<String> {
-    let (id, time) = (id_of(&bound.name, placed), time_of(placed));
+pub(super) fn keys_of(bound: &Bound, placed: &Placed, source: &Source, one: &OneKey) -> Vec<String> {
+    let (id, time) = (id_of(&bound.name, placed, source), time_of(placed));
     let envelope = Envelope {
         id: &id,
         time: &time,
-        source,
+        source: &source.uri,
     };
     bound.order_keys(&placed.change, &envelope, one)
 }
@@ -58,9 +60,10 @@ fn time_of(placed: &Placed) -> String {
     format!("{:.6}", placed.change.time)
 }
 
-fn id_of(binding: &str, placed: &Placed) -> String {
-    let digest = Sha256::digest(&*placed.change.key);
-    let short: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+/// Names an event. Bindings, transactions and tables of two installations may be called the same, and both may deliver to one place: what is hashed
+/// tells them apart.
+fn id_of(binding: &str, placed: &Placed, source: &Source) -> String {
+    let short = digest(&format!("{}\n{}", source.name, placed.change.key));
     if placed.change.is_init {
         format!("{binding}-init-{:x}-{short}", placed.relation)
     } else {

@@ -87,19 +87,36 @@ impl Row {
             .map(|column| (column.name(&self.json), &self.json[column.value.clone()]))
     }
 
-    /// Returns the row under other names of its columns: `name` says them, where they are others.
-    pub(super) fn renamed<'n>(&self, name: impl Fn(&str) -> Option<&'n str>) -> Row {
+    /// Returns its values that are not null, in the order of the columns: what stays of a row that others have not changed when a column gets another
+    /// name, or one is added.
+    pub(super) fn content(&self) -> String {
+        let values = self
+            .in_order()
+            .into_iter()
+            .map(|column| &self.json[column.value.clone()]);
+        let known: Vec<&str> = values.filter(|value| *value != "null").collect();
+        known.join(",")
+    }
+
+    fn in_order(&self) -> Vec<&Column> {
         let mut columns: Vec<&Column> = self.spans().iter().collect();
         columns.sort_by_key(|column| column.value.start);
+        columns
+    }
+
+    /// Returns the row under other names of its columns, which `name` says; without those of which it says none.
+    pub(super) fn renamed<'r>(&'r self, name: impl Fn(&'r str) -> Option<&'r str>) -> Row {
         let mut json = String::with_capacity(self.json.len() + 32);
-        for column in columns {
-            let old = column.name(&self.json);
+        for column in self.in_order() {
+            let Some(name) = name(column.name(&self.json)) else {
+                continue;
+            };
             json.push(if json.is_empty() { '{' } else { ',' });
-            json.push_str(&serde_json::Value::from(name(old).unwrap_or(old)).to_string());
+            json.push_str(&serde_json::Value::from(name).to_string());
             json.push(':');
             json.push_str(&self.json[column.value.clone()]);
         }
-        json.push('}');
+        json.push_str(if json.is_empty() { "{}" } else { "}" });
         Row {
             is_unreadable: self.is_unreadable,
             ..Row::new(json)
@@ -496,14 +513,19 @@ mod tests {
 
     #[test]
     fn columns_get_other_names_and_keep_their_values() {
-        let row = Row::new(r#"{"b":1.50,"a":{"b": null},"\u00e9":"x"}"#);
-        let new = |name: &str| match name {
+        let row = Row::new(r#"{"b":1.50,"d":2,"a":{"b": null},"f":3,"\u00e9":"x"}"#);
+        let new = |name| match name {
             "b" => Some("a"),
             "a" => Some("c"),
             "é" => Some("\"e\""),
-            _ => None,
+            "d" => None,
+            same => Some(same),
         };
-        assert_eq!(&*row.renamed(new).json, r#"{"a":1.50,"c":{"b": null},"\"e\"":"x"}"#);
+        assert_eq!(
+            &*row.renamed(new).json,
+            r#"{"a":1.50,"c":{"b": null},"f":3,"\"e\"":"x"}"#
+        );
+        assert_eq!(&*row.renamed(|_| None).json, "{}");
         assert!(row.clone().unreadable().renamed(new).is_unreadable());
     }
 

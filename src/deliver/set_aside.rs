@@ -9,7 +9,7 @@ use super::change::Change;
 use super::row::Row;
 use super::sources::SourceTable;
 use super::stream::Placed;
-use crate::journal::{FailureState, SetAside};
+use crate::journal::{ChangeKept, FailureState, SetAside};
 use crate::sink::{Fault, Offset, Verdict};
 
 /// The first pause before a change is tried again, and the longest, in seconds.
@@ -21,15 +21,18 @@ pub(super) fn pause(attempts: i32) -> f64 {
     (FIRST_PAUSE * 2_f64.powi(attempts.clamp(0, 20))).min(LONGEST_PAUSE)
 }
 
-/// What a fault makes of a change, and when it is tried again.
+/// What a fault makes of a change that was tried before so often, and when it is tried again.
 pub(super) fn state_after(fault: &Fault, attempts: i32) -> (FailureState, Option<f64>) {
     match fault.verdict {
         Verdict::Never => (FailureState::Never, None),
-        Verdict::Later | Verdict::Silent | Verdict::Down => (FailureState::Later, Some(pause(attempts))),
+        Verdict::Clash if attempts > 0 => (FailureState::Never, None),
+        Verdict::Clash | Verdict::Later | Verdict::Silent | Verdict::Down => {
+            (FailureState::Later, Some(pause(attempts)))
+        }
     }
 }
 
-/// Writes a change down that has `keys` and waits in `queue`. Rows stay texts inside: JSON of the registry would lose digits of numbers.
+/// Writes a change down that has `keys` and waits in `queue`.
 pub(super) fn record(
     placed: &Placed,
     source: &SourceTable,
@@ -51,14 +54,15 @@ pub(super) fn record(
     }
 }
 
-fn written(placed: &Placed, source: &SourceTable) -> Value {
+fn written(placed: &Placed, source: &SourceTable) -> ChangeKept {
     let change = &placed.change;
     let columns: Map<String, Value> = source
         .columns
         .iter()
         .map(|(number, name)| (name.clone(), json!(number)))
         .collect();
-    json!({
+    let row = |row: &Option<Row>| row.as_ref().map(|row| row.json.to_string());
+    let what = json!({
         "offset": placed.offset.0,
         "relation": placed.relation,
         "replay": placed.replay,
@@ -67,13 +71,16 @@ fn written(placed: &Placed, source: &SourceTable) -> Value {
         "lsn": change.lsn,
         "time": change.time.to_string(),
         "key": &*change.key,
-        "old": change.old.as_ref().map(|row| &*row.json),
-        "new": change.new.as_ref().map(|row| &*row.json),
         "unreadable": [is_unreadable(&change.old), is_unreadable(&change.new)],
         "init": change.is_init,
         "columns": columns,
         "key_columns": source.key_numbers(),
-    })
+    });
+    ChangeKept {
+        what,
+        old: row(&change.old),
+        new: row(&change.new),
+    }
 }
 
 fn is_unreadable(row: &Option<Row>) -> bool {
@@ -81,17 +88,17 @@ fn is_unreadable(row: &Option<Row>) -> bool {
 }
 
 /// Reads a change back; `None` when it is not of this program's making.
-pub(super) fn read(written: &Value, table: usize, source: &SourceTable) -> Option<Placed> {
-    let today = |name: &str| {
-        let number = written["columns"][name].as_i64()?;
-        let (_, today) = source.columns.iter().find(|(known, _)| i64::from(*known) == number)?;
-        (today != name).then_some(today.as_str())
-    };
-    let columns = written["columns"].as_object();
-    let is_renamed = columns.is_some_and(|columns| columns.keys().any(|name| today(name).is_some()));
-    let row = |name: &str, at: usize| {
-        let row = Row::new(written[name].as_str()?);
-        let row = if is_renamed { row.renamed(today) } else { row };
+pub(super) fn read(change: &ChangeKept, table: usize, source: &SourceTable) -> Option<Placed> {
+    let written = &change.what;
+    let none = Map::new();
+    let columns = written["columns"].as_object().unwrap_or(&none);
+    let is_as_it_was = columns.keys().all(|name| today(name, columns, source) == Some(name));
+    let row = |text: &Option<String>, at: usize| {
+        let row = Row::new(text.as_deref()?);
+        let row = match is_as_it_was {
+            true => row,
+            false => row.renamed(|name| today(name, columns, source)),
+        };
         Some(match written["unreadable"][at].as_bool() {
             Some(true) => row.unreadable(),
             _ => row,
@@ -108,11 +115,23 @@ pub(super) fn read(written: &Value, table: usize, source: &SourceTable) -> Optio
             lsn: written["lsn"].as_u64()?,
             time: written["time"].as_str()?.parse().ok()?,
             key: written["key"].as_str()?.into(),
-            old: row("old", 0),
-            new: row("new", 1),
+            old: row(&change.old, 0),
+            new: row(&change.new, 1),
             is_init: written["init"].as_bool()?,
         },
     })
+}
+
+/// Returns the name of today of a column that had this one; `None`: the table has it no more.
+fn today<'n>(name: &'n str, columns: &Map<String, Value>, source: &'n SourceTable) -> Option<&'n str> {
+    match columns.get(name).and_then(Value::as_i64) {
+        Some(number) => {
+            let mut known = source.columns.iter();
+            let (_, today) = known.find(|(known, _)| i64::from(*known) == number)?;
+            Some(today)
+        }
+        None => Some(name),
+    }
 }
 
 /// Makes one change of several of each row, in order: the state before the first, and after the last. Usually that is one row; there are
@@ -170,6 +189,10 @@ mod tests {
             },
         };
         let written = record(&placed, &table(&["n", "m"]), "b", "b [1]".to_owned(), Vec::new(), None).change;
+        assert!(
+            !written.what.to_string().contains("1.10"),
+            "the rows are kept beside: they may be long"
+        );
         let back = read(&written, 5, &table(&["n", "m"])).unwrap();
         assert_eq!(format!("{back:?}"), format!("{placed:?}"));
         let back = read(&written, 5, &table(&["m", "o"])).unwrap().change.new.unwrap();
@@ -177,6 +200,8 @@ mod tests {
             &*back.json, r#"{"m":1.10,"o":12345678901234567890.123456789}"#,
             "under today's names"
         );
+        let back = read(&written, 5, &table(&["m"])).unwrap().change.new.unwrap();
+        assert_eq!(&*back.json, r#"{"m":1.10}"#, "without what is gone");
     }
 
     fn table(columns: &[&str]) -> SourceTable {
@@ -188,6 +213,7 @@ mod tests {
             },
             columns: (1..).zip(columns.iter().map(|name| (*name).to_owned())).collect(),
             texts: Texts::default(),
+            has_loose_key: false,
         }
     }
 

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::binding::{Bound, Table};
 use super::raw::Texts;
+use super::today::look_at;
 use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, LogRecord};
-use crate::manifest;
+use crate::manifest::{self, SinkKind};
 use crate::names::QualifiedName;
 use crate::pg::Session;
 use crate::render::Renderer;
@@ -42,6 +43,8 @@ pub(super) struct SourceTable {
     pub columns: Vec<(i16, String)>,
     /// How its texts come.
     pub texts: Texts,
+    /// Keys may be one that are written in two ways.
+    pub has_loose_key: bool,
 }
 
 impl SourceTable {
@@ -74,9 +77,11 @@ pub(super) fn load(
     session: &mut Session,
     renderer: &Renderer,
     schema: &str,
-    sink: &str,
+    sink: &manifest::Sink,
     bindings: &[manifest::Binding],
 ) -> Result<Fed> {
+    let keeps_rows = matches!(sink.kind, SinkKind::Postgres(_));
+    let sink = &*sink.name.value;
     let structure = journal::structure_of(&mut **session, schema, sink)?;
     let records = journal::bindings_of(&mut **session, schema, sink)?;
     let installed = |binding: &manifest::Binding| {
@@ -125,20 +130,21 @@ pub(super) fn load(
                     .hint("`emaj install` takes it in"),
             );
         };
-        sources.tables.push(SourceTable {
+        let mut source = SourceTable {
             oid: *oid,
             names: Table {
                 name: record.table.clone(),
                 key: newest.key.clone(),
             },
-            columns: newest
-                .attnums
-                .iter()
-                .copied()
-                .zip(newest.columns.iter().cloned())
+            columns: (newest.columns.iter())
+                .map(|column| (column.number, column.name.clone()))
                 .collect(),
             texts: sources.texts.clone(),
-        });
+            has_loose_key: false,
+        };
+        // (A table that is gone has none; what is left of its log is delivered.)
+        source.has_loose_key = look_at(session, renderer, &source).is_ok_and(|today| today.has_loose_key());
+        sources.tables.push(source);
     }
     for log in logs {
         if let Some(table) = sources.tables.iter().position(|table| table.oid == log.oid) {
@@ -151,9 +157,11 @@ pub(super) fn load(
         let table = sources.tables.iter().position(|table| table.oid == record.oid);
         if let (Some(binding), Some(table)) = (binding, table) {
             let names = sources.tables[table].names.clone();
-            bound.push(Bound::compile(binding, table, names, record.since)?);
+            bound.push(Bound::compile(binding, table, names, record.since, keeps_rows)?);
         }
     }
+    let is_shared = bound.iter().any(Bound::names_message_key);
+    bound.iter_mut().for_each(|bound| bound.shares_message_keys = is_shared);
     // In the order of their bytes, as offsets are.
     bound.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(Fed {

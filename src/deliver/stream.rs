@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use minijinja::context;
 use minijinja::value::{Serde, Value};
+use postgres::error::SqlState;
 use postgres::types::PgLsn;
 use postgres_protocol::escape::escape_identifier;
 use serde::Serialize;
@@ -20,7 +21,7 @@ use super::change::{Change, Image, net};
 use super::row::Row;
 use super::sources::Sources;
 use crate::errors::{Error, Kind, Result};
-use crate::journal::{self, Position, Snapshot};
+use crate::journal::{self, LogColumn, Position, Snapshot};
 use crate::pg::{Session, classify};
 use crate::render::Renderer;
 use crate::sink::Offset;
@@ -84,6 +85,8 @@ struct Reading {
     open: Vec<(Offset, i64, Image)>,
     /// What is delivered already.
     behind: Option<Offset>,
+    /// Read, and to be delivered only after what was given out before (see [`one_log_each`]).
+    rest: Vec<Placed>,
     is_declared: bool,
     is_over: bool,
 }
@@ -283,6 +286,7 @@ impl Stream {
             window,
             open: Vec::new(),
             behind: offset,
+            rest: Vec::new(),
             is_declared: false,
             is_over: false,
         });
@@ -290,7 +294,9 @@ impl Stream {
 
     /// Tells whether the window has been read to its end.
     pub(super) fn is_over(&self) -> bool {
-        self.cursor.as_ref().is_none_or(|reading| reading.is_over)
+        self.cursor
+            .as_ref()
+            .is_none_or(|reading| reading.is_over && reading.rest.is_empty())
     }
 
     /// Returns the next changes of the window; none when it is over.
@@ -299,8 +305,17 @@ impl Stream {
     /// Whatever the server answers. The window may be read on from the offset that was delivered last.
     pub(super) fn next(&mut self, sources: &Sources) -> Result<Vec<Placed>> {
         loop {
-            if self.cursor.as_ref().is_none_or(|reading| reading.is_over) {
+            if self.is_over() {
                 return Ok(Vec::new());
+            }
+            if let Some(mut placed) = self
+                .cursor
+                .as_mut()
+                .map(|reading| std::mem::take(&mut reading.rest))
+                .filter(|rest| !rest.is_empty())
+            {
+                self.leave_rest(&mut placed);
+                return Ok(placed);
             }
             let too_long = !self.is_patient && self.held.is_some_and(|since| since.elapsed() > SLICE);
             if too_long {
@@ -308,14 +323,22 @@ impl Stream {
             }
             let sorts = self.cursor.as_ref().is_some_and(|reading| !reading.is_declared);
             self.declare(sources)?;
-            let placed = self.fetch(sources)?;
+            let mut placed = self.fetch(sources)?;
             if sorts && self.held.is_some() {
                 // The first fetch sorts the whole window: what is read of it afterwards counts.
                 self.held = Some(Instant::now());
             }
             if !placed.is_empty() {
+                self.leave_rest(&mut placed);
                 return Ok(placed);
             }
+        }
+    }
+
+    /// Leaves for later what may only be delivered when all of these has arrived.
+    fn leave_rest(&mut self, placed: &mut Vec<Placed>) {
+        if let Some(reading) = &mut self.cursor {
+            reading.rest = placed.split_off(one_log_each(placed));
         }
     }
 
@@ -391,6 +414,7 @@ impl Stream {
                 log: &log.log,
                 columns: &log.columns,
                 key: &log.key,
+                form: &log.form,
             })
             .collect();
         let resume = reading
@@ -489,8 +513,12 @@ fn unreadable(error: postgres::Error, sources: &Sources) -> Error {
         0 => {}
         others => names.push(count(others, "other log")),
     }
+    let is_too_long = error.code() == Some(&SqlState::PROGRAM_LIMIT_EXCEEDED);
     let error = classify(error, &format!("read the logs of {}", names.join(", ")));
     match error.kind() {
+        _ if is_too_long => error.hint(
+            "a row in them is longer than 1 GB as JSON, and PostgreSQL cannot say it; how the sink goes on without it stands in docs/delivery.md, under Limits",
+        ),
         Kind::Denied => error.hint("connect as the owner of emaj's schema, or as a member of the manifest's `roles.admin`"),
         Kind::Failed => error.hint(
             "`emaj verify` says whether a log is missing or is not what the registry says; `emaj install` with the manifest mends it",
@@ -524,6 +552,14 @@ fn close(reading: &mut Reading, placed: &mut Vec<Placed>) {
             change,
         }
     }));
+}
+
+/// Returns how many changes are, of each table, of one log. What the next one of the table holds comes after all that this one does, and may write the same key otherwise:
+/// nothing else would say then that it has to wait.
+fn one_log_each(placed: &[Placed]) -> usize {
+    let mut logs: HashMap<usize, i64> = HashMap::new();
+    let is_of_another = |one: &Placed| *logs.entry(one.change.table).or_insert(one.relation) != one.relation;
+    placed.iter().position(is_of_another).unwrap_or(placed.len())
 }
 
 /// The text of an offset: parts of one width each, so that texts are in the order of delivery.
@@ -569,8 +605,9 @@ struct ReadLog<'a> {
     number: usize,
     relation: i64,
     log: &'a str,
-    columns: &'a [String],
+    columns: &'a [LogColumn],
     key: &'a [String],
+    form: &'a str,
 }
 
 /// Has the ends of logs summarised, so that looking for new rows stays cheap between two vacuums. Best effort: it takes the right

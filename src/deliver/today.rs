@@ -20,6 +20,8 @@ pub(super) struct Today {
 pub(super) struct Name {
     pub schema: String,
     pub name: String,
+    /// Its rows are in its partitions.
+    pub partitioned: bool,
 }
 
 /// A column under its present name and under the one that bindings use.
@@ -29,17 +31,17 @@ pub(super) struct Column {
     pub log: String,
     pub r#type: String,
     pub is_key: bool,
-    /// Its type is PostgreSQL's own: so are its operators.
-    pub is_builtin: bool,
+    /// What compares values of a key, as statements have it: less, up to, equal, from, greater. Empty for other columns.
+    pub operators: Vec<String>,
     /// Its type is a kind of text.
     pub is_text: bool,
     /// Values of its type that are equal are printed alike in a name, but for digits behind the point, and no others are.
     pub is_plain: bool,
-    /// Values may be equal that are printed in two ways, and not only by digits behind the point.
+    /// One value may be printed in two ways, and not only by digits behind the point: labels of an enum may be renamed.
     pub is_loose: bool,
-    /// Schema and name of its collation, where that is not its type's.
+    /// Schema and name of its collation, where that is not the database's.
     pub collation: Option<Vec<String>>,
-    /// What the order of its values follows from: number, type and collation.
+    /// What its values' order, and how they are written, follow from: number, type and collation, and the labels of an enum.
     #[serde(skip)]
     pub order: String,
 }
@@ -50,15 +52,22 @@ impl Today {
         self.columns.iter().filter(|column| column.is_key).collect()
     }
 
-    /// Returns what a place among its rows means: that of another key means nothing here.
+    /// Returns what a place among its rows means: that of another key, or with labels that are no more, means nothing here.
     pub(super) fn order(&self) -> String {
         let key: Vec<&str> = self.key().iter().map(|column| column.order.as_str()).collect();
         key.join(", ")
     }
 
-    /// Tells whether the operators of its key are PostgreSQL's own.
-    pub(super) fn is_key_builtin(&self) -> bool {
-        self.key().iter().all(|column| column.is_builtin)
+    /// Tells whether one operator compares all columns of the key at once, as an index on them does best.
+    pub(super) fn is_compared_at_once(&self) -> bool {
+        let mut key = self.columns.iter().filter(|column| column.is_key);
+        let first = key.next().map(|column| &column.operators);
+        key.all(|column| Some(&column.operators) == first)
+    }
+
+    /// Tells whether keys may be one that are written in two ways.
+    pub(super) fn has_loose_key(&self) -> bool {
+        self.key().iter().any(|column| column.is_loose)
     }
 }
 
@@ -78,23 +87,24 @@ pub(super) fn look_at(session: &mut Session, renderer: &Renderer, source: &Sourc
         table: Name {
             schema: first.get(0),
             name: first.get(1),
+            partitioned: first.get(2),
         },
         columns: rows
             .iter()
             .filter_map(|row| {
-                let attnum: i16 = row.get(5);
+                let attnum: i16 = row.get(6);
                 let (_, log) = source.columns.iter().find(|(number, _)| *number == attnum)?;
                 Some(Column {
-                    name: row.get(2),
+                    name: row.get(3),
                     log: log.clone(),
-                    r#type: row.get(3),
-                    is_key: row.get::<_, i32>(4) >= 0,
-                    is_builtin: row.get(6),
-                    is_text: row.get(7),
-                    is_plain: row.get(8),
-                    is_loose: row.get(9),
-                    collation: row.get(10),
-                    order: row.get(11),
+                    r#type: row.get(4),
+                    is_key: row.get::<_, i32>(5) >= 0,
+                    operators: row.get::<_, Option<Vec<String>>>(7).unwrap_or_default(),
+                    is_text: row.get(8),
+                    is_plain: row.get(9),
+                    is_loose: row.get(10),
+                    collation: row.get(11),
+                    order: row.get(12),
                 })
             })
             .collect(),

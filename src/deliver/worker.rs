@@ -224,7 +224,7 @@ fn orders(
     environment: &Environment,
     task: &Task,
     status: &Status,
-    source: &str,
+    source: &Source,
 ) -> Result<Vec<Orders>> {
     let renderer = Arc::new(Renderer::new(&manifest.schema));
     let (stop, outdated) = (Stop::default(), Arc::new(AtomicBool::new(false)));
@@ -244,8 +244,8 @@ fn orders(
             renderer: Arc::clone(&renderer),
             sink: sink.clone(),
             bindings,
-            opener: sink::opener(sink, environment, source)?.into(),
-            source: source.to_owned(),
+            opener: sink::opener(sink, environment, &source.uri)?.into(),
+            source: source.clone(),
             until_empty: task.until_empty,
             patience: task.patience,
             init,
@@ -257,11 +257,20 @@ fn orders(
     Ok(all)
 }
 
-/// Returns the name under which an installation is known outside: the same as long as it is installed, and no other's.
+/// What an installation is called outside.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// The same as long as it is installed, and no other's.
+    pub name: String,
+    /// The CloudEvents source: the name behind those of the database and the schema.
+    pub uri: String,
+}
+
+/// Returns what the installation in `schema` is called outside.
 ///
 /// # Errors
 /// [`Kind::NotInstalled`]; [`Kind::Refused`] in a copy of the database that it was installed in; or whatever the server answers.
-pub fn source(session: &mut Session, schema: &str) -> Result<String> {
+pub fn source(session: &mut Session, schema: &str) -> Result<Source> {
     let s = postgres_protocol::escape::escape_identifier(schema);
     let installed: bool = session
         .query_one(
@@ -278,5 +287,6 @@ pub fn source(session: &mut Session, schema: &str) -> Result<String> {
         &[],
     )?;
     let (database, name): (String, String) = (row.get(0), row.get(1));
-    Ok(format!("/emaj/{database}/{schema}/{name}"))
+    let uri = format!("/emaj/{database}/{schema}/{name}");
+    Ok(Source { name, uri })
 }

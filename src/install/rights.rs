@@ -20,9 +20,11 @@ use crate::words::count;
 
 /// Functions that the viewer may call.
 const VIEWER_FUNCTIONS: &[&str] = &[
-    "_after", // pure text: with it whoever may read a log asks for what came after a mark
-    "_drift", // these two only look, for `emaj drift`
+    "_after",      // pure text: with it whoever may read a log asks for what came after a mark
+    "_key_equals", // the catalogue alone: what `emaj changes` and `emaj at` compare keys by
+    "_drift",      // these two only look, for `emaj drift`
     "_binding_drift",
+    "_previous_mark", // behind emaj_get_previous_mark_group, which runs as its caller
     "emaj_origin",
     "emaj_log_stat_group",
     "emaj_log_stat_groups",

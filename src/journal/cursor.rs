@@ -49,6 +49,8 @@ pub struct SinkLook {
     pub is_due: bool,
     /// The sink is active, and nobody claims it.
     pub may_go_on: bool,
+    /// The cursor has not moved for a good part of the time that the log waits for it.
+    pub is_still: bool,
 }
 
 /// Which sink of which installation.
@@ -79,7 +81,8 @@ impl Cursor {
         let sql = format!(
             "select pg_current_snapshot()::text, sink_state = 'ACTIVE' and ($2::bigint is null or pg_try_advisory_xact_lock_shared($2)),
                     (select concat(count(*), ':', sum(fail_id)) from {s}.emaj_failure where fail_sink = sink_name),
-                    exists (select from {s}.emaj_failure where fail_sink = sink_name and fail_retry <= clock_timestamp())
+                    exists (select from {s}.emaj_failure where fail_sink = sink_name and fail_retry <= clock_timestamp()),
+                    coalesce(sink_moved < clock_timestamp() - sink_max_lag / 4, false)
                from {s}.emaj_sink where sink_id = $1",
             s = self.schema
         );
@@ -91,6 +94,7 @@ impl Cursor {
             may_go_on: row.get(1),
             parked: row.get(2),
             is_due: row.get(3),
+            is_still: row.get(4),
         }))
     }
 

@@ -7,9 +7,8 @@ use postgres::GenericClient;
 use postgres::types::ToSql;
 use postgres_protocol::escape::escape_identifier;
 use serde::Serialize;
-use serde_json::Value;
 
-use super::parked::promote;
+use super::parked::{ChangeKept, promote};
 use crate::errors::Result;
 
 /// Why a change is set aside.
@@ -66,7 +65,7 @@ pub struct Failure {
     pub begun: bool,
     /// The change as it was in the log; row values of the application.
     #[serde(skip)]
-    pub change: Value,
+    pub change: ChangeKept,
 }
 
 /// Which failures are meant.
@@ -105,7 +104,7 @@ pub(super) fn read(
     let rows = client.query(
         &format!(
             "select fail_id, fail_sink, fail_binding, fail_key, fail_state, fail_reason, fail_attempts, fail_time, fail_retry, fail_begun,
-                    fail_change
+                    fail_change, fail_old, fail_new
                from {s}.emaj_failure where {condition} order by fail_id"
         ),
         values,
@@ -123,7 +122,11 @@ pub(super) fn read(
             time: row.get(7),
             retry: row.get(8),
             begun: row.get(9),
-            change: row.get(10),
+            change: ChangeKept {
+                what: row.get(10),
+                old: row.get(11),
+                new: row.get(12),
+            },
         })
         .collect())
 }

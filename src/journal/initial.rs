@@ -3,6 +3,7 @@
 use postgres::GenericClient;
 use postgres_protocol::escape::escape_identifier;
 
+use super::parked::promote;
 use crate::errors::Result;
 use crate::pg::Session;
 
@@ -30,20 +31,31 @@ pub fn want_rows(client: &mut impl GenericClient, schema: &str, binding: &str, r
     Ok(row.map(|row| row.get(0)))
 }
 
-/// Has a sink that has lost its place in the log begin anew: the rows of today, and what changes from now on.
+/// Has a sink that has lost its place in the log begin anew: the rows of today, and what changes from now on. What is set aside of older states
+/// of rows goes: what made them what they are today may be lost. A message that is set aside stays: it tells what happened.
 ///
 /// # Errors
 /// Whatever the server answers.
 pub fn begin_anew(client: &mut impl GenericClient, schema: &str, sink: &str) -> Result<()> {
     let s = escape_identifier(schema);
-    client.execute(
+    let was_lost = client.execute(
         &format!(
             "update {s}.emaj_sink set sink_state = 'ACTIVE', sink_reason = null, sink_from = {s}._position(), sink_until = null,
                     sink_offset = null, sink_there = null where sink_state = 'LOST' and sink_name = $1"
         ),
         &[&sink],
     )?;
-    Ok(())
+    if was_lost == 0 {
+        return Ok(());
+    }
+    client.execute(
+        &format!(
+            "delete from {s}.emaj_failure using {s}.emaj_binding
+              where fail_sink = $1 and bind_name = fail_binding and bind_kind <> 'message'"
+        ),
+        &[&sink],
+    )?;
+    promote(client, schema)
 }
 
 /// Has a sink that has lost its place in the log begin anew with the rows of `bindings`, whatever was sent of them.

@@ -10,7 +10,8 @@ use postgres_protocol::escape::{escape_identifier, escape_literal};
 use serde::Serialize;
 
 use super::cursor::{Reached, reached};
-use super::sinks::{LogRecord, SinkState, bindings_of, logs_of, sinks};
+use super::logs::{LogRecord, logs_of};
+use super::sinks::{SinkState, bindings_of, sinks};
 use crate::errors::Result;
 use crate::pg::same_values;
 
@@ -110,45 +111,52 @@ fn behind(arrived: &Reached<'_>, log: &LogRecord) -> String {
         Ordering::Less => return format!(" and l.emaj_gid > {place}::pg_lsn"),
         Ordering::Greater => return format!(" and l.emaj_gid >= {place}::pg_lsn"),
         Ordering::Equal if arrived.part.is_empty() => format!("l.emaj_txid > {}", arrived.txid),
-        Ordering::Equal => {
-            let key: Vec<String> = log
-                .key
-                .iter()
-                .map(|column| format!("l.{}", escape_identifier(column)))
-                .collect();
-            let key = format!("pg_catalog.json_build_array({})::text", key.join(", "));
-            let (part, last) = if log.key.is_empty() {
-                part_without_key(arrived.part, log)
-            } else if arrived.part.starts_with('[') {
-                (key, arrived.part)
-            } else {
-                // The encoding is not UTF-8: parts are in hex.
-                let hex = format!("pg_catalog.encode(pg_catalog.convert_to({key}, 'SQL_ASCII'), 'hex')");
-                (hex, arrived.part)
-            };
-            format!(
-                "(l.emaj_txid > {txid} or l.emaj_txid = {txid} and {part} collate \"C\" > {})",
-                escape_literal(last),
-                txid = arrived.txid,
-            )
-        }
+        Ordering::Equal => behind_in_transaction(arrived, log),
     };
     format!(" and (l.emaj_gid > {place}::pg_lsn or l.emaj_gid = {place}::pg_lsn and {at_the_place})")
 }
 
-/// What tells the rows of a log without a key apart, and how far that is delivered: the number of a row in its statement where it was updated, else
-/// what is in it (see `stream/window`). Rows with the same in them count as delivered together.
-fn part_without_key<'a>(arrived: &'a str, log: &LogRecord) -> (String, &'a str) {
-    let mut parts = arrived.split('-').skip(1);
-    let Some(hash) = parts.next() else {
-        return ("coalesce(l.emaj_ord::text, '')".to_owned(), arrived);
+/// The condition that a row stands behind what has arrived of the transaction that wrote it, or that of a later one. What was written in another form than
+/// the log has now is delivered again, and so is all of that transaction.
+fn behind_in_transaction(arrived: &Reached<'_>, log: &LogRecord) -> String {
+    let txid = arrived.txid;
+    let (part, last) = match arrived.part.split_once('-') {
+        Some((form, _)) if form != log.form => return format!("l.emaj_txid >= {txid}"),
+        // Rows with the same in them count as delivered together.
+        Some((_, last)) if log.key.is_empty() => (hash(log), last.split('-').next().unwrap_or_default()),
+        Some((_, last)) => (key(log, last), last),
+        // Updated without a key: the number of the row in its statement.
+        None => ("coalesce(l.emaj_ord::text, '')".to_owned(), arrived.part),
     };
-    let columns: Vec<String> = (log.columns.iter())
+    format!(
+        "(l.emaj_txid > {txid} or l.emaj_txid = {txid} and {part} collate \"C\" > {})",
+        escape_literal(last)
+    )
+}
+
+/// The key of a row as the worker writes it.
+fn key(log: &LogRecord, written: &str) -> String {
+    let columns: Vec<String> = (log.key.iter())
         .map(|column| format!("l.{}", escape_identifier(column)))
         .collect();
-    let image = format!(
-        "(select pg_catalog.row_to_json(r.*) from (select {}) as r)::text",
+    let key = format!("pg_catalog.json_build_array({})::text", columns.join(", "));
+    match written.starts_with('[') {
+        true => key,
+        // The encoding is not UTF-8: keys are in hex.
+        false => format!("pg_catalog.encode(pg_catalog.convert_to({key}, 'SQL_ASCII'), 'hex')"),
+    }
+}
+
+/// What tells a row without a key from others (see `stream/window`).
+fn hash(log: &LogRecord) -> String {
+    let columns: Vec<String> = (log.columns.iter())
+        .map(|column| {
+            let (log, name) = (escape_identifier(&column.log), escape_identifier(&column.name));
+            format!("l.{log} as {name}")
+        })
+        .collect();
+    format!(
+        "pg_catalog.md5((select pg_catalog.row_to_json(r.*) from (select {}) as r)::text)",
         columns.join(", ")
-    );
-    (format!("pg_catalog.md5({image})"), hash)
+    )
 }

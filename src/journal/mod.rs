@@ -10,12 +10,14 @@ mod history;
 mod initial;
 mod installed;
 mod lag;
+mod logs;
 mod marks;
 mod origin;
 mod parked;
 mod position;
 mod read;
 pub(crate) mod registry;
+mod rewind;
 mod rights;
 mod rollbacks;
 mod sinks;
@@ -39,23 +41,24 @@ pub use history::{Event, Wanted, history};
 pub use initial::{begin_anew, groups_of, note_rows, rows_anew, rows_sent, want_all_again, want_rows};
 pub use installed::{Bound, COUNTED, InstalledBinding, InstalledSink, bound_to, init_command, is_listed};
 pub use lag::{SinkLag, lag};
+pub use logs::{LogColumn, LogRecord, logs_of, small_logs, structure_of};
 pub use marks::{LastMark, MarkState, last_marks, marks};
 pub use origin::{Astray, Origin, astray, check_origin, free_schema};
 pub use parked::{
-    Known, SetAside, arrived, begun, change_of, due, failed_again, hasten, join, known, known_anew, not_begun,
-    one_front, promote, queue, retry_queues, set_aside, tried_again, waiting,
+    ChangeKept, Known, SetAside, arrived, begun, change_of, due, failed_again, hasten, join, known, known_anew,
+    not_begun, one_front, promote, queue, retry_queues, set_aside, tried_again, waiting,
 };
 pub use position::{Position, Snapshot};
 pub use read::read;
 pub use registry::{hollow, refuse_hollow};
+pub use rewind::rewind;
 pub use rights::{Grants, Held, Named, ROLE_MADE_BY_EMAJ, Right};
 pub use rollbacks::{
     PastRollback, RECOVER, RollbackSession, TornRollback, UnfinishedRollback, past_rollbacks, rollback_activity,
     torn_rollbacks, unfinished_rollbacks,
 };
 pub use sinks::{
-    BROKEN, LogRecord, SinkRecord, SinkState, bindings_like, bindings_of, logs_of, rewind, set_sink_state, sink_locks,
-    sink_named, sinks, small_logs, structure_of,
+    BROKEN, SinkRecord, SinkState, bindings_like, bindings_of, set_sink_state, sink_locks, sink_named, sinks,
 };
 pub use stat::{
     Interval, RoleChanges, SequenceStat, StatWanted, TableChanges, TableStat, check_names, count_intervals,
@@ -63,7 +66,7 @@ pub use stat::{
 };
 pub use status::{GroupStatus, MOST_COUNTED, status};
 pub use verify::{Inconsistency, inconsistencies};
-pub use window::{LoggedTable, Window, WindowWanted, window};
+pub use window::{LoggedTable, Window, WindowWanted, begin_reading, window};
 
 /// The registry of one installation.
 #[derive(Debug, Clone, Default)]

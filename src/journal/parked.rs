@@ -11,6 +11,14 @@ use serde_json::Value;
 use super::failures::{Failure, FailureState, read};
 use crate::errors::Result;
 
+/// A change as it is kept. Its rows are texts.
+#[derive(Debug, Clone)]
+pub struct ChangeKept {
+    pub what: Value,
+    pub old: Option<String>,
+    pub new: Option<String>,
+}
+
 /// A change to be set aside.
 #[derive(Debug, Clone)]
 pub struct SetAside {
@@ -22,7 +30,7 @@ pub struct SetAside {
     pub keys: Vec<String>,
     pub state: FailureState,
     pub reason: Option<String>,
-    pub change: Value,
+    pub change: ChangeKept,
     /// Seconds until it is tried again.
     pub retry_in: Option<f64>,
 }
@@ -45,10 +53,11 @@ pub fn set_aside(client: &mut impl GenericClient, schema: &str, sink: &str, chan
         client.execute(
             &format!(
                 "insert into {s}.emaj_failure (fail_sink, fail_binding, fail_key, fail_queue, fail_keys, fail_state, fail_reason, fail_change,
-                                               fail_attempts, fail_retry)
-                 select $1, $2, $3, $4, $5, $6, $7, $8, case when $6::text = 'BEHIND' then 0 else 1 end, clock_timestamp() + make_interval(secs => $9)
+                                               fail_old, fail_new, fail_attempts, fail_retry)
+                 select $1, $2, $3, $4, $5, $6, $7, $8, $10, $11, case when $6::text = 'BEHIND' then 0 else 1 end,
+                        clock_timestamp() + make_interval(secs => $9)
                   where not exists (select from {s}.emaj_failure
-                                     where fail_sink = $1 and fail_key = $3 and fail_binding = $2
+                                     where fail_sink = $1 and md5(fail_key) = md5($3) and fail_key = $3 and fail_binding = $2
                                        and {known} = {this})",
                 known = identity("fail_change"),
                 this = identity("$8::jsonb"),
@@ -61,8 +70,10 @@ pub fn set_aside(client: &mut impl GenericClient, schema: &str, sink: &str, chan
                 &change.keys,
                 &change.state.text(),
                 &change.reason,
-                &change.change,
+                &change.change.what,
                 &change.retry_in,
+                &change.change.old,
+                &change.change.new,
             ],
         )?;
     }
@@ -144,10 +155,14 @@ pub fn known(client: &mut impl GenericClient, schema: &str, sink: &str) -> Resul
 ///
 /// # Errors
 /// Whatever the server answers.
-pub fn change_of(client: &mut impl GenericClient, schema: &str, id: i64) -> Result<Option<Value>> {
+pub fn change_of(client: &mut impl GenericClient, schema: &str, id: i64) -> Result<Option<ChangeKept>> {
     let s = escape_identifier(schema);
-    let sql = format!("select fail_change from {s}.emaj_failure where fail_id = $1");
-    Ok(client.query_opt(&sql, &[&id])?.map(|row| row.get(0)))
+    let sql = format!("select fail_change, fail_old, fail_new from {s}.emaj_failure where fail_id = $1");
+    Ok(client.query_opt(&sql, &[&id])?.map(|row| ChangeKept {
+        what: row.get(0),
+        old: row.get(1),
+        new: row.get(2),
+    }))
 }
 
 /// Puts on record what a change is known by now.

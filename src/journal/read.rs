@@ -163,12 +163,18 @@ fn relations(client: &mut impl GenericClient, s: &str) -> Result<Vec<Relation>> 
     for row in &client.query(
         // The type is asked of the log: a type that got another name or schema is still the same.
         &format!(
-            "select col_rel, col_attnum, col_name, coalesce(pg_catalog.format_type(a.atttypid, a.atttypmod), col_type), col_expression
+            "select col_rel, col_attnum, col_name,
+                    coalesce(pg_catalog.format_type(a.atttypid, a.atttypmod)
+                             || case when l.oid <> t.typcollation then pg_catalog.format(' collate %I.%I', n.nspname, l.collname) else '' end, col_type),
+                    col_expression
                from {s}.emaj_column
                join {s}.emaj_relation on rel_id = col_rel
                left join pg_catalog.pg_attribute a
                  on a.attrelid = pg_catalog.to_regclass(pg_catalog.format('%s.%I', $1::text, rel_log))
                 and a.attname = col_name and a.attnum > 0
+               left join pg_catalog.pg_type t on t.oid = a.atttypid
+               left join pg_catalog.pg_collation l on l.oid = a.attcollation
+               left join pg_catalog.pg_namespace n on n.oid = l.collnamespace
               order by col_rel, col_attnum"
         ),
         &[&s],

@@ -1,7 +1,5 @@
 //! Sinks and bindings as the registry knows them: cursors, states, and what was set aside.
 
-use std::collections::HashSet;
-
 use jiff::Timestamp;
 use postgres::types::PgLsn;
 use postgres::{GenericClient, Row};
@@ -259,107 +257,6 @@ pub fn bindings_like(
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
-/// A log that holds changes of a bound table: that of today, or one that the table had in a group it has left.
-#[derive(Debug, Clone)]
-pub struct LogRecord {
-    /// Its relation in the registry.
-    pub relation: i64,
-    pub group: String,
-    pub oid: u32,
-    pub log: String,
-    pub columns: Vec<String>,
-    /// The numbers of the columns in the table.
-    pub attnums: Vec<i16>,
-    pub key: Vec<String>,
-    /// Nothing is written to it any more.
-    pub is_ended: bool,
-}
-
-/// Reads the logs of tables, by oid, the oldest first, but for columns that are lost; without a key where one of it is among them.
-///
-/// # Errors
-/// Whatever the server answers.
-pub fn logs_of(client: &mut impl GenericClient, schema: &str, oids: &[u32]) -> Result<Vec<LogRecord>> {
-    let s = escape_identifier(schema);
-    let rows = client.query(
-        &format!(
-            "select rel_id, rel_group, rel_oid, rel_log,
-                    there.names,
-                    array(select there.names[pg_catalog.array_position(there.numbers, attnum)]
-                            from unnest(rel_key) with ordinality as k(attnum, place)
-                           where rel_key <@ there.numbers order by place),
-                    there.numbers,
-                    rel_ended is not null
-               from {s}.emaj_relation
-               join pg_catalog.pg_class c on c.relname = rel_log and c.relkind = 'r'
-                                         and c.relnamespace = $2::text::regnamespace
-              -- (A log may have lost a column, which goes with its type, in the table too. One that the table has and the log that is written to
-              -- has not is no matter to pass over: a sink would be told that the value is gone.)
-              cross join lateral (
-                select coalesce(array_agg(col_name order by col_attnum), '{{}}') as names, coalesce(array_agg(col_attnum order by col_attnum), '{{}}') as numbers
-                  from {s}.emaj_column
-                 where col_rel = rel_id
-                   and exists (select from pg_catalog.pg_attribute
-                                where attrelid = c.oid and attname = col_name
-                                   or rel_ended is null and attrelid = rel_oid and attnum = col_attnum and not attisdropped)) as there
-              where rel_oid = any ($1) and rel_log is not null
-              order by rel_id"
-        ),
-        &[&oids, &s],
-    )?;
-    Ok(rows
-        .iter()
-        .map(|row| LogRecord {
-            relation: row.get(0),
-            group: row.get(1),
-            oid: row.get(2),
-            log: row.get(3),
-            columns: row.get(4),
-            key: row.get(5),
-            attnums: row.get(6),
-            is_ended: row.get(7),
-        })
-        .collect())
-}
-
-/// Returns the logs that have no more than `most` bytes, with all their parts.
-///
-/// # Errors
-/// Whatever the server answers.
-pub fn small_logs(client: &mut impl GenericClient, schema: &str, most: i64) -> Result<HashSet<String>> {
-    let s = escape_identifier(schema);
-    let rows = client.query(
-        &format!(
-            "select rel_log from {s}.emaj_relation
-               join pg_catalog.pg_class c on c.relname = rel_log and c.relnamespace = $1::text::regnamespace
-              where pg_catalog.pg_relation_size(c.oid)
-                    + coalesce((select sum(pg_catalog.pg_relation_size(inhrelid)) from pg_catalog.pg_inherits where inhparent = c.oid), 0) <= $2::bigint"
-        ),
-        &[&s, &most],
-    )?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
-}
-
-/// Returns a text that changes whenever what a sink is fed by does: its bindings, their tables, the logs and their columns.
-///
-/// # Errors
-/// Whatever the server answers.
-pub fn structure_of(client: &mut impl GenericClient, schema: &str, sink: &str) -> Result<String> {
-    let s = escape_identifier(schema);
-    let row = client.query_one(
-        &format!(
-            "select md5(pg_catalog.concat(
-               (select string_agg(pg_catalog.concat_ws(',', bind_name, bind_oid, bind_fingerprint), ';' order by bind_name)
-                  from {s}.emaj_binding where bind_sink = $1), '|',
-               (select string_agg(pg_catalog.concat_ws(',', rel_id, rel_log, rel_key::text, rel_ended is null,
-                         (select string_agg(col_name, ',' order by col_attnum) from {s}.emaj_column where col_rel = rel_id)), ';' order by rel_id)
-                  from {s}.emaj_relation where rel_oid in (select bind_oid from {s}.emaj_binding where bind_sink = $1))))"
-        ),
-        &[&sink],
-    )?;
-    Ok(row.get(0))
-}
-
 /// Lets a person change the state of a sink.
 ///
 /// # Errors
@@ -375,43 +272,6 @@ pub fn set_sink_state(
     let changed = client.execute(
         &format!("update {s}.emaj_sink set sink_state = $2, sink_reason = $3 where sink_name = $1"),
         &[&sink, &state.word().to_uppercase(), &reason],
-    )?;
-    Ok(changed == 1)
-}
-
-/// Sets the cursor of a sink back to a mark: everything since is delivered again. The caller holds the sink's lock.
-///
-/// # Errors
-/// [`Kind::Refused`] when a log does not go back so far any more; whatever the server answers; `false` when the group has no such mark.
-pub fn rewind(client: &mut impl GenericClient, schema: &str, sink: &str, group: &str, mark: &str) -> Result<bool> {
-    let s = escape_identifier(schema);
-    let gone = client.query_opt(
-        &format!(
-            "select format('%I.%I', rel_schema, rel_name), max(rel_kept)
-               from {s}.emaj_mark, {s}.emaj_binding join {s}.emaj_relation on rel_oid = bind_oid
-              where mark_group = $2 and mark_name = $3 and bind_sink = $1 and rel_kept > mark_datetime
-              group by 1 order by 2 desc limit 1"
-        ),
-        &[&sink, &group, &mark],
-    )?;
-    if let Some(row) = gone {
-        let (table, kept): (String, Timestamp) = (row.get(0), row.get(1));
-        return Err(Error::message(
-            Kind::Refused,
-            format!("mark `{mark}` is older than what is left of the log of {table}: that goes back to {kept:.0}"),
-        )
-        .hint("`emaj init` sends all rows anew; `retention` of a group says how long its log is kept"));
-    }
-    let changed = client.execute(
-        &format!(
-            "update {s}.emaj_sink
-                set sink_from = mark_position, sink_until = null, sink_offset = null, sink_there = null, sink_state = 'ACTIVE', sink_reason = null,
-                    sink_replay = case when pg_snapshot_xmax(sink_replay) > pg_snapshot_xmax(coalesce(sink_until, (sink_from).snapshot))
-                                       then sink_replay else coalesce(sink_until, (sink_from).snapshot) end
-               from {s}.emaj_mark
-              where sink_name = $1 and mark_group = $2 and mark_name = $3"
-        ),
-        &[&sink, &group, &mark],
     )?;
     Ok(changed == 1)
 }

@@ -119,7 +119,7 @@ pub struct Binding {
     /// Rows for which it is false are treated as not there.
     pub when: Option<Located<Expression>>,
     pub events: Vec<Event>,
-    /// Only changes of these columns count; empty: of all that the binding uses.
+    /// Only updates of these columns count, beside those of what a row is known by; empty: all do, as far as they change what the binding makes.
     pub columns: Vec<Located<String>>,
     pub max_deletes: Option<Limit>,
     pub kind: BindingKind,

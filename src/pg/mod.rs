@@ -40,6 +40,7 @@ pub use locking::{Locking, limits, retry_locked, retry_locked_among};
 pub use prompt::Prompt;
 pub use resolve::resolve;
 pub use session::{Canceller, Notice, Session};
+pub(crate) use session::{OWN_PATH, PATH_OF_ROLE};
 pub use settings::Settings;
 pub use transact::transact;
 

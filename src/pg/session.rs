@@ -19,10 +19,16 @@ use super::prompt::Prompt;
 use super::search;
 use super::settings::Settings;
 
-/// Names are PostgreSQL's own. And what is committed is kept, whatever the role or the database has set: what comes next is built on it. (A commit
+/// Names that are not qualified are PostgreSQL's own.
+pub(crate) const OWN_PATH: &str = "set search_path = pg_catalog, pg_temp; set quote_all_identifiers = off";
+
+/// Names that are not qualified go by the path of the role, for what others have written.
+pub(crate) const PATH_OF_ROLE: &str = "reset search_path; reset quote_all_identifiers";
+
+/// What is committed is kept, whatever the role or the database has set: what comes next is built on it. (A commit
 /// that waits for the disk takes all earlier ones with it, also those that did not wait.)
-const SETTINGS: &str = "set search_path = pg_catalog, pg_temp; set quote_all_identifiers = off;
-    select set_config('synchronous_commit', 'local', false) where current_setting('synchronous_commit') = 'off'";
+const KEPT: &str =
+    "select set_config('synchronous_commit', 'local', false) where current_setting('synchronous_commit') = 'off'";
 
 /// A message of the server that is no error.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,7 +100,7 @@ impl Session {
             notices,
         };
         session
-            .batch_execute(SETTINGS)
+            .batch_execute(&format!("{OWN_PATH}; {KEPT}"))
             .map_err(|error| classify(error, "settle the connection"))?;
         Ok(session)
     }
@@ -119,7 +125,7 @@ impl Session {
     /// # Errors
     /// Whatever the server answers.
     pub fn by_path_of_role(&mut self) -> Result<()> {
-        self.batch_execute("reset search_path; reset quote_all_identifiers")
+        self.batch_execute(PATH_OF_ROLE)
             .map_err(|error| classify(error, "reset the search path"))
     }
 

@@ -20,19 +20,21 @@ impl Offset {
         other <= self && is_sure()
     }
 
-    /// Returns what all changes of one transaction at one place in the WAL have in common, and how the rest is written: a key as text, in hex, or what rows
-    /// without a key consist of.
+    /// Returns what all changes of one transaction at one place in the WAL have in common, and the form of the rest: that of the log, and whether keys
+    /// are written in hex.
     fn head_and_form(&self) -> (&str, &str) {
         let Some((end, _)) = self.0.match_indices('/').nth(3) else {
             return (&self.0, "");
         };
         let (head, part) = (&self.0[..end], &self.0[end + 1..]);
         let part = part.split('/').next().unwrap_or_default();
-        let form = match part.starts_with('[') {
-            true => "[",
-            false => part.split_once('-').map_or("", |(form, _)| form),
+        let Some((form, rest)) = part.split_once('-') else {
+            return (head, "");
         };
-        (head, form)
+        match rest.starts_with('[') {
+            true => (head, &part[..form.len() + 2]),
+            false => (head, form),
+        }
     }
 
     /// Returns what all changes of one transaction have in common and no others; `None`: it is no place in the log.
@@ -240,11 +242,13 @@ mod tests {
     fn what_is_written_in_another_way_is_not_taken_for_delivered() {
         let offset = |place: &str, part: &str| Offset(format!("01/{place}/03/04/{part}"));
         for (one, other, expected) in [
-            (offset("2", "[\"b\"]"), offset("2", "[\"a\"]"), true),
-            (offset("2", "[\"b\"]"), offset("2", "[\"b\"]"), true),
-            (offset("2", "[\"b\"]"), offset("2", "[\"c\"]"), false),
-            // In hex since; and a log without a key that has another form.
-            (offset("2", "[\"b\"]"), offset("2", "5b226122"), false),
+            (offset("2", "ab-[\"b\"]"), offset("2", "ab-[\"a-/\"]"), true),
+            (offset("2", "ab-[\"b\"]"), offset("2", "ab-[\"b\"]"), true),
+            (offset("2", "ab-[\"b\"]"), offset("2", "ab-[\"c\"]"), false),
+            // Another key since, or keys in hex; as an earlier version wrote it; and a log without a key that has another form.
+            (offset("2", "cd-[\"b\"]"), offset("2", "ab-[\"a\"]"), false),
+            (offset("2", "ab-[\"b\"]"), offset("2", "ab-5b226122"), false),
+            (offset("2", "[\"b-1\"]"), offset("2", "ab-[\"a\"]"), false),
             (offset("2", "ab-99-1"), offset("2", "ab-98-7/00000000/a-b"), true),
             (offset("2", "cd-99-1"), offset("2", "ab-98-7"), false),
             (offset("2", "17(0,1)"), offset("2", "07-98-7"), false),

@@ -15,6 +15,9 @@ pub enum Verdict {
     /// The place is there, and has no answer to this: [`Verdict::Later`] when it answers others, and [`Verdict::Down`] when it answers none. (That is not
     /// for one connection to say.)
     Silent,
+    /// Something that is there may be in the way, and may be going just now: [`Verdict::Later`] the first time, and [`Verdict::Never`] when it is tried again
+    /// with nothing beside it.
+    Clash,
     /// This delivery will never be taken: its key is set aside, for a person to look at.
     Never,
     /// The place as a whole is out of reach, or refuses the login: everything for it waits.
@@ -126,15 +129,22 @@ const JETSTREAM: &[(u64, &str, Verdict)] = &[
     (10059, "JSStreamNotFoundErr", Verdict::Down),
     (10060, "JSStreamNotMatchErr", Verdict::Down),
     (10076, "JSNotEnabledErr", Verdict::Down),
-    // Full, with `discard: new`.
+    // Full, with `discard: new`; see also `FULL_SUBJECT`.
     (10077, "JSStreamStoreFailedF", Verdict::Down),
     (10097, "JSStreamHeaderExceedsMaximumErr", Verdict::Never),
     (10109, "JSStreamSealedErr", Verdict::Down),
 ];
 
+/// What the server says, under the code of a full stream, when only the message's subject is full (`discard_new_per_subject`): others are taken.
+#[cfg(feature = "nats")]
+const FULL_SUBJECT: &str = "maximum messages per subject exceeded";
+
 /// Returns what a refusal of JetStream causes. An unknown one is tried again: that loses nothing, and is seen.
 #[cfg(feature = "nats")]
-pub(super) fn jetstream(code: u64) -> Verdict {
+pub(super) fn jetstream(code: u64, said: &str) -> Verdict {
+    if said.contains(FULL_SUBJECT) {
+        return Verdict::Later;
+    }
     let known = JETSTREAM.iter().find(|(known, ..)| *known == code);
     known.map_or(Verdict::Later, |(.., verdict)| *verdict)
 }
@@ -185,7 +195,8 @@ const LDAP: &[(u32, &str, Verdict)] = &[
     (NO_SUCH_ATTRIBUTE, "noSuchAttribute", Verdict::Never),
     (17, "undefinedAttributeType", Verdict::Never),
     (INAPPROPRIATE_MATCHING, "inappropriateMatching", Verdict::Never),
-    (19, "constraintViolation", Verdict::Never),
+    // Also of a value that must be unique: its last owner may be giving it up over another connection.
+    (19, "constraintViolation", Verdict::Clash),
     (ATTRIBUTE_OR_VALUE_EXISTS, "attributeOrValueExists", Verdict::Never),
     (21, "invalidAttributeSyntax", Verdict::Never),
     // The entry above is not there yet: its own row may be on the way.
@@ -247,6 +258,9 @@ const SQLSTATES: &[(&str, Verdict)] = &[
     ("44", Verdict::Never),
     // What an extension says of a text that its type cannot read: hstore from 16 on.
     ("42601", Verdict::Never),
+    // A value is the name of something that is not there: `regconfig`, `regproc` and others.
+    ("42704", Verdict::Never),
+    ("42883", Verdict::Never),
     ("54", Verdict::Never),
     // A trigger there refuses.
     ("P0", Verdict::Never),
@@ -268,14 +282,18 @@ const SQLSTATES: &[(&str, Verdict)] = &[
     ("42", Verdict::Down),
 ];
 
+/// Of those that are `Down`: what is `Down` also when it is said of one row, or by a trigger.
+const OF_THE_PLACE: &[&str] = &["08", "25", "28", "3D", "53", "57P", "58", "XX"];
+
 /// Returns what an error of PostgreSQL causes. What is said of a row is the message, which names the constraint: the detail would be its content.
 pub(super) fn of_postgres(error: &postgres::Error) -> Fault {
     let Some(mut server) = ServerError::of(error) else {
         return Fault::down(chain(error));
     };
     let verdict = match SQLSTATES.iter().find(|(state, _)| server.code.starts_with(state)) {
-        // Inside a function (a trigger, say) it is about this row.
-        Some((_, Verdict::Down)) if server.code.starts_with("42") && server.inner_statement.is_some() => Verdict::Never,
+        // Where it came up (a line of `copy`, a function that a trigger calls) is told of what concerns this row: a statement that is refused as a
+        // whole has no such place.
+        Some((_, Verdict::Down)) if is_about_a_row(&server) => Verdict::Never,
         Some((_, verdict)) => *verdict,
         None => Verdict::Never,
     };
@@ -283,6 +301,11 @@ pub(super) fn of_postgres(error: &postgres::Error) -> Fault {
         server.detail = None;
     }
     Fault::of(verdict, format!("{server} (SQLSTATE {})", server.code))
+}
+
+fn is_about_a_row(server: &ServerError) -> bool {
+    let has_place = server.context.is_some() || server.inner_statement.is_some();
+    has_place && !OF_THE_PLACE.iter().any(|class| server.code.starts_with(class))
 }
 
 /// Returns what an error of a file causes: whatever it is, it is not about one delivery.

@@ -53,7 +53,7 @@ pub enum Outcome {
 /// - **At least once.** A delivery may come again, with the same [`Delivery::id`], after a crash or a lost answer. Carrying it out twice
 ///   must leave what carrying it out once leaves, or must be recognisable by its id.
 /// - **Acknowledged.** An outcome that is not a failure means that the place has the data for good (synced, committed, confirmed).
-/// - **Failures.** [`Verdict::Later`], [`Verdict::Silent`] and [`Verdict::Never`] are about one delivery: the batch goes on behind it (the caller sees to
+/// - **Failures.** [`Verdict::Later`], [`Verdict::Silent`], [`Verdict::Clash`] and [`Verdict::Never`] are about one delivery: the batch goes on behind it (the caller sees to
 ///   the order of its key). [`Verdict::Down`] is about the place: the batch ends there.
 /// - **Alone.** Only the worker that holds a sink writes there: who has stood still is told before it writes ([`Sink::under`]).
 /// - **Time.** Every wait has an end: the time-out of the manifest.

@@ -73,7 +73,8 @@ pub(super) struct Secrets(Vec<SecretString>);
 
 impl Secrets {
     pub(super) fn add(&mut self, secret: &SecretString) {
-        if !secret.expose_secret().is_empty() {
+        let is_known = |known: &SecretString| known.expose_secret() == secret.expose_secret();
+        if !secret.expose_secret().is_empty() && !self.0.iter().any(is_known) {
             self.0.push(secret.clone());
             // What holds another one is to be found first.
             self.0

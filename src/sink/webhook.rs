@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 use ureq::http::{HeaderValue, Method, Request, Response, Uri};
@@ -62,7 +63,6 @@ struct SigningKey(secrecy::SecretSlice<u8>);
 /// References that lead nowhere; a URL, a key or a header that cannot be used.
 pub(super) fn opener(sink: &WebhookSink, environment: &Environment) -> Result<Box<dyn Opener>> {
     let mut references = References::new(environment);
-    let mut secrets = Secrets::default();
     let text = references.text(&sink.url);
     let url = match text.parse::<Uri>() {
         Ok(url) if matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some() => url,
@@ -71,20 +71,7 @@ pub(super) fn opener(sink: &WebhookSink, environment: &Environment) -> Result<Bo
             Uri::from_static("http://localhost")
         }
     };
-    let login = url
-        .authority()
-        .and_then(|authority| Some(authority.as_str().rsplit_once('@')?.0));
-    let password = login.and_then(|login| Some(login.split_once(':')?.1));
-    let after_host = url
-        .path_and_query()
-        .map(|path| path.as_str())
-        .filter(|path| path.len() > 1);
-    for part in [login, password, url.query(), after_host].into_iter().flatten() {
-        secrets.add(&SecretString::from(part));
-    }
-    if let Some(login) = login {
-        secrets.add(&SecretString::from(BASE64_STANDARD.encode(login)));
-    }
+    let mut secrets = secrets_of(&url);
     let key = sink.secret.as_ref().and_then(|secret| {
         let text = references.secret(secret);
         secrets.add(&text);
@@ -127,6 +114,47 @@ pub(super) fn opener(sink: &WebhookSink, environment: &Environment) -> Result<Bo
         timeout: Duration::from_secs(sink.timeout.into()),
         secrets,
     }))))
+}
+
+/// Returns what a URL may hold that is secret: the login and what is behind the host, whole and in pieces, as it is and decoded, for a service may quote
+/// any of these.
+fn secrets_of(url: &Uri) -> Secrets {
+    let mut secrets = Secrets::default();
+    let login = url
+        .authority()
+        .and_then(|authority| Some(authority.as_str().rsplit_once('@')?.0));
+    if let Some(login) = login {
+        let (user, password) = login.split_once(':').unwrap_or((login, ""));
+        secrets.add(&SecretString::from(BASE64_STANDARD.encode(login)));
+        add_quoted(&mut secrets, [login, password]);
+        add_quoted(&mut secrets, Some(user).filter(|user| may_be_secret(user)));
+    }
+    let whole = url.path_and_query().map_or("", |whole| whole.as_str());
+    let query = url.query().unwrap_or_default();
+    let whole = [whole, url.path()].into_iter().filter(|path| path.len() > 1);
+    add_quoted(&mut secrets, whole.chain([query]));
+    let values = query
+        .split(['&', ';'])
+        .map(|pair| pair.split_once('=').map_or(pair, |(_, value)| value));
+    let pieces = url.path().split('/').chain(values);
+    add_quoted(&mut secrets, pieces.filter(|piece| may_be_secret(piece)));
+    secrets
+}
+
+/// Tells whether a piece of a URL is long enough to be a secret. (A service may say a word such as `hook` or `v1` of its own.)
+fn may_be_secret(piece: &str) -> bool {
+    piece.len() >= 8 || piece.len() >= 6 && piece.bytes().any(|byte| byte.is_ascii_digit())
+}
+
+/// Adds parts of a URL as they are and decoded, the latter also as in a query, where `+` is a blank.
+fn add_quoted<'u>(secrets: &mut Secrets, parts: impl IntoIterator<Item = &'u str>) {
+    for part in parts {
+        for text in [part, &part.replace('+', " ")] {
+            let decoded = percent_decode_str(text).decode_utf8_lossy();
+            secrets.add(&SecretString::from(decoded.as_ref()));
+        }
+        secrets.add(&SecretString::from(part));
+    }
 }
 
 /// Returns the bytes of a key as Standard Webhooks writes it, or those of any other text.

@@ -27,6 +27,80 @@ fn entries_whose_names_change_in_one_statement_keep_what_others_put_there() {
     assert_eq!(set_aside(&db), [] as [&str; 0]);
 }
 
+/// `columns` says which updates count, and not what a thing is known by.
+#[test]
+fn names_that_change_count_though_columns_does_not_name_them() {
+    let (db, copy, slapd) = (database(), database(), slapd());
+    db.psql("create table person (id int primary key, login text, name text, team text)");
+    copy.psql("create table person (login text primary key, name text)");
+    let bindings = "
+  people:
+    table: public.person
+    to: directory
+    columns: [name]
+    entry:
+      dn: \"uid={{ row.login }},ou=people,dc=example,dc=org\"
+      object_classes: [inetOrgPerson]
+      attributes: { cn: \"{{ row.name }}\", sn: \"{{ row.name }}\" }
+  teams:
+    table: public.person
+    to: directory
+    columns: [name]
+    value: { dn: \"cn={{ row.team }},ou=groups,dc=example,dc=org\", attribute: memberUid, value: \"{{ row.login }}\" }
+  sizes:
+    table: public.person
+    to: directory
+    columns: [name]
+    query: { dn: \"cn={{ row.team }},ou=groups,dc=example,dc=org\", attribute: description, query: \"select count(*) from person where team = {{ row.team }}\" }
+  copies:
+    table: public.person
+    to: copy
+    columns: [name]
+    row: { key: [login], columns: { login: row.login, name: row.name } }
+";
+    let manifest = to_directory(&slapd, bindings).replace(
+        "\nbindings:",
+        &format!("\n  copy: {}\nbindings:", sink_into(&copy, "postgres")),
+    );
+    for (name, number) in [("red", 1), ("blue", 2)] {
+        slapd.modify(&format!(
+            "dn: cn={name},ou=groups,dc=example,dc=org\nchangetype: add\nobjectClass: posixGroup\ngidNumber: {number}\n"
+        ));
+    }
+    install(&db, &manifest);
+    let seen = || {
+        let of = |team: &str| {
+            let dn = format!("cn={team},ou=groups,dc=example,dc=org");
+            let text = |attribute| slapd.values(&dn, attribute).join("+");
+            format!("{team} {} {}", text("memberUid"), text("description"))
+        };
+        (
+            people(&slapd),
+            [of("red"), of("blue")],
+            column(&copy, "select login || ' ' || name from person"),
+        )
+    };
+    let shown = |person: &[&str], red: &str, blue: &str| {
+        let person: Vec<String> = person.iter().map(|text| (*text).to_owned()).collect();
+        let of = |team: &str, text: &str| format!("{team} {text}");
+        (person.clone(), [of("red", red), of("blue", blue)], person)
+    };
+    for (sql, expected) in [
+        (
+            "insert into person values (1, 'ann', 'Ann', 'red')",
+            shown(&["ann Ann"], "ann 1", " "),
+        ),
+        ("update person set login = 'anna'", shown(&["anna Ann"], "anna 1", " ")),
+        ("update person set team = 'blue'", shown(&["anna Ann"], " 0", "anna 1")),
+        ("delete from person", shown(&[], " 0", " 0")),
+    ] {
+        db.psql(sql);
+        drain(&db).run().ok();
+        assert_eq!(seen(), expected, "{sql}");
+    }
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+}
+
 #[test]
 fn a_key_that_is_written_in_another_way_is_not_lost() {
     let (db, copy) = (database(), database());
@@ -313,4 +387,56 @@ fn nobody_is_looked_for_who_has_a_key_that_is_null() {
     drain(&db).run().code(3);
     locked.rollback().unwrap();
     assert_eq!(set_aside(&db), ["to_copy [2] never"]);
+}
+
+#[test]
+fn a_row_whose_key_is_null_is_not_overtaken() {
+    let (db, copy) = (database(), database());
+    db.psql("create table person (id int primary key, mail text, share int); insert into person values (1, 'a', 2)");
+    copy.psql("create table person (mail text primary key, part int, own text)");
+    install(
+        &db,
+        &format!(
+            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks:\n  copy: {}\n\
+             bindings:\n  to_copy: {{ table: public.person, to: copy, row: {{ key: [mail], columns: {{ mail: row.mail, part: 10 // row.share }} }} }}\n",
+            sink_into(&copy, "postgres")
+        ),
+    );
+    super::prepare(&db, &["init"]).run().ok();
+    copy.psql("update person set own = 'ours'");
+    let all = || copy.psql("select mail, part, own from person");
+    let change = |sql: &str| {
+        for sql in sql.split("; ") {
+            db.psql(sql);
+        }
+        drain(&db)
+    };
+    // In one batch: the last one is there, and the row that was.
+    change("update person set mail = null; update person set mail = 'b'; update person set mail = 'c'")
+        .run()
+        .ok();
+    assert_eq!((all().as_str(), set_aside(&db)), ("c|5|ours", vec![]));
+    // One by one: it waits.
+    change("update person set mail = null").run().code(3);
+    let reason = column(&db, "select fail_reason from emaj.emaj_failure");
+    assert!(reason[0].contains("`mail` is null"), "{reason:?}");
+    change("update person set mail = 'd'").run().ok();
+    assert_eq!((all().as_str(), set_aside(&db)), ("d|5|ours", vec![]));
+    // Of what was never there nothing is to be taken away.
+    change("insert into person values (2, null, 1); delete from person where id = 2")
+        .run()
+        .ok();
+    change("insert into person values (3, null, 1)").run().code(3);
+    super::prepare(&db, &["failures", "discard", "--all", "--yes"])
+        .run()
+        .ok();
+    change("delete from person where id = 3").run().ok();
+    assert_eq!((all().as_str(), set_aside(&db)), ("d|5|ours", vec![]));
+    // Where another column could not be made, the key is enough.
+    change("update person set share = 0").run().code(3);
+    super::prepare(&db, &["failures", "discard", "--all", "--yes"])
+        .run()
+        .ok();
+    change("update person set mail = 'e', share = 1").run().ok();
+    assert_eq!((all().as_str(), set_aside(&db)), ("e|10|ours", vec![]));
 }

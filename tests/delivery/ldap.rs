@@ -502,3 +502,68 @@ fn a_condition_compares_numbers_of_any_length() {
     assert_eq!(people(&slapd), ["p1 x", "p7 x", "p9 x"]);
     assert_eq!(set_aside(&db), [] as [&str; 0]);
 }
+
+/// The directory and the database may have other minds about upper and lower case.
+#[test]
+fn an_entry_stays_whatever_collation_the_names_of_its_rows_have() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(
+        "create table person (id int primary key, login text collate \"tr-x-icu\", name text, mail text);
+         create domain login as text collate \"C\"; create table guest (id int primary key, login login, name text, mail text)",
+    );
+    let guests = PEOPLE
+        .replace("  people:", "  guests:")
+        .replace("public.person", "public.guest");
+    install(&db, &to_directory(&slapd, &[PEOPLE, guests.as_str()].concat()));
+    db.psql("insert into person values (1, 'ILKER', 'First'), (2, 'Ilker', 'Second'), (3, 'änne', 'Third')");
+    db.psql("insert into guest values (1, 'ilker', 'Guest'), (2, 'Änne', 'Guest')");
+    drain(&db).run().ok();
+    db.psql("delete from person where id = 1");
+    drain(&db).run().ok();
+    assert_eq!(slapd.values("uid=ilker,ou=people,dc=example,dc=org", "sn"), ["Second"]);
+    db.psql("delete from person");
+    drain(&db).run().ok();
+    for login in ["ilker", "änne"] {
+        assert_eq!(
+            slapd.values(&format!("uid={login},ou=people,dc=example,dc=org"), "sn"),
+            ["Guest"]
+        );
+    }
+    db.psql("delete from guest");
+    drain(&db).run().ok();
+    assert_eq!(people(&slapd), [] as [&str; 0]);
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+}
+
+/// Who has it may be giving it up just now, over another connection.
+#[test]
+fn a_value_that_another_entry_has_is_tried_once_more() {
+    let (db, slapd) = (
+        database(),
+        Slapd::with("overlay unique\nunique_uri ldap:///?mail?sub\n", true),
+    );
+    db.psql(PERSON);
+    install(&db, &to_directory(&slapd, PEOPLE));
+    let retried = || {
+        super::prepare(&db, &["failures", "retry", "--all"]).run().ok();
+        drain(&db).run()
+    };
+    slapd.modify("dn: cn=x,dc=example,dc=org\nchangetype: add\nobjectClass: inetOrgPerson\ncn: x\nsn: x\nmail: a@x\n");
+    db.psql("insert into person values (1, 'ann', 'Ann', 'a@x'), (2, 'bob', 'Bob', 'b@x')");
+    drain(&db).run().code(3);
+    // (The worker may have tried it again already.)
+    if set_aside(&db) == ["people [1] later"] {
+        retried().code(3);
+    }
+    assert_eq!(set_aside(&db), ["people [1] never"], "it is not given up");
+    assert_eq!(column(&db, "select fail_attempts::text from emaj.emaj_failure"), ["2"]);
+    db.psql("insert into person values (3, 'cyd', 'Cyd', 'a@x')");
+    drain(&db).run().code(3);
+    slapd.modify("dn: cn=x,dc=example,dc=org\nchangetype: delete\n");
+    db.psql("delete from person where id = 1");
+    // (The first may have it before it goes.)
+    retried();
+    retried().ok();
+    assert_eq!(people(&slapd), ["bob Bob b@x", "cyd Cyd a@x"]);
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+}

@@ -1,5 +1,6 @@
 //! Stories of delivery: what an application does, and what arrives.
 
+mod again;
 mod beside;
 mod edits;
 mod failures;
@@ -12,9 +13,12 @@ mod looking;
 mod lost;
 mod nulls;
 mod numbers;
+mod order;
 mod outages;
 mod prune;
 mod queries;
+mod reading;
+mod replay;
 mod security;
 mod set_back;
 mod standstill;

@@ -156,6 +156,30 @@ fn a_value_of_a_query_is_a_value_whatever_it_holds() {
 }
 
 #[test]
+fn blanks_that_a_query_gives_are_no_value() {
+    let (db, slapd) = (database(), slapd());
+    db.psql("create table person (id int primary key, login text); create table address (id int primary key, person int, domain text default 'x', mail text)");
+    install(
+        &db,
+        &to_directory(
+            &slapd,
+            &BINDINGS
+                .replace("mail: {", "title: {")
+                .replace("attribute: mail", "attribute: title"),
+        ),
+    );
+    let titles = |login: &str| slapd.values(&format!("uid={login},ou=people,dc=example,dc=org"), "title");
+    db.psql("insert into address (id, person, mail) values (1, 1, ''), (2, 1, 'a'), (3, 1, ' '), (4, 2, '')");
+    db.psql("insert into person values (1, 'ann'), (2, 'bob')");
+    drain(&db).run().ok();
+    assert_eq!((titles("ann"), titles("bob")), (vec!["a".to_owned()], vec![]));
+    db.psql("update address set mail = '  ' where id = 2; update address set mail = 'b' where id = 4");
+    drain(&db).run().ok();
+    assert_eq!((titles("ann"), titles("bob")), (vec![], vec!["b".to_owned()]));
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+}
+
+#[test]
 fn json_in_a_query_is_a_parameter_too() {
     let (db, slapd) = (database(), slapd());
     db.psql(

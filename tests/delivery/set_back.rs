@@ -1,7 +1,7 @@
 //! A database that forgets: a server that crashes and did not wait for the disk, or one that knows less than the place has.
 
 use emaj::cluster::Cluster;
-use emaj::journal::{FailureState, SetAside, set_aside};
+use emaj::journal::{ChangeKept, FailureState, SetAside, set_aside};
 use postgres::{Client, NoTls};
 
 use super::{column, drain, install, prepare, worker};
@@ -278,7 +278,11 @@ fn a_change_of_a_window_that_got_another_number_is_set_aside_once() {
         keys: vec!["k".to_owned()],
         state: FailureState::Later,
         reason: Some("refused".to_owned()),
-        change: serde_json::json!({ "offset": format!("{window:016x}/{place}"), "replay": null, "init": init }),
+        change: ChangeKept {
+            what: serde_json::json!({ "offset": format!("{window:016x}/{place}"), "replay": null, "init": init }),
+            old: None,
+            new: None,
+        },
         retry_in: Some(1.0),
     };
     let changes = [

@@ -308,6 +308,98 @@ fn values_that_are_one_to_the_directory_go_with_the_last_row() {
     assert_eq!(set_aside(&db), [] as [&str; 0]);
 }
 
+/// What is one text to the directory, the database may tell apart, and the other way round; of some types it cannot even say that.
+#[test]
+fn values_stay_whatever_their_columns_are() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(
+        "create table tag (id int primary key, c text collate \"C\", tr text collate \"tr-x-icu\", padded char(8), json jsonb, place point, day date)",
+    );
+    let columns = ["c", "tr", "padded", "json", "place", "day"];
+    let bindings = columns.map(|column| {
+        format!(
+            "\n  {column}:\n    table: public.tag\n    to: directory\n    value: {{ dn: \"cn={column},ou=groups,dc=example,dc=org\", \
+             attribute: description, value: \"{{{{ row.{column} }}}}\" }}"
+        )
+    });
+    install(&db, &to_directory(&slapd, &(bindings.concat() + "\n")));
+    for column in columns {
+        slapd.modify(&format!(
+            "dn: cn={column},ou=groups,dc=example,dc=org\nchangetype: add\nobjectClass: posixGroup\ncn: {column}\ngidNumber: 1\n"
+        ));
+    }
+    let given = || {
+        columns.map(|column| {
+            slapd
+                .values(&format!("cn={column},ou=groups,dc=example,dc=org"), "description")
+                .concat()
+        })
+    };
+    let same = "'x', '\"vip\"', '(1,2)', '2024-02-29'";
+    change(
+        &db,
+        &format!("insert into tag values (1, 'Ärzte', 'ILKER', {same}), (2, 'ärzte', 'ilker', {same})"),
+    );
+    change(&db, "delete from tag where id = 1");
+    assert_eq!(given(), ["ärzte", "ilker", "x       ", "vip", "(1,2)", "2024-02-29"]);
+    change(&db, "delete from tag");
+    assert_eq!(given(), [""; 6]);
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+}
+
+/// Over several connections: the value that goes must not be looked for where its entry stood, or will stand.
+#[test]
+fn a_value_that_goes_by_search_is_found_though_its_entry_is_renamed() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(
+        "create table person (login text primary key); create table tag (id int primary key, login text, tag text)",
+    );
+    let tags = "
+  tags:
+    table: public.tag
+    to: directory
+    value:
+      search: { base: \"ou=people,dc=example,dc=org\", filter: \"(uid={{ row.login }})\" }
+      attribute: description
+      value: \"{{ row.tag }}\"
+  titles:
+    table: public.tag
+    to: directory
+    query:
+      search: { base: \"ou=people,dc=example,dc=org\", filter: \"(uid={{ row.login }})\" }
+      attribute: title
+      query: \"select tag from public.tag where login = {{ row.login }}\"
+";
+    install(&db, &to_directory(&slapd, &[LOGINS, tags].concat()));
+    change(&db, "insert into person select 'p' || n from generate_series(1, 104) n");
+    change(
+        &db,
+        "insert into tag select n, 'p' || n, 'vip' || n from generate_series(1, 104) n",
+    );
+    let tagged = |attribute: &str| {
+        let all = slapd.search(&[
+            "-s",
+            "one",
+            "-b",
+            "ou=people,dc=example,dc=org",
+            &format!("({attribute}=*)"),
+            "1.1",
+        ]);
+        all.into_keys().collect::<Vec<_>>()
+    };
+    assert_eq!((tagged("description").len(), tagged("title").len()), (104, 104));
+    // Each is found under the name that it has then.
+    for n in (0..104).step_by(4) {
+        db.psql(&format!(
+            "delete from tag where id between {n} and {n} + 3; update person set login = 'r{n}' where login = 'p{n}'"
+        ));
+    }
+    db.psql("delete from tag");
+    drain(&db).run().ok();
+    assert_eq!((tagged("description"), tagged("title")), (vec![], vec![]));
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+}
+
 #[test]
 fn a_value_stays_while_another_binding_gives_it() {
     let (db, slapd) = (database(), slapd());
@@ -426,4 +518,19 @@ fn what_an_entry_takes_along_to_its_new_name_is_put_right_when_its_row_has_gone_
         "{:?}",
         slapd.names("ou=groups,dc=example,dc=org")
     );
+}
+
+#[test]
+fn a_value_is_looked_for_by_the_operators_of_its_type() {
+    let (db, slapd) = (database(), slapd());
+    db.psql("create extension ltree");
+    db.psql(&TABLES.replace("team text", "team ltree"));
+    install(&db, &to_directory(&slapd, TEAMS));
+    change(
+        &db,
+        "insert into team values (10, 'red'); insert into member values (1, 'red', 'ann'), (2, 'red', 'ann'), (3, 'red', 'bob')",
+    );
+    change(&db, "delete from member where id in (1, 3)");
+    assert_eq!(members(&slapd, "red"), ["ann"], "another row gives it");
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
 }

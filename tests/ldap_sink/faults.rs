@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use emaj::sink::{Outcome, Verdict};
 
-use super::hand::{connect, delete, entry, fault, insert, letters, opener, person, plain, update};
+use super::hand::{at, connect, delete, entry, fault, insert, letters, opener, person, plain, update, value};
 use crate::support::slapd::{Slapd, slapd};
 
 #[test]
@@ -38,7 +38,7 @@ fn what_an_answer_causes() {
         ),
         (
             insert(&person("x", &[("employeeNumber", &["1", "2"])])),
-            Verdict::Never,
+            Verdict::Clash,
             "constraintViolation (19)",
         ),
         (
@@ -91,6 +91,40 @@ fn rights_that_are_missing_may_be_given_later() {
     let mut sink = connect(&slapd);
     let fault = fault(&mut *sink, insert(&person("bob", &[])));
     assert_eq!(fault.verdict, Verdict::Later, "{fault}");
+}
+
+#[test]
+fn what_belongs_to_another_server_holds_up_nothing_else() {
+    let slapd = slapd();
+    slapd.modify(
+        "dn: ou=remote,dc=example,dc=org\nchangetype: add\nobjectClass: referral\nobjectClass: extensibleObject\nou: remote\n\
+         ref: ldap://other.example.org/ou=remote,dc=example,dc=org\n",
+    );
+    let mut sink = connect(&slapd);
+    let dn = "uid=x,ou=remote,dc=example,dc=org";
+    let remote = || entry(dn, &["inetOrgPerson"], &[("cn", &["x"]), ("sn", &["x"])]);
+    let batch = [
+        insert(&person("a", &[])),
+        insert(&remote()),
+        update(&remote(), &person("b", &[])),
+        delete(&remote()),
+        value("mail", Some((at(dn), "a@x")), None),
+        value("mail", Some((at("uid=a,ou=people,dc=example,dc=org"), "a@x")), None),
+    ];
+    assert_eq!(letters(&mut *sink, &batch), "wllllw");
+    let fault = fault(&mut *sink, insert(&remote()));
+    assert!(
+        fault.reason.contains("referral (10): ldap://other.example.org/uid=x"),
+        "{fault}"
+    );
+
+    // A server that takes no writes at all has no such entry to name.
+    let replica = Slapd::with("updatedn cn=nobody\nupdateref ldap://provider.example.org\n", true);
+    let mut sink = connect(&replica);
+    assert_eq!(
+        letters(&mut *sink, &[insert(&person("a", &[])), insert(&person("b", &[]))]),
+        "d"
+    );
 }
 
 #[test]

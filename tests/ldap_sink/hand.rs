@@ -156,13 +156,14 @@ pub fn found(filter: &str) -> EntryTarget {
     }
 }
 
-/// Delivers a batch and returns a letter for each outcome: `w`ritten, `u`nchanged, `l`ater, `n`ever, `d`own.
+/// Delivers a batch and returns a letter for each outcome: `w`ritten, `u`nchanged, `l`ater, `c`lash, `n`ever, `d`own.
 pub fn letters(sink: &mut dyn Sink, batch: &[Delivery]) -> String {
     let letter = |outcome: &Outcome| match outcome {
         Outcome::Written => 'w',
         Outcome::Unchanged => 'u',
         Outcome::Failed(fault) => match fault.verdict {
             emaj::sink::Verdict::Later | emaj::sink::Verdict::Silent => 'l',
+            emaj::sink::Verdict::Clash => 'c',
             emaj::sink::Verdict::Never => 'n',
             emaj::sink::Verdict::Down => 'd',
         },

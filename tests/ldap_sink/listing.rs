@@ -88,12 +88,17 @@ fn identities_do_not_depend_on_how_a_name_is_written() {
 fn where_nobody_can_know_where_to_look_nothing_is_listed() {
     let slapd = slapd();
     let mut sink = connect(&slapd);
-    for dn in ["uid={{ row.a }}", "uid={{ row.a }},{{ row.b }}", "{{ row.dn }}"] {
+    for (dn, why) in [
+        ("uid={{ row.a }}", "no end that is the same for all rows"),
+        ("uid={{ row.a }},{{ row.b }}", "no end that is the same for all rows"),
+        ("{{ row.dn }}", "no end that is the same for all rows"),
+        ("{{ row.a }}={{ row.b }},dc=example,dc=org", "from code"),
+    ] {
         let fault = sink
             .existing(&binding(dn, "[person]"), &mut |_| panic!("nothing"))
             .unwrap_err();
         assert_eq!(fault.verdict, Verdict::Never);
-        assert!(fault.reason.contains("no end that is the same for all rows"), "{fault}");
+        assert!(fault.reason.contains(why), "{fault}");
     }
     let mut listed = 0;
     sink.existing(

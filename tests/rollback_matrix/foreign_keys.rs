@@ -193,6 +193,41 @@ cases! {
 }
 
 stories! {
+    constraints_that_share_a_name_with_one_that_is_not_deferrable(story) {
+        story.sql("create table p (id int primary key); create table a (id int primary key, p int, constraint to_p foreign key (p) references p deferrable initially deferred);
+                   create table b (id int primary key, p int, constraint to_p foreign key (p) references p);
+                   create table y (id int primary key, z int); create table z (id int primary key, y int, constraint fk foreign key (y) references y);
+                   alter table y add constraint fk foreign key (z) references z;
+                   create table other (id int primary key, p int, q int, constraint fk foreign key (q) references p, constraint late foreign key (p) references p deferrable initially deferred);
+                   insert into p values (1)");
+        story.install("p, a, b, y, z");
+        story.back_and_forth(&[
+            "insert into a values (1, 1); insert into y values (1, null); insert into z values (1, 1); update y set z = 1",
+            "insert into p values (2); insert into b values (1, 2); update a set p = 2",
+        ]);
+        // What is deferred stays so for the rest of the transaction, where it can be named.
+        story.mark("m");
+        story.sql("insert into a values (5, 1)");
+        story.sql("begin; select emaj.emaj_rollback_group('g', 'm'); insert into other values (1, null), (2, 77); update other set p = null where id = 2; commit");
+    }
+
+    triggers_of_a_foreign_key_that_are_disabled_stay_so(story) {
+        story.sql("create table p (id int primary key, u int unique); create table c (id int primary key, p int references p (u) on delete cascade on update cascade);
+                   insert into p values (1, 1); insert into c values (1, 1)");
+        story.install("p");
+        story.mark("m");
+        let schema = story.schema.clone();
+        story.sql("insert into p values (2, 2)");
+        story.sql_as_superuser(&format!("alter table {schema}.c disable trigger all"));
+        let everything = story.everything();
+        let said = story.refused("select emaj.emaj_rollback_group('g', 'm')");
+        assert!(said.contains("has to be made anew, and triggers of it on") && said.contains("enable trigger all"), "{said}");
+        story.unchanged(&everything);
+        story.sql_as_superuser(&format!("alter table {schema}.c enable trigger all"));
+        story.rollback("m");
+        assert_eq!(story.ask("select count(*) from p"), "1");
+    }
+
     parts_of_a_foreign_key_keep_their_names_and_comments(story) {
         story.sql(
             "create table p (id int primary key, v text); insert into p values (1, 'x'), (2, 'x');

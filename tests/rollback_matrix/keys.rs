@@ -54,6 +54,14 @@ cases! {
         => "update t set id = 'ANNA' where id = 'anna'; update t set v = 'b' where id = 'bert'",
            "delete from t where id = 'anna'; insert into t values ('anna', 'a'); update t set id = upper(id)";
 
+    nondeterministic_keys_that_come_back_in_another_case:
+        "create collation ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false); create domain cit as text collate ci;
+         create table t (id text collate ci primary key, x int); create table c (id int primary key, t text collate ci references t);
+         create table d (id cit primary key, e varchar(5) collate ci, x int); create table f (id int primary key, d cit references d);
+         insert into t values ('Anna', 1), ('Bert', 2); insert into c values (1, 'bert'); insert into d values ('x', 'e', 1), ('y', 'f', 2); insert into f values (1, 'y')"
+        => "delete from t where id = 'anna'", "insert into t values ('anna', 5)", "delete from d where id = 'X'", "insert into d values ('X', 'E', 3)",
+           "update t set id = upper(id)", "update t set x = 6; update d set id = upper(id)", "update d set e = upper(e); update t set id = lower(id)";
+
     char_with_padding_and_other_keys:
         "create table t (a char(5), b uuid, c varchar(10) collate \"C\", d bytea, primary key (a, b, c, d), v int);
          insert into t values ('a', '00000000-0000-0000-0000-000000000001', 'x', '\\x00ff', 1), ('b ', 'a0000000-0000-0000-0000-000000000001', 'X ', '\\x', 2)"
@@ -110,6 +118,37 @@ cases! {
 }
 
 stories! {
+    a_deferrable_constraint_that_came_after_the_mark(story) {
+        story.sql(
+            "create table p (id int primary key); create table c (id int primary key, p int references p, u int, r int4range);
+             insert into p values (1); insert into c values (1, 1, 7, '[1,5)'), (2, 1, 7, '[3,9)')",
+        );
+        story.install("*");
+        story.settle();
+        story.mark("m");
+        for (change, add, state) in [
+            ("update c set u = 8 where id = 2", "unique (u) deferrable", "23505"),
+            ("update c set r = '[6,9)' where id = 2", "exclude using gist (r with &&) deferrable initially deferred", "23P01"),
+        ] {
+            story.sql(&format!("{change}; alter table c add constraint late {add}"));
+            let everything = story.everything();
+            for kind in ["emaj_rollback_group", "emaj_logged_rollback_group"] {
+                assert_eq!(story.fails(&format!("select emaj.{kind}('g', 'm')")).code(), state, "{add}");
+                story.unchanged(&everything);
+            }
+            story.sql("alter table c drop constraint late");
+        }
+        // One that held at the mark is in nobody's way.
+        story.sql("update c set u = id; alter table c add constraint late unique (u) deferrable");
+        story.settle();
+        story.mark("n");
+        let (before, definitions) = (story.state(), story.definitions());
+        story.sql("update c set u = u + 1");
+        story.rollback("n");
+        story.is(&before, &definitions, "back");
+        assert_eq!(story.strategy(), if story.role.is_none() { "replica" } else { "phased" });
+    }
+
     a_key_that_was_there_twice_until_a_commit(story) {
         story.sql("create table t (id int primary key deferrable initially deferred, v text); insert into t values (1, 'old'), (2, 'x')");
         story.install("*");

@@ -161,6 +161,41 @@ stories! {
         assert_eq!(story.definitions(), definitions);
     }
 
+    what_kept_triggers_write_is_undone_by_an_earlier_mark(story) {
+        story.sql(
+            "create table t (id int primary key, v text, stamp text); create table trace (n int primary key);
+             create function kept() returns trigger language plpgsql as $$ begin execute format('insert into %1$I.trace select count(*) + 1 from %1$I.trace', tg_table_schema); return null; end $$;
+             create function stamped() returns trigger language plpgsql as $$ begin new.stamp := txid_current(); return new; end $$;
+             insert into t values (1, 'a', 'at first'), (2, 'b', 'at first');
+             create trigger kept after update on t for each row execute function kept();
+             create trigger stamped before update on t for each row execute function stamped()",
+        );
+        let options = std::mem::take(&mut story.options);
+        for consolidated in [false, true] {
+            story.options = format!("{options}    table_options:\n      {}.t: {{ keep_triggers: [kept, stamped] }}\n", story.schema);
+            story.install("*");
+            story.mark("m0");
+            let (before, definitions) = (story.state(), story.definitions());
+            story.sql("update t set v = 'x' where id = 1");
+            story.mark("m1");
+            story.sql("update t set v = 'y' where id = 1");
+            if consolidated {
+                story.logged_rollback("m1");
+                story.sql("select emaj.emaj_consolidate_rollback_group('g', 'EMAJ_LAST_MARK')");
+            } else {
+                story.rollback("m1");
+            }
+            assert_eq!(story.ask("select v from t where id = 1"), "x");
+            assert_eq!(story.ask("select count(*) from trace"), "2", "what the change wrote is gone, what the rollback wrote is there");
+            // Kept no more, they write nothing on the way to the earlier mark.
+            story.options = options.clone();
+            story.install("*");
+            story.rollback("m0");
+            story.is(&before, &definitions, "all that was written since");
+            story.sql("delete from emaj.emaj_mark where mark_name in ('m0', 'm1')");
+        }
+    }
+
     states_are_the_same_after_a_rollback_that_fails(story) {
         story.sql(MATRIX);
         story.sql("create table outside (id int primary key, t int references t on update cascade)");

@@ -80,6 +80,7 @@ pub fn words(outcomes: &[Outcome]) -> Vec<&'static str> {
         Outcome::Failed(fault) => match fault.verdict {
             Verdict::Later => "later",
             Verdict::Silent => "silent",
+            Verdict::Clash => "clash",
             Verdict::Never => "never",
             Verdict::Down => "down",
         },

@@ -217,10 +217,9 @@ struct Whole {
 
 impl From<Failure> for Whole {
     fn from(failure: Failure) -> Self {
-        let row = |name: &str| failure.change[name].as_str().map(str::to_owned);
         Whole {
-            old: row("old"),
-            row: row("new"),
+            old: failure.change.old.clone(),
+            row: failure.change.new.clone(),
             failure,
         }
     }

@@ -54,7 +54,7 @@ impl Bound {
             })
             .collect();
         let mut rows = Vec::new();
-        ask.with_one_of(self.table, &given, &mut |row| {
+        ask.with_one_of(self.table, &given, true, &mut |row| {
             if let Some(name) = self.name_of(row).filter(|name| found.contains_key(name)) {
                 rows.push((name, row.clone()));
             }
@@ -134,9 +134,9 @@ impl Bound {
                 Compiled::Entry { form, .. } if form.may_be_name(dn) => form,
                 _ => continue,
             };
-            let texts: Vec<(String, &str)> = form.shown(dn).into_iter().collect();
+            let texts: Vec<(String, BTreeSet<String>)> = form.shown(dn).into_iter().collect();
             let mut rows = Vec::new();
-            ask.with_texts(other.table, &texts, &mut |row| {
+            ask.with_one_of(other.table, &texts, false, &mut |row| {
                 if other.name_of(row).as_deref() == Some(&*name) {
                     rows.push(row.clone());
                 }

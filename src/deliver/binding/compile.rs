@@ -22,6 +22,7 @@ impl Bound {
         table: usize,
         names: Table,
         since: Position,
+        keeps_rows: bool,
     ) -> Result<Self> {
         let mut engine = Engine {
             environment: environment(),
@@ -139,7 +140,8 @@ impl Bound {
             }
         };
         Ok(Bound {
-            keeps_rows: true,
+            keeps_rows,
+            shares_message_keys: false,
             name: binding.name.value.as_str().into(),
             manifest: binding.clone(),
             since,

@@ -1,5 +1,7 @@
 //! What a binding makes for a directory: the entry of a row, a value of another entry, an attribute that a query gives.
 
+use std::collections::BTreeSet;
+
 use minijinja::Value;
 
 use super::{Ask, Bound, Compiled, Envelope, Made, Source, Target};
@@ -151,12 +153,13 @@ impl Bound {
         let Compiled::Value { columns, attribute, .. } = &self.kind else {
             return Ok(Giver::Nobody);
         };
-        let alike: Vec<(String, String)> = columns
+        let alike: Vec<(String, BTreeSet<&str>)> = columns
             .iter()
-            .filter_map(|column| row.column(column).map(|json| (column.clone(), json.to_owned())))
+            .filter_map(|column| Some((column.clone(), BTreeSet::from([row.column(column)?]))))
             .collect();
         let mut giver = Giver::Nobody;
-        ask.alike(self.table, &alike, &mut |other| {
+        // (Without a key none is left out.)
+        ask.namesakes(self.table, &[], &alike, false, &mut |other| {
             Ok(self.gives(other, given, envelope, &mut giver))
         })?;
         for bound in beside.iter().filter(|bound| bound.name != self.name) {
@@ -164,7 +167,7 @@ impl Bound {
                 break;
             }
             if let Some(texts) = bound.texts_of(attribute, given) {
-                ask.with_texts(bound.table, &texts, &mut |other| {
+                ask.with_one_of(bound.table, &texts, false, &mut |other| {
                     Ok(bound.gives(other, given, envelope, &mut giver))
                 })?;
             }
@@ -188,8 +191,8 @@ impl Bound {
         matches!(giver, Giver::Another)
     }
 
-    /// Returns the texts in columns of rows that may give a value of `attribute`; `None`: this binding never gives it.
-    fn texts_of<'t>(&self, attribute: &str, given: &'t (EntryTarget, String)) -> Option<Vec<(String, &'t str)>> {
+    /// Returns what is in columns of rows that may give a value of `attribute` (JSON text each); `None`: this binding never gives it.
+    fn texts_of(&self, attribute: &str, given: &(EntryTarget, String)) -> Option<Vec<(String, BTreeSet<String>)>> {
         let Compiled::Value {
             attribute: own,
             target,
@@ -222,19 +225,26 @@ impl Bound {
                 let own = |name: &Option<String>| Some(name.as_ref()?.split(',').next()?.to_owned());
                 old != between && own(&old).is_some() && own(&old) == own(&between)
             }
-            Compiled::Value { .. } => {
-                let value = |row| self.value(row, &Envelope::NONE).ok().flatten();
-                match (value(old), value(between)) {
-                    (Some(old), Some(between)) => old.0 != between.0 && old.1 == between.1,
-                    _ => false,
-                }
-            }
-            Compiled::Query { target, .. } => {
-                let entry = |row| self.target(target, &self.context(row, &Envelope::NONE)).ok().flatten();
-                entry(old) != entry(between)
-            }
+            Compiled::Value { .. } => match (self.given_by(old), self.given_by(between)) {
+                (Some(old), Some(between)) => old.0 != between.0 && old.1 == between.1,
+                _ => false,
+            },
+            Compiled::Query { .. } => self.meant_by(old) != self.meant_by(between),
             Compiled::Message { .. } | Compiled::Row { .. } => false,
         }
+    }
+
+    /// Which value the row gives to which entry; `None`: none, or that cannot be said.
+    pub(super) fn given_by(&self, row: &Row) -> Option<(EntryTarget, String)> {
+        self.value(row, &Envelope::NONE).ok().flatten()
+    }
+
+    /// The entry of which the row says that a query gives an attribute of it; `None`: none, or that cannot be said.
+    pub(super) fn meant_by(&self, row: &Row) -> Option<EntryTarget> {
+        let Compiled::Query { target, .. } = &self.kind else {
+            return None;
+        };
+        self.target(target, &self.context(row, &Envelope::NONE)).ok().flatten()
     }
 
     /// The entry that is meant; `None`: the row names none.
@@ -270,10 +280,10 @@ pub(super) fn is_nearly(one: &(EntryTarget, String), other: &(EntryTarget, Strin
     is_same_entry && folded(&one.1) == folded(&other.1)
 }
 
-/// Returns the name under which deliveries that touch an entry know each other. One that is searched for stands below the base.
+/// Returns the name under which deliveries that touch an entry know each other. One that is searched for may be any below the base, and the base itself.
 pub(super) fn name_of_target(target: &EntryTarget) -> String {
     match target {
         EntryTarget::Dn(dn) => folded(dn),
-        EntryTarget::Search { base, filter, .. } => format!("{},{}", folded(filter), folded(base)),
+        EntryTarget::Search { base, .. } => folded(base),
     }
 }

@@ -1,6 +1,8 @@
 //! The form of what a template makes: the text that is always there, and the column between, where it is one. By that the rows are found of which it may have
 //! made a text that is given. Pure.
 
+use std::collections::BTreeSet;
+
 use super::columns::column_of;
 use crate::sink::ldap::folded;
 
@@ -49,14 +51,15 @@ impl Form {
         self.may_be(dn) && of(&self.before).is_none_or(|own| of(dn).is_none_or(|other| own == other))
     }
 
-    /// Returns the column that the template shows, and the text that it has in rows of which this was made; `None`: that cannot be said.
-    pub(super) fn shown<'t>(&self, text: &'t str) -> Option<(String, &'t str)> {
+    /// Returns the column that the template shows, and the text (as JSON) that it has in rows of which this was made; `None`: that cannot be said.
+    pub(super) fn shown(&self, text: &str) -> Option<(String, BTreeSet<String>)> {
         let (before, after) = (self.before.len(), self.after.len());
         let end = text.len().checked_sub(after).filter(|end| *end >= before)?;
         let (head, tail) = (text.get(..before)?, text.get(end..)?);
         let is_like = head.eq_ignore_ascii_case(&self.before) && tail.eq_ignore_ascii_case(&self.after);
         let value = text.get(before..end).filter(|value| is_like && !value.contains('\\'))?;
-        Some((self.column.clone()?, value))
+        let json = serde_json::Value::from(value).to_string();
+        Some((self.column.clone()?, BTreeSet::from([json])))
     }
 }
 
@@ -67,7 +70,10 @@ mod tests {
     #[test]
     fn a_text_says_of_which_rows_it_may_be() {
         let form = Form::of("cn={{ row.team }},ou=groups,dc=x");
-        assert_eq!(form.shown("CN=red,ou=Groups,dc=x"), Some(("team".to_owned(), "red")));
+        assert_eq!(
+            form.shown("CN=red,ou=Groups,dc=x"),
+            Some(("team".to_owned(), BTreeSet::from(["\"red\"".to_owned()])))
+        );
         assert_eq!(
             form.shown("cn=a\\,b,ou=groups,dc=x"),
             None,

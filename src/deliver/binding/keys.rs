@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use super::{Bound, Compiled, Envelope, event_of};
 use crate::deliver::binding::message::word_of;
 use crate::deliver::change::Change;
+use crate::deliver::digest::digest;
 use crate::deliver::row::Row;
 
 /// What keys have in common that are one to their table, though they are written in two ways; nothing is known of keys whose texts say that.
@@ -32,26 +33,46 @@ impl Bound {
     /// The keys by which a change is known that must not be overtaken: those of its row, and of its message as far as that can be said.
     pub(in crate::deliver) fn order_keys(&self, change: &Change, envelope: &Envelope<'_>, one: &OneKey) -> Vec<String> {
         let mut keys = self.row_keys(change, one);
-        if let Compiled::Message { key: Some(key), .. } = &self.kind {
+        if let Compiled::Message { key, .. } = &self.kind {
             let fits = |row| self.fits(row).ok().flatten();
             let (old, new) = (fits(change.old.as_ref()), fits(change.new.as_ref()));
             if let Some(event) = event_of(old, new) {
-                let value = self.message_context(old, new, word_of(change, event), envelope);
-                let rendered = self.render(key, &value).ok();
-                keys.extend(rendered.and_then(|key| message_key(change, &key)));
+                let rendered = match key {
+                    Some(key) => {
+                        let value = self.message_context(old, new, word_of(change, event), envelope);
+                        self.render(key, &value).ok()
+                    }
+                    None => Some(change.key.to_string()),
+                };
+                keys.extend(rendered.and_then(|key| self.message_key(&key)));
             }
         }
         keys
     }
 
+    /// Tells whether its messages have a key of the manifest's own.
+    pub(in crate::deliver) fn names_message_key(&self) -> bool {
+        matches!(self.kind, Compiled::Message { key: Some(_), .. })
+    }
+
+    /// What messages with the same key must not be reordered against, of whatever table they are. Where no binding of the sink names a key, it is
+    /// the row's, which stands for itself.
+    pub(super) fn message_key(&self, key: &str) -> Option<String> {
+        self.shares_message_keys.then(|| format!("message\u{1f}{key}"))
+    }
+
     /// (Without the name of the table, which may change while something waits: a binding has one table.)
     pub(in crate::deliver) fn row_keys(&self, change: &Change, one: &OneKey) -> Vec<String> {
         let all = self.every_row();
-        let mut keys: Vec<String> = self
-            .keys_of(change)
-            .iter()
-            .map(|key| format!("{all}{}", one.of(key)))
-            .collect();
+        let key = |key: &str| format!("{all}{key}");
+        let mut keys: Vec<String> = match self.names.key.is_empty() {
+            // Without a primary key a row is what is in it: what comes next of it begins with what this one leaves.
+            true => {
+                let rows = [&change.old, &change.new].into_iter().flatten();
+                rows.map(|row| key(&digest(&row.content()))).collect()
+            }
+            false => self.keys_of(change).iter().map(|text| key(&one.of(text))).collect(),
+        };
         keys.dedup();
         keys
     }
@@ -87,12 +108,6 @@ const ROW: &str = "row\u{1f}";
 pub(in crate::deliver) fn every_row_of(key: &str) -> Option<&str> {
     let binding = key.strip_prefix(ROW)?.find('\u{1f}')?;
     Some(&key[..ROW.len() + binding + 1])
-}
-
-/// What messages with the same key must not be reordered against. Without a key of the manifest's own it is the row's, which
-/// stands for itself.
-pub(super) fn message_key(change: &Change, key: &str) -> Option<String> {
-    (key != &*change.key).then(|| format!("message\u{1f}{key}"))
 }
 
 /// Writes the numbers of a key in one way: `1.0` and `1.00` are one key to a table, and what is done to the one waits for the other.

@@ -25,7 +25,7 @@ use self::form::Form;
 use self::heir::Instead;
 pub(super) use self::heir::{Awaited, GivenUp, Namesakes};
 pub(super) use self::keys::{OneKey, every_row_of};
-use self::keys::{in_one_way, key_text, message_key};
+use self::keys::{in_one_way, key_text};
 use self::message::word_of;
 use super::change::Change;
 use super::escape::{self, Statement};
@@ -34,23 +34,15 @@ use crate::journal::Position;
 use crate::manifest::{self, Event, Mode, Place, Scope};
 use crate::names::QualifiedName;
 use crate::sink::ldap::folded;
-use crate::sink::{Action, EntryChange, Fault, RowChange, ValueChange};
+use crate::sink::{Action, EntryChange, Fault, RowChange, ValueChange, Verdict};
 
 /// What a binding may have to ask the database that it is bound in.
 pub(super) trait Ask {
     /// Runs a query and returns the first column of each row that is not null, as text.
     fn values(&mut self, query: &Statement) -> Result<Vec<String>, Fault>;
 
-    /// Shows the rows of the table `table` that have the same values in `columns` as given (JSON text each), but for upper and lower case, until
-    /// `look` has seen enough.
-    fn alike(&mut self, table: usize, columns: &[(String, String)], look: Look<'_>) -> Result<(), Fault>;
-
-    /// Shows the rows of the table `table` that have given texts in some columns, but for upper and lower case, as far as the types of these allow to look
-    /// for that, until `look` has seen enough.
-    fn with_texts(&mut self, table: usize, texts: &[(String, &str)], look: Look<'_>) -> Result<(), Fault>;
-
     /// Shows rows of `table` that may have a name in which `columns` stand: in each column one of the values (JSON text each), in some spelling, or, if
-    /// `exact`, in that one. None where the primary key `key` is among the columns and its values have one spelling each: no other row has them.
+    /// `exact`, in that one, until `look` has seen enough. None where the primary key `key` is among the columns and its values have one spelling each: no other row has them.
     fn namesakes(
         &mut self,
         table: usize,
@@ -60,12 +52,12 @@ pub(super) trait Ask {
         look: Look<'_>,
     ) -> Result<(), Fault>;
 
-    /// Shows rows of `table` that may have in each column one of the values, which come from another table (JSON text each), as far as the types of
-    /// the columns allow to look for that.
+    /// The same for values that come from another table, as far as the types of the columns allow to look for them.
     fn with_one_of(
         &mut self,
         table: usize,
         columns: &[(String, BTreeSet<String>)],
+        exact: bool,
         look: Look<'_>,
     ) -> Result<(), Fault>;
 
@@ -107,6 +99,8 @@ pub(super) struct Bound {
     pub table: usize,
     /// The sink keeps rows by their keys: whether another row has a key that one gives up matters there.
     pub keeps_rows: bool,
+    /// A binding of the sink names a `key` of its messages: it may be one that others have by themselves.
+    pub shares_message_keys: bool,
     names: Table,
     templates: Environment<'static>,
     when: Option<Template>,
@@ -246,7 +240,8 @@ impl Bound {
         }
     }
 
-    /// Makes what the sink is to do about a change; `None`: nothing. `beside` are all bindings of the sink: another one may give what this one takes back.
+    /// Makes what the sink is to do about a change; `None`: nothing. `beside` are all bindings of the sink: another one may give what this one takes back. `one` is
+    /// known of keys that are written in two ways.
     ///
     /// # Errors
     /// [`crate::sink::Verdict::Never`] for a template that fails on this row, whatever a query fails with.
@@ -256,6 +251,7 @@ impl Bound {
         envelope: &Envelope<'_>,
         ask: &mut dyn Ask,
         beside: &[Bound],
+        one: &OneKey,
     ) -> Result<Option<Made>, Fault> {
         if let Some(row) = [&change.new, &change.old]
             .into_iter()
@@ -277,8 +273,7 @@ impl Bound {
         {
             return Ok(None);
         }
-        // (Keys that are one and differ as texts: of them only what waits has to know.)
-        let mut keys = self.row_keys(change, &OneKey::default());
+        let mut keys = self.row_keys(change, one);
         let mut entries = Vec::new();
         // A row whose key was changed is told anew even if nothing else was: what comes later must not overtake what came before.
         let is_moved = keys.len() > 1;
@@ -344,14 +339,18 @@ impl Bound {
             Compiled::Query { .. } => return self.query(old, new, event, envelope, ask, keys),
             Compiled::Message { .. } => {
                 let message = self.message(change, old, new, word_of(change, event), envelope)?;
-                keys.extend(message_key(change, &message.key));
+                keys.extend(self.message_key(&message.key));
                 Action::Message(message)
             }
             Compiled::Row {
                 table, key, columns, ..
             } => {
-                let (old_row, old) = (old, old.map(|row| self.columns(row, columns, envelope)).transpose()?);
-                let new = new.map(|row| self.columns(row, columns, envelope)).transpose()?;
+                let old_row = old;
+                let old = match old {
+                    Some(row) => self.former_row(row, key, columns, envelope)?,
+                    None => None,
+                };
+                let new = new.map(|row| self.row(row, key, columns, envelope)).transpose()?;
                 if old == new {
                     return Ok(None);
                 }
@@ -414,17 +413,25 @@ impl Bound {
         Ok((!self.render(when, &value)?.is_empty()).then_some(row))
     }
 
-    /// Whether an update touches a column that the manifest names in `columns`; all do when it names none.
+    /// Tells whether an update counts: of a column that the manifest names in `columns`, or of what the row, or what is made of it, is known by, because
+    /// what was made before would stay. All do when the manifest names none.
     fn concerns(&self, old: &Row, new: &Row) -> bool {
         let columns = &self.manifest.columns;
-        if columns.is_empty() {
-            return true;
+        let has_changed = |column: &manifest::Located<String>| old.column(&column.value) != new.column(&column.value);
+        columns.is_empty()
+            || columns.iter().any(has_changed)
+            || self.key_of(old) != self.key_of(new)
+            || self.is_another(old, new)
+    }
+
+    /// Tells whether a row makes another thing than it did: an entry of another name, another value or a value elsewhere, a row with another key.
+    fn is_another(&self, old: &Row, new: &Row) -> bool {
+        match &self.kind {
+            Compiled::Entry { .. } | Compiled::Row { .. } => self.name_of(old) != self.name_of(new),
+            Compiled::Value { .. } => self.given_by(old) != self.given_by(new),
+            Compiled::Query { .. } => self.meant_by(old) != self.meant_by(new),
+            Compiled::Message { .. } => false,
         }
-        let key_changed = self.key_of(old) != self.key_of(new);
-        key_changed
-            || columns
-                .iter()
-                .any(|column| old.column(&column.value) != new.column(&column.value))
     }
 
     fn context(&self, row: &Row, envelope: &Envelope<'_>) -> Value {
@@ -463,16 +470,18 @@ impl Bound {
         Fault::never(self.placed(&describe(error), error.line(), template))
     }
 
-    /// What a query of the manifest gives.
+    /// What a query of the manifest gives; blanks are no value.
     fn ask(&self, query: &Template, value: &Value, ask: &mut dyn Ask) -> Result<Vec<String>, Fault> {
         let template = self.templates.get_template(&query.name);
         let statement = template
             .and_then(|template| escape::statement(&template, value))
             .map_err(|error| self.failed(&error, query))?;
-        ask.values(&statement).map_err(|fault| Fault {
+        let mut values = ask.values(&statement).map_err(|fault| Fault {
             reason: self.placed(&fault.reason, None, query),
             ..fault
-        })
+        })?;
+        values.retain(|text| !text.trim().is_empty());
+        Ok(values)
     }
 
     /// Says of which binding and template something is, and where that stands.
@@ -489,6 +498,15 @@ impl Bound {
 
     /// The key of the row of the other table; `None`: it makes none, a part of the key is null.
     fn key_there(&self, row: &Row) -> Result<Option<String>, Fault> {
+        let Compiled::Row { key, .. } = &self.kind else {
+            return Ok(None);
+        };
+        let made = self.with_key_only(row)?;
+        Ok(made.map(|made| in_one_way(&key_text(&made, key)).into_owned()))
+    }
+
+    /// The row of the other table, with what its key needs at least; `None`: a part of the key is null.
+    fn with_key_only(&self, row: &Row) -> Result<Option<Row>, Fault> {
         let Compiled::Row { key, columns, .. } = &self.kind else {
             return Ok(None);
         };
@@ -497,9 +515,42 @@ impl Bound {
             true => row.clone(),
             false => self.made_of(row, of_key, &Envelope::NONE)?,
         };
-        let is_null = |column: &String| made.column(column).is_none_or(|value| value == "null");
-        let text = (!key.iter().any(is_null)).then(|| key_text(&made, key));
-        Ok(text.map(|text| in_one_way(&text).into_owned()))
+        Ok(null_in(&made, key).is_none().then_some(made))
+    }
+
+    /// The row of the other table as it is to be. Where rows are kept by their keys it needs one.
+    fn row(
+        &self,
+        row: &Row,
+        key: &[String],
+        columns: &[(String, Given)],
+        envelope: &Envelope<'_>,
+    ) -> Result<Row, Fault> {
+        let made = self.columns(row, columns, envelope)?;
+        match null_in(&made, key).filter(|_| self.keeps_rows) {
+            Some(column) => Err(Fault::never(format!(
+                "binding `{}`: `{column}` is null, and rows are known by it there: leave rows without it out with `when`, or name another `row.key`",
+                self.name
+            ))),
+            None => Ok(made),
+        }
+    }
+
+    /// The row of the other table as it was. Where rows are kept by their keys none was ever made of one without a key; and where only another column cannot
+    /// be made, the key is enough to find it.
+    fn former_row(
+        &self,
+        row: &Row,
+        key: &[String],
+        columns: &[(String, Given)],
+        envelope: &Envelope<'_>,
+    ) -> Result<Option<Row>, Fault> {
+        match self.row(row, key, columns, envelope) {
+            Err(fault) if self.keeps_rows && fault.verdict == Verdict::Never => {
+                Ok(self.with_key_only(row).ok().flatten())
+            }
+            made => made.map(Some),
+        }
     }
 
     /// The row of the other table.
@@ -536,6 +587,12 @@ impl Bound {
         json.push('}');
         Ok(Row::new(json))
     }
+}
+
+/// The first column of a key that is null in a row.
+fn null_in<'k>(row: &Row, key: &'k [String]) -> Option<&'k String> {
+    key.iter()
+        .find(|column| row.column(column).is_none_or(|value| value == "null"))
 }
 
 /// What happened to a row, as far as the binding is concerned; `None`: nothing.

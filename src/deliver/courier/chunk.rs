@@ -8,7 +8,7 @@ use super::parked::Aside;
 use super::replay::Present;
 use super::{Courier, unasked};
 use crate::deliver::ask::{Asker, Passed};
-use crate::deliver::binding::{GivenUp, Namesakes};
+use crate::deliver::binding::{GivenUp, Namesakes, OneKey};
 use crate::deliver::lanes::Keyed;
 use crate::deliver::render::render;
 use crate::deliver::stream::Placed;
@@ -32,10 +32,7 @@ impl Courier<'_> {
     pub(super) fn make(&mut self, chunk: &[Placed], only: Option<usize>) -> Result<Made> {
         let (mut keyed, mut aside) = (Vec::with_capacity(chunk.len()), Vec::new());
         let parked = self.parked.clone();
-        self.one_keys = None;
-        if !parked.is_empty() {
-            self.know_keys(chunk)?;
-        }
+        self.know_keys(chunk)?;
         let present = self.present(chunk)?;
         let namesakes = self.namesakes(chunk, &present, only)?;
         let mut turn = 0;
@@ -81,7 +78,6 @@ impl Courier<'_> {
                     }
                     Err(fault) => {
                         tracing::warn!(sink = %self.name(), %binding, "row {} is set aside: {ASIDE}", placed.change.key);
-                        self.know_keys(chunk)?;
                         let keys = self.keys_of(at, placed);
                         // (Settled in the end: a change before it may be refused too.)
                         self.parked.begin("", &keys);
@@ -166,8 +162,9 @@ impl Courier<'_> {
             again,
             namesakes,
         };
-        let bound = &self.fed.bound;
-        render(&bound[at], placed, &self.orders.source, &mut asker, bound)
+        let (bound, as_written) = (&self.fed.bound, OneKey::default());
+        let one = self.one_keys.get(&bound[at].table).unwrap_or(&as_written);
+        render(&bound[at], placed, &self.orders.source, &mut asker, bound, one)
     }
 }
 

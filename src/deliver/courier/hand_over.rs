@@ -67,10 +67,6 @@ impl Courier<'_> {
             self.orders.status.beat(&self.orders.sink.name.value, false);
             let (fates, down) = delivered?;
             self.place.reached = Instant::now();
-            let has_failed = |fate: &Fate| matches!(fate, Fate::Done(Outcome::Failed(_)) | Fate::Behind);
-            if fates.iter().any(has_failed) {
-                self.know_keys(chunk)?;
-            }
             let mut rest = Vec::new();
             let (mut written, mut unchanged, mut refused) = (0, 0, 0);
             for (((number, at), keyed), fate) in numbers.into_iter().zip(keyed).zip(fates) {

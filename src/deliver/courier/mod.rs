@@ -42,6 +42,7 @@ use super::sources::Fed;
 use super::status::{SinkCondition, Status};
 use super::stop::Stop;
 use super::stream::{Stream, Window};
+use super::worker::Source;
 use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, Cursor, Position, Snapshot};
 use crate::manifest;
@@ -64,8 +65,7 @@ pub(super) struct Orders {
     pub sink: manifest::Sink,
     pub bindings: Vec<manifest::Binding>,
     pub opener: Arc<dyn Opener>,
-    /// The CloudEvents source.
-    pub source: String,
+    pub source: Source,
     /// End when the log is delivered to its end.
     pub until_empty: bool,
     /// With `until_empty`: how long a place may be out of reach.
@@ -181,8 +181,6 @@ fn serve(orders: &Orders) -> Result<Option<Ended>> {
     )?;
     let mut asker = settings.connect(Prompt::Never)?;
     settle(&mut asker, &orders.renderer)?;
-    // What a manifest asks goes by the path of the role.
-    asker.by_path_of_role()?;
     tracing::info!(sink = %name, "delivering to {}", orders.opener.describe());
     let mut courier = Courier {
         orders,
@@ -201,7 +199,7 @@ fn serve(orders: &Orders) -> Result<Option<Ended>> {
         fed: Fed::default(),
         guard: Guard::new(sink.reason.as_deref() == Some(DELETES_ALLOWED)),
         parked: Parked::default(),
-        one_keys: None,
+        one_keys: HashMap::new(),
         parked_mark: String::new(),
         place: Place::new(&sink, &orders.sink.kind),
         pace: Pace {
@@ -227,8 +225,8 @@ struct Courier<'a> {
     fed: Fed,
     guard: Guard,
     parked: Parked,
-    /// Which keys of the chunk that is delivered are one, by table; `None`: it was not asked yet.
-    one_keys: Option<HashMap<usize, OneKey>>,
+    /// Which keys of the chunk that is delivered are one, by table.
+    one_keys: HashMap<usize, OneKey>,
     /// What is on record of it at that time: it is read anew when that has changed.
     parked_mark: String,
     place: Place,

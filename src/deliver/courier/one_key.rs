@@ -1,7 +1,8 @@
 //! Which keys are one to their table though they are written in two ways: `Bob` and `bob` of a `citext`, one text in two cases under a collation that does
-//! not tell them apart, `1 day` and `24:00:00`. What has such a key must not overtake what waits of it.
+//! not tell them apart, `1 day` and `24:00:00`, a label of an enum that was renamed. What has such a key goes behind what was done to it before, and must
+//! not overtake what waits of it.
 //!
-//! Only the database can say that. It is asked where something waits, once for all keys of a chunk.
+//! Only the database can say that. It is asked once for all keys of a chunk, of tables that may have such keys.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -17,25 +18,23 @@ use crate::errors::Result;
 use crate::sink::{Fault, Verdict};
 
 impl Courier<'_> {
-    /// Makes sure that it is known of the keys of a chunk which of them are one.
+    /// Asks which keys of a chunk are one.
     pub(super) fn know_keys(&mut self, chunk: &[Placed]) -> Result<()> {
-        if self.one_keys.is_some() {
-            return Ok(());
-        }
         let mut keys: HashMap<usize, BTreeSet<String>> = HashMap::new();
         for placed in chunk {
-            let bound = self.fed.bound.iter().find(|bound| bound.table == placed.change.table);
-            if let Some(bound) = bound {
+            let table = placed.change.table;
+            let bound = self.fed.bound.iter().find(|bound| bound.table == table);
+            if let Some(bound) = bound.filter(|_| self.fed.sources.tables[table].has_loose_key) {
                 keys.entry(bound.table)
                     .or_default()
                     .extend(bound.keys_of(&placed.change));
             }
         }
-        let mut one_keys = HashMap::new();
+        self.one_keys.clear();
         for (table, keys) in keys {
-            one_keys.insert(table, self.one_key(table, &keys)?);
+            let one = self.one_key(table, &keys)?;
+            self.one_keys.insert(table, one);
         }
-        self.one_keys = Some(one_keys);
         Ok(())
     }
 
@@ -52,7 +51,7 @@ impl Courier<'_> {
         let source = &self.fed.sources.tables[table];
         let (session, renderer) = (&mut self.sessions.asker, &self.orders.renderer);
         let today = look_at(session, renderer, source)?;
-        if source.texts.are_raw() || !today.key().iter().any(|column| column.is_loose) {
+        if source.texts.are_raw() || !today.has_loose_key() {
             return Ok(OneKey::default());
         }
         let sql = renderer

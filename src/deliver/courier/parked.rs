@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::Courier;
 use crate::deliver::binding::{OneKey, every_row_of};
+use crate::deliver::digest::digest;
 use crate::deliver::render::keys_of;
 use crate::deliver::set_aside::record;
 use crate::deliver::stream::Placed;
@@ -107,8 +108,8 @@ impl Courier<'_> {
     /// The keys of a change: what has one of them must not overtake it. [`Courier::know_keys`] has looked at it before.
     pub(super) fn keys_of(&self, at: usize, placed: &Placed) -> Vec<String> {
         let (bound, as_written) = (&self.fed.bound[at], OneKey::default());
-        let one = self.one_keys.as_ref().and_then(|known| known.get(&bound.table));
-        keys_of(bound, placed, &self.orders.source, one.unwrap_or(&as_written))
+        let one = self.one_keys.get(&bound.table).unwrap_or(&as_written);
+        keys_of(bound, placed, &self.orders.source, one)
     }
 
     /// Settles what waits for what in the order of the changes, whatever was refused first. `parked` is what was set aside before.
@@ -140,7 +141,7 @@ impl Courier<'_> {
                 }
                 None => {
                     // A name of its own: a queue that began with this key may be there still, for what came behind it.
-                    let queue = format!("{binding} {} {}", placed.change.key, placed.offset.0);
+                    let queue = digest(&format!("{binding} {} {}", placed.change.key, placed.offset.0));
                     self.parked.begin(&queue, &keys);
                     let fault =
                         fault.unwrap_or_else(|| Fault::later("an earlier change of the same row was set aside"));

@@ -76,15 +76,16 @@ impl Courier<'_> {
         let every = bound.every_row();
         // (Of its message it keeps the key: that is as it was told.)
         match first {
-            Some(key) if !source.names.key.is_empty() => {
-                placed.change.key = key.as_str().into();
-                known.key = key;
+            Some(key) => {
+                if !source.names.key.is_empty() {
+                    placed.change.key = key.as_str().into();
+                    known.key = key;
+                }
                 known.keys.retain(|key| every_row_of(key).is_none());
                 let keys = bound.keys_of(&placed.change).into_iter().collect();
                 let one = self.one_key(table, &keys)?;
                 known.keys.extend(self.fed.bound[at].row_keys(&placed.change, &one));
             }
-            Some(_) => {}
             None => {
                 known.keys.retain(|key| *key != every);
                 known.keys.push(every);

@@ -2,7 +2,9 @@
 //!
 //! Each change of the replay is delivered in its order, with the state before it as it was, and the present state in place of the one
 //! after it. So whichever of the old states a place has, it is recognised and made the present one; no old one is ever written.
-//! Where rows got other keys meanwhile, changes are delivered as they were, because it cannot be said of a key which row it was.
+//! Where rows got other keys in the window, changes are delivered as they were, because it cannot be said of a key which row it was. What changes
+//! behind the window is delivered after it: a row that does is present as it is at the end of the window, or one that gets another key would be taken
+//! for one that has gone.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -11,8 +13,8 @@ use minijinja::context;
 use minijinja::value::{Serde, Value};
 
 use super::{Courier, unasked};
-use crate::deliver::ask::fault;
-use crate::deliver::binding::Bound;
+use crate::deliver::ask::{Asker, Passed, fault};
+use crate::deliver::binding::{Ask, Awaited, Bound, Later};
 use crate::deliver::row::Row;
 use crate::deliver::sources::SourceTable;
 use crate::deliver::stream::Placed;
@@ -23,14 +25,14 @@ use crate::pg::Session;
 use crate::render::Renderer;
 use crate::sink::{Fault, Verdict};
 
-/// The rows of a chunk as they are now, by table and key; of those tables only whose changes are delivered again in this way.
+/// The rows of a chunk as they are at the end of the window, by table and key; of those tables only whose changes are delivered again in this way.
 #[derive(Debug, Default)]
 pub(super) struct Present {
     tables: HashMap<usize, HashMap<String, Row>>,
 }
 
 impl Present {
-    /// What is delivered of a change; `None`: nothing, because there was no row before, and is none now.
+    /// What is delivered of a change; `None`: nothing, because there was no row before, and is none in the end.
     pub(super) fn instead<'a>(&self, bound: &Bound, placed: &'a Placed) -> Option<Cow<'a, Placed>> {
         let Some(rows) = self.tables.get(&placed.change.table) else {
             return Some(Cow::Borrowed(placed));
@@ -58,11 +60,13 @@ impl Courier<'_> {
         self.progress.from = position;
     }
 
-    /// Looks up how the rows of a chunk are now, where it is delivered again to a place that keeps a state.
+    /// Looks up how the rows of a chunk are, where it is delivered again to a place that keeps a state.
     pub(super) fn present(&mut self, chunk: &[Placed]) -> Result<Present> {
-        if self.progress.replay.is_none() {
+        let window = self.progress.unfinished.as_ref().map(|(window, _)| window);
+        let Some(window) = window.filter(|_| self.progress.replay.is_some()) else {
             return Ok(Present::default());
-        }
+        };
+        let end = Position::from(window.until.clone());
         let mut tables = HashMap::new();
         let states: HashSet<usize> = self
             .fed
@@ -81,12 +85,7 @@ impl Courier<'_> {
                 continue;
             }
             let keys: Vec<&str> = keys.into_iter().collect();
-            match rows(
-                &mut self.sessions.asker,
-                &self.orders.renderer,
-                &self.fed.sources.tables[table],
-                &keys,
-            ) {
+            match self.rows_at(&end, table, &keys) {
                 Ok(rows) => _ = tables.insert(table, rows),
                 Err(fault) if fault.verdict == Verdict::Never => {
                     tracing::warn!(sink = %self.name(), "changes are delivered again as they were: {}", fault.reason);
@@ -95,6 +94,50 @@ impl Courier<'_> {
             }
         }
         Ok(Present { tables })
+    }
+
+    /// Looks up how the rows that have `keys` were at a position: as they are, but for those that have changed since.
+    fn rows_at(&mut self, position: &Position, table: usize, keys: &[&str]) -> Result<HashMap<String, Row>, Fault> {
+        let mut asker = Asker {
+            session: &mut self.sessions.asker,
+            renderer: &self.orders.renderer,
+            sources: &self.fed.sources,
+            passed: Some(Passed {
+                from: position,
+                place: 0,
+            }),
+            again: true,
+            namesakes: None,
+        };
+        // The table and the log are read in one snapshot.
+        asker
+            .session
+            .batch_execute("begin isolation level repeatable read read only")
+            .map_err(|error| fault(&error, "begin to look up the rows"))?;
+        let source = &self.fed.sources.tables[table];
+        let read = rows(asker.session, &self.orders.renderer, source, keys).and_then(|rows| {
+            let awaited = |key: &&str| Awaited {
+                key: (*key).to_owned(),
+                behind: String::new(),
+                position: 0,
+            };
+            let awaited: Vec<Awaited> = keys.iter().map(awaited).collect();
+            Ok((rows, asker.later(table, &awaited)?))
+        });
+        asker
+            .session
+            .batch_execute("commit")
+            .map_err(|error| fault(&error, "end looking up the rows"))?;
+        let (mut rows, later) = read?;
+        for (key, later) in keys.iter().zip(later) {
+            match later {
+                None => {}
+                // It came since.
+                Some(Later { is_new: true, .. }) => _ = rows.remove(*key),
+                Some(Later { row, .. }) => _ = rows.insert((*key).to_owned(), row),
+            }
+        }
+        Ok(rows)
     }
 }
 

@@ -59,6 +59,10 @@ impl Courier<'_> {
                     self.keep()?;
                     return Ok(Some(Ended::Empty));
                 }
+                if look.is_still {
+                    // Or it would be taken for one that is away, once a transaction ends that has taken long.
+                    self.keep()?;
+                }
                 self.reach()?;
                 self.rest();
                 continue;

@@ -130,7 +130,7 @@ impl Courier<'_> {
         match journal::rows_sent(keeper, schema, binding)? {
             Some((sent, place)) if sent == order => Ok(Some(place)),
             Some(_) => {
-                tracing::warn!(sink = %self.name(), %binding, "the table has another primary key now: its rows are sent from the first on");
+                tracing::warn!(sink = %self.name(), %binding, "the table has another primary key now, or one that is written otherwise: its rows are sent from the first on");
                 journal::rows_anew(&mut *self.sessions.keeper, schema, binding)?;
                 Ok(None)
             }

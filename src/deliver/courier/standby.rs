@@ -40,7 +40,7 @@ impl Standby {
             &mut session,
             &orders.renderer,
             &orders.schema,
-            &sink.name,
+            &orders.sink,
             &orders.bindings,
         )?;
         let mut stream = Stream::new(session, &orders.schema, Arc::clone(&orders.renderer))?;

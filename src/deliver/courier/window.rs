@@ -12,7 +12,6 @@ use crate::deliver::sources::load;
 use crate::deliver::stream::{Placed, Window, summarise};
 use crate::errors::{Error, Kind, Result};
 use crate::fail_at::passing;
-use crate::manifest::SinkKind;
 
 /// How many changes in a chunk make it worth reading the next one at the same time.
 const WORTH_A_THREAD: usize = 500;
@@ -26,13 +25,9 @@ impl Courier<'_> {
             &mut self.sessions.keeper,
             &self.orders.renderer,
             &self.orders.schema,
-            &self.orders.sink.name.value,
+            &self.orders.sink,
             &self.orders.bindings,
         )?;
-        let keeps_rows = matches!(self.orders.sink.kind, SinkKind::Postgres(_));
-        for bound in &mut self.fed.bound {
-            bound.keeps_rows = keeps_rows;
-        }
         for table in self.fed.sources.uncaptured() {
             tracing::warn!(
                 sink = %self.name(),

@@ -14,24 +14,12 @@ pub(super) fn restarts(
     until: Option<&MarkPosition>,
     gaps: &mut Vec<String>,
 ) -> Result<()> {
-    let starts = client.query(
-        &format!(
-            "select hist_txid from {s}.emaj_hist where hist_function = 'START_GROUP' and hist_event = 'END' and hist_object = $1"
-        ),
+    let row = client.query_one(
+        &format!("select group_state = 'LOGGING', group_starts from {s}.emaj_group where group_name = $1"),
         &[&group],
     )?;
-    let within = starts.iter().map(|row| row.get::<_, i64>(0)).any(|txid| {
-        txid != from.position.txid
-            && !from.position.snapshot.sees(txid)
-            && until.is_none_or(|until| txid == until.position.txid || until.position.snapshot.sees(txid))
-    });
-    let logging: bool = client
-        .query_one(
-            &format!("select group_state = 'LOGGING' from {s}.emaj_group where group_name = $1"),
-            &[&group],
-        )?
-        .get(0);
-    if within {
+    let (logging, starts): (bool, i64) = (row.get(0), row.get(1));
+    if until.map_or(starts, |until| until.starts) != from.starts {
         gaps.push(format!("group `{group}` was stopped for a while in between"));
     } else if until.is_none() && !logging {
         gaps.push(format!(

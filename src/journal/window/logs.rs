@@ -117,25 +117,14 @@ fn columns(client: &mut impl GenericClient, s: &str, group: &str, from: &MarkPos
                     coalesce(pg_catalog.format_type(l.atttypid, l.atttypmod), col_type),
                     coalesce(a.attgenerated <> '', false), coalesce(a.attidentity = 'a', false),
                     (col_since).snapshot::text, (col_since).txid, (col_since).lsn,
-                    case when k.place is not null then coalesce((
-                      select pg_catalog.format('operator(%I.%s)', n.nspname, o.oprname)
-                        from pg_catalog.pg_index i
-                        join pg_catalog.pg_opclass oc on oc.oid = i.indclass[k.place - 1]
-                        join pg_catalog.pg_amop ao on ao.amopfamily = oc.opcfamily and ao.amoplefttype = oc.opcintype
-                                                  and ao.amoprighttype = oc.opcintype and ao.amopstrategy = 3
-                        join pg_catalog.pg_operator o on o.oid = ao.amopopr
-                        join pg_catalog.pg_namespace n on n.oid = o.oprnamespace
-                       where i.indrelid = r.rel_oid and i.indisprimary), '=') else '' end,
-                    coalesce((select pg_catalog.format(' collate %I.%I', n.nspname, c.collname)
-                                from pg_catalog.pg_collation c join pg_catalog.pg_namespace n on n.oid = c.collnamespace
-                               where c.oid = a.attcollation), ''),
-                    coalesce((select case when ty.typname in ('text', 'varchar') then 'text' else 'plain' end
+                    case when k.place is not null then coalesce({s}._key_equals(r.rel_oid, k.place), '=') else '' end,
+                    coalesce((select case when ty.typname in ('text', 'varchar') then 'text' when ty.typname = 'xml' then 'xml' else 'plain' end
                                 from pg_catalog.pg_type ty
                                 left join pg_catalog.pg_collation c on c.oid = l.attcollation
                                where ty.oid = l.atttypid and ty.typtype = 'b' and ty.typnamespace = 'pg_catalog'::pg_catalog.regnamespace
                                  and coalesce(c.collisdeterministic, true)
                                  and ty.typname in ('bool', 'bytea', 'int2', 'int4', 'int8', 'oid', 'uuid', 'date', 'time', 'timestamp',
-                                                    'timestamptz', 'text', 'varchar')), ''),
+                                                    'timestamptz', 'text', 'varchar', 'xml')), ''),
                     l.attname is null,
                     coalesce(d.oid <> col_expression and col_attnum <> all (r.rel_key), false)
                from {s}.emaj_column
@@ -161,16 +150,15 @@ fn columns(client: &mut impl GenericClient, s: &str, group: &str, from: &MarkPos
                 r#type: row.get(4),
                 generated: row.get(5),
                 always: row.get(6),
-                old: position(row, 7)?.precedes(&from.position) && !row.get::<_, bool>(14),
+                old: position(row, 7)?.precedes(&from.position) && !row.get::<_, bool>(13),
                 equals: equals.replace("operator(pg_catalog.=)", "="),
-                collated: row.get(11),
-                compared: row.get(12),
+                compared: row.get(11),
             };
             Ok(Found {
                 relation: row.get(0),
                 number: row.get(1),
                 column,
-                lost: row.get(13),
+                lost: row.get(12),
             })
         })
         .collect()

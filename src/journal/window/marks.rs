@@ -15,7 +15,8 @@ pub(super) fn marks(client: &mut impl GenericClient, schema: &str, group: &str) 
     let s = escape_identifier(schema);
     let rows = client.query(
         &format!(
-            "select mark_id, mark_name, mark_state = 'ACTIVE', (mark_position).snapshot::text, (mark_position).txid, (mark_position).lsn
+            "select mark_id, mark_name, mark_state = 'ACTIVE', (mark_position).snapshot::text, (mark_position).txid, (mark_position).lsn,
+                    mark_starts
                from {s}.emaj_mark where mark_group = $1 order by mark_id"
         ),
         &[&group],
@@ -32,6 +33,7 @@ pub(super) fn marks(client: &mut impl GenericClient, schema: &str, group: &str) 
                 name: row.get(1),
                 active: row.get(2),
                 position: position(row, 3)?,
+                starts: row.get(6),
             })
         })
         .collect()

@@ -1,11 +1,12 @@
 //! What lies between two marks of a group: the two positions, the logs with their columns and keys, and what is missing in them.
 //!
-//! Read whole from the registry and the catalogue (`marks`, `logs`, `gaps`); the rows themselves are read by those who need them (`changes`,
+//! Read whole from the registry and the catalogue (`marks`, `logs`, `gaps`) in the transaction of [`begin_reading`]; the rows themselves are read by those who need them (`changes`,
 //! `past`, `revert`), with the conditions of `templates/changes/window.sql.j2`.
 
 mod gaps;
 mod logs;
 mod marks;
+mod snapshot;
 
 use minijinja::value::Value;
 use postgres::types::PgLsn;
@@ -17,6 +18,8 @@ use super::position::Position;
 use crate::errors::{Error, Kind, Result};
 use crate::names::QualifiedName;
 
+pub use snapshot::begin_reading;
+
 /// A mark and its position.
 #[derive(Debug, Clone)]
 pub struct MarkPosition {
@@ -24,6 +27,8 @@ pub struct MarkPosition {
     pub name: String,
     pub active: bool,
     pub position: Position,
+    /// How often its group had been started when it was set.
+    pub starts: i64,
 }
 
 /// A window of a group's logs.
@@ -96,9 +101,8 @@ pub struct LoggedColumn {
     pub old: bool,
     /// How values of a key are compared; empty for other columns.
     pub equals: String,
-    /// ` collate …` where the column has a collation.
-    pub collated: String,
-    /// How values are told apart by their bytes: `plain` as they are, `text` by the bytes of a text; empty: by what they are written as.
+    /// How values are told apart by their bytes: `plain` as they are, `text` by the bytes of a text; `xml` by those of its text, which has the
+    /// declaration that its output leaves out; empty: by what they are written as.
     pub compared: String,
 }
 

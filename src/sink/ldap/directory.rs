@@ -21,7 +21,12 @@ use crate::manifest::Scope;
 #[derive(Debug, Clone)]
 pub(super) enum Trouble {
     /// The server said no, with a result code and perhaps some words.
-    Refused { code: u32, text: String },
+    Refused {
+        code: u32,
+        text: String,
+        /// It has the entry, or one above it, as a reference to another server (RFC 3296).
+        is_elsewhere: bool,
+    },
     /// There was no answer, or nothing could be asked.
     Fault(Fault),
 }
@@ -38,8 +43,16 @@ impl Trouble {
     /// Says what follows; `what` is what was attempted.
     pub(super) fn into_fault(self, what: &str) -> Fault {
         match self {
-            Trouble::Refused { code, text } => {
-                let (verdict, name) = fault::ldap(code);
+            Trouble::Refused {
+                code,
+                text,
+                is_elsewhere,
+            } => {
+                let (verdict, name) = match fault::ldap(code) {
+                    // What stands elsewhere in the tree is taken.
+                    (_, name) if is_elsewhere => (Verdict::Later, name),
+                    known => known,
+                };
                 let colon = if text.is_empty() { "" } else { ": " };
                 let reason = format!("{what}: the directory answers {name} ({code}){colon}{text}");
                 Fault::of(verdict, reason)
@@ -265,10 +278,13 @@ pub(super) fn refused(result: LdapResult) -> Result<(), Trouble> {
         fault::REFERRAL => Err(Trouble::Refused {
             code: result.rc,
             text: result.refs.join(" "),
+            // (A replica names no entry that it would be about.)
+            is_elsewhere: !result.matched.is_empty(),
         }),
         code => Err(Trouble::Refused {
             code,
             text: result.text,
+            is_elsewhere: false,
         }),
     }
 }

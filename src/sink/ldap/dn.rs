@@ -84,7 +84,7 @@ impl Rdn {
 }
 
 impl Part {
-    fn parse(text: &str) -> Result<Part, BadDn> {
+    pub(super) fn parse(text: &str) -> Result<Part, BadDn> {
         let (name, value) = text.split_once('=').ok_or(BadDn("a component has no `=`"))?;
         let name = name.trim();
         let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | ';' | '_');
@@ -97,7 +97,7 @@ impl Part {
         })
     }
 
-    fn normal(&self) -> String {
+    pub(super) fn normal(&self) -> String {
         let mut out = format!("{}=", short_name(&self.name));
         match std::str::from_utf8(&self.value) {
             Ok(text) => out.push_str(&super::escape::dn_value(&fold(text))),
@@ -146,7 +146,7 @@ pub(super) fn short_name(name: &str) -> String {
 }
 
 /// Splits at a separator that is neither escaped nor quoted.
-fn split(text: &str, separator: char) -> Vec<&str> {
+pub(super) fn split(text: &str, separator: char) -> Vec<&str> {
     let (mut parts, mut from, mut is_escaped, mut is_quoted) = (Vec::new(), 0, false, false);
     for (at, c) in text.char_indices() {
         match c {

@@ -197,5 +197,6 @@ fn refuse(code: u32, text: &str) -> Trouble {
     Trouble::Refused {
         code,
         text: text.to_owned(),
+        is_elsewhere: false,
     }
 }

@@ -6,9 +6,9 @@
 use super::super::fault::{self, Fault};
 use super::super::{Action, Entry, EntryChange, Existing};
 use super::directory::{Live, Page, Query, Trouble};
-use super::dn::{Dn, fold, short_name};
+use super::dn::{Dn, Part, Rdn, short_name, split};
 use super::escape::filter_value;
-use crate::manifest::{Binding, BindingKind, Scope};
+use crate::manifest::{self, Binding, BindingKind, Scope};
 
 /// What the entries of a binding have in common.
 #[derive(Debug)]
@@ -20,21 +20,25 @@ pub(super) struct Form {
     filter: String,
 }
 
+/// What is known of a component: of each of its attributes, sorted, since `cn=a+sn=b` is `sn=b+cn=a`.
 #[derive(Debug, PartialEq, Eq)]
-enum Component {
-    /// Always this one, in its normal form.
-    Same(String),
-    /// One of this attribute.
-    Of(String),
-    /// Anything: the attribute too comes from the row.
-    Any,
+struct Component(Vec<Slot>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Slot {
+    attribute: String,
+    /// The attribute with its value, in the normal form, where that is the same for all rows.
+    same: Option<String>,
 }
+
+/// Stands for code in the outline of a template.
+const CODE: char = '\0';
 
 impl Form {
     /// Takes the template of a binding apart.
     ///
     /// # Errors
-    /// [`crate::sink::Verdict::Never`] when it is no `entry`, or when nothing of the name is the same for all rows.
+    /// [`crate::sink::Verdict::Never`] when it is no `entry`, or when its name does not say enough.
     pub(super) fn of(binding: &Binding) -> Result<Form, Fault> {
         let BindingKind::Entry { dn, object_classes, .. } = &binding.kind else {
             return Err(Fault::never(format!(
@@ -42,12 +46,8 @@ impl Form {
                 binding.name.value
             )));
         };
-        let (components, base) = take_apart(&dn.value.0).ok_or_else(|| {
-            Fault::never(format!(
-                "the `dn` of `{}` has no end that is the same for all rows, so that nobody knows where to look",
-                binding.name.value
-            ))
-        })?;
+        let (components, base) = take_apart(&dn.value.0)
+            .map_err(|why| Fault::never(format!("the `dn` of `{}` {why}", binding.name.value)))?;
         let classes = object_classes
             .iter()
             .map(|class| format!("(objectClass={})", filter_value(&class.value)));
@@ -87,11 +87,7 @@ impl Form {
                 .0
                 .iter()
                 .zip(&self.components)
-                .all(|(rdn, component)| match component {
-                    Component::Any => true,
-                    Component::Of(attribute) => rdn.parts.len() == 1 && short_name(&rdn.parts[0].name) == *attribute,
-                    Component::Same(normal) => rdn.normal() == *normal,
-                });
+                .all(|(rdn, component)| component.is(rdn));
         fits.then(|| Existing {
             identity: name.normal(),
             remove: Action::Entry(EntryChange {
@@ -120,94 +116,107 @@ pub(super) fn may_make(binding: &Binding, dn: &str) -> bool {
     }
 }
 
-/// Returns what is known of each component of a template, and the end that is the same for all rows; `None`: there is no such end.
-fn take_apart(template: &str) -> Option<(Vec<Component>, String)> {
-    let parts = split(template);
-    let last = parts.iter().rposition(|part| has_code(part))?;
-    let base = parts[last + 1..].join(",");
-    let above = Dn::parse(&base).ok().filter(|dn| !dn.0.is_empty())?;
-    let mut components: Vec<Component> = parts[..=last].iter().map(|part| component(part)).collect();
-    components.extend(above.0.iter().map(|rdn| Component::Same(rdn.normal())));
-    Some((components, base.trim().to_owned()))
-}
-
-fn component(part: &str) -> Component {
-    if !has_code(part) {
-        return Dn::parse(part).map_or(Component::Any, |dn| Component::Same(dn.normal()));
-    }
-    match part.split_once('=') {
-        // `cn={{ a }}+sn={{ b }}` is left to the count of components and the object classes.
-        Some((attribute, value)) if !has_code(attribute) && !value.contains('+') => {
-            Component::Of(short_name(&fold(attribute)))
-        }
-        _ => Component::Any,
-    }
-}
-
-fn has_code(text: &str) -> bool {
-    text.contains("{{") || text.contains("{%")
-}
-
-/// Splits a template at the commas that separate components: not escaped, not inside of code.
-fn split(template: &str) -> Vec<&str> {
-    let (mut parts, mut from, mut at) = (Vec::new(), 0, 0);
-    while at < template.len() {
-        let rest = &template[at..];
-        let close = [("{{", "}}"), ("{%", "%}"), ("{#", "#}")]
-            .iter()
-            .find_map(|(open, close)| rest.starts_with(open).then_some(*close));
-        let c = rest.chars().next().unwrap_or_default();
-        at += match (close, c) {
-            (Some(close), _) => rest.find(close).map_or(rest.len(), |found| found + close.len()),
-            (None, '\\') => 1 + rest[1..].chars().next().map_or(0, char::len_utf8),
-            (None, ',') => {
-                parts.push(&template[from..at]);
-                from = at + 1;
-                1
-            }
-            (None, c) => c.len_utf8(),
+impl Component {
+    /// `None`: the name of an attribute comes from code.
+    fn of(outline: &str) -> Option<Self> {
+        let slot = |part: &str| {
+            let (name, _) = part.split_once('=')?;
+            let same = match part.contains(CODE) {
+                true => None,
+                false => Some(Part::parse(part).ok()?.normal()),
+            };
+            (!name.contains(CODE)).then(|| Slot {
+                attribute: short_name(name.trim()),
+                same,
+            })
         };
+        let mut slots: Vec<Slot> = split(outline, '+').into_iter().map(slot).collect::<Option<_>>()?;
+        slots.sort_by(|one, other| one.attribute.cmp(&other.attribute));
+        Some(Component(slots))
     }
-    parts.push(&template[from..]);
-    parts
+
+    /// Tells whether a component of a name is of this form.
+    fn is(&self, rdn: &Rdn) -> bool {
+        let mut parts: Vec<(String, &Part)> = rdn.parts.iter().map(|part| (short_name(&part.name), part)).collect();
+        parts.sort_by(|one, other| one.0.cmp(&other.0));
+        parts.len() == self.0.len()
+            && parts.iter().zip(&self.0).all(|((attribute, part), slot)| {
+                *attribute == slot.attribute && slot.same.as_ref().is_none_or(|same| part.normal() == *same)
+            })
+    }
+}
+
+/// Returns what is known of each component of a template, and the end that is the same for all rows.
+///
+/// # Errors
+/// What it lacks, in words.
+fn take_apart(template: &str) -> Result<(Vec<Component>, String), &'static str> {
+    const NO_END: &str = "has no end that is the same for all rows, so that nobody knows where to look";
+    let outline = outline(template);
+    let parts = split(&outline, ',');
+    let last = parts.iter().rposition(|part| part.contains(CODE)).ok_or(NO_END)?;
+    let base = parts[last + 1..].join(",");
+    Dn::parse(&base).ok().filter(|dn| !dn.0.is_empty()).ok_or(NO_END)?;
+    let components: Option<_> = parts.iter().map(|part| Component::of(part)).collect();
+    let components = components
+        .ok_or("takes the name of an attribute from code, so that nobody knows which entries are of its form")?;
+    Ok((components, base.trim().to_owned()))
+}
+
+/// Returns the template with [`CODE`] for all code in it, and without comments.
+fn outline(template: &str) -> String {
+    let part = |part| match part {
+        manifest::Part::Text(at) => template[at].to_owned(),
+        manifest::Part::Code(_) => CODE.to_string(),
+    };
+    manifest::parts(template).into_iter().map(part).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn form(template: &str) -> Form {
+        let (components, base) = take_apart(template).unwrap();
+        Form {
+            base,
+            components,
+            filter: String::new(),
+        }
+    }
+
     #[test]
     fn the_end_without_code_is_where_to_look() {
-        let (components, base) =
-            take_apart(r#"userid={{ row.login | replace(",", "") }},ou={{ row.unit }},ou=People\, all, dc=x"#).unwrap();
-        assert_eq!(base, r"ou=People\, all, dc=x");
-        assert_eq!(
-            components,
-            [
-                Component::Of("uid".to_owned()),
-                Component::Of("ou".to_owned()),
-                Component::Same(r"ou=people\2c all".to_owned()),
-                Component::Same("dc=x".to_owned()),
-            ]
-        );
-        assert!(take_apart("uid={{ row.login }}").is_none());
-        assert!(take_apart("uid={{ a }},{{ b }}").is_none());
-        assert!(
-            take_apart("uid=a,dc=x").is_none(),
-            "one entry, and no row decides about it"
-        );
+        for (template, base) in [
+            (
+                r#"userid={{ row.login | replace(",", "") }},ou={{ row.unit }},ou=People\, all, dc=x"#,
+                r"ou=People\, all, dc=x",
+            ),
+            ("uid={{ row.id + 1 }}{# , #}, dc=x", "dc=x"),
+        ] {
+            assert_eq!(take_apart(template).unwrap().1, base);
+        }
+        for (template, why) in [
+            ("uid={{ row.login }}", "no end"),
+            ("uid={{ a }},{{ b }}", "no end"),
+            ("uid=a,dc=x", "no end"), // One entry, and no row decides about it.
+            ("{{ row.kind }}={{ row.name }},dc=x", "from code"),
+            ("uid={{ row.login }}+{{ row.more }},dc=x", "from code"),
+            (
+                "{% if row.is_guest %}cn{% else %}uid{% endif %}={{ row.name }},dc=x",
+                "from code",
+            ),
+        ] {
+            let error = take_apart(template).unwrap_err();
+            assert!(error.contains(why), "{template}: {error}");
+        }
     }
 
     #[test]
     fn only_what_has_the_form_belongs() {
-        let (components, base) = take_apart("uid={{ row.login }},ou=people,dc=x").unwrap();
-        let form = Form {
-            base,
-            components,
-            filter: String::new(),
-        };
+        let people = form("uid={{ row.login }},ou=people,dc=x");
         assert_eq!(
-            form.existing("UID=Bob, ou=People,dc=x").unwrap().identity,
+            people.existing("UID=Bob, ou=People,dc=x").unwrap().identity,
             "uid=bob,ou=people,dc=x"
         );
         for other in [
@@ -216,7 +225,35 @@ mod tests {
             "uid=a,ou=other,dc=x",
             "uid=a+cn=b,ou=people,dc=x",
         ] {
-            assert!(form.existing(other).is_none(), "{other}");
+            assert!(people.existing(other).is_none(), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_plus_is_a_second_attribute_only_outside_of_code() {
+        for (template, own, others) in [
+            (
+                "uid={{ row.id + 1000 }},dc=x",
+                "uid=1001,dc=x",
+                &["cn=printer,dc=x", "uid=a+cn=b,dc=x"][..],
+            ),
+            (
+                "sn={{ row.b }} + CommonName={{ row.a }},dc=x",
+                "cn=a+sn=b,dc=x",
+                &["cn=a,dc=x", "sn=b,dc=x", "cn=a+uid=b,dc=x"],
+            ),
+            (
+                "cn={{ row.a }}+ou=staff,dc=x",
+                "OU=Staff+cn=a,dc=x",
+                &["cn=a+ou=guests,dc=x"],
+            ),
+            (r"cn=a\+b={{ row.a }},dc=x", r"cn=a\+b\=c,dc=x", &["cn=a+b=c,dc=x"]),
+        ] {
+            let form = form(template);
+            assert!(form.existing(own).is_some(), "{template}");
+            for other in others {
+                assert!(form.existing(other).is_none(), "{template}: {other}");
+            }
         }
     }
 }

@@ -26,6 +26,8 @@ use super::{Delivery, Fault, Finding, Lease, Message, Outcome, Sink, Verdict, fa
 /// The stream is asked about again, after this time, when it does not hold a subject.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
+const LOST: &str = "the connection to the NATS server is lost";
+
 struct Connection {
     /// The stream of the manifest.
     held: Option<Held>,
@@ -165,6 +167,13 @@ impl Connection {
         }
     }
 
+    /// Says that the place is down, with what the server said outside of an acknowledgement.
+    fn down(&self, reason: &str) -> Fault {
+        let said = self.lost.said.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let said = said.map(|said| format!("; the server says: {}", self.settings.secrets.hide(&said)));
+        Fault::down(format!("{reason}{}", said.unwrap_or_default()))
+    }
+
     fn judge(&self, error: &PublishError) -> Fault {
         let source = error.source();
         match error.kind() {
@@ -172,25 +181,19 @@ impl Connection {
                 "no stream holds the message's subject (hint: add it to a stream, or name the stream as `stream` in the manifest)",
             ),
             PublishErrorKind::TimedOut => {
-                let said = self.lost.said.lock().unwrap_or_else(PoisonError::into_inner).take();
-                let said = said.map(|said| format!("; the server says: {}", self.settings.secrets.hide(&said)));
-                Fault::down(format!(
-                    "no acknowledgement within {} s{}",
-                    self.settings.timeout.as_secs(),
-                    said.unwrap_or_default()
-                ))
+                let seconds = self.settings.timeout.as_secs();
+                self.down(&format!("no acknowledgement within {seconds} s"))
             }
-            PublishErrorKind::BrokenPipe | PublishErrorKind::MaxAckPending => {
-                Fault::down("the connection to the NATS server is lost")
-            }
+            PublishErrorKind::BrokenPipe | PublishErrorKind::MaxAckPending => self.down(LOST),
             PublishErrorKind::MaxPayloadExceeded => Fault::never("it is larger than the server takes (`max_payload`)"),
             PublishErrorKind::WrongLastMessageId | PublishErrorKind::WrongLastSequence => {
                 Fault::later("the stream expects another message before this one")
             }
             PublishErrorKind::Other => match source.and_then(|source| source.downcast_ref::<jetstream::Error>()) {
                 Some(refused) => {
-                    let verdict = fault::jetstream(refused.error_code().0);
-                    let said = self.settings.secrets.hide(&refused.to_string());
+                    let said = refused.to_string();
+                    let verdict = fault::jetstream(refused.error_code().0, &said);
+                    let said = self.settings.secrets.hide(&said);
                     Fault::of(verdict, format!("JetStream refuses it: {said}"))
                 }
                 None => Fault::down("the NATS server gave no acknowledgement that can be read"),
@@ -223,7 +226,7 @@ impl Sink for Connection {
             }
         });
         if is_lost {
-            round.rest(Fault::down("the connection to the NATS server is lost"));
+            round.rest(self.down(LOST));
         }
         round.finish()
     }

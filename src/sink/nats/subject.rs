@@ -29,6 +29,10 @@ impl Held {
     }
 }
 
+/// How many bytes a subject may have. With what else stands on its line, it must not have more than the server's `max_control_line`, 4096 bytes unless
+/// set, which nobody tells a client: it closes the connection.
+const LONGEST: usize = 4000;
+
 pub(super) fn check_subject(subject: &str) -> Result<(), Fault> {
     let wrong = |why: &str| Err(Fault::never(format!("its subject cannot be published to: {why}")));
     if subject.split('.').any(str::is_empty) {
@@ -42,6 +46,12 @@ pub(super) fn check_subject(subject: &str) -> Result<(), Fault> {
     }
     if subject.starts_with('$') {
         return wrong("what begins with `$` belongs to the server");
+    }
+    if subject.len() > LONGEST {
+        return wrong(&format!(
+            "it has {} bytes, and {LONGEST} at most fit on its line",
+            subject.len()
+        ));
     }
     Ok(())
 }
@@ -81,6 +91,7 @@ mod tests {
             "a\tb",
             "$JS.API.STREAM.DELETE.x",
             "a\0",
+            &"x".repeat(LONGEST + 1),
         ] {
             let fault = check_subject(bad).unwrap_err();
             assert_eq!(fault.verdict, Verdict::Never, "{bad:?}");

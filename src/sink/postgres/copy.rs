@@ -13,14 +13,17 @@ use crate::render::Renderer;
 use crate::sink::fault::of_postgres;
 use crate::sink::{Fault, RowsAsText};
 
-/// Whether the table takes the columns as they are: it has each of them, makes none of them itself, and their types write alike.
+/// Whether the table takes the columns as they are: it has each of them, makes none of them itself, their types write alike, and it refuses rows
+/// without a key by itself.
 pub(super) fn fits(shape: &Shape, rows: &RowsAsText) -> bool {
     let names = rows.columns.iter().map(|column| column.name.as_str());
     let alike = || {
         rows.columns.iter().all(|wanted| {
             shape.column(&wanted.name).is_some_and(|column| {
+                let has_key = column.not_null || !rows.key.contains(&wanted.name);
                 let is_same = |wanted: &String| *wanted == without_modifier(&column.sql_type);
-                !column.generated
+                has_key
+                    && !column.generated
                     && matches!(column.kind, Kind::Scalar | Kind::Json)
                     && wanted.sql_type.as_ref().is_none_or(is_same)
             })

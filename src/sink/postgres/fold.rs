@@ -65,6 +65,11 @@ impl<'a> Item<'a> {
         })
     }
 
+    /// Tells whether its row gets another key.
+    pub(super) fn is_rekeyed(&self) -> bool {
+        self.delete.is_some() && self.upsert.is_some()
+    }
+
     /// Returns the rows it speaks of.
     pub(super) fn rows(&self) -> impl Iterator<Item = &Row<'a>> {
         [&self.delete, &self.heir, &self.upsert].into_iter().flatten()
@@ -123,8 +128,6 @@ pub(super) struct Group<'i, 'a> {
     pub(super) upserts: Vec<(usize, &'i Row<'a>)>,
     /// All of them are new, and none is deleted.
     pub(super) all_new: bool,
-    /// Deletes make room for upserts; otherwise they may wait until the rows that referred to them are written anew.
-    pub(super) deletes_first: bool,
 }
 
 /// A row that is at one key and is to be at another one. It is among the upserts too, and its old key among the deletes: for the case that it cannot
@@ -161,7 +164,6 @@ struct Table<'i, 'a> {
     taken: HashSet<&'i str>,
     came: HashSet<&'i str>,
     all_new: bool,
-    deletes_first: bool,
 }
 
 impl<'i, 'a> Table<'i, 'a> {
@@ -226,7 +228,6 @@ impl<'i, 'a> Table<'i, 'a> {
             deletes,
             upserts,
             all_new: self.all_new,
-            deletes_first: self.deletes_first,
         }
     }
 }
@@ -300,17 +301,24 @@ fn first_of(first: &mut [usize], mut at: usize) -> usize {
 }
 
 /// Splits deliveries into sets that are written one after the other. A set ends before a transaction in which a row gives up a key to another one, if
-/// somebody wrote a row with that key earlier in the set: that may be the other one's, and stays.
+/// somebody wrote a row with that key earlier in the set: that may be the other one's, and stays. And before one in which a row gets the key of a row that
+/// was deleted earlier in the set: it is moved there when that one has gone.
 pub(super) fn sets<'i, 'a>(items: &[&'i Item<'a>]) -> Vec<Vec<&'i Item<'a>>> {
     let place = |item: &'i Item<'a>, row: &'i Row<'a>| (&item.change.table, &item.change.key, &*row.key);
     let mut sets: Vec<Vec<&'i Item<'a>>> = vec![Vec::with_capacity(items.len())];
-    let mut written = HashSet::new();
+    let (mut written, mut gone) = (HashSet::new(), HashSet::new());
     for transaction in transactions(items) {
         let mut taken = transaction.iter().filter(|item| item.change.taken);
-        if taken.any(|item| item.delete.iter().any(|row| written.contains(&place(item, row)))) {
+        let mut rekeyed = transaction.iter().filter(|item| item.is_rekeyed());
+        if taken.any(|item| item.delete.iter().any(|row| written.contains(&place(item, row))))
+            || rekeyed.any(|item| item.upsert.iter().any(|row| gone.contains(&place(item, row))))
+        {
             sets.push(Vec::new());
             written.clear();
+            gone.clear();
         }
+        let deleted = transaction.iter().filter(|item| !item.is_rekeyed());
+        gone.extend(deleted.flat_map(|item| item.delete.iter().map(|row| place(item, row))));
         written.extend(transaction.iter().flat_map(|item| {
             let rows = [&item.heir, &item.upsert].into_iter().flatten();
             rows.map(|row| place(item, row))
@@ -335,7 +343,6 @@ pub(super) fn groups<'i, 'a>(items: &[&'i Item<'a>]) -> Vec<Group<'i, 'a>> {
                 taken: HashSet::new(),
                 came: HashSet::new(),
                 all_new: true,
-                deletes_first: false,
             });
             tables.len() - 1
         })
@@ -344,7 +351,6 @@ pub(super) fn groups<'i, 'a>(items: &[&'i Item<'a>]) -> Vec<Group<'i, 'a>> {
     for item in items {
         let at = place_of(&mut tables, item);
         tables[at].all_new &= item.is_new && item.delete.is_none();
-        tables[at].deletes_first |= item.delete.is_some() && item.upsert.is_some();
     }
     for transaction in transactions(items) {
         let mut put = Vec::with_capacity(transaction.len());
@@ -494,6 +500,9 @@ mod tests {
             // In one transaction those that leave make room, whatever stands first.
             ("1:a>b 1:b>", "a>b -a0 +b0"),
             ("1:b> 1:a>b", "a>b -a1 +b1"),
+            // Who comes later gets the key when the row that had it has gone.
+            ("1:b> 2:a>b", " -b0 + | a>b -a1 +b1"),
+            ("1:b> 2:>b 3:b>c", " -b2 +c2"),
             ("1:a>b 1:b>a", " - +a1,b0"),
             ("1:a>b 2:>x 1:b>a", " - +a2,b0,x1"),
             ("1:a>b 1:b>c", "b>c;a>b -a0 +b0,c1"),

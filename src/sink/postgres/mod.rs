@@ -170,7 +170,18 @@ impl PostgresSink {
         Ok(Some(number))
     }
 
+    /// Carries out a batch; once more where a table is no longer what it was when it was looked at.
     fn carry_out(&mut self, batch: &[Delivery]) -> Result<Vec<Outcome>, Fault> {
+        if let Some(outcomes) = self.carried_out(batch)? {
+            return Ok(outcomes);
+        }
+        self.tables.forget(&mut self.session)?;
+        self.carried_out(batch)?
+            .ok_or_else(|| Fault::down("a table of the other database is altered again and again"))
+    }
+
+    /// `None`: a table was altered since it was looked at, and nothing is written.
+    fn carried_out(&mut self, batch: &[Delivery]) -> Result<Option<Vec<Outcome>>, Fault> {
         let mut outcomes = vec![None; batch.len()];
         let mut items = Vec::with_capacity(batch.len());
         for (at, delivery) in batch.iter().enumerate() {
@@ -185,6 +196,10 @@ impl PostgresSink {
         self.session.batch_execute(BEGIN).map_err(failed)?;
         received::lock(&mut self.session, &self.who, self.known.as_ref())?;
         self.tables.write(&mut self.session, &mut items, &mut outcomes)?;
+        if self.tables.are_altered(&mut self.session, &items)? {
+            self.session.batch_execute("rollback").map_err(failed)?;
+            return Ok(None);
+        }
         let missing = || Outcome::Failed(Fault::later("it was not tried"));
         let outcomes: Vec<Outcome> = outcomes
             .into_iter()
@@ -196,7 +211,7 @@ impl PostgresSink {
         };
         self.session.batch_execute("commit").map_err(failed)?;
         self.known = version.or(self.known.take());
-        Ok(outcomes)
+        Ok(Some(outcomes))
     }
 }
 

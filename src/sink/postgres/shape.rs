@@ -1,6 +1,6 @@
 //! What a table of the other database is like: its columns, how their types write values, and whether its key can be met.
 //!
-//! Read from the catalogue when the first row for a table comes, and again after the server complained.
+//! Read from the catalogue when the first row for a table comes, and again when the table was altered since.
 
 use std::collections::HashMap;
 
@@ -12,13 +12,23 @@ use crate::names::{QualifiedName, nearest, quote_ident};
 use crate::sink::Fault;
 use crate::sink::fault::of_postgres;
 
+/// What changes with a table `c`: it is another one, its columns were altered, policies apply to this role or no more.
+const STATE: &str = "pg_catalog.concat_ws(' ', c.oid, pg_catalog.row_security_active(c.oid),
+                        (select pg_catalog.string_agg(a.xmin::text, ' ' order by a.attnum)
+                           from pg_catalog.pg_attribute a
+                          where a.attrelid = c.oid and a.attnum > 0))";
+
 /// A table of the other database.
 #[derive(Debug)]
 pub(super) struct Shape {
+    /// What it was like, as [`STATE`] says it.
+    state: String,
     pub(super) columns: Vec<Column>,
     /// The lists of columns that a row can be found by.
     keys: Vec<Vec<String>>,
     pub(super) primary_key: Vec<String>,
+    /// The role, if policies of row-level security apply to it.
+    policed: Option<String>,
 }
 
 #[derive(Debug)]
@@ -32,6 +42,7 @@ pub(super) struct Column {
     /// The operator by which an index that a row can be found by compares its values, as SQL writes it: `operator(public.=)`.
     pub(super) equal: String,
     pub(super) spelling: Spelling,
+    pub(super) not_null: bool,
     /// It makes its own values.
     pub(super) generated: bool,
     /// `generated always as identity`: can be given once, never changed.
@@ -44,10 +55,13 @@ impl Shape {
         let failed = |error: postgres::Error| of_postgres(&error);
         let found = client
             .query_opt(
-                "select c.oid, c.relkind::text
-                   from pg_catalog.pg_class c
-                   join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-                  where n.nspname = $1 and c.relname = $2",
+                &format!(
+                    "select c.oid, c.relkind::text, {STATE},
+                            case when pg_catalog.row_security_active(c.oid) then current_user::text end
+                       from pg_catalog.pg_class c
+                       join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+                      where n.nspname = $1 and c.relname = $2"
+                ),
                 &[&table.schema, &table.name],
             )
             .map_err(failed)?;
@@ -72,7 +86,8 @@ impl Shape {
                                     join pg_catalog.pg_namespace no on no.oid = o.oprnamespace
                                    where i.indrelid = a.attrelid and i.indisunique and i.indisvalid and not i.indisexclusion
                                    order by i.indisprimary desc
-                                   limit 1), 'operator(pg_catalog.=)')
+                                   limit 1), 'operator(pg_catalog.=)'),
+                        a.attnotnull
                    from pg_catalog.pg_attribute a
                    left join pg_catalog.pg_collation l on l.oid = a.attcollation and l.oid <> 100
                    left join pg_catalog.pg_namespace n on n.oid = l.collnamespace
@@ -95,6 +110,7 @@ impl Shape {
                     .zip(row.get::<_, Option<String>>(6))
                     .map(|(schema, name)| [schema, name]),
                 equal: row.get(8),
+                not_null: row.get(9),
                 spelling: Spelling::of(row.get(2), row.get(7)),
             });
         }
@@ -115,10 +131,38 @@ impl Shape {
             .map_err(failed)?;
         let primary = keys.iter().find(|row| row.get(1));
         Ok(Shape {
+            state: found.get(2),
             columns,
             primary_key: primary.map_or_else(Vec::new, |row| row.get(0)),
             keys: keys.iter().map(|row| row.get(0)).collect(),
+            policed: found.get(3),
         })
+    }
+
+    /// Tells whether one of the tables is not what it was when its shape was read. In a transaction that has written to them, the answer stays true.
+    pub(super) fn is_altered<'t>(
+        client: &mut Client,
+        shapes: impl Iterator<Item = (&'t QualifiedName, &'t Shape)>,
+    ) -> Result<bool, Fault> {
+        let (mut schemas, mut names, mut states) = (Vec::new(), Vec::new(), Vec::new());
+        for (table, shape) in shapes {
+            schemas.push(&table.schema);
+            names.push(&table.name);
+            states.push(&shape.state);
+        }
+        let row = client
+            .query_one(
+                &format!(
+                    "select count(*)
+                       from unnest($1::text[], $2::text[], $3::text[]) t (schema, name, state)
+                       join pg_catalog.pg_namespace n on n.nspname = t.schema
+                       join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = t.name
+                      where {STATE} = t.state"
+                ),
+                &[&schemas, &names, &states],
+            )
+            .map_err(|error| of_postgres(&error))?;
+        Ok(usize::try_from(row.get::<_, i64>(0)).ok() != Some(names.len()))
     }
 
     pub(super) fn column(&self, name: &str) -> Option<&Column> {
@@ -132,6 +176,13 @@ impl Shape {
         key: &[String],
         columns: impl IntoIterator<Item = &'a str>,
     ) -> Option<Fault> {
+        if let Some(role) = &self.policed {
+            return Some(Fault::down(format!(
+                "row-level security of `{table}` applies to role `{role}` in the other database: a row that is hidden there would be neither changed nor deleted. \
+                 `alter role {} bypassrls`, or let the sink log in as a role to which no policy applies",
+                quote_ident(role)
+            )));
+        }
         let names = || self.columns.iter().map(|column| column.name.as_str());
         let missing: Vec<String> = columns
             .into_iter()

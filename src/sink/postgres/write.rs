@@ -16,7 +16,7 @@ use super::fold::{Group, Item, Move, Row, groups, references, sets, transactions
 use super::shape::Shape;
 use super::spelling::{Spelling, keys, settle};
 use super::text::{Kind, field};
-use crate::names::QualifiedName;
+use crate::names::{QualifiedName, quote_ident};
 use crate::render::Renderer;
 use crate::sink::fault::of_postgres;
 use crate::sink::{Fault, Outcome, Verdict};
@@ -34,6 +34,8 @@ struct Upsert {
     unchanged: Statement,
     /// Only where a key can be written in several ways.
     respell: Option<Respell>,
+    /// Only where columns can be given once and never changed.
+    fixed: Option<Fixed>,
     write: Statement,
     /// Moves rows to other keys; `None`: a key that can never be changed.
     moves: Option<String>,
@@ -47,6 +49,13 @@ struct Upsert {
 struct Respell {
     is_needed: Statement,
     sql: String,
+}
+
+/// Columns that are `generated always as identity`: a row that is there with other values of them cannot get those that come.
+#[derive(Debug)]
+struct Fixed {
+    columns: Vec<String>,
+    is_other: Statement,
 }
 
 #[derive(Debug)]
@@ -85,6 +94,18 @@ pub(super) struct Tables {
     lines: Vec<u8>,
 }
 
+/// When a set takes rows away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Deletes {
+    /// When what is written refers to them no more: what goes with them there (`on delete cascade`) is theirs.
+    Last,
+    /// Before others get what they have, unique values say.
+    First,
+}
+
+/// A step of a set, for one table; it counts what was there, or had gone, already.
+type Step = for<'i, 'a> fn(&mut Tables, &mut Client, &Group<'i, 'a>, &mut HashMap<usize, usize>) -> Result<(), Fault>;
+
 /// Puts together what may need each other.
 type GroupUp = for<'i, 'a> fn(&[&'i Item<'a>]) -> Vec<Vec<&'i Item<'a>>>;
 
@@ -102,6 +123,20 @@ impl Tables {
             self.shapes.insert(table.clone(), shape);
         }
         Ok(&self.shapes[table])
+    }
+
+    /// Tells whether a table that is known was altered since it was looked at.
+    pub(super) fn are_altered(&self, client: &mut Client, items: &[Item<'_>]) -> Result<bool, Fault> {
+        let touched: HashSet<&QualifiedName> = items.iter().map(|item| &item.change.table).collect();
+        Shape::is_altered(client, self.shapes.iter().filter(|(table, _)| touched.contains(table)))
+    }
+
+    /// Forgets all tables; outside a transaction.
+    pub(super) fn forget(&mut self, client: &mut Client) -> Result<(), Fault> {
+        *self = Tables::default();
+        client
+            .batch_execute("discard temp")
+            .map_err(|error| of_postgres(&error))
     }
 
     /// Prepares what the items need; outside the transaction, so that it stays.
@@ -220,12 +255,9 @@ impl Tables {
             .filter(|(_, kind)| kind.is_some())
             .map(|(name, _)| name.as_str())
             .collect();
-        let changeable: Vec<&str> = written
-            .iter()
-            .copied()
-            .filter(|name| !shape.column(name).is_some_and(|column| column.identity_always))
-            .collect();
+        let is_fixed = |name: &&str| shape.column(name).is_some_and(|column| column.identity_always);
         let is_key = |name: &&str| key.iter().any(|column| column == name);
+        let changeable: Vec<&str> = written.iter().copied().filter(|name| !is_fixed(name)).collect();
         let changed: Vec<&str> = changeable.iter().copied().filter(|name| !is_key(name)).collect();
         let render = |name: &str, values| renderer.render(name, values).map_err(Fault::down);
         let staged_columns = described(shape, written.iter().copied());
@@ -241,6 +273,18 @@ impl Tables {
             true => Some((render("row/respelled", values.clone())?, render("row/respell", values)?)),
             false => None,
         };
+        let fixed: Vec<&str> = written
+            .iter()
+            .copied()
+            .filter(|name| is_fixed(name) && !is_key(name))
+            .collect();
+        let is_other = match fixed.is_empty() {
+            true => None,
+            false => Some(render(
+                "row/fixed",
+                json!({ "stage": stage, "table": table, "key": described_key, "columns": fixed }),
+            )?),
+        };
         let write = render(
             "row/upsert",
             json!({ "stage": stage, "table": table, "key": key, "changed": changed, "columns": written }),
@@ -251,8 +295,8 @@ impl Tables {
             json!({ "table": format!("pg_temp.{stage}"), "columns": staged }),
         )?;
         let empty = render("row/empty", json!({ "stage": stage }))?;
-        let changes = |name: &&str| !shape.column(name).is_some_and(|column| column.identity_always);
-        let moved = described(shape, written.iter().copied().filter(changes));
+        let fixed: Vec<String> = fixed.into_iter().map(str::to_owned).collect();
+        let moved = described(shape, changeable.iter().copied());
         let moves = match key.iter().all(|name| moved.iter().any(|column| column.name == *name)) {
             true => {
                 let values = json!({ "table": table, "key": described_key, "columns": moved });
@@ -270,6 +314,13 @@ impl Tables {
             }),
             None => None,
         };
+        let fixed = match is_other {
+            Some(is_other) => Some(Fixed {
+                columns: fixed,
+                is_other: client.prepare(&is_other).map_err(failed)?,
+            }),
+            None => None,
+        };
         let write = client.prepare(&write).map_err(failed)?;
         self.upserts.push(Upsert {
             table: table.clone(),
@@ -280,6 +331,7 @@ impl Tables {
             empty,
             unchanged,
             respell,
+            fixed,
             write,
             moves,
             used: false,
@@ -340,7 +392,8 @@ impl Tables {
                 // What stands alone was tried alone; it may have waited for something that has arrived now.
                 let is_worth_it = group.len() > 1 || has_arrived;
                 let tried = unblocked(&group, outcomes, &mut refused);
-                let is_taken = is_worth_it && !tried.is_empty() && self.attempt(client, &tried, outcomes)?.is_none();
+                let is_taken =
+                    is_worth_it && !tried.is_empty() && self.last_attempt(client, &tried, outcomes)?.is_none();
                 has_arrived |= is_taken;
                 if !is_taken {
                     refused.extend(tried.iter().flat_map(|item| item.keys()));
@@ -365,13 +418,13 @@ impl Tables {
         if tried.is_empty() {
             return Ok(());
         }
-        let Some(fault) = self.attempt(client, &tried, outcomes)? else {
-            return Ok(());
-        };
         if let [item] = tried.as_slice() {
+            let Some(fault) = self.last_attempt(client, &tried, outcomes)? else {
+                return Ok(());
+            };
             // What the other row is by now may be what is refused: its own change says so.
             if let Some(bare) = item.without_own_heir()
-                && self.attempt(client, &[&bare], outcomes)?.is_none()
+                && self.last_attempt(client, &[&bare], outcomes)?.is_none()
             {
                 return Ok(());
             }
@@ -379,9 +432,31 @@ impl Tables {
             refused.extend(item.keys());
             return Ok(());
         }
+        if self.attempt(client, &tried, Deletes::Last, outcomes)?.is_none() {
+            return Ok(());
+        }
         let (first, second) = tried.split_at(tried.len() / 2);
         self.part(client, first, outcomes, refused)?;
         self.part(client, second, outcomes, refused)
+    }
+
+    /// Attempts what is not split any further. A row that could not be moved to its key may stand in its own way: it has the unique values that
+    /// the row with the new key is to get.
+    fn last_attempt(
+        &mut self,
+        client: &mut Client,
+        items: &[&Item<'_>],
+        outcomes: &mut [Option<Outcome>],
+    ) -> Result<Option<Fault>, Fault> {
+        let fault = self.attempt(client, items, Deletes::Last, outcomes)?;
+        let may_stand_in_its_way =
+            |fault: &Fault| fault.verdict == Verdict::Later && items.iter().any(|item| item.is_rekeyed());
+        if fault.as_ref().is_some_and(may_stand_in_its_way)
+            && self.attempt(client, items, Deletes::First, outcomes)?.is_none()
+        {
+            return Ok(None);
+        }
+        Ok(fault)
     }
 
     /// Writes all of these or none: why not is what it returns.
@@ -389,12 +464,13 @@ impl Tables {
         &mut self,
         client: &mut Client,
         items: &[&Item<'_>],
+        deletes: Deletes,
         outcomes: &mut [Option<Outcome>],
     ) -> Result<Option<Fault>, Fault> {
         let failed = |error: postgres::Error| of_postgres(&error);
         client.batch_execute("savepoint emaj_part").map_err(failed)?;
         let mut sets = sets(items).into_iter();
-        let fault = match sets.try_for_each(|set| self.set(client, &set, outcomes)) {
+        let fault = match sets.try_for_each(|set| self.set(client, &set, deletes, outcomes)) {
             // Deferred constraints have their say before the next part.
             Ok(()) => match client.batch_execute(
                 "set constraints all immediate; set constraints all deferred; release savepoint emaj_part",
@@ -414,7 +490,13 @@ impl Tables {
     }
 
     /// Writes a set.
-    fn set(&mut self, client: &mut Client, items: &[&Item<'_>], outcomes: &mut [Option<Outcome>]) -> Result<(), Fault> {
+    fn set(
+        &mut self,
+        client: &mut Client,
+        items: &[&Item<'_>],
+        deletes: Deletes,
+        outcomes: &mut [Option<Outcome>],
+    ) -> Result<(), Fault> {
         let mut idle: HashMap<usize, usize> = HashMap::new();
         let mut moved: HashSet<usize> = HashSet::new();
         let groups = groups(items);
@@ -423,14 +505,14 @@ impl Tables {
                 self.move_rows(client, group, round, &mut moved)?;
             }
         }
-        for group in groups.iter().filter(|group| group.deletes_first) {
-            self.delete(client, group, &mut idle)?;
-        }
-        for group in &groups {
-            self.upsert(client, group, &mut idle)?;
-        }
-        for group in groups.iter().filter(|group| !group.deletes_first) {
-            self.delete(client, group, &mut idle)?;
+        let steps: [Step; 2] = match deletes {
+            Deletes::Last => [Self::upsert, Self::delete],
+            Deletes::First => [Self::delete, Self::upsert],
+        };
+        for step in steps {
+            for group in &groups {
+                step(self, client, group, &mut idle)?;
+            }
         }
         for at in groups.iter().flat_map(|group| &group.kept) {
             *idle.entry(*at).or_default() += 1;
@@ -538,11 +620,8 @@ impl Tables {
             straight.next_pause = 0;
             return Ok(true);
         };
-        // A row was there; or the table has row-level security, which `copy` does not do.
-        if !error
-            .code()
-            .is_some_and(|state| matches!(state.code(), "23505" | "0A000"))
-        {
+        // A row was there.
+        if error.code() != Some(&SqlState::UNIQUE_VIOLATION) {
             return Err(of_postgres(&error));
         }
         client
@@ -569,6 +648,11 @@ impl Tables {
         copy(client, &plan.copy_staged, &self.lines).map_err(failed)?;
         let there = client.query(&plan.unchanged, &[]).map_err(failed)?;
         if there.len() < rows.len() {
+            if let Some(fixed) = &plan.fixed
+                && client.query_one(&fixed.is_other, &[]).map_err(failed)?.get(0)
+            {
+                return Err(fixed.fault(&plan.table));
+            }
             if let Some(respell) = &plan.respell
                 && client.query_one(&respell.is_needed, &[]).map_err(failed)?.get(0)
             {
@@ -580,6 +664,27 @@ impl Tables {
             .iter()
             .filter_map(|row| usize::try_from(row.get::<_, i32>(0)).ok())
             .collect())
+    }
+}
+
+impl Fixed {
+    fn fault(&self, table: &QualifiedName) -> Fault {
+        let columns = self
+            .columns
+            .iter()
+            .map(|name| quote_ident(name))
+            .collect::<Vec<_>>()
+            .join(", ");
+        let alter: Vec<String> = self
+            .columns
+            .iter()
+            .map(|name| format!("alter {} set generated by default", quote_ident(name)))
+            .collect();
+        Fault::never(format!(
+            "{columns} of `{table}` is `generated always as identity` in the other database, and the row there has another value, which cannot be changed: \
+             `alter table {table} {}`, or name the columns to be written under `row.columns`, without it",
+            alter.join(", ")
+        ))
     }
 }
 

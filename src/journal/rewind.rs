@@ -1,0 +1,106 @@
+//! Sets the cursor of a sink back to a mark: everything since is delivered again.
+//!
+//! Only where nothing is left out by it: the sink has been given all up to the mark, and the logs hold all that was written since. What takes
+//! rows out of a log notes that with the bindings of its table (`log/taken`), and holds a lock meanwhile that is taken here too.
+
+use postgres::Transaction;
+use postgres_protocol::escape::escape_identifier;
+
+use super::sinks::{SinkRecord, SinkState};
+use crate::errors::{Error, Kind, Result};
+
+/// Sets the cursor of a sink back to a mark. The caller holds the sink's lock. One that is paused stays so.
+///
+/// # Errors
+/// [`Kind::Refused`] when the sink has not got to the mark, or a log does not go back so far any more; [`Kind::Locked`] while rows are taken out
+/// of logs; whatever the server answers. `false`: the group has no such mark.
+pub fn rewind(
+    transaction: &mut Transaction<'_>,
+    schema: &str,
+    sink: &SinkRecord,
+    group: &str,
+    mark: &str,
+) -> Result<bool> {
+    let s = escape_identifier(schema);
+    transaction
+        .execute(
+            "select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended('emaj replay', 0))",
+            &[],
+        )
+        .map_err(|error| match Error::from(error) {
+            error if error.kind() == Kind::Locked => Error::message(
+                Kind::Locked,
+                "rows are being taken out of the logs (by a purge, a rollback or a reset)",
+            ),
+            error => error,
+        })?;
+    let Some(row) = transaction.query_opt(
+        &format!(
+            "select {s}._precedes(mark_position, sink_from)
+               from {s}.emaj_mark, {s}.emaj_sink
+              where mark_group = $2 and mark_name = $3 and sink_name = $1"
+        ),
+        &[&sink.name, &group, &mark],
+    )?
+    else {
+        return Ok(false);
+    };
+    if !row.get::<_, bool>(0) {
+        return Err(too_young(sink, mark));
+    }
+    let gone = transaction.query_opt(
+        &format!(
+            "select pg_catalog.format('%I.%I', bind_schema, bind_table)
+               from {s}.emaj_mark, {s}.emaj_binding
+              where mark_group = $2 and mark_name = $3 and bind_sink = $1
+                and not {s}._precedes(bind_kept, mark_position) and not {s}._precedes(bind_kept, bind_since)
+              order by 1 limit 1"
+        ),
+        &[&sink.name, &group, &mark],
+    )?;
+    if let Some(row) = gone {
+        return Err(too_old(&row.get::<_, String>(0), mark));
+    }
+    // (Or it would be given up at once, for what it took nothing of so long.)
+    transaction.execute(
+        &format!(
+            "update {s}.emaj_sink
+                set sink_from = mark_position, sink_until = null, sink_offset = null, sink_there = null, sink_moved = clock_timestamp(),
+                    sink_state = case sink_state when 'PAUSED' then 'PAUSED' else 'ACTIVE' end,
+                    sink_reason = case sink_state when 'PAUSED' then sink_reason end,
+                    sink_replay = case when pg_snapshot_xmax(sink_replay) > pg_snapshot_xmax(coalesce(sink_until, (sink_from).snapshot))
+                                       then sink_replay else coalesce(sink_until, (sink_from).snapshot) end
+               from {s}.emaj_mark
+              where sink_name = $1 and mark_group = $2 and mark_name = $3"
+        ),
+        &[&sink.name, &group, &mark],
+    )?;
+    Ok(true)
+}
+
+fn too_young(sink: &SinkRecord, mark: &str) -> Error {
+    let name = &sink.name;
+    let error = Error::message(
+        Kind::Refused,
+        format!(
+            "sink `{name}` has not been given all changes up to mark `{mark}`: from there on some would be left out"
+        ),
+    );
+    error.hint(match sink.state {
+        SinkState::Lost => sink.state.way_on(name, &sink.kind),
+        SinkState::Active | SinkState::Paused | SinkState::Stopped => {
+            "name an earlier mark; what it has not been given yet `emaj run` delivers".to_owned()
+        }
+    })
+}
+
+fn too_old(table: &str, mark: &str) -> Error {
+    Error::message(
+        Kind::Refused,
+        format!("the log of {table} does not hold all that was written since mark `{mark}`"),
+    )
+    .hint(
+        "name a younger mark, or `emaj init` sends all rows anew; `retention` of a group says how long its log is kept, and a consolidation, \
+         an unlogged rollback and a reset take rows out of it too",
+    )
+}

@@ -1,0 +1,333 @@
+//! A sink is set back to a mark only where it misses nothing by it: it has been given all up to there, and the logs hold all since.
+
+use emaj::cluster::Cluster;
+use postgres::{Client, NoTls};
+
+use super::{column, drain, install, prepare, set_aside};
+use crate::support::rows::sink_into;
+use crate::support::{Database, Run, database, emaj_alone, shared_cluster, wait_for};
+
+/// Two groups with a table each, bound to one file.
+fn scene(options: &str) -> Database {
+    let db = database();
+    db.psql("create table item (id int primary key, v text); create table other (id int primary key, v text)");
+    install(
+        &db,
+        &format!(
+            "version: 1\nroles: {{ admin: null, viewer: null }}\n\
+             groups: {{ g: {{ tables: [public.item]{options} }}, h: {{ tables: [public.other]{options} }} }}\n\
+             sinks: {{ lines: {{ file: {{ path: out.ndjson }}, max_lag: 1 day }} }}\n\
+             bindings:\n  items: {{ table: public.item, to: lines, message: {{ body: '{{{{ row.v }}}}' }} }}\n  \
+             others: {{ table: public.other, to: lines, message: {{ body: '{{{{ row.v }}}}' }} }}\n"
+        ),
+    );
+    db
+}
+
+fn lines(db: &Database) -> Vec<String> {
+    let text = std::fs::read_to_string(db.dir().join("out.ndjson")).unwrap_or_default();
+    text.lines().map(|line| line.trim_matches('"').to_owned()).collect()
+}
+
+fn mark(db: &Database, name: &str) {
+    prepare(db, &["mark", "set", "g", name]).run().ok();
+}
+
+fn write(db: &Database, id: i32, text: &str) {
+    db.psql(&format!("insert into item values ({id}, '{text}')"));
+}
+
+fn replay(db: &Database, mark: &str) -> Run {
+    prepare(db, &["replay", "lines", "--group", "g", "--from", mark, "--yes"]).run()
+}
+
+#[track_caller]
+fn is_refused(run: &Run, why: &str) {
+    assert_eq!((run.status, run.stderr.contains(why)), (Some(4), true), "{run}");
+}
+
+/// Has all that was written and done be older, as it is two hours later.
+fn two_hours_later(db: &Database) {
+    for log in ["item", "other"] {
+        db.psql(&format!(
+            "update emaj.public_{log}_log set emaj_changed = emaj_changed - interval '2 hours'"
+        ));
+    }
+    db.psql("update emaj.emaj_mark set mark_datetime = mark_datetime - interval '2 hours'");
+}
+
+/// The sink is given up, and waited for no more.
+fn lose(db: &Database) {
+    db.psql("update emaj.emaj_sink set sink_max_lag = '0', sink_moved = sink_moved - interval '2 days'; select emaj._lose_sinks()");
+    assert_eq!(column(db, "select sink_state from emaj.emaj_sink"), ["LOST"]);
+    db.psql("update emaj.emaj_sink set sink_max_lag = '1 day'");
+}
+
+#[test]
+fn no_sink_is_set_on_past_what_it_was_not_given() {
+    let db = scene("");
+    mark(&db, "early");
+    write(&db, 1, "one");
+    drain(&db).run().ok();
+    prepare(&db, &["sink", "pause", "lines", "--because", "new disks"])
+        .run()
+        .ok();
+    write(&db, 2, "two");
+    mark(&db, "late");
+    write(&db, 3, "three");
+    let why = "sink `lines` has not been given all changes up to mark `late`";
+    is_refused(&replay(&db, "late"), why);
+    // Back it goes, and stays paused.
+    let run = replay(&db, "early").ok();
+    assert!(run.stderr.contains("hint: it is paused"), "{run}");
+    assert_eq!(
+        column(
+            &db,
+            "select concat_ws(' ', sink_state, sink_reason) from emaj.emaj_sink"
+        ),
+        ["PAUSED new disks"]
+    );
+    prepare(&db, &["sink", "resume", "lines"]).run().ok();
+    drain(&db).run().ok();
+    assert_eq!(lines(&db), ["one", "one", "two", "three"]);
+    replay(&db, "late").ok();
+    drain(&db).run().ok();
+    assert_eq!(lines(&db)[4..], ["three"]);
+}
+
+#[test]
+fn a_sink_that_was_given_up_is_not_set_on_past_what_it_missed() {
+    let db = scene("");
+    mark(&db, "early");
+    write(&db, 1, "one");
+    drain(&db).run().ok();
+    write(&db, 2, "two");
+    lose(&db);
+    mark(&db, "late");
+    is_refused(&replay(&db, "late"), "has not been given all changes up to mark `late`");
+    replay(&db, "early").ok();
+    // And is not given up again for the time that it was away.
+    assert_eq!(db.psql("select emaj._lose_sinks()"), "0");
+    drain(&db).run().ok();
+    assert_eq!(lines(&db), ["one", "one", "two"]);
+}
+
+#[test]
+fn what_was_consolidated_away_is_not_delivered_again() {
+    let db = scene("");
+    mark(&db, "before");
+    write(&db, 1, "one");
+    drain(&db).run().ok();
+    prepare(&db, &["rollback", "g", "before", "--yes"]).run().ok();
+    drain(&db).run().ok();
+    let end = db.psql("select mark_name from emaj.emaj_mark where mark_goes_back_to is not null");
+    replay(&db, "before").ok();
+    drain(&db).run().ok();
+    prepare(&db, &["consolidate", "g", &end, "--yes"]).run().ok();
+    is_refused(
+        &replay(&db, "before"),
+        "the log of public.item does not hold all that was written since mark `before`",
+    );
+    replay(&db, &end).ok();
+}
+
+#[test]
+fn a_log_that_was_reset_or_dropped_is_not_taken_for_whole() {
+    let why = "the log of public.other does not hold all that was written since mark `monday`";
+    for acts in [
+        &[&["group", "stop", "h"][..], &["group", "start", "h"]][..],
+        &[&["group", "drop", "h", "--force", "--yes"]],
+    ] {
+        let db = scene("");
+        mark(&db, "monday");
+        write(&db, 1, "one");
+        db.psql("insert into other values (1, 'other')");
+        drain(&db).run().ok();
+        for act in acts {
+            prepare(&db, act).run().ok();
+        }
+        is_refused(&replay(&db, "monday"), why);
+        prepare(&db, &["install", "emaj.yaml"]).run().ok();
+        mark(&db, "tuesday");
+        drain(&db).run().ok();
+        replay(&db, "tuesday").ok();
+    }
+}
+
+#[test]
+fn a_log_that_held_nothing_is_whole_after_a_reset() {
+    let db = scene("");
+    mark(&db, "monday");
+    write(&db, 1, "one");
+    drain(&db).run().ok();
+    prepare(&db, &["group", "stop", "h"]).run().ok();
+    prepare(&db, &["group", "start", "h"]).run().ok();
+    replay(&db, "monday").ok();
+    drain(&db).run().ok();
+    assert_eq!(lines(&db), ["one", "one"]);
+}
+
+#[test]
+fn an_unlogged_rollback_while_nobody_reads_is_not_passed_over() {
+    let db = scene("");
+    write(&db, 1, "one");
+    drain(&db).run().ok();
+    mark(&db, "m");
+    write(&db, 2, "two");
+    drain(&db).run().ok();
+    write(&db, 3, "three");
+    lose(&db);
+    prepare(&db, &["rollback", "g", "m", "--unlogged", "--yes"]).run().ok();
+    is_refused(&replay(&db, "m"), "the log of public.item does not hold all that");
+}
+
+/// A transaction that is committed after a mark may have written long before it.
+#[test]
+fn what_a_purge_took_of_a_long_transaction_is_not_passed_over() {
+    let db = scene(", rollback: false, retention: 1 hour");
+    let mut client = db.client();
+    let mut long = client.transaction().unwrap();
+    long.execute("insert into item values (1, 'long')", &[]).unwrap();
+    two_hours_later(&db);
+    mark(&db, "noon");
+    // As if it had been written two hours ago.
+    long.execute(
+        "update emaj.public_item_log set emaj_changed = emaj_changed - interval '2 hours'",
+        &[],
+    )
+    .unwrap();
+    long.commit().unwrap();
+    mark(&db, "one");
+    write(&db, 2, "short");
+    drain(&db).run().ok();
+    assert_eq!(db.psql("select emaj.emaj_purge_group('g')"), "1");
+    is_refused(&replay(&db, "noon"), "the log of public.item does not hold all that");
+    replay(&db, "one").ok();
+    drain(&db).run().ok();
+    assert_eq!(lines(&db), ["long", "short", "short"]);
+}
+
+#[test]
+fn what_no_mark_needs_is_not_missed_by_a_replay_from_the_first_one() {
+    let db = scene("");
+    let mut client = db.client();
+    let mut long = client.transaction().unwrap();
+    long.execute("insert into other values (1, 'long')", &[]).unwrap();
+    write(&db, 1, "one");
+    mark(&db, "m");
+    write(&db, 2, "two");
+    long.commit().unwrap();
+    drain(&db).run().ok();
+    prepare(&db, &["mark", "delete", "g", "--before", "m"]).run().ok();
+    assert_eq!(db.psql("select string_agg(v, ' ') from emaj.public_item_log"), "two");
+    replay(&db, "m").ok();
+    drain(&db).run().ok();
+    assert_eq!(lines(&db)[3..].len(), 2);
+}
+
+#[test]
+fn a_purge_under_way_and_a_replay_wait_for_each_other() {
+    let db = scene(", rollback: false, retention: 1 hour");
+    mark(&db, "m");
+    write(&db, 1, "one");
+    drain(&db).run().ok();
+    two_hours_later(&db);
+    let mut client = db.client();
+    let mut purge = client.transaction().unwrap();
+    purge.execute("select emaj.emaj_purge_group('g')", &[]).unwrap();
+    let run = replay(&db, "m");
+    assert_eq!(run.status, Some(11), "{run}");
+    assert!(run.stderr.contains("rows are being taken out of the logs"), "{run}");
+    purge.commit().unwrap();
+    is_refused(&replay(&db, "m"), "the log of public.item does not hold all that");
+    // And the other way round.
+    let mut replays = client.transaction().unwrap();
+    replays
+        .execute("select pg_advisory_xact_lock(hashtextextended('emaj replay', 0))", &[])
+        .unwrap();
+    write(&db, 2, "two");
+    drain(&db).run().ok();
+    two_hours_later(&db);
+    assert_eq!(db.psql("select emaj.emaj_purge_group('g')"), "0");
+    replays.commit().unwrap();
+    assert_eq!(db.psql("select emaj.emaj_purge_group('g')"), "1");
+}
+
+/// `CST` is a time zone of America where times are read.
+#[test]
+fn times_are_kept_as_they_are_wherever_the_database_is() {
+    let db = scene(", rollback: false, retention: 10 hours");
+    mark(&db, "m");
+    write(&db, 1, "one");
+    drain(&db).run().ok();
+    db.psql(&format!(
+        "alter database \"{0}\" set datestyle = 'SQL, DMY'; alter database \"{0}\" set timezone = 'Asia/Shanghai'",
+        db.name()
+    ));
+    assert_eq!(db.psql("select emaj.emaj_purge_group('g')"), "0");
+    let previous = "select emaj.emaj_get_previous_mark_group('g', mark_datetime + interval '1 second') = mark_name \
+         from emaj.emaj_mark where mark_name = 'm'";
+    assert_eq!(db.psql(previous), "t");
+    // A sink is given up when its time is over, not fourteen hours before.
+    write(&db, 2, "two");
+    db.psql("update emaj.emaj_sink set sink_max_lag = '10 hours', sink_moved = sink_moved - interval '2 days'");
+    assert_eq!(db.psql("select emaj._lose_sinks()"), "0");
+}
+
+/// What was set aside of a row that is gone makes it no more, once the place is as the table is.
+#[test]
+fn what_is_set_aside_goes_when_a_sink_begins_anew_but_for_messages() {
+    let (db, there) = (database(), database());
+    db.psql("create table item (id int primary key, n int)");
+    there.psql("create table item (id int primary key, n int constraint small check (n < 100))");
+    install(
+        &db,
+        &format!(
+            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks: {{ copy: {} }}\n\
+             bindings: {{ items: {{ table: public.item, to: copy, row: {{}} }} }}\n",
+            sink_into(&there, shared_cluster().superuser())
+        ),
+    );
+    db.psql("insert into item values (1, 200)");
+    drain(&db).run().code(3);
+    db.psql("delete from item where id = 1; insert into item values (2, 2)");
+    lose(&db);
+    db.psql(
+        "insert into emaj.emaj_failure (fail_sink, fail_binding, fail_key, fail_queue, fail_keys, fail_state, fail_change)
+         select fail_sink, 'told', fail_key, fail_queue, fail_keys, 'BEHIND', fail_change from emaj.emaj_failure;
+         insert into emaj.emaj_binding (bind_name, bind_manifest, bind_oid, bind_schema, bind_table, bind_kind, bind_fingerprint, bind_since)
+         select 'told', bind_manifest, bind_oid, bind_schema, bind_table, 'message', bind_fingerprint, bind_since from emaj.emaj_binding",
+    );
+    emaj::journal::begin_anew(&mut db.client(), "emaj", "copy").unwrap();
+    assert_eq!(set_aside(&db), ["told [1] later"]);
+}
+
+/// A worker that has everything is not taken for one that is away, however long nothing happens.
+#[test]
+fn a_worker_that_waits_says_that_it_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let cluster = Cluster::builder().settings([("autovacuum", "off")]).start().unwrap();
+    let mut client = Client::connect(&cluster.conninfo("postgres"), NoTls).unwrap();
+    client.batch_execute("create table item (id int primary key)").unwrap();
+    let manifest = "version: 1\nroles: { admin: null, viewer: null }\nsinks: { lines: { file: { path: out.ndjson }, max_lag: 2 hours } }\n\
+         bindings: { items: { table: public.item, to: lines, message: { body: '{{ row.id }}' } } }\n";
+    std::fs::write(folder.path().join("emaj.yaml"), manifest).unwrap();
+    let env = cluster.env("postgres");
+    let emaj = |args: &[&str]| emaj_alone(folder.path()).envs(env.clone()).args(args);
+    emaj(&["install"]).run().ok();
+    let _worker = emaj(&["run", "emaj.yaml"]).start();
+    wait_for("the worker", 60, || {
+        let taken = "select from emaj.emaj_sink where sink_worker is not null";
+        client.query_opt(taken, &[]).unwrap()
+    });
+    client
+        .execute(
+            "update emaj.emaj_sink set sink_moved = clock_timestamp() - interval '1 hour'",
+            &[],
+        )
+        .unwrap();
+    wait_for("a sign of life", 60, || {
+        let moved = "select from emaj.emaj_sink where sink_moved > clock_timestamp() - interval '30 minutes'";
+        client.query_opt(moved, &[]).unwrap()
+    });
+}
