@@ -363,6 +363,18 @@ mod tests {
         }
     }
 
+    /// A database may have an encoding without any other character.
+    #[test]
+    fn sql_is_ascii() {
+        for (name, source) in TEMPLATES {
+            let sql: String = source
+                .split("{#")
+                .map(|piece| piece.split_once("#}").map_or(piece, |(_, sql)| sql))
+                .collect();
+            assert!(sql.is_ascii(), "{name}");
+        }
+    }
+
     #[test]
     fn every_function_is_of_the_framework_or_of_a_table() {
         let all = TEMPLATES
