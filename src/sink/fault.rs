@@ -282,8 +282,9 @@ const SQLSTATES: &[(&str, Verdict)] = &[
     ("42", Verdict::Down),
 ];
 
-/// Of those that are `Down`: what is `Down` also when it is said of one row, or by a trigger.
-const OF_THE_PLACE: &[&str] = &["08", "25", "28", "3D", "53", "57P", "58", "XX"];
+/// Of those that are `Down`: what is `Down` also when it is said of one row, or by a trigger. (Whoever may write to a table may lack a right within its
+/// trigger.)
+const OF_THE_PLACE: &[&str] = &["08", "25", "28", "3D", "42501", "53", "57P", "58", "XX"];
 
 /// Returns what an error of PostgreSQL causes. What is said of a row is the message, which names the constraint: the detail would be its content.
 pub(super) fn of_postgres(error: &postgres::Error) -> Fault {
