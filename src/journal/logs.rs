@@ -1,6 +1,6 @@
 //! The logs of tables that sinks are fed from: how they and their columns are called, and what the text and the order of their rows follow from.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use postgres::GenericClient;
 use postgres_protocol::escape::escape_identifier;
@@ -71,13 +71,15 @@ pub fn logs_of(client: &mut impl GenericClient, schema: &str, oids: &[u32]) -> R
         ),
         &[&oids, &s],
     )?;
-    let mut found = columns_of(client, &s, oids)?;
+    let mut found: HashMap<i64, Vec<Found>> = HashMap::new();
+    for column in columns_of(client, &s, oids)? {
+        found.entry(column.relation).or_default().push(column);
+    }
     Ok(rows
         .iter()
         .map(|row| {
             let relation = row.get(0);
-            let (own, others) = found.drain(..).partition(|column| column.relation == relation);
-            found = others;
+            let own = found.remove(&relation).unwrap_or_default();
             let (key, form) = key_and_form(&own, row.get(4));
             let column = |found: Found| {
                 Some(LogColumn {
@@ -141,13 +143,12 @@ fn key_and_form(columns: &[Found], numbers: Vec<i16>) -> (Vec<String>, String) {
         .collect::<Option<_>>()
         .unwrap_or_default();
     let names = key.iter().map(|column| column.log.clone()).collect();
-    let told_apart = match key.is_empty() {
-        true => columns.iter().collect(),
-        false => key,
-    };
+    let has_key = !key.is_empty();
+    let told_apart = if has_key { key } else { columns.iter().collect() };
     let mut digest = Sha256::new();
     for column in told_apart {
-        let name = column.name.as_deref().unwrap_or_default();
+        // (A key is written without the names of its columns.)
+        let name = column.name.as_deref().filter(|_| !has_key).unwrap_or_default();
         digest.update(format!("{}\0{name}\0{}\0", column.number, column.printed_as));
     }
     let digest = digest.finalize();
@@ -188,7 +189,11 @@ pub fn structure_of(client: &mut impl GenericClient, schema: &str, sink: &str) -
                (select string_agg(pg_catalog.concat_ws(',', rel_id, rel_log, rel_key::text, rel_ended is null,
                          (select string_agg(col_name, ',' order by col_attnum) from {s}.emaj_column where col_rel = rel_id)), ';' order by rel_id)
                   from {s}.emaj_relation where rel_oid in (select bind_oid from {s}.emaj_binding where bind_sink = $1)), '|',
-               (select string_agg(pg_catalog.concat_ws(',', oid, enumlabel), ';' order by oid) from pg_catalog.pg_enum)))"
+               (select string_agg(pg_catalog.concat_ws(',', oid, enumlabel), ';' order by oid) from pg_catalog.pg_enum
+                 where enumtypid in (
+                   select pg_catalog.unnest(array[y.oid, y.typbasetype, y.typelem])
+                     from pg_catalog.pg_attribute join pg_catalog.pg_type y on y.oid = atttypid
+                    where attrelid in (select bind_oid from {s}.emaj_binding where bind_sink = $1) and attnum > 0))))"
         ),
         &[&sink],
     )?;

@@ -135,7 +135,9 @@ impl Courier<'_> {
     /// Counts the deletions of a chunk that is not delivered yet.
     fn count(&mut self, chunk: &[Placed]) -> Result<()> {
         let present = self.present(chunk)?;
-        self.know_keys(chunk)?;
+        if !self.parked.is_empty() {
+            self.know_keys(chunk)?;
+        }
         for placed in chunk {
             for at in 0..self.fed.bound.len() {
                 let bound = &self.fed.bound[at];
