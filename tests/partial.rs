@@ -407,6 +407,20 @@ stories! {
         assert_eq!(story.ask("select emaj.emaj_verify_all()"), "No error detected");
     }
 
+    a_table_that_came_since_the_rollback_keeps_its_log_when_that_is_consolidated(story) {
+        story.sql("create table stays (id int primary key, v text); create table later (id int primary key, v text); insert into stays values (1, 's')");
+        install_g(story, "stays");
+        story.mark("first");
+        story.sql("update stays set v = 'x'");
+        rollback(story, "first", &[]).ok();
+        let end = story.last_start_mark().replace("_START", "_DONE");
+        install_g(story, "stays, later");
+        story.sql("insert into later values (2, 'l')");
+        story.emaj(&["consolidate", "g", &end, "--yes"]).ok();
+        assert_eq!(story.ask("select string_agg(stat_table || ' ' || stat_rows, ', ' order by stat_table) from emaj.emaj_log_stat_group('g', 'first', null) where stat_rows > 0"), "later 1");
+        assert_eq!(story.ask("select emaj.emaj_verify_all()"), "No error detected");
+    }
+
     each_of_two_in_one_transaction_is_consolidated_by_what_it_left_itself(story) {
         story.sql("create table stays (id int primary key, v text); create table later (id int primary key, v text); insert into stays values (1, 's'); insert into later values (1, 'l')");
         install_g(story, "stays");

@@ -187,10 +187,7 @@ fn listed(
 
 fn begin<'s>(session: &'s mut Session, schema: &str, wanted: &Wanted<'_>) -> Result<Transaction<'s>> {
     let mut transaction = journal::begin_reading(session, schema, &wanted.window, false)?;
-    transaction.batch_execute(&format!(
-        "set transaction read only; {}; set local jit = off",
-        pg::same_text()
-    ))?;
+    transaction.batch_execute(&format!("{}; set local jit = off", pg::same_text()))?;
     Ok(transaction)
 }
 

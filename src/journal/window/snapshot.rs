@@ -11,8 +11,8 @@ use super::WindowWanted;
 use crate::errors::{Error, Kind, Result};
 use crate::pg::{Session, classify};
 
-/// Begins the transaction (repeatable read, read-write): the logs of the window are locked as by any reader, and `with_tables` the tables that the caller
-/// may read.
+/// Begins the transaction (repeatable read): the logs of the window are locked as by any reader. `with_tables` also the tables that the caller may read,
+/// and then views can be made in it.
 ///
 /// # Errors
 /// [`Kind::Refused`] when a log came or went at this very moment; [`Kind::Denied`] where a log may not be read; whatever the server answers.
@@ -26,8 +26,8 @@ pub fn begin_reading<'s>(
     let mut transaction = session
         .build_transaction()
         .isolation_level(IsolationLevel::RepeatableRead)
-        // Whatever the role's default is.
-        .read_only(false)
+        // Whatever the role's default is; and a standby has no other.
+        .read_only(!with_tables)
         .start()?;
     let names: Vec<&str> = found.iter().filter_map(|file| file.name.as_deref()).collect();
     if !names.is_empty() {
