@@ -573,6 +573,73 @@ fn a_table_that_hides_rows_is_not_written() {
 }
 
 #[test]
+fn a_policy_that_gives_all_rows_hides_none() {
+    let db = support::database();
+    let (role, group) = (format!("{}_writer", db.name()), format!("{}_writers", db.name()));
+    db.psql(&format!(
+        "create role {group}; create role {role} login in role {group}; create table t (id int primary key, v int); grant all on t to {role};
+         grant create, temporary on database {} to {role}; alter table t enable row level security",
+        db.name()
+    ));
+    let with_policies = |policies: &str| {
+        db.psql(&format!(
+            "drop policy if exists a on t; drop policy if exists b on t; {policies}"
+        ));
+    };
+    let again = [update(9, "t", r#"{"id":3,"v":3}"#)];
+    let everybody = "create policy a on t using (true) with check (true)";
+    for policies in [
+        everybody,
+        "create policy a on t using (id = 0); create policy b on t using (true)",
+        &format!("create policy a on t to {group} using (true)"),
+        "create policy a on t using (true); create policy b on t as restrictive to current_user using (false)",
+    ] {
+        with_policies(policies);
+        db.psql("truncate t");
+        let mut sink = into_as(&db, &role).open().unwrap();
+        let batches = [
+            vec![insert(1, "t", r#"{"id":1,"v":1}"#), insert(2, "t", r#"{"id":2,"v":1}"#)],
+            vec![update(3, "t", r#"{"id":2,"v":2}"#), delete(4, "t", r#"{"id":1}"#)],
+            vec![insert(5, "t", r#"{"id":3,"v":2}"#)],
+        ];
+        for batch in &batches {
+            let done = sink.deliver(batch);
+            assert!(done.iter().all(|one| *one == Outcome::Written), "{policies}: {done:?}");
+        }
+        assert_eq!(db.psql("select id, v from t order by id"), "2|2\n3|2", "{policies}");
+        let columns = [("id", Some("integer")), ("v", Some("integer"))];
+        assert_eq!(copy(&mut *sink, "t", &columns, "4\t1\n", false), Ok(None));
+    }
+    for policies in [
+        "create policy a on t using (id > 0) with check (true)",
+        "create policy a on t using (true) with check (id > 0)",
+        "create policy a on t with check (true)",
+        "create policy a on t for select using (true); create policy b on t for update using (true)",
+        "create policy a on t to current_user using (true)",
+        &format!("{everybody}; create policy b on t as restrictive to {group} using (id > 0)"),
+        "",
+    ] {
+        with_policies(everybody);
+        let mut sink = into_as(&db, &role).open().unwrap();
+        assert_eq!(outcomes(&sink.deliver(&[delete(1, "t", r#"{"id":7}"#)])), "=");
+        with_policies(policies);
+        for mut sink in [sink, into_as(&db, &role).open().unwrap()] {
+            let done = sink.deliver(&again);
+            assert_eq!(outcomes(&done), "D", "{policies}");
+            assert!(
+                reason(&done[0]).contains("row-level security"),
+                "{policies}: {}",
+                reason(&done[0])
+            );
+        }
+    }
+    assert_eq!(db.psql("select id, v from t order by id"), "2|2\n3|2");
+    db.psql(&format!(
+        "drop owned by {role}, {group} cascade; drop role {role}, {group}"
+    ));
+}
+
+#[test]
 fn what_is_said_of_one_row_keeps_the_others_from_nothing() {
     let db = support::database();
     db.psql(

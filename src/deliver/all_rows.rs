@@ -22,6 +22,8 @@ pub(super) struct Rendered {
     pub key: String,
     /// What it makes, or why it cannot.
     pub made: Result<Delivery, Fault>,
+    /// Nothing of it can be at the place: a part of its key there is null.
+    pub is_without_key: bool,
 }
 
 /// Reads all rows of one binding.
@@ -98,8 +100,10 @@ impl AllRows {
                     }
                     Err(fault) => Err(fault),
                 };
+                let row = placed.change.new.as_ref();
                 rendered.push(Rendered {
                     key: placed.change.key.to_string(),
+                    is_without_key: made.is_err() && row.is_some_and(|row| bound.is_without_key(row)),
                     made,
                 });
             }

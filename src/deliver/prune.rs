@@ -61,6 +61,7 @@ impl Identities {
                         keys.push(row.key);
                         made.push(with_key_of(delivery, like));
                     }
+                    Err(_) if row.is_without_key => {}
                     Err(fault) => note(row.key, fault),
                 }
             }

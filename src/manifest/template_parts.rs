@@ -28,6 +28,13 @@ impl<'a> Block<'a> {
             _ => None,
         }
     }
+
+    /// Tells whether it is a `{% set name = … %}`, which gives no text. (`{% set name | filter %}` takes what stands behind it.)
+    pub(crate) fn is_assignment(&self) -> bool {
+        let is_set = self.tag().is_some_and(|(tag, _)| tag == "set");
+        let mut names = self.words.clone().written().take_while(|word| *word != "|");
+        is_set && names.any(|word| word == "=")
+    }
 }
 
 /// Returns what of a template is code.

@@ -359,3 +359,46 @@ fn a_place_that_cannot_list_is_named_and_the_others_are_pruned() {
         "0"
     );
 }
+
+#[test]
+fn of_a_row_whose_key_is_null_there_is_nothing_to_spare() {
+    let db = database();
+    db.psql(
+        "create table person (id int primary key, mail text); create table ext (id int primary key, mail text);
+         create schema there; create table there.mails (mail text primary key, id int);
+         insert into person values (1, 'a'), (2, null); insert into ext values (3, 'c'), (4, null)",
+    );
+    let binding = |table: &str| {
+        format!(
+            "  {table}: {{ table: public.{table}, to: rows, row: {{ table: there.mails, key: [mail], \
+             columns: {{ mail: row.mail if row.id else 1 // row.id, id: row.id }} }} }}\n"
+        )
+    };
+    let bindings = ["person", "ext"].map(binding).concat();
+    install(
+        &db,
+        &format!("version: 1\nsinks:\n{}\n{bindings}", rows_sink(&db, "rows")),
+    );
+    prepare(&db, &["init", "emaj.yaml"]).run().code(3);
+    db.psql("insert into there.mails values ('old', 9)");
+    let mails = || column(&db, "select mail from there.mails order by mail");
+    let run = prepare(&db, &["init", "emaj.yaml", "--prune", "--dry-run"])
+        .run()
+        .code(3);
+    assert_eq!(
+        run.stdout.matches("delete from").count(),
+        2,
+        "once by each binding: {run}"
+    );
+    let run = prepare(&db, &["init", "emaj.yaml", "--prune"]).run().code(3);
+    assert!(run.stderr.contains("took away 1 thing"), "{run}");
+    assert_eq!(mails(), ["a", "c"]);
+    // Of which key it is not known, it may have one.
+    db.psql("insert into ext values (0, null); insert into there.mails values ('old', 9)");
+    let run = prepare(&db, &["init", "emaj.yaml", "--prune"]).run().code(3);
+    for whose in ["1 of its rows", "1 of the rows of binding `ext`"] {
+        let known = format!("takes nothing away, because it is not known what belongs to {whose}, [0]");
+        assert!(run.stderr.contains(&known), "{run}");
+    }
+    assert_eq!(mails(), ["a", "c", "old"]);
+}

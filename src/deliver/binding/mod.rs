@@ -518,6 +518,12 @@ impl Bound {
         Ok(null_in(&made, key).is_none().then_some(made))
     }
 
+    /// Tells whether nothing is ever written of a row where rows are kept by their keys: a part of its key there is null.
+    pub(super) fn is_without_key(&self, row: &Row) -> bool {
+        let keeps_row = self.keeps_rows && matches!(self.kind, Compiled::Row { .. });
+        keeps_row && !row.is_unreadable() && matches!(self.with_key_only(row), Ok(None))
+    }
+
     /// The row of the other table as it is to be. Where rows are kept by their keys it needs one.
     fn row(
         &self,

@@ -159,14 +159,15 @@ fn take_apart(template: &str) -> Result<(Vec<Component>, String), &'static str> 
     Dn::parse(&base).ok().filter(|dn| !dn.0.is_empty()).ok_or(NO_END)?;
     let components: Option<_> = parts.iter().map(|part| Component::of(part)).collect();
     let components = components
-        .ok_or("takes the name of an attribute from code, so that nobody knows which entries are of its form")?;
+        .ok_or("takes the name of an attribute from code, or has a statement before it, so that nobody knows which entries are of its form")?;
     Ok((components, base.trim().to_owned()))
 }
 
-/// Returns the template with [`CODE`] for all code in it, and without comments.
+/// Returns the template with [`CODE`] for all code in it, and without comments and what only gives a value a name.
 fn outline(template: &str) -> String {
     let part = |part| match part {
         manifest::Part::Text(at) => template[at].to_owned(),
+        manifest::Part::Code(block) if block.is_assignment() => String::new(),
         manifest::Part::Code(_) => CODE.to_string(),
     };
     manifest::parts(template).into_iter().map(part).collect()
@@ -193,6 +194,10 @@ mod tests {
                 r"ou=People\, all, dc=x",
             ),
             ("uid={{ row.id + 1 }}{# , #}, dc=x", "dc=x"),
+            (
+                "{# who #}{% set u = row.a | lower %}\n{%- set v, w = u, 1 -%} uid={{ u }},ou=people,dc=x{% set z = 1 %}",
+                "ou=people,dc=x",
+            ),
         ] {
             assert_eq!(take_apart(template).unwrap().1, base);
         }
@@ -206,6 +211,14 @@ mod tests {
                 "{% if row.is_guest %}cn{% else %}uid{% endif %}={{ row.name }},dc=x",
                 "from code",
             ),
+            (
+                "{% if row.b %}uid={{ row.a }}{% else %}uid={{ row.c }}{% endif %},dc=x",
+                "from code, or has a statement before it",
+            ),
+            (
+                "{% set u | replace(old='=') %}x{% endset %}uid={{ u }},dc=x",
+                "a statement before it",
+            ),
         ] {
             let error = take_apart(template).unwrap_err();
             assert!(error.contains(why), "{template}: {error}");
@@ -218,6 +231,10 @@ mod tests {
         assert_eq!(
             people.existing("UID=Bob, ou=People,dc=x").unwrap().identity,
             "uid=bob,ou=people,dc=x"
+        );
+        let named = form("{% set u = row.a | lower %}uid={{ u }},ou=people,dc=x");
+        assert!(
+            named.existing("uid=bob,ou=people,dc=x").is_some() && named.existing("cn=bob,ou=people,dc=x").is_none()
         );
         for other in [
             "cn=bob,ou=people,dc=x",

@@ -12,22 +12,39 @@ use crate::names::{QualifiedName, nearest, quote_ident};
 use crate::sink::Fault;
 use crate::sink::fault::of_postgres;
 
-/// What changes with a table `c`: it is another one, its columns were altered, policies apply to this role or no more.
-const STATE: &str = "pg_catalog.concat_ws(' ', c.oid, pg_catalog.row_security_active(c.oid),
-                        (select pg_catalog.string_agg(a.xmin::text, ' ' order by a.attnum)
-                           from pg_catalog.pg_attribute a
-                          where a.attrelid = c.oid and a.attnum > 0))";
+/// Whether row-level security may hide rows of a table `c` from this role: no policy gives it all rows for all commands, or a restrictive one applies.
+const HIDES: &str = "(pg_catalog.row_security_active(c.oid) and coalesce(
+                        (select not pg_catalog.bool_or(p.polpermissive and p.polcmd = '*'
+                                        and pg_catalog.pg_get_expr(p.polqual, p.polrelid) = 'true'
+                                        and coalesce(pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid), 'true') = 'true')
+                                or pg_catalog.bool_or(not p.polpermissive)
+                           from pg_catalog.pg_policy p
+                          where p.polrelid = c.oid
+                            and ('0' = any (p.polroles)
+                                 or exists (select from unnest(p.polroles) r (oid) where pg_catalog.pg_has_role(r.oid, 'usage')))), true))";
+
+/// What changes with a table `c`: it is another one, its columns were altered, row-level security applies to this role or hides rows from it, or no more.
+fn state() -> String {
+    format!(
+        "pg_catalog.concat_ws(' ', c.oid, pg_catalog.row_security_active(c.oid), {HIDES},
+            (select pg_catalog.string_agg(a.xmin::text, ' ' order by a.attnum)
+               from pg_catalog.pg_attribute a
+              where a.attrelid = c.oid and a.attnum > 0))"
+    )
+}
 
 /// A table of the other database.
 #[derive(Debug)]
 pub(super) struct Shape {
-    /// What it was like, as [`STATE`] says it.
+    /// What it was like, as [`state`] says it.
     state: String,
     pub(super) columns: Vec<Column>,
     /// The lists of columns that a row can be found by.
     keys: Vec<Vec<String>>,
     pub(super) primary_key: Vec<String>,
-    /// The role, if policies of row-level security apply to it.
+    /// Row-level security applies to the role: `copy` does not write to the table.
+    pub(super) is_secured: bool,
+    /// The role, if row-level security may hide rows from it.
     policed: Option<String>,
 }
 
@@ -56,11 +73,12 @@ impl Shape {
         let found = client
             .query_opt(
                 &format!(
-                    "select c.oid, c.relkind::text, {STATE},
-                            case when pg_catalog.row_security_active(c.oid) then current_user::text end
+                    "select c.oid, c.relkind::text, {}, case when {HIDES} then current_user::text end,
+                            pg_catalog.row_security_active(c.oid)
                        from pg_catalog.pg_class c
                        join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-                      where n.nspname = $1 and c.relname = $2"
+                      where n.nspname = $1 and c.relname = $2",
+                    state()
                 ),
                 &[&table.schema, &table.name],
             )
@@ -136,6 +154,7 @@ impl Shape {
             primary_key: primary.map_or_else(Vec::new, |row| row.get(0)),
             keys: keys.iter().map(|row| row.get(0)).collect(),
             policed: found.get(3),
+            is_secured: found.get(4),
         })
     }
 
@@ -157,7 +176,8 @@ impl Shape {
                        from unnest($1::text[], $2::text[], $3::text[]) t (schema, name, state)
                        join pg_catalog.pg_namespace n on n.nspname = t.schema
                        join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = t.name
-                      where {STATE} = t.state"
+                      where {} = t.state",
+                    state()
                 ),
                 &[&schemas, &names, &states],
             )
@@ -177,10 +197,10 @@ impl Shape {
         columns: impl IntoIterator<Item = &'a str>,
     ) -> Option<Fault> {
         if let Some(role) = &self.policed {
+            let role_there = quote_ident(role);
             return Some(Fault::down(format!(
                 "row-level security of `{table}` applies to role `{role}` in the other database: a row that is hidden there would be neither changed nor deleted. \
-                 `alter role {} bypassrls`, or let the sink log in as a role to which no policy applies",
-                quote_ident(role)
+                 `alter role {role_there} bypassrls`, or give it all rows (`create policy emaj on {table} to {role_there} using (true)`), with no restrictive policy beside"
             )));
         }
         let names = || self.columns.iter().map(|column| column.name.as_str());

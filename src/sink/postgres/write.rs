@@ -589,10 +589,11 @@ impl Tables {
         group: &Group<'_, '_>,
         idle: &mut HashMap<usize, usize>,
     ) -> Result<(), Fault> {
+        let takes_copy = self.shapes.get(group.table).is_some_and(|shape| !shape.is_secured);
         for rows in group.upserts.chunk_by(|a, b| same_columns(a.1, b.1)) {
             let plan = self.upsert_plan(group.table, group.key, rows[0].1);
             let plan = plan.ok_or_else(not_prepared)?;
-            if group.all_new && self.copy_straight(client, plan, rows)? {
+            if group.all_new && takes_copy && self.copy_straight(client, plan, rows)? {
                 continue;
             }
             for at in self.through_stage(client, plan, rows)? {
