@@ -12,11 +12,7 @@ use crate::support::{self, emaj};
 #[test]
 fn a_query_sees_the_tables_as_they_were() {
     let shop = Shop::open(SHOP, MANIFEST);
-    shop.sql(&format!(
-        "alter role {} in database {} set search_path = shop, public",
-        shop.owner,
-        shop.db.name()
-    ));
+    shop.on_path();
     shop.run(&["mark", "set", "shop", "a"]).ok();
     shop.sql("delete from shop.customer where id = 1; update shop.invoice set amount = 0; insert into shop.invoice values (9, 2, 9)");
     shop.run(&["mark", "set", "shop", "b"]).ok();
@@ -273,11 +269,7 @@ fn what_the_logs_do_not_tell_is_refused_by_all_who_need_it() {
 #[test]
 fn what_is_emptied_meanwhile_is_not_taken_for_empty() {
     let shop = Shop::open(SHOP, MANIFEST);
-    shop.sql(&format!(
-        "alter role {} in database {} set search_path = shop, public",
-        shop.owner,
-        shop.db.name()
-    ));
+    shop.on_path();
     shop.run(&["mark", "set", "shop", "a"]).ok();
     shop.sql("update shop.customer set name = 'x'; update shop.invoice set amount = 0");
     shop.run(&["mark", "set", "shop", "b"]).ok();

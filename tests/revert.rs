@@ -405,11 +405,7 @@ fn a_key_in_another_case_is_the_same_row() {
     let written = transaction(&shop, "insert into shop.t values ('A', 'B', 'X', 'y')");
     shop.sql("update shop.t set v = 'X' where k = 'c'");
 
-    shop.sql(&format!(
-        "alter role {} in database {} set search_path = shop, public",
-        shop.owner,
-        shop.db.name()
-    ));
+    shop.on_path();
     let past = shop
         .run(&["at", "shop", "a", "select k, c, v from t order by k", "-o", "csv"])
         .ok();

@@ -3,9 +3,9 @@
 use emaj::cluster::Cluster;
 use postgres::{Client, NoTls};
 
+use super::set_back::copied;
 use super::{column, drain, install, prepare, set_aside};
-use crate::support::rows::sink_into;
-use crate::support::{Database, Run, database, emaj_alone, shared_cluster, wait_for};
+use crate::support::{Database, Run, database, emaj_alone, wait_for};
 
 /// Two groups with a table each, bound to one file.
 fn scene(options: &str) -> Database {
@@ -277,17 +277,7 @@ fn times_are_kept_as_they_are_wherever_the_database_is() {
 /// What was set aside of a row that is gone makes it no more, once the place is as the table is.
 #[test]
 fn what_is_set_aside_goes_when_a_sink_begins_anew_but_for_messages() {
-    let (db, there) = (database(), database());
-    db.psql("create table item (id int primary key, n int)");
-    there.psql("create table item (id int primary key, n int constraint small check (n < 100))");
-    install(
-        &db,
-        &format!(
-            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks: {{ copy: {} }}\n\
-             bindings: {{ items: {{ table: public.item, to: copy, row: {{}} }} }}\n",
-            sink_into(&there, shared_cluster().superuser())
-        ),
-    );
+    let (db, _there) = copied();
     db.psql("insert into item values (1, 200)");
     drain(&db).run().code(3);
     db.psql("delete from item where id = 1; insert into item values (2, 2)");

@@ -9,7 +9,7 @@ use crate::support::rows::sink_into;
 use crate::support::{Database, database, emaj_alone, shared_cluster, until};
 
 /// Two databases; the second one gets the rows of `item` of the first, and takes none with a large number.
-fn copied() -> (Database, Database) {
+pub(super) fn copied() -> (Database, Database) {
     let (db, there) = (database(), database());
     db.psql("create table item (id int primary key, n int)");
     there.psql("create table item (id int primary key, n int constraint small check (n < 100))");

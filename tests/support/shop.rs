@@ -31,6 +31,15 @@ impl Shop {
         done.unwrap_or_else(|error| panic!("{error:?}\n{sql}"));
     }
 
+    /// Makes bare names mean tables of the schema `shop`.
+    pub fn on_path(&self) {
+        self.sql(&format!(
+            "alter role {} in database {} set search_path = shop, public",
+            self.owner,
+            self.db.name()
+        ));
+    }
+
     pub fn emaj(&self, words: &[&str]) -> Emaj {
         emaj(&self.db).user(&self.owner).args(words)
     }
