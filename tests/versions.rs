@@ -25,16 +25,19 @@ fn lost(story: &mut Story<'_>, table: &str, from: &str, marks: &[&str]) {
     let everything = story.everything();
     let drift = story.emaj(&["drift", "emaj.yaml", "--detailed-exitcode"]).code(2);
     assert!(drift.stdout.contains(reason), "{drift}");
+    let question = format!("select count(*) from {table}");
     for words in [
         &["mark", "set", "g", "n"] as &[&str],
         &["rollback", "g", from, "--yes"],
         &["revert", "g", "--user", &owner, "--from", from, "--yes"],
-        &["at", "g", from, "select 1"],
+        &["at", "g", from, &question],
         &["changes", "g", "--from", from, "--what", "net"],
         &["changes", "g", "--from", from, "-o", "sql"],
     ] {
         let refused = story.emaj(words).code(4);
-        assert!(refused.stderr.contains(reason), "{refused}");
+        // Who reads is told first of a table that was lost before.
+        let is_of_another = matches!(words[0], "at" | "changes") && refused.stderr.contains("is captured only since");
+        assert!(is_of_another || refused.stderr.contains(reason), "{refused}");
     }
     if let [first, .., last] = marks {
         story
@@ -55,7 +58,7 @@ fn lost(story: &mut Story<'_>, table: &str, from: &str, marks: &[&str]) {
             ),
             "{heard}"
         );
-        story.emaj(&["at", "g", mark, "select 1"]).code(4);
+        story.emaj(&["at", "g", mark, &question]).code(4);
     }
     let mark = format!("after_{table}");
     story.mark(&mark);
