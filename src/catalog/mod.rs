@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::names::{QualifiedName, quote_ident};
 
 pub use functions::functions;
+pub(crate) use read::COLLATED;
 pub use read::read;
 pub use settings::unreadable_settings;
 

@@ -234,10 +234,14 @@ fn name(row: &Row, at: usize) -> QualifiedName {
     }
 }
 
+/// What stands behind the type `t` of a log's column where its collation `l`, of schema `n`, is not the type's.
+pub(crate) const COLLATED: &str =
+    "case when l.oid <> t.typcollation then pg_catalog.format(' collate %I.%I', n.nspname, l.collname) else '' end";
+
 fn add_columns(client: &mut impl GenericClient, tables: &mut BTreeMap<u32, Found>) -> Result<()> {
     let oids: Vec<u32> = tables.keys().copied().collect();
     let rows = client.query(
-        "with recursive base as (
+        &format!("with recursive base as (
            select oid as type, oid, typtype, typbasetype, typtypmod from pg_catalog.pg_type where typtype = 'd'
            union all
            select base.type, t.oid, t.typtype, t.typbasetype,
@@ -247,7 +251,7 @@ fn add_columns(client: &mut impl GenericClient, tables: &mut BTreeMap<u32, Found
          )
          select a.attrelid, a.attnum, a.attname::text,
                 pg_catalog.format_type(coalesce(b.oid, a.atttypid), coalesce(b.typtypmod, a.atttypmod))
-                  || case when l.oid <> t.typcollation then pg_catalog.format(' collate %I.%I', n.nspname, l.collname) else '' end,
+                  || {COLLATED},
                 a.attgenerated,
                 a.attlen, a.attalign,
                 -- (The right to an array is that to its elements.)
@@ -265,7 +269,7 @@ fn add_columns(client: &mut impl GenericClient, tables: &mut BTreeMap<u32, Found
           where a.attrelid = any ($1)
             and a.attnum > 0
             and not a.attisdropped
-          order by a.attrelid, a.attnum",
+          order by a.attrelid, a.attnum"),
         &[&oids],
     )?;
     for row in &rows {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::binding::{Bound, Table};
 use super::raw::Texts;
-use super::today::look_at;
+use super::today::with_loose_keys;
 use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, LogRecord};
 use crate::manifest::{self, SinkKind};
@@ -121,6 +121,7 @@ pub(super) fn load(
         texts: Texts::of(session, renderer)?,
         ..Sources::default()
     };
+    let loose = with_loose_keys(session, renderer, &oids)?;
     for oid in &oids {
         let record = records.iter().find(|record| record.oid == *oid);
         let newest = logs.iter().rfind(|log| log.oid == *oid);
@@ -130,7 +131,7 @@ pub(super) fn load(
                     .hint("`emaj install` takes it in"),
             );
         };
-        let mut source = SourceTable {
+        sources.tables.push(SourceTable {
             oid: *oid,
             names: Table {
                 name: record.table.clone(),
@@ -140,11 +141,8 @@ pub(super) fn load(
                 .map(|column| (column.number, column.name.clone()))
                 .collect(),
             texts: sources.texts.clone(),
-            has_loose_key: false,
-        };
-        // (A table that is gone has none; what is left of its log is delivered.)
-        source.has_loose_key = look_at(session, renderer, &source).is_ok_and(|today| today.has_loose_key());
-        sources.tables.push(source);
+            has_loose_key: loose.contains(oid),
+        });
     }
     for log in logs {
         if let Some(table) = sources.tables.iter().position(|table| table.oid == log.oid) {

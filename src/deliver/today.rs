@@ -1,12 +1,21 @@
 //! How a bound table and its columns are called today: rows are read under these names, and bindings know them by those of the last install.
 
+use std::collections::HashSet;
+
+use postgres::Row;
 use serde::Serialize;
 
 use super::ask::fault;
 use super::sources::SourceTable;
+use crate::errors::Result;
 use crate::pg::Session;
 use crate::render::Renderer;
 use crate::sink::Fault;
+
+/// Which columns of `stream/columns` say this.
+const PLACE: usize = 5;
+const LOOSE: usize = 10;
+const OID: usize = 13;
 
 /// A table under its present name, with those of its columns that the log has.
 #[derive(Debug, Clone)]
@@ -71,6 +80,16 @@ impl Today {
     }
 }
 
+/// Returns the tables, of these (by oid), of which keys may be one that are written in two ways. (One that is gone is none of them.)
+///
+/// # Errors
+/// Whatever the server answers.
+pub(super) fn with_loose_keys(session: &mut Session, renderer: &Renderer, oids: &[u32]) -> Result<HashSet<u32>> {
+    let rows = session.query(&renderer.render("stream/columns", ())?, &[&oids])?;
+    let is_loose = |row: &&Row| row.get::<_, i32>(PLACE) >= 0 && row.get(LOOSE);
+    Ok(rows.iter().filter(is_loose).map(|row| row.get(OID)).collect())
+}
+
 /// Looks up how a table is called.
 ///
 /// # Errors
@@ -78,7 +97,7 @@ impl Today {
 pub(super) fn look_at(session: &mut Session, renderer: &Renderer, source: &SourceTable) -> Result<Today, Fault> {
     let sql = renderer.render("stream/columns", ()).map_err(Fault::never)?;
     let rows = session
-        .query(&sql, &[&source.oid])
+        .query(&sql, &[&[source.oid].as_slice()])
         .map_err(|error| fault(&error, "look at the table"))?;
     let Some(first) = rows.first() else {
         return Err(Fault::down("the bound table is gone: `emaj install` says what to do"));
@@ -98,11 +117,11 @@ pub(super) fn look_at(session: &mut Session, renderer: &Renderer, source: &Sourc
                     name: row.get(3),
                     log: log.clone(),
                     r#type: row.get(4),
-                    is_key: row.get::<_, i32>(5) >= 0,
+                    is_key: row.get::<_, i32>(PLACE) >= 0,
                     operators: row.get::<_, Option<Vec<String>>>(7).unwrap_or_default(),
                     is_text: row.get(8),
                     is_plain: row.get(9),
-                    is_loose: row.get(10),
+                    is_loose: row.get(LOOSE),
                     collation: row.get(11),
                     order: row.get(12),
                 })

@@ -6,6 +6,7 @@ use postgres::GenericClient;
 use postgres_protocol::escape::escape_identifier;
 
 use super::{Column, Function, Group, Journal, Relation, installed, registry, rights};
+use crate::catalog::COLLATED;
 use crate::errors::Result;
 use crate::names::QualifiedName;
 use crate::render::{Renderer, parameter_names};
@@ -165,7 +166,7 @@ fn relations(client: &mut impl GenericClient, s: &str) -> Result<Vec<Relation>> 
         &format!(
             "select col_rel, col_attnum, col_name,
                     coalesce(pg_catalog.format_type(a.atttypid, a.atttypmod)
-                             || case when l.oid <> t.typcollation then pg_catalog.format(' collate %I.%I', n.nspname, l.collname) else '' end, col_type),
+                             || {COLLATED}, col_type),
                     col_expression
                from {s}.emaj_column
                join {s}.emaj_relation on rel_id = col_rel

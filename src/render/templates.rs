@@ -350,16 +350,18 @@ mod tests {
         assert_eq!(listed.len(), TEMPLATES.len(), "each once");
     }
 
+    /// A template without what stands between such marks.
+    fn without(source: &str, open: &str, close: &str) -> String {
+        let behind = |piece| str::split_once(piece, close).map_or(piece, |(_, behind)| behind);
+        source.split(open).map(behind).collect()
+    }
+
     /// A string with a backslash means another thing where `standard_conforming_strings` is off, and a function is read anew by each session.
     #[test]
     fn no_string_of_sql_has_a_backslash() {
         for (name, source) in TEMPLATES {
             // Within tags it is the template's own.
-            let sql: String = source
-                .split("{%")
-                .map(|piece| piece.split_once("%}").map_or(piece, |(_, sql)| sql))
-                .collect();
-            assert!(!sql.contains('\\'), "{name}");
+            assert!(!without(source, "{%", "%}").contains('\\'), "{name}");
         }
     }
 
@@ -367,11 +369,7 @@ mod tests {
     #[test]
     fn sql_is_ascii() {
         for (name, source) in TEMPLATES {
-            let sql: String = source
-                .split("{#")
-                .map(|piece| piece.split_once("#}").map_or(piece, |(_, sql)| sql))
-                .collect();
-            assert!(sql.is_ascii(), "{name}");
+            assert!(without(source, "{#", "#}").is_ascii(), "{name}");
         }
     }
 
