@@ -344,3 +344,28 @@ fn a_role_that_databases_share_goes_with_the_last_of_them() {
     assert_eq!(roles(), role("own"));
     one.psql(&format!("drop role {}", role("own")));
 }
+
+#[test]
+fn a_role_that_another_database_makes_at_the_same_moment_is_shared() {
+    let (other, db) = (support::database(), support::database());
+    let role = format!("{}_both", db.name());
+    db.client().batch_execute(SHOP).unwrap();
+    let shared = format!("{{ admin: {role}, viewer: null }}");
+    db.file("emaj.yaml", &MANIFEST.replace("{ admin: null, viewer: null }", &shared));
+    // Nobody sees the role before the other database's install is committed: this one goes to make it, and waits.
+    let mut holder = other.client();
+    holder.batch_execute(&format!("begin; create role {role}")).unwrap();
+    let waiting = format!(
+        "select count(*) from pg_stat_activity where datname = '{}' and wait_event = 'transactionid'",
+        db.name()
+    );
+    let run = support::emaj(&db).args(["install"]).run_while(|_| {
+        support::until("the install waits", || other.psql(&waiting) == "1");
+        holder.batch_execute("commit").unwrap();
+    });
+    run.ok();
+    let may = format!("select has_function_privilege('{role}', 'emaj.emaj_verify_all()', 'execute')");
+    assert_eq!(db.psql(&may), "t");
+    uninstall(&db).ok();
+    db.psql(&format!("drop role if exists {role}"));
+}
