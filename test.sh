@@ -17,6 +17,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 not_core=(
     connection       # compares with the `psql` that came with the machine's libpq, TLS and default socket directory included
     documented       # shows pages word for word: times, sizes and server messages of the installed version
+    epochs           # needs pg_resetwal, which servers from the registries come without
     help             # text of the program
     import_copiste   # files to files
     kafka_sink       # deliveries handed to the sink, no database

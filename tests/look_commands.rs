@@ -175,7 +175,7 @@ fn what_the_doctor_prescribes_helps() {
         })
         .collect();
     let since_16 = db.psql("select current_setting('server_version_num')::int >= 160000") == "t";
-    let acting = if since_16 { " with set true" } else { "" };
+    let acting = if since_16 { " with inherit true, set true" } else { "" };
     let expected = [
         (
             "schema emaj".to_owned(),

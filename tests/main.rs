@@ -14,6 +14,7 @@ mod demo;
 mod documented;
 mod documented_sql;
 mod encodings;
+mod epochs;
 mod exact_marks;
 mod file_sink;
 mod gallery;

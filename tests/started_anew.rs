@@ -1,5 +1,4 @@
-//! A server stopped, and started as another: as a standby, where nothing can be written, all that only looks works as it did; and 2^32 transactions later a
-//! mark is what it was.
+//! A server stopped, and started as another: as a standby, where nothing can be written, all that only looks works as it did.
 
 use emaj::cluster::Cluster;
 use postgres::{Client, NoTls};
@@ -7,7 +6,7 @@ use postgres::{Client, NoTls};
 use crate::support::emaj_alone;
 
 /// A partitioned table that loses rows, gets partitions and is truncated, and one tied to it.
-const STORY: &str = "
+pub const STORY: &str = "
     create schema app;
     create table app.parent (id int primary key, v text);
     create table app.parted (r int, id int references app.parent, v text, primary key (r, id)) partition by list (r);
@@ -26,10 +25,10 @@ const CHANGES: &str = "
     insert into app.filled values (3, 3, 'y');
     alter table app.parted attach partition app.filled for values in (3)";
 
-const MANIFEST: &str = "version: 1\nroles: { admin: null, viewer: null }\ngroups:\n  g:\n    tables: [app.*]\n";
+pub const MANIFEST: &str = "version: 1\nroles: { admin: null, viewer: null }\ngroups:\n  g:\n    tables: [app.*]\n";
 
 /// Stops a server cleanly.
-fn shut_down(cluster: &mut Cluster) {
+pub fn shut_down(cluster: &mut Cluster) {
     let stopped = cluster
         .companion(&cluster.bindir().join("pg_ctl"))
         .args(["stop", "-s", "-m", "fast", "-w", "-D"])
@@ -97,49 +96,4 @@ fn what_only_looks_says_the_same_as_on_the_primary() {
     for (here, home) in said(&cluster).iter().zip(&at_home) {
         assert_eq!(here, home);
     }
-}
-
-#[test]
-fn a_partition_that_was_attached_an_epoch_ago_is_no_newer_than_a_mark() {
-    let mut cluster = Cluster::builder().start().unwrap();
-    let directory = tempfile::tempdir().unwrap();
-    std::fs::write(directory.path().join("emaj.yaml"), MANIFEST).unwrap();
-    let run = |cluster: &Cluster, words: &[&str]| {
-        emaj_alone(directory.path())
-            .envs(cluster.env("postgres"))
-            .args(words)
-            .run()
-    };
-    let client = |cluster: &Cluster| Client::connect(&cluster.conninfo("postgres"), NoTls).unwrap();
-    let rows = |cluster: &Cluster| -> String {
-        let all = "select string_agg(t::text, ' ' order by t) from (select 'p', id, v from app.parent union all select r::text, id, v from app.parted) as t";
-        client(cluster).query_one(all, &[]).unwrap().get(0)
-    };
-    client(&cluster).batch_execute(STORY).unwrap();
-    run(&cluster, &["install"]).ok();
-    run(&cluster, &["mark", "set", "g", "before"]).ok();
-    let at_first = rows(&cluster);
-    shut_down(&mut cluster);
-    let reset = cluster
-        .companion(&cluster.bindir().join("pg_resetwal"))
-        .args(["-e", "1", "-D"])
-        .arg(cluster.data_dir())
-        .stdout(std::process::Stdio::null())
-        .status()
-        .unwrap();
-    assert!(reset.success());
-    cluster.start_again().unwrap();
-    client(&cluster)
-        .batch_execute("update app.parent set v = 'r' where id > 9; delete from app.parted where r = 0")
-        .unwrap();
-    run(&cluster, &["mark", "set", "g", "after"]).ok();
-    let at_second = rows(&cluster);
-    client(&cluster)
-        .batch_execute("update app.parted set v = 's'; delete from app.parted where id = 3")
-        .unwrap();
-    for (mark, wanted) in [("after", &at_second), ("before", &at_first)] {
-        run(&cluster, &["rollback", "g", mark, "--yes"]).ok();
-        assert_eq!(rows(&cluster), *wanted, "{mark}");
-    }
-    run(&cluster, &["verify"]).ok();
 }
