@@ -105,6 +105,17 @@ stories! {
         story.back_and_forth(&[merge, change_of_key]);
     }
 
+    set_null_of_one_column(story) {
+        story.sql("create table p (a int, b int, primary key (a, b))");
+        let child = "create table c (id int primary key, a int not null, b int, foreign key (a, b) references p on delete set null (b))";
+        if !since(story, 15, child) {
+            return;
+        }
+        story.sql("insert into p values (1, 1), (1, 2); insert into c values (1, 1, 1), (2, 1, 2)");
+        story.install("*");
+        story.back_and_forth(&["delete from p where b = 1", "delete from p"]);
+    }
+
     merge_into_partitions(story) {
         let tables = "create table t (id int, region text, v text, primary key (id, region)) partition by list (region);
                       create table t_eu partition of t for values in ('de', 'fr'); create table t_us partition of t for values in ('us'); create table t_rest partition of t default";

@@ -58,12 +58,6 @@ cases! {
         => "delete from p where id = 1; update p set id = 20 where id = 2",
            "update c set p_id = 20; delete from p where id = 20; update c set p_id = null; delete from p where id = 0";
 
-    set_null_of_one_column:
-        "create table p (a int, b int, primary key (a, b));
-         create table c (id int primary key, a int not null, b int, foreign key (a, b) references p on delete set null (b));
-         insert into p values (1, 1), (1, 2); insert into c values (1, 1, 1), (2, 1, 2)"
-        => "delete from p where b = 1", "delete from p";
-
     cascade_to_rows_that_are_the_same_again:
         "create table p (id int primary key, code text not null unique);
          create table c (id int primary key, code text references p (code) on update cascade);
