@@ -119,16 +119,18 @@ pub(super) fn order(session: &mut Session, renderer: &Renderer, source: &SourceT
 fn in_order(session: &mut Session, renderer: &Renderer, source: &SourceTable) -> Result<Today> {
     let today = look_at(session, renderer, source).map_err(|fault| Error::message(Kind::Failed, fault.reason))?;
     if today.key().is_empty() {
-        return Err(Error::message(
-            Kind::Refused,
-            format!(
-                "table {} has no primary key: its rows cannot be sent in an order",
-                source.names.name
-            ),
-        )
-        .hint("add a primary key"));
+        return Err(no_order(&source.names.name));
     }
     Ok(today)
+}
+
+/// The error of a table without a primary key.
+pub(super) fn no_order(table: &impl std::fmt::Display) -> Error {
+    Error::message(
+        Kind::Refused,
+        format!("table {table} has no primary key: its rows cannot be sent in an order"),
+    )
+    .hint("add a primary key, or name the other bindings: `--binding`")
 }
 
 fn refused(error: postgres::Error, source: &SourceTable) -> Error {

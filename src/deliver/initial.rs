@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::all_rows::{AllRows, not_installed};
 use super::ground::{Ground, Target};
+use super::init::no_order;
 use super::left_out::LeftOut;
 use super::prune;
 use super::status::Status;
@@ -130,6 +131,10 @@ pub fn begin(ground: &mut Ground<'_>, initial: &Initial, chosen: &[Binding]) -> 
         let is_listed = |binding: &&Binding| journal::is_listed(binding.kind.word(), &sink.kind);
         let listed = manifest.bindings_to(&sink.name).filter(is_listed);
         may_keep.extend(listed.map(|binding| binding.name.value.clone()));
+    }
+    let names: Vec<&str> = chosen.iter().map(|binding| binding.name.value.as_str()).collect();
+    if let Some(table) = journal::without_key(&mut **session, schema, &names)?.first() {
+        return Err(no_order(table));
     }
     let total = beside_nobody(session, schema, &sinks, initial.patience, &mut |transaction| {
         let mut total = 0;

@@ -7,6 +7,9 @@ use super::parked::promote;
 use crate::errors::Result;
 use crate::pg::Session;
 
+/// A place among the rows of a table: what it means there, and which.
+pub type RowPlace<'a> = (&'a str, &'a str);
+
 /// Notes that the rows of a binding are wanted, and returns how many there are about, without those that an unfinished run has sent: that one
 /// is gone on with, unless `restart`, or its sink has lost its place in the log since. `None`: the binding is not installed.
 ///
@@ -38,6 +41,7 @@ pub fn want_rows(client: &mut impl GenericClient, schema: &str, binding: &str, r
 /// Whatever the server answers.
 pub fn begin_anew(client: &mut impl GenericClient, schema: &str, sink: &str) -> Result<()> {
     let s = escape_identifier(schema);
+    client.execute(&format!("select {s}._begin_to_read()"), &[])?;
     let was_lost = client.execute(
         &format!(
             "update {s}.emaj_sink set sink_state = 'ACTIVE', sink_reason = null, sink_from = {s}._position(), sink_until = null,
@@ -101,7 +105,39 @@ pub fn rows_anew(client: &mut impl GenericClient, schema: &str, binding: &str) -
     Ok(())
 }
 
-/// Notes that `rows` more of a binding are sent, up to a place: what it means, and which.
+/// Notes that the rows of all bindings of a sink that are being sent are sent from the first on: what was sent of them is not there any more.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn all_rows_anew(client: &mut impl GenericClient, schema: &str, sink: &str) -> Result<()> {
+    let s = escape_identifier(schema);
+    client.execute(
+        &format!("update {s}.emaj_binding set bind_init_key = null, bind_init_done = 0 where bind_sink = $1 and bind_init in ('WANTED', 'RUNNING')"),
+        &[&sink],
+    )?;
+    Ok(())
+}
+
+/// Returns the tables of `bindings` that have no primary key, in the order of their names: their rows cannot be sent.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn without_key(client: &mut impl GenericClient, schema: &str, bindings: &[&str]) -> Result<Vec<String>> {
+    let s = escape_identifier(schema);
+    let rows = client.query(
+        &format!(
+            "select distinct pg_catalog.format('%I.%I', bind_schema, bind_table) from {s}.emaj_binding
+              where bind_name = any ($1) and bind_oid in (select oid from pg_catalog.pg_class)
+                and not exists (select from pg_catalog.pg_index where indrelid = bind_oid and indisprimary)
+              order by 1"
+        ),
+        &[&bindings],
+    )?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+/// Notes that `rows` more of a binding are sent, from one place up to another: what it means, and which. Behind the last of them no sink whose places keep a
+/// state is set back (see `rewind`): rows that were there before are in no log. `false`: the binding is not where these rows began any more; nothing is noted.
 ///
 /// # Errors
 /// Whatever the server answers.
@@ -109,22 +145,23 @@ pub fn note_rows(
     client: &mut impl GenericClient,
     schema: &str,
     binding: &str,
-    place: Option<(&str, &str)>,
+    (from, until): (Option<RowPlace<'_>>, Option<RowPlace<'_>>),
     rows: i64,
     is_over: bool,
-) -> Result<()> {
+) -> Result<bool> {
     let s = escape_identifier(schema);
-    let place = place.map(|(order, place)| format!("{order}\n{place}"));
-    client.execute(
+    let [from, until] = [from, until].map(|place| place.map(|(order, place)| format!("{order}\n{place}")));
+    let noted = client.execute(
         &format!(
             "update {s}.emaj_binding
-                set bind_init = case when $4 then 'DONE' else 'RUNNING' end, bind_init_key = coalesce($2, bind_init_key),
-                    bind_init_done = bind_init_done + $3
-              where bind_name = $1"
+                set bind_init = case when $5 then 'DONE' else 'RUNNING' end, bind_init_key = coalesce($3, bind_init_key),
+                    bind_init_done = bind_init_done + $4,
+                    bind_kept = case when $5 and bind_kind <> 'message' then {s}._position() else bind_kept end
+              where bind_name = $1 and bind_init_key is not distinct from $2"
         ),
-        &[&binding, &place, &rows, &is_over],
+        &[&binding, &from, &until, &rows, &is_over],
     )?;
-    Ok(())
+    Ok(noted > 0)
 }
 
 /// Returns the groups that the tables of a sink are in, in the order of their names.

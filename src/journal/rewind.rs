@@ -1,11 +1,13 @@
 //! Sets the cursor of a sink back to a mark: everything since is delivered again.
 //!
-//! Only where nothing is left out by it: the sink has been given all up to the mark, and the logs hold all that was written since. What takes
-//! rows out of a log notes that with the bindings of its table (`log/taken`), and holds a lock meanwhile that is taken here too.
+//! Only where nothing is left out by it: the sink has been given all up to the mark, and the logs hold all that it was owed since. What takes
+//! rows out of a log notes that with the bindings of its table (`log/taken`), and holds a lock meanwhile that is taken here too; so do a time without
+//! capture, and `emaj init` at its end.
 
 use postgres::Transaction;
 use postgres_protocol::escape::escape_identifier;
 
+use super::initial::all_rows_anew;
 use super::sinks::{SinkRecord, SinkState};
 use crate::errors::{Error, Kind, Result};
 
@@ -75,6 +77,7 @@ pub fn rewind(
         ),
         &[&sink.name, &group, &mark],
     )?;
+    all_rows_anew(transaction, schema, &sink.name)?;
     Ok(true)
 }
 
@@ -97,10 +100,11 @@ fn too_young(sink: &SinkRecord, mark: &str) -> Error {
 fn too_old(table: &str, mark: &str) -> Error {
     Error::message(
         Kind::Refused,
-        format!("the log of {table} does not hold all that was written since mark `{mark}`"),
+        format!("the log of {table} does not hold all that the sink is owed since mark `{mark}`"),
     )
     .hint(
-        "name a younger mark, or `emaj init` sends all rows anew; `retention` of a group says how long its log is kept, and a consolidation, \
-         an unlogged rollback and a reset take rows out of it too",
+        "name a younger mark, or `emaj init` sends all rows anew: those that it sent since the mark are in no log; `retention` of a group says how long \
+         its log is kept, a consolidation, an unlogged rollback and a reset take rows out of it too, and nothing is written while a group is stopped \
+         or a table released",
     )
 }

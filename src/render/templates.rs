@@ -13,6 +13,7 @@ templates! {
     "action/drop",
     "action/function",
     "action/trigger",
+    "binding/begin_to_read",
     "binding/change",
     "binding/create",
     "binding/drift",

@@ -493,6 +493,65 @@ fn with_another_primary_key_it_begins_anew() {
     assert_eq!(done(&db, "copied"), 1500);
 }
 
+/// Held where a part of the old form has arrived and is not on record.
+#[test]
+fn an_install_meanwhile_has_all_rows_sent_in_the_new_form() {
+    let (db, copy) = (database(), database());
+    db.psql("create table item (id int primary key, v text); insert into item select n, 'x' from generate_series(1, 3000) n");
+    copy.psql("create table item (id int primary key, v text)");
+    let form = |form: &str| {
+        format!(
+            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks: {{ copy: {{ postgres: {{ uri: \"{}\" }} }} }}\n\
+             bindings: {{ items: {{ table: public.item, to: copy, row: {{ columns: {{ id: row.id, v: \"'{form}'\" }} }} }} }}\n",
+            uri(&copy)
+        )
+    };
+    install(&db, &form("old"));
+    let hold = db.dir().join("hold");
+    let sending = prepare(&db, &["init", "emaj.yaml"])
+        .env("EMAJ_FAIL_AT", "init.delivered")
+        .env("EMAJ_FAIL_HOLD", hold.to_str().unwrap())
+        .run_while(|_| {
+            wait_for("a part to arrive", 60, || hold.exists().then_some(()));
+            db.file("emaj.yaml", &form("new"));
+            prepare(&db, &["install", "emaj.yaml"]).run().ok();
+            std::fs::remove_file(&hold).unwrap();
+        });
+    // It sends what it was told to send, and that is not what is installed.
+    assert!(sending.status != Some(0), "{sending}");
+    prepare(&db, &["init", "emaj.yaml"]).run().ok();
+    assert_eq!(column(&copy, "select distinct v from item"), ["new"]);
+    assert_eq!(copy.psql("select count(*) from item"), "3000");
+}
+
+#[test]
+fn a_place_that_was_made_anew_meanwhile_gets_all_rows() {
+    let (db, copy) = two_databases(3_000);
+    let init = || prepare(&db, &["init", "emaj.yaml", "--binding", "plain"]);
+    let killed = init().env("EMAJ_FAIL_AT", "init.noted").run();
+    assert_eq!(killed.status, None, "{killed}");
+    copy.psql("drop schema emaj_received cascade; truncate plain");
+    init().run().ok();
+    assert_eq!(copy.psql("select count(*) from plain"), "3000");
+}
+
+#[test]
+fn a_table_without_a_key_is_refused_before_anything_is_wanted() {
+    let (db, copy) = two_databases(5);
+    db.psql("alter table arrays drop constraint arrays_pkey");
+    let run = prepare(&db, &["init", "emaj.yaml"]).run().code(4);
+    assert!(run.stderr.contains("table public.arrays has no primary key"), "{run}");
+    assert_eq!(
+        column(
+            &db,
+            "select bind_name from emaj.emaj_binding where bind_init is not null"
+        ),
+        [] as [&str; 0]
+    );
+    prepare(&db, &["init", "emaj.yaml", "--binding", "plain"]).run().ok();
+    assert_eq!(copy.psql("select count(*) from plain"), "5");
+}
+
 #[test]
 fn keys_that_json_says_in_another_way() {
     for (id, key, value) in [

@@ -104,7 +104,7 @@ fn a_cursor_without_its_log_is_found_and_none_is_set_there() {
         .code(4);
     assert!(
         run.stderr
-            .contains("the log of public.item does not hold all that was written since mark `old`"),
+            .contains("the log of public.item does not hold all that the sink is owed since mark `old`"),
         "{run}"
     );
     assert_eq!(column(&db, "select sink_state from emaj.emaj_sink"), ["ACTIVE"]);

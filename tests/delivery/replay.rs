@@ -126,14 +126,14 @@ fn what_was_consolidated_away_is_not_delivered_again() {
     prepare(&db, &["consolidate", "g", &end, "--yes"]).run().ok();
     is_refused(
         &replay(&db, "before"),
-        "the log of public.item does not hold all that was written since mark `before`",
+        "the log of public.item does not hold all that the sink is owed since mark `before`",
     );
     replay(&db, &end).ok();
 }
 
 #[test]
 fn a_log_that_was_reset_or_dropped_is_not_taken_for_whole() {
-    let why = "the log of public.other does not hold all that was written since mark `monday`";
+    let why = "the log of public.other does not hold all that the sink is owed since mark `monday`";
     for acts in [
         &[&["group", "stop", "h"][..], &["group", "start", "h"]][..],
         &[&["group", "drop", "h", "--force", "--yes"]],
@@ -154,17 +154,104 @@ fn a_log_that_was_reset_or_dropped_is_not_taken_for_whole() {
     }
 }
 
+/// A place that was restored to before such a time would never get what was written in it.
 #[test]
-fn a_log_that_held_nothing_is_whole_after_a_reset() {
+fn a_time_without_capture_is_not_passed_over() {
+    let why = "the log of public.item does not hold all that the sink is owed since mark `monday`";
+    for (halt, go_on) in [
+        (&["group", "stop", "g"][..], &["group", "start", "g", "--keep-log"][..]),
+        (&["release", "public.item", "--yes"], &["install", "emaj.yaml"]),
+    ] {
+        let db = scene("");
+        mark(&db, "monday");
+        write(&db, 1, "one");
+        drain(&db).run().ok();
+        prepare(&db, halt).run().ok();
+        write(&db, 2, "two");
+        prepare(&db, go_on).run().ok();
+        is_refused(&replay(&db, "monday"), why);
+        mark(&db, "tuesday");
+        write(&db, 3, "three");
+        drain(&db).run().ok();
+        replay(&db, "tuesday").ok();
+    }
+}
+
+/// That is captured all the while, though in another log.
+#[test]
+fn a_table_that_moves_to_another_group_can_be_replayed_from_before() {
     let db = scene("");
     mark(&db, "monday");
     write(&db, 1, "one");
     drain(&db).run().ok();
-    prepare(&db, &["group", "stop", "h"]).run().ok();
-    prepare(&db, &["group", "start", "h"]).run().ok();
+    let manifest = std::fs::read_to_string(db.dir().join("emaj.yaml")).unwrap();
+    db.file(
+        "emaj.yaml",
+        &manifest
+            .replace("tables: [public.item]", "tables: [public.third]")
+            .replace("tables: [public.other]", "tables: [public.other, public.item]"),
+    );
+    db.psql("create table third (id int primary key)");
+    prepare(&db, &["install", "emaj.yaml", "--allow-destroy"]).run().ok();
+    write(&db, 2, "two");
+    drain(&db).run().ok();
     replay(&db, "monday").ok();
     drain(&db).run().ok();
-    assert_eq!(lines(&db), ["one", "one"]);
+    assert_eq!(lines(&db), ["one", "two", "one", "two"]);
+}
+
+#[test]
+fn rows_that_init_sent_are_not_passed_over() {
+    let (db, _there) = copied();
+    db.psql("insert into item values (1, 1)");
+    prepare(&db, &["mark", "set", "emaj.bindings", "before"]).run().ok();
+    prepare(&db, &["init", "emaj.yaml"]).run().ok();
+    prepare(&db, &["mark", "set", "emaj.bindings", "after"]).run().ok();
+    db.psql("update item set n = 2");
+    drain(&db).run().ok();
+    let replay = |mark: &str| prepare(&db, &["replay", "copy", "--from", mark, "--yes"]).run();
+    let refused = replay("before");
+    is_refused(&refused, "does not hold all that the sink is owed since mark `before`");
+    assert!(
+        refused
+            .stderr
+            .contains("those that it sent since the mark are in no log"),
+        "{refused}"
+    );
+    replay("after").ok();
+    drain(&db).run().ok();
+}
+
+/// What begins to read a log does not begin beside somebody who has seen that nobody reads it.
+#[test]
+fn a_binding_does_not_begin_beside_who_takes_rows_out() {
+    let db = scene("");
+    let manifest = std::fs::read_to_string(db.dir().join("emaj.yaml")).unwrap();
+    let one = manifest.split("  others:").next().unwrap();
+    db.file("emaj.yaml", one);
+    prepare(&db, &["install", "emaj.yaml", "--allow-destroy"]).run().ok();
+    db.file("emaj.yaml", &manifest);
+    write(&db, 1, "one");
+    let mut client = db.client();
+    let mut rollback = client.transaction().unwrap();
+    rollback
+        .execute(
+            "select pg_advisory_xact_lock_shared(hashtextextended('emaj replay', 0))",
+            &[],
+        )
+        .unwrap();
+    lose(&db);
+    let is_locked = |words: &[&str]| {
+        let run = prepare(&db, words).run().code(11);
+        assert!(run.stderr.contains("rows are being taken out of the logs"), "{run}");
+    };
+    is_locked(&["install", "emaj.yaml", "--wait", "0s"]);
+    db.file("emaj.yaml", one);
+    is_locked(&["init", "emaj.yaml"]);
+    db.file("emaj.yaml", &manifest);
+    rollback.commit().unwrap();
+    prepare(&db, &["install", "emaj.yaml"]).run().ok();
+    prepare(&db, &["init", "emaj.yaml"]).run().ok();
 }
 
 #[test]

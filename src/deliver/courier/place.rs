@@ -8,7 +8,7 @@ use crate::deliver::status::SinkCondition;
 use crate::deliver::stream::{in_window, window_number_of};
 use crate::errors::{Error, Kind, Result};
 use crate::fail_at::passing;
-use crate::journal::{BROKEN, SinkRecord};
+use crate::journal::{self, BROKEN, SinkRecord};
 use crate::manifest::SinkKind;
 use crate::sink::{Fault, Offset};
 
@@ -123,7 +123,9 @@ impl Courier<'_> {
                 }
                 Ok(lanes) => {
                     if self.place.forget() {
-                        self.progress.cursor.is_there(&mut *self.sessions.keeper, None)?;
+                        let (keeper, schema) = (&mut *self.sessions.keeper, &self.orders.schema);
+                        journal::all_rows_anew(keeper, schema, &self.orders.sink.name.value)?;
+                        self.progress.cursor.is_there(keeper, None)?;
                     }
                     let is_renumbered = self.catch_up()?;
                     self.place.lanes = Some(lanes);

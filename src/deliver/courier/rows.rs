@@ -81,7 +81,9 @@ impl Courier<'_> {
             // What was read ahead is sent.
             let goes_on =
                 !part.is_last && (ahead.is_some() || as_text.is_some() && may_go_on && self.stream().is_held());
-            self.note_part(window, binding, &order, &part, goes_on)?;
+            if !self.note_part(window, binding, &order, &next, &part, goes_on)? {
+                return Ok(Init::Interrupted);
+            }
             passing("init.noted");
             if !goes_on {
                 return Ok(if part.is_last { Init::Over } else { Init::Some });
@@ -90,17 +92,33 @@ impl Courier<'_> {
         }
     }
 
-    /// Puts on record how far the rows are sent, and with the last part of a chunk the end of the window.
-    fn note_part(&mut self, window: &Window, binding: &str, order: &str, part: &Part, goes_on: bool) -> Result<()> {
+    /// Puts on record how far the rows are sent, and with the last part of a chunk the end of the window. `false`: an installation has changed what is sent
+    /// meanwhile; nothing is noted.
+    fn note_part(
+        &mut self,
+        window: &Window,
+        binding: &str,
+        order: &str,
+        began: &Next,
+        part: &Part,
+        goes_on: bool,
+    ) -> Result<bool> {
+        let schema = &self.orders.schema;
         let mut transaction = self.sessions.keeper.transaction()?;
-        journal::note_rows(
+        let [from, until] = [&began.place, &part.place].map(|place| place.as_deref().map(|place| (order, place)));
+        let noted = journal::note_rows(
             &mut transaction,
-            &self.orders.schema,
+            schema,
             binding,
-            part.place.as_deref().map(|place| (order, place)),
+            (from, until),
             part.rows as i64,
             part.is_last,
         )?;
+        // (Who changes it has been waited for.)
+        let sink = &self.orders.sink.name.value;
+        if !noted || journal::structure_of(&mut transaction, schema, sink)? != self.fed.structure {
+            return Ok(false);
+        }
         if let Some(there) = &self.place.there {
             self.progress.cursor.is_there(&mut transaction, Some(&there.0))?;
         }
@@ -115,7 +133,7 @@ impl Courier<'_> {
         self.orders
             .status
             .update(self.name(), |status| status.sent += part.rows as u64);
-        Ok(())
+        Ok(true)
     }
 
     /// What the places of the rows of a binding's table mean today.
