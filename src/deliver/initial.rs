@@ -128,7 +128,8 @@ pub fn begin(ground: &mut Ground<'_>, initial: &Initial, chosen: &[Binding]) -> 
             )
             .hint("send the rows of all its bindings: `emaj init` without `--binding`"));
         }
-        let is_listed = |binding: &&Binding| journal::is_listed(binding.kind.word(), &sink.kind);
+        let is_listed =
+            |binding: &&Binding| journal::is_listed(binding.kind.word(), &sink.kind) && binding.takes_away();
         let listed = manifest.bindings_to(&sink.name).filter(is_listed);
         may_keep.extend(listed.map(|binding| binding.name.value.clone()));
     }

@@ -3,6 +3,7 @@
 use super::prune::Unknown;
 use crate::manifest::{Binding, Sink};
 use crate::sink::Fault;
+use crate::words::count;
 
 /// How much of it is told.
 const TOLD: u64 = 20;
@@ -12,7 +13,7 @@ const TOLD: u64 = 20;
 pub struct LeftOut {
     number: u64,
     told: Vec<String>,
-    unlisted: Vec<String>,
+    kept: Vec<String>,
 }
 
 impl LeftOut {
@@ -26,18 +27,47 @@ impl LeftOut {
         &self.told
     }
 
-    /// Returns, a sentence each, the places from which nothing is ever taken away: that is no fault.
+    /// Returns, a sentence each, what stays as it is to: that is no fault.
     pub fn kept(&self) -> &[String] {
-        &self.unlisted
+        &self.kept
     }
 
     /// Notes a binding to a sink that cannot list what it holds.
     pub(super) fn unlisted(&mut self, binding: &Binding, sink: &Sink) {
-        self.unlisted.push(format!(
+        self.kept.push(format!(
             "binding `{}` takes nothing away: sink `{}` is of the kind {}, which cannot list what it holds",
             binding.name.value,
             sink.name.value,
             sink.kind.word()
+        ));
+    }
+
+    /// Notes a binding that leaves what was made of rows that go.
+    pub(super) fn keeps(&mut self, binding: &Binding) {
+        self.kept.push(format!(
+            "binding `{}` takes nothing away: there is no `delete` in its `events`",
+            binding.name.value
+        ));
+    }
+
+    /// Notes a binding that leaves what another one may have made, which takes nothing away.
+    pub(super) fn kept_by(&mut self, binding: &Binding, other: &Binding, things: usize) {
+        self.kept.push(format!(
+            "binding `{}` leaves {} that binding `{}` may have made: there is no `delete` in the `events` of that one",
+            binding.name.value,
+            count(things as u64, "thing"),
+            other.name.value
+        ));
+    }
+
+    /// Notes what stays because a change that has not arrived may give it another name.
+    pub(super) fn waiting(&mut self, binding: &Binding, names: &[String]) {
+        let Some(first) = names.first() else { return };
+        self.kept.push(format!(
+            "binding `{}` leaves {} to which a change that has not arrived gives another name, `{first}` the first: \
+             prune again when it has (`emaj failures list` shows what is set aside)",
+            binding.name.value,
+            count(names.len() as u64, "thing")
         ));
     }
 

@@ -1,7 +1,7 @@
 //! What other bindings make at the place that a binding is pruned at: two bindings may make entries of the same form, or rows of one table.
 //!
 //! Called by `prune` with what has no row of its own binding. What a row of another binding gives is left where it is: of the same manifest,
-//! or of one that was named beside it. What bindings of a manifest that was not named make is not known, so nothing is taken away then.
+//! or of one that was named beside it. So is what may be of another binding that takes nothing away when rows go. What bindings of a manifest that was not named make is not known, so nothing is taken away then.
 
 use super::ground::{Ground, Target};
 use super::left_out::LeftOut;
@@ -29,6 +29,12 @@ pub(super) fn spare(
     check_known(ground, target, binding)?;
     for (manifest, other) in others(ground, target, binding)? {
         if !things.iter().any(|thing| place.may_make(other, thing)) {
+            continue;
+        }
+        if !other.takes_away() {
+            let before = things.len();
+            things.retain(|thing| !place.may_make(other, thing));
+            left_out.kept_by(binding, other, before - things.len());
             continue;
         }
         let other_ground = Ground {

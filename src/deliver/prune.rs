@@ -1,7 +1,8 @@
 //! Takes away what is at a place and has no row any more: `emaj init --prune`.
 //!
 //! What has a row is known by its identity at the place: a row of the binding, or of another one that makes the same sort of thing there
-//! (`others`). Where that cannot be said of a single row, nothing of the binding is taken away: what is there may be that row's. What the
+//! (`others`). What a row had before a change that has not arrived has one too: the change gives it another name there, with all that others have written
+//! to it. Where that cannot be said of a single row, nothing of the binding is taken away: what is there may be that row's. What the
 //! place refuses to take away is told, and the rest goes.
 
 use std::collections::HashSet;
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use super::all_rows::AllRows;
+use super::all_rows::{AllRows, Rendered};
 use super::ground::{Ground, Target};
 use super::initial::Done;
 use super::left_out::LeftOut;
@@ -24,7 +25,11 @@ use crate::sink::{Action, Delivery, Existing, Fault, Offset, Outcome, Sink, Verd
 
 /// The identities that have a row: hashes of them, because there may be millions.
 #[derive(Default)]
-pub(super) struct Identities(HashSet<[u8; 16]>);
+pub(super) struct Identities {
+    rows: HashSet<[u8; 16]>,
+    /// Those of rows as they were before changes that have not arrived.
+    before: HashSet<[u8; 16]>,
+}
 
 /// Rows of which it is not known what belongs to them.
 pub(super) struct Unknown {
@@ -47,13 +52,12 @@ impl Identities {
         place: &mut dyn Sink,
         like: Option<&Existing>,
     ) -> Result<Result<Identities, Unknown>> {
-        let mut identities = Identities::default();
         let mut unknown: Option<Unknown> = None;
-        let mut note = |key: String, fault: Fault| match &mut unknown {
-            Some(unknown) => unknown.rows += 1,
-            none => *none = Some(Unknown { rows: 1, key, fault }),
-        };
-        AllRows::open(ground, binding)?.each(&target.source, &mut |rows| {
+        let mut collect = |rows: Vec<Rendered>, identities: &mut HashSet<[u8; 16]>| -> Result<()> {
+            let mut note = |key: String, fault: Fault| match &mut unknown {
+                Some(unknown) => unknown.rows += 1,
+                none => *none = Some(Unknown { rows: 1, key, fault }),
+            };
             let (mut keys, mut made) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
             for row in rows {
                 match row.made {
@@ -68,7 +72,7 @@ impl Identities {
             let names = place.identities(&made).map_err(|fault| target.down(fault))?;
             for (name, key) in names.into_iter().zip(keys) {
                 match name {
-                    Some(name) => _ = identities.0.insert(hash(&name)),
+                    Some(name) => _ = identities.insert(hash(&name)),
                     None if like.is_some() => {
                         let why = "it gives no key by which the two could be compared";
                         note(key, Fault::never(why));
@@ -77,12 +81,24 @@ impl Identities {
                 }
             }
             Ok(())
-        })?;
+        };
+        let mut identities = Identities::default();
+        let mut all = AllRows::open(ground, binding)?;
+        all.each(&target.source, &mut |rows| collect(rows, &mut identities.rows))?;
+        all.each_before(&target.source, &mut |rows| collect(rows, &mut identities.before))?;
         Ok(unknown.map_or(Ok(identities), Err))
     }
 
+    /// Tells whether a row has this identity, or had it before a change that has not arrived.
     pub(super) fn has(&self, identity: &str) -> bool {
-        self.0.contains(&hash(identity))
+        let identity = hash(identity);
+        self.rows.contains(&identity) || self.before.contains(&identity)
+    }
+
+    /// Tells whether a row had this identity before a change that has not arrived, and none has it now.
+    fn had(&self, identity: &str) -> bool {
+        let identity = hash(identity);
+        self.before.contains(&identity) && !self.rows.contains(&identity)
     }
 }
 
@@ -189,7 +205,7 @@ pub(super) fn prune(
     Ok(())
 }
 
-/// Where a binding leads to that makes things which can be listed. What keeps a state in a place that cannot list it is told.
+/// Where a binding leads to that makes things which can be listed, and takes them away when their rows go. What keeps a state otherwise is told.
 fn target<'a>(ground: &mut Ground<'a>, binding: &Binding, left_out: &mut LeftOut) -> Result<Option<Target<'a>>> {
     if !matches!(binding.kind, BindingKind::Entry { .. } | BindingKind::Row { .. }) {
         return Ok(None);
@@ -199,8 +215,10 @@ fn target<'a>(ground: &mut Ground<'a>, binding: &Binding, left_out: &mut LeftOut
         let is_listed = journal::is_listed(binding.kind.word(), target.sink.kind.word());
         if !is_listed {
             left_out.unlisted(binding, target.sink);
+        } else if !binding.takes_away() {
+            left_out.keeps(binding);
         }
-        is_listed
+        is_listed && binding.takes_away()
     }))
 }
 
@@ -219,9 +237,11 @@ fn surplus(
             return Ok(None);
         }
     };
-    let mut things = Vec::new();
+    let (mut things, mut waiting) = (Vec::new(), Vec::new());
     let listed = place.existing(binding, &mut |existing| {
-        if !identities.has(&existing.identity) {
+        if identities.had(&existing.identity) {
+            waiting.push(existing.identity);
+        } else if !identities.has(&existing.identity) {
             things.push(existing);
         }
     });
@@ -229,7 +249,8 @@ fn surplus(
         Verdict::Never => Error::message(Kind::Refused, fault.reason),
         _ => target.down(fault),
     })?;
-    let rows = identities.0.len() as u64;
+    left_out.waiting(binding, &waiting);
+    let rows = identities.rows.len() as u64;
     let is_known = others::spare(ground, target, place, binding, &mut things, left_out)?;
     Ok(is_known.then_some(Surplus { things, rows }))
 }

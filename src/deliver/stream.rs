@@ -432,6 +432,7 @@ impl Stream {
                 replay => replay.is_some(),
                 raw => sources.texts.are_raw(),
                 hex => sources.texts.are_sorted_otherwise(),
+                key_part => journal::key_part("key", sources.texts.are_sorted_otherwise()),
             },
         )?;
         self.session

@@ -38,6 +38,24 @@ pub fn reached(offset: &str) -> Option<Reached<'_>> {
     })
 }
 
+/// Keys of more bytes have only their beginning in an offset, and a digest: sinks note offsets, and have room for so much.
+const LONGEST_KEY: usize = 1000;
+/// So many characters of such a key stand there.
+const BEGINNING: usize = 200;
+
+/// Writes the expression by which a key stands in an offset; `key` is that of its text, `in_hex` tells that the server's encoding is not UTF-8.
+pub fn key_part(key: &str, in_hex: bool) -> String {
+    let bytes = format!("pg_catalog.convert_to({key}, 'SQL_ASCII')");
+    let text = match in_hex {
+        true => format!("pg_catalog.encode({bytes}, 'hex')"),
+        false => key.to_owned(),
+    };
+    format!(
+        "case when pg_catalog.octet_length({key}) <= {LONGEST_KEY} then {text}
+              else pg_catalog.left({text}, {BEGINNING}) || pg_catalog.encode(pg_catalog.sha256({bytes}), 'hex') end"
+    )
+}
+
 /// What the database says at a look.
 #[derive(Debug, Clone)]
 pub struct SinkLook {

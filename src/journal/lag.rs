@@ -9,7 +9,7 @@ use postgres::types::PgLsn;
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 use serde::Serialize;
 
-use super::cursor::{Reached, reached};
+use super::cursor::{Reached, key_part, reached};
 use super::logs::{LogRecord, logs_of};
 use super::sinks::{SinkState, bindings_of, sinks};
 use crate::errors::Result;
@@ -140,11 +140,8 @@ fn key(log: &LogRecord, written: &str) -> String {
         .map(|column| format!("l.{}", escape_identifier(column)))
         .collect();
     let key = format!("pg_catalog.json_build_array({})::text", columns.join(", "));
-    match written.starts_with('[') {
-        true => key,
-        // The encoding is not UTF-8: keys are in hex.
-        false => format!("pg_catalog.encode(pg_catalog.convert_to({key}, 'SQL_ASCII'), 'hex')"),
-    }
+    // (In hex where the encoding is not UTF-8.)
+    format!("({})", key_part(&key, !written.starts_with('[')))
 }
 
 /// What tells a row without a key from others (see `stream/window`).

@@ -34,7 +34,7 @@ use crate::errors::{Error, Kind, Result};
 use crate::names::QualifiedName;
 
 pub use activity::{Look, Seen, Stand, look};
-pub use cursor::{Cursor, Reached, SinkLook, place_of, reached};
+pub use cursor::{Cursor, Reached, SinkLook, key_part, place_of, reached};
 pub use failures::{Failure, FailureFilter, FailureState, count_failures, discard, failures, retry};
 pub use groups::{GroupState, Member, captured, group_named, groups, members};
 pub use history::{Event, Wanted, history};

@@ -125,6 +125,13 @@ pub struct Binding {
     pub kind: BindingKind,
 }
 
+impl Binding {
+    /// Tells whether what is made of a row goes when that does.
+    pub fn takes_away(&self) -> bool {
+        self.events.contains(&Event::Delete)
+    }
+}
+
 /// A kind of change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Event {

@@ -42,8 +42,8 @@ kinds! {
     IN_DATABASE: "a text with `{{ row.column }}`", |text| InDatabaseText::parse(text).map(drop), Some(r"\S"), Open;
     ATTRIBUTE:  "an attribute's name", check_attribute, Some(r"^[A-Za-z0-9][A-Za-z0-9.;_-]*$"), Open;
     LDAP_URL:   "`ldap://HOST`, `ldaps://HOST` or `ldapi://SOCKET`", |text| check_scheme(text, &["ldap", "ldaps", "ldapi"]), Some(r"\S"), Open;
-    HTTP_URL:   "`https://HOST/PATH` or `http://HOST/PATH`", |text| check_scheme(text, &["https", "http"]), Some(r"\S"), Open;
-    NATS_URL:   "`nats://HOST:PORT` or `tls://HOST:PORT`", |text| check_scheme(text, &["nats", "tls"]), Some(r"\S"), Open;
+    HTTP_URL:   "`https://HOST/PATH` or `http://HOST/PATH`", |text| check_scheme(text, &["https", "http"]), Some(r"\S"), Url;
+    NATS_URL:   "`nats://HOST:PORT` or `tls://HOST:PORT`", |text| check_scheme(text, &["nats", "tls"]), Some(r"\S"), Url;
     POSTGRES_URI: "`postgresql://…`", |text| check_scheme(text, &["postgresql", "postgres"]), Some(r"\S"), Open;
     PORT:       "a port from 1 to 65535", |text| check_number(text, 1, 65535), Some(r"^([0-9]+|.*\$\{.*)$"), Open;
     SECONDS:    "a number of seconds", |text| check_number(text, 0, 86400), Some(r"^([0-9]+|.*\$\{.*)$"), Open;

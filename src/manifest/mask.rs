@@ -1,30 +1,43 @@
 //! Keeps secrets from being shown: finds where in a file they are spelt out.
 //!
-//! [`secrets`] knows from the shape which values are secret; [`suspicious`] guesses from the text alone, for files that
-//! are no YAML. `Source` masks what either finds.
+//! [`secrets`] knows from the shape which values are secret. Of a file that is no YAML it is not known what is a value: [`unreadable`] leaves little where
+//! secrets may stand. [`suspicious`] guesses from the text alone. `Source` masks what each finds.
 
 use std::ops::Range;
 
-use super::shape::Shape;
+use super::shape::{Secrecy, Shape};
 use super::text::literal_secret;
 use super::yaml::{Node, Value};
 use crate::names::nearest;
 
-/// Collects the places of literal secrets, so that nothing shows them; a misspelt key of a secret counts too.
-pub(super) fn secrets(node: &Node, shape: &Shape, out: &mut Vec<Range<usize>>) {
+/// Collects the places of literal secrets in a file, so that nothing shows them; a misspelt key of a secret counts too, and an unknown
+/// one beside one.
+pub(super) fn secrets(node: &Node, shape: &Shape, file: &str, out: &mut Vec<Range<usize>>) {
     match (shape, &node.value) {
-        (Shape::List { of, .. }, Value::List(items)) => items.iter().for_each(|item| secrets(item, of, out)),
-        (Shape::Map { of, .. }, Value::Map(entries)) => entries.iter().for_each(|(_, value)| secrets(value, of, out)),
+        (Shape::List { of, .. }, Value::List(items)) => items.iter().for_each(|item| secrets(item, of, file, out)),
+        (Shape::Map { of, .. }, Value::Map(entries)) => {
+            entries.iter().for_each(|(_, value)| secrets(value, of, file, out));
+        }
         (Shape::Record(record), Value::Map(entries)) => {
             for (key, value) in entries {
                 let Value::Text(name) = &key.value else { continue };
                 let known = nearest(name, record.keys.iter().map(|key| key.name));
-                if let Some(key) = record.keys.iter().find(|key| Some(key.name) == known) {
-                    secrets(value, &key.shape, out);
+                match record.keys.iter().find(|key| Some(key.name) == known) {
+                    Some(key) => secrets(value, &key.shape, file, out),
+                    // Nobody knows what it is meant to be.
+                    None if shape.may_hold_secrets() => mask_all(value, out),
+                    None => {}
                 }
             }
         }
-        (Shape::Either(shapes), _) => shapes.iter().for_each(|shape| secrets(node, shape, out)),
+        (Shape::Either(shapes), _) => shapes.iter().for_each(|shape| secrets(node, shape, file, out)),
+        (Shape::Text(kind), Value::Text(_)) if kind.secrecy == Secrecy::Url => {
+            let raw = file.get(node.span.clone()).unwrap_or_default();
+            let hidden = beside_host(raw)
+                .into_iter()
+                .flat_map(|part| without_references(raw, part));
+            out.extend(hidden.map(|part| node.span.start + part.start..node.span.start + part.end));
+        }
         (Shape::Text(_), _) if shape.is_secret() => mask_all(node, out),
         _ => {}
     }
@@ -44,9 +57,93 @@ fn mask_all(node: &Node, out: &mut Vec<Range<usize>>) {
     }
 }
 
+/// Returns what stands before and behind the host (and the port) of a URL. Where the two cannot be told apart, that is all.
+fn beside_host(url: &str) -> [Range<usize>; 2] {
+    let quotes = ['"', '\''];
+    let end = url.trim_end_matches(quotes).len();
+    let begin = url
+        .find("://")
+        .map_or(end.min(url.len() - url.trim_start_matches(quotes).len()), |at| at + 3);
+    let all = &url[begin..end];
+    let path = all.find(['/', '?', '#']).unwrap_or(all.len());
+    if all[path..].contains('@') {
+        return [begin..end, end..end];
+    }
+    let host = all[..path].rfind('@').map_or(0, |at| at + 1);
+    [begin..begin + host, begin + path..end]
+}
+
+/// Returns the parts of a range of `text` between references (`${…}`).
+fn without_references(text: &str, range: Range<usize>) -> Vec<Range<usize>> {
+    let mut parts = Vec::new();
+    let mut begin = range.start;
+    while let Some(at) = text[begin..range.end].find("${").map(|at| begin + at) {
+        let Some(length) = text[at..range.end].find('}') else {
+            break;
+        };
+        parts.push(begin..at);
+        begin = at + length + 1;
+    }
+    parts.push(begin..range.end);
+    parts
+}
+
+/// Finds, in a file that is no YAML, all that may be a secret: what stands where `shape` has one, but for its keys, references and punctuation.
+pub(super) fn unreadable(text: &str, shape: &Shape) -> Vec<Range<usize>> {
+    let mut hidden = Vec::new();
+    let (mut start, mut is_open) = (0, false);
+    for line in text.split_inclusive('\n') {
+        let words = |part: Range<usize>| words(line, part);
+        // (What stands before the first key may be anything, and so may be the whole of a file in braces.)
+        if let Some(name) = key_of_file(line) {
+            is_open = section(shape, name) == Some(false);
+        }
+        // It may be indented by mistake.
+        is_open &= !words(0..line.len())
+            .iter()
+            .any(|word| section(shape, &line[word.clone()]) == Some(true));
+        if !is_open {
+            let words = without_references(line, 0..line.len()).into_iter().flat_map(words);
+            let unknown = words.filter(|word| !shape.has_key(&line[word.clone()]));
+            hidden.extend(unknown.map(|word| start + word.start..start + word.end));
+        }
+        start += line.len();
+    }
+    hidden
+}
+
+/// Returns the key that a line begins with which is not indented.
+fn key_of_file(line: &str) -> Option<&str> {
+    let name = line.split_once(':')?.0.trim_end();
+    let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    is_name.then_some(name)
+}
+
+/// Tells whether a secret may stand under a key of a manifest; `None`: it is no key of one.
+fn section(shape: &Shape, name: &str) -> Option<bool> {
+    let Shape::Record(record) = shape else { return None };
+    let key = record.keys.iter().find(|key| key.name == name)?;
+    Some(key.shape.may_hold_secrets())
+}
+
+/// Returns what stands between blanks and the punctuation of YAML in a range of `text`.
+fn words(text: &str, range: Range<usize>) -> Vec<Range<usize>> {
+    let is_between = |c: char| c.is_whitespace() || "{}[]:,\"'#|>&*-".contains(c);
+    let mut words = Vec::new();
+    let mut begin = range.start;
+    for (at, c) in text[range.clone()].char_indices().filter(|(_, c)| is_between(*c)) {
+        let at = range.start + at;
+        words.push(begin..at);
+        begin = at + c.len_utf8();
+    }
+    words.push(begin..range.end);
+    words.retain(|word| !word.is_empty());
+    words
+}
+
 /// Finds what looks like a secret by its key alone (`password: x`, `token = …`, `://user:password@`).
 ///
-/// For texts that are no YAML, of which nothing better is known. References (`${…}`) are no secrets.
+/// For what stands where nobody expects it. References (`${…}`) are no secrets.
 pub(super) fn suspicious(text: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut start = 0;
@@ -57,7 +154,7 @@ pub(super) fn suspicious(text: &str) -> Vec<Range<usize>> {
                 found.extend(value_after(line, at + word.len()).map(|r| start + r.start..start + r.end));
             }
         }
-        for (at, _) in line.match_indices("://") {
+        for (at, _) in line.match_indices(":/") {
             found.extend(literal_password(&line[at..]).map(|r| start + at + r.start..start + at + r.end));
         }
         start += line.len();
@@ -65,10 +162,11 @@ pub(super) fn suspicious(text: &str) -> Vec<Range<usize>> {
     found
 }
 
-/// Returns where in `text` a URL spells its password out (`://user:password@`).
+/// Returns where in `text` a URL spells its password out (`://user:password@`; one slash may be missing).
 pub(super) fn literal_password(text: &str) -> Option<Range<usize>> {
-    let start = text.find("://")? + 3;
-    let authority = &text[start..];
+    let scheme = text.find(":/")? + 1;
+    let authority = text[scheme..].trim_start_matches('/');
+    let start = text.len() - authority.len();
     let authority = &authority[..authority.find(['?', ' ', '"', '\'', '#']).unwrap_or(authority.len())];
     // The last `@` ends the password, which may hold others when someone forgot to escape them.
     let end = authority.rfind('@')?;
@@ -98,7 +196,9 @@ fn value_after(line: &str, at: usize) -> Option<Range<usize>> {
 mod tests {
     use std::path::Path;
 
+    use super::super::keys::MANIFEST;
     use super::super::source::Source;
+    use super::*;
 
     fn shown(text: &str) -> String {
         Source::new(Path::new("x"), text, &[]).shown().to_owned()
@@ -114,11 +214,61 @@ mod tests {
             ("uri: postgres://u:${env:X}@h/db", "uri: postgres://u:${env:X}@h/db"),
             ("uri: host=h password=abc", "uri: host=h password=***"),
             ("token: \"abc", "token: \"***"),
+            ("uri: postgres:/u:pw@h/db", "uri: postgres:/u:**@h/db"),
             ("[a://u:p1@h, b://h, c://u:p2@h]", "[a://u:**@h, b://h, c://u:**@h]"),
         ];
         for (text, expected) in cases {
             assert_eq!(shown(text), expected);
             assert_eq!(shown(text).len(), text.len());
+        }
+    }
+
+    #[test]
+    fn of_a_url_the_host_is_shown() {
+        let cases = [
+            (
+                "https://hooks.example.org/services/T00",
+                "https://hooks.example.org*************",
+            ),
+            ("\"https://h:8443?key=x\"", "\"https://h:8443******\""),
+            ("nats://token@h:4222", "nats://******h:4222"),
+            ("nats://u:p/w@h:4222", "nats://************"),
+            ("https:/h/secret", "https:*********"),
+            ("'https://h/${env:KEY}/x'", "'https://h*${env:KEY}**'"),
+            ("${env:URL}", "${env:URL}"),
+            ("h", "h"),
+            ("", ""),
+        ];
+        for (url, expected) in cases {
+            let hidden = beside_host(url)
+                .into_iter()
+                .flat_map(|part| without_references(url, part));
+            let mut shown = url.to_owned();
+            hidden.for_each(|part| shown.replace_range(part.clone(), &"*".repeat(part.len())));
+            assert_eq!(shown, expected);
+        }
+    }
+
+    #[test]
+    fn of_a_file_that_is_no_yaml_little_is_shown() {
+        let cases = [
+            ("groups: { a: { tables: [a.b } }\n", "groups: { a: { tables: [a.b } }\n"),
+            (
+                "sinks: { w: { webhook: { headers: { X-Api-Key: s3, Accept: @json } } } }\n",
+                "sinks: { *: { webhook: { headers: { *-***-***: **, ******: ***** } } } }\n",
+            ),
+            (
+                "database:\n  password: |\n    s3\ngroups:\n  é: [\n",
+                "database:\n  password: |\n    **\ngroups:\n  é: [\n",
+            ),
+            ("{ database: { password: é3 } ]", "{ database: { password: *** } ]"),
+            ("  password: \"${env:X}é\"\n", "  password: \"${env:X}**\"\n"),
+            ("databse:\n  password: s3\n", "*******:\n  password: **\n"),
+            ("version: 1\n  sinks: { w: s3\n", "version: 1\n  sinks: { *: **\n"),
+        ];
+        for (text, expected) in cases {
+            let source = Source::new(Path::new("x"), text, &unreadable(text, &MANIFEST));
+            assert_eq!(source.shown(), expected);
         }
     }
 }

@@ -79,7 +79,7 @@ fn read(path: &Path, text: &str, problems: &mut Vec<Diagnostic>) -> Option<merge
     let root = match yaml::parse(text) {
         Ok(root) => root,
         Err(error) => {
-            let source = Source::new(path, text, &[]);
+            let source = Source::new(path, text, &mask::unreadable(text, &keys::MANIFEST));
             let mut problem = Diagnostic::error(&Place::new(&source, error.at..error.at + 1), error.message);
             problem.next = error.next.map(str::to_owned);
             problems.push(problem);
@@ -87,7 +87,7 @@ fn read(path: &Path, text: &str, problems: &mut Vec<Diagnostic>) -> Option<merge
         }
     };
     let mut secrets = Vec::new();
-    mask::secrets(&root, &keys::MANIFEST, &mut secrets);
+    mask::secrets(&root, &keys::MANIFEST, text, &mut secrets);
     let source = Source::new(path, text, &secrets);
     if matches!(root.value, yaml::Value::Null) {
         problems

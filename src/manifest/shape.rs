@@ -64,6 +64,8 @@ pub(super) struct TextKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Secrecy {
     Open,
+    /// A URL of which only the host may be shown: what stands before and behind it may be a secret.
+    Url,
     /// It may be a secret, and is not shown.
     Masked,
     /// It is one, and not shown; a literal one is a lint warning.
@@ -133,6 +135,29 @@ impl Shape {
         match self {
             Shape::Text(kind) => kind.secrecy != Secrecy::Open,
             Shape::Either(shapes) => shapes.iter().any(Shape::is_secret),
+            _ => false,
+        }
+    }
+
+    /// Tells whether a secret may stand anywhere in it.
+    pub fn may_hold_secrets(&self) -> bool {
+        match self {
+            Shape::List { of, .. } | Shape::Map { of, .. } => of.may_hold_secrets(),
+            Shape::Record(record) => record.keys.iter().any(|key| key.shape.may_hold_secrets()),
+            Shape::Either(shapes) => shapes.iter().any(Shape::may_hold_secrets),
+            shape => shape.is_secret(),
+        }
+    }
+
+    /// Tells whether `name` is a key anywhere in it.
+    pub fn has_key(&self, name: &str) -> bool {
+        match self {
+            Shape::List { of, .. } | Shape::Map { of, .. } => of.has_key(name),
+            Shape::Record(record) => record
+                .keys
+                .iter()
+                .any(|key| key.name == name || key.shape.has_key(name)),
+            Shape::Either(shapes) => shapes.iter().any(|shape| shape.has_key(name)),
             _ => false,
         }
     }

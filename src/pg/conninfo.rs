@@ -2,12 +2,14 @@
 //!
 //! Pure. [`read`] also tells a conninfo string from a URI; `uri` reads those.
 
-use super::keywords::{Origin, UnknownKeyword, Words, keyword};
+use super::keywords::{Origin, UnknownKeyword, Words, keyword, word};
 use super::uri::{self, BadUri};
 
 /// What is wrong with a connection string. No variant repeats a value: it may be a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BadString {
+    #[error("the connection string begins neither with `postgresql://` or `postgres://` nor with a `keyword=value`")]
+    Neither,
     #[error("missing `=` after `{0}` in the connection string")]
     NoEquals(String),
     #[error(
@@ -43,10 +45,10 @@ fn read_keywords(text: &str, origin: &Origin) -> Result<Words, BadString> {
     while !rest.is_empty() {
         let end = rest.find(|c: char| c == '=' || is_space(c)).unwrap_or(rest.len());
         let (name, after) = rest.split_at(end);
-        let after = skip_space(after).strip_prefix('=').ok_or_else(|| {
-            not_a_keyword(name, last).unwrap_or_else(|| BadString::NoEquals(name.chars().take(40).collect()))
-        })?;
-        let (value, after) = value(skip_space(after)).ok_or_else(|| BadString::Unterminated(name.to_owned()))?;
+        let after = skip_space(after)
+            .strip_prefix('=')
+            .ok_or_else(|| not_a_keyword(name, last).unwrap_or_else(|| BadString::NoEquals(word(name))))?;
+        let (value, after) = value(skip_space(after)).ok_or_else(|| BadString::Unterminated(word(name)))?;
         words
             .set(name, value, origin)
             .map_err(|unknown| not_a_keyword(name, last).unwrap_or(unknown.into()))?;
@@ -56,11 +58,15 @@ fn read_keywords(text: &str, origin: &Origin) -> Result<Words, BadString> {
     Ok(words)
 }
 
-/// What is said of a word in the place of a keyword that is none, behind the value of `last`: it may be the rest of a password with a blank
-/// in it, and is not repeated. `None`: it may be.
+/// What is said of what stands in the place of a keyword and is none: behind the value of `last` it may be the rest of a password with a blank
+/// in it, before all others a URI of another sort; it is not repeated. `None`: it may be.
 fn not_a_keyword(name: &str, last: Option<&'static str>) -> Option<BadString> {
     let is_like_one = matches!(keyword(name), Ok(_) | Err(UnknownKeyword { nearest: Some(_), .. }));
-    last.filter(|_| !is_like_one).map(BadString::AfterValue)
+    match last {
+        _ if is_like_one => None,
+        Some(last) => Some(BadString::AfterValue(last)),
+        None => (word(name) != name).then_some(BadString::Neither),
+    }
 }
 
 /// Splits a value off the front; none when its quote is never closed.
@@ -154,6 +160,22 @@ mod tests {
                 "what follows the value of `password` in the connection string is no `keyword=value`; a value with blanks stands in quotes: `password='a b'`",
             ),
             (
+                "mysql://h/secret?a=b",
+                "the connection string begins neither with `postgresql://` or `postgres://` nor with a `keyword=value`",
+            ),
+            (
+                "password = half other host=h",
+                "what follows the value of `password` in the connection string is no `keyword=value`; a value with blanks stands in quotes: `password='a b'`",
+            ),
+            (
+                "mysql://u:secret@h/d?a=b",
+                "a connection URI begins with `postgresql://` or `postgres://`",
+            ),
+            (
+                "postgresql://u:12/d?se/cret@h",
+                "parameter `…` of the connection URI has no `=`",
+            ),
+            (
                 "postgresql:/u:secret@h/d",
                 "a connection URI begins with `postgresql://` or `postgres://`",
             ),
@@ -173,6 +195,9 @@ mod tests {
             ("Postgres://h", false),
             ("Postgres://u:p@h", true),
             ("postgresql:/u:p@h/d", true),
+            ("postgre:u:p@h/d", true),
+            ("mysql://u:p@h/d", true),
+            ("shop:a@b", false),
         ] {
             assert_eq!(is_connection_string(text), expected, "{text}");
         }

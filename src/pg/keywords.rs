@@ -128,10 +128,18 @@ pub(super) fn keyword(name: &str) -> Result<&'static Keyword, UnknownKeyword> {
         .iter()
         .find(|known| known.name == name)
         .ok_or_else(|| UnknownKeyword {
-            // A name longer than any keyword is no keyword: it may be a mistyped secret, and is not repeated in full.
-            name: name.chars().take(40).collect(),
+            name: word(name),
             nearest: nearest(name, KEYWORDS.iter().map(|known| known.name)),
         })
+}
+
+/// Returns what may be repeated of what stands in the place of a keyword: what is no word may hold a secret.
+pub(super) fn word(name: &str) -> String {
+    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+    match name.trim().bytes().all(is_word) {
+        true => name.chars().take(40).collect(),
+        false => "…".to_owned(),
+    }
 }
 
 /// Where a value came from.

@@ -3,7 +3,8 @@
 //! Pure. The rules are libpq's and not RFC 3986's: several hosts, a socket directory percent-encoded as the host, `+` is
 //! just a plus sign, and the first `@` before any `/` ends the user and password.
 
-use super::keywords::{Origin, UnknownKeyword, Words};
+use super::keywords::{Origin, UnknownKeyword, Words, word};
+use crate::names::nearest;
 
 /// What is wrong with a URI. No variant repeats more than a parameter's name: the rest may be a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,8 +37,14 @@ pub(super) enum BadUri {
 
 /// Returns whether `text` was meant to be a URI with a login: libpq takes it for the name of a database, and says all of it.
 pub(super) fn is_nearly(text: &str) -> bool {
-    let scheme = text.split(':').next().unwrap_or_default().to_ascii_lowercase();
-    without_scheme(text).is_none() && text.contains('@') && ["postgresql", "postgres"].contains(&&*scheme)
+    let Some((scheme, rest)) = text.split_once(':') else {
+        return false;
+    };
+    let is_scheme = scheme
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    let is_ours = || nearest(&scheme.to_ascii_lowercase(), ["postgresql", "postgres"]).is_some();
+    without_scheme(text).is_none() && text.contains('@') && is_scheme && (rest.starts_with('/') || is_ours())
 }
 
 /// Returns what follows `postgresql://` or `postgres://`, if `text` is a URI.
@@ -126,15 +133,14 @@ fn read_hosts(mut rest: &str) -> Result<(String, String, &str), BadUri> {
 }
 
 fn read_parameter(parameter: &str, words: &mut Words, origin: &Origin) -> Result<(), BadUri> {
-    let short = |text: &str| text.chars().take(40).collect::<String>();
     let (name, value) = parameter
         .split_once('=')
-        .ok_or_else(|| BadUri::NoEquals(short(parameter)))?;
+        .ok_or_else(|| BadUri::NoEquals(word(parameter)))?;
     if value.contains('=') {
-        return Err(BadUri::ExtraEquals(short(name)));
+        return Err(BadUri::ExtraEquals(word(name)));
     }
     let name = decode(name, "parameter names")?;
-    let value = decode(value, &format!("parameter `{}`", short(&name)))?;
+    let value = decode(value, &format!("parameter `{}`", word(&name)))?;
     // What JDBC writes, understood by libpq too.
     if name == "ssl" && value == "true" {
         words.set("sslmode", "require", origin)?;

@@ -319,3 +319,27 @@ fn what_others_added_between_two_runs_is_said_when_it_is_cut_off() {
     let run = drain(&db).run().ok();
     assert!(!run.stderr.contains("cut off"), "{run}");
 }
+
+#[test]
+fn long_keys_arrive_and_are_gone_on_behind() {
+    let db = database();
+    db.psql("create table person (id text primary key, name text)");
+    install(&db, MANIFEST);
+    // (More than are fetched at once, in one statement: they have one place in the WAL.)
+    db.psql("insert into person select repeat('x', 5000) || n, 'n' || n from generate_series(1, 700) n");
+    let killed = drain(&db).env("EMAJ_FAIL_AT", "chunk.noted").run();
+    assert_eq!(killed.status, None, "{killed}");
+    let left: u64 = 700 - lines(&db).len() as u64;
+    assert!((1..700).contains(&left), "{left}");
+    let lag = emaj(&db).args(["sink", "lag", "-o", "json"]).run().ok().stdout_json();
+    assert_eq!(lag[0]["changes"], left, "{lag}");
+    drain(&db).run().ok();
+    let mut names: Vec<String> = lines(&db)
+        .iter()
+        .map(|line| line["data"]["row"]["name"].to_string())
+        .collect();
+    assert_eq!(names.len(), 700);
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), 700, "each of them once");
+}

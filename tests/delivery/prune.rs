@@ -2,7 +2,7 @@
 
 use super::{LOGINS, PEOPLE, PERSON, column, drain, install, logins, people, prepare, to_directory, worker, writes};
 use crate::support::rows::sink_into;
-use crate::support::slapd::{ACCOUNT, slapd};
+use crate::support::slapd::{ACCOUNT, Slapd, slapd};
 use crate::support::{Database, database, shared_cluster, wait_for};
 
 #[test]
@@ -401,4 +401,144 @@ fn of_a_row_whose_key_is_null_there_is_nothing_to_spare() {
         assert!(run.stderr.contains(&known), "{run}");
     }
     assert_eq!(mails(), ["a", "c", "old"]);
+}
+
+/// People in units: an entry moves when its row gets another one.
+const IN_UNITS: &str = "
+  people:
+    table: public.person
+    to: directory
+    entry:
+      dn: \"uid={{ row.login }},ou={{ row.note }},ou=people,dc=example,dc=org\"
+      object_classes: [inetOrgPerson]
+      attributes: { cn: \"{{ row.login }}\", sn: x }
+";
+
+fn add_unit(slapd: &Slapd, unit: &str) {
+    slapd.modify(&format!(
+        "dn: ou={unit},ou=people,dc=example,dc=org\nchangetype: add\nobjectClass: organizationalUnit\nou: {unit}\n"
+    ));
+}
+
+#[test]
+fn an_entry_whose_move_waits_stays() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(PERSON);
+    db.psql("insert into person (id, login, note) values (1, 'ann', 'a'), (2, 'bob', 'a')");
+    add_unit(&slapd, "a");
+    install(&db, &to_directory(&slapd, IN_UNITS));
+    prepare(&db, &["init", "emaj.yaml"]).run().ok();
+    let here = |login: &str, unit: &str| format!("uid={login},ou={unit},ou=people,dc=example,dc=org");
+    slapd.modify(&format!(
+        "dn: {}\nchangetype: modify\nadd: description\ndescription: written by others\n",
+        here("ann", "a")
+    ));
+    slapd.modify(&format!(
+        "dn: {}\nchangetype: add\nobjectClass: inetOrgPerson\ncn: x\nsn: x\n",
+        here("old", "a")
+    ));
+    let left = format!(
+        "binding `people` leaves 1 thing to which a change that has not arrived gives another name, `{}` the first: \
+         prune again when it has (`emaj failures list` shows what is set aside)",
+        here("ann", "a")
+    );
+    // The move is in the log.
+    db.psql("update person set note = 'b' where id = 1");
+    let run = prepare(&db, &["init", "emaj.yaml", "--prune", "--dry-run"]).run().ok();
+    assert_eq!(run.stdout.matches("changetype: delete").count(), 1, "{run}");
+    assert!(run.stderr.contains(&left), "{run}");
+    // It is set aside: there is no such unit yet.
+    drain(&db).run().code(3);
+    let run = prepare(&db, &["init", "emaj.yaml", "--prune"]).run().code(3);
+    assert!(
+        run.stderr.contains(&left) && run.stderr.contains("took away 1 thing that had no row"),
+        "{run}"
+    );
+    assert_eq!(logins(&slapd), ["ann", "bob"]);
+    add_unit(&slapd, "b");
+    prepare(&db, &["failures", "retry", "--sink", "directory"]).run().ok();
+    drain(&db).run().ok();
+    assert_eq!(slapd.values(&here("ann", "b"), "description"), ["written by others"]);
+    let run = prepare(&db, &["init", "emaj.yaml", "--prune"]).run().ok();
+    assert!(
+        !run.stderr.contains("leaves") && run.stderr.contains("took away 0"),
+        "{run}"
+    );
+}
+
+#[test]
+fn a_row_whose_new_key_waits_stays_with_all_that_refers_to_it() {
+    let (db, there) = (database(), database());
+    db.psql("create table person (id int primary key, name text); insert into person values (1, 'ann')");
+    there.psql(
+        "create table person (id int primary key constraint not_yet check (id <> 2), name text, note text);
+         create table orders (id int primary key, person int references person on update cascade on delete cascade)",
+    );
+    let sink = sink_into(&there, shared_cluster().superuser());
+    install(
+        &db,
+        &format!(
+            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks:\n  copy: {sink}\n  again: {sink}\nbindings:\n  \
+             people: {{ table: public.person, to: copy, row: {{}} }}\n  others: {{ table: public.person, to: again, when: 'row.id > 5', row: {{}} }}\n"
+        ),
+    );
+    prepare(&db, &["init", "emaj.yaml"]).run().ok();
+    there.psql("update person set note = 'kept'; insert into orders values (10, 1)");
+    db.psql("update person set id = 2, name = 'zoe'");
+    drain(&db).run().code(3);
+    // Neither by its own binding nor by another one of these rows.
+    for binding in ["others", "people"] {
+        prepare(&db, &["init", "emaj.yaml", "--prune", "--binding", binding])
+            .run()
+            .code(3);
+        assert_eq!(
+            column(&there, "select id || note from person where note is not null"),
+            ["1kept"]
+        );
+    }
+    there.psql("alter table person drop constraint not_yet");
+    prepare(&db, &["failures", "retry", "--sink", "copy"]).run().ok();
+    drain(&db).run().ok();
+    assert_eq!(
+        column(&there, "select concat_ws(' ', id, name, note) from person"),
+        ["2 zoe kept"]
+    );
+    assert_eq!(column(&there, "select person::text from orders"), ["2"]);
+}
+
+#[test]
+fn what_a_binding_without_deletes_keeps_stays() {
+    let (db, there) = (database(), database());
+    for db in [&db, &there] {
+        db.psql("create table item (id int primary key); create table plain (id int primary key)");
+    }
+    db.psql("insert into item values (1), (2); insert into plain values (1)");
+    install(
+        &db,
+        &format!(
+            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks:\n  copy: {}\nbindings:\n  \
+             archive: {{ table: public.item, to: copy, events: [insert, update], row: {{}} }}\n  \
+             few: {{ table: public.plain, to: copy, row: {{ table: public.item }} }}\n  \
+             plain: {{ table: public.plain, to: copy, row: {{}} }}\n",
+            sink_into(&there, shared_cluster().superuser())
+        ),
+    );
+    prepare(&db, &["init", "emaj.yaml"]).run().ok();
+    db.psql("delete from item where id = 2");
+    drain(&db).run().ok();
+    there.psql("insert into plain values (9)");
+    for args in [
+        &["init", "emaj.yaml", "--prune", "--dry-run"][..],
+        &["init", "emaj.yaml", "--prune"],
+    ] {
+        let run = prepare(&db, args).run().ok();
+        for said in [
+            "binding `archive` takes nothing away: there is no `delete` in its `events`",
+            "binding `few` leaves 1 thing that binding `archive` may have made: there is no `delete` in the `events` of that one",
+        ] {
+            assert!(run.stderr.contains(said), "{run}");
+        }
+    }
+    assert_eq!(column(&there, "select id::text from item order by id"), ["1", "2"]);
+    assert_eq!(column(&there, "select id::text from plain"), ["1"]);
 }

@@ -15,7 +15,7 @@ use crate::names::hex;
 use crate::sink::Fault;
 use crate::sink::fault::of_file;
 
-/// Room for one note; an offset is some dozen characters.
+/// Room for one note; an offset is some dozen characters, with a long key some hundred.
 const SLOT: usize = 4096;
 
 /// What is noted.
