@@ -7,6 +7,7 @@
 use minijinja::context;
 use minijinja::value::{Serde, Value};
 use postgres::error::SqlState;
+use postgres::types::{self, Type};
 use postgres::{SimpleQueryMessage, Transaction};
 
 use crate::errors::{Error, Kind, Result};
@@ -20,6 +21,9 @@ const MOST_PLACES: u64 = 20_000;
 
 /// Types of a key whose values may stand there instead of places, which have to be looked up: they are written as they are compared.
 const PLAIN_KEYS: [&str; 4] = ["smallint", "integer", "bigint", "uuid"];
+
+/// The first number of what is not PostgreSQL's own.
+const FIRST_OID: u32 = 16384;
 
 /// Whether a log has been rotated: then a place says where a row is together with its part only.
 const HAS_PARTS: &str =
@@ -59,13 +63,46 @@ pub fn stream(
 ) -> Result<()> {
     let Answer { rows, take } = answer;
     within(session, schema, group, mark, query, &mut |transaction, query| {
-        let whole = if rows == Rows::Json {
-            format!("select pg_catalog.row_to_json(emaj_row) from (\n{query}\n) as emaj_row")
-        } else {
-            format!("\n{query}\n")
+        let whole = match rows {
+            Rows::Json => as_json(transaction, query)?,
+            _ => format!("\n{query}\n"),
         };
         pg::copy_out(transaction, &whole, rows, "run the query", take).map(|_| ())
     })
+}
+
+/// Returns the query for the rows of another one as JSON. A value whose type is not PostgreSQL's own is text, by its output function: to JSON it may have a cast that
+/// somebody made.
+fn as_json(transaction: &mut Transaction<'_>, query: &str) -> Result<String> {
+    let statement = transaction
+        .prepare(query)
+        .map_err(|error| pg::classify_in(error, "understand the query", query))?;
+    let (mut names, mut values) = (Vec::new(), Vec::new());
+    for (at, column) in statement.columns().iter().enumerate() {
+        let value = format!("emaj_row.c{at}");
+        let shown = if is_builtin(column.type_()) {
+            value.clone()
+        } else {
+            format!(
+                "case when pg_catalog.num_nonnulls({value}) operator(pg_catalog.=) 1 then pg_catalog.format('%s', {value}) end"
+            )
+        };
+        values.push(format!("{shown} as {}", quote_ident(column.name())));
+        names.push(format!("c{at}"));
+    }
+    Ok(format!(
+        "select pg_catalog.row_to_json(emaj_line) from (select {} from (\n{query}\n) as emaj_row ({})) as emaj_line",
+        values.join(", "),
+        names.join(", ")
+    ))
+}
+
+/// Whether a type (under the domains) is PostgreSQL's own, with nothing of anybody else in it.
+fn is_builtin(a_type: &Type) -> bool {
+    match a_type.kind() {
+        types::Kind::Domain(base) => is_builtin(base),
+        _ => a_type.oid() < FIRST_OID && ![Type::RECORD, Type::RECORD_ARRAY].contains(a_type),
+    }
 }
 
 /// Like [`stream`], with the whole answer in memory.

@@ -4,7 +4,7 @@
 //! `commands/revert`.
 
 use postgres::{GenericClient, IsolationLevel, Transaction};
-use postgres_protocol::escape::escape_identifier;
+use postgres_protocol::escape::{escape_identifier, escape_literal};
 use serde::Serialize;
 
 use crate::errors::{Error, Kind, Result};
@@ -176,16 +176,51 @@ fn arguments(client: &mut impl GenericClient, s: &str, wanted: &Wanted) -> Resul
                 )
                 .hint(format!("`emaj group show {}` lists its tables", shell(&wanted.group))));
             };
-            let key: serde_json::Map<String, serde_json::Value> = key
-                .iter()
-                .map(|(name, value)| (name.clone(), value.clone().into()))
-                .collect();
-            (
-                None,
-                None,
-                Some(found.get(0)),
-                Some(serde_json::Value::from(key).to_string()),
-            )
+            let oid: u32 = found.get(0);
+            let mut values = serde_json::Map::new();
+            for (name, value) in key {
+                values.insert(name.clone(), spelled_out(client, oid, name, value)?.into());
+            }
+            (None, None, Some(oid), Some(serde_json::Value::from(values).to_string()))
         }
     })
+}
+
+/// Returns the text of a key's value for the functions, which read it in UTC and ISO. A time, date or interval, and a range or array of such, is given in the
+/// settings of this session. What is no value of its type stays as it is: the functions refuse it.
+fn spelled_out(client: &mut impl GenericClient, table: u32, column: &str, value: &str) -> Result<String> {
+    let found = client.query_opt(
+        "with recursive under as (
+           select a.atttypid as oid from pg_catalog.pg_attribute a where a.attrelid = $1 and a.attname = $2 and a.attnum > 0
+           union all
+           select t.typbasetype from under join pg_catalog.pg_type t on t.oid = under.oid and t.typtype = 'd')
+         select pg_catalog.format_type(t.oid, null)
+           from under
+           join pg_catalog.pg_type t on t.oid = under.oid and t.typtype <> 'd'
+           left join pg_catalog.pg_type e on e.oid = t.typelem and t.typcategory = 'A'
+          where t.oid < 16384 and coalesce(e.typcategory, t.typcategory) in ('D', 'T', 'R')",
+        &[&table, &column],
+    )?;
+    let Some(found) = found else {
+        return Ok(value.to_owned());
+    };
+    let mut settings = client.transaction()?;
+    let spelled = settings.query_one(
+        &format!(
+            "with given as materialized (select {}::{} as value),
+                  ours as materialized (
+                    select pg_catalog.set_config('datestyle', 'ISO', true), pg_catalog.set_config('timezone', 'UTC', true),
+                           pg_catalog.set_config('intervalstyle', 'postgres', true) from given)
+             select pg_catalog.format('%s', given.value) from given, ours",
+            escape_literal(value),
+            found.get::<_, &str>(0)
+        ),
+        &[],
+    );
+    settings.rollback()?;
+    match spelled {
+        Ok(row) => Ok(row.get(0)),
+        Err(error) if error.code().is_some_and(|code| code.code().starts_with("22")) => Ok(value.to_owned()),
+        Err(error) => Err(error.into()),
+    }
 }

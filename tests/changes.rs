@@ -238,6 +238,64 @@ fn all_changes_their_ends_and_what_they_amount_to() {
 }
 
 #[test]
+fn a_cast_that_somebody_made_does_not_run_with_the_rights_of_who_looks() {
+    let shop = Shop::open(
+        "create schema shop; create type shop.mood as enum ('good', 'bad'); create type shop.pair as (mood shop.mood, n int);
+         create domain shop.moody as shop.mood; create table shop.loot (who text);
+         create table shop.t (id int primary key, mood shop.mood, moods shop.mood[], moody shop.moody, pair shop.pair, n int[]);
+         create table shop.bare (mood shop.mood, n int);
+         create function shop.steal(shop.mood) returns json language plpgsql as $$ begin insert into shop.loot values (current_user); return '1'; end $$;
+         create function shop.steal_text(shop.bare) returns text language plpgsql as $$ begin insert into shop.loot values (current_user); return '1'; end $$;
+         create cast (shop.mood as json) with function shop.steal(shop.mood); create cast (shop.bare as text) with function shop.steal_text(shop.bare)",
+        "version: 1\nroles: { admin: null, viewer: null }\ngroups: { g: { tables: [shop.t] }, h: { tables: [shop.bare], rollback: false } }\n",
+    );
+    shop.on_path();
+    shop.run(&["mark", "set", "g", "a"]).ok();
+    shop.sql("insert into shop.t values (1, 'good', '{bad}', 'bad', row(null, null), '{1}'), (2, null, null, null, null, null); insert into shop.bare values ('bad', 2), ('good', 1)");
+    let full = serde_json::json!({"id": 1, "mood": "good", "moods": "{bad}", "moody": "bad", "pair": "(,)", "n": [1]});
+    let empty = serde_json::json!({"id": 2, "mood": null, "moods": null, "moody": null, "pair": null, "n": null});
+    for what in ["all", "net", "ends"] {
+        let seen = lines(
+            &shop
+                .run(&[
+                    "changes", "g", "--from", "a", "--table", "shop.t", "--what", what, "-o", "json",
+                ])
+                .ok(),
+        );
+        if what != "ends" {
+            assert_eq!((&seen[0]["new"], &seen[1]["new"]), (&full, &empty), "{what}");
+        }
+    }
+    shop.run(&["changes", "g", "--from", "a"]).ok();
+    shop.run(&["mark", "set", "g", "b"]).ok();
+    shop.sql("update shop.t set n = '{2}'");
+    let past = lines(
+        &shop
+            .run(&[
+                "at",
+                "g",
+                "b",
+                "select *, row(mood) as a_row, id from t order by id",
+                "-o",
+                "json",
+            ])
+            .ok(),
+    );
+    assert_eq!(
+        (&past[0]["mood"], &past[0]["n"], &past[0]["a_row"]),
+        (&full["mood"], &full["n"], &"(good)".into())
+    );
+    assert_eq!(
+        (&past[1]["pair"], &past[1]["id"]),
+        (&serde_json::Value::Null, &2.into())
+    );
+    shop.run(&["snap", "h", "--dir", "snaps"]).ok();
+    let bare = std::fs::read_to_string(shop.db.dir().join("snaps/shop_bare.snap")).unwrap();
+    assert_eq!(bare, "bad\t2\ngood\t1\n");
+    assert_eq!(shop.db.psql("select count(*) from shop.loot"), "0");
+}
+
+#[test]
 fn an_object_a_line_whatever_names_and_values_hold() {
     let shop = Shop::open(
         r#"create schema "s\""";

@@ -390,6 +390,99 @@ fn a_mark_that_was_made_anew_meanwhile_is_the_new_one() {
 
 /// The log has the collation of the table's column: where that tells no cases apart, neither does who reads the log.
 #[test]
+fn an_update_that_changed_a_key_is_taken_back_whole_or_not_at_all() {
+    let shop = shop();
+    let before = content(&shop);
+    shop.sql("update shop.node set id = 20 where id = 2");
+    for key in ["id=2", "id=20"] {
+        revert(&shop, &["--table", "shop.node", "--key", key, "--from", "a"]).ok();
+        assert_eq!(content(&shop), before, "{key}");
+        shop.run(&["rollback", "shop", "a", "-y", "--unlogged"]).ok();
+        shop.sql("update shop.node set id = 20 where id = 2");
+    }
+    // The row has gone on from there; and another has come there.
+    let first = transaction(&shop, "update shop.node set v = 'x', id = 30 where id = 20");
+    let last = transaction(
+        &shop,
+        "update shop.node set up = null, id = 40 where id = 30; update shop.node set id = 20 where id = 1",
+    );
+    let after = content(&shop);
+    for words in [
+        &["--table", "shop.node", "--key", "id=2", "--from", "a"][..],
+        &["--txid", &first, "--from", "a"],
+    ] {
+        for more in [&["--allow-later"][..], &["--dry-run"]] {
+            let refused = revert(&shop, &[words, more].concat()).code(4);
+            assert!(
+                refused
+                    .stderr
+                    .contains("changed the key of one of these rows of shop.node"),
+                "{refused}"
+            );
+            assert!(refused.stderr.contains(" --txid "), "{refused}");
+            assert_eq!(content(&shop), after);
+        }
+    }
+    revert(&shop, &["--txid", &last, "--from", "a"]).ok();
+    revert(&shop, &["--txid", &first, "--from", "a", "--allow-later"]).ok();
+    revert(
+        &shop,
+        &["--table", "shop.node", "--key", "id=20", "--from", "a", "--allow-later"],
+    )
+    .ok();
+    assert_eq!(content(&shop), before);
+}
+
+#[test]
+fn a_time_in_a_key_is_that_of_the_session() {
+    let manifest = MANIFEST
+        .replace("shop.customer, shop.invoice", "shop.t")
+        .replace("  audit: { tables: [shop.plain], rollback: false }\n", "");
+    let shop = Shop::open(
+        "create schema shop; create domain shop.moment as timestamptz; create table shop.t (at shop.moment, day date, v text, primary key (at, day));
+         insert into shop.t values ('2026-01-01 05:00+00', '2026-03-02', 'early'), ('2026-01-01 00:00-05', '2026-02-03', 'other'), ('2026-01-01 05:00-05', '2026-03-02', 'late')",
+        &manifest,
+    );
+    shop.run(&["mark", "set", "shop", "a"]).ok();
+    shop.sql("update shop.t set v = v || '!'");
+    let words = [
+        "revert",
+        "shop",
+        "-y",
+        "--table",
+        "shop.t",
+        "--key",
+        "at=2026-01-01 05:00",
+        "--key",
+        "day=02/03/2026",
+        "--from",
+        "a",
+    ];
+    let session = |words: &[&str]| {
+        shop.emaj(words)
+            .env("PGTZ", "America/New_York")
+            .env("PGDATESTYLE", "SQL, DMY")
+            .run()
+    };
+    session(&words).ok();
+    assert_eq!(
+        shop.db.psql("select string_agg(v, ' ' order by v) from shop.t"),
+        "early! late other!"
+    );
+    let refused = session(
+        &words
+            .map(|word| word.replace("05:00", "noon"))
+            .each_ref()
+            .map(String::as_str),
+    )
+    .code(4);
+    assert!(
+        refused.stderr.contains("is no shop.moment, as key column at"),
+        "{refused}"
+    );
+}
+
+#[test]
 fn a_key_in_another_case_is_the_same_row() {
     const TABLES: &str = "create schema shop; create collation shop.ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
         create domain shop.code as text collate shop.ci;

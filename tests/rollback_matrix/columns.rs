@@ -232,6 +232,29 @@ stories! {
         assert_eq!(story.ask("select (id, v)::text from t order by id"), "(1,a)\n(2,b)", "as at the mark, where the column was not");
     }
 
+    // Rows that cannot be updated are taken out and put in again.
+    a_column_that_came_later_keeps_what_it_has(story) {
+        story.sql("create table t (id int primary key, v text, n int generated always as identity); create table u (id int primary key, v int unique);
+                   insert into t (id, v) select i, 'a' from generate_series(1, 4) i; insert into u select i, i from generate_series(1, 4) i");
+        story.install("*");
+        story.mark("m");
+        let states = |story: &mut Story<'_>| story.ask("select (id, v, n)::text from t union all select u::text from (select id, v from u) u order by 1");
+        let before = states(story);
+        story.sql("update t set v = 'x' where id < 3; delete from t where id = 3; update u set v = 9 where id = 1; update u set v = 1 where id = 2; update u set v = 2 where id = 1");
+        for table in ["t", "u"] {
+            story.sql(&format!("alter table {table} add ticket uuid default gen_random_uuid(), add note text default 'old', add must int not null default 7;
+                                alter table {table} alter note set default 'new'"));
+        }
+        story.sql("alter table u alter must drop default");
+        story.install("*");
+        let late = "select concat('t', id, ticket, note, must) from t where id <> 3 union all select concat('u', id, ticket, note, must) from u order by 1";
+        let kept = story.ask(late);
+        story.logged_rollback("m");
+        assert_eq!(states(story), before);
+        assert_eq!(story.ask(late), kept);
+        assert_eq!(story.ask("select note from t where id = 3"), "new", "a row that is put back has none but new ones");
+    }
+
     // A partition that came since the install is read by name, and a snapshot that is older than the names has those of before.
     renamed_while_an_old_snapshot_writes(story) {
         story.sql("create table t (id int primary key, c text, d text) partition by range (id); create table t_low partition of t for values from (0) to (10)");

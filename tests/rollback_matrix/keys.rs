@@ -32,6 +32,11 @@ cases! {
         => "update t set id = 9 where id = 1; update t set id = 1 where id = 2; update t set id = 2 where id = 9",
            "update t set id = 9 where id = 1; update t set id = 1 where id = 2; insert into t values (2, 'new')";
 
+    // There, back beside another row, and there again, in one transaction.
+    a_key_that_goes_there_and_back_and_there:
+        "create table t (id int primary key, v text); insert into t values (1, 'one'), (10, 'ten')"
+        => "begin; update t set id = 20 where id = 10; update t set id = case id when 20 then 10 else id end, v = v || '!' where id in (1, 20); update t set id = 20 where id = 10; commit";
+
     equal_with_other_bytes_numeric:
         "create table t (id numeric primary key, n numeric); insert into t values (1.0, 1.0), (2, 2), (3.000, -0.0)"
         => "update t set id = 1.00 where id = 1; update t set n = 2.00 where id = 2; delete from t where id = 3; insert into t values (3, 0)",

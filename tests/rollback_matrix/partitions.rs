@@ -424,6 +424,30 @@ stories! {
         assert_eq!(story.ask("select (id, g, text)::text from parts order by 1"), before);
     }
 
+    // No install knows of it yet.
+    attached_again_with_its_columns_in_another_order(story) {
+        story.sql("create table t (id int primary key, b text, c text) partition by range (id); create table t_mid partition of t for values from (0) to (20) partition by range (id);
+                   create table t_1 partition of t_mid for values from (0) to (10); create table t_2 partition of t_mid for values from (10) to (20);
+                   insert into t values (1, 'b1', 'c1'), (2, 'b2', 'c2'), (11, 'b11', 'c11')");
+        story.install("*");
+        // (By then this session reads its rows by position.)
+        story.sql("update t set b = b || '!'");
+        let other_order = "alter table t_1 rename b to was; alter table t_1 add b text; update t_1 set b = was; alter table t_1 drop was";
+        for (leave, come) in [
+            ("alter table t_mid detach partition t_1", "alter table t_mid attach partition t_1 for values from (0) to (10)"),
+            ("alter table t detach partition t_mid; alter table t_mid detach partition t_1",
+             "alter table t_mid attach partition t_1 for values from (0) to (10); alter table t attach partition t_mid for values from (0) to (20)"),
+        ] {
+            story.install("*");
+            story.sql(&format!("{leave}; {other_order}; {come}"));
+            story.mark(&format!("m{}", come.len()));
+            let before = story.ask("select (id, b, c)::text from t order by 1");
+            story.sql("update t set b = 'x' where id = 1; delete from t where id in (2, 11); insert into t values (3, 'b3', 'c3')");
+            story.logged_rollback(&format!("m{}", come.len()));
+            assert_eq!(story.ask("select (id, b, c)::text from t order by 1"), before);
+        }
+    }
+
     a_group_of_partitions_without_their_parent(story) {
         story.sql(PARTED);
         story.install("t_eu");

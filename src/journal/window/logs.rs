@@ -126,7 +126,12 @@ fn columns(client: &mut impl GenericClient, s: &str, group: &str, from: &MarkPos
                                  and ty.typname in ('bool', 'bytea', 'int2', 'int4', 'int8', 'oid', 'uuid', 'date', 'time', 'timestamp',
                                                     'timestamptz', 'text', 'varchar', 'xml')), ''),
                     l.attname is null,
-                    coalesce(d.oid <> col_expression and col_attnum <> all (r.rel_key), false)
+                    coalesce(d.oid <> col_expression and col_attnum <> all (r.rel_key), false),
+                    exists (with recursive under as (
+                              select l.atttypid as oid
+                              union all
+                              select t.typbasetype from under join pg_catalog.pg_type t on t.oid = under.oid and t.typtype = 'd')
+                            select from under join pg_catalog.pg_type t on t.oid = under.oid and t.typtype <> 'd' where t.oid < 16384)
                from {s}.emaj_column
                join {s}.emaj_relation r on r.rel_id = col_rel
                left join pg_catalog.unnest(r.rel_key) with ordinality as k(attnum, place) on k.attnum = col_attnum
@@ -151,6 +156,7 @@ fn columns(client: &mut impl GenericClient, s: &str, group: &str, from: &MarkPos
                 generated: row.get(5),
                 always: row.get(6),
                 old: position(row, 7)?.precedes(&from.position) && !row.get::<_, bool>(13),
+                builtin: row.get(14),
                 equals: equals.replace("operator(pg_catalog.=)", "="),
                 compared: row.get(11),
             };

@@ -99,6 +99,8 @@ pub struct LoggedColumn {
     pub always: bool,
     /// Whether it was captured at the beginning of the window, and its values were not computed anew since.
     pub old: bool,
+    /// Whether its type (under the domains) is PostgreSQL's own, with nothing of anybody else in it.
+    pub builtin: bool,
     /// How values of a key are compared; empty for other columns.
     pub equals: String,
     /// How values are told apart by their bytes: `plain` as they are, `text` by the bytes of a text; `xml` by those of its text, which has the
