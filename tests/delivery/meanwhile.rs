@@ -68,3 +68,48 @@ fn what_cannot_be_told_goes_on_record_behind_what_was_told_of_its_row() {
         );
     }
 }
+
+#[test]
+fn what_the_place_has_of_a_row_that_waits_goes_with_it() {
+    let (db, there) = copied();
+    db.psql("insert into item values (1, 1), (2, 2), (3, 3), (4, 4)");
+    drain(&db).run().ok();
+    there.psql("update item set n = 50; alter table item add constraint for_a_while check (id > 4) not valid");
+    prepare(&db, &["init", "emaj.yaml"]).run().code(3);
+    db.psql("delete from item where id = 1; update item set id = 20 where id = 2");
+    // A row leaves a key and comes back to it, and another one has it meanwhile.
+    for (from, to) in [(3, 30), (4, 3), (3, 40), (30, 3)] {
+        db.psql(&format!("update item set id = {to} where id = {from}"));
+    }
+    drain(&db).run().code(3);
+    there.psql("alter table item drop constraint for_a_while");
+    again(&db);
+    assert_eq!(column(&there, ROWS), ["3 3", "20 2", "40 4"]);
+    assert_eq!(column(&there, ROWS), column(&db, ROWS));
+}
+
+#[test]
+fn what_may_be_there_is_not_taken_for_gone_when_it_is_refused() {
+    let (db, there) = copied();
+    db.psql("insert into item values (1, 1), (2, 2)");
+    drain(&db).run().ok();
+    there.psql(
+        "create function no() returns trigger language plpgsql as $$ begin raise exception 'not now'; end $$;
+         create trigger no before insert or update on item for each row execute function no()",
+    );
+    let allow = |word: &str| there.psql(&format!("alter table item {word} trigger no"));
+    db.psql("update item set n = 10 where id = 1");
+    drain(&db).run().code(3);
+    // It arrives, and the worker is killed before that is on record.
+    allow("disable");
+    prepare(&db, &["failures", "retry", "--all"]).run().ok();
+    assert_eq!(drain(&db).env("EMAJ_FAIL_AT", "retry.delivered").run().status, None);
+    allow("enable");
+    assert_eq!(column(&there, ROWS), ["1 10", "2 2"]);
+    // Now it is refused, and the row is what it was.
+    db.psql("update item set n = 1 where id = 1");
+    drain(&db).run().code(3);
+    allow("disable");
+    again(&db);
+    assert_eq!(column(&there, ROWS), column(&db, ROWS));
+}
