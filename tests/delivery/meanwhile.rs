@@ -113,3 +113,29 @@ fn what_may_be_there_is_not_taken_for_gone_when_it_is_refused() {
     again(&db);
     assert_eq!(column(&there, ROWS), column(&db, ROWS));
 }
+
+#[test]
+fn a_sink_that_led_to_a_place_without_a_position_has_less_when_it_is_led_back() {
+    let (db, there) = copied();
+    let to_copy = std::fs::read_to_string(db.dir().join("emaj.yaml")).unwrap();
+    db.psql("insert into item values (1, 1)");
+    drain(&db).run().ok();
+    let receiver = Receiver::start(|_, _| status(204));
+    let to_hook = items_to_hook(&receiver.url(), "{{ row.id }}");
+    install(
+        &db,
+        &to_hook
+            .replace("hook: { webhook", "copy: { webhook")
+            .replace("to: hook", "to: copy"),
+    );
+    db.psql("insert into item values (2, 2)");
+    drain(&db).run().ok();
+    assert_eq!(receiver.got().len(), 1);
+    install(&db, &to_copy);
+    db.psql("insert into item values (3, 3)");
+    let run = drain(&db).run().code(4);
+    assert!(run.stderr.contains("it has less than it once had"), "{run}");
+    prepare(&db, &["init", "emaj.yaml"]).run().ok();
+    drain(&db).run().ok();
+    assert_eq!(column(&there, ROWS), column(&db, ROWS));
+}
