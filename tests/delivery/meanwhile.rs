@@ -139,3 +139,30 @@ fn a_sink_that_led_to_a_place_without_a_position_has_less_when_it_is_led_back() 
     drain(&db).run().ok();
     assert_eq!(column(&there, ROWS), column(&db, ROWS));
 }
+
+#[test]
+fn nothing_is_set_aside_for_a_binding_that_was_taken_out() {
+    let db = database();
+    db.psql("create table item (id int primary key, n int); create table other (id int primary key)");
+    let manifest = |items: &str| {
+        format!(
+            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks: {{ lines: {{ file: {{ path: out.txt }} }} }}\nbindings:\n  \
+             others: {{ table: public.other, to: lines, message: {{}} }}\n{items}"
+        )
+    };
+    let items = "  items: { table: public.item, to: lines, message: { body: '{{ 10 // row.n }}' } }\n";
+    install(&db, &manifest(items));
+    db.psql("insert into item values (1, null)");
+    let hold = db.dir().join("hold");
+    drain(&db)
+        .env("EMAJ_FAIL_AT", "chunk.fetched")
+        .env("EMAJ_FAIL_HOLD", hold.to_str().unwrap())
+        .run_while(|_| {
+            until("the worker to have a chunk in its hands", || hold.exists());
+            std::fs::write(db.dir().join("emaj.yaml"), manifest("")).unwrap();
+            prepare(&db, &["install", "emaj.yaml", "--allow-destroy"]).run().ok();
+            std::fs::remove_file(&hold).unwrap();
+        });
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+    drain(&db).run().ok();
+}
