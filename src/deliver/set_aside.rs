@@ -44,6 +44,7 @@ pub(super) fn record(
     let (state, retry_in) = fault.map_or((FailureState::Behind, None), |fault| state_after(fault, 0));
     SetAside {
         binding: binding.to_owned(),
+        table: source.oid,
         key: placed.change.key.to_string(),
         queue,
         keys,

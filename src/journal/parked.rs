@@ -23,6 +23,8 @@ pub struct ChangeKept {
 #[derive(Debug, Clone)]
 pub struct SetAside {
     pub binding: String,
+    /// The oid of the binding's table.
+    pub table: u32,
     /// The key of its row, for people.
     pub key: String,
     pub queue: String,
@@ -43,7 +45,8 @@ pub struct Waiting {
     pub state: FailureState,
 }
 
-/// Sets changes aside, in their order; one that is set aside already stays as it is.
+/// Sets changes aside, in their order; one that is set aside already stays as it is. Of a binding that was taken out meanwhile, or has another
+/// sink or table now, nothing is: it is locked, so that whoever takes it out sees what was set aside before.
 ///
 /// # Errors
 /// Whatever the server answers.
@@ -56,9 +59,11 @@ pub fn set_aside(client: &mut impl GenericClient, schema: &str, sink: &str, chan
                                                fail_old, fail_new, fail_attempts, fail_retry)
                  select $1, $2, $3, $4, $5, $6, $7, $8, $10, $11, case when $6::text = 'BEHIND' then 0 else 1 end,
                         clock_timestamp() + make_interval(secs => $9)
-                  where not exists (select from {s}.emaj_failure
+                   from {s}.emaj_binding where bind_name = $2 and bind_sink = $1 and bind_oid = $12
+                    and not exists (select from {s}.emaj_failure
                                      where fail_sink = $1 and md5(fail_key) = md5($3) and fail_key = $3 and fail_binding = $2
-                                       and {known} = {this})",
+                                       and {known} = {this})
+                    for share of emaj_binding",
                 known = identity("fail_change"),
                 this = identity("$8::jsonb"),
             ),
@@ -74,6 +79,7 @@ pub fn set_aside(client: &mut impl GenericClient, schema: &str, sink: &str, chan
                 &change.retry_in,
                 &change.change.old,
                 &change.change.new,
+                &change.table,
             ],
         )?;
     }

@@ -11,6 +11,7 @@ mod keys;
 mod ldap;
 mod looking;
 mod lost;
+mod meanwhile;
 mod nulls;
 mod numbers;
 mod order;

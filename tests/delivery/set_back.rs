@@ -271,8 +271,10 @@ fn an_init_that_finds_the_place_set_back_sends_all_rows() {
 #[test]
 fn a_change_of_a_window_that_got_another_number_is_set_aside_once() {
     let (db, _) = copied();
+    let table = db.psql("select 'item'::regclass::oid").parse().unwrap();
     let change = |window: u8, place: &str, init: bool| SetAside {
         binding: "items".to_owned(),
+        table,
         key: "[1]".to_owned(),
         queue: "q".to_owned(),
         keys: vec!["k".to_owned()],

@@ -425,7 +425,7 @@ impl Bound {
     }
 
     /// Tells whether a row makes another thing than it did: an entry of another name, another value or a value elsewhere, a row with another key.
-    fn is_another(&self, old: &Row, new: &Row) -> bool {
+    pub(super) fn is_another(&self, old: &Row, new: &Row) -> bool {
         match &self.kind {
             Compiled::Entry { .. } | Compiled::Row { .. } => self.name_of(old) != self.name_of(new),
             Compiled::Value { .. } => self.given_by(old) != self.given_by(new),

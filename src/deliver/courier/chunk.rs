@@ -54,6 +54,9 @@ impl Courier<'_> {
                         if bound.keeps_state() && placed.change.new.is_none() {
                             self.guard.count_waiting(at);
                         }
+                        if self.is_there(&own_offset(&placed.offset, turn, &binding)) {
+                            continue;
+                        }
                         aside.push(Aside {
                             number,
                             at,
@@ -76,6 +79,7 @@ impl Courier<'_> {
                     Err(fault) if fault.verdict == Verdict::Down => {
                         return Err(unasked(fault));
                     }
+                    Err(_) if self.is_there(&own_offset(&placed.offset, turn, &binding)) => {}
                     Err(fault) => {
                         tracing::warn!(sink = %self.name(), %binding, "row {} is set aside: {ASIDE}", placed.change.key);
                         let keys = self.keys_of(at, placed);

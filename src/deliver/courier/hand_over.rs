@@ -28,6 +28,19 @@ pub(super) struct Made {
     pub parked: Parked,
 }
 
+/// What is to be done next about a chunk.
+#[derive(Default)]
+struct Turn {
+    /// What is put on record as set aside, before the place gets anything.
+    note: Vec<Aside>,
+    /// What the place is given now.
+    now: Vec<Work>,
+    /// What it is not given before all of `aside` is on record.
+    later: Vec<Work>,
+    /// What is put on record afterwards.
+    aside: Vec<Aside>,
+}
+
 impl Courier<'_> {
     /// Hands deliveries to the place until all have arrived or are set aside, and puts that on record. `false`: told to stop before.
     pub(super) fn hand_over(&mut self, made: Made, chunk: &[Placed], offset: Option<&Offset>) -> Result<bool> {
@@ -36,25 +49,38 @@ impl Courier<'_> {
             mut aside,
             mut parked,
         } = made;
-        if self.place.lanes.is_none() && !work.is_empty() && !self.open()? {
-            return Ok(false);
-        }
-        // What the place knows to have is not sent again.
-        if let Some(resume) = self
-            .place
-            .resume
-            .clone()
-            .filter(|resume| window_number_of(resume) == Some(self.progress.window_number))
-        {
-            work.retain(|(_, _, keyed)| !resume.covers(&keyed.delivery.offset));
-        }
+        // What was put on record of this chunk.
+        let mut noted = Parked::default();
         // Whether nothing was refused so far: beyond what it refused, a place need not have put a position on record.
         let mut is_whole = true;
-        while !work.is_empty() {
+        loop {
+            self.leave_out_what_is_there(&mut work);
+            if work.is_empty() {
+                break;
+            }
+            let turn = self.next_turn(work, aside, &noted, chunk);
+            (work, aside) = (turn.now, turn.aside);
+            let mut rest = turn.later;
+            if !turn.note.is_empty() {
+                turn.note.iter().for_each(|aside| noted.begin("", &aside.keys));
+                let settled = self.settle(turn.note, parked, chunk);
+                parked = self.parked.clone();
+                let first = [&work, &rest].into_iter().flatten().map(|work| work.0);
+                let first = first.chain(aside.iter().map(|aside| aside.number)).min();
+                let upto = first.filter(|_| offset.is_some()).and_then(|first| upto(chunk, first));
+                self.note(&settled, upto)?;
+                if let (Some(upto), Some((_, at))) = (upto, &mut self.progress.unfinished) {
+                    *at = Some(upto.clone());
+                }
+            }
+            if work.is_empty() {
+                continue;
+            }
             let Some(lanes) = &mut self.place.lanes else {
                 if !self.open()? {
                     return Ok(false);
                 }
+                work.extend(rest);
                 continue;
             };
             let (numbers, keyed): (Vec<(usize, usize)>, Vec<Keyed>) = work
@@ -67,7 +93,7 @@ impl Courier<'_> {
             self.orders.status.beat(&self.orders.sink.name.value, false);
             let (fates, down) = delivered?;
             self.place.reached = Instant::now();
-            let mut rest = Vec::new();
+            let mut left = Vec::new();
             let (mut written, mut unchanged, mut refused) = (0, 0, 0);
             for (((number, at), keyed), fate) in numbers.into_iter().zip(keyed).zip(fates) {
                 is_whole &= !matches!(fate, Fate::Done(Outcome::Failed(_)) | Fate::Behind);
@@ -90,7 +116,7 @@ impl Courier<'_> {
                         let fault = Fault::later("an earlier change with the same key was refused");
                         aside.push(self.aside(number, at, chunk, fault));
                     }
-                    Fate::NotTried => rest.push((number, at, keyed)),
+                    Fate::NotTried => left.push((number, at, keyed)),
                 }
             }
             let delay = chunk.last().map_or(0.0, |placed| {
@@ -104,24 +130,11 @@ impl Courier<'_> {
                 status.refused += refused;
                 status.delay = delay;
             });
-            work = rest;
+            left.append(&mut rest);
+            work = left;
             if down.is_none() && !work.is_empty() && self.orders.stop.is_set() {
                 // The chunk comes again from its start, as after a fault.
                 return Ok(false);
-            }
-            // A place that keeps the position itself goes beyond what it refused: that is on record before. (What stands behind a change that is still
-            // to go is not: it would be tried again before that one.)
-            if let Some(next) = work.first().map(|(number, at, _)| (*number, *at))
-                && !self.orders.opener.refuses()
-            {
-                let (before, behind): (Vec<_>, Vec<_>) =
-                    aside.into_iter().partition(|aside| (aside.number, aside.at) < next);
-                aside = behind;
-                if !before.is_empty() {
-                    let settled = self.settle(before, parked, chunk);
-                    parked = self.parked.clone();
-                    self.note(&settled, None)?;
-                }
             }
             if down.is_none() {
                 self.is_up()?;
@@ -140,6 +153,69 @@ impl Courier<'_> {
         self.note(&settled, offset)?;
         passing("chunk.noted");
         Ok(true)
+    }
+
+    /// Leaves out what the place knows to have: that is not sent again.
+    fn leave_out_what_is_there(&self, work: &mut Vec<Work>) {
+        work.retain(|(_, _, keyed)| !self.is_there(&keyed.delivery.offset));
+    }
+
+    /// Tells whether the place knows to have what has this offset. If it was set aside instead, that is on record.
+    pub(super) fn is_there(&self, offset: &Offset) -> bool {
+        let resume = self.place.resume.as_ref();
+        resume.is_some_and(|resume| {
+            window_number_of(resume) == Some(self.progress.window_number) && resume.covers(offset)
+        })
+    }
+
+    /// Sorts what is left of a chunk, so that nothing of a row overtakes what is set aside of it, on record (`noted`) or not.
+    ///
+    /// A place that keeps the position itself goes beyond what is set aside: that is on record before. What stands behind a change of
+    /// its row that is still to go is not, it would be tried again before that one; it waits until that one has gone, and so does all behind it. How far the
+    /// chunk has come is on record with it then: what has arrived does not come again, and behind what came later of its row.
+    fn next_turn(&self, work: Vec<Work>, mut aside: Vec<Aside>, noted: &Parked, chunk: &[Placed]) -> Turn {
+        let mut turn = Turn::default();
+        if aside.is_empty() && noted.is_empty() {
+            turn.now = work;
+            return turn;
+        }
+        let keeps_position = !self.orders.opener.refuses();
+        aside.sort_by_key(|aside| (aside.number, aside.at));
+        let (mut aside, mut behind, mut to_go) = (aside.into_iter().peekable(), noted.clone(), Parked::default());
+        let mut work = work.into_iter().peekable();
+        loop {
+            let next = work.peek().map(|(number, at, _)| (*number, *at));
+            let waits = match aside.next_if(|aside| next.is_none_or(|next| (aside.number, aside.at) < next)) {
+                Some(waits) => waits,
+                None => {
+                    let Some((number, at, keyed)) = work.next() else { break };
+                    let keys = self.keys_of(at, &chunk[number]);
+                    if !behind.holds(&keys) {
+                        to_go.begin("", &keys);
+                        match turn.aside.is_empty() || !keeps_position {
+                            true => turn.now.push((number, at, keyed)),
+                            false => turn.later.push((number, at, keyed)),
+                        }
+                        continue;
+                    }
+                    let fault = None;
+                    Aside {
+                        number,
+                        at,
+                        keys,
+                        fault,
+                    }
+                }
+            };
+            behind.begin("", &waits.keys);
+            if keeps_position && !to_go.holds(&waits.keys) {
+                turn.note.push(waits);
+            } else {
+                to_go.begin("", &waits.keys);
+                turn.aside.push(waits);
+            }
+        }
+        turn
     }
 
     fn aside(&self, number: usize, at: usize, chunk: &[Placed], fault: Fault) -> Aside {
@@ -193,4 +269,10 @@ impl Courier<'_> {
             false => journal::retry_queues(&mut *self.sessions.keeper, schema, name, &queues),
         }
     }
+}
+
+/// Returns the offset of all that comes before a change of a chunk. (Several changes may have one; they come again together.)
+fn upto(chunk: &[Placed], number: usize) -> Option<&Offset> {
+    let mut before = chunk[..number].iter().rev().map(|placed| &placed.offset);
+    before.find(|offset| **offset != chunk[number].offset)
 }

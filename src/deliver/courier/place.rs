@@ -16,7 +16,7 @@ use crate::sink::{Fault, Offset};
 const REACH: Duration = Duration::from_secs(10);
 
 /// Why a sink is given up that has less than was delivered.
-const SET_BACK: &str = "it has less than it once had: it was set back (a standby of it took over, or it was restored)";
+const SET_BACK: &str = "it has less than it once had: it was set back (a standby of it took over, or it was restored), or the sink led elsewhere meanwhile";
 
 /// What a courier knows of the place.
 pub(super) struct Place {
@@ -60,16 +60,17 @@ impl Place {
 }
 
 impl Place {
-    /// Notes that something arrived, and all before it that a place was given with it.
+    /// Notes that something arrived, and all before it that a place was given with it. Also of a place that keeps no such records: the sink may have led to
+    /// another one before, and may lead there again.
     pub(super) fn has(&mut self, offset: &Offset) {
-        if self.keeps_position && self.there.as_ref().is_none_or(|there| there < offset) {
+        if self.there.as_ref().is_none_or(|there| there < offset) {
             self.there = Some(offset.clone());
         }
     }
 
     /// Forgets what a place had that knows nothing any more: somebody has it begin anew. Returns whether there was anything to forget.
     fn forget(&mut self) -> bool {
-        self.resume.is_none() && self.there.take().is_some()
+        self.keeps_position && self.resume.is_none() && self.there.take().is_some()
     }
 
     /// Tells whether the place has less than it once had.

@@ -1,8 +1,10 @@
 //! Tries again what is set aside and due, each queue in its order.
 //!
 //! Of a binding that keeps a state, what waits of a row is tried as one step. That it is being tried is on record before: if the worker
-//! ends before the outcome is, the same step is repeated as it was, and what came later is a step of its own behind it.
-//! (An entry that was made and a deletion that came meanwhile would amount to nothing, and the entry would stay.)
+//! ends before the outcome is, the same step is repeated as it was, and what came later is a step of its own behind it. When the place refuses it now,
+//! it may be there all the same, from the time before: it is tried as one with what came later, which begins from either state.
+//! A row that was refused may be there too: `emaj init` and `emaj replay` send what a place may have. So of one that came, and is gone
+//! or makes another thing now, what it made first is taken away; what is not there is no less there then.
 //! Where a place takes rows in sets, what was refused alone is tried together too: rows may need each other.
 
 use std::collections::BTreeSet;
@@ -21,8 +23,10 @@ use crate::sink::{Fault, Outcome, Verdict};
 
 /// What became of a change that was tried again.
 enum Tried {
-    /// It arrived, or there is nothing to be done about it any more.
+    /// It arrived.
     Arrived,
+    /// There is nothing to be done about it.
+    Nothing,
     /// The place refused it: nothing of it is there.
     Refused(Fault),
     /// It could not even be rendered.
@@ -42,8 +46,21 @@ struct Step {
     /// and what they are to be.
     along: Vec<Placed>,
     ids: Vec<i64>,
-    /// It was being tried when a worker ended: it may be there.
+    /// Those of them that were not being tried when a worker ended.
+    fresh: Vec<i64>,
+    /// It was being tried when a worker ended, as it is: it may be there.
     begun: bool,
+    /// The row came with it: of what it was at first it is not known whether anything was ever there.
+    came: bool,
+}
+
+/// What is one step of a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Together {
+    /// What was being tried is repeated as it was.
+    AsItWas,
+    /// It is one with what came later.
+    All,
 }
 
 /// What became of a queue that was tried again.
@@ -72,7 +89,7 @@ impl Courier<'_> {
             if self.orders.stop.is_set() {
                 return Ok(true);
             }
-            match self.retry_queue(queue)? {
+            match self.retry_queue(queue, Together::AsItWas)? {
                 Queue::Settled => {}
                 Queue::Waits => waits.push(queue.clone()),
                 Queue::Interrupted => return Ok(true),
@@ -97,8 +114,10 @@ impl Courier<'_> {
         let (mut ids, mut keyed) = (Vec::new(), Vec::new());
         for queue in &queues {
             let waiting = journal::queue(&mut *self.sessions.keeper, schema, name, queue)?;
-            let first = self.steps(&waiting)?.into_iter().next();
-            let Some(step) = first.filter(|step| self.fed.bound[step.at].keeps_state()) else {
+            let first = self.steps(&waiting, Together::AsItWas)?.into_iter().next();
+            // (What takes several deliveries is tried alone.)
+            let is_one = |step: &Step| self.fed.bound[step.at].keeps_state() && step.along.is_empty();
+            let Some(step) = first.filter(is_one) else {
                 continue;
             };
             match self.render_again(step.at, &step.change) {
@@ -106,21 +125,22 @@ impl Courier<'_> {
                 // Tried alone, it is settled.
                 Err(_) | Ok(None) => {}
                 Ok(Some(made)) => {
-                    ids.push(step.ids);
+                    ids.push((step.ids, step.fresh));
                     keyed.push(made);
                 }
             }
         }
-        journal::begun(&mut *self.sessions.keeper, schema, &ids.concat())?;
+        let tried: Vec<i64> = ids.iter().flat_map(|(ids, _)| ids.iter().copied()).collect();
+        journal::begun(&mut *self.sessions.keeper, schema, &tried)?;
         let Some(fates) = self.send(&keyed)? else {
             return Ok(());
         };
         passing("retry.delivered");
         let (mut arrived, mut left) = (Vec::new(), Vec::new());
-        for (ids, fate) in ids.into_iter().zip(fates) {
+        for ((ids, fresh), fate) in ids.into_iter().zip(fates) {
             match fate {
                 Fate::Done(Outcome::Written | Outcome::Unchanged) => arrived.push(ids),
-                _ => left.push(ids),
+                _ => left.push(fresh),
             }
         }
         self.orders
@@ -131,23 +151,26 @@ impl Courier<'_> {
     }
 
     /// Tries a queue from its front to the first change that is refused.
-    fn retry_queue(&mut self, queue: &str) -> Result<Queue> {
+    fn retry_queue(&mut self, queue: &str, together: Together) -> Result<Queue> {
         let schema = self.orders.schema.as_str();
         let waiting = journal::queue(&mut *self.sessions.keeper, schema, &self.orders.sink.name.value, queue)?;
-        let steps = self.steps(&waiting)?;
+        let steps = self.steps(&waiting, together)?;
         let mut left: BTreeSet<i64> = steps.iter().flat_map(|step| step.ids.iter().copied()).collect();
         for step in steps {
-            let (fault, begun) = match self.try_step(&step)? {
+            let (fault, may_be_there) = match self.try_step(&step)? {
                 Tried::Interrupted => return Ok(Queue::Interrupted),
-                Tried::Arrived => {
+                Tried::Arrived | Tried::Nothing => {
                     passing("retry.delivered");
                     journal::arrived(&mut *self.sessions.keeper, schema, &step.ids)?;
                     passing("retry.noted");
                     step.ids.iter().for_each(|id| _ = left.remove(id));
                     continue;
                 }
-                Tried::Refused(fault) => (fault, false),
-                Tried::NotMade(fault) => (fault, step.begun),
+                // With what came later it may be acceptable.
+                Tried::Refused(_) if step.begun && together == Together::AsItWas && left.len() > step.ids.len() => {
+                    return self.retry_queue(queue, Together::All);
+                }
+                Tried::Refused(fault) | Tried::NotMade(fault) => (fault, false),
                 Tried::Partly(fault) => (fault, true),
             };
             // The front of the queue stands for all of it.
@@ -164,12 +187,8 @@ impl Courier<'_> {
                 &self.fed.sources.texts.kept(&fault.reason),
                 retry_in,
             )?;
-            if !begun && self.fed.bound[step.at].keeps_state() {
-                journal::not_begun(&mut *self.sessions.keeper, schema, &step.ids)?;
-                if step.begun {
-                    // With what came later it may be acceptable.
-                    return self.retry_queue(queue);
-                }
+            if !may_be_there && self.fed.bound[step.at].keeps_state() {
+                journal::not_begun(&mut *self.sessions.keeper, schema, &step.fresh)?;
             }
             return Ok(match state {
                 FailureState::Later => Queue::Waits,
@@ -180,7 +199,7 @@ impl Courier<'_> {
     }
 
     /// What is to be done about a queue, in order: of a binding that keeps a state, what waits of a row is one step.
-    fn steps(&mut self, waiting: &[Failure]) -> Result<Vec<Step>> {
+    fn steps(&mut self, waiting: &[Failure], together: Together) -> Result<Vec<Step>> {
         let mut steps: Vec<Step> = Vec::with_capacity(waiting.len());
         let mut nobodys = Vec::new();
         for failure in waiting {
@@ -208,7 +227,9 @@ impl Courier<'_> {
                 change,
                 along: Vec::new(),
                 ids: vec![failure.id],
+                fresh: (!failure.begun).then_some(failure.id).into_iter().collect(),
                 begun: failure.begun,
+                came: false,
             });
         }
         if !nobodys.is_empty() {
@@ -222,7 +243,9 @@ impl Courier<'_> {
         if !bound.keeps_state() {
             return Ok(steps);
         }
-        // What was begun is repeated as it was.
+        if together == Together::All {
+            return Ok(amounts(bound, &steps));
+        }
         let (begun, rest): (Vec<Step>, Vec<Step>) = steps.into_iter().partition(|step| step.begun);
         let mut merged = amounts(bound, &begun);
         merged.extend(amounts(bound, &rest));
@@ -231,14 +254,24 @@ impl Courier<'_> {
 
     /// Tries one step again.
     fn try_step(&mut self, step: &Step) -> Result<Tried> {
-        let tried = self.try_again(step, &step.change)?;
+        let mut tried = self.try_again(step, &step.change)?;
+        let nothing_made = matches!(&tried, Tried::NotMade(fault) if fault.verdict == Verdict::Never);
+        // Of what nothing can be made nothing is there.
+        if step.came && (nothing_made || matches!(tried, Tried::Nothing)) {
+            let mut change = step.change.clone();
+            change.change.old = None;
+            tried = self.try_again(step, &change)?;
+        }
+        if matches!(tried, Tried::Nothing) {
+            tried = Tried::Arrived;
+        }
         if !matches!(tried, Tried::Arrived) {
             return Ok(tried);
         }
         for change in &step.along {
             match self.try_again(step, change)? {
                 Tried::Refused(fault) | Tried::NotMade(fault) => return Ok(Tried::Partly(fault)),
-                Tried::Arrived => {}
+                Tried::Arrived | Tried::Nothing => {}
                 other => return Ok(other),
             }
         }
@@ -252,7 +285,7 @@ impl Courier<'_> {
                 return Err(unasked(fault));
             }
             Err(fault) => return Ok(Tried::NotMade(fault)),
-            Ok(None) => return Ok(Tried::Arrived),
+            Ok(None) => return Ok(Tried::Nothing),
             Ok(Some(keyed)) => keyed,
         };
         if !step.begun && self.fed.bound[step.at].keeps_state() {
@@ -305,16 +338,43 @@ impl Courier<'_> {
 /// What several changes of a binding that keeps a state amount to: one step for each row.
 fn amounts(bound: &Bound, steps: &[Step]) -> Vec<Step> {
     let changes: Vec<Placed> = steps.iter().map(|step| step.change.clone()).collect();
-    merged(&changes, |row| bound.key_of(row))
-        .into_iter()
-        .map(|(change, parts)| Step {
+    let rows = merged(&changes, |row| bound.key_of(row));
+    let ends: Vec<Option<Row>> = rows.iter().map(|(whole, _)| whole.change.new.clone()).collect();
+    let mut amounts = Vec::with_capacity(rows.len());
+    for (number, (mut change, parts)) in rows.into_iter().enumerate() {
+        // What another row is in the end is that row's.
+        let is_free = |row: &Row| {
+            let others = ends.iter().enumerate().filter(|(other, _)| *other != number);
+            let mut others = others.filter_map(|(_, end)| end.as_ref());
+            others.all(|end| bound.is_another(row, end))
+        };
+        let first = &changes[parts[0]].change;
+        let came = first.old.is_none() && parts.len() > 1;
+        if came {
+            let is_left = |row: &&Row| change.change.new.as_ref().is_none_or(|new| bound.is_another(row, new));
+            change.change.old = first.new.as_ref().filter(is_left).filter(|row| is_free(row)).cloned();
+        }
+        let mut along = along(bound, &change, parts.iter().map(|part| &changes[*part]));
+        let tried = parts.iter().rposition(|part| steps[*part].begun);
+        if let Some(after) = tried.and_then(|tried| parts.get(tried + 1))
+            && changes[*after].change.old.as_ref().is_some_and(is_free)
+        {
+            along.push(instead(&changes[*after], &change));
+        }
+        amounts.push(Step {
             at: steps[parts[0]].at,
-            along: along(bound, &change, parts.iter().map(|part| &changes[*part])),
+            along,
             change,
             ids: parts.iter().map(|part| steps[*part].ids[0]).collect(),
-            begun: steps[parts[0]].begun,
-        })
-        .collect()
+            fresh: parts
+                .iter()
+                .flat_map(|part| steps[*part].fresh.iter().copied())
+                .collect(),
+            begun: parts.iter().all(|part| steps[*part].begun),
+            came,
+        });
+    }
+    amounts
 }
 
 /// Returns, of the changes that `whole` amounts to, those before which what the row had made at first may have been taken along, with what it is to be now.
@@ -329,11 +389,16 @@ fn along<'a>(bound: &Bound, whole: &Placed, parts: impl Iterator<Item = &'a Plac
             continue;
         };
         if bound.may_be_taken_along(first, old) {
-            let mut placed = part.clone();
-            placed.change.new.clone_from(&whole.change.new);
-            placed.change.key.clone_from(&whole.change.key);
-            all.push(placed);
+            all.push(instead(part, whole));
         }
     }
     all
+}
+
+/// What makes of the row as it was before a change what it is to be in the end.
+fn instead(part: &Placed, whole: &Placed) -> Placed {
+    let mut placed = part.clone();
+    placed.change.new.clone_from(&whole.change.new);
+    placed.change.key.clone_from(&whole.change.key);
+    placed
 }
