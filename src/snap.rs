@@ -52,7 +52,8 @@ pub fn write(
         .isolation_level(IsolationLevel::RepeatableRead)
         // Whatever the role's default is.
         .read_only(false)
-        .start()?;
+        .start()
+        .map_err(pg::not_begun)?;
     let gathered = gather(&mut transaction, schema, group, directory, force, &interrupt, told)
         .and_then(|files| interrupt.check().map(|()| files))
         // The cancelled COPY fails in its own words; the person's are clearer.

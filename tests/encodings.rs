@@ -1,7 +1,8 @@
 //! Databases that do not speak UTF-8.
 
 use crate::support::receiver::{Answer, Receiver};
-use crate::support::{database, emaj};
+use crate::support::{database, emaj, emaj_alone, shared_cluster};
+use emaj::cluster::Cluster;
 
 #[test]
 fn a_database_in_latin1_is_like_any_other() {
@@ -370,4 +371,143 @@ fn rows_whose_keys_sort_otherwise_than_in_utf8_all_arrive_also_after_a_kill() {
         drop(client);
         db.psql(&format!("drop database {name} with (force)"));
     }
+}
+
+#[test]
+fn the_script_of_a_plan_is_read_as_it_is_written_whatever_psql_is_used_to() {
+    let db = database();
+    let name = format!("{}_script", db.name());
+    db.psql(&format!(
+        "create database {name} template template0 encoding 'LATIN1' lc_collate 'C' lc_ctype 'C'"
+    ));
+    db.file(
+        "emaj.yaml",
+        "version: 1\nroles: { admin: null, viewer: null }\ngroups: { L\u{e4}den: { tables: [public.*], comment: Gr\u{f6}\u{df}e } }\n",
+    );
+    let emaj = |args: &[&str]| emaj(&db).env("PGDATABASE", &name).args(args);
+    let conninfo = format!("{} dbname='{name}'", db.conninfo());
+    let mut client = postgres::Client::connect(&conninfo, postgres::NoTls).unwrap();
+    client
+        .batch_execute("create table \"caf\u{e9}\" (id int primary key)")
+        .unwrap();
+    let script = emaj(&["plan", "-o", "sql"]).run().ok().stdout;
+    let file = db.file("plan.sql", &script);
+    let ran = std::process::Command::new(shared_cluster().bindir().join("psql"))
+        .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", &conninfo, "-f"])
+        .arg(file)
+        .env("PGCLIENTENCODING", "LATIN1")
+        .output()
+        .unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let row = client
+        .query_one("select group_name, group_comment from emaj.emaj_group", &[])
+        .unwrap();
+    assert_eq!((row.get(0), row.get(1)), ("L\u{e4}den", "Gr\u{f6}\u{df}e"));
+    emaj(&["plan", "--detailed-exitcode"]).run().code(0);
+    drop(client);
+    db.psql(&format!("drop database {name} with (force)"));
+}
+
+/// A role's name is the cluster's, and each database writes it in its own encoding.
+#[test]
+fn a_role_whose_name_is_in_another_encoding_is_shown_as_well_as_can_be() {
+    let cluster = Cluster::builder().start().unwrap();
+    let connect = |database: &str| postgres::Client::connect(&cluster.conninfo(database), postgres::NoTls).unwrap();
+    let mut client = connect("postgres");
+    client
+        .batch_execute("create database latin template template0 encoding 'LATIN1' lc_collate 'C' lc_ctype 'C'")
+        .unwrap();
+    connect("latin")
+        .batch_execute("create role \"m\u{fc}ller\" superuser")
+        .unwrap();
+    let as_it = "do $$ begin execute format('set session authorization %I', (select rolname from pg_roles where rolname like 'm%ller')); end $$;";
+    drop(client);
+    // (Not every driver takes it that the server says who it is working for now.)
+    let psql = |sql: &str| {
+        let done = cluster
+            .companion(&cluster.bindir().join("psql"))
+            .args([
+                "-X",
+                "-q",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-d",
+                &cluster.conninfo("postgres"),
+                "-c",
+                sql,
+            ])
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    };
+    psql(&format!(
+        "create table item (id int primary key); create schema other; {as_it} create table other.t (id serial primary key)"
+    ));
+    let directory = tempfile::tempdir().unwrap();
+    let manifest = "version: 1\nroles: { admin: null, viewer: null }\ngroups: { shop: { tables: [public.*] } }\n";
+    std::fs::write(directory.path().join("emaj.yaml"), manifest).unwrap();
+    let run = |words: &[&str]| {
+        emaj_alone(directory.path())
+            .envs(cluster.env("postgres"))
+            .args(words)
+            .run()
+    };
+    for words in [&["plan"][..], &["new", "--from-db", "-"], &["doctor"], &["install"]] {
+        run(words).ok();
+    }
+    run(&["mark", "set", "shop", "m"]).ok();
+    psql(&format!(
+        "{as_it} insert into item values (1); select emaj.emaj_set_mark_group('shop', 'its')"
+    ));
+    for words in [
+        &["stat", "shop", "--from", "m", "--detailed"][..],
+        &["mark", "list", "shop"],
+        &["history"],
+        &["changes", "shop", "--from", "m"],
+    ] {
+        let said = run(words).ok().stdout;
+        assert!(said.contains("m\u{fffd}ller"), "{said}");
+    }
+}
+
+#[test]
+fn in_a_database_of_no_encoding_a_name_that_is_not_utf8_is_passed_over_and_said() {
+    let db = database();
+    let name = format!("{}_names", db.name());
+    db.psql(&format!(
+        "create database {name} template template0 encoding 'SQL_ASCII' lc_collate 'C' lc_ctype 'C'"
+    ));
+    db.file(
+        "emaj.yaml",
+        "version: 1\nroles: { admin: null, viewer: null }\ngroups: { shop: { tables: [public.*] } }\n",
+    );
+    let emaj = |args: &[&str]| emaj(&db).env("PGDATABASE", &name).args(args);
+    let conninfo = format!("{} dbname='{name}'", db.conninfo());
+    let mut client = postgres::Client::connect(&conninfo, postgres::NoTls).unwrap();
+    client
+        .batch_execute(
+            "create table \"gro\u{df}\" (id int primary key); create schema old;
+             do $$ begin execute format('create table old.%I (id serial)', 'caf' || chr(233));
+                         execute format('create table old.t (%I int)', 'caf' || chr(233)); end $$",
+        )
+        .unwrap();
+    let plan = emaj(&["plan"]).run().ok();
+    assert!(plan.stdout.contains("log of public.\"gro\u{df}\""), "{plan}");
+    let note = "passed over, for names (of columns, triggers or the owner too) that are not UTF-8";
+    assert!(plan.stderr.contains(note), "{plan}");
+    assert!(
+        plan.stderr.contains("old.\"caf\u{fffd}\"") && plan.stderr.contains("old.t"),
+        "{plan}"
+    );
+    for words in [
+        &["new", "--from-db", "-"][..],
+        &["install"],
+        &["doctor"],
+        &["drift"],
+        &["uninstall", "--yes"],
+    ] {
+        emaj(words).run().ok();
+    }
+    drop(client);
+    db.psql(&format!("drop database {name} with (force)"));
 }

@@ -172,6 +172,18 @@ fn it_stops_for_every_object_of_somebody_else() {
             ),
             "trigger copy on public.other".to_owned(),
         ),
+        (
+            format!("create statistics public.together on emaj_txid, id from emaj.{log}"),
+            "statistics object public.together".to_owned(),
+        ),
+        (
+            format!("create index quick on emaj.{log} (id)"),
+            "index emaj.quick".to_owned(),
+        ),
+        (
+            format!("create publication {}_all for table emaj.{log}", db.name()),
+            format!("publication relation emaj.{log} in publication"),
+        ),
     ];
     let all: Vec<(String, String)> = foreign
         .iter()
@@ -207,6 +219,10 @@ fn it_stops_for_every_object_of_somebody_else() {
         "{run}"
     );
     support::emaj(&db).args(["uninstall", "two.yaml", "--yes"]).run().ok();
+    db.psql(&format!(
+        "drop publication {}_all; drop statistics public.together; drop index emaj.quick",
+        db.name()
+    ));
     db.psql("drop table public.other, public.heir, public.followed, public.named, public.kept, emaj.notes, emaj.parts;
         drop view public.changes, public.seen, emaj.today; drop materialized view emaj.sums; drop sequence emaj.numbers;
         drop aggregate emaj.total(int); drop procedure emaj.work; drop function emaj.mine; drop operator emaj.### (int, int);
@@ -218,6 +234,24 @@ fn it_stops_for_every_object_of_somebody_else() {
     assert_eq!(db.psql("select count(*) from pg_depend"), before);
     uninstall(&db).ok();
     assert_eq!(db.psql("select count(*) from pg_namespace where nspname = 'emaj'"), "0");
+}
+
+#[test]
+fn a_manifest_of_another_name_has_nothing_to_take_out() {
+    let db = installed();
+    let other = format!("name: other\n{MANIFEST}");
+    db.file("other.yaml", &other);
+    let run = support::emaj(&db)
+        .args(["uninstall", "other.yaml", "--yes"])
+        .run()
+        .code(10);
+    assert!(
+        run.stderr
+            .contains("nothing of manifest `other` is installed in schema emaj")
+            && run.stderr.contains("installed are: `emaj`"),
+        "{run}"
+    );
+    uninstall(&db).ok();
 }
 
 #[test]

@@ -280,3 +280,69 @@ fn a_stopped_group_is_only_started_again() {
     );
     assert_eq!(steps(), [] as [&str; 0]);
 }
+
+#[test]
+fn times_are_those_of_the_person_where_they_are_shown_and_where_they_are_said() {
+    let db = installed();
+    db.client()
+        .batch_execute(
+            "update public.item set name = 'x' where id = 1; update emaj.public_item_log set emaj_changed = '2026-01-15 12:00+00';
+             insert into emaj.emaj_hist (hist_datetime, hist_function)
+             values ('2026-01-15 12:00+00', 'WINTER'), ('2025-07-15 12:00+00', 'SUMMER')",
+        )
+        .unwrap();
+    let zone = "CET-1CEST,M3.5.0,M10.5.0/3";
+    let said = |zone: &str, words: &[&str]| emaj(&db).env("TZ", zone).args(words).run().ok().stdout;
+    assert!(said(zone, &["changes", "shop"]).contains("2026-01-15 13:00:00+01:00"));
+    let cases = [
+        (zone, "2026-01-15 12:59", "WINTER", true),
+        (zone, "2026-01-15 13:01", "WINTER", false),
+        (zone, "2025-07-15 13:59", "SUMMER", true),
+        (zone, "2025-07-15 14:01", "SUMMER", false),
+        // Who names a zone means that one.
+        (zone, "2026-01-15 11:59+00", "WINTER", true),
+        (zone, "2026-01-15 12:01+00", "WINTER", false),
+        ("UTC0", "2026-01-15 12:01", "WINTER", false),
+        ("EST5EDT", "2026-01-15 06:59", "WINTER", true),
+        ("EST5EDT", "2026-01-15 07:01", "WINTER", false),
+    ];
+    for (zone, since, what, shown) in cases {
+        let history = said(zone, &["history", "--since", since, "-o", "csv"]);
+        assert_eq!(history.contains(what), shown, "{zone} {since}: {history}");
+        if what == "WINTER" {
+            let changes = said(zone, &["changes", "shop", "--since", since, "-o", "csv"]);
+            assert_eq!(changes.lines().count() > 1, shown, "{zone} {since}: {changes}");
+        }
+    }
+    assert!(said(zone, &["history", "--since", "yesterday", "-o", "csv"]).contains("INSTALL"));
+    assert!(!said(zone, &["history", "--since", "tomorrow", "-o", "csv"]).contains("INSTALL"));
+    let refused = emaj(&db).args(["history", "--since", "nothing"]).run().code(64);
+    assert!(refused.stderr.contains("`nothing` is no time"), "{refused}");
+}
+
+#[test]
+fn a_schema_is_spelt_as_sql_does_everywhere() {
+    let db = support::database();
+    db.client()
+        .batch_execute("create table public.item (id int primary key)")
+        .unwrap();
+    db.file(
+        "odd.yaml",
+        "version: 1\nschema: '\"Odd One\"'\nroles: { admin: null, viewer: null }\ngroups: { odds: { tables: [public.item] } }\n",
+    );
+    let said = |words: &[&str]| {
+        emaj(&db)
+            .env("EMAJ_SCHEMA", "\"Odd One\"")
+            .args(words)
+            .run()
+            .ok()
+            .stdout
+    };
+    let drafted = said(&["new", "--from-db", "-"]);
+    assert!(drafted.contains("Odd One") && !drafted.contains("\"\"Odd"), "{drafted}");
+    emaj(&db).args(["install", "odd.yaml", "-q"]).run().ok();
+    assert!(said(&["status"]).contains("odds"));
+    assert!(said(&["doctor"]).contains("is installed, owner"));
+    let refused = emaj(&db).args(["doctor", "--schema", "Odd One"]).run().code(64);
+    assert!(refused.stderr.contains("is not the name of a schema"), "{refused}");
+}

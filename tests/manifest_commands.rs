@@ -181,3 +181,42 @@ fn new_takes_only_what_the_role_may_capture_and_what_was_asked_for() {
         .code(64);
     assert!(missing.stderr.contains("hint: schemas with tables: "), "{missing}");
 }
+
+#[test]
+fn the_history_is_kept_for_ever_or_as_long_as_a_manifest_says() {
+    let db = support::database();
+    db.client()
+        .batch_execute("create table public.a (id int primary key); create table public.b (id int primary key)")
+        .unwrap();
+    let file = |name: &str, table: &str, history: &str| {
+        db.file(
+            &format!("{name}.yaml"),
+            &format!("version: 1\nname: {name}\nroles: {{ admin: null, viewer: null }}\ngroups: {{ {table}: {{ tables: [public.{table}] }} }}\n{history}"),
+        );
+        let manifest = format!("{name}.yaml");
+        emaj(&db).args(["install", &manifest]).run().ok();
+        emaj(&db).args(["plan", &manifest, "--detailed-exitcode"]).run().code(0);
+    };
+    let kept = || {
+        db.psql("select coalesce(param_value_interval::text, 'ever') from emaj.emaj_param where param_key = 'history_retention'")
+    };
+    file("one", "a", "");
+    assert_eq!(kept(), "ever");
+    db.psql("insert into emaj.emaj_hist (hist_datetime, hist_function) values (now() - interval '13 months', 'OLD')");
+    let old = || db.psql("select count(*) from emaj.emaj_hist where hist_function = 'OLD'");
+    emaj(&db).args(["group", "purge"]).run().ok();
+    assert_eq!(old(), "1");
+    file("one", "a", "history: { retention: 1 month }\n");
+    // Another manifest that does not say leaves it so, and goes without changing it.
+    file("two", "b", "");
+    assert_eq!(kept(), "1 mon");
+    file("one", "a", "");
+    assert_eq!(kept(), "ever");
+    file("two", "b", "history: { retention: 1 year }\n");
+    file("one", "a", "");
+    assert_eq!(kept(), "1 year");
+    emaj(&db).args(["group", "purge"]).run().ok();
+    assert_eq!(old(), "0");
+    emaj(&db).args(["uninstall", "two.yaml", "--yes"]).run().ok();
+    assert_eq!(kept(), "ever");
+}

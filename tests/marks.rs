@@ -178,3 +178,75 @@ fn all_marks_before_one_are_deleted() {
         .run()
         .code(64);
 }
+
+/// Every row of the registry that refers to one that is gone.
+const ORPHANS: &str = "
+    create function pg_temp.orphans() returns text language plpgsql as $$
+    declare
+      fk record;
+      n bigint;
+      found text := '';
+    begin
+      for fk in
+        select c.conrelid::regclass as child, c.confrelid::regclass as parent, a.attname as own, b.attname as its
+          from pg_constraint c
+          join pg_attribute a on a.attrelid = c.conrelid and a.attnum = c.conkey[1]
+          join pg_attribute b on b.attrelid = c.confrelid and b.attnum = c.confkey[1]
+         where c.contype = 'f' and c.connamespace = 'emaj'::regnamespace
+      loop
+        execute format('select count(*) from %s c where %I is not null and not exists (select from %s p where p.%I = c.%I)',
+          fk.child, fk.own, fk.parent, fk.its, fk.own) into n;
+        if n > 0 then
+          found := found || format('%s.%s: %s, ', fk.child, fk.own, n);
+        end if;
+      end loop;
+      return found;
+    end $$;
+    select pg_temp.orphans()";
+
+/// In a session of that role no foreign key takes along what hangs on a row.
+#[test]
+fn nothing_is_left_of_a_mark_where_the_role_is_replica() {
+    let db = support::database();
+    db.psql(&format!(
+        "create table public.a (id serial primary key); create table public.b (id int primary key);
+         create table public.p (id int primary key) partition by range (id); create table public.p_1 partition of public.p default;
+         alter database {} set session_replication_role = replica",
+        db.name()
+    ));
+    let manifest = |tables: &str, more: &str| {
+        db.file(
+            "emaj.yaml",
+            &format!(
+                "version: 1\nroles: {{ admin: null, viewer: null }}\ngroups: {{ g: {{ tables: [{tables}] }} }}\n{more}"
+            ),
+        );
+        run(&db, &["install", "--allow-destroy"]).ok();
+    };
+    let nothing_left = |after: &str| assert_eq!(db.psql(ORPHANS), "", "{after}");
+    let sink = "sinks: { f: { file: { path: out } } }\nbindings: { b: { table: public.b, to: f, message: {} } }\n";
+    manifest("public.a, public.b, public.p", sink);
+    for mark in ["m1", "m2", "m3", "m4", "m5", "m6"] {
+        run(&db, &["mark", "set", "g", mark]).ok();
+        db.psql("insert into public.a default values; insert into public.p select count(*) from public.p");
+    }
+    run(&db, &["mark", "delete", "g", "m2"]).ok();
+    nothing_left("mark delete");
+    db.psql("select emaj.emaj_delete_before_mark_group('g', 'm3')");
+    nothing_left("delete before");
+    run(&db, &["rollback", "g", "m5", "--unlogged", "--yes"]).ok();
+    nothing_left("an unlogged rollback");
+    run(&db, &["rollback", "g", "m4", "--yes"]).ok();
+    let ending = db.psql("select mark_name from emaj.emaj_mark where mark_name like 'RLBK%DONE'");
+    run(&db, &["consolidate", "g", &ending, "--yes"]).ok();
+    nothing_left("consolidate");
+    manifest("public.a, public.p", "");
+    nothing_left("a table and a sink that went");
+    run(&db, &["group", "stop", "g"]).ok();
+    run(&db, &["group", "reset", "g"]).ok();
+    nothing_left("group reset");
+    manifest("public.b", "");
+    run(&db, &["group", "stop", "g"]).ok();
+    run(&db, &["group", "drop", "g", "--yes"]).ok();
+    nothing_left("group drop");
+}

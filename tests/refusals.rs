@@ -216,6 +216,14 @@ stories! {
                 story.unchanged(&everything);
             }
         }
+        story.sql("select emaj.emaj_set_mark_group('g', 'later')");
+        for call in ["emaj_purge_group('g')", "emaj_delete_mark_group('g', 'later')", "emaj_delete_before_mark_group('g', 'later')"] {
+            let everything = story.everything();
+            let said = story.refused(&format!("begin isolation level repeatable read; select emaj.{call}"));
+            assert!(said.contains("logs are purged in a transaction of isolation level read committed only ("), "{said}");
+            story.sql("rollback");
+            story.unchanged(&everything);
+        }
         story.sql("select emaj.emaj_stop_group('g')");
         let said = story.refused("begin isolation level repeatable read; select emaj.emaj_start_group('g', 'x')");
         assert!(said.contains("isolation level read committed only (") && said.contains("`begin isolation level read committed`"), "{said}");

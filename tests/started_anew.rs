@@ -96,4 +96,14 @@ fn what_only_looks_says_the_same_as_on_the_primary() {
     for (here, home) in said(&cluster).iter().zip(&at_home) {
         assert_eq!(here, home);
     }
+    // These write on the way, and say where that goes.
+    for words in [&["at", "g", "m", "select 1"][..], &["snap", "g", "--dir", "snapped"]] {
+        let refused = run(&cluster, words).code(1);
+        assert!(
+            refused
+                .stderr
+                .contains("hint: this server is a standby, or the session is read-only"),
+            "{refused}"
+        );
+    }
 }

@@ -27,6 +27,8 @@ pub struct Catalog {
     pub server: Server,
     pub tables: BTreeMap<QualifiedName, Table>,
     pub sequences: BTreeMap<QualifiedName, Sequence>,
+    /// Tables and sequences that are not among them, because some name of theirs is not UTF-8.
+    pub unreadable: Vec<String>,
     /// Schemas of emaj: the installation's, other installations', and what is left of one. Nothing of them is among the tables and sequences.
     pub emaj_schemas: BTreeSet<String>,
     /// Schemas that the role may not use: what is in them cannot be named.

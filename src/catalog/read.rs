@@ -10,6 +10,7 @@ use super::{
 };
 use crate::errors::{Error, Kind, Result};
 use crate::names::QualifiedName;
+use crate::pg::Lossy;
 
 /// Reads what a plan needs to know about the database, besides what emaj itself wrote. `schema` is the installation schema,
 /// `roles` the cluster roles whose existence matters.
@@ -21,7 +22,9 @@ pub fn read(client: &mut impl GenericClient, schema: &str, roles: &[&str]) -> Re
     refuse_old(&server)?;
     let emaj_schemas = emaj_schemas(client, schema)?;
     let theirs: Vec<&str> = emaj_schemas.iter().map(String::as_str).collect();
-    let mut tables = tables(client, &theirs)?;
+    let unreadable = unreadable(client)?;
+    let oids: Vec<u32> = unreadable.iter().map(|(oid, _)| *oid).collect();
+    let mut tables = tables(client, &theirs, &oids)?;
     add_columns(client, &mut tables)?;
     add_keys(client, &mut tables)?;
     add_triggers(client, &mut tables)?;
@@ -30,11 +33,13 @@ pub fn read(client: &mut impl GenericClient, schema: &str, roles: &[&str]) -> Re
     Ok(Catalog {
         server,
         tables: tables.into_values().map(|found| (found.name, found.table)).collect(),
-        sequences: sequences(client, &theirs)?,
+        sequences: sequences(client, &theirs, &oids)?,
+        unreadable: unreadable.into_iter().map(|(_, name)| name).collect(),
         emaj_schemas,
         closed_schemas: client
             .query(
-                "select nspname::text from pg_catalog.pg_namespace where not has_schema_privilege(oid, 'usage')",
+                "select nspname::text from pg_catalog.pg_namespace where not has_schema_privilege(oid, 'usage')
+                    and (getdatabaseencoding() <> 'SQL_ASCII' or nspname::text ~ '^[ -~]*$')",
                 &[],
             )?
             .iter()
@@ -98,7 +103,7 @@ fn event_triggers(client: &mut impl GenericClient) -> Result<Vec<EventTrigger>> 
         .iter()
         .map(|row| EventTrigger {
             name: row.get(0),
-            owner: row.get(1),
+            owner: Lossy::get(row, 1),
             function: row.get(2),
         })
         .collect())
@@ -144,20 +149,20 @@ fn server(client: &mut impl GenericClient, schema: &str) -> Result<Server> {
                 .get::<_, bool>(0);
     Ok(Server {
         version,
-        database: row.get(1),
-        role: row.get(2),
+        database: Lossy::get(&row, 1),
+        role: Lossy::get(&row, 2),
         may_create_role: row.get(4),
         may_create_schema: row.get(5),
         bypasses_rls: row.get(6),
         may_be_replica,
         max_prepared_transactions: row.get(7),
-        schema_owner: row.get(8),
+        schema_owner: Lossy::get_opt(&row, 8),
         owns_schema: row.get(9),
         schema_extension: row.get(10),
         in_owner: row.get(11),
-        definer: row.get(12),
+        definer: Lossy::get(&row, 12),
         definer_superuser: row.get(13),
-        definer_acts_for: row.get(14),
+        definer_acts_for: Lossy::all(&row, 14),
         max_connections: row.get(15),
         max_locks_per_transaction: row.get(16),
         read_only: match (row.get(17), row.get(18)) {
@@ -168,7 +173,32 @@ fn server(client: &mut impl GenericClient, schema: &str) -> Result<Server> {
     })
 }
 
-fn tables(client: &mut impl GenericClient, left_out: &[&str]) -> Result<BTreeMap<u32, Found>> {
+/// Finds tables and sequences of which some name (their own, of a column, a trigger or the owner) is not UTF-8. Only a database without an
+/// encoding has such, and its server refuses to send them as text.
+fn unreadable(client: &mut impl GenericClient) -> Result<Vec<(u32, String)>> {
+    let rows = client.query(
+        "select c.oid,
+                convert_to(format('%I.%I', n.nspname, c.relname), 'SQL_ASCII'),
+                convert_to(concat_ws(' ', pg_get_userbyid(c.relowner),
+                  (select string_agg(a.attname::text, ' ') from pg_catalog.pg_attribute a where a.attrelid = c.oid),
+                  (select string_agg(t.tgname::text, ' ') from pg_catalog.pg_trigger t where t.tgrelid = c.oid)), 'SQL_ASCII')
+           from pg_catalog.pg_class c
+           join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+          where getdatabaseencoding() = 'SQL_ASCII'
+            and c.relkind in ('r', 'p', 'S')
+            and c.relpersistence <> 't'
+          order by n.nspname, c.relname",
+        &[],
+    )?;
+    let read = |row: &Row| {
+        let (name, others): (&[u8], &[u8]) = (row.get(1), row.get(2));
+        let fine = std::str::from_utf8(name).is_ok() && std::str::from_utf8(others).is_ok();
+        (!fine).then(|| (row.get(0), String::from_utf8_lossy(name).into_owned()))
+    };
+    Ok(rows.iter().filter_map(read).collect())
+}
+
+fn tables(client: &mut impl GenericClient, left_out: &[&str], unreadable: &[u32]) -> Result<BTreeMap<u32, Found>> {
     let rows = client.query(
         "select c.oid, n.nspname::text, c.relname::text, c.relkind = 'p', c.relpersistence = 'u',
                 case when c.relispartition then i.inhparent end,
@@ -189,8 +219,9 @@ fn tables(client: &mut impl GenericClient, left_out: &[&str]) -> Result<BTreeMap
             and c.relpersistence <> 't'
             and n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast')
             and n.nspname <> all ($1)
-            and n.nspname !~ '^pg_(toast_)?temp_'",
-        &[&left_out],
+            and n.nspname !~ '^pg_(toast_)?temp_'
+            and c.oid <> all ($2)",
+        &[&left_out, &unreadable],
     )?;
     Ok(rows
         .iter()
@@ -206,7 +237,7 @@ fn tables(client: &mut impl GenericClient, left_out: &[&str]) -> Result<BTreeMap
                 },
                 inherits: row.get(6),
                 owned: row.get(7),
-                owner: row.get(8),
+                owner: Lossy::get(row, 8),
                 rls_forced: row.get(9),
                 replicated: row.get(10),
                 extension: row.get(11),
@@ -312,13 +343,15 @@ fn add_keys(client: &mut impl GenericClient, tables: &mut BTreeMap<u32, Found>) 
 }
 
 fn add_triggers(client: &mut impl GenericClient, tables: &mut BTreeMap<u32, Found>) -> Result<()> {
+    let oids: Vec<u32> = tables.keys().copied().collect();
     for row in &client.query(
         "select tgrelid, tgname::text, tgenabled, tgfoid, tgparentid <> 0, oid, xmin::text
            from pg_catalog.pg_trigger
           -- PostgreSQL 14 calls a trigger internal that a partition has from its parent.
-          where not tgisinternal or (tgparentid <> 0 and tgconstraint = 0)
+          where (not tgisinternal or (tgparentid <> 0 and tgconstraint = 0))
+            and tgrelid = any ($1)
           order by tgrelid, tgname",
-        &[],
+        &[&oids],
     )? {
         if let Some(found) = tables.get_mut(&row.get(0)) {
             found.table.triggers.push(Trigger {
@@ -402,7 +435,11 @@ fn same_order(tables: &BTreeMap<u32, Found>, a: u32, b: u32) -> Option<bool> {
     Some(a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.name == b.name))
 }
 
-fn sequences(client: &mut impl GenericClient, left_out: &[&str]) -> Result<BTreeMap<QualifiedName, Sequence>> {
+fn sequences(
+    client: &mut impl GenericClient,
+    left_out: &[&str],
+    unreadable: &[u32],
+) -> Result<BTreeMap<QualifiedName, Sequence>> {
     let rows = client.query(
         "select n.nspname::text, c.relname::text, c.oid, pg_has_role(c.relowner, 'usage'), c.relowner::regrole::text,
                 (select e.extname::text from pg_catalog.pg_depend d join pg_catalog.pg_extension e on e.oid = d.refobjid
@@ -413,8 +450,9 @@ fn sequences(client: &mut impl GenericClient, left_out: &[&str]) -> Result<BTree
           where c.relkind = 'S'
             and c.relpersistence <> 't'
             and n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast')
-            and n.nspname <> all ($1)",
-        &[&left_out],
+            and n.nspname <> all ($1)
+            and c.oid <> all ($2)",
+        &[&left_out, &unreadable],
     )?;
     Ok(rows
         .iter()
@@ -422,7 +460,7 @@ fn sequences(client: &mut impl GenericClient, left_out: &[&str]) -> Result<BTree
             let sequence = Sequence {
                 oid: row.get(2),
                 owned: row.get(3),
-                owner: row.get(4),
+                owner: Lossy::get(row, 4),
                 extension: row.get(5),
             };
             (name(row, 0), sequence)

@@ -9,7 +9,7 @@ use clap::Args;
 
 use crate::errors::{Error, Kind, Result};
 use crate::install::Locking;
-use crate::names::QualifiedName;
+use crate::names::{QualifiedName, parse_ident};
 
 /// Where the database is. What is not given comes from `EMAJ_*`, the manifest, and libpq's own (`PG*`, service file, `~/.pgpass`).
 #[derive(Debug, Clone, Default, Args)]
@@ -114,6 +114,17 @@ impl LockArgs {
             wait: self.wait,
         }
     }
+}
+
+/// Reads a schema that somebody named, as SQL spells it.
+///
+/// # Errors
+/// [`Kind::Usage`].
+pub(crate) fn schema_named(name: &str) -> Result<String> {
+    parse_ident(name).map_err(|error| {
+        let message = format!("`{name}` is not the name of a schema: {}", error.problem);
+        Error::message(Kind::Usage, message).hint(error.hint())
+    })
 }
 
 /// Reads a table that somebody named: `schema.table`, as SQL spells it.

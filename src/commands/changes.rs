@@ -13,7 +13,7 @@ use crate::journal::WindowWanted;
 use crate::names::quote_ident;
 use crate::pg::Session;
 use crate::ui::{Column, Format, Stream, Tabular};
-use crate::words::{bytes, count};
+use crate::words::{bytes, count, moment};
 use clap::ValueEnum;
 
 /// Shows the changes of a group's tables between two marks. For people it lists the first of them; `-o csv` and `-o json` (an object
@@ -230,7 +230,7 @@ impl Tabular for Listed {
     fn rows(&self) -> Vec<Vec<String>> {
         let cells = |change: &Change| {
             vec![
-                change.time.get(..19).unwrap_or(&change.time).replace('T', " "),
+                change.time.parse().map_or_else(|_| change.time.clone(), moment),
                 change.user.clone(),
                 change.txid.to_string(),
                 change.qualified().to_string(),

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::Context;
 use super::act::FORMATS;
+use super::args::schema_named;
 use crate::errors::{Kind, Result};
 use crate::install;
 use crate::install::doctor::{self, Check, Level};
@@ -26,7 +27,7 @@ pub struct Args {
     /// Manifest files, or folders of them [default: ./emaj.yaml, when it is there]
     #[arg(value_name = "MANIFEST")]
     manifest: Vec<PathBuf>,
-    /// Schema of the installation, when there is no manifest
+    /// Schema of the installation, as SQL spells it, when there is no manifest
     #[arg(long, env = "EMAJ_SCHEMA", default_value = "emaj")]
     schema: String,
 }
@@ -35,7 +36,11 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     context.output.accept(FORMATS)?;
     let manifest = context.load_there(&args.manifest)?;
     let mut session = context.connect(manifest.as_ref())?;
-    let schema = manifest.as_ref().map_or(&args.schema, |manifest| &manifest.schema);
+    let schema = match &manifest {
+        Some(manifest) => manifest.schema.clone(),
+        None => schema_named(&args.schema)?,
+    };
+    let schema = schema.as_str();
     let roles: Vec<&str> = manifest.iter().flat_map(|manifest| manifest.roles.names()).collect();
     let (catalog, journal) = install::survey(&mut session, schema, &roles)?;
     let installed = journal.is_some();

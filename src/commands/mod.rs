@@ -46,7 +46,6 @@ use crate::errors::{Error, Kind, Result};
 use crate::journal;
 pub use crate::journal::not_installed;
 use crate::manifest::{self, Manifest};
-use crate::names::parse_ident;
 use crate::pg::{self, Environment, Given, Notice, Prompt, Session};
 use crate::ui::Output;
 
@@ -163,18 +162,8 @@ impl Context {
         handle: impl Fn(Notice) + Send + Sync + 'static,
     ) -> Result<(Session, String)> {
         let manifest = self.load_there(&args.manifest)?;
-        let named = args.schema.as_deref().map(|name| {
-            parse_ident(name).map_err(|error| {
-                Error::message(
-                    Kind::Usage,
-                    format!("`{name}` is not the name of a schema: {}", error.problem),
-                )
-                .hint(error.hint())
-            })
-        });
-        let schema = named
-            .transpose()?
-            .or_else(|| manifest.as_ref().map(|manifest| manifest.schema.clone()));
+        let named = args.schema.as_deref().map(args::schema_named).transpose()?;
+        let schema = named.or_else(|| manifest.as_ref().map(|manifest| manifest.schema.clone()));
         let schema = schema.unwrap_or_else(|| "emaj".to_owned());
         // Without any of these the database is a guess of libpq's, and seldom the one that is meant.
         let is_guess = manifest.is_none() && self.names_no_database();

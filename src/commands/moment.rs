@@ -1,33 +1,81 @@
-//! Times on the command line: a moment as the server reads it, or how long ago it was.
+//! Times on the command line: a moment in the time zone of the person, as the server reads it, or how long ago it was.
 
-use jiff::Timestamp;
+use jiff::tz::{Offset, TimeZone};
+use jiff::{SignedDuration, Timestamp};
 
 use super::parse_duration;
 use crate::errors::{Error, Kind, Result};
 use crate::pg::Session;
 
-/// Reads a moment as the server does, or as a time ago.
+/// Reads a moment: one that names no time zone is of the person's own, in which times are shown too.
 pub(super) fn moment_of(session: &mut Session, text: &str) -> Result<Timestamp> {
     // A bare number is no time of day and no date: parse_duration would take it for milliseconds.
     let ago = (!text.ends_with(|c: char| c.is_ascii_digit()))
         .then(|| parse_duration(text).ok())
         .flatten();
-    let asked = match ago {
-        Some(ago) => session.query_one(
-            "select now() - make_interval(secs => $1)",
-            &[&ago.as_secs_f64()],
-        ),
-        // The session's time zone is the server's; the person means the own one.
-        None => session
-            .execute(
-                "select set_config('timezone', coalesce((select name from pg_timezone_names where name = $1), current_setting('timezone')), false)",
-                &[&jiff::tz::TimeZone::system().iana_name()],
-            )
-            .and_then(|_| session.query_one("select $1::text::timestamptz", &[&text])),
+    let read = match ago {
+        Some(ago) => time_ago(session, ago.as_secs_f64()),
+        None => local(session, text, &TimeZone::system()),
     };
-    asked.and_then(|row| row.try_get(0)).map_err(|error| {
-        Error::message(Kind::Usage, Error::from(error))
+    read.map_err(|error| {
+        Error::message(Kind::Usage, error)
             .context(format!("`{text}` is no time"))
             .hint("write `2026-11-21 10:00`, `yesterday`, or how long ago: `90min`, `24h`")
     })
+}
+
+fn time_ago(session: &mut Session, seconds: f64) -> Result<Timestamp> {
+    let row = session.query_one("select now() - make_interval(secs => $1)", &[&seconds])?;
+    Ok(row.try_get(0)?)
+}
+
+/// Has the server read the text, which knows many spellings, and gives the clock time that it found its place in `zone`. The server may not
+/// know that zone: it is told the offset of today, by which `yesterday` is the right day.
+fn local(session: &mut Session, text: &str, zone: &TimeZone) -> Result<Timestamp> {
+    let own = zone.to_offset(Timestamp::now());
+    let other = own.saturating_sub(SignedDuration::from_hours(1));
+    let mut transaction = session.transaction()?;
+    let mut read = |offset: Offset| -> Result<Timestamp> {
+        transaction.execute("select set_config('timezone', $1, true)", &[&posix(offset)])?;
+        Ok(transaction
+            .query_one("select $1::text::timestamptz", &[&text])?
+            .try_get(0)?)
+    };
+    let (here, there) = (read(own)?, read(other)?);
+    transaction.rollback()?;
+    // What is the same moment everywhere has said its zone itself.
+    if here == there {
+        return Ok(here);
+    }
+    zone.to_timestamp(own.to_datetime(here))
+        .map_err(|error| Error::new(Kind::Usage, error))
+}
+
+/// Returns the offset as a time zone that every server knows; POSIX counts to the west.
+fn posix(offset: Offset) -> String {
+    let seconds = offset.seconds();
+    let (sign, seconds) = if seconds < 0 { ('+', -seconds) } else { ('-', seconds) };
+    format!(
+        "<own>{sign}{:02}:{:02}:{:02}",
+        seconds / 3_600,
+        seconds / 60 % 60,
+        seconds % 60
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_offset_is_a_time_zone_of_posix() {
+        let cases = [
+            (0, "<own>-00:00:00"),
+            (9 * 3_600 + 1_800, "<own>-09:30:00"),
+            (-3_600 - 1_815, "<own>+01:30:15"),
+        ];
+        for (seconds, expected) in cases {
+            assert_eq!(posix(Offset::from_seconds(seconds).unwrap()), expected);
+        }
+    }
 }

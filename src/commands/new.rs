@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::Context;
+use super::args::schema_named;
 use crate::errors::{Error, Kind, Result};
 use crate::install::{self, draft};
 use crate::manifest;
@@ -26,7 +27,7 @@ pub struct Args {
     /// Only this schema; may be given several times
     #[arg(long, value_name = "SCHEMA", requires = "from_db")]
     schema_name: Vec<String>,
-    /// Schema for emaj's own objects, with `--from-db`
+    /// Schema for emaj's own objects, as SQL spells it, with `--from-db`
     #[arg(long, env = "EMAJ_SCHEMA", default_value = "emaj")]
     schema: String,
     /// Overwrite a file that is there
@@ -68,9 +69,10 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
 }
 
 fn from_database(args: &Args, context: &Context) -> Result<String> {
+    let schema = schema_named(&args.schema)?;
     let mut session = context.connect(None)?;
-    let (catalog, journal) = install::survey(&mut session, &args.schema, &[])?;
-    let draft = draft::draft(&catalog, journal.as_ref(), &args.schema, &args.schema_name)?;
+    let (catalog, journal) = install::survey(&mut session, &schema, &[])?;
+    let draft = draft::draft(&catalog, journal.as_ref(), &schema, &args.schema_name)?;
     context.output.say(format!(
         "{} in {}, {} left out{}",
         count(draft.tables, "table"),

@@ -38,7 +38,8 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         return context.output.data(&all).map(|()| ExitCode::SUCCESS);
     }
     context.output.data(&groups)?;
-    if !sinks.0.is_empty() {
+    // (CSV has one heading: `emaj sink lag` has the sinks.)
+    if !sinks.0.is_empty() && context.output.format() != Format::Csv {
         context.output.text("\n")?;
         context.output.data(&sinks)?;
     }

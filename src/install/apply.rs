@@ -16,7 +16,7 @@ use crate::catalog::{self, Catalog};
 use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, Journal};
 use crate::manifest::{KeepMarks, Manifest};
-use crate::pg::{self, Interrupt, Locking, Session};
+use crate::pg::{self, Interrupt, Locking, Lossy, Session};
 
 /// Reads catalogue and registry in one snapshot.
 ///
@@ -118,7 +118,7 @@ pub(super) fn act_as_owner(client: &mut impl GenericClient, schema: &str) -> Res
     let owner = client.query_opt(&query, &[&schema])?;
     if let Some(owner) = owner {
         // regrole prints a quoted name.
-        client.batch_execute(&format!("set local role {}", owner.get::<_, String>(0)))?;
+        client.batch_execute(&format!("set local role {}", Lossy::get(&owner, 0)))?;
     }
     Ok(())
 }

@@ -131,6 +131,18 @@ const QUERY: &str = "
           where o.oid in (r.ev_class, k.conrelid, a.adrelid, p.polrelid, t.tgrelid))
        and not (t.oid is not null and t.tgname = any ($4::text[]) and c.by is not null)
        and not (t.oid is not null and c.by = '')
+    union
+    -- What goes with a table without a word, and that nobody but somebody else has made.
+    select d.classid, d.objid, 0, c.by
+      from inside i
+      join pg_depend d on d.refclassid = i.classid and d.refobjid = i.objid and d.deptype = 'a'
+      left join captured c on c.classid = i.classid and c.objid = i.objid
+      left join pg_index x on d.classid = 'pg_class'::regclass and x.indexrelid = d.objid
+      left join pg_class xc on xc.oid = x.indexrelid
+      left join pg_am m on m.oid = xc.relam
+     where d.classid in ('pg_statistic_ext'::regclass, 'pg_publication_rel'::regclass)
+        -- (A log has one index of emaj's, in each of its parts.)
+        or c.classid is not null and m.amname <> 'brin'
   )
   select i.type || ' ' || replace(i.identity, 'pg_catalog.', ''), min(s.by)
     from strangers s

@@ -6,11 +6,13 @@ use minijinja::{Value, context};
 
 use super::plan::{Action, Part, Phase, Plan, Step};
 use crate::catalog::Catalog;
-use crate::journal::Journal;
+use crate::journal::{HistoryKept, Journal};
 use crate::manifest::Manifest;
 use crate::names::quote_ident;
 use crate::render::{RenderError, Renderer};
 use crate::words::count;
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Returns which of this emaj's functions are installed, each with its `name` and `arguments`, for the templates that drop them.
 pub(super) fn functions_there(journal: &Journal, renderer: &Renderer) -> Result<Vec<Value>, RenderError> {
@@ -29,8 +31,7 @@ pub(super) fn plan(
     journal: Option<&Journal>,
     renderer: &Renderer,
 ) -> Result<BTreeSet<String>, RenderError> {
-    let version = env!("CARGO_PKG_VERSION");
-    let wanted_retention = manifest.history.retention.as_ref().map(|text| text.value.as_str());
+    let kept = history_kept(manifest, catalog, journal);
     let functions = renderer.functions()?;
     let Some(journal) = journal else {
         plan.push(Step::new(
@@ -51,7 +52,7 @@ pub(super) fn plan(
             doing: "enter the installation into the registry".to_owned(),
             sql: renderer.render(
                 "registry/install",
-                context! { version, retention => wanted_retention.unwrap_or("1 year") },
+                context! { version => VERSION, retention => kept.retention, manifest => kept.manifest },
             )?,
         });
         let what = count(functions.len(), "function");
@@ -91,10 +92,10 @@ pub(super) fn plan(
                 sql,
             });
         }
-        let because = if journal.version == version {
+        let because = if journal.version == VERSION {
             "they are not what this version of emaj installs".to_owned()
         } else {
-            format!("version {} is installed, this is {version}", journal.version)
+            format!("version {} is installed, this is {VERSION}", journal.version)
         };
         plan.push(Step::of_parts(
             Phase::Functions,
@@ -104,23 +105,59 @@ pub(super) fn plan(
             parts,
         ));
     }
-    let retention = match wanted_retention {
-        Some(text) => catalog.intervals.get(text).cloned(),
-        None => journal.history_retention.clone(),
-    };
-    if retention != journal.history_retention || journal.version != version {
-        plan.push(Step::new(
-            Phase::Functions,
-            Action::Change,
-            "parameters",
-            format!(
-                "history is kept for {}, version {version}",
-                retention.as_deref().unwrap_or("ever")
-            ),
-            renderer.render("registry/change", context! { version, retention })?,
-        ));
-    }
+    parameters(plan, kept, journal, renderer)?;
     Ok(changed.iter().map(|function| function.name.clone()).collect())
+}
+
+/// Returns how long the history is to be kept. It is one for all manifests: one that does not say leaves it as another has it.
+fn history_kept(manifest: &Manifest, catalog: &Catalog, journal: Option<&Journal>) -> HistoryKept {
+    match (&manifest.history.retention, journal) {
+        (Some(text), _) => HistoryKept {
+            retention: catalog.intervals.get(&text.value).cloned(),
+            manifest: Some(manifest.name.clone()),
+        },
+        (None, Some(journal)) => without(&manifest.name, journal),
+        (None, None) => HistoryKept::default(),
+    }
+}
+
+/// Returns how long the history is kept when a manifest does not say so (any more).
+fn without(manifest: &str, journal: &Journal) -> HistoryKept {
+    let others = |kept: &&HistoryKept| kept.manifest.as_ref().is_some_and(|other| other != manifest);
+    let kept = Some(&journal.history_kept).filter(others);
+    kept.cloned().unwrap_or_default()
+}
+
+/// Plans that a manifest which goes, while others stay, does not say any more how long the history is kept.
+pub(super) fn history_without(
+    plan: &mut Plan,
+    manifest: &str,
+    journal: &Journal,
+    renderer: &Renderer,
+) -> Result<(), RenderError> {
+    let kept = without(manifest, journal);
+    match kept == journal.history_kept {
+        true => Ok(()),
+        false => parameters(plan, kept, journal, renderer),
+    }
+}
+
+fn parameters(plan: &mut Plan, kept: HistoryKept, journal: &Journal, renderer: &Renderer) -> Result<(), RenderError> {
+    if kept == journal.history_kept && journal.version == VERSION {
+        return Ok(());
+    }
+    let retention = kept.retention.as_deref();
+    plan.push(Step::new(
+        Phase::Functions,
+        Action::Change,
+        "parameters",
+        format!("history is kept for {}, version {VERSION}", retention.unwrap_or("ever")),
+        renderer.render(
+            "registry/change",
+            context! { version => VERSION, retention, manifest => kept.manifest },
+        )?,
+    ));
+    Ok(())
 }
 
 fn named(schema: &str, name: &str) -> String {

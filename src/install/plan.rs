@@ -343,10 +343,11 @@ impl Plan {
 /// One installation at a time in a database, whatever its schema: they may meet on a table.
 pub(super) const ONE_AT_A_TIME: &str = "select pg_advisory_xact_lock(hashtextextended('emaj install', 0))";
 
-/// Returns the settings under which a plan is made and carried out. Types are written as the functions see them.
+/// Returns the settings under which a plan is made and carried out, by this program or by psql. Types are written as the functions see them.
 pub(super) fn settings(lock_timeout: Duration) -> String {
     format!(
         "{}
+set local client_encoding = 'UTF8';
 set local standard_conforming_strings = on;
 set local check_function_bodies = off;
 set local client_min_messages = warning;

@@ -13,7 +13,7 @@ use crate::catalog::{Catalog, Table, Trigger};
 use crate::errors::Kind;
 use crate::journal::{Journal, Origin, Relation, registry};
 use crate::manifest::Manifest;
-use crate::names::{QualifiedName, quote_ident};
+use crate::names::{QualifiedName, listed, quote_ident};
 use crate::render::{RenderError, Renderer};
 use crate::words::count;
 
@@ -221,6 +221,7 @@ pub fn uninstall(
             quote_ident(&manifest.schema),
             names.join(", ")
         ));
+        framework::history_without(&mut plan, &manifest.name, journal, renderer)?;
         rights::privileges(
             &mut plan,
             &manifest.name,
@@ -229,6 +230,9 @@ pub fn uninstall(
             &BTreeSet::new(),
             renderer,
         )?;
+        if plan.is_empty() {
+            return Err(not_here(manifest, journal));
+        }
         return Ok(plan.finish(renderer));
     }
     plan.event = None;
@@ -251,6 +255,26 @@ pub fn uninstall(
         .destroying(),
     );
     Ok(plan.finish(renderer))
+}
+
+/// The error of a manifest that has nothing in an installation where others have.
+fn not_here(manifest: &Manifest, journal: &Journal) -> PlanError {
+    let groups = journal.groups.values().map(|group| &group.manifest);
+    let bindings = journal.bindings.values().map(|binding| &binding.manifest);
+    let sinks = journal.sinks.values().map(|sink| &sink.manifest);
+    let installed: BTreeSet<&String> = groups.chain(bindings).chain(sinks).collect();
+    PlanError::InTheWay {
+        kind: Kind::NotInstalled,
+        message: format!(
+            "nothing of manifest `{}` is installed in schema {}",
+            manifest.name,
+            quote_ident(&manifest.schema)
+        ),
+        next: format!(
+            "installed are: {}; `name` in a manifest says which it is",
+            listed(installed)
+        ),
+    }
 }
 
 /// Plans the end of an installation whose registry is empty: what is emaj's is told by where it is.

@@ -144,6 +144,17 @@ pub(super) fn check_server(manifest: &Manifest, catalog: &Catalog, journal: Opti
     }
 }
 
+/// Says which tables and sequences no pattern can mean.
+fn unreadable(catalog: &Catalog) -> Option<String> {
+    let names = &catalog.unreadable;
+    (!names.is_empty()).then(|| {
+        format!(
+            "passed over, for names (of columns, triggers or the owner too) that are not UTF-8, in a database without an encoding: {}",
+            names.join(", ")
+        )
+    })
+}
+
 /// Resolves every group of the manifest.
 pub(super) fn resolve<'a>(
     manifest: &'a Manifest,
@@ -155,7 +166,12 @@ pub(super) fn resolve<'a>(
         catalog,
         journal,
         problems: Vec::new(),
-        notes: catalog.server.newer_than_known().into_iter().collect(),
+        notes: catalog
+            .server
+            .newer_than_known()
+            .into_iter()
+            .chain(unreadable(catalog))
+            .collect(),
         taken: BTreeMap::new(),
         closed: BTreeSet::new(),
     };

@@ -6,6 +6,7 @@ use postgres_protocol::escape::escape_identifier;
 use serde::Serialize;
 
 use crate::errors::Result;
+use crate::pg::Lossy;
 
 /// One row of the history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -55,7 +56,7 @@ pub fn history(client: &mut impl GenericClient, schema: &str, wanted: &Wanted<'_
             event: row.get(3),
             object: row.get(4),
             wording: row.get(5),
-            user: row.get(6),
+            user: Lossy::get(row, 6),
             txid: row.get(7),
         })
         .collect())

@@ -6,6 +6,7 @@ use postgres_protocol::escape::escape_identifier;
 use serde::Serialize;
 
 use crate::errors::Result;
+use crate::pg::Lossy;
 
 /// A mark, as a person wants to see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -50,7 +51,7 @@ pub fn marks(client: &mut impl GenericClient, schema: &str, group: &str) -> Resu
             mark: row.get(0),
             state: row.get(1),
             time: row.get(2),
-            user: row.get(3),
+            user: Lossy::get(row, 3),
             protected: row.get(4),
             comment: row.get(5),
         })

@@ -32,6 +32,7 @@ use postgres::GenericClient;
 
 use crate::errors::{Error, Kind, Result};
 use crate::names::QualifiedName;
+use crate::pg::Lossy;
 
 pub use activity::{Look, Seen, Stand, look};
 pub use cursor::{Cursor, Reached, SinkLook, key_part, place_of, reached};
@@ -81,8 +82,8 @@ pub struct Journal {
     pub astray: Option<Astray>,
     /// Cluster roles that emaj created, from here or from another database that shares them.
     pub roles: Vec<String>,
-    /// `history_retention` as text of an interval.
-    pub history_retention: Option<String>,
+    /// How long the history is kept.
+    pub history_kept: HistoryKept,
     pub groups: BTreeMap<String, Group>,
     pub relations: Vec<Relation>,
     pub sinks: BTreeMap<String, InstalledSink>,
@@ -104,6 +105,15 @@ pub struct Journal {
     pub grants: BTreeMap<String, Grants>,
     /// Every right of anybody but the owner.
     pub held: Vec<Held>,
+}
+
+/// How long the history is kept; nothing: for ever.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HistoryKept {
+    /// Text of an interval.
+    pub retention: Option<String>,
+    /// The manifest that says so.
+    pub manifest: Option<String>,
 }
 
 /// A function in the installation's schema.
@@ -184,7 +194,7 @@ pub fn check_usable(client: &mut impl GenericClient, schema: &str, database: &st
         Some(row) => Err(
             Error::message(Kind::Denied, format!("you may not use emaj in schema `{schema}`")).hint(format!(
                 "connect as its owner `{}`, or as a member of one of the manifest's `roles`",
-                row.get::<_, String>(1)
+                Lossy::get(&row, 1)
             )),
         ),
     }

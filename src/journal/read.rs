@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use postgres::GenericClient;
 use postgres_protocol::escape::escape_identifier;
 
-use super::{Column, Function, Group, Journal, Relation, installed, registry, rights};
+use super::{Column, Function, Group, HistoryKept, Journal, Relation, installed, registry, rights};
 use crate::catalog::COLLATED;
 use crate::errors::Result;
 use crate::names::QualifiedName;
@@ -37,8 +37,8 @@ pub fn read(client: &mut impl GenericClient, schema: &str) -> Result<Option<Jour
                           select role_name from {s}.emaj_role join pg_catalog.pg_roles r on r.rolname = role_name
                            where pg_catalog.shobj_description(r.oid, 'pg_authid') = $1
                            order by 1),
-                    (select param_value_interval::text from {s}.emaj_param where param_key = 'history_retention')
-               from {s}.emaj_install"
+                    param_value_interval::text, param_manifest
+               from {s}.emaj_install left join {s}.emaj_param on param_key = 'history_retention'"
         ),
         &[&rights::ROLE_MADE_BY_EMAJ],
     )?;
@@ -53,7 +53,10 @@ pub fn read(client: &mut impl GenericClient, schema: &str) -> Result<Option<Jour
     let mut journal = Journal {
         version: row.get(0),
         roles: row.get(1),
-        history_retention: row.get(2),
+        history_kept: HistoryKept {
+            retention: row.get(2),
+            manifest: row.get(3),
+        },
         groups: groups(client, &s)?,
         relations: relations(client, &s)?,
         ..Journal::default()

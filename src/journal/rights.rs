@@ -6,6 +6,7 @@ use postgres::{GenericClient, Row};
 
 use super::Journal;
 use crate::errors::Result;
+use crate::pg::Lossy;
 
 /// The comment of a role that emaj made. Roles are the cluster's: it tells each database that uses the role.
 pub const ROLE_MADE_BY_EMAJ: &str = "made by emaj; dropped when the last database that uses it is rid of emaj";
@@ -126,7 +127,7 @@ pub(super) fn held(client: &mut impl GenericClient, s: &str, journal: &Journal) 
         kind: row.get(0),
         name: row.get(1),
         label: row.get(3),
-        role: row.get(4),
+        role: Lossy::get_opt(row, 4),
         privilege: row.get(5),
     };
     Ok(rows.iter().filter(|row| ours(row)).map(held).collect())

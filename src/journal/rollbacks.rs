@@ -6,7 +6,7 @@ use postgres_protocol::escape::escape_identifier;
 use serde::Serialize;
 
 use crate::errors::Result;
-use crate::pg::classify;
+use crate::pg::{Lossy, classify};
 use crate::words::quoted;
 
 /// A rollback in several sessions that is not over.
@@ -158,7 +158,7 @@ pub fn rollback_activity(client: &mut impl GenericClient, schema: &str) -> Resul
             groups: row.get(2),
             mark: row.get(3),
             pid: row.get(4),
-            user: row.get(5),
+            user: Lossy::get_opt(row, 5),
             phase: row.get(6),
             tables_done: row.get(7),
             tables: row.get(8),
@@ -229,7 +229,7 @@ pub fn past_rollbacks(
             seconds: row.get(7),
             rows: row.get(8),
             strategy: row.get(9),
-            user: row.get(10),
+            user: Lossy::get(row, 10),
             comment: row.get(11),
             partial: row.get(12),
         })

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::errors::{Error, Kind, Result};
 use crate::names::{QualifiedName, nearest};
+use crate::pg::Lossy;
 
 /// How much one table was changed; an update counts once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -202,7 +203,7 @@ pub fn detailed_stat(
         group: row.get(0),
         schema: row.get(1),
         table: row.get(2),
-        role: row.get(3),
+        role: Lossy::get(row, 3),
         verb: row.get(4),
         changes: row.get(5),
         exact: row.get(6),

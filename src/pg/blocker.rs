@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::lossy::Lossy;
 use super::session::Session;
 
 /// How often the server is asked.
@@ -95,5 +96,5 @@ const QUERY: &str = "
 
 fn look(sibling: &mut Session, pids: &[i32]) -> Result<Option<String>, postgres::Error> {
     let blocker = sibling.query_opt(QUERY, &[&pids])?;
-    Ok(blocker.and_then(|row| row.get(0)))
+    Ok(blocker.and_then(|row| Lossy::get_opt(&row, 0)))
 }

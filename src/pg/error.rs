@@ -125,6 +125,16 @@ impl From<postgres::Error> for Error {
     }
 }
 
+const NOT_WRITABLE: &str = "this server is a standby, or the session is read-only: connect to the primary (`target_session_attrs=read-write`), \
+                            and look at `default_transaction_read_only`";
+
+/// Makes an [`Error`] of the failed beginning of a transaction that writes: the only thing a server does not support in that is to write on a standby.
+pub fn not_begun(error: postgres::Error) -> Error {
+    let standby = error.code() == Some(&SqlState::FEATURE_NOT_SUPPORTED);
+    let error = classify(error, "begin a transaction that writes");
+    with_hint(error, standby.then(|| NOT_WRITABLE.to_owned()))
+}
+
 fn with_hint(error: Error, hint: Option<String>) -> Error {
     match hint {
         Some(hint) => error.hint(hint),
@@ -135,10 +145,7 @@ fn with_hint(error: Error, hint: Option<String>) -> Error {
 /// Returns what to do where the server has no hint of its own.
 fn own_hint(server: &ServerError) -> Option<&'static str> {
     match server.code.as_str() {
-        "25006" => Some(
-            "this server is a standby, or the session is read-only: connect to the primary (`target_session_attrs=read-write`), \
-             and look at `default_transaction_read_only`",
-        ),
+        "25006" => Some(NOT_WRITABLE),
         "23503" => Some(
             "rows of a table outside the group stand in the way: take that table into the group, or deal with its rows first; nothing was changed",
         ),

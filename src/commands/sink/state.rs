@@ -2,12 +2,15 @@
 
 use std::process::ExitCode;
 
+use serde::Serialize;
+
 use crate::commands::act::connect;
 use crate::commands::{Context, InstallationArgs};
 use crate::deliver::DELETES_ALLOWED;
 use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, SinkRecord, SinkState};
 use crate::pg::Session;
+use crate::ui::{Column, Format, Tabular};
 
 /// Which sink
 #[derive(Debug, clap::Args)]
@@ -37,11 +40,13 @@ pub(super) fn pause(args: &PauseArgs, context: &Context) -> Result<ExitCode> {
     }
     let reason = args.because.as_deref().unwrap_or("paused by hand");
     set(&mut session, &schema, &args.which.sink, SinkState::Paused, Some(reason))?;
-    context.output.say(format!(
-        "sink `{}` is paused; its changes wait in the log",
-        args.which.sink
-    ));
-    Ok(ExitCode::SUCCESS)
+    let done = Done {
+        sink: &args.which.sink,
+        done: "paused",
+        reason: Some(reason),
+    };
+    let sentence = format!("sink `{}` is paused; its changes wait in the log", args.which.sink);
+    tell(&done, &sentence, context)
 }
 
 pub(super) fn resume(args: &Args, context: &Context) -> Result<ExitCode> {
@@ -56,7 +61,39 @@ pub(super) fn resume(args: &Args, context: &Context) -> Result<ExitCode> {
         _ => None,
     };
     set(&mut session, &schema, &args.sink, SinkState::Active, reason)?;
-    context.output.say(format!("sink `{}` goes on", args.sink));
+    let done = Done {
+        sink: &args.sink,
+        done: "resumed",
+        reason: None,
+    };
+    tell(&done, &format!("sink `{}` goes on", args.sink), context)
+}
+
+/// What was done to a sink.
+#[derive(Serialize)]
+struct Done<'a> {
+    sink: &'a str,
+    done: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+}
+
+impl Tabular for Done<'_> {
+    fn columns(&self) -> Vec<Column> {
+        ["sink", "done", "reason"].into_iter().map(Column::left).collect()
+    }
+
+    fn rows(&self) -> Vec<Vec<String>> {
+        let cells = [self.sink, self.done, self.reason.unwrap_or_default()];
+        vec![cells.map(str::to_owned).to_vec()]
+    }
+}
+
+fn tell(done: &Done<'_>, sentence: &str, context: &Context) -> Result<ExitCode> {
+    match context.output.format() {
+        Format::Table => context.output.say(sentence),
+        _ => context.output.data(done)?,
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -9,7 +9,7 @@ use postgres_protocol::escape::escape_identifier;
 
 use super::WindowWanted;
 use crate::errors::{Error, Kind, Result};
-use crate::pg::{Session, classify};
+use crate::pg::{Session, classify, not_begun};
 
 /// Begins the transaction (repeatable read): the logs of the window are locked as by any reader. `with_tables` also the tables that the caller may read,
 /// and then views can be made in it.
@@ -28,7 +28,8 @@ pub fn begin_reading<'s>(
         .isolation_level(IsolationLevel::RepeatableRead)
         // Whatever the role's default is; and a standby has no other.
         .read_only(!with_tables)
-        .start()?;
+        .start()
+        .map_err(not_begun)?;
     let names: Vec<&str> = found.iter().filter_map(|file| file.name.as_deref()).collect();
     if !names.is_empty() {
         let lock = format!("lock table {} in access share mode", names.join(", "));
