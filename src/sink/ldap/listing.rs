@@ -105,15 +105,11 @@ impl Form {
 
 /// Tells whether an entry of this name may be one that `binding` makes.
 pub(super) fn may_make(binding: &Binding, dn: &str) -> bool {
-    let BindingKind::Entry { dn: template, .. } = &binding.kind else {
+    if !matches!(binding.kind, BindingKind::Entry { .. }) {
         return false;
-    };
-    // With statements a template may have more than one form, and an unescaped value may be several components.
-    let is_of_one_form = !template.value.0.contains("{%") && !template.value.0.contains("safe");
-    match Form::of(binding) {
-        Ok(form) if is_of_one_form => form.existing(dn).is_some(),
-        _ => true,
     }
+    // (Where the form is not known it may be any.)
+    Form::of(binding).map_or(true, |form| form.existing(dn).is_some())
 }
 
 impl Component {
@@ -152,6 +148,12 @@ impl Component {
 /// What it lacks, in words.
 fn take_apart(template: &str) -> Result<(Vec<Component>, String), &'static str> {
     const NO_END: &str = "has no end that is the same for all rows, so that nobody knows where to look";
+    if has_more_than_one_form(template) {
+        return Err(
+            "has a `,` or a `+` inside a statement, so that it has more than one form: nobody knows which entries are of it; \
+                    make it two bindings with a `when` each",
+        );
+    }
     let outline = outline(template);
     let parts = split(&outline, ',');
     let last = parts.iter().rposition(|part| part.contains(CODE)).ok_or(NO_END)?;
@@ -161,6 +163,23 @@ fn take_apart(template: &str) -> Result<(Vec<Component>, String), &'static str> 
     let components = components
         .ok_or("takes the name of an attribute from code, or has a statement before it, so that nobody knows which entries are of its form")?;
     Ok((components, base.trim().to_owned()))
+}
+
+/// Tells whether it depends on the row how many components a name has, or attributes in one: what ends them stands between the tags of a statement.
+fn has_more_than_one_form(template: &str) -> bool {
+    let mut depth = 0_usize;
+    manifest::parts(template).into_iter().any(|part| match part {
+        manifest::Part::Text(at) => depth > 0 && template[at].contains([',', '+', '"', '\\']),
+        manifest::Part::Code(block) => {
+            match block.tag().map(|(tag, _)| tag) {
+                None | Some("else" | "elif") => {}
+                Some(tag) if tag.starts_with("end") => depth = depth.saturating_sub(1),
+                Some(_) if block.is_assignment() => {}
+                Some(_) => depth += 1,
+            }
+            false
+        }
+    })
 }
 
 /// Returns the template with [`CODE`] for all code in it, and without comments and what only gives a value a name.
@@ -219,6 +238,18 @@ mod tests {
                 "{% set u | replace(old='=') %}x{% endset %}uid={{ u }},dc=x",
                 "a statement before it",
             ),
+            (
+                "uid={{ row.a }}{% if row.b %},ou=ext{% endif %},ou=people,dc=x",
+                "more than one form",
+            ),
+            (
+                "uid={{ row.a }}{% for b in row.b %}+cn={{ b }}{% endfor %},dc=x",
+                "more than one form",
+            ),
+            (
+                "{% macro m() %},ou=ext{% endmacro %}uid={{ row.a }}{{ m() }},dc=x",
+                "more than one form",
+            ),
         ] {
             let error = take_apart(template).unwrap_err();
             assert!(error.contains(why), "{template}: {error}");
@@ -244,6 +275,12 @@ mod tests {
         ] {
             assert!(people.existing(other).is_none(), "{other}");
         }
+    }
+
+    #[test]
+    fn a_statement_may_decide_about_a_value() {
+        let either = form("{% set a = row.a %}uid={% if a %}{{ a }}{% else %}p{{ row.id }}{% endif %},dc=x");
+        assert!(either.existing("uid=bob,dc=x").is_some() && either.existing("uid=bob,ou=admins,dc=x").is_none());
     }
 
     #[test]
