@@ -106,7 +106,8 @@ impl Dry<'_> {
         if let Some(known) = self.entries.borrow().get(&normal(dn)) {
             return Ok(known.clone());
         }
-        let found = self.live.read(dn, &["*".to_owned()]).await?;
+        // (A manifest may name operational attributes.)
+        let found = self.live.read(dn, &["*".to_owned(), "+".to_owned()]).await?;
         self.put(dn, found.clone());
         Ok(found)
     }
