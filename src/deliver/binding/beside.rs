@@ -142,7 +142,7 @@ impl Bound {
                 }
                 Ok(false)
             })?;
-            if let Some(entry) = other.first_entry(change, rows.iter(), &name, envelope, ask)? {
+            if let Some(entry) = other.first_entry(change, rows.iter(), dn, envelope, ask)? {
                 return Ok(Some(entry));
             }
         }

@@ -294,7 +294,7 @@ impl Bound {
                     .map(|entry| entry.dn.as_str())
                     .filter(|dn| new.as_ref().is_none_or(|new| folded(&new.dn) != folded(dn)));
                 let heir = match (given_up, &change.old) {
-                    (Some(dn), Some(_)) => match self.heir(change, &folded(dn), envelope, ask)? {
+                    (Some(dn), Some(_)) => match self.heir(change, dn, envelope, ask)? {
                         None => self.entry_beside(change, dn, envelope, ask, beside)?,
                         heir => heir,
                     },

@@ -24,23 +24,28 @@ pub(super) async fn carry_out<D: Directory>(
     batch: &[Delivery],
     place: usize,
 ) -> Result<bool, Fault> {
-    match (&change.old, &change.new, &change.heir) {
+    // (The directory tells more names apart than who looked for the heir.)
+    let heir = change.heir.as_ref().filter(|heir| {
+        let old = change.old.as_ref().map(|old| identity(work.schema, &old.dn));
+        old == Some(identity(work.schema, &heir.dn))
+    });
+    match (&change.old, &change.new, heir) {
         (None, None, _) => Ok(false),
         (None, Some(new), _) => create(work, &Aim::new(work.schema, new, None)?).await,
         (Some(old), new, Some(heir)) => leave(work, old, new.as_ref(), heir).await,
         (Some(old), None, None) => {
-            let is_anothers = Dn::parse(&old.dn).is_ok_and(|dn| work.taken.is_another(&dn.normal(), old));
+            let is_anothers = work.taken.is_another(&identity(work.schema, &old.dn), old);
             Ok(!is_anothers && remove(work, &old.dn).await?)
         }
         (Some(old), Some(new), None) => {
             let aim = Aim::new(work.schema, new, Some(old))?;
             let from = Dn::parse(&old.dn).map_err(|error| bad_dn(&old.dn, error))?;
-            if from.normal() != aim.normal {
+            if from.identity(work.schema) != aim.identity {
                 rename(work, &aim, old, &from, batch, place).await
             } else if values_of(&from) != values_of(&aim.dn) {
                 respell(work, &aim, old).await
             } else {
-                work.taken.follow(&aim.normal, old, new);
+                work.taken.follow(&aim.identity, old, new);
                 converge(work, &aim).await
             }
         }
@@ -51,7 +56,7 @@ pub(super) async fn carry_out<D: Directory>(
 struct Aim<'a> {
     entry: &'a Entry,
     dn: Dn,
-    normal: String,
+    identity: String,
     attributes: Vec<Wanted>,
 }
 
@@ -63,7 +68,7 @@ impl<'a> Aim<'a> {
         };
         Ok(Aim {
             attributes: attributes(schema, entry, old, rdn),
-            normal: dn.normal(),
+            identity: dn.identity(schema),
             entry,
             dn,
         })
@@ -213,7 +218,7 @@ async fn leave<D: Directory>(
     heir: &Entry,
 ) -> Result<bool, Fault> {
     let aim = Aim::new(work.schema, heir, Some(old))?;
-    work.taken.is_another(&aim.normal, old);
+    work.taken.is_another(&aim.identity, old);
     let written = converge(work, &aim).await?;
     let Some(new) = new else {
         return Ok(written);
@@ -246,10 +251,14 @@ async fn rename<D: Directory>(
     batch: &[Delivery],
     place: usize,
 ) -> Result<bool, Fault> {
-    let moves = Moves { batch, place };
-    let from_normal = from.normal();
+    let moves = Moves {
+        schema: work.schema,
+        batch,
+        place,
+    };
+    let from_identity = from.identity(work.schema);
     // What has the old name now is another row's: see below.
-    if work.taken.is_another(&from_normal, old) {
+    if work.taken.is_another(&from_identity, old) {
         return match add(work, aim).await {
             Ok(()) => Ok(true),
             Err(trouble) if trouble.code() == Some(fault::ENTRY_ALREADY_EXISTS) => take_over(work, aim).await,
@@ -264,7 +273,7 @@ async fn rename<D: Directory>(
         // Both names are in use. This entry becomes what its name's new row makes of it; the other one goes, unless it is wanted too.
         Err(trouble) if trouble.code() == Some(fault::ENTRY_ALREADY_EXISTS) => {
             let written = take_over(work, aim).await?;
-            let is_wanted = moves.comes_later(&from_normal) || moves.was_given(&from_normal, old);
+            let is_wanted = moves.comes_later(&from_identity) || moves.was_given(&from_identity, old);
             Ok((!is_wanted && remove(work, &old.dn).await?) || written)
         }
         Err(trouble) => Err(trouble.into_fault(&old.dn)),
@@ -311,12 +320,12 @@ async fn change_before_move<D: Directory>(
 
 /// Makes an entry that another row has, or had, this row's.
 async fn take_over<D: Directory>(work: &Work<'_, D>, aim: &Aim<'_>) -> Result<bool, Fault> {
-    work.taken.put(&aim.normal, aim.entry);
+    work.taken.put(&aim.identity, aim.entry);
     converge(work, aim).await
 }
 
 fn renaming(schema: &Schema, aim: &Aim<'_>, old: &Entry, from: &Dn) -> Change {
-    let parent = |dn: &Dn| dn.normal_line().get(1).cloned().unwrap_or_default();
+    let parent = |dn: &Dn| Dn(dn.0.iter().skip(1).cloned().collect()).identity(schema);
     let names = |name: &str| {
         let key = schema.name(name);
         aim.attributes.iter().find(move |wanted| wanted.key == key)
@@ -374,6 +383,11 @@ pub(super) fn bytes(values: &[String]) -> Values {
     values.iter().map(|value| value.clone().into_bytes()).collect()
 }
 
+/// Returns in which form a name is one with the others of its entry; one that cannot be read is only itself.
+pub(super) fn identity(schema: &Schema, dn: &str) -> String {
+    Dn::parse(dn).map_or_else(|_| dn.to_owned(), |dn| dn.identity(schema))
+}
+
 fn bad_dn(dn: &str, error: BadDn) -> Fault {
     Fault::never(format!("{dn}: {error}"))
 }
@@ -381,6 +395,7 @@ fn bad_dn(dn: &str, error: BadDn) -> Fault {
 /// What the batch says about the names of entries.
 #[derive(Clone, Copy)]
 struct Moves<'a> {
+    schema: &'a Schema,
     batch: &'a [Delivery],
     place: usize,
 }
@@ -394,7 +409,7 @@ impl Moves<'_> {
             _ => None,
         });
         given
-            .find(|new| Dn::parse(&new.dn).is_ok_and(|dn| dn.normal() == name))
+            .find(|new| identity(self.schema, &new.dn) == name)
             .is_some_and(|new| new != entry)
     }
 
@@ -404,10 +419,10 @@ impl Moves<'_> {
             .iter()
             .skip(self.place + 1)
             .any(|delivery| match &delivery.action {
-                Action::Entry(change) => change
-                    .new
-                    .as_ref()
-                    .is_some_and(|new| Dn::parse(&new.dn).is_ok_and(|dn| dn.normal() == name)),
+                Action::Entry(change) => {
+                    let new = change.new.as_ref();
+                    new.is_some_and(|new| identity(self.schema, &new.dn) == name)
+                }
                 _ => false,
             })
     }

@@ -8,6 +8,7 @@ use super::super::{Action, Entry, EntryChange, Existing};
 use super::directory::{Live, Page, Query, Trouble};
 use super::dn::{Dn, Part, Rdn, short_name, split};
 use super::escape::filter_value;
+use super::schema::Schema;
 use crate::manifest::{self, Binding, BindingKind, Scope};
 
 /// What the entries of a binding have in common.
@@ -80,16 +81,10 @@ impl Form {
     }
 
     /// Returns the entry as the binding's own, when its name has the form.
-    pub(super) fn existing(&self, dn: &str) -> Option<Existing> {
-        let name = Dn::parse(dn).ok()?;
-        let fits = name.0.len() == self.components.len()
-            && name
-                .0
-                .iter()
-                .zip(&self.components)
-                .all(|(rdn, component)| component.is(rdn));
-        fits.then(|| Existing {
-            identity: name.normal(),
+    pub(super) fn existing(&self, dn: &str, schema: &Schema) -> Option<Existing> {
+        let name = Dn::parse(dn).ok().filter(|name| self.fits(name))?;
+        Some(Existing {
+            identity: name.identity(schema),
             remove: Action::Entry(EntryChange {
                 old: Some(Entry {
                     dn: dn.to_owned(),
@@ -101,6 +96,11 @@ impl Form {
             }),
         })
     }
+
+    fn fits(&self, name: &Dn) -> bool {
+        let mut components = name.0.iter().zip(&self.components);
+        name.0.len() == self.components.len() && components.all(|(rdn, component)| component.is(rdn))
+    }
 }
 
 /// Tells whether an entry of this name may be one that `binding` makes.
@@ -109,7 +109,7 @@ pub(super) fn may_make(binding: &Binding, dn: &str) -> bool {
         return false;
     }
     // (Where the form is not known it may be any.)
-    Form::of(binding).map_or(true, |form| form.existing(dn).is_some())
+    Form::of(binding).map_or(true, |form| Dn::parse(dn).is_ok_and(|name| form.fits(&name)))
 }
 
 impl Component {
@@ -205,6 +205,10 @@ mod tests {
         }
     }
 
+    fn fits(form: &Form, dn: &str) -> bool {
+        form.fits(&Dn::parse(dn).unwrap())
+    }
+
     #[test]
     fn the_end_without_code_is_where_to_look() {
         for (template, base) in [
@@ -260,27 +264,28 @@ mod tests {
     fn only_what_has_the_form_belongs() {
         let people = form("uid={{ row.login }},ou=people,dc=x");
         assert_eq!(
-            people.existing("UID=Bob, ou=People,dc=x").unwrap().identity,
+            people
+                .existing("UID=Bob, ou=People,dc=x", &Schema::default())
+                .unwrap()
+                .identity,
             "uid=bob,ou=people,dc=x"
         );
         let named = form("{% set u = row.a | lower %}uid={{ u }},ou=people,dc=x");
-        assert!(
-            named.existing("uid=bob,ou=people,dc=x").is_some() && named.existing("cn=bob,ou=people,dc=x").is_none()
-        );
+        assert!(fits(&named, "uid=bob,ou=people,dc=x") && !fits(&named, "cn=bob,ou=people,dc=x"));
         for other in [
             "cn=bob,ou=people,dc=x",
             "uid=a,uid=b,ou=people,dc=x",
             "uid=a,ou=other,dc=x",
             "uid=a+cn=b,ou=people,dc=x",
         ] {
-            assert!(people.existing(other).is_none(), "{other}");
+            assert!(!fits(&people, other), "{other}");
         }
     }
 
     #[test]
     fn a_statement_may_decide_about_a_value() {
         let either = form("{% set a = row.a %}uid={% if a %}{{ a }}{% else %}p{{ row.id }}{% endif %},dc=x");
-        assert!(either.existing("uid=bob,dc=x").is_some() && either.existing("uid=bob,ou=admins,dc=x").is_none());
+        assert!(fits(&either, "uid=bob,dc=x") && !fits(&either, "uid=bob,ou=admins,dc=x"));
     }
 
     #[test]
@@ -304,9 +309,9 @@ mod tests {
             (r"cn=a\+b={{ row.a }},dc=x", r"cn=a\+b\=c,dc=x", &["cn=a+b=c,dc=x"]),
         ] {
             let form = form(template);
-            assert!(form.existing(own).is_some(), "{template}");
+            assert!(fits(&form, own), "{template}");
             for other in others {
-                assert!(form.existing(other).is_none(), "{template}: {other}");
+                assert!(!fits(&form, other), "{template}: {other}");
             }
         }
     }
