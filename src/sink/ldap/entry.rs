@@ -10,6 +10,7 @@ use super::change::{Change, Kind, Values};
 use super::diff::{Care, Wanted, difference, union};
 use super::directory::{Directory, Found, Trouble};
 use super::dn::{BadDn, Dn, Rdn};
+use super::escape::filter_value;
 use super::schema::{Rule, Schema};
 use super::work::Work;
 use crate::manifest::Mode;
@@ -31,14 +32,14 @@ pub(super) async fn carry_out<D: Directory>(
     });
     match (&change.old, &change.new, heir) {
         (None, None, _) => Ok(false),
-        (None, Some(new), _) => create(work, &Aim::new(work.schema, new, None)?).await,
-        (Some(old), new, Some(heir)) => leave(work, old, new.as_ref(), heir).await,
+        (None, Some(new), _) => create(work, &Aim::new(work.schema, new, None, &[])?).await,
+        (Some(old), new, Some(heir)) => leave(work, old, new.as_ref(), heir, &change.others).await,
         (Some(old), None, None) => {
             let is_anothers = work.taken.is_another(&identity(work.schema, &old.dn), old);
             Ok(!is_anothers && remove(work, &old.dn).await?)
         }
         (Some(old), Some(new), None) => {
-            let aim = Aim::new(work.schema, new, Some(old))?;
+            let aim = Aim::new(work.schema, new, Some(old), &change.others)?;
             let from = Dn::parse(&old.dn).map_err(|error| bad_dn(&old.dn, error))?;
             if from.identity(work.schema) != aim.identity {
                 rename(work, &aim, old, &from, batch, place).await
@@ -61,13 +62,19 @@ struct Aim<'a> {
 }
 
 impl<'a> Aim<'a> {
-    fn new(schema: &Schema, entry: &'a Entry, old: Option<&Entry>) -> Result<Aim<'a>, Fault> {
+    /// `others` are values of `old` that another binding gives: they are not the row's alone.
+    fn new(
+        schema: &Schema,
+        entry: &'a Entry,
+        old: Option<&Entry>,
+        others: &[(String, String)],
+    ) -> Result<Aim<'a>, Fault> {
         let dn = Dn::parse(&entry.dn).map_err(|error| bad_dn(&entry.dn, error))?;
         let Some(rdn) = dn.0.first() else {
             return Err(Fault::never("the name of the entry is empty"));
         };
         Ok(Aim {
-            attributes: attributes(schema, entry, old, rdn),
+            attributes: attributes(schema, entry, old, others, rdn),
             identity: dn.identity(schema),
             entry,
             dn,
@@ -93,7 +100,13 @@ impl<'a> Aim<'a> {
 }
 
 /// Lists what each attribute is to be: object classes are only added to, and the values of the entry's own name are always among them.
-fn attributes(schema: &Schema, entry: &Entry, old: Option<&Entry>, rdn: &Rdn) -> Vec<Wanted> {
+fn attributes(
+    schema: &Schema,
+    entry: &Entry,
+    old: Option<&Entry>,
+    others: &[(String, String)],
+    rdn: &Rdn,
+) -> Vec<Wanted> {
     let mut list: Vec<Wanted> = Vec::new();
     let mut put = |name: &str, mode: Mode, values: Values, ours: Values, naming: Values| {
         let key = schema.name(name);
@@ -128,7 +141,14 @@ fn attributes(schema: &Schema, entry: &Entry, old: Option<&Entry>, rdn: &Rdn) ->
         );
     }
     for attribute in old.map(|old| old.attributes.as_slice()).unwrap_or_default() {
-        put(&attribute.name, Mode::Merge, none(), bytes(&attribute.values), none());
+        let is_ours = |value: &&String| {
+            !others
+                .iter()
+                .any(|(name, other)| *name == attribute.name && other == *value)
+        };
+        let ours = attribute.values.iter().filter(is_ours);
+        let ours = ours.map(|value| value.clone().into_bytes()).collect();
+        put(&attribute.name, Mode::Merge, none(), ours, none());
     }
     let old_rdn = old.and_then(|old| Dn::parse(&old.dn).ok()?.0.into_iter().next());
     for part in old_rdn.map(|rdn| rdn.parts).unwrap_or_default() {
@@ -216,14 +236,15 @@ async fn leave<D: Directory>(
     old: &Entry,
     new: Option<&Entry>,
     heir: &Entry,
+    others: &[(String, String)],
 ) -> Result<bool, Fault> {
-    let aim = Aim::new(work.schema, heir, Some(old))?;
+    let aim = Aim::new(work.schema, heir, Some(old), others)?;
     work.taken.is_another(&aim.identity, old);
     let written = converge(work, &aim).await?;
     let Some(new) = new else {
         return Ok(written);
     };
-    let aim = Aim::new(work.schema, new, Some(old))?;
+    let aim = Aim::new(work.schema, new, Some(old), others)?;
     match add(work, &aim).await {
         Ok(()) => Ok(true),
         Err(trouble) if trouble.code() == Some(fault::ENTRY_ALREADY_EXISTS) => {
@@ -386,6 +407,18 @@ pub(super) fn bytes(values: &[String]) -> Values {
 /// Returns in which form a name is one with the others of its entry; one that cannot be read is only itself.
 pub(super) fn identity(schema: &Schema, dn: &str) -> String {
     Dn::parse(dn).map_or_else(|_| dn.to_owned(), |dn| dn.identity(schema))
+}
+
+/// Returns the filters of one comparison that find an entry by what it is made of.
+pub(crate) fn filters_of(entry: &Entry) -> Vec<String> {
+    let filter = |name: &str, value: &str| format!("({name}={})", filter_value(value));
+    let dn = Dn::parse(&entry.dn).ok();
+    let rdn = dn.iter().filter_map(|dn| dn.0.first()).flat_map(|rdn| &rdn.parts);
+    let of_name = rdn.filter_map(|part| Some(filter(&part.name, std::str::from_utf8(&part.value).ok()?)));
+    let attributes = entry.attributes.iter();
+    let of_attributes =
+        attributes.flat_map(|attribute| attribute.values.iter().map(|value| filter(&attribute.name, value)));
+    of_name.chain(of_attributes).collect()
 }
 
 fn bad_dn(dn: &str, error: BadDn) -> Fault {

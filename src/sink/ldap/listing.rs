@@ -93,6 +93,7 @@ impl Form {
                 }),
                 new: None,
                 heir: None,
+                others: Vec::new(),
             }),
         })
     }
