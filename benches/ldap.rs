@@ -141,6 +141,7 @@ fn deliveries(old: Option<&[Entry]>, new: &[Entry]) -> Vec<Delivery> {
             old: old.map(|old| old[at].clone()),
             new: Some(new.clone()),
             heir: None,
+            others: Vec::new(),
         }),
     };
     new.iter().enumerate().map(delivery).collect()

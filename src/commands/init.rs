@@ -61,11 +61,8 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     };
     if args.dry_run {
         let output = context.output.clone();
-        // A record of LDIF ends with a line break, a message does not.
-        let mut show = |text: &str| match text.ends_with('\n') {
-            true => output.text(text),
-            false => output.text(&format!("{text}\n")),
-        };
+        // (A record of LDIF ends with a line break by itself: this one makes the blank line between two.)
+        let mut show = |text: &str| output.text(&format!("{text}\n"));
         let (shown, left_out) = deliver::preview(&mut ground, &chosen, args.prune, &mut show)?;
         context.output.say(format!("{} would be sent", count(shown, "change")));
         return Ok(ending(tell(&left_out, context)));

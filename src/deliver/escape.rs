@@ -3,7 +3,7 @@
 //! Every `{{ … }}` of a binding goes through here; what the manifest's author wrote around it stays as it is. Pure.
 
 use minijinja::value::{Value, ValueKind};
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, Template, UndefinedBehavior};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, Template, UndefinedBehavior};
 
 use super::nulls;
 use crate::sink::ldap::{dn_value, filter_value};
@@ -66,6 +66,7 @@ pub(super) fn environment() -> Environment<'static> {
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_auto_escape_callback(|name| AutoEscape::Custom(Syntax::of(name).word().into()));
     nulls::keep(&mut environment);
+    environment.add_filter("dn", in_dn);
     environment.set_formatter(|out, state, value| {
         // (By the name: `{% autoescape %}` changes nothing.)
         let syntax = Syntax::of(state.name());
@@ -129,6 +130,15 @@ pub(super) fn is_null(error: &Error) -> bool {
         error = one.source();
     }
     false
+}
+
+/// The filter for a value that becomes a part of a name in another place than a name: where names are made it is escaped anyway.
+fn in_dn(state: &State<'_, '_>, value: Value) -> Result<Value, Error> {
+    let stays = value.is_none() || value.is_undefined() || Syntax::of(state.name()) == Syntax::Dn;
+    if stays {
+        return Ok(value);
+    }
+    Ok(Value::from(escaped(Syntax::Dn, &value)?))
 }
 
 fn escaped(syntax: Syntax, value: &Value) -> Result<String, Error> {
@@ -199,6 +209,19 @@ mod tests {
         assert_eq!(render(Syntax::Attribute, "{{ x }}", true).unwrap(), "TRUE");
         assert_eq!(render(Syntax::Text, "{{ x }}", true).unwrap(), "true");
         assert_eq!(render(Syntax::Text, "{{ x }}", "<é>").unwrap(), "<é>");
+    }
+
+    #[test]
+    fn a_name_within_a_value_is_escaped_once() {
+        let value = |syntax, x: &str| render(syntax, "cn={{ x | dn }},ou=people", x).unwrap();
+        assert_eq!(value(Syntax::Value, "Lee+sn=x"), r"cn=Lee\2bsn\3dx,ou=people");
+        assert_eq!(value(Syntax::Attribute, "Smith, John"), r"cn=Smith\2c John,ou=people");
+        assert_eq!(value(Syntax::Filter, "a*, b"), r"cn=a\2a\5c2c b,ou=people");
+        for way in ["cn={{ x | dn }},ou=people", "{% set y = x | dn %}cn={{ y }},ou=people"] {
+            let made = render(Syntax::Dn, way, "Smith, John").unwrap();
+            assert_eq!(made, r"cn=Smith\2c John,ou=people", "{way}");
+        }
+        assert!(is_null(&render(Syntax::Value, "cn={{ x | dn }}", ()).unwrap_err()));
     }
 
     #[test]

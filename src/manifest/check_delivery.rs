@@ -120,6 +120,9 @@ fn check_binding(binding: &Named<'_>, raw: &RawManifest<'_>, out: &mut Vec<Diagn
     if let Some(entry) = binding.item.get("entry") {
         check_entry(entry, out);
     }
+    if let Some(query) = binding.item.get("query") {
+        check_mode(query, out);
+    }
     let name = &binding.name;
     let to = binding.item.text_at("to");
     if IN_DATABASE.contains(&kind) {
@@ -188,11 +191,24 @@ fn check_message(message: Item<'_>, sink: &str, name: &super::Located<String>, o
     }
 }
 
+/// What a query gave before is known nowhere, so that its values cannot be told from those of others.
+fn check_mode(attribute: Item<'_>, out: &mut Vec<Diagnostic>) {
+    let mode = attribute.get("mode").filter(|mode| mode.text() == Some("merge"));
+    if let Some(mode) = mode.filter(|_| attribute.get("query").is_some()) {
+        out.push(
+            Diagnostic::error(&mode.place(), "values of a query cannot stand beside those of others: what it gave before is not known, and would never go")
+                .expected("`force` or `keep`")
+                .next("to have values of others stay, bind the table that the query reads with `value`: one value a row"),
+        );
+    }
+}
+
 /// Attributes are the same whatever the case of their names, and `objectClass` has a key of its own.
 fn check_entry(entry: Item<'_>, out: &mut Vec<Diagnostic>) {
     check_twice(entry.get("object_classes"), out);
     let attributes = entry.get("attributes").map(|map| map.entries()).unwrap_or_default();
     for (at, attribute) in attributes.iter().enumerate() {
+        check_mode(attribute.item, out);
         let place = &attribute.name.place;
         if attribute.name.eq_ignore_ascii_case("objectclass") {
             out.push(

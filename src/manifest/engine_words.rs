@@ -55,6 +55,8 @@ const FILTERS: [&str; 41] = [
     "unique",
     "upper",
 ];
+/// The filter that is no engine's: it escapes a value for a name.
+const OWN_FILTER: &str = "dn";
 /// The tests that somebody may have meant.
 const TESTS: [&str; 20] = [
     "defined",
@@ -144,7 +146,9 @@ fn check_words(words: Words<'_>, is_filter_tag: bool) -> Result<(), Wrong> {
             Word::Name(name) => {
                 let word = &text[name.clone()];
                 if wants_filter {
-                    known(word, name, "filter", &mut FILTERS.iter().copied())?;
+                    if word != OWN_FILTER {
+                        known(word, name, "filter", &mut FILTERS.iter().copied().chain([OWN_FILTER]))?;
+                    }
                 } else if wants_test && word != "not" {
                     known(word, name, "test", &mut TESTS.iter().copied())?;
                 }
@@ -246,6 +250,7 @@ mod tests {
             "{{ 'x | y is z' }} | {{ \"it\\\"s | y\" }}",
             "{# row.a | nothing #}",
             "{% raw %}{{ a | b is c }}{% endraw %}",
+            "{{ row.a | dn }}",
             "{{ row.is }} {{ row.is if row.if }} {{ row.a is not none and row.b | upper == 'X' }}",
             "{{ row.a or row.b }} {{ row['a | b'] | default(1 | abs) }}",
             "{% set x = row.a | trim %}{{ x is string }}",

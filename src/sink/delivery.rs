@@ -139,6 +139,8 @@ pub struct EntryChange {
     pub new: Option<Entry>,
     /// Where the row gives its name up: what another row makes of it, that was given this name before and has it still.
     pub heir: Option<Entry>,
+    /// Values, by attribute, that the row gives no more and another binding gives: they stay.
+    pub others: Vec<(String, String)>,
 }
 
 /// An entry as the binding makes it.

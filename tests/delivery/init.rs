@@ -58,6 +58,27 @@ fn a_second_run_writes_nothing() {
 }
 
 #[test]
+fn ldapmodify_takes_what_a_dry_run_shows() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(PERSON);
+    rows(&db, 3);
+    let notes = "  notes:
+    table: public.person
+    to: directory
+    value: { dn: \"uid={{ row.login }},ou=nowhere,dc=example,dc=org\", attribute: description, value: note }
+";
+    install(&db, &to_directory(&slapd, &format!("{PEOPLE}{notes}")));
+    slapd.modify("dn: uid=p2,ou=people,dc=example,dc=org\nchangetype: add\nobjectClass: inetOrgPerson\nuid: p2\ncn: other\nsn: other\n");
+    let shown = prepare(&db, &["init", "emaj.yaml", "--dry-run"]).run().ok().stdout;
+    assert_eq!(shown.matches("# uid=p").count(), 3, "what waits is a comment: {shown}");
+    slapd.modify(&shown);
+    let state = slapd.dump();
+    prepare(&db, &["init", "emaj.yaml", "--binding", "people"]).run().ok();
+    assert!(slapd.dump() == state, "nothing was left to do");
+    same(&db, &slapd);
+}
+
+#[test]
 fn writers_and_a_worker_go_on() {
     let (db, slapd) = (database(), quick_slapd());
     db.psql(PERSON);

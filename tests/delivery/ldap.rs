@@ -1,6 +1,6 @@
 //! Rows that are entries of a directory: they come, change, are renamed, go, and hold whatever people type.
 
-use super::{LOGINS, PEOPLE, PERSON, column, drain, install, people, set_aside, to_directory, writes};
+use super::{LOGINS, PEOPLE, PERSON, column, drain, install, people, prepare, set_aside, to_directory, writes};
 use crate::support::database;
 use crate::support::slapd::{Slapd, slapd};
 
@@ -566,4 +566,47 @@ fn a_value_that_another_entry_has_is_tried_once_more() {
     retried().ok();
     assert_eq!(people(&slapd), ["bob Bob b@x", "cyd Cyd a@x"]);
     assert_eq!(set_aside(&db), [] as [&str; 0]);
+}
+
+#[test]
+fn entries_whose_names_differ_in_case_only_are_two_where_the_directory_says_so() {
+    let (db, slapd) = (database(), slapd());
+    db.psql("create table mount (id int primary key, key text, number int default 1)");
+    let mounts = "
+  mounts:
+    table: public.mount
+    to: directory
+    entry:
+      dn: \"memberUid={{ row.key }},ou=groups,dc=example,dc=org\"
+      object_classes: [posixGroup]
+      attributes: { cn: x, gidNumber: \"{{ row.number }}\" }
+";
+    install(&db, &to_directory(&slapd, mounts));
+    let all = || -> Vec<String> {
+        let names = slapd.names("ou=groups,dc=example,dc=org");
+        let name = |name: &String| Some(name.strip_prefix("memberUid=")?.split(',').next()?.to_owned());
+        names.iter().filter_map(name).collect()
+    };
+    let change = |sql: &str| {
+        db.psql(sql);
+        drain(&db).run().ok();
+    };
+    change("insert into mount values (1, 'Home'), (2, 'home'), (3, 'Data'), (4, 'HOME')");
+    assert_eq!(all(), ["Data", "HOME", "Home", "home"]);
+    change("update mount set key = 'data', number = 2 where id = 3");
+    assert_eq!(all(), ["HOME", "Home", "data", "home"]);
+    change("delete from mount where id = 2");
+    assert_eq!(all(), ["HOME", "Home", "data"]);
+    change("update mount set key = 'srv' where id = 4");
+    assert_eq!(all(), ["Home", "data", "srv"]);
+    // Two rows make one entry, the third one another.
+    change("insert into mount values (5, 'Home', 5), (6, 'home', 1)");
+    change("delete from mount where id = 1");
+    assert_eq!(all(), ["Home", "data", "home", "srv"]);
+    let number = slapd.values("memberUid=Home,ou=groups,dc=example,dc=org", "gidNumber");
+    assert_eq!(number, ["5"]);
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+    slapd.modify("dn: memberUid=Data,ou=groups,dc=example,dc=org\nchangetype: add\nobjectClass: posixGroup\nmemberUid: Data\ncn: x\ngidNumber: 9\n");
+    prepare(&db, &["init", "emaj.yaml", "--prune"]).run().ok();
+    assert_eq!(all(), ["Home", "data", "home", "srv"]);
 }

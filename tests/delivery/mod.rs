@@ -2,6 +2,7 @@
 
 mod again;
 mod beside;
+mod comes_again;
 mod edits;
 mod failures;
 mod file;

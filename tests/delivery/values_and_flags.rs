@@ -534,3 +534,75 @@ fn a_value_is_looked_for_by_the_operators_of_its_type() {
     assert_eq!(members(&slapd, "red"), ["ann"], "another row gives it");
     assert_eq!(set_aside(&db), [] as [&str; 0]);
 }
+
+#[test]
+fn a_value_stays_while_the_entry_itself_or_another_binding_gives_it() {
+    let (db, slapd) = (database(), slapd());
+    db.psql("create table person (id int primary key, login text, mail text); create table alias (id int primary key, login text, mail text)");
+    let bindings = "
+  people:
+    table: public.person
+    to: directory
+    entry:
+      dn: \"uid={{ row.login }},ou=people,dc=example,dc=org\"
+      object_classes: [inetOrgPerson]
+      attributes: { cn: x, sn: x, mail: { template: \"{{ row.mail }}\", mode: merge } }
+  aliases:
+    table: public.alias
+    to: directory
+    value: { dn: \"uid={{ row.login }},ou=people,dc=example,dc=org\", attribute: mail, value: \"{{ row.mail }}\" }
+";
+    install(&db, &to_directory(&slapd, bindings));
+    let mails = |login: &str| slapd.values(&format!("uid={login},ou=people,dc=example,dc=org"), "mail");
+    change(
+        &db,
+        "insert into person values (1, 'ann', 'ann@x'), (2, 'bob', 'bob@x')",
+    );
+    change(
+        &db,
+        "insert into alias values (1, 'ann', 'ann@x'), (2, 'ann', 'a@x'), (3, 'bob', 'Bob@x'), (4, 'bob', 'rob@x')",
+    );
+    change(&db, "delete from alias where login = 'ann'");
+    assert_eq!(mails("ann"), ["ann@x"], "her own");
+    change(&db, "update person set mail = 'robert@x' where id = 2");
+    assert_eq!(
+        mails("bob"),
+        ["bob@x", "rob@x", "robert@x"],
+        "an alias, in another spelling"
+    );
+    change(
+        &db,
+        "delete from alias where id = 3; update person set mail = 'b@x' where id = 2",
+    );
+    assert_eq!(mails("bob"), ["b@x", "rob@x"]);
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+}
+
+#[test]
+fn a_name_within_a_value_is_that_of_the_entry() {
+    let (db, slapd) = (database(), slapd());
+    db.psql("create table person (id int primary key, login text)");
+    let all = "
+  all:
+    table: public.person
+    to: directory
+    value:
+      dn: \"cn=all,ou=groups,dc=example,dc=org\"
+      attribute: roleOccupant
+      value: \"uid={{ row.login | dn }},ou=people,dc=example,dc=org\"
+";
+    install(&db, &to_directory(&slapd, &[LOGINS, all].concat()));
+    slapd.modify("dn: cn=all,ou=groups,dc=example,dc=org\nchangetype: add\nobjectClass: organizationalRole\ncn: all\n");
+    change(
+        &db,
+        r"insert into person values (1, 'ann'), (2, 'Smith, John'), (3, 'Lee+sn=x'), (4, 'CORP\admin'), (5, '  two blanks ')",
+    );
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+    let occupants = || slapd.values("cn=all,ou=groups,dc=example,dc=org", "roleOccupant");
+    assert_eq!(occupants().len(), 5);
+    for name in occupants() {
+        assert!(slapd.entry(&name).is_some(), "{name}");
+    }
+    change(&db, "delete from person where id in (2, 3)");
+    assert_eq!(occupants().len(), 3);
+}

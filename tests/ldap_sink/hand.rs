@@ -93,6 +93,7 @@ pub fn insert(new: &Entry) -> Delivery {
         old: None,
         new: Some(new.clone()),
         heir: None,
+        others: Vec::new(),
     };
     delivery(Some(Event::Insert), Action::Entry(change))
 }
@@ -102,6 +103,7 @@ pub fn update(old: &Entry, new: &Entry) -> Delivery {
         old: Some(old.clone()),
         new: Some(new.clone()),
         heir: None,
+        others: Vec::new(),
     };
     delivery(Some(Event::Update), Action::Entry(change))
 }
@@ -111,6 +113,7 @@ pub fn delete(old: &Entry) -> Delivery {
         old: Some(old.clone()),
         new: None,
         heir: None,
+        others: Vec::new(),
     };
     delivery(Some(Event::Delete), Action::Entry(change))
 }

@@ -93,6 +93,10 @@ fn where_nobody_can_know_where_to_look_nothing_is_listed() {
         ("uid={{ row.a }},{{ row.b }}", "no end that is the same for all rows"),
         ("{{ row.dn }}", "no end that is the same for all rows"),
         ("{{ row.a }}={{ row.b }},dc=example,dc=org", "from code"),
+        (
+            "uid={{ row.a }}{% if row.b %},ou=ext{% endif %},ou=people,dc=example,dc=org",
+            "more than one form",
+        ),
     ] {
         let fault = sink
             .existing(&binding(dn, "[person]"), &mut |_| panic!("nothing"))

@@ -3,7 +3,7 @@
 use emaj::manifest::Mode;
 
 use super::hand::{at, attribute, connect, delete, entry, found, insert, letters, person, person_dn, update, value};
-use crate::support::slapd::slapd;
+use crate::support::slapd::{Slapd, slapd};
 
 #[test]
 fn ldif_that_does_what_delivering_would_do() {
@@ -56,4 +56,14 @@ fn ldif_that_does_what_delivering_would_do() {
     );
     assert_eq!(slapd.dump(), by_hand);
     assert_eq!(slapd.values(&group.dn, "memberUid"), ["joe"]);
+}
+
+#[test]
+fn an_operational_attribute_that_is_so_is_no_change() {
+    let slapd = Slapd::with("overlay ppolicy\n", true);
+    let mut sink = connect(&slapd);
+    let locked = insert(&person("bob", &[("pwdAccountLockedTime", &["20260101000000Z"])]));
+    assert_eq!(letters(&mut *sink, std::slice::from_ref(&locked)), "w");
+    assert_eq!(sink.preview(std::slice::from_ref(&locked)).unwrap(), [""; 0]);
+    assert_eq!(letters(&mut *sink, &[locked]), "u");
 }

@@ -128,24 +128,29 @@ impl Bound {
         if matches!(ask.known(), Some(Namesakes::NoMatter)) {
             return Ok(None);
         }
-        let name = folded(dn);
         for other in all.iter().filter(|other| other.name != self.name) {
-            let form = match &other.kind {
-                Compiled::Entry { form, .. } if form.may_be_name(dn) => form,
-                _ => continue,
-            };
-            let texts: Vec<(String, BTreeSet<String>)> = form.shown(dn).into_iter().collect();
-            let mut rows = Vec::new();
-            ask.with_one_of(other.table, &texts, false, &mut |row| {
-                if other.name_of(row).as_deref() == Some(&*name) {
-                    rows.push(row.clone());
-                }
-                Ok(false)
-            })?;
-            if let Some(entry) = other.first_entry(change, rows.iter(), &name, envelope, ask)? {
+            let rows = other.rows_at(dn, ask)?;
+            if let Some(entry) = other.first_entry(change, rows.iter(), dn, envelope, ask)? {
                 return Ok(Some(entry));
             }
         }
         Ok(None)
+    }
+
+    /// Returns the rows of which this binding makes the entry `dn`.
+    pub(super) fn rows_at(&self, dn: &str, ask: &mut dyn Ask) -> Result<Vec<Row>, Fault> {
+        let form = match &self.kind {
+            Compiled::Entry { form, .. } if form.may_be_name(dn) => form,
+            _ => return Ok(Vec::new()),
+        };
+        let texts: Vec<(String, BTreeSet<String>)> = form.shown(dn).into_iter().collect();
+        let (name, mut rows) = (folded(dn), Vec::new());
+        ask.with_one_of(self.table, &texts, false, &mut |row| {
+            if self.name_of(row).as_deref() == Some(&*name) {
+                rows.push(row.clone());
+            }
+            Ok(false)
+        })?;
+        Ok(rows)
     }
 }

@@ -41,7 +41,11 @@ pub(super) fn columns_of(template: &str) -> Vec<String> {
 pub(super) fn column_of(template: &str) -> Option<String> {
     let mut blocks = blocks(template);
     let only = blocks.next().filter(|only| only.tag().is_none())?;
-    blocks.next().is_none().then(|| column(only.words)).flatten()
+    blocks
+        .next()
+        .is_none()
+        .then(|| column_but_for_escapes(only.words))
+        .flatten()
 }
 
 /// Returns the column that an expression names, if it does nothing else.
@@ -49,10 +53,18 @@ pub(super) fn column(words: Words<'_>) -> Option<String> {
     named(&words.written().collect::<Vec<_>>())
 }
 
+/// The same, also through the filter that escapes it for a name: of two values it makes two.
+fn column_but_for_escapes(words: Words<'_>) -> Option<String> {
+    match &words.written().collect::<Vec<_>>()[..] {
+        [value @ .., "|", "dn"] => named(value),
+        words => named(words),
+    }
+}
+
 /// The same, also through a filter that changes upper and lower case alone: names are compared without them.
 fn column_but_for_case(words: Words<'_>) -> Option<String> {
     match &words.written().collect::<Vec<_>>()[..] {
-        [value @ .., "|", "lower" | "upper"] => named(value),
+        [value @ .., "|", "lower" | "upper" | "dn"] => named(value),
         words => named(words),
     }
 }
@@ -124,6 +136,8 @@ mod tests {
         for (template, column) in [
             ("cn={{ row.team }},ou=groups", Some("team")),
             ("{{row.a}}", Some("a")),
+            ("uid={{ row.a | dn }},ou=people", Some("a")),
+            ("uid={{ row.a | lower | dn }},ou=people", None),
             ("{{ row['the grp'] }}", Some("the grp")),
             ("{{ row[\"Grp\"] }}", Some("Grp")),
             ("{# {{ row.b }} #}{{ row.a }}", Some("a")),

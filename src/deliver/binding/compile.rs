@@ -65,11 +65,7 @@ impl Bound {
                 attribute,
                 value,
             } => {
-                let naming = match entry {
-                    EntryRef::Dn(dn) => vec![dn],
-                    EntryRef::Search { base, filter, .. } => vec![base, filter],
-                };
-                let templates = || naming.iter().copied().chain([value]);
+                let templates = || naming(entry).into_iter().chain([value]);
                 Compiled::Value {
                     forms: templates().map(|template| Form::of(&template.value.0)).collect(),
                     columns: templates()
@@ -90,6 +86,7 @@ impl Bound {
                 attribute: attribute.value.clone(),
                 mode: *mode,
                 query: engine.add(Syntax::Query, query)?,
+                forms: naming(entry).into_iter().map(|name| Form::of(&name.value.0)).collect(),
             },
             BindingKind::Message(message) => {
                 let mut add = |syntax, template: &Option<Located<manifest::Template>>| {
@@ -207,6 +204,14 @@ impl Engine {
                 scope: *scope,
             },
         })
+    }
+}
+
+/// Returns the templates that say which entry is meant.
+fn naming(entry: &EntryRef) -> Vec<&Located<manifest::Template>> {
+    match entry {
+        EntryRef::Dn(dn) => vec![dn],
+        EntryRef::Search { base, filter, .. } => vec![base, filter],
     }
 }
 

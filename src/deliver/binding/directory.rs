@@ -6,7 +6,7 @@ use minijinja::Value;
 
 use super::{Ask, Bound, Compiled, Envelope, Made, Source, Target};
 use crate::deliver::row::Row;
-use crate::manifest::Event;
+use crate::manifest::{Event, Mode};
 use crate::sink::ldap::folded;
 use crate::sink::{Action, Attribute, Entry, EntryTarget, Fault, Verdict};
 
@@ -17,6 +17,18 @@ pub(super) enum Giver {
     Another,
     /// Another row, in a spelling (this one) that may be the same to the directory.
     Nearly(String),
+}
+
+impl Giver {
+    /// Notes that somebody gives `value`.
+    fn or_gives(&mut self, value: &(EntryTarget, String), given: &(EntryTarget, String)) {
+        if !matches!(self, Giver::Another) && is_nearly(value, given) {
+            *self = match value.1 == given.1 {
+                true => Giver::Another,
+                false => Giver::Nearly(value.1.clone()),
+            };
+        }
+    }
 }
 
 impl Bound {
@@ -35,6 +47,7 @@ impl Bound {
             attribute,
             mode,
             query,
+            ..
         } = &self.kind
         else {
             return Ok(None);
@@ -162,17 +175,96 @@ impl Bound {
         ask.namesakes(self.table, &[], &alike, false, &mut |other| {
             Ok(self.gives(other, given, envelope, &mut giver))
         })?;
+        match giver {
+            Giver::Another => Ok(giver),
+            giver => self.giver_beside(giver, attribute, given, envelope, ask, beside),
+        }
+    }
+
+    /// The same of rows of other bindings; `giver` is known of those of this one.
+    fn giver_beside(
+        &self,
+        mut giver: Giver,
+        attribute: &str,
+        given: &(EntryTarget, String),
+        envelope: &Envelope<'_>,
+        ask: &mut dyn Ask,
+        beside: &[Bound],
+    ) -> Result<Giver, Fault> {
         for bound in beside.iter().filter(|bound| bound.name != self.name) {
-            if matches!(giver, Giver::Another) {
-                break;
-            }
             if let Some(texts) = bound.texts_of(attribute, given) {
                 ask.with_one_of(bound.table, &texts, false, &mut |other| {
                     Ok(bound.gives(other, given, envelope, &mut giver))
                 })?;
             }
+            for text in bound.texts_at(attribute, &given.0, envelope, ask)? {
+                giver.or_gives(&(given.0.clone(), text), given);
+            }
+            if matches!(giver, Giver::Another) {
+                break;
+            }
         }
         Ok(giver)
+    }
+
+    /// Returns what entries of this binding's rows have as values of an attribute, at one entry.
+    fn texts_at(
+        &self,
+        attribute: &str,
+        target: &EntryTarget,
+        envelope: &Envelope<'_>,
+        ask: &mut dyn Ask,
+    ) -> Result<Vec<String>, Fault> {
+        let is_class = attribute.eq_ignore_ascii_case("objectClass");
+        let may_give = match &self.kind {
+            Compiled::Entry { attributes, .. } => {
+                is_class || attributes.iter().any(|(name, ..)| name.eq_ignore_ascii_case(attribute))
+            }
+            _ => false,
+        };
+        let EntryTarget::Dn(dn) = target else {
+            return Ok(Vec::new());
+        };
+        let mut texts = Vec::new();
+        for row in if may_give { self.rows_at(dn, ask)? } else { Vec::new() } {
+            match self.entry(&row, envelope, ask) {
+                // Of that row no entry was ever made.
+                Err(fault) if fault.verdict == Verdict::Never => {}
+                made => {
+                    let made = made?;
+                    let named = made.attributes.into_iter();
+                    let named = named.filter(|made| made.name.eq_ignore_ascii_case(attribute));
+                    texts.extend(named.flat_map(|made| made.values));
+                    texts.extend(made.object_classes.into_iter().filter(|_| is_class));
+                }
+            }
+        }
+        Ok(texts)
+    }
+
+    /// Returns the values that a row gave to an entry beside those of others, and gives no more, but another binding gives: they stay. (Of an attribute that is the
+    /// row's alone nothing stays.)
+    pub(super) fn others_values(
+        &self,
+        old: &Entry,
+        next: &Entry,
+        envelope: &Envelope<'_>,
+        ask: &mut dyn Ask,
+        beside: &[Bound],
+    ) -> Result<Vec<(String, String)>, Fault> {
+        let mut others = Vec::new();
+        for attribute in old.attributes.iter().filter(|attribute| attribute.mode == Mode::Merge) {
+            let next_values = next.attributes.iter().find(|next| next.name == attribute.name);
+            let goes = |value: &&String| next_values.is_none_or(|next| !next.values.contains(value));
+            for value in attribute.values.iter().filter(goes) {
+                let given = (EntryTarget::Dn(next.dn.clone()), value.clone());
+                let giver = self.giver_beside(Giver::Nobody, &attribute.name, &given, envelope, ask, beside)?;
+                if !matches!(giver, Giver::Nobody) {
+                    others.push((attribute.name.clone(), value.clone()));
+                }
+            }
+        }
+        Ok(others)
     }
 
     /// Looks whether a row gives a value to an entry, and tells whether it does in this very spelling.
@@ -182,11 +274,8 @@ impl Bound {
             Ok(Some(row)) => self.value(row, envelope).ok().flatten(),
             _ => None,
         };
-        if let Some(value) = value.filter(|value| is_nearly(value, given)) {
-            *giver = match value.1 == given.1 {
-                true => Giver::Another,
-                false => Giver::Nearly(value.1),
-            };
+        if let Some(value) = value {
+            giver.or_gives(&value, given);
         }
         matches!(giver, Giver::Another)
     }
@@ -248,7 +337,7 @@ impl Bound {
     }
 
     /// The entry that is meant; `None`: the row names none.
-    fn target(&self, target: &Target, value: &Value) -> Result<Option<EntryTarget>, Fault> {
+    pub(super) fn target(&self, target: &Target, value: &Value) -> Result<Option<EntryTarget>, Fault> {
         Ok(match target {
             Target::Dn(dn) => self.render_whole(dn, value)?.map(EntryTarget::Dn),
             Target::Search { base, filter, scope } => {

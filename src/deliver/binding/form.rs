@@ -45,7 +45,7 @@ impl Form {
         folded(text).ends_with(&above)
     }
 
-    /// Tells whether the template may have made the name of an entry: it begins with a type of attribute too.
+    /// Tells whether the template may have made the name of an entry, or a filter of one comparison: it begins with a type of attribute too.
     pub(super) fn may_be_name(&self, dn: &str) -> bool {
         let of = |text: &str| Some(text.split_once('=')?.0.trim().to_ascii_lowercase());
         self.may_be(dn) && of(&self.before).is_none_or(|own| of(dn).is_none_or(|other| own == other))

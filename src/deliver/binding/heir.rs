@@ -178,38 +178,41 @@ impl Bound {
         Ok(found.into_iter().map(|(name, rows)| (name, rows.into())).collect())
     }
 
-    /// Returns what another row makes of the entry `name`, which a row gives up with `change`; `None`: nobody has it then.
+    /// Returns what another row makes of the entry `dn`, which a row gives up with `change`; `None`: nobody has it then.
     pub(super) fn heir(
         &self,
         change: &Change,
-        name: &str,
+        dn: &str,
         envelope: &Envelope<'_>,
         ask: &mut dyn Ask,
     ) -> Result<Option<Entry>, Fault> {
-        let all = self.all_with(change, name, ask)?;
-        self.first_entry(change, self.others(change, &all), name, envelope, ask)
+        let all = self.all_with(change, &folded(dn), ask)?;
+        self.first_entry(change, self.others(change, &all), dn, envelope, ask)
     }
 
-    /// Returns what the first one of `rows` makes of the entry `name` that they have now, and had when `change` was made.
+    /// Returns what the first one of `rows` makes of the entry `dn` that they have now, and had when `change` was made; rather one that spells it in the same
+    /// way, since a directory may tell the others apart.
     pub(super) fn first_entry<'r>(
         &self,
         change: &Change,
         rows: impl Iterator<Item = &'r Row>,
-        name: &str,
+        dn: &str,
         envelope: &Envelope<'_>,
         ask: &mut dyn Ask,
     ) -> Result<Option<Entry>, Fault> {
+        let (name, mut nearly) = (folded(dn), None);
         for row in rows {
-            if !self.had(change, row, name, ask)? {
+            if !self.had(change, row, &name, ask)? {
                 continue;
             }
             match self.entry(row, envelope, ask) {
                 // Of that row no entry was ever made.
                 Err(fault) if fault.verdict == Verdict::Never => {}
+                Ok(entry) if entry.dn != dn => nearly = nearly.or(Some(entry)),
                 made => return made.map(Some),
             }
         }
-        Ok(None)
+        Ok(nearly)
     }
 
     /// Returns who else has the key in another table that the row `row` gives up with `change`: the row, and what is made of it. (What is delivered again was there

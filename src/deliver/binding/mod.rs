@@ -3,9 +3,10 @@
 //! Rows for which `when` is false are treated as not there; so an update may be an insert or a delete to the binding. All kinds
 //! that keep a state (entry, value, flag, row) speak of the state before and after; a message speaks of the event.
 //!
-//! `beside` knows what other bindings make under a name that a row gives up, `compile` reads the templates, `directory` and `message` make what such places take, `form` finds rows of which a text may be made, `heir` finds who has an entry that a row gives up, `keys` says
+//! `anew` finds rows whose values went with an entry that comes again, `beside` knows what other bindings make under a name that a row gives up, `compile` reads the templates, `directory` and `message` make what such places take, `form` finds rows of which a text may be made, `heir` finds who has an entry that a row gives up, `keys` says
 //! what nothing may overtake.
 
+mod anew;
 mod beside;
 mod columns;
 mod compile;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 
 use minijinja::{Environment, Value, context};
 
+pub(super) use self::anew::Come;
 use self::directory::{Giver, is_nearly, name_of_target};
 use self::form::Form;
 use self::heir::Instead;
@@ -139,6 +141,8 @@ enum Compiled {
         attribute: String,
         mode: Mode,
         query: Template,
+        /// Those of the entry's name, or of base and filter.
+        forms: Vec<Form>,
     },
     Message {
         address: Option<Template>,
@@ -294,13 +298,17 @@ impl Bound {
                     .map(|entry| entry.dn.as_str())
                     .filter(|dn| new.as_ref().is_none_or(|new| folded(&new.dn) != folded(dn)));
                 let heir = match (given_up, &change.old) {
-                    (Some(dn), Some(_)) => match self.heir(change, &folded(dn), envelope, ask)? {
+                    (Some(dn), Some(_)) => match self.heir(change, dn, envelope, ask)? {
                         None => self.entry_beside(change, dn, envelope, ask, beside)?,
                         heir => heir,
                     },
                     _ => None,
                 };
-                Action::Entry(EntryChange { old, new, heir })
+                let others = match (&old, heir.as_ref().or(new.as_ref())) {
+                    (Some(old), Some(next)) => self.others_values(old, next, envelope, ask, beside)?,
+                    _ => Vec::new(),
+                };
+                Action::Entry(EntryChange { old, new, heir, others })
             }
             Compiled::Value { attribute, .. } => {
                 let old_value = old.map(|row| self.value(row, envelope)).transpose()?.flatten();

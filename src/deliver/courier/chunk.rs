@@ -19,12 +19,13 @@ impl Courier<'_> {
     /// Delivers a chunk; all of it has arrived or is set aside then. `false`: told to stop before.
     pub(super) fn deliver(&mut self, chunk: &[Placed]) -> Result<bool> {
         self.since_summary += chunk.len();
-        let made = self.make(chunk, None)?;
+        let mut made = self.make(chunk, None)?;
         if !self.check_deletes()? {
             return Ok(false);
         }
         let last = chunk.last().map(|placed| placed.offset.clone());
-        self.hand_over(made, chunk, last.as_ref())
+        let whole = self.add_anew(&mut made, chunk)?;
+        self.hand_over(made, whole.as_deref().unwrap_or(chunk), last.as_ref())
     }
 
     /// Renders what each binding makes of each change, for all bindings or only one; what cannot be rendered is set aside, and what

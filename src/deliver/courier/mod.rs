@@ -6,11 +6,12 @@
 //! delivered, and a chunk's offset after all of it has arrived or is set aside: after a crash the last chunk comes again,
 //! with the same ids.
 //!
-//! Its parts: `claim` asks whether it may deliver (`standby`: while another worker does), `rounds` is its day, `window` takes a window of the
+//! Its parts: `anew` tells rows anew whose values went with an entry, `claim` asks whether it may deliver (`standby`: while another worker does), `rounds` is its day, `window` takes a window of the
 //! log to its end, `rows` sends rows that were there before, `guard` counts what it deletes, `chunk` makes deliveries of changes, `hand_over` gives them to the place and puts
 //! on record what became of them, `place` reaches the place, `parked` knows what waits, `rekeyed` what became of its keys, `one_key` which keys are one, `retry` tries that again, `replay` knows what was
 //! delivered before. They share the state of one [`Courier`]; this file makes it, and makes it anew when a session is lost.
 
+mod anew;
 mod chunk;
 mod claim;
 mod guard;

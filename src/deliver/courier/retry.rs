@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 
 use super::claim::holds;
 use super::{Courier, unasked};
-use crate::deliver::binding::Bound;
+use crate::deliver::binding::{Bound, Come};
 use crate::deliver::lanes::{Fate, Keyed, Silence};
 use crate::deliver::row::Row;
 use crate::deliver::set_aside::{merged, read, state_after};
@@ -299,7 +299,12 @@ impl Courier<'_> {
             return Ok(Tried::Refused(fault));
         }
         self.orders.status.update(self.name(), |status| status.written += 1);
-        Ok(Tried::Arrived)
+        let mut come = Come::default();
+        come.note(&keyed.delivery, change.change.position);
+        Ok(match self.deliver_anew(&come, change)? {
+            true => Tried::Arrived,
+            false => Tried::Interrupted,
+        })
     }
 
     fn render_again(&mut self, at: usize, change: &Placed) -> Result<Option<Keyed>, Fault> {

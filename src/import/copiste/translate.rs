@@ -86,6 +86,14 @@ const STORE: [&str; 6] = [
 ];
 const MODEL: [&str; 4] = ["query", "base", "dn", "static_attrs"];
 
+/// The attributes of a `Copy2LDAP` that are queries.
+fn asked(function: &Object) -> Result<Vec<(String, String)>, Wrong> {
+    match function.argument(&COPY, "dyn_attrs_map") {
+        None | Some(Value::None) => Ok(Vec::new()),
+        Some(_) => pairs(function, &COPY, "dyn_attrs_map"),
+    }
+}
+
 /// The trigger and the function of a binding.
 fn functions(binding: &Value) -> (Option<&Object>, Option<&Object>) {
     let Value::Object(bind) = binding else {
@@ -231,6 +239,14 @@ impl Translator<'_> {
         match function.class.as_str() {
             "Copy2LDAP" => {
                 let body = self.entry(function)?;
+                for (name, _) in asked(function)? {
+                    if self.is_shared(function, &name) {
+                        let text = format!(
+                            "the query of `{name}` is left out: another binding adds values to that attribute, see that it gives those of the query too"
+                        );
+                        self.look_at(function.line, text);
+                    }
+                }
                 Ok(("entry", body, Some(self.sink(function, &COPY)?)))
             }
             "Accumulate2LDAPField" => {
@@ -278,15 +294,20 @@ impl Translator<'_> {
         }
     }
 
+    /// Tells whether other bindings add values to an attribute of the entries that a `Copy2LDAP` makes: those are theirs.
+    fn is_shared(&self, function: &Object, name: &str) -> bool {
+        let made_of = function.argument(&COPY, "ldap_model");
+        let shared = |(model, field): &(Value, String)| Some(model) == made_of && field.eq_ignore_ascii_case(name);
+        self.accumulated.iter().any(shared)
+    }
+
     /// `Copy2LDAP`: an entry with its attributes.
     fn entry(&self, function: &Object) -> Result<Yaml, Wrong> {
         let model = model(function, &COPY)?;
         let mapped = pairs(function, &COPY, "attrs_map")?;
         let fixed = constants(model)?;
-        let asked = match function.argument(&COPY, "dyn_attrs_map") {
-            None | Some(Value::None) => Vec::new(),
-            Some(_) => pairs(function, &COPY, "dyn_attrs_map")?,
-        };
+        let mut asked = asked(function)?;
+        asked.retain(|(name, _)| !self.is_shared(function, name));
         let resolve = |name: &str| match mapped.iter().find(|(key, _)| key == name) {
             Some((_, sql)) => Some(reference(sql)),
             None => match fixed.iter().find(|(key, _)| key == name)?.1.as_slice() {
@@ -313,18 +334,12 @@ impl Translator<'_> {
                 attributes.push((name.clone(), Yaml::List(templates)));
             }
         }
-        // Values that other bindings add are theirs.
-        let made_of = function.argument(&COPY, "ldap_model");
-        let is_shared = |name: &str| {
-            let shared = |(model, field): &(Value, String)| Some(model) == made_of && field.eq_ignore_ascii_case(name);
-            self.accumulated.iter().any(shared)
-        };
         for (name, sql) in &mapped {
             if asked.iter().any(|(other, _)| other == name) {
                 continue;
             }
             let value = Yaml::text(reference(sql));
-            let value = match is_shared(name) {
+            let value = match self.is_shared(function, name) {
                 true => Yaml::map([("template", value), ("mode", Yaml::text("merge"))]),
                 false => value,
             };
@@ -337,11 +352,7 @@ impl Translator<'_> {
                 // Copiste puts the column's value beside the query's.
                 statement = format!("select {{{{ {} }}}}::text union {statement}", column(sql));
             }
-            let mut value = vec![("query".to_owned(), Yaml::text(statement))];
-            if is_shared(name) {
-                value.push(("mode".to_owned(), Yaml::text("merge")));
-            }
-            attributes.push((name.clone(), Yaml::Map(value)));
+            attributes.push((name.clone(), Yaml::map([("query", Yaml::text(statement))])));
         }
         for (name, _) in &attributes {
             check_attribute(name).map_err(|why| (function.line, why))?;

@@ -2,11 +2,13 @@
 //!
 //! The normal form is for comparing only, never sent: attribute types by their short names in lower case, values folded as a server's
 //! `caseIgnoreMatch` folds them. Where a server tells two names apart that are one here, nothing is lost: it means that two
-//! deliveries are not done at the same time, and that an entry is not pruned.
+//! deliveries are not done at the same time. Which entry is meant is told by the name's identity, which knows the server's schema.
 
 use std::fmt::Write as _;
 
 use unicode_normalization::UnicodeNormalization as _;
+
+use super::schema::Schema;
 
 /// A name: its components, the entry's own first.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +53,17 @@ impl Dn {
         self.0.iter().map(Rdn::normal).collect::<Vec<_>>().join(",")
     }
 
+    /// Returns the normal form in which two names are one only when they are to the server: where an attribute is compared with upper and lower
+    /// case, its values keep theirs.
+    pub(super) fn identity(&self, schema: &Schema) -> String {
+        let part = |part: &Part| match schema.is_case_exact(&part.name) {
+            true => part.normal_with(same_case),
+            false => part.normal(),
+        };
+        let of_each = self.0.iter().map(|rdn| rdn.joined(part));
+        of_each.collect::<Vec<_>>().join(",")
+    }
+
     /// Returns the normal forms of this name, of what is above it, and so on up to the top.
     pub(super) fn normal_line(&self) -> Vec<String> {
         let normal: Vec<String> = self.0.iter().map(Rdn::normal).collect();
@@ -77,7 +90,11 @@ impl Rdn {
     }
 
     pub(super) fn normal(&self) -> String {
-        let mut parts: Vec<String> = self.parts.iter().map(Part::normal).collect();
+        self.joined(Part::normal)
+    }
+
+    fn joined(&self, form: impl Fn(&Part) -> String) -> String {
+        let mut parts: Vec<String> = self.parts.iter().map(form).collect();
         parts.sort_unstable();
         parts.join("+")
     }
@@ -98,9 +115,13 @@ impl Part {
     }
 
     pub(super) fn normal(&self) -> String {
+        self.normal_with(fold)
+    }
+
+    fn normal_with(&self, form: impl Fn(&str) -> String) -> String {
         let mut out = format!("{}=", short_name(&self.name));
         match std::str::from_utf8(&self.value) {
-            Ok(text) => out.push_str(&super::escape::dn_value(&fold(text))),
+            Ok(text) => out.push_str(&super::escape::dn_value(&form(text))),
             Err(_) => self.value.iter().for_each(|byte| _ = write!(out, "\\{byte:02x}")),
         }
         out
@@ -118,8 +139,13 @@ pub fn folded(value: &str) -> String {
 
 /// Folds a text as `caseIgnoreMatch` does, near enough: case, compatible forms, runs of spaces.
 pub(super) fn fold(text: &str) -> String {
-    let folded: String = text.nfkc().flat_map(char::to_lowercase).collect();
-    folded.split_whitespace().collect::<Vec<_>>().join(" ")
+    same_case(&text.nfkc().flat_map(char::to_lowercase).collect::<String>())
+}
+
+/// The same as `caseExactMatch` does.
+fn same_case(text: &str) -> String {
+    let prepared: String = text.nfkc().collect();
+    prepared.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Returns the name of an attribute as servers write it in names of entries (RFC 4519), in lower case.

@@ -8,6 +8,7 @@ use super::super::fault::{self, Fault, Verdict};
 use super::change::{Change, Kind, Mod, Values, Verb};
 use super::directory::{Directory, Found, Live, Trouble};
 use super::dn::{Dn, Rdn};
+use super::entry::identity;
 use super::ldif;
 use super::schema::Schema;
 use super::taken::Taken;
@@ -43,7 +44,7 @@ pub(super) async fn preview(live: &Live, schema: &Schema, batch: &[Delivery]) ->
 struct Dry<'a> {
     live: &'a Live,
     schema: &'a Schema,
-    /// What was looked at or changed, by normal name; `None`: no such entry.
+    /// What was looked at or changed, by the identity of its name; `None`: no such entry.
     entries: RefCell<HashMap<String, Option<Found>>>,
     records: RefCell<Vec<String>>,
 }
@@ -57,7 +58,7 @@ impl Directory for Dry<'_> {
         // An entry that would only come with this run is not found: the delivery is shown as one that waits.
         let mut found = self.live.find(base, scope, filter).await?;
         let entries = self.entries.borrow();
-        found.retain(|dn| !matches!(entries.get(&normal(dn)), Some(None)));
+        found.retain(|dn| !matches!(entries.get(&self.identity(dn)), Some(None)));
         Ok(found)
     }
 
@@ -103,16 +104,21 @@ impl Directory for Dry<'_> {
 
 impl Dry<'_> {
     async fn load(&self, dn: &str) -> Result<Option<Found>, Trouble> {
-        if let Some(known) = self.entries.borrow().get(&normal(dn)) {
+        if let Some(known) = self.entries.borrow().get(&self.identity(dn)) {
             return Ok(known.clone());
         }
-        let found = self.live.read(dn, &["*".to_owned()]).await?;
+        // (A manifest may name operational attributes.)
+        let found = self.live.read(dn, &["*".to_owned(), "+".to_owned()]).await?;
         self.put(dn, found.clone());
         Ok(found)
     }
 
+    fn identity(&self, dn: &str) -> String {
+        identity(self.schema, dn)
+    }
+
     fn put(&self, dn: &str, entry: Option<Found>) {
-        self.entries.borrow_mut().insert(normal(dn), entry);
+        self.entries.borrow_mut().insert(self.identity(dn), entry);
     }
 
     async fn needs_parent(&self, parent: &str) -> Result<(), Trouble> {
@@ -165,7 +171,7 @@ impl Dry<'_> {
         } else {
             format!("{rdn},{parent}")
         };
-        if normal(dn) != normal(&new) && self.load(&new).await?.is_some() {
+        if self.identity(dn) != self.identity(&new) && self.load(&new).await?.is_some() {
             return Err(refuse(fault::ENTRY_ALREADY_EXISTS, ""));
         }
         let old = Dn::parse(dn).ok().and_then(|dn| dn.0.into_iter().next());
@@ -183,10 +189,6 @@ impl Dry<'_> {
         self.put(&new, Some(entry));
         Ok(())
     }
-}
-
-fn normal(dn: &str) -> String {
-    Dn::parse(dn).map_or_else(|_| dn.to_owned(), |dn| dn.normal())
 }
 
 fn parent(dn: &str) -> String {

@@ -10,6 +10,7 @@ use super::change::{Change, Kind, Values};
 use super::diff::{Care, Wanted, difference, union};
 use super::directory::{Directory, Found, Trouble};
 use super::dn::{BadDn, Dn, Rdn};
+use super::escape::filter_value;
 use super::schema::{Rule, Schema};
 use super::work::Work;
 use crate::manifest::Mode;
@@ -24,23 +25,28 @@ pub(super) async fn carry_out<D: Directory>(
     batch: &[Delivery],
     place: usize,
 ) -> Result<bool, Fault> {
-    match (&change.old, &change.new, &change.heir) {
+    // (The directory tells more names apart than who looked for the heir.)
+    let heir = change.heir.as_ref().filter(|heir| {
+        let old = change.old.as_ref().map(|old| identity(work.schema, &old.dn));
+        old == Some(identity(work.schema, &heir.dn))
+    });
+    match (&change.old, &change.new, heir) {
         (None, None, _) => Ok(false),
-        (None, Some(new), _) => create(work, &Aim::new(work.schema, new, None)?).await,
-        (Some(old), new, Some(heir)) => leave(work, old, new.as_ref(), heir).await,
+        (None, Some(new), _) => create(work, &Aim::new(work.schema, new, None, &[])?).await,
+        (Some(old), new, Some(heir)) => leave(work, old, new.as_ref(), heir, &change.others).await,
         (Some(old), None, None) => {
-            let is_anothers = Dn::parse(&old.dn).is_ok_and(|dn| work.taken.is_another(&dn.normal(), old));
+            let is_anothers = work.taken.is_another(&identity(work.schema, &old.dn), old);
             Ok(!is_anothers && remove(work, &old.dn).await?)
         }
         (Some(old), Some(new), None) => {
-            let aim = Aim::new(work.schema, new, Some(old))?;
+            let aim = Aim::new(work.schema, new, Some(old), &change.others)?;
             let from = Dn::parse(&old.dn).map_err(|error| bad_dn(&old.dn, error))?;
-            if from.normal() != aim.normal {
+            if from.identity(work.schema) != aim.identity {
                 rename(work, &aim, old, &from, batch, place).await
             } else if values_of(&from) != values_of(&aim.dn) {
                 respell(work, &aim, old).await
             } else {
-                work.taken.follow(&aim.normal, old, new);
+                work.taken.follow(&aim.identity, old, new);
                 converge(work, &aim).await
             }
         }
@@ -51,19 +57,25 @@ pub(super) async fn carry_out<D: Directory>(
 struct Aim<'a> {
     entry: &'a Entry,
     dn: Dn,
-    normal: String,
+    identity: String,
     attributes: Vec<Wanted>,
 }
 
 impl<'a> Aim<'a> {
-    fn new(schema: &Schema, entry: &'a Entry, old: Option<&Entry>) -> Result<Aim<'a>, Fault> {
+    /// `others` are values of `old` that another binding gives: they are not the row's alone.
+    fn new(
+        schema: &Schema,
+        entry: &'a Entry,
+        old: Option<&Entry>,
+        others: &[(String, String)],
+    ) -> Result<Aim<'a>, Fault> {
         let dn = Dn::parse(&entry.dn).map_err(|error| bad_dn(&entry.dn, error))?;
         let Some(rdn) = dn.0.first() else {
             return Err(Fault::never("the name of the entry is empty"));
         };
         Ok(Aim {
-            attributes: attributes(schema, entry, old, rdn),
-            normal: dn.normal(),
+            attributes: attributes(schema, entry, old, others, rdn),
+            identity: dn.identity(schema),
             entry,
             dn,
         })
@@ -88,7 +100,13 @@ impl<'a> Aim<'a> {
 }
 
 /// Lists what each attribute is to be: object classes are only added to, and the values of the entry's own name are always among them.
-fn attributes(schema: &Schema, entry: &Entry, old: Option<&Entry>, rdn: &Rdn) -> Vec<Wanted> {
+fn attributes(
+    schema: &Schema,
+    entry: &Entry,
+    old: Option<&Entry>,
+    others: &[(String, String)],
+    rdn: &Rdn,
+) -> Vec<Wanted> {
     let mut list: Vec<Wanted> = Vec::new();
     let mut put = |name: &str, mode: Mode, values: Values, ours: Values, naming: Values| {
         let key = schema.name(name);
@@ -123,7 +141,14 @@ fn attributes(schema: &Schema, entry: &Entry, old: Option<&Entry>, rdn: &Rdn) ->
         );
     }
     for attribute in old.map(|old| old.attributes.as_slice()).unwrap_or_default() {
-        put(&attribute.name, Mode::Merge, none(), bytes(&attribute.values), none());
+        let is_ours = |value: &&String| {
+            !others
+                .iter()
+                .any(|(name, other)| *name == attribute.name && other == *value)
+        };
+        let ours = attribute.values.iter().filter(is_ours);
+        let ours = ours.map(|value| value.clone().into_bytes()).collect();
+        put(&attribute.name, Mode::Merge, none(), ours, none());
     }
     let old_rdn = old.and_then(|old| Dn::parse(&old.dn).ok()?.0.into_iter().next());
     for part in old_rdn.map(|rdn| rdn.parts).unwrap_or_default() {
@@ -211,14 +236,15 @@ async fn leave<D: Directory>(
     old: &Entry,
     new: Option<&Entry>,
     heir: &Entry,
+    others: &[(String, String)],
 ) -> Result<bool, Fault> {
-    let aim = Aim::new(work.schema, heir, Some(old))?;
-    work.taken.is_another(&aim.normal, old);
+    let aim = Aim::new(work.schema, heir, Some(old), others)?;
+    work.taken.is_another(&aim.identity, old);
     let written = converge(work, &aim).await?;
     let Some(new) = new else {
         return Ok(written);
     };
-    let aim = Aim::new(work.schema, new, Some(old))?;
+    let aim = Aim::new(work.schema, new, Some(old), others)?;
     match add(work, &aim).await {
         Ok(()) => Ok(true),
         Err(trouble) if trouble.code() == Some(fault::ENTRY_ALREADY_EXISTS) => {
@@ -246,10 +272,14 @@ async fn rename<D: Directory>(
     batch: &[Delivery],
     place: usize,
 ) -> Result<bool, Fault> {
-    let moves = Moves { batch, place };
-    let from_normal = from.normal();
+    let moves = Moves {
+        schema: work.schema,
+        batch,
+        place,
+    };
+    let from_identity = from.identity(work.schema);
     // What has the old name now is another row's: see below.
-    if work.taken.is_another(&from_normal, old) {
+    if work.taken.is_another(&from_identity, old) {
         return match add(work, aim).await {
             Ok(()) => Ok(true),
             Err(trouble) if trouble.code() == Some(fault::ENTRY_ALREADY_EXISTS) => take_over(work, aim).await,
@@ -264,7 +294,7 @@ async fn rename<D: Directory>(
         // Both names are in use. This entry becomes what its name's new row makes of it; the other one goes, unless it is wanted too.
         Err(trouble) if trouble.code() == Some(fault::ENTRY_ALREADY_EXISTS) => {
             let written = take_over(work, aim).await?;
-            let is_wanted = moves.comes_later(&from_normal) || moves.was_given(&from_normal, old);
+            let is_wanted = moves.comes_later(&from_identity) || moves.was_given(&from_identity, old);
             Ok((!is_wanted && remove(work, &old.dn).await?) || written)
         }
         Err(trouble) => Err(trouble.into_fault(&old.dn)),
@@ -311,12 +341,12 @@ async fn change_before_move<D: Directory>(
 
 /// Makes an entry that another row has, or had, this row's.
 async fn take_over<D: Directory>(work: &Work<'_, D>, aim: &Aim<'_>) -> Result<bool, Fault> {
-    work.taken.put(&aim.normal, aim.entry);
+    work.taken.put(&aim.identity, aim.entry);
     converge(work, aim).await
 }
 
 fn renaming(schema: &Schema, aim: &Aim<'_>, old: &Entry, from: &Dn) -> Change {
-    let parent = |dn: &Dn| dn.normal_line().get(1).cloned().unwrap_or_default();
+    let parent = |dn: &Dn| Dn(dn.0.iter().skip(1).cloned().collect()).identity(schema);
     let names = |name: &str| {
         let key = schema.name(name);
         aim.attributes.iter().find(move |wanted| wanted.key == key)
@@ -374,6 +404,23 @@ pub(super) fn bytes(values: &[String]) -> Values {
     values.iter().map(|value| value.clone().into_bytes()).collect()
 }
 
+/// Returns in which form a name is one with the others of its entry; one that cannot be read is only itself.
+pub(super) fn identity(schema: &Schema, dn: &str) -> String {
+    Dn::parse(dn).map_or_else(|_| dn.to_owned(), |dn| dn.identity(schema))
+}
+
+/// Returns the filters of one comparison that find an entry by what it is made of.
+pub(crate) fn filters_of(entry: &Entry) -> Vec<String> {
+    let filter = |name: &str, value: &str| format!("({name}={})", filter_value(value));
+    let dn = Dn::parse(&entry.dn).ok();
+    let rdn = dn.iter().filter_map(|dn| dn.0.first()).flat_map(|rdn| &rdn.parts);
+    let of_name = rdn.filter_map(|part| Some(filter(&part.name, std::str::from_utf8(&part.value).ok()?)));
+    let attributes = entry.attributes.iter();
+    let of_attributes =
+        attributes.flat_map(|attribute| attribute.values.iter().map(|value| filter(&attribute.name, value)));
+    of_name.chain(of_attributes).collect()
+}
+
 fn bad_dn(dn: &str, error: BadDn) -> Fault {
     Fault::never(format!("{dn}: {error}"))
 }
@@ -381,6 +428,7 @@ fn bad_dn(dn: &str, error: BadDn) -> Fault {
 /// What the batch says about the names of entries.
 #[derive(Clone, Copy)]
 struct Moves<'a> {
+    schema: &'a Schema,
     batch: &'a [Delivery],
     place: usize,
 }
@@ -394,7 +442,7 @@ impl Moves<'_> {
             _ => None,
         });
         given
-            .find(|new| Dn::parse(&new.dn).is_ok_and(|dn| dn.normal() == name))
+            .find(|new| identity(self.schema, &new.dn) == name)
             .is_some_and(|new| new != entry)
     }
 
@@ -404,10 +452,10 @@ impl Moves<'_> {
             .iter()
             .skip(self.place + 1)
             .any(|delivery| match &delivery.action {
-                Action::Entry(change) => change
-                    .new
-                    .as_ref()
-                    .is_some_and(|new| Dn::parse(&new.dn).is_ok_and(|dn| dn.normal() == name)),
+                Action::Entry(change) => {
+                    let new = change.new.as_ref();
+                    new.is_some_and(|new| identity(self.schema, &new.dn) == name)
+                }
                 _ => false,
             })
     }

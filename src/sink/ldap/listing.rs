@@ -8,6 +8,7 @@ use super::super::{Action, Entry, EntryChange, Existing};
 use super::directory::{Live, Page, Query, Trouble};
 use super::dn::{Dn, Part, Rdn, short_name, split};
 use super::escape::filter_value;
+use super::schema::Schema;
 use crate::manifest::{self, Binding, BindingKind, Scope};
 
 /// What the entries of a binding have in common.
@@ -80,16 +81,10 @@ impl Form {
     }
 
     /// Returns the entry as the binding's own, when its name has the form.
-    pub(super) fn existing(&self, dn: &str) -> Option<Existing> {
-        let name = Dn::parse(dn).ok()?;
-        let fits = name.0.len() == self.components.len()
-            && name
-                .0
-                .iter()
-                .zip(&self.components)
-                .all(|(rdn, component)| component.is(rdn));
-        fits.then(|| Existing {
-            identity: name.normal(),
+    pub(super) fn existing(&self, dn: &str, schema: &Schema) -> Option<Existing> {
+        let name = Dn::parse(dn).ok().filter(|name| self.fits(name))?;
+        Some(Existing {
+            identity: name.identity(schema),
             remove: Action::Entry(EntryChange {
                 old: Some(Entry {
                     dn: dn.to_owned(),
@@ -98,22 +93,24 @@ impl Form {
                 }),
                 new: None,
                 heir: None,
+                others: Vec::new(),
             }),
         })
+    }
+
+    fn fits(&self, name: &Dn) -> bool {
+        let mut components = name.0.iter().zip(&self.components);
+        name.0.len() == self.components.len() && components.all(|(rdn, component)| component.is(rdn))
     }
 }
 
 /// Tells whether an entry of this name may be one that `binding` makes.
 pub(super) fn may_make(binding: &Binding, dn: &str) -> bool {
-    let BindingKind::Entry { dn: template, .. } = &binding.kind else {
+    if !matches!(binding.kind, BindingKind::Entry { .. }) {
         return false;
-    };
-    // With statements a template may have more than one form, and an unescaped value may be several components.
-    let is_of_one_form = !template.value.0.contains("{%") && !template.value.0.contains("safe");
-    match Form::of(binding) {
-        Ok(form) if is_of_one_form => form.existing(dn).is_some(),
-        _ => true,
     }
+    // (Where the form is not known it may be any.)
+    Form::of(binding).map_or(true, |form| Dn::parse(dn).is_ok_and(|name| form.fits(&name)))
 }
 
 impl Component {
@@ -152,6 +149,12 @@ impl Component {
 /// What it lacks, in words.
 fn take_apart(template: &str) -> Result<(Vec<Component>, String), &'static str> {
     const NO_END: &str = "has no end that is the same for all rows, so that nobody knows where to look";
+    if has_more_than_one_form(template) {
+        return Err(
+            "has a `,` or a `+` inside a statement, so that it has more than one form: nobody knows which entries are of it; \
+                    make it two bindings with a `when` each",
+        );
+    }
     let outline = outline(template);
     let parts = split(&outline, ',');
     let last = parts.iter().rposition(|part| part.contains(CODE)).ok_or(NO_END)?;
@@ -161,6 +164,23 @@ fn take_apart(template: &str) -> Result<(Vec<Component>, String), &'static str> 
     let components = components
         .ok_or("takes the name of an attribute from code, or has a statement before it, so that nobody knows which entries are of its form")?;
     Ok((components, base.trim().to_owned()))
+}
+
+/// Tells whether it depends on the row how many components a name has, or attributes in one: what ends them stands between the tags of a statement.
+fn has_more_than_one_form(template: &str) -> bool {
+    let mut depth = 0_usize;
+    manifest::parts(template).into_iter().any(|part| match part {
+        manifest::Part::Text(at) => depth > 0 && template[at].contains([',', '+', '"', '\\']),
+        manifest::Part::Code(block) => {
+            match block.tag().map(|(tag, _)| tag) {
+                None | Some("else" | "elif") => {}
+                Some(tag) if tag.starts_with("end") => depth = depth.saturating_sub(1),
+                Some(_) if block.is_assignment() => {}
+                Some(_) => depth += 1,
+            }
+            false
+        }
+    })
 }
 
 /// Returns the template with [`CODE`] for all code in it, and without comments and what only gives a value a name.
@@ -184,6 +204,10 @@ mod tests {
             components,
             filter: String::new(),
         }
+    }
+
+    fn fits(form: &Form, dn: &str) -> bool {
+        form.fits(&Dn::parse(dn).unwrap())
     }
 
     #[test]
@@ -219,6 +243,18 @@ mod tests {
                 "{% set u | replace(old='=') %}x{% endset %}uid={{ u }},dc=x",
                 "a statement before it",
             ),
+            (
+                "uid={{ row.a }}{% if row.b %},ou=ext{% endif %},ou=people,dc=x",
+                "more than one form",
+            ),
+            (
+                "uid={{ row.a }}{% for b in row.b %}+cn={{ b }}{% endfor %},dc=x",
+                "more than one form",
+            ),
+            (
+                "{% macro m() %},ou=ext{% endmacro %}uid={{ row.a }}{{ m() }},dc=x",
+                "more than one form",
+            ),
         ] {
             let error = take_apart(template).unwrap_err();
             assert!(error.contains(why), "{template}: {error}");
@@ -229,21 +265,28 @@ mod tests {
     fn only_what_has_the_form_belongs() {
         let people = form("uid={{ row.login }},ou=people,dc=x");
         assert_eq!(
-            people.existing("UID=Bob, ou=People,dc=x").unwrap().identity,
+            people
+                .existing("UID=Bob, ou=People,dc=x", &Schema::default())
+                .unwrap()
+                .identity,
             "uid=bob,ou=people,dc=x"
         );
         let named = form("{% set u = row.a | lower %}uid={{ u }},ou=people,dc=x");
-        assert!(
-            named.existing("uid=bob,ou=people,dc=x").is_some() && named.existing("cn=bob,ou=people,dc=x").is_none()
-        );
+        assert!(fits(&named, "uid=bob,ou=people,dc=x") && !fits(&named, "cn=bob,ou=people,dc=x"));
         for other in [
             "cn=bob,ou=people,dc=x",
             "uid=a,uid=b,ou=people,dc=x",
             "uid=a,ou=other,dc=x",
             "uid=a+cn=b,ou=people,dc=x",
         ] {
-            assert!(people.existing(other).is_none(), "{other}");
+            assert!(!fits(&people, other), "{other}");
         }
+    }
+
+    #[test]
+    fn a_statement_may_decide_about_a_value() {
+        let either = form("{% set a = row.a %}uid={% if a %}{{ a }}{% else %}p{{ row.id }}{% endif %},dc=x");
+        assert!(fits(&either, "uid=bob,dc=x") && !fits(&either, "uid=bob,ou=admins,dc=x"));
     }
 
     #[test]
@@ -267,9 +310,9 @@ mod tests {
             (r"cn=a\+b={{ row.a }},dc=x", r"cn=a\+b\=c,dc=x", &["cn=a+b=c,dc=x"]),
         ] {
             let form = form(template);
-            assert!(form.existing(own).is_some(), "{template}");
+            assert!(fits(&form, own), "{template}");
             for other in others {
-                assert!(form.existing(other).is_none(), "{template}: {other}");
+                assert!(!fits(&form, other), "{template}: {other}");
             }
         }
     }

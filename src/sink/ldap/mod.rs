@@ -50,6 +50,7 @@ use crate::words::bytes;
 const TURNS: usize = 2;
 
 pub use self::dn::folded;
+pub(crate) use self::entry::filters_of;
 pub use self::escape::{dn_value, filter_value};
 
 /// Looks up the settings of an LDAP sink.
@@ -163,8 +164,10 @@ impl Sink for Connection {
     }
 
     fn identities(&mut self, batch: &[Delivery]) -> Result<Vec<Option<String>>, Fault> {
+        let schema = self.schema()?;
+        let schema = schema.get_or_init(Schema::default);
         let identity = |delivery: &Delivery| match &delivery.action {
-            Action::Entry(change) => Some(Dn::parse(&change.new.as_ref()?.dn).ok()?.normal()),
+            Action::Entry(change) => Some(Dn::parse(&change.new.as_ref()?.dn).ok()?.identity(schema)),
             _ => None,
         };
         Ok(batch.iter().map(identity).collect())
@@ -179,13 +182,15 @@ impl Sink for Connection {
 
     fn existing(&mut self, binding: &manifest::Binding, visit: &mut dyn FnMut(Existing)) -> Result<(), Fault> {
         let form = listing::Form::of(binding)?;
+        let schema = self.schema()?;
+        let schema = schema.get_or_init(Schema::default);
         let mut cookie = Vec::new();
         loop {
             // `visit` is called outside the runtime: it may well talk to a database, which has its own.
             let page = self.wait(form.page(&self.live, self.settings.page_size, cookie))?;
             page.found
                 .iter()
-                .filter_map(|found| form.existing(&found.dn))
+                .filter_map(|found| form.existing(&found.dn, schema))
                 .for_each(&mut *visit);
             if page.cookie.is_empty() {
                 return Ok(());

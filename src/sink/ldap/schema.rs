@@ -48,7 +48,16 @@ impl Rule {
 /// The attributes that are known.
 #[derive(Debug, Default)]
 pub(super) struct Schema {
-    types: HashMap<String, (String, Rule)>,
+    types: HashMap<String, Type>,
+}
+
+#[derive(Debug)]
+struct Type {
+    /// As the server answers it.
+    name: String,
+    rule: Rule,
+    /// Texts that differ in upper and lower case are two.
+    is_case_exact: bool,
 }
 
 impl Schema {
@@ -65,7 +74,13 @@ impl Schema {
             .iter()
             .map(|(name, definition)| {
                 let first = definition.names.get(1).unwrap_or(&definition.names[0]);
-                ((*name).to_owned(), (first.clone(), rule(definition, &by_name, 0)))
+                let decisive = decisive(definition, &by_name);
+                let known = Type {
+                    name: first.clone(),
+                    rule: rule(decisive, &by_name),
+                    is_case_exact: decisive.equality.as_deref().is_some_and(is_case_exact),
+                };
+                ((*name).to_owned(), known)
             })
             .collect();
         Schema { types }
@@ -76,7 +91,7 @@ impl Schema {
         let lower = name.to_ascii_lowercase();
         let (base, options) = lower.split_at(lower.find(';').unwrap_or(lower.len()));
         match self.types.get(base) {
-            Some((first, _)) => format!("{first}{options}"),
+            Some(known) => format!("{}{options}", known.name),
             None => lower,
         }
     }
@@ -85,11 +100,17 @@ impl Schema {
         let lower = name.to_ascii_lowercase();
         let base = lower.split(';').next().unwrap_or_default();
         match self.types.get(base) {
-            Some((_, rule)) => *rule,
+            Some(known) => known.rule,
             // These two are the same everywhere.
             None if base == "objectclass" => Rule::Folded,
             None => Rule::Exact,
         }
+    }
+
+    /// Tells whether the server says that two texts of an attribute are two when they differ in upper and lower case only.
+    pub(super) fn is_case_exact(&self, name: &str) -> bool {
+        let known = self.types.get(&name.to_ascii_lowercase());
+        known.is_some_and(|known| known.is_case_exact)
     }
 }
 
@@ -161,34 +182,45 @@ fn words(text: &str) -> Vec<String> {
     words
 }
 
-/// Finds the rule of an attribute, or of the one that it is a kind of.
-fn rule(definition: &Definition, by_name: &HashMap<&str, &Definition>, depth: usize) -> Rule {
+/// Finds the definition that says how values are compared: that of the attribute, or of the one that it is a kind of.
+fn decisive<'d>(mut definition: &'d Definition, by_name: &HashMap<&str, &'d Definition>) -> &'d Definition {
     // A circle is no schema; a server may say anything.
-    let superior = definition
-        .superior
-        .as_deref()
-        .filter(|_| depth < 16)
-        .and_then(|name| by_name.get(name));
-    match (definition.equality.as_deref(), superior) {
-        (Some(equality), _) => match equality {
-            "distinguishednamematch" | "uniquemembermatch" | "2.5.13.1" | "2.5.13.23" => Rule::Dn,
+    for _ in 0..16 {
+        match definition.superior.as_deref().and_then(|name| by_name.get(name)) {
+            Some(superior) if definition.equality.is_none() => definition = superior,
+            _ => break,
+        }
+    }
+    definition
+}
+
+fn rule(definition: &Definition, by_name: &HashMap<&str, &Definition>) -> Rule {
+    match definition.equality.as_deref() {
+        Some("distinguishednamematch" | "uniquemembermatch" | "2.5.13.1" | "2.5.13.23") => Rule::Dn,
+        Some(
             "caseignorematch"
             | "caseignoreia5match"
             | "caseignorelistmatch"
             | "objectidentifiermatch"
             | "2.5.13.2"
             | "2.5.13.0"
-            | "1.3.6.1.4.1.1466.109.114.2" => Rule::Folded,
-            _ => Rule::Exact,
-        },
-        (None, Some(superior)) => rule(superior, by_name, depth + 1),
+            | "1.3.6.1.4.1.1466.109.114.2",
+        ) => Rule::Folded,
+        Some(_) => Rule::Exact,
         // A directory that names no rules at all (Active Directory) has them all the same.
-        (None, None) => match definition.syntax.as_deref() {
+        None => match definition.syntax.as_deref() {
             Some("1.3.6.1.4.1.1466.115.121.1.12") => Rule::Dn,
             _ if by_name.values().any(|any| any.equality.is_some()) => Rule::None,
             _ => Rule::Exact,
         },
     }
+}
+
+fn is_case_exact(equality: &str) -> bool {
+    matches!(
+        equality,
+        "caseexactmatch" | "caseexactia5match" | "2.5.13.5" | "1.3.6.1.4.1.1466.109.114.1"
+    )
 }
 
 #[cfg(test)]
@@ -217,6 +249,7 @@ mod tests {
         assert_eq!(schema.rule("memberUid"), Rule::Exact);
         assert_eq!(schema.rule("unknown"), Rule::Exact);
         assert_eq!(schema.rule("loop"), Rule::None);
+        assert!(schema.is_case_exact("memberUID") && !schema.is_case_exact("cn") && !schema.is_case_exact("unknown"));
     }
 
     #[test]

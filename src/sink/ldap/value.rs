@@ -9,7 +9,7 @@ use super::change::{Change, Kind, Mod, Values, Verb};
 use super::diff::{Care, Wanted, difference};
 use super::directory::{Directory, MOST, Trouble};
 use super::dn::Dn;
-use super::entry::bytes;
+use super::entry::{bytes, identity};
 use super::schema::Rule;
 use super::work::Work;
 use crate::manifest::Mode;
@@ -30,7 +30,7 @@ pub(super) async fn change<D: Directory>(work: &Work<'_, D>, change: &ValueChang
     };
     let instead = change.instead.as_deref().map(str::as_bytes);
     match (add, remove) {
-        (Some((dn, new)), Some((from, old))) if instead.is_none() && same_entry(&dn, &from) => match old == new {
+        (Some((dn, new)), Some((from, old))) if instead.is_none() && same_entry(work, &dn, &from) => match old == new {
             true => add_value(work, &dn, name, new).await,
             false => exchange(work, &dn, name, old, new).await,
         },
@@ -235,9 +235,8 @@ fn written(result: Result<(), Trouble>, dn: &str) -> Result<bool, Fault> {
     result.map(|()| true).map_err(|trouble| trouble.into_fault(dn))
 }
 
-fn same_entry(one: &str, other: &str) -> bool {
-    let normal = |dn: &str| Dn::parse(dn).map(|dn| dn.normal());
-    one == other || matches!((normal(one), normal(other)), (Ok(one), Ok(other)) if one == other)
+fn same_entry<D: Directory>(work: &Work<'_, D>, one: &str, other: &str) -> bool {
+    one == other || identity(work.schema, one) == identity(work.schema, other)
 }
 
 fn not_there(target: &EntryTarget) -> Fault {

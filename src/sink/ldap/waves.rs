@@ -198,6 +198,7 @@ mod tests {
             old: entry(old),
             new: entry(new),
             heir: None,
+            others: Vec::new(),
         }))
     }
 

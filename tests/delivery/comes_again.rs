@@ -1,0 +1,133 @@
+//! An entry that goes and comes again has what other rows give to it, whatever kind of binding they give it by.
+
+use super::{drain, install, prepare, set_aside, to_directory, writes};
+use crate::support::database;
+use crate::support::slapd::{Slapd, slapd};
+
+const TABLES: &str =
+    "create table team (id int primary key, name text, number text default '7', active boolean default true);
+    create table person (id int primary key, login text, active boolean default true);
+    create table member (id int primary key, team text, login text);
+    insert into team values (1, 'ops'); insert into person values (1, 'ann'), (2, 'bob');
+    insert into member values (1, 'ops', 'ann'), (2, 'ops', 'bob'), (3, 'none', 'ann')";
+const BINDINGS: &str = "
+  people:
+    table: public.person
+    to: directory
+    when: row.active
+    entry:
+      dn: \"uid={{ row.login }},ou=people,dc=example,dc=org\"
+      object_classes: [inetOrgPerson]
+      attributes: { cn: \"{{ row.login }}\", sn: x }
+  teams:
+    table: public.team
+    to: directory
+    when: row.active
+    entry:
+      dn: \"cn={{ row.name }},ou=groups,dc=example,dc=org\"
+      object_classes: [posixGroup]
+      attributes: { gidNumber: \"{{ row.number }}\" }
+  members:
+    table: public.member
+    to: directory
+    when: row.team == 'ops'
+    value:
+      dn: \"cn={{ row.team }},ou=groups,dc=example,dc=org\"
+      attribute: memberUid
+      value: \"{{ row.login }}\"
+  in_a_team:
+    table: public.member
+    to: directory
+    flag: { dn: \"uid={{ row.login }},ou=people,dc=example,dc=org\", attribute: businessCategory, value: in a team }
+  marked:
+    table: public.member
+    to: directory
+    flag:
+      search: { base: \"ou=people,dc=example,dc=org\", filter: \"(uid={{ row.login }})\" }
+      attribute: employeeType
+      value: member
+  counted:
+    table: public.member
+    to: directory
+    query:
+      dn: \"uid={{ row.login }},ou=people,dc=example,dc=org\"
+      attribute: description
+      query: \"select 'in ' || count(*) from member where login = {{ row.login }}\"
+";
+
+/// What others give to the entry of a person, and to that of the team.
+fn given(slapd: &Slapd) -> Vec<String> {
+    let person = |attribute| slapd.values("uid=ann,ou=people,dc=example,dc=org", attribute);
+    let members = slapd.values("cn=ops,ou=groups,dc=example,dc=org", "memberUid");
+    [
+        person("businessCategory"),
+        person("employeeType"),
+        person("description"),
+        members,
+    ]
+    .concat()
+}
+
+#[test]
+fn what_other_rows_give_comes_with_an_entry_that_comes_again() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(TABLES);
+    install(&db, &to_directory(&slapd, BINDINGS));
+    prepare(&db, &["init", "emaj.yaml"]).run().ok();
+    let all = ["in a team", "member", "in 2", "ann", "bob"];
+    assert_eq!(given(&slapd), all);
+    for (goes, comes) in [
+        (
+            "update person set active = false; update team set active = false",
+            "update person set active = true; update team set active = true",
+        ),
+        (
+            "delete from person; delete from team",
+            "insert into team values (1, 'ops'); insert into person values (1, 'ann'), (2, 'bob')",
+        ),
+        (
+            "delete from person where id = 1; update person set login = 'cyd'",
+            "update person set login = 'ann'; insert into person values (1, 'bob')",
+        ),
+    ] {
+        db.psql(goes);
+        drain(&db).run().ok();
+        db.psql(comes);
+        drain(&db).run().ok();
+        assert_eq!(given(&slapd), all, "{comes}");
+    }
+    // In one go, and with rows that come behind it.
+    db.psql("delete from team; insert into team values (1, 'ops'); insert into member values (4, 'ops', 'eve')");
+    drain(&db).run().code(3);
+    assert_eq!(given(&slapd), ["in a team", "member", "in 2", "ann", "bob", "eve"]);
+    let mut waits = set_aside(&db);
+    waits.sort();
+    assert_eq!(
+        waits,
+        ["counted [4] later", "in_a_team [4] later", "marked [4] later"],
+        "there is no entry of that name"
+    );
+}
+
+#[test]
+fn an_entry_that_was_set_aside_brings_them_too_and_one_to_which_nobody_refers_is_one_write() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(TABLES);
+    install(&db, &to_directory(&slapd, BINDINGS));
+    prepare(&db, &["init", "emaj.yaml"]).run().ok();
+    db.psql("update team set active = false");
+    drain(&db).run().ok();
+    db.psql("update team set number = 'none', active = true");
+    drain(&db).run().code(3);
+    db.psql("update team set number = '8'");
+    drain(&db).run().ok();
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+    assert_eq!(
+        slapd.values("cn=ops,ou=groups,dc=example,dc=org", "memberUid"),
+        ["ann", "bob"]
+    );
+    let before = writes(&slapd);
+    db.psql("insert into person values (3, 'dan'), (4, 'fay')");
+    drain(&db).run().ok();
+    assert_eq!(writes(&slapd), before + 2);
+}
