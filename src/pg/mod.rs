@@ -17,6 +17,7 @@ mod keywords;
 mod locking;
 mod passfile;
 mod peer_name;
+mod pooler;
 mod prompt;
 mod resolve;
 mod search;
