@@ -102,7 +102,7 @@ impl Emaj {
     }
 
     /// Returns the command, for those who start it themselves.
-    pub(super) fn into_command(self) -> Command {
+    pub fn into_command(self) -> Command {
         self.command
     }
 
