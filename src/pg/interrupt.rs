@@ -117,13 +117,21 @@ impl Interrupt {
     /// # Errors
     /// [`Kind::Interrupted`] or [`Kind::Terminated`]; the caller ends its transaction without a commit.
     pub fn check(&self) -> Result<()> {
+        self.check_saying("nothing was changed")
+    }
+
+    /// As [`Interrupt::check`], for work that is not one transaction: `what` has become of it.
+    ///
+    /// # Errors
+    /// As [`Interrupt::check`].
+    pub fn check_saying(&self, what: &str) -> Result<()> {
         if self.came.load(Ordering::Relaxed) {
             let (kind, word) = if self.terminated.load(Ordering::Relaxed) {
                 (Kind::Terminated, "terminated")
             } else {
                 (Kind::Interrupted, "interrupted")
             };
-            return Err(Error::message(kind, format!("{word}; nothing was changed")));
+            return Err(Error::message(kind, format!("{word}; {what}")));
         }
         Ok(())
     }
