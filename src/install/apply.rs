@@ -145,11 +145,7 @@ pub fn apply(
         interrupt.check()?;
         attempt(session, manifest, locking, &interrupt, make, agree, &mut agreed, told)
     });
-    match done {
-        // The server's words are those of the cancelled statement; the person's are clearer.
-        Err(error) if error.kind() == Kind::Interrupted => Err(interrupt.check().err().unwrap_or(error)),
-        other => other,
-    }
+    done.map_err(|error| interrupt.cause(error))
 }
 
 #[expect(clippy::too_many_arguments, reason = "one road, told in one place")]

@@ -135,6 +135,15 @@ impl Interrupt {
         }
         Ok(())
     }
+
+    /// Returns what a transaction failed with: the signal, if one came, since the server may tell of its cancelled statement in any language. A
+    /// connection that was lost is told as such: whether the transaction was committed is not known then.
+    pub fn cause(&self, error: Error) -> Error {
+        match self.check() {
+            Err(interrupted) if error.kind() != Kind::Unreachable => interrupted,
+            _ => error,
+        }
+    }
 }
 
 fn watch(came: &AtomicBool, over: &AtomicBool, cancellers: &[Canceller]) {
@@ -162,5 +171,29 @@ impl Drop for Interrupt {
         for action in self.actions.drain(..) {
             low_level::unregister(action);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_is_told_whatever_the_server_says_of_it() {
+        LISTENERS.fetch_add(1, Ordering::SeqCst);
+        let interrupt = Interrupt {
+            came: Arc::new(AtomicBool::new(true)),
+            terminated: Arc::default(),
+            over: Arc::default(),
+            watcher: None,
+            actions: Vec::new(),
+        };
+        let told = |kind, words: &str| interrupt.cause(Error::message(kind, words)).to_string();
+        let german = "storniere Anfrage wegen Benutzeraufforderung";
+        assert_eq!(told(Kind::Failed, german), "interrupted; nothing was changed");
+        // It may have been committed.
+        assert_eq!(told(Kind::Unreachable, "failed to commit"), "failed to commit");
+        interrupt.came.store(false, Ordering::Relaxed);
+        assert_eq!(told(Kind::Failed, german), german);
     }
 }
