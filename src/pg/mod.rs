@@ -36,7 +36,7 @@ pub use copy::{Rows, copy_out};
 pub use environment::Environment;
 pub use error::{ServerError, classify, classify_in};
 pub use given::Given;
-pub use interrupt::{Interrupt, heeded};
+pub use interrupt::{Interrupt, hangup_is_ignored, heeded};
 pub use locking::{Locking, limits, retry_locked, retry_locked_among};
 pub use prompt::Prompt;
 pub use resolve::resolve;
