@@ -5,8 +5,6 @@
 //! up to there, and the next one goes on. What is needed and how a log is emptied is decided in the database (`log/needed`,
 //! `log/purge_logs`). Called by `commands/group/purge`; a worker calls it from time to time (`operating/housekeeping`).
 
-use std::collections::BTreeMap;
-
 use postgres::IsolationLevel;
 use postgres_protocol::escape::escape_identifier;
 use serde::Serialize;
@@ -31,17 +29,18 @@ pub struct Purged {
     pub later: i64,
 }
 
-/// Carries out one round for `groups` (all that there are, when none is named), and returns a line for each group.
+/// Carries out one round for `groups` (all that there are, when none is named), and adds a line for each group to `done`.
 ///
 /// Waits for nobody longer than half a second at a log; no writer waits longer than a log takes to be emptied.
 ///
 /// # Errors
 /// Whatever the server answers; a Ctrl-C. The logs that were dealt with before stay so.
-pub fn round(session: &mut Session, schema: &str, groups: &[String]) -> Result<Vec<Purged>> {
+pub fn round(session: &mut Session, schema: &str, groups: &[String], done: &mut Vec<Purged>) -> Result<()> {
     let interrupt = Interrupt::listen(session)?;
-    let done = rounds(session, schema, groups, &|| interrupt.check().is_err());
-    interrupt.check()?;
-    done.map_err(|error| classify(error, "purge the logs"))
+    let ended = rounds(session, schema, groups, &|| interrupt.check().is_err(), done);
+    let stopped = interrupt.check_saying("what was purged before is gone");
+    stopped.map_err(|error| error.hint("`emaj group purge` goes on where it was"))?;
+    ended.map_err(|error| classify(error, "purge the logs"))
 }
 
 /// As [`round`], for a worker, which has signals of its own: ends between two logs once `is_over`.
@@ -54,7 +53,9 @@ pub fn quiet_round(
     groups: &[String],
     is_over: &dyn Fn() -> bool,
 ) -> Result<Vec<Purged>> {
-    rounds(session, schema, groups, is_over).map_err(|error| classify(error, "purge the logs"))
+    let mut done = Vec::new();
+    rounds(session, schema, groups, is_over, &mut done).map_err(|error| classify(error, "purge the logs"))?;
+    Ok(done)
 }
 
 /// Returns the groups that belong to a manifest, and those that hold the logs of tables it has bound.
@@ -83,7 +84,8 @@ fn rounds(
     schema: &str,
     groups: &[String],
     is_over: &dyn Fn() -> bool,
-) -> Result<Vec<Purged>, postgres::Error> {
+    done: &mut Vec<Purged>,
+) -> Result<(), postgres::Error> {
     let s = escape_identifier(schema);
     let rows = session.query(
         &format!(
@@ -99,34 +101,32 @@ fn rounds(
         ),
         &[&groups, &s],
     )?;
-    let mut done: BTreeMap<String, Purged> = BTreeMap::new();
     // What the logs of the group take, where it has a `max_size`: looked at once, and told on from log to log.
     let mut size = None;
     for row in &rows {
-        let group: String = row.get(0);
-        if !done.contains_key(&group) {
+        let group: &str = row.get(0);
+        if done.last().is_none_or(|last| last.group != group) {
             if is_over() {
-                return Ok(done.into_values().collect());
+                return Ok(());
             }
             let trimmed;
-            (trimmed, size) = trim(session, &s, &group)?;
-            done.insert(group.clone(), trimmed);
+            (trimmed, size) = trim(session, &s, group)?;
+            done.push(trimmed);
             // Statistics stay right when the log rows are gone. (It gives up by itself where it would have to wait.)
             session.execute(
                 &format!("select {s}.emaj_count_group(group_name) from {s}.emaj_group where group_name = $1"),
                 &[&group],
             )?;
         }
-        let purged = done.entry(group).or_default();
-        if let Some(relation) = row.get::<_, Option<i64>>(1) {
+        if let (Some(purged), Some(relation)) = (done.last_mut(), row.get::<_, Option<i64>>(1)) {
             if is_over() {
-                return Ok(done.into_values().collect());
+                return Ok(());
             }
             purge(session, &s, relation, &mut size, purged)?;
         }
     }
     session.execute(&format!("select {s}.emaj_purge_history()"), &[])?;
-    Ok(done.into_values().collect())
+    Ok(())
 }
 
 /// Deletes marks first, in a transaction of its own; with that comes the size of all logs.

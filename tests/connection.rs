@@ -7,6 +7,8 @@
 mod cases;
 #[path = "connection/certificates.rs"]
 mod certificates;
+#[path = "connection/pooler.rs"]
+mod pooler;
 #[path = "connection/servers.rs"]
 mod servers;
 #[path = "connection/sessions.rs"]

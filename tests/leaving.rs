@@ -351,6 +351,34 @@ fn it_says_whose_table_it_cannot_let_go_and_which_event_trigger_forbids_it() {
 }
 
 #[test]
+fn an_installation_that_an_event_trigger_alters_is_not_made() {
+    let db = support::database();
+    db.client().batch_execute(SHOP).unwrap();
+    db.file("emaj.yaml", MANIFEST);
+    db.psql(
+        "create function public.stamp() returns event_trigger language plpgsql as $$
+           declare made record;
+         begin
+           for made in select * from pg_event_trigger_ddl_commands() where object_type = 'table' and schema_name <> 'pg_temp' loop
+             execute format('alter table %s add column if not exists created_at timestamptz', made.object_identity);
+           end loop;
+         end $$;
+         create event trigger \"Stamp it\" on ddl_command_end when tag in ('CREATE TABLE') execute function public.stamp()",
+    );
+    let install = || support::emaj(&db).args(["install"]).run();
+    let run = install().code(4);
+    assert!(run.stderr.contains("column emaj_group.created_at is unknown"), "{run}");
+    assert!(
+        run.stderr.contains("an event trigger alters new tables (\"Stamp it\")"),
+        "{run}"
+    );
+    assert_eq!(db.psql("select count(*) from pg_namespace where nspname = 'emaj'"), "0");
+    db.psql("alter event trigger \"Stamp it\" disable");
+    install().ok();
+    uninstall(&db).ok();
+}
+
+#[test]
 fn a_role_that_databases_share_goes_with_the_last_of_them() {
     let (one, two) = (support::database(), support::database());
     let role = |name: &str| format!("{}_{name}", one.name());

@@ -191,6 +191,32 @@ fn a_saved_plan_that_no_longer_fits_is_refused() {
 }
 
 #[test]
+fn a_saved_plan_does_not_fit_when_it_loses_more_marks_than_it_said() {
+    let db = support::database();
+    db.client().batch_execute(SHOP).unwrap();
+    let emaj = |words: &[&str]| support::emaj(&db).args(words).run();
+    let manifest = |tables: &str| db.file("emaj.yaml", &format!("{HEAD}groups: {{ {tables} }}\n"));
+    for (before, after) in [
+        ("g: { tables: [s.a, s.b] }", "g: { tables: [s.a] }"),
+        ("g: { tables: [s.a] }, h: { tables: [s.b] }", "g: { tables: [s.a] }"),
+    ] {
+        manifest(before);
+        emaj(&["install", "--allow-destroy"]).ok();
+        manifest(after);
+        let group = if before.contains("h:") { "h" } else { "g" };
+        db.file("plan.json", &emaj(&["plan", "-o", "json"]).ok().stdout);
+        emaj(&["mark", "set", group, "later"]).ok();
+        let carry_out = ["install", "--plan", "plan.json", "--allow-destroy"];
+        let run = emaj(&carry_out).code(4);
+        assert!(run.stderr.contains("the saved plan no longer fits"), "{run}");
+        // The rows of a log come by themselves, and are no reason.
+        db.file("plan.json", &emaj(&["plan", "-o", "json"]).ok().stdout);
+        db.psql("insert into s.b (n) values (1)");
+        emaj(&carry_out).ok();
+    }
+}
+
+#[test]
 fn two_manifests_share_a_database_and_take_nothing_from_each_other() {
     let db = support::database();
     db.client().batch_execute(SHOP).unwrap();

@@ -834,3 +834,42 @@ fn a_round_looks_at_the_size_of_all_logs_once() {
         nothing_to_change(story);
     });
 }
+
+#[test]
+fn a_purge_that_is_interrupted_says_what_it_did() {
+    tell(Who::Owner, |story| {
+        story.options += "    keep_marks: 1\n";
+        story.sql("create table t (id int primary key)");
+        story.install("t");
+        story.sql("insert into t values (1), (2)");
+        story.mark("kept");
+        // The last thing of a round, which waits here.
+        story.sql_as_superuser(
+            "create function public.wait() returns trigger language plpgsql as $$ begin perform pg_advisory_xact_lock(1); return old; end $$;
+             create trigger wait before delete on emaj.emaj_hist for each row execute function public.wait();
+             update emaj.emaj_hist set hist_datetime = hist_datetime - interval '10 years' where hist_id = (select min(hist_id) from emaj.emaj_hist)",
+        );
+        story.sql("select pg_advisory_lock(1)");
+        let waits = "select count(*) from pg_locks where not granted and locktype = 'advisory' \
+                     and database = (select oid from pg_database where datname = current_database())";
+        let run = story.prepare(&["group", "purge"]).run_while(|pid| {
+            support::until("the round to wait", || story.db.psql(waits) == "1");
+            let sent = Command::new("kill").args(["-INT", &pid.to_string()]).status().unwrap();
+            assert!(sent.success());
+        });
+        let said = &run.code(130).stderr;
+        assert!(
+            said.contains("purged group `g`: 2 log rows removed; 1 mark deleted"),
+            "{said}"
+        );
+        assert!(
+            said.contains("error: interrupted; what was purged before is gone"),
+            "{said}"
+        );
+        story.sql("select pg_advisory_unlock(1)");
+        assert_eq!(
+            story.ask("select string_agg(mark_name, ' ') from emaj.emaj_mark"),
+            "kept"
+        );
+    });
+}

@@ -765,6 +765,29 @@ fn a_signal_takes_a_rollback_back() {
 }
 
 #[test]
+fn a_lost_terminal_does_not_end_what_runs_under_nohup() {
+    let shop = shop();
+    shop.run(&["mark", "set", "shop", "one"]).ok();
+    let good = shop.content();
+    shop.sql("delete from shop.invoice");
+    let mut blocker = shop.db.client_as(&shop.owner);
+    blocker
+        .batch_execute("begin; lock table shop.invoice in row exclusive mode")
+        .unwrap();
+    let rollback = shop.emaj(&["rollback", "shop", "one", "--yes", "--lock-timeout", "60s"]);
+    let run = rollback.under_nohup().run_while(|pid| {
+        until(&shop.db, WAITS_FOR_A_LOCK);
+        let kill = std::process::Command::new("kill")
+            .args(["-HUP", &pid.to_string()])
+            .status();
+        assert!(kill.unwrap().success());
+        blocker.batch_execute("commit").unwrap();
+    });
+    run.ok();
+    assert_eq!(shop.content(), good);
+}
+
+#[test]
 fn an_installation_that_is_interrupted_leaves_nobody_waiting() {
     let shop = shop();
     let before = shop.value("select count(*) from emaj.emaj_relation");

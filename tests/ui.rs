@@ -3,6 +3,8 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Command, Stdio};
 
+use crate::support;
+
 /// Set for a run of this binary that is to print until its reader is gone.
 const AS_PRINTER: &str = "EMAJ_TEST_AS_PRINTER";
 
@@ -35,4 +37,29 @@ fn a_reader_that_went_away_ends_the_program_quietly() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{stderr}");
     assert_eq!(stderr, "");
+}
+
+#[test]
+fn what_changes_something_is_done_though_nobody_reads() {
+    let db = support::database();
+    db.psql("create schema s; create table s.t (id int primary key)");
+    db.file(
+        "emaj.yaml",
+        "version: 1\nroles: { admin: null, viewer: null }\ngroups: { g: { tables: [s.t] } }\n",
+    );
+    for (words, schemas) in [(&["install"][..], "1"), (&["uninstall", "--yes"], "0")] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = support::emaj(&db).args(words).into_command();
+        let output = command.stdin(Stdio::null()).stdout(writer).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success() && stderr.contains("installed: "),
+            "{words:?}: {stderr}"
+        );
+        assert_eq!(
+            db.psql("select count(*) from pg_namespace where nspname = 'emaj'"),
+            schemas
+        );
+    }
 }

@@ -57,7 +57,7 @@ pub(super) fn show(plan: &Plan, flag: &str, context: &Context) -> Result<()> {
         ));
         return Ok(());
     }
-    context.output.data(&Shown { plan })?;
+    context.output.data_ahead(&Shown { plan })?;
     if matches!(context.output.format(), Format::Table | Format::Markdown) {
         context.output.say(sum(plan, flag));
     }

@@ -145,11 +145,7 @@ pub fn apply(
         interrupt.check()?;
         attempt(session, manifest, locking, &interrupt, make, agree, &mut agreed, told)
     });
-    match done {
-        // The server's words are those of the cancelled statement; the person's are clearer.
-        Err(error) if error.kind() == Kind::Interrupted => Err(interrupt.check().err().unwrap_or(error)),
-        other => other,
-    }
+    done.map_err(|error| interrupt.cause(error))
 }
 
 #[expect(clippy::too_many_arguments, reason = "one road, told in one place")]
@@ -188,6 +184,9 @@ fn attempt(
         }
         told(at + 1, total);
     }
+    if journal.is_none() {
+        journal::check_made(&mut transaction, &manifest.schema).map_err(|error| altered(error, &catalog))?;
+    }
     interrupt.check()?;
     transaction.commit().map_err(|error| pg::classify(error, "commit"))?;
     Ok(plan)
@@ -219,6 +218,23 @@ fn failed(error: postgres::Error, doing: &str, sql: &str, catalog: &Catalog) -> 
             failed.hint("nothing was changed; with `--dry-run -o sql` it shows every statement, in its place")
         }
         _ => failed,
+    }
+}
+
+/// What a registry was refused for that is another than the one that was written: nothing but an event trigger alters it meanwhile.
+fn altered(error: Error, catalog: &Catalog) -> Error {
+    let triggers: Vec<&str> = catalog
+        .event_triggers
+        .iter()
+        .map(|trigger| trigger.name.as_str())
+        .collect();
+    match error.kind() {
+        Kind::Refused if !triggers.is_empty() => error.hint(format!(
+            "an event trigger alters new tables ({}): have it leave emaj's schema alone, or switch it off meanwhile, `alter event trigger … disable`; \
+             nothing was changed",
+            triggers.join(", ")
+        )),
+        _ => error,
     }
 }
 

@@ -102,6 +102,9 @@ pub struct Step {
     /// Something is lost that cannot be made again: log rows, or marks to roll back to.
     pub destroys: bool,
     pub sql: String,
+    /// How many marks are lost.
+    #[serde(skip)]
+    marks: i64,
     /// What the SQL consists of, where a failure should say which of many things it was about; empty: one thing.
     #[serde(skip)]
     parts: Vec<Part>,
@@ -127,6 +130,7 @@ impl Step {
             effect: String::new(),
             destroys: false,
             sql,
+            marks: 0,
             parts: Vec::new(),
             tables: Vec::new(),
         }
@@ -169,6 +173,13 @@ impl Step {
         self.destroys = true;
         self
     }
+
+    /// Says that so many marks are lost.
+    pub fn losing(mut self, marks: i64) -> Self {
+        self.destroys |= marks > 0;
+        self.marks = marks;
+        self
+    }
 }
 
 /// The names of what a plan makes in the schema for tables and bindings, or puts in the place of what is there.
@@ -184,7 +195,7 @@ pub(super) struct Made {
 pub struct Plan {
     pub manifest: String,
     pub schema: String,
-    /// A hash of the script: a saved plan fits only while a new one would be the same.
+    /// A hash of the script and of how many marks it loses: a saved plan fits only while a new one would be the same.
     pub fingerprint: String,
     pub steps: Vec<Step>,
     /// What the reviewer should know beside the steps.
@@ -249,8 +260,9 @@ impl Plan {
             )
         });
         self.lock = self.locks(renderer);
-        let digest = Sha256::digest(self.script());
-        self.fingerprint = hex(&digest);
+        let lost: Vec<String> = self.steps.iter().map(|step| step.marks.to_string()).collect();
+        let digest = Sha256::new().chain_update(self.script()).chain_update(lost.join(" "));
+        self.fingerprint = hex(&digest.finalize());
         self
     }
 

@@ -105,7 +105,8 @@ fn drop_group(
             "the logs and marks of {} are lost; the tables stay",
             count(ended, "relation")
         ))
-        .destroying();
+        .destroying()
+        .losing(journal.groups.get(name).map_or(0, |group| group.active_marks));
     step.lock = Some(Lock::AccessExclusive);
     step.tables = captured_by(relations, catalog, journal, renderer);
     plan.push(step);

@@ -54,7 +54,7 @@ pub use parked::{
 };
 pub use position::{Position, Snapshot};
 pub use read::read;
-pub use registry::{hollow, refuse_hollow};
+pub use registry::{check_made, hollow, refuse_hollow};
 pub use rewind::rewind;
 pub use rights::{Grants, Held, Named, ROLE_MADE_BY_EMAJ, Right};
 pub use rollbacks::{

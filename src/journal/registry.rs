@@ -16,20 +16,7 @@ use crate::render::{RenderError, Renderer};
 /// # Errors
 /// [`Kind::Refused`] with what differs, and what to do.
 pub(super) fn check(client: &mut impl GenericClient, schema: &str, renderer: &Renderer) -> Result<()> {
-    let wanted = wanted(renderer)?;
-    let names: Vec<&str> = wanted.keys().map(String::as_str).collect();
-    let mut there: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for row in &client.query(
-        "select c.relname::text, a.attname::text
-           from pg_catalog.pg_class c
-           join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-           join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
-          where n.nspname = $1 and c.relname = any ($2::text[]) and c.relkind = 'r'",
-        &[&schema, &names],
-    )? {
-        there.entry(row.get(0)).or_default().insert(row.get(1));
-    }
-    let differences = differences(&wanted, &there);
+    let differences = look(client, schema, renderer)?;
     if differences.is_empty() {
         return Ok(());
     }
@@ -54,6 +41,42 @@ pub(super) fn check(client: &mut impl GenericClient, schema: &str, renderer: &Re
     .hint(
         "there is no upgrade of a registry yet: go on with the emaj that made it, or take it out with that one (`emaj uninstall --all --yes`; logs and marks are lost) and install anew with this one",
     ))
+}
+
+/// Refuses a registry that was made just now and is not as it was written: nothing could be done with it.
+///
+/// # Errors
+/// [`Kind::Refused`] with what differs; whatever the server answers.
+pub fn check_made(client: &mut impl GenericClient, schema: &str) -> Result<()> {
+    let differences = look(client, schema, &Renderer::new(schema))?;
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(Error::message(
+        Kind::Refused,
+        format!(
+            "what was made in schema `{schema}` was altered at once: {}",
+            differences.join(", ")
+        ),
+    ))
+}
+
+/// Returns what differs between the registry that is there and the one that this version makes.
+fn look(client: &mut impl GenericClient, schema: &str, renderer: &Renderer) -> Result<Vec<String>> {
+    let wanted = wanted(renderer)?;
+    let names: Vec<&str> = wanted.keys().map(String::as_str).collect();
+    let mut there: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for row in &client.query(
+        "select c.relname::text, a.attname::text
+           from pg_catalog.pg_class c
+           join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+           join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+          where n.nspname = $1 and c.relname = any ($2::text[]) and c.relkind = 'r'",
+        &[&schema, &names],
+    )? {
+        there.entry(row.get(0)).or_default().insert(row.get(1));
+    }
+    Ok(differences(&wanted, &there))
 }
 
 /// Refuses a registry that says nothing of its installation and yet has groups, tables, marks or a history: nothing that it holds may be taken for

@@ -21,6 +21,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use crate::errors::Kind;
 
 use super::error::{self, ServerError};
+use super::pooler;
 use super::settings::Settings;
 use super::target::{Place, Target};
 use super::tls::BadTls;
@@ -83,6 +84,10 @@ impl Cause {
     /// Returns whether the other way, with or without TLS, may help: the server refused the login.
     fn is_refusal(&self) -> bool {
         matches!(self, Cause::Server(error) if error.code().is_some_and(|state| state.code().starts_with("28")))
+    }
+
+    fn is_refusal_of_options(&self) -> bool {
+        matches!(self, Cause::Server(error) if error.code().is_some_and(|state| pooler::NO_OPTIONS.contains(&state.code())))
     }
 
     fn is_failed_handshake(&self) -> bool {
@@ -222,14 +227,33 @@ fn open_at(settings: &Settings, at: &Target, notices: &NoticeHandler) -> Result<
     }
 }
 
-/// Tries once. The error also says whether TLS was spoken.
+/// Tries once; again without the mark, where a pooler takes no options. The error also says whether TLS was spoken.
 fn open_once(
     settings: &Settings,
     at: &Target,
     encrypted: bool,
     notices: &NoticeHandler,
 ) -> Result<Opened, (Cause, bool)> {
+    let marked = format!("{} {}", settings.options, pooler::MARK);
+    match open_with(settings, at, encrypted, notices, &marked) {
+        Err((cause, _)) if cause.is_refusal_of_options() => {
+            open_with(settings, at, encrypted, notices, &settings.options)
+        }
+        other => other,
+    }
+}
+
+fn open_with(
+    settings: &Settings,
+    at: &Target,
+    encrypted: bool,
+    notices: &NoticeHandler,
+    options: &str,
+) -> Result<Opened, (Cause, bool)> {
     let mut config = config(settings, at, notices);
+    if !options.is_empty() {
+        config.options(options);
+    }
     let used = Arc::new(AtomicBool::new(false));
     if !encrypted {
         config.ssl_mode(postgres::config::SslMode::Disable);
@@ -285,9 +309,6 @@ fn config(settings: &Settings, at: &Target, notices: &NoticeHandler) -> Config {
         .application_name(&settings.application_name);
     if let (Some(password), _) = settings.password_for(at) {
         config.password(password.expose_secret());
-    }
-    if !settings.options.is_empty() {
-        config.options(&settings.options);
     }
     if settings.tls.direct {
         config.ssl_negotiation(SslNegotiation::Direct);

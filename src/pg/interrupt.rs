@@ -2,7 +2,7 @@
 //!
 //! Without this the program would be gone and the server would go on, or wait for its locks. Held by `transact`, and by
 //! commands that read for a long time. After it is dropped, and at a second signal, the program ends as usual, unless it heeds the signals by
-//! other means ([`heeded`]).
+//! other means ([`heeded`]). SIGHUP stays ignored where the program was started so (`nohup`).
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -48,12 +48,32 @@ fn decide() {
     }
 }
 
+/// Returns whether SIGHUP was ignored when the program was started, as `nohup` does; looked at before anything listens to it. (Only Linux
+/// tells it; the others are caught whatever a shell does with them for its jobs in the background, as libpq's programs do.)
+pub fn hangup_is_ignored() -> bool {
+    static IGNORED: LazyLock<bool> = LazyLock::new(|| {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        mask.is_some_and(|mask| mask & (1 << (SIGHUP - 1)) != 0)
+    });
+    *IGNORED
+}
+
+/// Returns the signals that are listened to, with their place in [`SIGNALS`].
+fn listened() -> impl Iterator<Item = (usize, i32, Kind)> {
+    let signals = SIGNALS.into_iter().enumerate();
+    signals
+        .map(|(at, (signal, kind))| (at, signal, kind))
+        .filter(|(_, signal, _)| *signal != SIGHUP || !hangup_is_ignored())
+}
+
 /// Has each signal end the program while nobody heeds it.
 fn prepare() -> std::io::Result<()> {
     static PREPARED: AtomicBool = AtomicBool::new(false);
     if !PREPARED.swap(true, Ordering::SeqCst) {
-        for ((signal, kind), ends) in SIGNALS.iter().zip(ENDS.iter()) {
-            flag::register_conditional_shutdown(*signal, i32::from(kind.exit_code()), Arc::clone(ends))?;
+        for (at, signal, kind) in listened() {
+            flag::register_conditional_shutdown(signal, i32::from(kind.exit_code()), Arc::clone(&ENDS[at]))?;
         }
     }
     Ok(())
@@ -88,7 +108,7 @@ impl Interrupt {
         let terminated = Arc::new(AtomicBool::new(false));
         let mut actions = Vec::new();
         prepare()?;
-        for (signal, kind) in SIGNALS {
+        for (_, signal, kind) in listened() {
             let code = i32::from(kind.exit_code());
             // In this order: the second signal finds the flag of the first.
             actions.push(flag::register_conditional_shutdown(signal, code, Arc::clone(&came))?);
@@ -117,15 +137,32 @@ impl Interrupt {
     /// # Errors
     /// [`Kind::Interrupted`] or [`Kind::Terminated`]; the caller ends its transaction without a commit.
     pub fn check(&self) -> Result<()> {
+        self.check_saying("nothing was changed")
+    }
+
+    /// As [`Interrupt::check`], for work that is not one transaction: `what` has become of it.
+    ///
+    /// # Errors
+    /// As [`Interrupt::check`].
+    pub fn check_saying(&self, what: &str) -> Result<()> {
         if self.came.load(Ordering::Relaxed) {
             let (kind, word) = if self.terminated.load(Ordering::Relaxed) {
                 (Kind::Terminated, "terminated")
             } else {
                 (Kind::Interrupted, "interrupted")
             };
-            return Err(Error::message(kind, format!("{word}; nothing was changed")));
+            return Err(Error::message(kind, format!("{word}; {what}")));
         }
         Ok(())
+    }
+
+    /// Returns what a transaction failed with: the signal, if one came, since the server may tell of its cancelled statement in any language. A
+    /// connection that was lost is told as such: whether the transaction was committed is not known then.
+    pub fn cause(&self, error: Error) -> Error {
+        match self.check() {
+            Err(interrupted) if error.kind() != Kind::Unreachable => interrupted,
+            _ => error,
+        }
     }
 }
 
@@ -154,5 +191,29 @@ impl Drop for Interrupt {
         for action in self.actions.drain(..) {
             low_level::unregister(action);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_is_told_whatever_the_server_says_of_it() {
+        LISTENERS.fetch_add(1, Ordering::SeqCst);
+        let interrupt = Interrupt {
+            came: Arc::new(AtomicBool::new(true)),
+            terminated: Arc::default(),
+            over: Arc::default(),
+            watcher: None,
+            actions: Vec::new(),
+        };
+        let told = |kind, words: &str| interrupt.cause(Error::message(kind, words)).to_string();
+        let german = "storniere Anfrage wegen Benutzeraufforderung";
+        assert_eq!(told(Kind::Failed, german), "interrupted; nothing was changed");
+        // It may have been committed.
+        assert_eq!(told(Kind::Unreachable, "failed to commit"), "failed to commit");
+        interrupt.came.store(false, Ordering::Relaxed);
+        assert_eq!(told(Kind::Failed, german), german);
     }
 }

@@ -15,6 +15,7 @@ use crate::errors::Result;
 
 use super::attempt::NoticeHandler;
 use super::error::classify;
+use super::pooler;
 use super::prompt::Prompt;
 use super::search;
 use super::settings::Settings;
@@ -24,11 +25,6 @@ pub(crate) const OWN_PATH: &str = "set search_path = pg_catalog, pg_temp; set qu
 
 /// Names that are not qualified go by the path of the role, for what others have written.
 pub(crate) const PATH_OF_ROLE: &str = "reset search_path; reset quote_all_identifiers";
-
-/// What is committed is kept, whatever the role or the database has set: what comes next is built on it. (A commit
-/// that waits for the disk takes all earlier ones with it, also those that did not wait.)
-const KEPT: &str =
-    "select set_config('synchronous_commit', 'local', false) where current_setting('synchronous_commit') = 'off'";
 
 /// A message of the server that is no error.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,10 +95,25 @@ impl Session {
             tls: opened.tls,
             notices,
         };
-        session
-            .batch_execute(&format!("{OWN_PATH}; {KEPT}"))
-            .map_err(|error| classify(error, "settle the connection"))?;
+        session.settle()?;
         Ok(session)
+    }
+
+    /// Sets what every session needs; refuses a connection that is not one session's alone.
+    fn settle(&mut self) -> Result<()> {
+        let failed = |error| classify(error, "settle the connection");
+        if pooler::settle_if_direct(&mut self.client).map_err(failed)? {
+            return Ok(());
+        }
+        let (_, mut beside) = search::connect(&self.here, Prompt::Never, &self.notices)?;
+        let shared = pooler::is_shared(&mut self.client, &mut beside.client).map_err(|error| {
+            classify(error, "find out for how long the pooler lends a connection")
+                .hint("in session mode its pool must have room for one connection more")
+        })?;
+        if shared {
+            return Err(pooler::shared(&self.here.describe()));
+        }
+        pooler::settle(&mut self.client).map_err(failed)
     }
 
     /// Returns the settings that lead to this very server, whatever list they were found by.

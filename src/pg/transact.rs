@@ -25,11 +25,7 @@ pub fn transact<T>(
         interrupt.check()?;
         attempt(session, locking, &interrupt, work)
     });
-    match done {
-        // The server's words are those of the cancelled statement; the person's are clearer.
-        Err(error) if error.kind() == Kind::Interrupted => Err(interrupt.check().err().unwrap_or(error)),
-        other => other,
-    }
+    done.map_err(|error| interrupt.cause(error))
 }
 
 fn attempt<T>(

@@ -8,6 +8,7 @@
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use postgres::error::SqlState;
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 
 use super::lanes::{Lanes, Work};
@@ -72,6 +73,14 @@ impl Failure {
         self.several |= self.error.kind() == Kind::Locked;
         self
     }
+
+    /// What a session was cancelled for by a signal is no matter of several sessions.
+    fn unless_interrupted(self, interrupt: &Interrupt) -> Self {
+        Failure {
+            several: self.several && interrupt.check().is_ok(),
+            error: interrupt.cause(self.error),
+        }
+    }
 }
 
 /// Rolls back in the sessions of `lanes`; the server tells its progress by notices, as in one session.
@@ -100,14 +109,10 @@ pub fn run_parallel(
     }
     prepare_session(session)?;
     let interrupt = Interrupt::listen_among(open.iter().map(|lane| lane.session.canceller()).collect())?;
-    let done = retry_locked_among(session, &pids, locking, &mut |session| {
+    retry_locked_among(session, &pids, locking, &mut |session| {
         interrupt.check()?;
         attempt(session, schema, wanted, lanes, &mut open, locking.timeout, &interrupt)
-    });
-    match done {
-        Err(error) if error.kind() == Kind::Interrupted => Err(interrupt.check().err().unwrap_or(error)),
-        other => other,
-    }
+    })
 }
 
 /// Lets the session be idle while others work, and has it end soon after the program.
@@ -142,7 +147,7 @@ fn attempt(
             .session
             .batch_execute("rollback; select pg_catalog.pg_advisory_unlock_all()");
     }
-    let failure = decided.err();
+    let failure = decided.err().map(|failure| failure.unless_interrupted(interrupt));
     if failure.is_some() {
         let _ = session.batch_execute("rollback");
     }
@@ -402,8 +407,10 @@ fn one(lane: &mut Lane, s: &str, wanted: &Wanted, id: i64, left: &[i64], name: &
     lane.session
         .batch_execute(&format!("prepare transaction {}", escape_literal(name)))
         .map_err(|error| {
+            // (By its state: the words are those of the server's language.)
+            let cancelled = error.code() == Some(&SqlState::QUERY_CANCELED);
             let error = classify(error, "prepare the transaction of a session");
-            let several = !matches!(error.kind(), Kind::Unreachable | Kind::Interrupted);
+            let several = !cancelled && error.kind() != Kind::Unreachable;
             Failure { error, several }
         })?;
     fail_at::passing("rollback.prepared");

@@ -71,6 +71,16 @@ impl Output {
         out(&table::render(data, self.format, self.width)?)
     }
 
+    /// Prints data to stdout before the work that it tells of: when the reader has gone away, the work goes on.
+    pub fn data_ahead(&self, data: &impl Tabular) -> Result<()> {
+        match write(&table::render(data, self.format, self.width)?) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                Err(unwritten(error).hint("nothing was changed"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Prints data to stdout as one line of JSON.
     pub fn line(&self, data: &impl serde::Serialize) -> Result<()> {
         let text = serde_json::to_string(data)
@@ -145,10 +155,14 @@ impl Output {
 /// Prints text to stdout as it is.
 ///
 /// When the reader went away (`emaj … | head`), the program ends here, quietly and well: everything that reads what
-/// is printed has what it wanted. Print when the work is done.
+/// is printed has what it wanted. Print when the work is done, or with [`Output::data_ahead`].
 pub fn out(text: &str) -> Result<()> {
+    finish(write(text))
+}
+
+fn write(text: &str) -> io::Result<()> {
     let mut stream = io::stdout().lock();
-    finish(stream.write_all(text.as_bytes()).and_then(|()| stream.flush()))
+    stream.write_all(text.as_bytes()).and_then(|()| stream.flush())
 }
 
 /// Standard output for data that is too much to be held: written as it comes.
@@ -185,10 +199,13 @@ fn finish(written: io::Result<()>) -> Result<()> {
         Ok(()) => Ok(()),
         // Rust ignores SIGPIPE, so it arrives as an error. `println!` would panic.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
-        Err(error) => Err(Error::new(Kind::Failed, error)
-            .context("failed to write to standard output")
+        Err(error) => Err(unwritten(error)
             .hint("only the report is missing: what the command changed stays changed (`emaj history`)")),
     }
+}
+
+fn unwritten(error: io::Error) -> Error {
+    Error::new(Kind::Failed, error).context("failed to write to standard output")
 }
 
 /// Returns the width to use: what `COLUMNS` says, else the terminal, else 80; never too narrow for anything.

@@ -14,7 +14,7 @@ use super::bin_dir;
 use super::servers::Servers;
 
 /// Settings by a connection string and nothing else.
-fn settings(servers: &Servers, uri: &str) -> Settings {
+pub(super) fn settings(servers: &Servers, uri: &str) -> Settings {
     let given = Given {
         uri: Some(servers.fill(uri).into()),
         ..Given::default()
@@ -31,7 +31,7 @@ fn session(servers: &Servers, uri: &str) -> Session {
     settings(servers, uri).connect(Prompt::Never).unwrap()
 }
 
-fn text(session: &mut Session, sql: &str) -> String {
+pub(super) fn text(session: &mut Session, sql: &str) -> String {
     session.query_one(sql, &[]).unwrap().get(0)
 }
 

@@ -101,8 +101,28 @@ impl Emaj {
         .collect()
     }
 
+    /// Has it started by a shell that ignores SIGHUP, as `nohup` does.
+    pub fn under_nohup(mut self) -> Self {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "trap '' HUP; exec \"$0\" \"$@\""])
+            .arg(self.command.get_program());
+        command.args(self.command.get_args());
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        if let Some(directory) = self.command.get_current_dir() {
+            command.current_dir(directory);
+        }
+        self.command = command;
+        self
+    }
+
     /// Returns the command, for those who start it themselves.
-    pub(super) fn into_command(self) -> Command {
+    pub fn into_command(self) -> Command {
         self.command
     }
 

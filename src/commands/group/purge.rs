@@ -29,10 +29,16 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     for name in &args.groups {
         journal::group_named(&known, name)?;
     }
-    let done = retention::round(&mut session, &schema, &args.groups)?;
+    let mut done = Vec::new();
+    let ended = retention::round(&mut session, &schema, &args.groups, &mut done);
+    tell(done, context)?;
+    ended.map(|()| ExitCode::SUCCESS)
+}
+
+/// Says what was done, also by a round that was cut off.
+fn tell(done: Vec<Purged>, context: &Context) -> Result<()> {
     if context.output.format() != Format::Table {
-        context.output.data(&Report(done))?;
-        return Ok(ExitCode::SUCCESS);
+        return context.output.data(&Report(done));
     }
     for purged in &done {
         context.output.say(sentence(purged));
@@ -40,7 +46,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
             context.output.warn(problem);
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 fn sentence(purged: &Purged) -> String {

@@ -18,6 +18,7 @@ use super::act::connect;
 use super::{Context, InstallationArgs, parse_duration};
 use crate::errors::{Error, Kind, Result};
 use crate::journal;
+use crate::pg;
 use crate::ui::Format;
 
 /// Every look reads what is new in the logs; more often than that is work for nothing.
@@ -88,13 +89,14 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
 
 /// Tells when Ctrl-C, a kill or a lost terminal has come; a second one ends the program where it is, should the server not answer.
 fn ends() -> Result<Receiver<()>> {
-    const ALL: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
+    let hangup = (!pg::hangup_is_ignored()).then_some(SIGHUP);
+    let all = [SIGINT, SIGTERM].into_iter().chain(hangup);
     let came = Arc::new(AtomicBool::new(false));
-    for signal in ALL {
+    for signal in all.clone() {
         flag::register_conditional_shutdown(signal, 0, Arc::clone(&came))?;
         flag::register(signal, Arc::clone(&came))?;
     }
-    let mut signals = Signals::new(ALL)?;
+    let mut signals = Signals::new(all)?;
     let (tell, over) = mpsc::channel();
     std::thread::spawn(move || {
         // When nobody listens any more, the program is ending.

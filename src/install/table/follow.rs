@@ -75,9 +75,7 @@ pub(super) fn follow(
             "{} can no longer be rolled back to",
             count(setting.active_marks, "mark")
         ));
-        if setting.active_marks > 0 {
-            step = step.destroying();
-        }
+        step = step.losing(setting.active_marks);
     }
     plan.push(step);
     Ok(())

@@ -143,8 +143,7 @@ pub(super) fn end(plan: &mut Plan, known: &Relation, because: &str, marks: i64, 
             count(marks, "mark")
         ),
     };
-    step = step.effect(effect);
-    plan.push(if marks > 0 { step.destroying() } else { step });
+    plan.push(step.effect(effect).losing(marks));
 }
 
 fn gap(wanted: &WantedTable<'_>, missed: Missed) -> Gap {
