@@ -547,6 +547,68 @@ fn a_table_may_be_altered_between_two_batches() {
 }
 
 #[test]
+fn what_a_deferred_trigger_refuses_is_tried_with_the_rest_of_its_transaction() {
+    let db = support::database();
+    db.psql(
+        "create table line (id int primary key, tx int, amount int check (amount < 1000));
+         create function balanced() returns trigger language plpgsql as $$ begin
+           if (select sum(amount) from line where tx = new.tx) <> 0 then raise exception 'not balanced'; end if; return null; end $$;
+         create constraint trigger balanced after insert or update on line deferrable initially deferred for each row execute function balanced()",
+    );
+    let mut sink = into(&db).open().unwrap();
+    let line = |id: u16, amount: i32| {
+        let tx = id / 10;
+        let json = format!(r#"{{"id":{id},"tx":{tx},"amount":{amount}}}"#);
+        let mut delivery = insert(id.into(), "line", &json);
+        delivery.offset = Offset(format!("1/{id:04}/7/{tx}/[{id}]/0/b"));
+        delivery
+    };
+    let batch = [
+        line(10, 5),
+        line(11, -5),
+        line(20, 5000),
+        line(21, -5000),
+        line(30, 5),
+        line(31, -5),
+        line(40, 1),
+    ];
+    assert_eq!(outcomes(&sink.deliver(&batch)), "wwNLwwL");
+    // When they are tried again, they are tried together too.
+    assert_eq!(
+        outcomes(&sink.deliver(&[line(20, 7), line(40, 1), line(21, -7)])),
+        "wLw"
+    );
+    assert_eq!(
+        db.psql("select string_agg(id::text, ' ' order by id) from line"),
+        "10 11 20 21 30 31"
+    );
+}
+
+#[test]
+fn a_row_goes_first_only_where_it_has_a_value_that_another_is_to_get() {
+    let db = support::database();
+    db.psql(
+        "create table t (id int primary key, v text); insert into t values (1, 'a'), (2, 'b');
+         create table c (id int primary key, t int references t on delete cascade, own text default 'ours'); insert into c values (11, 1, 'theirs');
+         create sequence tries;
+         create function f() returns trigger language plpgsql as
+           $$ begin if nextval('tries') <= 2 then raise exception 'not now' using errcode = '55P03'; end if; return new; end $$;
+         create trigger f before insert on t for each row execute function f()",
+    );
+    let mut sink = into(&db).open().unwrap();
+    let batch = [
+        rekey(1, "t", r#"{"id":1}"#, r#"{"id":2,"v":"a"}"#),
+        update(2, "c", r#"{"id":11,"t":2}"#),
+    ];
+    assert_eq!(outcomes(&sink.deliver(&batch)), "Lw");
+    assert_eq!(outcomes(&sink.deliver(&batch)), "w=");
+    assert_eq!(
+        db.psql("select t.*, c.* from t join c on c.t = t.id"),
+        "2|a|11|2|theirs"
+    );
+}
+
+#[test]
 fn a_table_that_hides_rows_is_not_written() {
     let db = support::database();
     let role = format!("{}_writer", db.name());

@@ -441,7 +441,7 @@ impl Tables {
     }
 
     /// Attempts what is not split any further. A row that could not be moved to its key may stand in its own way: it has the unique values that
-    /// the row with the new key is to get.
+    /// the row with the new key is to get. (Only then: what goes first takes along what refers to it, and what only this database has of it.)
     fn last_attempt(
         &mut self,
         client: &mut Client,
@@ -449,8 +449,7 @@ impl Tables {
         outcomes: &mut [Option<Outcome>],
     ) -> Result<Option<Fault>, Fault> {
         let fault = self.attempt(client, items, Deletes::Last, outcomes)?;
-        let may_stand_in_its_way =
-            |fault: &Fault| fault.verdict == Verdict::Later && items.iter().any(|item| item.is_rekeyed());
+        let may_stand_in_its_way = |fault: &Fault| fault.is_ambiguous && items.iter().any(|item| item.is_rekeyed());
         if fault.as_ref().is_some_and(may_stand_in_its_way)
             && self.attempt(client, items, Deletes::First, outcomes)?.is_none()
         {
@@ -471,12 +470,15 @@ impl Tables {
         client.batch_execute("savepoint emaj_part").map_err(failed)?;
         let mut sets = sets(items).into_iter();
         let fault = match sets.try_for_each(|set| self.set(client, &set, deletes, outcomes)) {
-            // Deferred constraints have their say before the next part.
+            // Deferred constraints have their say before the next part. What they say is about the set: with others it may be taken.
             Ok(()) => match client.batch_execute(
                 "set constraints all immediate; set constraints all deferred; release savepoint emaj_part",
             ) {
                 Ok(()) => return Ok(None),
-                Err(error) => of_postgres(&error),
+                Err(error) => match of_postgres(&error) {
+                    fault if fault.verdict == Verdict::Never => Fault::later(fault),
+                    fault => fault,
+                },
             },
             Err(fault) => fault,
         };
