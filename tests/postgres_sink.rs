@@ -609,6 +609,82 @@ fn a_row_goes_first_only_where_it_has_a_value_that_another_is_to_get() {
 }
 
 #[test]
+fn what_makes_rows_unique_may_go_between_two_batches() {
+    let db = support::database();
+    db.psql("create table t (id int primary key, v text)");
+    let columns = [("id", Some("integer")), ("v", Some("text"))];
+    for number in 1..=2 {
+        let mut sink = into(&db).open().unwrap();
+        assert_eq!(
+            outcomes(&sink.deliver(&[insert(number, "t", &format!(r#"{{"id":{number},"v":"a"}}"#))])),
+            "w"
+        );
+        db.psql("alter table t drop constraint t_pkey; insert into t values (9, 'theirs')");
+        let refused = match number {
+            1 => sink.deliver(&[insert(3, "t", r#"{"id":9,"v":"b"}"#)]).remove(0),
+            _ => match copy(&mut *sink, "t", &columns, "9\tb\n", false) {
+                Ok(None) => sink.deliver(&[insert(3, "t", r#"{"id":9,"v":"b"}"#)]).remove(0),
+                other => panic!("{other:?}"),
+            },
+        };
+        assert!(
+            reason(&refused).contains("no unique constraint on (id) that is checked at once"),
+            "{refused:?}"
+        );
+        assert_eq!(db.psql("select v from t where id = 9"), "theirs");
+        db.psql("delete from t where id = 9; alter table t add primary key (id)");
+    }
+}
+
+#[test]
+fn attributes_of_a_type_are_those_that_come() {
+    let db = support::database();
+    db.psql(
+        "create type addr as (street text, town text); create domain home as addr; create type person as (name text, homes home[]);
+         create table t (id int primary key, a addr); create table deep (id int primary key, p person)",
+    );
+    let both = |at: usize, town: &str| {
+        let addr = format!(r#"{{"street":"Main","{town}":"Rome"}}"#);
+        [
+            update(at, "t", &format!(r#"{{"id":{at},"a":{addr}}}"#)),
+            update(
+                at + 1,
+                "deep",
+                &format!(r#"{{"id":{at},"p":{{"name":"Ann","homes":[{addr}]}}}}"#),
+            ),
+        ]
+    };
+    let refused = |sink: &mut dyn Sink, one: &Delivery, attribute: &str| {
+        let down = sink.deliver(std::slice::from_ref(one));
+        assert_eq!(outcomes(&down), "D");
+        let wanted = format!("the type addr of the other database has no attribute `{attribute}`");
+        assert!(reason(&down[0]).contains(&wanted), "{down:?}");
+    };
+    // Renamed there while the worker is connected.
+    for at in [0, 1] {
+        let mut sink = into(&db).open().unwrap();
+        assert_eq!(outcomes(&sink.deliver(&both(1, "town")[at..=at])), "w");
+        db.psql("alter type addr rename attribute town to city");
+        refused(&mut *sink, &both(3, "town")[at], "town");
+        db.psql("alter type addr rename attribute city to town");
+    }
+    let mut sink = into(&db).open().unwrap();
+    assert_eq!(outcomes(&sink.deliver(&both(3, "town"))), "ww");
+    assert_eq!(
+        db.psql(
+            "select string_agg((t.a).town, ' '), string_agg((deep.p).homes[1].town, ' ') from t join deep using (id)"
+        ),
+        "Rome Rome|Rome Rome"
+    );
+    // One that was set aside before keeps no other one back.
+    for one in both(5, "city") {
+        refused(&mut *into(&db).open().unwrap(), &one, "city");
+        let retried = Delivery { retried: true, ..one };
+        assert_eq!(outcomes(&sink.deliver(&[retried])), "N");
+    }
+}
+
+#[test]
 fn a_table_that_hides_rows_is_not_written() {
     let db = support::database();
     let role = format!("{}_writer", db.name());

@@ -134,6 +134,11 @@ impl Tables {
     /// Forgets all tables; outside a transaction.
     pub(super) fn forget(&mut self, client: &mut Client) -> Result<(), Fault> {
         *self = Tables::default();
+    /// Tells whether this table was altered since it was looked at.
+    pub(super) fn is_altered(&self, client: &mut Client, table: &QualifiedName) -> Result<bool, Fault> {
+        Shape::is_altered(client, self.shapes.get_key_value(table).into_iter())
+    }
+
         client
             .batch_execute("discard temp")
             .map_err(|error| of_postgres(&error))
