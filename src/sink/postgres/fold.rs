@@ -98,6 +98,14 @@ impl<'a> Row<'a> {
             is_retried,
         })
     }
+
+    /// Returns what follows from what is wrong with it: of a row that was set aside before it is said of that row alone.
+    pub(super) fn softened(&self, fault: Fault) -> Fault {
+        match self.is_retried {
+            true => Fault::never(fault),
+            false => fault,
+        }
+    }
 }
 
 /// Returns the values of the key's columns as a JSON array.
