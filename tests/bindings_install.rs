@@ -276,6 +276,43 @@ fn everything_that_is_wrong_is_said_at_once() {
 }
 
 #[test]
+fn bindings_that_make_the_same_rows_write_the_same_columns() {
+    let db = shop();
+    db.psql("create table app.archive (id int primary key, mail text, loggin text)");
+    let rows = |first: &str, second: &str| {
+        format!(
+            "{HEAD}sinks:\n  db: {{ postgres: {{ service: x }} }}\nbindings:
+  live: {{ table: app.person, to: db, row: {{ {first} }} }}
+  old: {{ table: app.archive, to: db, row: {{ table: app.person, {second} }} }}
+"
+        )
+    };
+    // What the tables have says which columns, and which key.
+    for (first, second) in [
+        ("", "columns: { id: row.id, mail: row.mail }"),
+        ("", "key: [id]"),
+        ("key: [id], columns: { id: row.id }", ""),
+    ] {
+        let said = refused(&db, &rows(first, second));
+        for part in [
+            "the bindings `live` and `old` make the same rows of app.person, of different columns",
+            "`live` writes ",
+            "; `old` writes ",
+            "the other binding",
+        ] {
+            assert!(said.contains(part), "`{part}` is missing in\n{said}");
+        }
+    }
+    install(
+        &db,
+        &rows(
+            "columns: { id: row.id, mail: row.mail }",
+            "columns: { mail: none, id: row.id }",
+        ),
+    );
+}
+
+#[test]
 fn two_manifests_share_a_log_and_nothing_else() {
     let db = shop();
     let core =

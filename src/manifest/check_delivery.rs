@@ -4,9 +4,12 @@
 
 use std::collections::HashSet;
 
+use super::build_delivery;
 use super::checks::{check_database, check_twice};
+use super::delivery::Binding;
 use super::diagnostic::Diagnostic;
 use super::merge::{Item, Named, RawManifest};
+use super::rows_shared::{self, RowsOf};
 use super::shape::one_of;
 use crate::names::nearest;
 
@@ -29,6 +32,7 @@ pub(super) fn check(raw: &RawManifest<'_>, out: &mut Vec<Diagnostic>) {
     for binding in &raw.bindings {
         check_binding(binding, raw, out);
     }
+    check_rows(raw, out);
     // A misspelt `to` uses the sink that it means.
     let names = || raw.sinks.iter().map(|sink| sink.name.as_str());
     let used: HashSet<&str> = raw
@@ -45,6 +49,21 @@ pub(super) fn check(raw: &RawManifest<'_>, out: &mut Vec<Diagnostic>) {
             .next("bind a table to it with `to`, or take it out"),
         );
     }
+}
+
+/// What is wrong with a binding has been said.
+fn check_rows(raw: &RawManifest<'_>, out: &mut Vec<Diagnostic>) {
+    let keeps_rows = |name: &str| {
+        let mut sinks = raw.sinks.iter();
+        sinks.any(|sink| sink.name.as_str() == name && sink.item.get("postgres").is_some())
+    };
+    let rows = raw.bindings.iter().filter(|binding| {
+        let to = binding.item.get("to").and_then(|to| to.text());
+        binding.item.get("row").is_some() && to.is_some_and(keeps_rows)
+    });
+    let built: Vec<Binding> = rows.filter_map(build_delivery::binding).collect();
+    let rows: Vec<RowsOf<'_>> = built.iter().filter_map(RowsOf::said).collect();
+    out.extend(rows_shared::complaints(&rows));
 }
 
 fn check_sink(sink: Item<'_>, out: &mut Vec<Diagnostic>) {

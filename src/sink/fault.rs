@@ -33,6 +33,8 @@ pub struct Fault {
     pub pause: Option<Duration>,
     /// It is not the place: the worker's role lacks a right in the database that is read.
     pub is_denied: bool,
+    /// Another row has a value of this one that only one may have.
+    pub is_ambiguous: bool,
 }
 
 impl Fault {
@@ -42,6 +44,7 @@ impl Fault {
             reason: reason.to_string(),
             pause: None,
             is_denied: false,
+            is_ambiguous: false,
         }
     }
 
@@ -301,7 +304,10 @@ pub(super) fn of_postgres(error: &postgres::Error) -> Fault {
     if verdict != Verdict::Down {
         server.detail = None;
     }
-    Fault::of(verdict, format!("{server} (SQLSTATE {})", server.code))
+    Fault {
+        is_ambiguous: matches!(&*server.code, "23505" | "23P01"),
+        ..Fault::of(verdict, format!("{server} (SQLSTATE {})", server.code))
+    }
 }
 
 fn is_about_a_row(server: &ServerError) -> bool {

@@ -7,7 +7,9 @@ use crate::errors::Kind;
 use crate::install::action;
 use crate::install::wanted::{Problem, place_text, unlogged};
 use crate::journal::{InstalledBinding, Journal};
-use crate::manifest::{Binding, BindingKind, Diagnostic, Located, Manifest, Place, State};
+use crate::manifest::{
+    Binding, BindingKind, Diagnostic, Located, Manifest, Place, RowsOf, SinkKind, State, complaints_of_rows,
+};
 use crate::names::{QualifiedName, nearest};
 use crate::words::shell;
 
@@ -55,7 +57,51 @@ pub(in crate::install) fn resolve<'a>(
             wanted.push(bound);
         }
     }
+    check_rows(manifest, &wanted, &mut found);
     (wanted, found)
+}
+
+/// Holds what bindings make of one table against each other, as far as the manifest alone does not tell it.
+fn check_rows(manifest: &Manifest, wanted: &[WantedBinding<'_>], found: &mut Found) {
+    let keeps_rows = |binding: &Binding| {
+        let sink = binding.to.as_ref().and_then(|to| manifest.sink(&to.value));
+        sink.is_some_and(|sink| matches!(sink.kind, SinkKind::Postgres(_)))
+    };
+    let bound = wanted.iter().filter(|bound| keeps_rows(bound.binding));
+    let rows: Vec<RowsOf<'_>> = bound
+        .filter_map(|bound| {
+            let mut rows = RowsOf::said(bound.binding)?;
+            if rows.key.is_empty() {
+                rows.key = key_of(bound.table).collect();
+            }
+            if rows.columns.is_empty() {
+                rows.columns = logged(bound.table).collect();
+            }
+            Some(rows)
+        })
+        .collect();
+    found
+        .problems
+        .extend(complaints_of_rows(&rows).into_iter().map(|what| Problem {
+            kind: Kind::Manifest,
+            what,
+        }));
+}
+
+/// The columns that the log has. (What is virtual is computed when it is read, and never written down.)
+fn logged(table: &Table) -> impl Iterator<Item = &str> {
+    let stored = table
+        .columns
+        .iter()
+        .filter(|column| column.generated != Generated::Virtual);
+    stored.map(|column| column.name.as_str())
+}
+
+fn key_of(table: &Table) -> impl Iterator<Item = &str> {
+    table.key.iter().filter_map(|number| {
+        let column = table.columns.iter().find(|column| column.attnum == *number)?;
+        Some(column.name.as_str())
+    })
 }
 
 fn check_owner(noun: &str, name: &Located<String>, owner: Option<&String>, manifest: &Manifest, found: &mut Found) {
@@ -101,12 +147,7 @@ fn no_table(binding: &Binding, known: Option<&InstalledBinding>, catalog: &Catal
 }
 
 fn check_columns(binding: &Binding, name: &QualifiedName, table: &Table, found: &mut Found) {
-    // (What is virtual is computed when it is read, and never written down.)
-    let logged = table
-        .columns
-        .iter()
-        .filter(|column| column.generated != Generated::Virtual);
-    let known = || logged.clone().map(|column| column.name.as_str());
+    let known = || logged(table);
     let mut said: Vec<(String, usize, usize)> = Vec::new();
     for column in binding.columns_used() {
         let at = (column.value.clone(), column.place.line(), column.place.column());
@@ -139,12 +180,8 @@ fn check_columns(binding: &Binding, name: &QualifiedName, table: &Table, found: 
             [] => known().collect(),
             columns => columns.iter().map(|(name, _)| name.value.as_str()).collect(),
         };
-        let names = table.key.iter().filter_map(|number| {
-            let column = table.columns.iter().find(|column| column.attnum == *number)?;
-            Some((column.name.as_str(), &binding.name.place))
-        });
         let keys: Vec<(&str, &Place)> = match key.as_slice() {
-            [] => names.collect(),
+            [] => key_of(table).map(|name| (name, &binding.name.place)).collect(),
             key => key
                 .iter()
                 .map(|column| (column.value.as_str(), &column.place))

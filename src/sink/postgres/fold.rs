@@ -34,6 +34,8 @@ pub(super) struct Row<'a> {
     /// The key's values as a JSON array: its own, or those of another row of the batch that is the same in the other database.
     pub(super) key: Arc<str>,
     pub(super) members: Vec<Member<'a>>,
+    /// It was set aside before: what is wrong with it is told of it alone.
+    pub(super) is_retried: bool,
 }
 
 impl<'a> Item<'a> {
@@ -43,7 +45,12 @@ impl<'a> Item<'a> {
                 "a database takes rows only; this delivery is of another kind",
             ));
         };
-        let row = |json: &'a Option<Arc<str>>| json.as_deref().map(|json| Row::read(json, &change.key)).transpose();
+        let row = |json: &'a Option<Arc<str>>| {
+            let row = json
+                .as_deref()
+                .map(|json| Row::read(json, &change.key, delivery.retried));
+            row.transpose()
+        };
         Ok(Item {
             at,
             transaction: delivery.offset.transaction(),
@@ -82,10 +89,22 @@ impl<'a> Item<'a> {
 }
 
 impl<'a> Row<'a> {
-    pub(super) fn read(json: &'a str, key: &[String]) -> Result<Row<'a>, Fault> {
+    fn read(json: &'a str, key: &[String], is_retried: bool) -> Result<Row<'a>, Fault> {
         let members = members(json).map_err(|_| Fault::never("the row is no JSON object"))?;
         let key = key_text(&members, key)?;
-        Ok(Row { key, members })
+        Ok(Row {
+            key,
+            members,
+            is_retried,
+        })
+    }
+
+    /// Returns what follows from what is wrong with it: of a row that was set aside before it is said of that row alone.
+    pub(super) fn softened(&self, fault: Fault) -> Fault {
+        match self.is_retried {
+            true => Fault::never(fault),
+            false => fault,
+        }
     }
 }
 

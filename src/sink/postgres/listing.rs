@@ -67,7 +67,7 @@ pub(super) fn preview(item: &Item<'_>, shape: &Shape, renderer: &Renderer) -> Re
             .filter(|(name, _)| !keys_only || change.key.iter().any(|column| column == name))
             .filter_map(|(name, value)| Some((name, value, shape.column(name).filter(|column| !column.generated)?)))
             .map(|(name, value, column)| {
-                let text = literal(value.get(), &column.kind).map_err(|_| Fault::never("a value is no JSON"))?;
+                let text = literal(value.get(), &column.kind)?;
                 Ok((name.to_string(), text.map(|text| text.into_owned())))
             })
             .collect::<Result<Vec<(String, Option<String>)>, Fault>>()

@@ -164,6 +164,11 @@ impl PostgresSink {
         self.session.batch_execute(BEGIN).map_err(failed)?;
         received::lock(&mut self.session, &self.who, self.known.as_ref())?;
         let number = copy::write(&mut self.session, &self.renderer, rows, text)?;
+        if self.tables.is_altered(&mut self.session, &rows.table)? {
+            self.session.batch_execute("rollback").map_err(failed)?;
+            self.tables.forget(&mut self.session)?;
+            return Ok(None);
+        }
         let version = received::write(&mut self.session, &self.who, &rows.offset)?;
         self.session.batch_execute("commit").map_err(failed)?;
         self.known = Some(version);

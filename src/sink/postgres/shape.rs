@@ -23,13 +23,37 @@ const HIDES: &str = "(pg_catalog.row_security_active(c.oid) and coalesce(
                             and ('0' = any (p.polroles)
                                  or exists (select from unnest(p.polroles) r (oid) where pg_catalog.pg_has_role(r.oid, 'usage')))), true))";
 
-/// What changes with a table `c`: it is another one, its columns were altered, row-level security applies to this role or hides rows from it, or no more.
+/// What changes with a table `c`: it is another one, its columns, what makes its rows unique or the attributes of their types were altered, row-level security
+/// applies to this role or hides rows from it, or no more. (Types with attributes are the user's own: they are numbered from 16384.)
 fn state() -> String {
     format!(
         "pg_catalog.concat_ws(' ', c.oid, pg_catalog.row_security_active(c.oid), {HIDES},
             (select pg_catalog.string_agg(a.xmin::text, ' ' order by a.attnum)
                from pg_catalog.pg_attribute a
-              where a.attrelid = c.oid and a.attnum > 0))"
+              where a.attrelid = c.oid and a.attnum > 0),
+            (select pg_catalog.string_agg(i.indexrelid || ':' || i.xmin, ' ' order by i.indexrelid)
+               from pg_catalog.pg_index i
+              where i.indrelid = c.oid and i.indisunique),
+            (with recursive used (oid) as (
+               select a.atttypid
+                 from pg_catalog.pg_attribute a
+                where a.attrelid = c.oid and a.attnum > 0 and a.atttypid >= 16384
+               union
+               select part.oid
+                 from used u
+                 join pg_catalog.pg_type t on t.oid = u.oid
+                cross join lateral (select t.typbasetype
+                                    union all
+                                    select t.typelem
+                                    union all
+                                    select a.atttypid
+                                      from pg_catalog.pg_attribute a
+                                     where a.attrelid = t.typrelid and a.attnum > 0) part (oid)
+                where part.oid >= 16384)
+             select pg_catalog.string_agg(a.xmin::text, ' ' order by a.attrelid, a.attnum)
+               from used u
+               join pg_catalog.pg_type t on t.oid = u.oid
+               join pg_catalog.pg_attribute a on a.attrelid = t.typrelid and a.attnum > 0))"
     )
 }
 
@@ -270,7 +294,7 @@ fn kind_of(client: &mut Client, oid: u32, known: &mut HashMap<u32, Kind>) -> Res
     let failed = |error: postgres::Error| of_postgres(&error);
     let row = client
         .query_one(
-            "select t.typtype::text, t.typbasetype, e.oid, e.typdelim::text, t.typrelid,
+            "select t.typtype::text, t.typbasetype, e.oid, e.typdelim::text, t.typrelid, pg_catalog.format_type(t.oid, null),
                     t.typname = 'hstore' and exists (select
                               from pg_catalog.pg_depend d
                               join pg_catalog.pg_extension x on x.oid = d.refobjid and x.extname = 'hstore'
@@ -304,12 +328,12 @@ fn kind_of(client: &mut Client, oid: u32, known: &mut HashMap<u32, Kind>) -> Res
             for row in rows {
                 attributes.push((row.get(0), kind_of(client, row.get(1), known)?));
             }
-            Kind::Composite(attributes)
+            Kind::Composite(row.get(5), attributes)
         }
         // By number: another schema may have a type of this name.
         _ if oid == 114 || oid == 3802 => Kind::Json,
         _ if oid == 22 || oid == 30 => Kind::Vector,
-        _ if row.get(5) => Kind::Hstore,
+        _ if row.get(6) => Kind::Hstore,
         _ => Kind::Scalar,
     };
     known.insert(oid, kind.clone());

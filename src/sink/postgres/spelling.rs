@@ -188,16 +188,16 @@ pub(super) fn in_halves<T, A>(
     Ok(())
 }
 
-/// Returns numbered rows as one JSON array of objects: `emaj_n`, and the columns of the key.
+/// Returns numbered rows as one JSON array of objects: the number as `n`, the values of the key as `k1` and so on.
 pub(super) fn keys<'r, 'a: 'r>(rows: impl Iterator<Item = (usize, &'r Row<'a>)>, key: &[String]) -> String {
     let mut json = String::with_capacity(rows.size_hint().0 * 32 + 2);
     json.push('[');
     for (place, (at, row)) in rows.enumerate() {
         json.push_str(if place == 0 { "" } else { "," });
-        json.push_str(&format!("{{\"emaj_n\":{at}"));
-        for (name, value) in &row.members {
-            if key.iter().any(|column| column == name) {
-                json.push_str(&format!(",{}:{value}", serde_json::Value::from(name.as_ref())));
+        json.push_str(&format!("{{\"n\":{at}"));
+        for (place, column) in key.iter().enumerate() {
+            if let Some((_, value)) = row.members.iter().find(|(name, _)| name == column) {
+                json.push_str(&format!(",\"k{}\":{value}", place + 1));
             }
         }
         json.push('}');

@@ -9,6 +9,8 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::sink::Fault;
+
 /// How a type writes its values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -22,7 +24,8 @@ pub(super) enum Kind {
     Hstore,
     /// `int2vector` and `oidvector`.
     Vector,
-    Composite(Vec<(String, Kind)>),
+    /// What the type is called, and its attributes.
+    Composite(String, Vec<(String, Kind)>),
 }
 
 /// One member of a row: its name, and its value as it was written.
@@ -61,7 +64,10 @@ impl<'de> Deserialize<'de> for Members<'de> {
 }
 
 /// Adds one field of a line of `copy`, without what parts it from the next.
-pub(super) fn field(out: &mut Vec<u8>, value: &RawValue, kind: &Kind) -> Result<(), serde_json::Error> {
+///
+/// # Errors
+/// [`Verdict::Never`](crate::sink::Verdict::Never): it is no JSON; [`Verdict::Down`](crate::sink::Verdict::Down): its type has other attributes there.
+pub(super) fn field(out: &mut Vec<u8>, value: &RawValue, kind: &Kind) -> Result<(), Fault> {
     let raw = value.get();
     // Most values are numbers, or strings with nothing to escape: they go as they are.
     if *kind == Kind::Scalar {
@@ -99,7 +105,7 @@ fn escape(out: &mut Vec<u8>, text: &str) {
 }
 
 /// Returns the text from which a type's input function reads the value; `None` is NULL.
-pub(super) fn literal<'a>(raw: &'a str, kind: &Kind) -> Result<Option<Cow<'a, str>>, serde_json::Error> {
+pub(super) fn literal<'a>(raw: &'a str, kind: &Kind) -> Result<Option<Cow<'a, str>>, Fault> {
     if raw == "null" {
         return Ok(None);
     }
@@ -109,7 +115,7 @@ pub(super) fn literal<'a>(raw: &'a str, kind: &Kind) -> Result<Option<Cow<'a, st
         // A string is the type's own text, whatever the type.
         (_, b'"') => match plain_string(raw) {
             Some(plain) => Cow::Borrowed(plain),
-            None => serde_json::from_str::<Name<'a>>(raw)?.0,
+            None => serde_json::from_str::<Name<'a>>(raw).map_err(no_json)?.0,
         },
         (Kind::Array(..), b'[') => {
             let mut out = String::with_capacity(raw.len());
@@ -117,27 +123,28 @@ pub(super) fn literal<'a>(raw: &'a str, kind: &Kind) -> Result<Option<Cow<'a, st
             Cow::Owned(out)
         }
         (Kind::Vector, b'[') => {
-            let items: Vec<&RawValue> = serde_json::from_str(raw)?;
+            let items: Vec<&RawValue> = serde_json::from_str(raw).map_err(no_json)?;
             Cow::Owned(items.iter().map(|item| item.get()).collect::<Vec<_>>().join(" "))
         }
-        (Kind::Composite(attributes), b'{') => Cow::Owned(composite(raw, attributes)?),
+        (Kind::Composite(name, attributes), b'{') => Cow::Owned(composite(raw, name, attributes)?),
         (Kind::Hstore, b'{') => Cow::Owned(hstore(raw)?),
         _ => Cow::Borrowed(raw),
     }))
 }
 
-/// Writes `{1,"a b",NULL}`; arrays in arrays are further dimensions.
-fn array(out: &mut String, raw: &str, kind: &Kind) -> Result<(), serde_json::Error> {
+/// Writes `{1,"a b",NULL}`; arrays in arrays are further dimensions, where the elements are no arrays themselves (a domain over one).
+fn array(out: &mut String, raw: &str, kind: &Kind) -> Result<(), Fault> {
     let Kind::Array(element, delimiter) = kind else {
         return Ok(());
     };
-    let items: Vec<&RawValue> = serde_json::from_str(raw)?;
+    let items: Vec<&RawValue> = serde_json::from_str(raw).map_err(no_json)?;
     out.push('{');
     for (at, item) in items.iter().enumerate() {
         if at > 0 {
             out.push(*delimiter);
         }
-        let is_dimension = item.get().starts_with('[') && !matches!(**element, Kind::Json | Kind::Vector);
+        let is_dimension =
+            item.get().starts_with('[') && !matches!(**element, Kind::Json | Kind::Vector | Kind::Array(..));
         if is_dimension {
             array(out, item.get(), kind)?;
         } else {
@@ -152,16 +159,21 @@ fn array(out: &mut String, raw: &str, kind: &Kind) -> Result<(), serde_json::Err
 }
 
 /// Writes `("1","a b",)`.
-fn composite(raw: &str, attributes: &[(String, Kind)]) -> Result<String, serde_json::Error> {
-    let members = members(raw)?;
+fn composite(raw: &str, name: &str, attributes: &[(String, Kind)]) -> Result<String, Fault> {
+    let members = members(raw).map_err(no_json)?;
+    let is_known = |member: &Member<'_>| attributes.iter().any(|(attribute, _)| *attribute == member.0);
+    if let Some((unknown, _)) = members.iter().find(|member| !is_known(member)) {
+        return Err(other_attributes(name, "has no", unknown));
+    }
     let mut out = String::with_capacity(raw.len());
     out.push('(');
-    for (at, (name, kind)) in attributes.iter().enumerate() {
+    for (at, (attribute, kind)) in attributes.iter().enumerate() {
         if at > 0 {
             out.push(',');
         }
-        let value = members.iter().find(|(member, _)| member == name);
-        if let Some(text) = value.map_or(Ok(None), |(_, value)| literal(value.get(), kind))? {
+        let value = members.iter().find(|(member, _)| member == attribute);
+        let (_, value) = value.ok_or_else(|| other_attributes(name, "has also an", attribute))?;
+        if let Some(text) = literal(value.get(), kind)? {
             quote(&mut out, &text);
         }
     }
@@ -169,10 +181,21 @@ fn composite(raw: &str, attributes: &[(String, Kind)]) -> Result<String, serde_j
     Ok(out)
 }
 
+fn other_attributes(name: &str, has: &str, attribute: &str) -> Fault {
+    Fault::down(format!(
+        "the type {name} of the other database {has} attribute `{attribute}`: give it the attributes that the values come with, \
+         or name the columns to be written under `row.columns`, without this one"
+    ))
+}
+
+fn no_json(_: serde_json::Error) -> Fault {
+    Fault::never("a value of the row is no JSON")
+}
+
 /// Writes `"a"=>"b","c"=>NULL`.
-fn hstore(raw: &str) -> Result<String, serde_json::Error> {
+fn hstore(raw: &str) -> Result<String, Fault> {
     let mut out = String::with_capacity(raw.len());
-    for (at, (name, value)) in members(raw)?.iter().enumerate() {
+    for (at, (name, value)) in members(raw).map_err(no_json)?.iter().enumerate() {
         if at > 0 {
             out.push(',');
         }
@@ -212,9 +235,31 @@ mod tests {
         Kind::Array(Box::new(kind), ',')
     }
 
+    fn pair() -> Kind {
+        let attributes = vec![("a".into(), Kind::Scalar), ("b".into(), array_of(Kind::Scalar))];
+        Kind::Composite("pair".into(), attributes)
+    }
+
+    #[test]
+    fn a_value_has_the_attributes_of_its_type() {
+        for (json, expected) in [
+            (
+                r#"{"a":1,"b":null,"c":null}"#,
+                "pair of the other database has no attribute `c`",
+            ),
+            (r#"{"b":null}"#, "pair of the other database has also an attribute `a`"),
+        ] {
+            for (json, kind) in [(json.to_owned(), pair()), (format!("[{json}]"), array_of(pair()))] {
+                let fault = literal(&json, &kind).unwrap_err();
+                assert_eq!(fault.verdict, crate::sink::Verdict::Down);
+                assert!(fault.reason.contains(expected), "{fault}");
+            }
+        }
+    }
+
     #[test]
     fn each_kind_writes_its_values() {
-        let pair = Kind::Composite(vec![("a".into(), Kind::Scalar), ("b".into(), array_of(Kind::Scalar))]);
+        let pair = pair();
         for (json, kind, expected) in [
             ("null", Kind::Scalar, r"\N"),
             (
@@ -241,6 +286,11 @@ mod tests {
                 r#"{"1",NULL,"a b","NULL","q\\"\\\\"}"#,
             ),
             ("[[1,2],[3,4]]", array_of(Kind::Scalar), r#"{{"1","2"},{"3","4"}}"#),
+            (
+                "[[1,2],null,[3]]",
+                array_of(array_of(Kind::Scalar)),
+                r#"{"{\\"1\\",\\"2\\"}",NULL,"{\\"3\\"}"}"#,
+            ),
             ("[]", array_of(Kind::Scalar), "{}"),
             (r#"[{"k":[1]},[2]]"#, array_of(Kind::Json), r#"{"{\\"k\\":[1]}","[2]"}"#),
             (

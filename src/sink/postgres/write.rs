@@ -11,11 +11,12 @@ use postgres::error::SqlState;
 use postgres::{Client, Statement};
 use serde::Serialize;
 use serde_json::json;
+use serde_json::value::RawValue;
 
 use super::fold::{Group, Item, Move, Row, groups, references, sets, transactions};
-use super::shape::Shape;
+use super::shape::{Column, Shape};
 use super::spelling::{Spelling, keys, settle};
-use super::text::{Kind, field};
+use super::text::{Kind, field, literal};
 use crate::names::{QualifiedName, quote_ident};
 use crate::render::Renderer;
 use crate::sink::fault::of_postgres;
@@ -28,6 +29,8 @@ struct Upsert {
     key: Vec<String>,
     /// As the rows have them, with how each is written; `None`: the table makes this one itself.
     columns: Vec<(String, Option<Kind>)>,
+    /// What they are called where rows wait, or are told as JSON.
+    staged: HashMap<String, String>,
     copy: String,
     copy_staged: String,
     empty: String,
@@ -123,6 +126,11 @@ impl Tables {
             self.shapes.insert(table.clone(), shape);
         }
         Ok(&self.shapes[table])
+    }
+
+    /// Tells whether this table was altered since it was looked at.
+    pub(super) fn is_altered(&self, client: &mut Client, table: &QualifiedName) -> Result<bool, Fault> {
+        Shape::is_altered(client, self.shapes.get_key_value(table).into_iter())
     }
 
     /// Tells whether a table that is known was altered since it was looked at.
@@ -260,15 +268,15 @@ impl Tables {
         let changeable: Vec<&str> = written.iter().copied().filter(|name| !is_fixed(name)).collect();
         let changed: Vec<&str> = changeable.iter().copied().filter(|name| !is_key(name)).collect();
         let render = |name: &str, values| renderer.render(name, values).map_err(Fault::down);
-        let staged_columns = described(shape, written.iter().copied());
-        let staged: Vec<&str> = ["emaj_n"].into_iter().chain(written.iter().copied()).collect();
-        let make = render("row/stage", json!({ "stage": stage, "columns": staged_columns }))?;
+        let staged = described(shape, written.iter().copied());
+        let make = render("row/stage", json!({ "stage": stage, "columns": staged }))?;
         let described_key = described(shape, key.iter().map(String::as_str));
         let unchanged = render(
             "row/unchanged",
-            json!({ "stage": stage, "table": table, "key": described_key, "columns": written }),
+            json!({ "stage": stage, "table": table, "key": described_key, "columns": staged }),
         )?;
-        let values = json!({ "stage": stage, "table": table, "key": described_key, "columns": changeable });
+        let columns_changeable = described(shape, changeable.iter().copied());
+        let values = json!({ "stage": stage, "table": table, "key": described_key, "columns": columns_changeable });
         let respell = match described_key.iter().any(|column| column.spelling == Spelling::Free) {
             true => Some((render("row/respelled", values.clone())?, render("row/respell", values)?)),
             false => None,
@@ -282,24 +290,24 @@ impl Tables {
             true => None,
             false => Some(render(
                 "row/fixed",
-                json!({ "stage": stage, "table": table, "key": described_key, "columns": fixed }),
+                json!({ "stage": stage, "table": table, "key": described_key, "columns": described(shape, fixed.iter().copied()) }),
             )?),
         };
         let write = render(
             "row/upsert",
-            json!({ "stage": stage, "table": table, "key": key, "changed": changed, "columns": written }),
+            json!({ "stage": stage, "table": table, "key": key, "changed": changed, "columns": staged }),
         )?;
         let copy = render("row/copy", json!({ "table": table.to_string(), "columns": written }))?;
-        let copy_staged = render(
-            "row/copy",
-            json!({ "table": format!("pg_temp.{stage}"), "columns": staged }),
-        )?;
+        let staged_names = staged
+            .iter()
+            .map(|column| (column.name.to_owned(), column.staged.clone()))
+            .collect();
+        let copy_staged = render("row/copy", copy_to_stage(&stage, &staged))?;
         let empty = render("row/empty", json!({ "stage": stage }))?;
         let fixed: Vec<String> = fixed.into_iter().map(str::to_owned).collect();
-        let moved = described(shape, changeable.iter().copied());
-        let moves = match key.iter().all(|name| moved.iter().any(|column| column.name == *name)) {
+        let moves = match key.iter().all(|name| changeable.contains(&name.as_str())) {
             true => {
-                let values = json!({ "table": table, "key": described_key, "columns": moved });
+                let values = json!({ "table": table, "key": described_key, "columns": columns_changeable });
                 Some(render("row/move", values)?)
             }
             false => None,
@@ -326,6 +334,7 @@ impl Tables {
             table: table.clone(),
             key: key.to_vec(),
             columns,
+            staged: staged_names,
             copy,
             copy_staged,
             empty,
@@ -441,7 +450,7 @@ impl Tables {
     }
 
     /// Attempts what is not split any further. A row that could not be moved to its key may stand in its own way: it has the unique values that
-    /// the row with the new key is to get.
+    /// the row with the new key is to get. (Only then: what goes first takes along what refers to it, and what only this database has of it.)
     fn last_attempt(
         &mut self,
         client: &mut Client,
@@ -449,8 +458,7 @@ impl Tables {
         outcomes: &mut [Option<Outcome>],
     ) -> Result<Option<Fault>, Fault> {
         let fault = self.attempt(client, items, Deletes::Last, outcomes)?;
-        let may_stand_in_its_way =
-            |fault: &Fault| fault.verdict == Verdict::Later && items.iter().any(|item| item.is_rekeyed());
+        let may_stand_in_its_way = |fault: &Fault| fault.is_ambiguous && items.iter().any(|item| item.is_rekeyed());
         if fault.as_ref().is_some_and(may_stand_in_its_way)
             && self.attempt(client, items, Deletes::First, outcomes)?.is_none()
         {
@@ -471,12 +479,15 @@ impl Tables {
         client.batch_execute("savepoint emaj_part").map_err(failed)?;
         let mut sets = sets(items).into_iter();
         let fault = match sets.try_for_each(|set| self.set(client, &set, deletes, outcomes)) {
-            // Deferred constraints have their say before the next part.
+            // Deferred constraints have their say before the next part. What they say is about the set: with others it may be taken.
             Ok(()) => match client.batch_execute(
                 "set constraints all immediate; set constraints all deferred; release savepoint emaj_part",
             ) {
                 Ok(()) => return Ok(None),
-                Err(error) => of_postgres(&error),
+                Err(error) => match of_postgres(&error) {
+                    fault if fault.verdict == Verdict::Never => Fault::later(fault),
+                    fault => fault,
+                },
             },
             Err(fault) => fault,
         };
@@ -541,16 +552,7 @@ impl Tables {
             let mut json = String::with_capacity(rows.len() * 128);
             for row in rows {
                 json.push(if json.is_empty() { '[' } else { ',' });
-                json.push_str(&format!("{{\"emaj_n\":{}", row.at));
-                for (at, column) in group.key.iter().enumerate() {
-                    if let Some((_, value)) = row.from.members.iter().find(|(name, _)| name == column) {
-                        json.push_str(&format!(",\"emaj_old_{}\":{value}", at + 1));
-                    }
-                }
-                for (name, value) in &row.to.members {
-                    json.push_str(&format!(",{}:{value}", serde_json::Value::from(name.as_ref())));
-                }
-                json.push('}');
+                json.push_str(&plan.moved(row, group.key)?);
             }
             json.push(']');
             let done = client.query(sql, &[&json]).map_err(|error| of_postgres(&error))?;
@@ -668,6 +670,28 @@ impl Tables {
     }
 }
 
+impl Upsert {
+    /// Returns a row that is to be moved as JSON: its number, its old key as `k1` and so on, its columns.
+    fn moved(&self, row: &Move<'_, '_>, key: &[String]) -> Result<String, Fault> {
+        let mut json = format!("{{\"n\":{}", row.at);
+        let kind_of = |name: &str| self.columns.iter().find(|(column, _)| column == name)?.1.as_ref();
+        for (at, name) in key.iter().enumerate() {
+            let value = row.from.members.iter().find(|(member, _)| member == name);
+            if let Some(((_, value), kind)) = value.zip(kind_of(name)) {
+                json.push_str(&format!(",\"k{}\":{}", at + 1, as_json(value, kind)?));
+            }
+        }
+        for ((_, value), (name, kind)) in row.to.members.iter().zip(&self.columns) {
+            if let (Some(kind), Some(staged)) = (kind, self.staged.get(name)) {
+                let value = as_json(value, kind).map_err(|fault| row.to.softened(fault))?;
+                json.push_str(&format!(",\"{staged}\":{value}"));
+            }
+        }
+        json.push('}');
+        Ok(json)
+    }
+}
+
 impl Fixed {
     fn fault(&self, table: &QualifiedName) -> Fault {
         let columns = self
@@ -720,6 +744,8 @@ fn same_columns(a: &Row<'_>, b: &Row<'_>) -> bool {
 #[derive(Debug, Serialize)]
 pub(super) struct Described<'a> {
     name: &'a str,
+    /// What it is called where rows wait: no name of the table's own is ever beside ours.
+    staged: String,
     sql_type: &'a str,
     collation: Option<&'a [String; 2]>,
     equal: &'a str,
@@ -730,9 +756,14 @@ pub(super) struct Described<'a> {
 pub(super) fn described<'s, 'n>(shape: &'s Shape, names: impl IntoIterator<Item = &'n str>) -> Vec<Described<'s>> {
     names
         .into_iter()
-        .filter_map(|name| shape.column(name))
-        .map(|column| Described {
+        .filter_map(|name| {
+            let is_it = |column: &Column| column.name == name;
+            let at = shape.columns.iter().position(is_it)?;
+            Some((at + 1, &shape.columns[at]))
+        })
+        .map(|(number, column)| Described {
             name: &column.name,
+            staged: format!("c{number}"),
             sql_type: &column.sql_type,
             collation: column.collation.as_ref(),
             equal: &column.equal,
@@ -745,22 +776,44 @@ pub(super) fn described<'s, 'n>(shape: &'s Shape, names: impl IntoIterator<Item 
 fn lines(out: &mut Vec<u8>, plan: &Upsert, rows: &[(usize, &Row<'_>)], numbered: bool) -> Result<(), Fault> {
     out.clear();
     for (at, row) in rows {
-        let mut is_first = true;
         if numbered {
             out.extend_from_slice(at.to_string().as_bytes());
-            is_first = false;
+            out.push(b'\t');
         }
-        for ((_, value), (_, kind)) in row.members.iter().zip(&plan.columns) {
-            let Some(kind) = kind else { continue };
-            if !is_first {
-                out.push(b'\t');
-            }
-            is_first = false;
-            field(out, value, kind).map_err(|_| Fault::never("a value of the row is no JSON"))?;
-        }
-        out.push(b'\n');
+        fields(out, &plan.columns, row)?;
     }
     Ok(())
+}
+
+/// Writes the columns of a row, to the end of its line.
+fn fields(out: &mut Vec<u8>, columns: &[(String, Option<Kind>)], row: &Row<'_>) -> Result<(), Fault> {
+    let mut is_first = true;
+    for ((_, value), (_, kind)) in row.members.iter().zip(columns) {
+        let Some(kind) = kind else { continue };
+        if !is_first {
+            out.push(b'\t');
+        }
+        is_first = false;
+        field(out, value, kind).map_err(|fault| row.softened(fault))?;
+    }
+    out.push(b'\n');
+    Ok(())
+}
+
+/// Says how rows are copied to where they wait: with their numbers.
+fn copy_to_stage(stage: &str, columns: &[Described<'_>]) -> serde_json::Value {
+    let staged = columns.iter().map(|column| column.staged.as_str());
+    let all: Vec<&str> = ["n"].into_iter().chain(staged).collect();
+    json!({ "table": format!("pg_temp.{stage}"), "columns": all })
+}
+
+/// Returns a value as the JSON of which `json_to_recordset` reads what [`field`] would write: the text that the type reads, but `json` as it is.
+fn as_json(value: &RawValue, kind: &Kind) -> Result<String, Fault> {
+    Ok(match (kind, literal(value.get(), kind)?) {
+        (_, None) => "null".to_owned(),
+        (Kind::Json, Some(json)) => json.into_owned(),
+        (_, Some(text)) => serde_json::Value::from(text.as_ref()).to_string(),
+    })
 }
 
 fn copy(client: &mut Client, sql: &str, lines: &[u8]) -> Result<(), postgres::Error> {
