@@ -743,6 +743,7 @@ fn a_signal_takes_a_rollback_back() {
             .unwrap();
         let run = shop
             .emaj(&["rollback", "shop", "one", "--yes", "--lock-timeout", "60s"])
+            .in_a_terminal()
             .run_while(|pid| {
                 until(&shop.db, WAITS_FOR_A_LOCK);
                 let done = std::process::Command::new("kill")

@@ -101,12 +101,20 @@ impl Emaj {
         .collect()
     }
 
-    /// Has it started by a shell that ignores SIGHUP, as `nohup` does.
-    pub fn under_nohup(mut self) -> Self {
-        let mut command = Command::new("sh");
-        command
-            .args(["-c", "trap '' HUP; exec \"$0\" \"$@\""])
-            .arg(self.command.get_program());
+    /// Has it started with SIGHUP ignored, as `nohup` does.
+    pub fn under_nohup(self) -> Self {
+        self.by("--ignore-signal=HUP")
+    }
+
+    /// Has it started with SIGHUP as it is by default, also where the tests run under `nohup`.
+    pub fn in_a_terminal(self) -> Self {
+        self.by("--default-signal=HUP")
+    }
+
+    /// Has it started by `env` with an option.
+    fn by(mut self, option: &str) -> Self {
+        let mut command = Command::new("env");
+        command.arg(option).arg(self.command.get_program());
         command.args(self.command.get_args());
         for (name, value) in self.command.get_envs() {
             match value {
