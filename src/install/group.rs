@@ -79,7 +79,7 @@ pub(super) fn plan(
                 let begins_rollback = wanted.group.rollback && !known.rollback;
                 let context = context! { begins_rollback, logging => known.logging, ..values(&because) };
                 let sql = renderer.render_value("group/change", context)?;
-                let mut step = Step::new(Phase::Groups, Action::Change, &object, because, sql);
+                let mut step = Step::new(Phase::Start, Action::Change, &object, because, sql);
                 let mut effects = Vec::new();
                 if begins_rollback && known.active_marks > 0 {
                     let marks = count(known.active_marks, "mark");
@@ -119,10 +119,10 @@ pub(super) fn plan(
         } else {
             "its state is to be logging"
         };
-        plan.push(
-            Step::new(Phase::Start, Action::Start, object, because, sql)
-                .effect(format!("sets the first mark on {relations}")),
-        );
+        let mut step = Step::new(Phase::Start, Action::Start, object, because, sql)
+            .effect(format!("sets the first mark on {relations}"));
+        step.tables = wanted.tables.iter().map(|wanted| wanted.table.oid).collect();
+        plan.push(step);
     } else if plan.steps[before..].iter().any(|step| step.phase >= Phase::Capture) {
         if logging {
             mark_change(plan, name, renderer)?;

@@ -13,7 +13,8 @@ use crate::pg;
 use crate::render::Renderer;
 use crate::words::count;
 
-/// The order of the work. Everything before [`Phase::Capture`] leaves the application alone; from there on its writers wait.
+/// The order of the work. Everything before [`Phase::Capture`] leaves the application alone; from there on its writers wait. Rows of groups that are
+/// there are locked after the tables, as everywhere: a transaction that writes a table and then sets a mark would be ended as a deadlock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
@@ -268,16 +269,16 @@ impl Plan {
 
     /// Returns what locks all tables at once, and gives way as a whole: a lock that is held while another is waited for keeps writers out.
     fn locks(&self, renderer: &Renderer) -> Option<String> {
-        let of = |lock: Lock| -> BTreeSet<u32> {
-            let steps = self.steps.iter().filter(|step| step.lock == Some(lock));
+        let of = |locks: &dyn Fn(&Step) -> bool| -> BTreeSet<u32> {
+            let steps = self.steps.iter().filter(|step| locks(step));
             steps.flat_map(|step| step.tables.iter().copied()).collect()
         };
         let array = |tables: &BTreeSet<u32>| {
             let list: Vec<String> = tables.iter().map(ToString::to_string).collect();
             format!("array[{}]::oid[]", list.join(", "))
         };
-        let alone = of(Lock::AccessExclusive);
-        let all = &alone | &of(Lock::ShareRowExclusive);
+        let alone = of(&|step| step.lock == Some(Lock::AccessExclusive));
+        let all = of(&|_| true);
         (!all.is_empty()).then(|| {
             format!(
                 "select {}._lock({}, {}, {});",
