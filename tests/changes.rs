@@ -275,15 +275,15 @@ fn a_cast_that_somebody_made_does_not_run_with_the_rights_of_who_looks() {
                 "at",
                 "g",
                 "b",
-                "select *, row(mood) as a_row, id from t order by id",
+                "select *, mood as again, id from t order by id",
                 "-o",
                 "json",
             ])
             .ok(),
     );
     assert_eq!(
-        (&past[0]["mood"], &past[0]["n"], &past[0]["a_row"]),
-        (&full["mood"], &full["n"], &"(good)".into())
+        (&past[0]["mood"], &past[0]["n"], &past[0]["again"]),
+        (&full["mood"], &full["n"], &full["mood"])
     );
     assert_eq!(
         (&past[1]["pair"], &past[1]["id"]),

@@ -70,7 +70,7 @@ fn what_was_changed_is_told_and_taken_back() {
     shop.sql(CHANGES);
     let all = lines(&shop.run(&["changes", "g", "--from", "m", "-o", "json"]).ok());
     assert_eq!(all.len(), 7, "{all:#?}");
-    let pair = |row: i64, cur: &str| json!({"id": row, "cur": cur});
+    let pair = |row: i64, cur: &str| json!(format!("({row},{cur})"));
     let of = |table: &str, verb: &str| -> Value {
         let found = all
             .iter()

@@ -847,6 +847,7 @@ fn a_purge_that_is_interrupted_says_what_it_did() {
         story.sql_as_superuser(
             "create function public.wait() returns trigger language plpgsql as $$ begin perform pg_advisory_xact_lock(1); return old; end $$;
              create trigger wait before delete on emaj.emaj_hist for each row execute function public.wait();
+             update emaj.emaj_param set param_value_interval = '1 year' where param_key = 'history_retention';
              update emaj.emaj_hist set hist_datetime = hist_datetime - interval '10 years' where hist_id = (select min(hist_id) from emaj.emaj_hist)",
         );
         story.sql("select pg_advisory_lock(1)");

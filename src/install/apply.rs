@@ -11,7 +11,7 @@ use postgres::{GenericClient, IsolationLevel, Transaction};
 use postgres_protocol::escape::escape_identifier;
 
 use super::Plan;
-use super::plan::{ONE_AT_A_TIME, settings};
+use super::plan::{ONE_AT_A_TIME, Statement, settings};
 use crate::catalog::{self, Catalog};
 use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, Journal};
@@ -176,7 +176,15 @@ fn attempt(
     }
     let statements = plan.statements();
     let total = statements.len();
+    let check_made = |transaction: &mut Transaction<'_>| match &journal {
+        None => journal::check_made(transaction, &manifest.schema).map_err(|error| altered(error, &catalog)),
+        Some(_) => Ok(()),
+    };
     for (at, statement) in statements.into_iter().enumerate() {
+        // Before anything is written there by names.
+        if matches!(statement, Statement::Lock(_)) {
+            check_made(&mut transaction)?;
+        }
         for (doing, sql) in statement.parts() {
             transaction
                 .batch_execute(sql)
@@ -184,9 +192,7 @@ fn attempt(
         }
         told(at + 1, total);
     }
-    if journal.is_none() {
-        journal::check_made(&mut transaction, &manifest.schema).map_err(|error| altered(error, &catalog))?;
-    }
+    check_made(&mut transaction)?;
     interrupt.check()?;
     transaction.commit().map_err(|error| pg::classify(error, "commit"))?;
     Ok(plan)

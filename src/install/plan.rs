@@ -105,7 +105,7 @@ pub struct Step {
     pub sql: String,
     /// How many marks are lost.
     #[serde(skip)]
-    marks: i64,
+    pub(super) marks: i64,
     /// What the SQL consists of, where a failure should say which of many things it was about; empty: one thing.
     #[serde(skip)]
     parts: Vec<Part>,

@@ -57,6 +57,10 @@ pub(super) fn plan(
                 (catalog, journal),
                 renderer,
             )?;
+            // (Who uninstalls loses them all, however many there are by then.)
+            if let Some(step) = plan.steps.last_mut() {
+                step.marks = group.active_marks;
+            }
             let starved = delivery::starved(&ends, &is_ours, (catalog, journal));
             match plan.steps.last_mut() {
                 Some(step) if starved.is_empty() && delivery::is_implied(manifest, name, journal) => {
@@ -105,8 +109,7 @@ fn drop_group(
             "the logs and marks of {} are lost; the tables stay",
             count(ended, "relation")
         ))
-        .destroying()
-        .losing(journal.groups.get(name).map_or(0, |group| group.active_marks));
+        .destroying();
     step.lock = Some(Lock::AccessExclusive);
     step.tables = captured_by(relations, catalog, journal, renderer);
     plan.push(step);

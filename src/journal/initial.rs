@@ -41,7 +41,8 @@ pub fn want_rows(client: &mut impl GenericClient, schema: &str, binding: &str, r
 /// Whatever the server answers.
 pub fn begin_anew(client: &mut impl GenericClient, schema: &str, sink: &str) -> Result<()> {
     let s = escape_identifier(schema);
-    client.execute(&format!("select {s}._begin_to_read()"), &[])?;
+    let lost = format!("select {s}._begin_to_read() from {s}.emaj_sink where sink_state = 'LOST' and sink_name = $1");
+    client.execute(&lost, &[&sink])?;
     let was_lost = client.execute(
         &format!(
             "update {s}.emaj_sink set sink_state = 'ACTIVE', sink_reason = null, sink_from = {s}._position(), sink_until = null,

@@ -114,9 +114,8 @@ pub(super) fn unreadable(text: &str, shape: &Shape) -> Vec<Range<usize>> {
 
 /// Returns the key that a line begins with which is not indented.
 fn key_of_file(line: &str) -> Option<&str> {
-    let name = line.split_once(':')?.0.trim_end();
-    let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-    is_name.then_some(name)
+    let name = line.split_once(':')?.0;
+    (!name.starts_with(char::is_whitespace)).then(|| name.trim_end())
 }
 
 /// Tells whether a secret may stand under a key of a manifest; `None`: it is no key of one.

@@ -20,7 +20,7 @@ pub(super) const NO_OPTIONS: [&str; 2] = ["08P01", "0A000"];
 const SETTINGS: &str = "select pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false),
        pg_catalog.set_config('quote_all_identifiers', 'off', false),
        pg_catalog.set_config('synchronous_commit',
-         case pg_catalog.current_setting('synchronous_commit') when 'off' then 'local'
+         case when pg_catalog.current_setting('synchronous_commit') operator(pg_catalog.=) 'off' then 'local'
               else pg_catalog.current_setting('synchronous_commit') end, false)";
 
 /// How often the two connections are compared: others who use the pool may come between.

@@ -40,11 +40,17 @@ impl Come {
             return;
         };
         let old = change.old.as_ref().map(|old| folded(&old.dn));
-        let Some(new) = &change.new else { return };
-        let name = folded(&new.dn);
-        if old.as_ref() == Some(&name) {
+        let name = change.new.as_ref().map(|new| folded(&new.dn));
+        if old == name {
             return;
         }
+        // It went again.
+        if let Some(old) = &old {
+            self.entries.remove(old);
+        }
+        let (Some(new), Some(name)) = (&change.new, name) else {
+            return;
+        };
         for filter in filters_of(new) {
             self.found_by.entry(folded(&filter)).or_default().push(name.clone());
             self.filters.push(filter);

@@ -25,6 +25,9 @@ impl Courier<'_> {
         }
         let last = chunk.last().map(|placed| placed.offset.clone());
         let whole = self.add_anew(&mut made, chunk)?;
+        if let Some(whole) = &whole {
+            self.know_keys(whole)?;
+        }
         self.hand_over(made, whole.as_deref().unwrap_or(chunk), last.as_ref())
     }
 

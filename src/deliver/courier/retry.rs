@@ -354,7 +354,9 @@ fn amounts(bound: &Bound, steps: &[Step]) -> Vec<Step> {
             others.all(|end| bound.is_another(row, end))
         };
         let first = &changes[parts[0]].change;
-        let came = first.old.is_none() && parts.len() > 1;
+        // (What came as a change was refused, and what stands there under its name is somebody else's.)
+        let was_sent = first.is_init || changes[parts[0]].replay.is_some();
+        let came = was_sent && first.old.is_none() && parts.len() > 1;
         if came {
             let is_left = |row: &&Row| change.change.new.as_ref().is_none_or(|new| bound.is_another(row, new));
             change.change.old = first.new.as_ref().filter(is_left).filter(|row| is_free(row)).cloned();
