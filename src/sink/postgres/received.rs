@@ -72,7 +72,11 @@ pub(super) fn ensure(client: &mut Client, renderer: &Renderer) -> Result<(), Fau
     let sql = renderer
         .render("received/create", serde_json::json!({ "has_schema": found.has_schema }))
         .map_err(Fault::down)?;
-    client.batch_execute(&sql).map_err(|error| of_postgres(&error))
+    match client.batch_execute(&sql) {
+        // Another sink that leads there may have made it at the same moment.
+        Err(error) if !usable(client)?.is_there => Err(of_postgres(&error)),
+        _ => Ok(()),
+    }
 }
 
 /// Returns what there is, unless this role may not use it.
