@@ -79,8 +79,7 @@ fn check_kind(client: &mut Client, attrs: SessionAttrs) -> Result<(), Cause> {
     if attrs == SessionAttrs::Any {
         return Ok(());
     }
-    let question =
-        "select pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('default_transaction_read_only') operator(pg_catalog.=) 'on'";
+    let question = "select pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('default_transaction_read_only') operator(pg_catalog.=) 'on'";
     let answers = client.simple_query(question).map_err(Cause::Server)?;
     let row = answers.iter().find_map(|answer| match answer {
         SimpleQueryMessage::Row(row) => Some(row),
