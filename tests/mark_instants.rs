@@ -199,6 +199,8 @@ fn who_marks_what_it_has_written_is_never_ended_as_a_deadlock() {
     let none = (Ok(()), Ok(()));
     let mark = || sql(&db, "select emaj.emaj_set_mark_group('g', 'other')");
     assert_eq!(beside(&db, restart, MARK, mark), none, "beside a mark");
+    db.psql("select emaj.emaj_delete_mark_group('g', 'job'); select emaj.emaj_delete_mark_group('g', 'other')");
+    assert_eq!(beside(&db, MARK, restart, mark), none, "beside a mark behind its own");
 
     db.psql("create table u (id int primary key); select emaj.emaj_delete_mark_group('g', 'job')");
     let changed = "version: 1\nroles: { admin: null, viewer: null }\ngroups: { g: { tables: [public.t, public.p, public.u], retention: 1 day, context: [application_name] } }\n";

@@ -131,3 +131,38 @@ fn an_entry_that_was_set_aside_brings_them_too_and_one_to_which_nobody_refers_is
     drain(&db).run().ok();
     assert_eq!(writes(&slapd), before + 2);
 }
+
+#[test]
+fn an_entry_that_comes_and_goes_at_once_keeps_nobody_waiting() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(TABLES);
+    install(&db, &to_directory(&slapd, BINDINGS));
+    prepare(&db, &["init", "emaj.yaml"]).run().ok();
+    db.psql("update person set active = false; update team set active = false");
+    drain(&db).run().ok();
+    for active in ["true", "false"] {
+        db.psql(&format!(
+            "update person set active = {active}; update team set active = {active}"
+        ));
+    }
+    drain(&db).run().ok();
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+}
+
+#[test]
+fn an_entry_of_others_outlives_a_row_that_was_refused_its_name() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(TABLES);
+    install(&db, &to_directory(&slapd, BINDINGS));
+    slapd.modify("dn: uid=eve,ou=people,dc=example,dc=org\nchangetype: add\nobjectClass: account\nuid: eve\n");
+    db.psql("insert into person values (3, 'eve')");
+    drain(&db).run().code(3);
+    db.psql("delete from person where id = 3");
+    prepare(&db, &["failures", "retry", "--all"]).run().ok();
+    drain(&db).run().ok();
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+    assert_eq!(
+        slapd.values("uid=eve,ou=people,dc=example,dc=org", "objectClass"),
+        ["account"]
+    );
+}
