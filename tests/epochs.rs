@@ -3,20 +3,14 @@
 use emaj::cluster::Cluster;
 use postgres::{Client, NoTls};
 
-use crate::started_anew::{MANIFEST, STORY, shut_down};
-use crate::support::emaj_alone;
+use crate::started_anew::{MANIFEST, STORY, run_in, shut_down};
 
 #[test]
 fn a_partition_that_was_attached_an_epoch_ago_is_no_newer_than_a_mark() {
     let mut cluster = Cluster::builder().start().unwrap();
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("emaj.yaml"), MANIFEST).unwrap();
-    let run = |cluster: &Cluster, words: &[&str]| {
-        emaj_alone(directory.path())
-            .envs(cluster.env("postgres"))
-            .args(words)
-            .run()
-    };
+    let run = |cluster: &Cluster, words: &[&str]| run_in(directory.path(), cluster, words);
     let client = |cluster: &Cluster| Client::connect(&cluster.conninfo("postgres"), NoTls).unwrap();
     let rows = |cluster: &Cluster| -> String {
         let all = "select string_agg(t::text, ' ' order by t) from (select 'p', id, v from app.parent union all select r::text, id, v from app.parted) as t";

@@ -1,9 +1,11 @@
 //! A server stopped, and started as another: as a standby, where nothing can be written, all that only looks works as it did.
 
+use std::path::Path;
+
 use emaj::cluster::Cluster;
 use postgres::{Client, NoTls};
 
-use crate::support::emaj_alone;
+use crate::support::{Run, emaj_alone};
 
 /// A partitioned table that loses rows, gets partitions and is truncated, and one tied to it.
 pub const STORY: &str = "
@@ -26,6 +28,11 @@ const CHANGES: &str = "
     alter table app.parted attach partition app.filled for values in (3)";
 
 pub const MANIFEST: &str = "version: 1\nroles: { admin: null, viewer: null }\ngroups:\n  g:\n    tables: [app.*]\n";
+
+/// Runs the program in a folder, in the database `postgres` of a server.
+pub fn run_in(directory: &Path, cluster: &Cluster, words: &[&str]) -> Run {
+    emaj_alone(directory).envs(cluster.env("postgres")).args(words).run()
+}
 
 /// Stops a server cleanly.
 pub fn shut_down(cluster: &mut Cluster) {
@@ -53,12 +60,7 @@ fn what_only_looks_says_the_same_as_on_the_primary() {
     let mut cluster = Cluster::builder().start().unwrap();
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("emaj.yaml"), MANIFEST).unwrap();
-    let run = |cluster: &Cluster, words: &[&str]| {
-        emaj_alone(directory.path())
-            .envs(cluster.env("postgres"))
-            .args(words)
-            .run()
-    };
+    let run = |cluster: &Cluster, words: &[&str]| run_in(directory.path(), cluster, words);
     let sql = |cluster: &Cluster, text: &str| {
         let mut client = Client::connect(&cluster.conninfo("postgres"), NoTls).unwrap();
         client.batch_execute(text).unwrap();
