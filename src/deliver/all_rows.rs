@@ -164,14 +164,7 @@ impl AllRows {
         let bound = &self.fed.bound[self.at];
         let mut rendered = Vec::with_capacity(rows.len());
         for placed in rows {
-            let mut asker = Asker {
-                session: &mut self.asker,
-                renderer: &self.renderer,
-                sources: &self.fed.sources,
-                passed: None,
-                again: false,
-                namesakes: None,
-            };
+            let mut asker = Asker::new(&mut self.asker, &self.renderer, &self.fed.sources, None);
             let made = match render(bound, placed, source, &mut asker, &self.fed.bound, &OneKey::default()) {
                 Ok(None) => continue,
                 Ok(Some(keyed)) => Ok(keyed.delivery),

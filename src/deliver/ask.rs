@@ -34,6 +34,25 @@ pub(super) struct Asker<'a> {
     pub namesakes: Option<&'a Namesakes>,
 }
 
+impl<'a> Asker<'a> {
+    /// Asks for what is made for the first time. `passed` is how far the sink has come; `None`: rows are sent.
+    pub(super) fn new(
+        session: &'a mut Session,
+        renderer: &'a Renderer,
+        sources: &'a Sources,
+        passed: Option<Passed<'a>>,
+    ) -> Self {
+        Asker {
+            session,
+            renderer,
+            sources,
+            passed,
+            again: false,
+            namesakes: None,
+        }
+    }
+}
+
 /// How far a sink has come.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Passed<'a> {

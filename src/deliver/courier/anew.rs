@@ -3,7 +3,7 @@
 use super::hand_over::Made;
 use super::parked::Aside;
 use super::{Courier, unasked};
-use crate::deliver::ask::{Asker, Passed};
+use crate::deliver::ask::Asker;
 use crate::deliver::binding::Come;
 use crate::deliver::change::Change;
 use crate::deliver::row::Row;
@@ -68,17 +68,12 @@ impl Courier<'_> {
             return Ok(all);
         }
         for (at, bound) in self.fed.bound.iter().enumerate() {
-            let mut asker = Asker {
-                session: &mut self.sessions.asker,
-                renderer: &self.orders.renderer,
-                sources: &self.fed.sources,
-                passed: Some(Passed {
-                    from: &self.progress.from,
-                    place: self.progress.place(),
-                }),
-                again: false,
-                namesakes: None,
-            };
+            let mut asker = Asker::new(
+                &mut self.sessions.asker,
+                &self.orders.renderer,
+                &self.fed.sources,
+                Some(self.progress.passed()),
+            );
             match bound.referring(come, &mut asker) {
                 Ok(rows) if rows.is_empty() => {}
                 Ok(rows) => {

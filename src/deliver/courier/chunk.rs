@@ -7,7 +7,7 @@ use super::hand_over::{ASIDE, Made};
 use super::parked::Aside;
 use super::replay::Present;
 use super::{Courier, unasked};
-use crate::deliver::ask::{Asker, Passed};
+use crate::deliver::ask::Asker;
 use crate::deliver::binding::{GivenUp, Namesakes, OneKey};
 use crate::deliver::lanes::Keyed;
 use crate::deliver::render::render;
@@ -121,17 +121,12 @@ impl Courier<'_> {
             if names.is_empty() {
                 continue;
             }
-            let mut asker = Asker {
-                session: &mut self.sessions.asker,
-                renderer: &self.orders.renderer,
-                sources: &self.fed.sources,
-                passed: Some(Passed {
-                    from: &self.progress.from,
-                    place: self.progress.place(),
-                }),
-                again: false,
-                namesakes: None,
-            };
+            let mut asker = Asker::new(
+                &mut self.sessions.asker,
+                &self.orders.renderer,
+                &self.fed.sources,
+                Some(self.progress.passed()),
+            );
             let mut found = Vec::new();
             if changes_hands {
                 found.push((bound, bound.namesakes(&names, &mut asker)));
@@ -163,10 +158,7 @@ impl Courier<'_> {
             session: &mut self.sessions.asker,
             renderer: &self.orders.renderer,
             sources: &self.fed.sources,
-            passed: Some(Passed {
-                from: &self.progress.from,
-                place: self.progress.place(),
-            }),
+            passed: Some(self.progress.passed()),
             again,
             namesakes,
         };

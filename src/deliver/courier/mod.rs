@@ -37,7 +37,7 @@ use self::claim::{Turn, snapshot, take, unfinished};
 use self::guard::Guard;
 use self::parked::Parked;
 use self::place::Place;
-use super::ask::settle;
+use super::ask::{Passed, settle};
 use super::binding::OneKey;
 use super::sources::Fed;
 use super::status::{SinkCondition, Status};
@@ -266,6 +266,14 @@ impl Progress {
     fn place(&self) -> u64 {
         let offset = self.unfinished.as_ref().and_then(|(_, offset)| offset.as_ref());
         offset.and_then(|offset| journal::place_of(&offset.0)).unwrap_or(0)
+    }
+
+    /// Returns how far the sink has come.
+    fn passed(&self) -> Passed<'_> {
+        Passed {
+            from: &self.from,
+            place: self.place(),
+        }
     }
 }
 
