@@ -65,6 +65,26 @@ fn a_query_sees_the_tables_as_they_were() {
 }
 
 #[test]
+fn settings_of_the_role_blur_no_past_and_stay_those_of_the_query() {
+    let shop = Shop::open(
+        "create schema shop; create table shop.scale (id int primary key, weight float8)",
+        "version: 1\nroles: { admin: null, viewer: null }\ngroups:\n  shop: { tables: [shop.*] }\n",
+    );
+    shop.on_path();
+    shop.sql("insert into shop.scale values (1, 0.3), (2, 0.3)");
+    shop.run(&["mark", "set", "shop", "a"]).ok();
+    shop.sql("update shop.scale set weight = 7");
+    shop.sql("update shop.scale set weight = 0.1::float8 + 0.2::float8");
+    let query = "select id, weight = 0.3::float8 as same, 0.1::float8 + 0.2::float8 as shown from scale order by id";
+    let run = shop
+        .emaj(&["at", "shop", "a", query, "-o", "csv"])
+        .env("PGOPTIONS", "-c extra_float_digits=0")
+        .run()
+        .ok();
+    assert_eq!(run.stdout, "id,same,shown\n1,t,0.3\n2,t,0.3\n");
+}
+
+#[test]
 fn what_cannot_be_read_as_it_was_is_refused() {
     let shop = Shop::open(SHOP, MANIFEST);
     shop.sql(&format!(

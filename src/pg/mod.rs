@@ -64,6 +64,13 @@ pub(crate) fn same_values(set: &str) -> String {
     SAME_VALUES.map(|setting| format!("{set} {setting};\n")).concat()
 }
 
+/// Returns what has a session use the settings of its role again after [`same_values`].
+pub(crate) fn values_of_role() -> String {
+    SAME_VALUES
+        .map(|setting| format!("reset {};\n", setting.split(' ').next().unwrap_or(setting)))
+        .concat()
+}
+
 /// For a transaction that reads rows as text: the same rows give the same text whoever asks, and rows that a policy would hide are an
 /// error, not a gap.
 pub(crate) fn same_text() -> String {
