@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::errors::{Error, Kind, Result};
 use crate::names::QualifiedName;
-use crate::pg::Session;
+use crate::pg::{self, Session};
 use crate::words::shell;
 
 /// What is to be taken back.
@@ -90,6 +90,7 @@ pub fn plan(session: &mut Session, schema: &str, wanted: &Wanted) -> Result<Vec<
         .isolation_level(IsolationLevel::RepeatableRead)
         .read_only(true)
         .start()?;
+    transaction.batch_execute(pg::NO_LIMITS)?;
     let s = escape_identifier(schema);
     let (txid, user, table, key) = arguments(&mut transaction, &s, wanted)?;
     let rows = transaction.query(

@@ -871,6 +871,29 @@ fn the_time_limits_of_a_role_do_not_end_a_rollback() {
 }
 
 #[test]
+fn what_is_asked_before_has_no_limit_of_time_either() {
+    let shop = shop();
+    // In the place of what would be asked, it says under which limit it is.
+    shop.db.psql(
+        "create or replace function emaj.emaj_check_rollback_groups(p_groups text[], p_mark text, p_partial boolean default false)
+         returns table (check_reason text, check_hint text) language sql as $$ select 'limit ' || current_setting('statement_timeout'), null $$;
+         create or replace function emaj.emaj_check_revert_group(p_group text, p_mark text, p_txid bigint, p_user text, p_table oid, p_key jsonb)
+         returns table (plan_schema text, plan_table text, plan_action text, plan_key text, plan_later text)
+         language sql as $$ select 'limit', current_setting('statement_timeout'), 'update', '{}', null $$",
+    );
+    for words in [
+        &["rollback", "shop", "EMAJ_LAST_MARK"][..],
+        &["revert", "shop", "--txid", "1", "--dry-run"],
+    ] {
+        let run = shop.emaj(words).env("PGOPTIONS", "-c statement_timeout=1h").run();
+        assert!(
+            run.stderr.contains("limit 0") || run.stdout.contains("\"limit\".\"0\""),
+            "{run}"
+        );
+    }
+}
+
+#[test]
 fn a_server_that_only_reads_says_where_to_go() {
     let shop = shop();
     let run = shop

@@ -17,14 +17,17 @@ pub struct Locking {
     pub wait: Duration,
 }
 
+/// With these a transaction has no limit of time. Those of a role or a database are meant for the application. (One for transactions there is
+/// from 17 on.)
+pub const NO_LIMITS: &str = "set local statement_timeout = 0;
+set local idle_in_transaction_session_timeout = 0;
+select pg_catalog.set_config('transaction_timeout', '0', true) where pg_catalog.current_setting('transaction_timeout', true) is not null;";
+
 /// Returns the settings under which a transaction that changes something runs, a line each: how long it may wait for a lock, and no other
-/// limit of time. Those of a role or a database are meant for the application. (One for transactions there is from 17 on.)
+/// limit of time.
 pub fn limits(lock_timeout: Duration) -> String {
     format!(
-        "set local lock_timeout = '{}ms';
-set local statement_timeout = 0;
-set local idle_in_transaction_session_timeout = 0;
-select pg_catalog.set_config('transaction_timeout', '0', true) where pg_catalog.current_setting('transaction_timeout', true) is not null;",
+        "set local lock_timeout = '{}ms';\n{NO_LIMITS}",
         lock_timeout.as_millis().clamp(1, i32::MAX as u128)
     )
 }

@@ -38,7 +38,7 @@ pub use environment::Environment;
 pub use error::{ServerError, classify, classify_in, not_begun};
 pub use given::Given;
 pub use interrupt::{Interrupt, hangup_is_ignored, heeded};
-pub use locking::{Locking, limits, retry_locked, retry_locked_among};
+pub use locking::{Locking, NO_LIMITS, limits, retry_locked, retry_locked_among};
 pub use lossy::Lossy;
 pub use prompt::Prompt;
 pub use resolve::resolve;

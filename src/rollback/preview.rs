@@ -9,7 +9,7 @@ use super::left::{self, Left};
 use super::{Wanted, work};
 use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, MarkState, TableChanges};
-use crate::pg::Session;
+use crate::pg::{self, Session};
 use crate::words::quoted;
 
 /// What would happen, as of one snapshot.
@@ -87,6 +87,7 @@ pub fn preview(session: &mut Session, schema: &str, wanted: &Wanted) -> Result<P
         .isolation_level(IsolationLevel::RepeatableRead)
         .read_only(true)
         .start()?;
+    transaction.batch_execute(pg::NO_LIMITS)?;
     let found = look(&mut transaction, schema, wanted)
         .map_err(|error| error.context(format!("failed to {}", wanted.doing())))?;
     transaction.rollback()?;
