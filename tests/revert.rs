@@ -474,6 +474,48 @@ fn a_time_in_a_key_is_that_of_the_session() {
     );
 }
 
+/// What a cast would cut or round is the key of no row.
+#[test]
+fn a_key_that_is_too_long_for_its_type_is_that_of_no_other_row() {
+    let tables = [
+        ("varchar(3)", "abc", "abcdef"),
+        ("char(2)", "ab", "abzz"),
+        ("shop.code", "abc", "abcdef"),
+        ("numeric(6,1)", "1.3", "1.26"),
+        ("timestamp(0)", "2026-01-01 10:00:01", "2026-01-01 10:00:00.7"),
+        ("bit(3)", "101", "10111"),
+    ];
+    let made: String = (0..)
+        .zip(tables)
+        .map(|(at, (kind, key, _))| {
+            format!(
+                "; create table shop.t{at} (k {kind} primary key, v int); insert into shop.t{at} values ('{key}', 1)"
+            )
+        })
+        .collect();
+    let manifest = MANIFEST
+        .replace("shop.customer, shop.invoice", "shop.*")
+        .replace("  audit: { tables: [shop.plain], rollback: false }\n", "");
+    let shop = Shop::open(
+        &format!("create schema shop; create domain shop.code as varchar(3){made}"),
+        &manifest,
+    );
+    shop.run(&["mark", "set", "shop", "a"]).ok();
+    for (at, (kind, key, long)) in tables.iter().enumerate() {
+        let table = format!("shop.t{at}");
+        shop.sql(&format!("update {table} set v = 2"));
+        let back = |key: &str| revert(&shop, &["--table", &table, "--key", &format!("k={key}"), "--from", "a"]);
+        let refused = back(long).code(4);
+        assert!(
+            refused.stderr.contains(&format!("`{long}` is no ")),
+            "{kind}: {refused}"
+        );
+        assert_eq!(shop.db.psql(&format!("select v from {table}")), "2", "{kind}");
+        back(key).ok();
+        assert_eq!(shop.db.psql(&format!("select v from {table}")), "1", "{kind}");
+    }
+}
+
 /// The log has the collation of the table's column: where that tells no cases apart, neither does who reads the log.
 #[test]
 fn a_key_in_another_case_is_the_same_row() {

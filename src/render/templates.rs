@@ -153,6 +153,7 @@ templates! {
     "registry/set_aside",
     "registry/settle",
     "registry/tables",
+    "revert/base_type",
     "revert/check",
     "revert/check_api",
     "revert/chosen",
