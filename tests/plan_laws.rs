@@ -214,6 +214,40 @@ fn a_saved_plan_does_not_fit_when_it_loses_more_marks_than_it_said() {
         db.psql("insert into s.b (n) values (1)");
         emaj(&carry_out).ok();
     }
+    // Nor where nothing that there is goes, but marks lose what they were for.
+    for (before, after, lost) in [
+        ("tables: [s.a]", "tables: [s.a, s.b]", "can no longer be rolled back to"),
+        (
+            "tables: [s.a], sequences: none",
+            "tables: [s.a]",
+            "can no longer be rolled back to",
+        ),
+        (
+            "tables: [s.a]",
+            "tables: [s.a], keep_marks: 1",
+            "will go with the next purge",
+        ),
+        (
+            "tables: [s.a], rollback: false",
+            "tables: [s.a]",
+            "cannot be rolled back to",
+        ),
+    ] {
+        manifest(&format!("k: {{ {before} }}"));
+        emaj(&["install", "--allow-destroy"]).ok();
+        emaj(&["mark", "set", "k", "one"]).ok();
+        manifest(&format!("k: {{ {after} }}"));
+        let plan = emaj(&["plan", "-o", "json"]).ok().stdout;
+        assert!(plan.contains(lost), "{before}: {plan}");
+        db.file("plan.json", &plan);
+        emaj(&["mark", "set", "k", "two"]).ok();
+        let run = emaj(&["install", "--plan", "plan.json"]).code(4);
+        assert!(run.stderr.contains("the saved plan no longer fits"), "{before}: {run}");
+        db.file("plan.json", &emaj(&["plan", "-o", "json"]).ok().stdout);
+        db.psql("insert into s.b (n) values (1); analyze s.b");
+        emaj(&["install", "--plan", "plan.json"]).ok();
+        emaj(&["uninstall", "--yes"]).ok();
+    }
 }
 
 #[test]

@@ -549,7 +549,7 @@ stories! {
             story.options = format!("    keep_marks: {options}\n");
             let path = story.db.file("emaj.yaml", &story.manifest(&format!("'{}.t'", story.schema)));
             let plan = story.emaj(&["plan", path.to_str().unwrap()]).ok();
-            assert!(plan.stdout.contains(&format!("the next purge deletes {gone}")), "{plan}");
+            assert!(plan.stdout.contains(&format!("{gone} will go with the next purge")), "{plan}");
         }
         story.options = "    keep_marks: 3\n".to_owned();
         story.db.file("emaj.yaml", &story.manifest(&format!("'{}.t'", story.schema)));

@@ -11,6 +11,7 @@ use crate::manifest::{KeepMarks, Manifest};
 use crate::render::{RenderError, Renderer};
 use crate::words::count;
 
+
 pub(super) fn plan(
     plan: &mut Plan,
     manifest: &Manifest,
@@ -80,16 +81,11 @@ pub(super) fn plan(
                 let context = context! { begins_rollback, logging => known.logging, ..values(&because) };
                 let sql = renderer.render_value("group/change", context)?;
                 let mut step = Step::new(Phase::Start, Action::Change, &object, because, sql);
-                let mut effects = Vec::new();
-                if begins_rollback && known.active_marks > 0 {
-                    let marks = count(known.active_marks, "mark");
-                    effects.push(format!("{marks} of the audit-only time cannot be rolled back to"));
+                if begins_rollback {
+                    step.and_marks(known.active_marks, "of the audit-only time cannot be rolled back to");
                 }
-                if keeps_otherwise && known.expiring > 0 {
-                    effects.push(format!("the next purge deletes {}", count(known.expiring, "mark")));
-                }
-                if !effects.is_empty() {
-                    step = step.effect(effects.join("; "));
+                if keeps_otherwise {
+                    step.and_marks(known.expiring, "will go with the next purge");
                 }
                 plan.push(step);
             }

@@ -103,9 +103,9 @@ pub struct Step {
     /// Something is lost that cannot be made again: log rows, or marks to roll back to.
     pub destroys: bool,
     pub sql: String,
-    /// How many marks are lost.
+    /// The numbers of marks that the effect names.
     #[serde(skip)]
-    pub(super) marks: i64,
+    marks: Vec<i64>,
     /// What the SQL consists of, where a failure should say which of many things it was about; empty: one thing.
     #[serde(skip)]
     parts: Vec<Part>,
@@ -131,7 +131,7 @@ impl Step {
             effect: String::new(),
             destroys: false,
             sql,
-            marks: 0,
+            marks: Vec::new(),
             parts: Vec::new(),
             tables: Vec::new(),
         }
@@ -175,10 +175,26 @@ impl Step {
         self
     }
 
+    /// Adds to the effect.
+    pub(super) fn also(&mut self, effect: &str) {
+        if !self.effect.is_empty() {
+            self.effect.push_str("; ");
+        }
+        self.effect.push_str(effect);
+    }
+
+    /// Adds to the effect what becomes of so many marks, if there are any. With another number it is another plan.
+    pub(super) fn and_marks(&mut self, marks: i64, fate: &str) {
+        if marks > 0 {
+            self.also(&format!("{} {fate}", count(marks, "mark")));
+        }
+        self.marks.push(marks);
+    }
+
     /// Says that so many marks are lost.
-    pub fn losing(mut self, marks: i64) -> Self {
+    pub(super) fn losing(mut self, marks: i64) -> Self {
         self.destroys |= marks > 0;
-        self.marks = marks;
+        self.and_marks(marks, "can no longer be rolled back to");
         self
     }
 }
@@ -196,7 +212,7 @@ pub(super) struct Made {
 pub struct Plan {
     pub manifest: String,
     pub schema: String,
-    /// A hash of the script and of how many marks it loses: a saved plan fits only while a new one would be the same.
+    /// A hash of the script and of the numbers of marks that its effects name: a saved plan fits only while a new one would be the same.
     pub fingerprint: String,
     pub steps: Vec<Step>,
     /// What the reviewer should know beside the steps.
@@ -261,8 +277,10 @@ impl Plan {
             )
         });
         self.lock = self.locks(renderer);
-        let lost: Vec<String> = self.steps.iter().map(|step| step.marks.to_string()).collect();
-        let digest = Sha256::new().chain_update(self.script()).chain_update(lost.join(" "));
+        let marks: Vec<&[i64]> = self.steps.iter().map(|step| step.marks.as_slice()).collect();
+        let digest = Sha256::new()
+            .chain_update(self.script())
+            .chain_update(format!("{marks:?}"));
         self.fingerprint = hex(&digest.finalize());
         self
     }

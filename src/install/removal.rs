@@ -57,17 +57,18 @@ pub(super) fn plan(
                 (catalog, journal),
                 renderer,
             )?;
-            // (Who uninstalls loses them all, however many there are by then.)
-            if let Some(step) = plan.steps.last_mut() {
-                step.marks = group.active_marks;
-            }
             let starved = delivery::starved(&ends, &is_ours, (catalog, journal));
             match plan.steps.last_mut() {
                 Some(step) if starved.is_empty() && delivery::is_implied(manifest, name, journal) => {
                     step.destroys = false;
                     step.effect = "its logs go, which nothing else reads".to_owned();
                 }
-                _ => delivery::tell_unread(plan, &starved),
+                Some(step) => {
+                    // (Who uninstalls loses them all, however many there are by then.)
+                    step.and_marks(group.active_marks, "can no longer be rolled back to");
+                    delivery::tell_unread(plan, &starved);
+                }
+                None => {}
             }
             continue;
         }

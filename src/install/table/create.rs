@@ -1,6 +1,6 @@
 //! The two steps by which a table is captured for the first time, or anew: its log, which leaves the application alone, and its triggers.
 
-use super::and_marks;
+use super::LOST_BEFORE;
 use super::capture::{Capture, serde_value};
 use super::triggers::own_triggers;
 use minijinja::context;
@@ -60,22 +60,19 @@ pub(super) fn create(
     sql.push_str(&renderer.render_value("log/register", values())?);
     sql.push('\n');
     sql.push_str(&renderer.render_value("log/triggers", values())?);
-    plan.push(
-        Step::new(
-            Phase::Capture,
-            Action::Create,
-            format!("capture of {}", wanted.name),
-            format!("by {}: {}", capture.mode, wanted.because),
-            sql,
-        )
-        .locking(lock, capture.oid)
-        .effect(and_marks(
-            format!(
-                "writers wait; no row is read (about {})",
-                count(wanted.table.rows as u64, "row")
-            ),
-            lost_marks,
-        )),
-    );
+    let mut step = Step::new(
+        Phase::Capture,
+        Action::Create,
+        format!("capture of {}", wanted.name),
+        format!("by {}: {}", capture.mode, wanted.because),
+        sql,
+    )
+    .locking(lock, capture.oid)
+    .effect(format!(
+        "writers wait; no row is read (about {})",
+        count(wanted.table.rows as u64, "row")
+    ));
+    step.and_marks(lost_marks, LOST_BEFORE);
+    plan.push(step);
     Ok(())
 }

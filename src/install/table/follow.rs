@@ -13,7 +13,6 @@ use crate::install::plan::{Action, Lock, Phase, Plan, Step};
 use crate::install::wanted::{Mode, WantedTable, needs_row};
 use crate::journal::{self, Journal, Relation};
 use crate::render::{Function, RenderError, Renderer, TriggerNames, function};
-use crate::words::count;
 
 /// Compares what is captured with what is wanted, and plans the difference, if any.
 pub(super) fn follow(
@@ -68,15 +67,11 @@ pub(super) fn follow(
         because,
         difference.statements(renderer)?,
     )
-    .locking(lock, capture.oid)
-    .effect("writers wait; the log goes on without a gap");
-    if difference.gap() {
-        step = step.effect(format!(
-            "{} can no longer be rolled back to",
-            count(setting.active_marks, "mark")
-        ));
-        step = step.losing(setting.active_marks);
-    }
+    .locking(lock, capture.oid);
+    step = match difference.gap() {
+        true => step.losing(setting.active_marks),
+        false => step.effect("writers wait; the log goes on without a gap"),
+    };
     plan.push(step);
     Ok(())
 }

@@ -24,7 +24,6 @@ use crate::journal::{self, Journal, Relation};
 use crate::manifest::Group;
 use crate::names::QualifiedName;
 use crate::render::{RenderError, Renderer};
-use crate::words::count;
 
 /// What the tables of one group have in common.
 pub(super) struct Setting<'a> {
@@ -45,16 +44,8 @@ impl Setting<'_> {
     }
 }
 
-/// Adds to an effect that so many earlier marks are lost, if any.
-fn and_marks(effect: String, marks: i64) -> String {
-    match marks {
-        0 => effect,
-        marks => format!(
-            "{effect}; {} set before can no longer be rolled back to",
-            count(marks, "mark")
-        ),
-    }
-}
+/// What becomes of the marks of a group that takes in a relation.
+const LOST_BEFORE: &str = "set before can no longer be rolled back to";
 
 /// Plans one table.
 pub(super) fn plan(
@@ -136,14 +127,9 @@ pub(super) fn end(plan: &mut Plan, known: &Relation, because: &str, marks: i64, 
     if known.kind != 'S' {
         step = step.locking(Lock::AccessExclusive, known.oid);
     }
-    let effect = match marks {
-        0 => "its log stays readable until the group is reset".to_owned(),
-        marks => format!(
-            "{} can no longer be rolled back to; its log stays readable until the group is reset",
-            count(marks, "mark")
-        ),
-    };
-    plan.push(step.effect(effect).losing(marks));
+    step = step.losing(marks);
+    step.also("its log stays readable until the group is reset");
+    plan.push(step);
 }
 
 fn gap(wanted: &WantedTable<'_>, missed: Missed) -> Gap {

@@ -3,7 +3,7 @@
 use minijinja::context;
 
 use super::capture::serde_value;
-use super::{Setting, and_marks, end, marks_of};
+use super::{LOST_BEFORE, Setting, end, marks_of};
 use crate::install::plan::{Action, Phase, Plan, Step};
 use crate::journal::Journal;
 use crate::names::QualifiedName;
@@ -42,16 +42,16 @@ pub(in crate::install) fn plan_sequence(
                 end(plan, known, "it moves to another group", marks, renderer);
             }
             let sql = renderer.render("sequence/register", context! { group, oid, name => serde_value(name) })?;
-            plan.push(
-                Step::new(
-                    Phase::Capture,
-                    Action::Create,
-                    format!("sequence {name}"),
-                    "in the group, and not noted yet",
-                    sql,
-                )
-                .effect(and_marks("its state is noted at every mark".to_owned(), lost)),
-            );
+            let mut step = Step::new(
+                Phase::Capture,
+                Action::Create,
+                format!("sequence {name}"),
+                "in the group, and not noted yet",
+                sql,
+            )
+            .effect("its state is noted at every mark");
+            step.and_marks(lost, LOST_BEFORE);
+            plan.push(step);
         }
     }
     Ok(())
