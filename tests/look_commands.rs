@@ -282,6 +282,34 @@ fn a_stopped_group_is_only_started_again() {
 }
 
 #[test]
+fn a_group_that_is_to_be_idle_and_logs_goes_on_and_is_named() {
+    let db = installed();
+    db.file(
+        "emaj.yaml",
+        &MANIFEST.replace("[public.item]", "[public.item]\n    state: idle"),
+    );
+    for verb in ["plan", "install"] {
+        let run = emaj(&db).args([verb]).run().ok();
+        assert!(
+            run.stderr.contains("group `shop` logs, though its state here is idle"),
+            "{run}"
+        );
+        assert!(run.stderr.contains("`emaj group stop shop`"), "{run}");
+    }
+    assert_eq!(
+        db.psql("select group_state from emaj.emaj_group where group_name = 'shop'"),
+        "LOGGING"
+    );
+    emaj(&db).args(["group", "stop", "shop"]).run().ok();
+    let run = emaj(&db).args(["install"]).run().ok();
+    assert!(!run.stderr.contains("idle"), "{run}");
+    assert_eq!(
+        db.psql("select group_state from emaj.emaj_group where group_name = 'shop'"),
+        "IDLE"
+    );
+}
+
+#[test]
 fn times_are_those_of_the_person_where_they_are_shown_and_where_they_are_said() {
     let db = installed();
     db.client()

@@ -9,8 +9,7 @@ use crate::catalog::Catalog;
 use crate::journal::Journal;
 use crate::manifest::{KeepMarks, Manifest};
 use crate::render::{RenderError, Renderer};
-use crate::words::count;
-
+use crate::words::{count, shell};
 
 pub(super) fn plan(
     plan: &mut Plan,
@@ -93,6 +92,12 @@ pub(super) fn plan(
     }
     let logging = known.is_some_and(|known| known.logging);
     let starts = !logging && wants_logging(wanted.group);
+    if logging && !wants_logging(wanted.group) {
+        plan.notes.push(format!(
+            "group `{name}` logs, though its state here is idle: an install stops no group (`emaj group stop {}` does)",
+            shell(name)
+        ));
+    }
     let before = plan.steps.len();
     let setting = table::Setting {
         group: wanted.group,
