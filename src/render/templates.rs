@@ -192,6 +192,7 @@ templates! {
     "rollback/key",
     "rollback/key_equals",
     "rollback/lane",
+    "rollback/late_sequences",
     "rollback/left",
     "rollback/left_api",
     "rollback/left_of",

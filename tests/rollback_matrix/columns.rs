@@ -255,6 +255,26 @@ stories! {
         assert_eq!(story.ask("select note from t where id = 3"), "new", "a row that is put back has none but new ones");
     }
 
+    // Its values stay, and the sequence that they are from goes on behind them; those of other columns go back.
+    a_column_that_came_later_and_its_sequence(story) {
+        story.sql("create sequence s; create sequence other; create table t (id int primary key, o int default nextval('other')); create table u (id int primary key);
+                   insert into t select generate_series(1, 20); insert into u select generate_series(1, 20)");
+        story.install("*");
+        story.mark("m");
+        story.sql("alter table t add n int default nextval('s') unique");
+        story.install("*");
+        for ways in [&[][..], &["--jobs", "2"], &["--partial"], &["--unlogged"]] {
+            story.sql("delete from t where id > 10; delete from u; insert into t (id) values (99)");
+            let run = story.emaj(&[&["rollback", "g", "m", "--yes"], ways].concat()).ok();
+            let left = format!("warning: {0}.s is left as it is: column n of {0}.t came later", story.schema);
+            assert!(run.stderr.contains(&left), "{ways:?}: {run}");
+            assert!(!run.stderr.contains("several sessions cannot do it"), "{run}");
+            assert_eq!(story.ask("select last_value from other"), "20", "{ways:?}");
+            assert_eq!(story.ask("select (select count(*) from t) || ' ' || (select count(*) from u)"), "20 20", "{ways:?}");
+            story.sql("begin; insert into t (id) select 100 + i from generate_series(1, 20) i; rollback");
+        }
+    }
+
     // A partition that came since the install is read by name, and a snapshot that is older than the names has those of before.
     renamed_while_an_old_snapshot_writes(story) {
         story.sql("create table t (id int primary key, c text, d text) partition by range (id); create table t_low partition of t for values from (0) to (10)");
