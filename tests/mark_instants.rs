@@ -118,6 +118,19 @@ fn a_mark_beside_an_altered_sequence() {
 }
 
 #[test]
+fn a_mark_beside_a_sequence_that_is_dropped() {
+    let db = installed();
+    db.psql("create sequence s");
+    install(&db, "tables: [public.t, public.p], sequences: all");
+    let (dropped, run) = beside(&db, "drop sequence s", "", || {
+        emaj(&db).args(["mark", "set", "g", "m"]).run()
+    });
+    assert_eq!(dropped, Ok(()));
+    let refused = run.code(4);
+    assert!(refused.stderr.contains("public.s: the sequence is gone"), "{refused}");
+}
+
+#[test]
 fn a_mark_of_an_old_snapshot() {
     let db = installed();
     let mut old = db.client();
