@@ -16,11 +16,9 @@ pub(super) use self::gap::{Gap, Missed, starved, tell_gaps, tell_starved, tell_u
 pub(super) use self::implied::{bound, complete, is_implied};
 use self::sink::{plan_sink, remove_sink};
 use super::plan::Plan;
-use super::wanted::Problem;
 use crate::catalog::{Catalog, Table};
-use crate::errors::Kind;
 use crate::journal::Journal;
-use crate::manifest::{Binding, Diagnostic, Manifest, Place};
+use crate::manifest::{Binding, Manifest};
 use crate::names::QualifiedName;
 use crate::render::{RenderError, Renderer};
 
@@ -30,22 +28,6 @@ pub(super) struct WantedBinding<'a> {
     pub binding: &'a Binding,
     pub name: &'a QualifiedName,
     pub table: &'a Table,
-}
-
-/// What stands in the way, and what should be said.
-#[derive(Default)]
-pub(super) struct Found {
-    pub problems: Vec<Problem>,
-    pub notes: Vec<String>,
-}
-
-impl Found {
-    pub(super) fn problem(&mut self, kind: Kind, place: &Place, message: String, next: impl Into<String>) {
-        self.problems.push(Problem {
-            kind,
-            what: Diagnostic::error(place, message).next(next),
-        });
-    }
 }
 
 /// Plans all sinks and bindings, and the end of those that the manifest does not declare any more.
