@@ -216,6 +216,7 @@ pub(super) fn resolve<'a>(
         taken: BTreeMap::new(),
         closed: BTreeSet::new(),
     };
+    resolver.check_history();
     let groups = manifest.groups.iter().map(|group| resolver.group(group)).collect();
     let bindings = delivery::resolve(manifest, catalog, journal, &mut resolver.found);
     let Found { problems, notes } = resolver.found;
@@ -253,6 +254,24 @@ impl<'a> Resolver<'a, '_> {
             format!("leave it out: only a {kind} of the application can be in a group"),
         );
         true
+    }
+
+    /// There is one history for all manifests, so one of them says how long it is kept.
+    fn check_history(&mut self) {
+        let Some(said) = &self.manifest.history.retention else {
+            return;
+        };
+        let owner = self.journal.and_then(|journal| journal.history_kept.manifest.clone());
+        if let Some(owner) = owner.filter(|owner| *owner != self.manifest.name) {
+            self.found.problem(
+                Kind::Refused,
+                &said.place,
+                format!("how long the history is kept is said by manifest `{owner}`, and there is one history for all"),
+                format!(
+                    "take it out here, or there first; or, if this is that manifest, write `name: {owner}` at its top"
+                ),
+            );
+        }
     }
 
     fn group(&mut self, group: &'a Group) -> WantedGroup<'a> {
