@@ -200,45 +200,70 @@ pub fn uninstall(
     check_tables(&plan, catalog)?;
     let stays = !others.is_empty() || !bound.is_empty();
     let goes = |group: &String| ours.iter().any(|(name, _)| *name == group);
-    let in_the_way: Vec<&str> = foreign
-        .iter()
-        .filter(|foreign| !stays || foreign.group.as_ref().is_some_and(goes))
-        .map(|foreign| foreign.what.as_str())
-        .collect();
-    if !in_the_way.is_empty() {
-        return Err(PlanError::InTheWay {
-            kind: Kind::Refused,
-            message: format!(
-                "schema {} holds, or is needed by, what emaj did not make: {}",
-                quote_ident(&manifest.schema),
-                in_the_way.join(", ")
-            ),
-            next: "drop it, or move it to another schema when it does not need this one".to_owned(),
-        });
-    }
+    check_foreign(manifest, foreign, |foreign| {
+        !stays || foreign.group.as_ref().is_some_and(goes)
+    })?;
     if stays {
-        plan.event = Some("UNINSTALL");
         let names = others.iter().map(|(name, _)| name.as_str());
         let names: Vec<&str> = names.chain(bound.iter().map(String::as_str)).collect();
-        plan.notes.push(format!(
-            "schema {} stays: it holds what other manifests have ({})",
+        leave_to_others(&mut plan, manifest, &names, journal, renderer)?;
+    } else {
+        drop_schema(&mut plan, manifest, journal, renderer)?;
+    }
+    Ok(plan.finish(renderer))
+}
+
+/// Refuses when something that emaj did not make is `in_the_way`.
+fn check_foreign(
+    manifest: &Manifest,
+    foreign: &[Foreign],
+    in_the_way: impl Fn(&&Foreign) -> bool,
+) -> Result<(), PlanError> {
+    let in_the_way = foreign.iter().filter(in_the_way);
+    let names: Vec<&str> = in_the_way.map(|foreign| foreign.what.as_str()).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    Err(PlanError::InTheWay {
+        kind: Kind::Refused,
+        message: format!(
+            "schema {} holds, or is needed by, what emaj did not make: {}",
             quote_ident(&manifest.schema),
             names.join(", ")
-        ));
-        framework::history_without(&mut plan, &manifest.name, journal, renderer)?;
-        rights::privileges(
-            &mut plan,
-            &manifest.name,
-            &[],
-            Some(journal),
-            &BTreeSet::new(),
-            renderer,
-        )?;
-        if plan.is_empty() {
-            return Err(not_here(manifest, journal));
-        }
-        return Ok(plan.finish(renderer));
+        ),
+        next: "drop it, or move it to another schema when it does not need this one".to_owned(),
+    })
+}
+
+/// Plans what else goes with a manifest, in an installation that stays for what others have: `names`.
+fn leave_to_others(
+    plan: &mut Plan,
+    manifest: &Manifest,
+    names: &[&str],
+    journal: &Journal,
+    renderer: &Renderer,
+) -> Result<(), PlanError> {
+    plan.event = Some("UNINSTALL");
+    plan.notes.push(format!(
+        "schema {} stays: it holds what other manifests have ({})",
+        quote_ident(&manifest.schema),
+        names.join(", ")
+    ));
+    framework::history_without(plan, &manifest.name, journal, renderer)?;
+    rights::privileges(plan, &manifest.name, &[], Some(journal), &BTreeSet::new(), renderer)?;
+    match plan.is_empty() {
+        true => Err(not_here(manifest, journal)),
+        false => Ok(()),
     }
+}
+
+/// Plans the end of the whole installation.
+fn drop_schema(
+    plan: &mut Plan,
+    manifest: &Manifest,
+    journal: &Journal,
+    renderer: &Renderer,
+) -> Result<(), RenderError> {
     plan.event = None;
     let dropped = framework::functions_there(journal, renderer)?;
     let mut tables = registry::tables(renderer)?;
@@ -258,7 +283,7 @@ pub fn uninstall(
         .effect("nothing of emaj remains")
         .destroying(),
     );
-    Ok(plan.finish(renderer))
+    Ok(())
 }
 
 /// The error of a manifest that has nothing in an installation where others have.
