@@ -10,7 +10,7 @@ use super::{Context, InstallationArgs, LockArgs};
 use crate::errors::{Error, Kind, Result};
 use crate::journal;
 use crate::pg::{self, Notice, Session};
-use crate::ui::{Column, Format, Output, Tabular};
+use crate::ui::{Column, Format, List, Output};
 
 /// The formats of every verb here.
 pub(super) const FORMATS: &[Format] = &[Format::Table, Format::Json, Format::Csv, Format::Markdown];
@@ -84,40 +84,28 @@ pub(super) struct Done {
     pub sentence: String,
 }
 
-#[derive(Serialize)]
-#[serde(transparent)]
-struct All<'a>(&'a [Done]);
-
-impl Tabular for All<'_> {
-    fn columns(&self) -> Vec<Column> {
-        vec![
+/// Tells what was done.
+pub(super) fn tell(output: &Output, all: &[Done]) -> Result<()> {
+    if output.format() != Format::Table {
+        let columns = [
             Column::left("group"),
             Column::left("done"),
             Column::left("mark"),
             Column::right("count"),
-        ]
-    }
-
-    fn rows(&self) -> Vec<Vec<String>> {
-        let cells = |done: &Done| {
-            vec![
-                done.group.clone(),
-                done.done.to_owned(),
-                done.mark.clone().unwrap_or_default(),
-                done.count.map(|count| count.to_string()).unwrap_or_default(),
-            ]
-        };
-        self.0.iter().map(cells).collect()
-    }
-}
-
-/// Tells what was done.
-pub(super) fn tell(output: &Output, all: &[Done]) -> Result<()> {
-    if output.format() != Format::Table {
-        return output.data(&All(all));
+        ];
+        return output.data(&List::new(all, columns, row));
     }
     for done in all {
         output.say(&done.sentence);
     }
     Ok(())
+}
+
+fn row(done: &Done) -> Vec<String> {
+    vec![
+        done.group.clone(),
+        done.done.to_owned(),
+        done.mark.clone().unwrap_or_default(),
+        done.count.map(|count| count.to_string()).unwrap_or_default(),
+    ]
 }
