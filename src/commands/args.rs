@@ -8,8 +8,8 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::errors::{Error, Kind, Result};
-use crate::install::Locking;
 use crate::names::{QualifiedName, parse_ident};
+use crate::pg::{Given, Locking};
 
 /// Where the database is. What is not given comes from `EMAJ_*`, the manifest, and libpq's own (`PG*`, service file, `~/.pgpass`).
 #[derive(Debug, Clone, Default, Args)]
@@ -39,6 +39,25 @@ pub struct ConnectionArgs {
     /// Ask for a password before connecting
     #[arg(short = 'W', long, global = true)]
     pub password: bool,
+}
+
+impl ConnectionArgs {
+    /// Returns the same by libpq's keywords.
+    pub(super) fn given(&self) -> Given {
+        let settings = [
+            ("service", &self.service),
+            ("host", &self.host),
+            ("port", &self.port),
+            ("dbname", &self.dbname),
+            ("user", &self.username),
+        ];
+        let named = |(keyword, value): (&str, &Option<String>)| Some((keyword.to_owned(), value.clone()?));
+        Given {
+            uri: self.url.clone().map(Into::into),
+            settings: settings.into_iter().filter_map(named).collect(),
+            ..Given::default()
+        }
+    }
 }
 
 /// Which manifest: files and folders, `./emaj.yaml` when none is named.

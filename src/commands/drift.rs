@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::act::FORMATS;
-use super::{Context, ManifestArgs, not_installed, plan};
+use super::{Context, ManifestArgs, plan};
 use crate::errors::{Kind, Result};
 use crate::install::{self, Finding, Plan, PlanError};
+use crate::journal;
 use crate::manifest::Manifest;
 use crate::pg::Session;
 use crate::render::Renderer;
@@ -32,7 +33,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     let manifest = context.load(&args.manifest.manifest)?;
     let mut session = context.connect(Some(&manifest))?;
     let (catalog, journal) = install::look(&mut session, &manifest)?;
-    let journal = journal.ok_or_else(|| not_installed(&manifest.schema, session.wanted().dbname()))?;
+    let journal = journal.ok_or_else(|| journal::not_installed(&manifest.schema, session.wanted().dbname()))?;
     if !catalog.server.owns_schema {
         return without_plan(&args, &manifest, &mut session, &catalog.server.as_owner(), context);
     }

@@ -34,7 +34,6 @@ use crate::manifest::Manifest;
 use crate::names::quote_ident;
 use crate::render::{RenderError, Renderer};
 
-pub use crate::pg::Locking;
 pub use apply::{apply, look};
 pub use drift::{Finding, drift};
 pub use foreign::foreign;
