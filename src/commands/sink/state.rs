@@ -9,6 +9,7 @@ use crate::commands::{Context, InstallationArgs};
 use crate::deliver::DELETES_ALLOWED;
 use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, SinkRecord, SinkState};
+use crate::names::listed;
 use crate::pg::Session;
 use crate::ui::{Column, Format, Tabular};
 
@@ -118,10 +119,9 @@ fn set(session: &mut Session, schema: &str, sink: &str, state: SinkState, reason
 /// The error of a sink that is not installed; it names those that are.
 pub(in crate::commands) fn unknown_sink(session: &mut Session, schema: &str, sink: &str) -> Error {
     let known = journal::sinks(&mut **session, schema).unwrap_or_default();
-    let known: Vec<String> = known.iter().map(|sink| format!("`{}`", sink.name)).collect();
     let error = Error::message(Kind::Refused, format!("unknown sink `{sink}`"));
     match known.as_slice() {
         [] => error.hint("no sink is installed: a manifest declares them, `emaj install` makes them known"),
-        known => error.hint(format!("known sinks: {}", known.join(", "))),
+        known => error.hint(format!("known sinks: {}", listed(known.iter().map(|sink| &sink.name)))),
     }
 }
