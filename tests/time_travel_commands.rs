@@ -2,7 +2,7 @@
 //! itself is an ordinary role: the owner of the tables.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use regex::Regex;
 
@@ -64,11 +64,7 @@ fn shown(run: &Run) -> String {
 
 /// Waits until `sql` gives `t`.
 fn until(db: &Database, sql: &str) {
-    let end = Instant::now() + Duration::from_secs(30);
-    while db.psql(sql) != "t" {
-        assert!(Instant::now() < end, "never true: {sql}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    support::until(sql, || db.psql(sql) == "t");
 }
 
 const WAITS_FOR_A_LOCK: &str = "select exists (select from pg_locks l join pg_database d on d.oid = l.database
