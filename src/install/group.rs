@@ -40,6 +40,7 @@ pub(super) fn plan(
             comment => wanted.group.comment.clone(), retention => retention.clone(), because => because,
         }
     };
+    let sequences = wanted.sequence_oids();
     match known {
         None => plan.push(Step::new(
             Phase::Groups,
@@ -79,7 +80,7 @@ pub(super) fn plan(
                 let begins_rollback = wanted.group.rollback && !known.rollback;
                 let context = context! { begins_rollback, logging => known.logging, ..values(&because) };
                 let sql = renderer.render_value("group/change", context)?;
-                let mut step = Step::new(Phase::Start, Action::Change, &object, because, sql);
+                let mut step = Step::new(Phase::Start, Action::Change, &object, because, sql).marking(name, &sequences);
                 let mut effects = Vec::new();
                 if begins_rollback && known.active_marks > 0 {
                     let marks = count(known.active_marks, "mark");
@@ -120,12 +121,13 @@ pub(super) fn plan(
             "its state is to be logging"
         };
         let mut step = Step::new(Phase::Start, Action::Start, object, because, sql)
+            .marking(name, &sequences)
             .effect(format!("sets the first mark on {relations}"));
         step.tables = wanted.tables.iter().map(|wanted| wanted.table.oid).collect();
         plan.push(step);
     } else if plan.steps[before..].iter().any(|step| step.phase >= Phase::Capture) {
         if logging {
-            mark_change(plan, name, renderer)?;
+            mark_change(plan, name, &sequences, renderer)?;
         } else {
             // What logs is looked at by the mark or the start.
             plan.looks
@@ -136,7 +138,12 @@ pub(super) fn plan(
 }
 
 /// Plans the mark of the moment at which the content of a logging group changes.
-pub(super) fn mark_change(plan: &mut Plan, name: &str, renderer: &Renderer) -> Result<(), RenderError> {
+pub(super) fn mark_change(
+    plan: &mut Plan,
+    name: &str,
+    sequences: &[u32],
+    renderer: &Renderer,
+) -> Result<(), RenderError> {
     let sql = renderer.render("mark/install", context! { group => name })?;
     plan.push(
         Step::new(
@@ -146,6 +153,7 @@ pub(super) fn mark_change(plan: &mut Plan, name: &str, renderer: &Renderer) -> R
             "its content changes while it logs",
             sql,
         )
+        .marking(name, sequences)
         .effect("a moment to roll back to from now on"),
     );
     Ok(())
