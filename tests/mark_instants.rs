@@ -287,6 +287,37 @@ fn who_has_what_a_rollback_waits_for_goes_on() {
 }
 
 #[test]
+fn a_rollback_in_several_sessions_ends_in_one_where_a_number_is_drawn() {
+    let db = installed();
+    db.psql("create table u (id int primary key)");
+    install(&db, "tables: [public.t, public.p, public.u]");
+    db.psql("select emaj.emaj_set_mark_group('g', 'm'); insert into t (v) values ('new'); insert into u values (1)");
+    let insert = "insert into t values (currval('t_id_seq'), 'x')";
+    let (job, run) = beside(&db, "select nextval('t_id_seq')", insert, || {
+        emaj(&db)
+            .args([
+                "rollback",
+                "g",
+                "m",
+                "--yes",
+                "--jobs",
+                "2",
+                "--lock-timeout",
+                "1s",
+                "--wait",
+                "300s",
+            ])
+            .run()
+    });
+    assert_eq!(job, Ok(()));
+    run.ok();
+    assert_eq!(
+        db.psql("select (select count(*) from t) || ' ' || (select count(*) from u) || ' ' || (select last_value from t_id_seq)"),
+        "5 0 5"
+    );
+}
+
+#[test]
 fn a_number_drawn_while_a_rollback_runs_is_for_afterwards() {
     let db = installed();
     db.psql("create table u (id int primary key)");
