@@ -22,6 +22,7 @@ pub(super) fn plan(
     let name = &wanted.group.name.value;
     let known = journal.and_then(|journal| journal.groups.get(name));
     plan_entry(plan, wanted, known, catalog, renderer)?;
+    let sequences = wanted.sequence_oids();
     let logging = known.is_some_and(|known| known.logging);
     let starts = !logging && wants_logging(wanted.group);
     let before = plan.steps.len();
@@ -47,12 +48,13 @@ pub(super) fn plan(
             "its state is to be logging"
         };
         let mut step = Step::new(Phase::Start, Action::Start, format!("group {name}"), because, sql)
+            .marking(name, &sequences)
             .effect(format!("sets the first mark on {relations}"));
         step.tables = wanted.tables.iter().map(|wanted| wanted.table.oid).collect();
         plan.push(step);
     } else if plan.steps[before..].iter().any(|step| step.phase >= Phase::Capture) {
         if logging {
-            mark_change(plan, name, renderer)?;
+            mark_change(plan, name, &sequences, renderer)?;
         } else {
             // What logs is looked at by the mark or the start.
             plan.looks
@@ -140,13 +142,18 @@ fn plan_entry(
     if keeps_otherwise && known.expiring > 0 {
         effects.push(format!("the next purge deletes {}", count(known.expiring, "mark")));
     }
-    let step = Step::new(Phase::Start, Action::Change, &object, because, sql);
+    let step = Step::new(Phase::Start, Action::Change, &object, because, sql).marking(name, &wanted.sequence_oids());
     plan.push(step.effect(effects.join("; ")));
     Ok(())
 }
 
 /// Plans the mark of the moment at which the content of a logging group changes.
-pub(super) fn mark_change(plan: &mut Plan, name: &str, renderer: &Renderer) -> Result<(), RenderError> {
+pub(super) fn mark_change(
+    plan: &mut Plan,
+    name: &str,
+    sequences: &[u32],
+    renderer: &Renderer,
+) -> Result<(), RenderError> {
     let sql = renderer.render("mark/install", context! { group => name })?;
     plan.push(
         Step::new(
@@ -156,6 +163,7 @@ pub(super) fn mark_change(plan: &mut Plan, name: &str, renderer: &Renderer) -> R
             "its content changes while it logs",
             sql,
         )
+        .marking(name, sequences)
         .effect("a moment to roll back to from now on"),
     );
     Ok(())

@@ -47,7 +47,7 @@ pub(super) fn plan(
             .filter(|relation| !kept(relation.oid))
             .collect();
         ended.extend(&ends);
-        if wanted.iter().all(|wanted| wanted.group.name.value != *name) {
+        let Some(wanted) = wanted.iter().find(|wanted| wanted.group.name.value == *name) else {
             drop_group(
                 plan,
                 name,
@@ -70,7 +70,7 @@ pub(super) fn plan(
                 _ => delivery::tell_unread(plan, &starved),
             }
             continue;
-        }
+        };
         for relation in &ends {
             let there = catalog.table(relation.oid).is_some() || relation.kind == 'S';
             let because = if there {
@@ -87,7 +87,7 @@ pub(super) fn plan(
                 .iter()
                 .any(|step| step.object == format!("mark of group {name}"))
         {
-            group::mark_change(plan, name, renderer)?;
+            group::mark_change(plan, name, &wanted.sequence_oids(), renderer)?;
         }
     }
     delivery::tell_starved(plan, &delivery::starved(&ended, &is_ours, (catalog, journal)), journal);
@@ -105,6 +105,7 @@ fn drop_group(
 ) -> Result<(), RenderError> {
     let sql = renderer.render("group/remove", context! { group => name })?;
     let mut step = Step::new(Phase::Removal, Action::Remove, format!("group {name}"), because, sql)
+        .holding(name)
         .effect(format!(
             "the logs and marks of {} are lost; the tables stay",
             count(ended, "relation")

@@ -42,6 +42,12 @@ pub(super) struct WantedGroup<'a> {
     pub sequences: Vec<(&'a QualifiedName, u32)>,
 }
 
+impl WantedGroup<'_> {
+    pub fn sequence_oids(&self) -> Vec<u32> {
+        self.sequences.iter().map(|(_, oid)| *oid).collect()
+    }
+}
+
 pub(super) struct WantedTable<'a> {
     pub name: &'a QualifiedName,
     pub table: &'a Table,
