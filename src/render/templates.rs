@@ -235,6 +235,7 @@ templates! {
     "rollback/unfit_said",
     "rollback/unlogged_api",
     "rollback/unlogged_groups_api",
+    "rollback/update",
     "rollback/went_back",
     "rollback/written_since",
     "row/copy",
