@@ -31,14 +31,20 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     }
     let mut done = Vec::new();
     let ended = retention::round(&mut session, &schema, &args.groups, &mut done);
-    tell(done, context)?;
-    ended.map(|()| ExitCode::SUCCESS)
+    // A round that was cut off has done something too, and ends as it did, whoever reads that.
+    let told = tell(done, ended.is_ok(), context);
+    ended.and(told).map(|()| ExitCode::SUCCESS)
 }
 
-/// Says what was done, also by a round that was cut off.
-fn tell(done: Vec<Purged>, context: &Context) -> Result<()> {
+/// Says what was done.
+fn tell(done: Vec<Purged>, is_all: bool, context: &Context) -> Result<()> {
     if context.output.format() != Format::Table {
-        return context.output.data(&Report(done));
+        let report = Report(done);
+        return if is_all {
+            context.output.data(&report)
+        } else {
+            context.output.data_ahead(&report)
+        };
     }
     for purged in &done {
         context.output.say(sentence(purged));
