@@ -62,6 +62,18 @@ fn status_tells_what_has_changed_since_the_last_mark() {
         table.stdout.contains("logging, protected") && table.stdout.contains("logging, audit only"),
         "{table}"
     );
+    let csv = emaj(&db).args(["status", "-o", "csv"]).run().ok();
+    let lines: Vec<&str> = csv.stdout.lines().collect();
+    assert_eq!(
+        lines[0],
+        "group,manifest,state,tables,sequences,marks,last mark,set,changes since,log"
+    );
+    assert_eq!(lines.len(), 3, "a line for each group: {csv}");
+    assert!(lines[1].starts_with("notes,emaj,\"logging, audit only\",1,0,"), "{csv}");
+    assert!(
+        lines[2].starts_with("shop,emaj,\"logging, protected\",1,1,2,noon,"),
+        "{csv}"
+    );
     client
         .batch_execute("select emaj.emaj_unprotect_group('shop'); select emaj.emaj_stop_group('shop', 'end')")
         .unwrap();

@@ -35,8 +35,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     drop(progress);
     let files = written.map_err(|error| {
         let denied = error.kind() == Kind::Denied;
-        let interrupted = error.kind() == Kind::Interrupted;
-        let error = if interrupted {
+        let error = if error.kind().is_signal() {
             error
         } else {
             error.context(format!("failed to snap group `{}`", args.group))

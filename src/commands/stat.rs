@@ -68,7 +68,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     let several = args.groups.len() > 1;
     let interrupt = Interrupt::listen(&session)?;
     let client = &mut *session;
-    let failed = |error: Error| interrupt.check().err().unwrap_or_else(|| failed(error));
+    let failed = |error| interrupt.cause(failed(error));
     journal::check_names(client, &schema, &wanted, args.sequences).map_err(failed)?;
     if !args.sequences && !args.detailed {
         journal::count_intervals(client, &schema, &wanted).map_err(failed)?;

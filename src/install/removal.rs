@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use minijinja::context;
 
+use super::delivery::{self, Starved};
 use super::foreign::Foreign;
 use super::framework;
 use super::plan::{Action, Lock, Phase, Plan, Step};
 use super::wanted::WantedGroup;
-use super::{PlanError, check_owner, check_torn, delivery, group, rights, table};
+use super::{PlanError, check_owner, check_torn, group, rights, table};
 use crate::catalog::{Catalog, Table, Trigger};
 use crate::errors::Kind;
 use crate::journal::{Journal, Origin, Relation, registry};
@@ -48,27 +49,23 @@ pub(super) fn plan(
             .collect();
         ended.extend(&ends);
         let Some(wanted) = wanted.iter().find(|wanted| wanted.group.name.value == *name) else {
-            drop_group(
-                plan,
+            let starved = delivery::starved(&ends, &is_ours, (catalog, journal));
+            let mut step = dropped_group(
                 name,
                 "the manifest does not declare it any more",
                 &relations[..],
                 ends.len(),
+                &starved,
                 (catalog, journal),
                 renderer,
-            )?;
+            )?
             // (Who uninstalls loses them all, however many there are by then.)
-            if let Some(step) = plan.steps.last_mut() {
-                step.marks = group.active_marks;
+            .losing(group.active_marks);
+            if starved.is_empty() && delivery::is_implied(manifest, name, journal) {
+                step.destroys = false;
+                step.effect = "its logs go, which nothing else reads".to_owned();
             }
-            let starved = delivery::starved(&ends, &is_ours, (catalog, journal));
-            match plan.steps.last_mut() {
-                Some(step) if starved.is_empty() && delivery::is_implied(manifest, name, journal) => {
-                    step.destroys = false;
-                    step.effect = "its logs go, which nothing else reads".to_owned();
-                }
-                _ => delivery::tell_unread(plan, &starved),
-            }
+            plan.push(step);
             continue;
         };
         for relation in &ends {
@@ -94,27 +91,28 @@ pub(super) fn plan(
     Ok(())
 }
 
-fn drop_group(
-    plan: &mut Plan,
+/// Makes the step that drops a group; `starved` are the bindings whose log it takes away.
+fn dropped_group(
     name: &str,
     because: &str,
     relations: &[&Relation],
     ended: usize,
+    starved: &Starved<'_>,
     (catalog, journal): (&Catalog, &Journal),
     renderer: &Renderer,
-) -> Result<(), RenderError> {
+) -> Result<Step, RenderError> {
     let sql = renderer.render("group/remove", context! { group => name })?;
     let mut step = Step::new(Phase::Removal, Action::Remove, format!("group {name}"), because, sql)
         .holding(name)
         .effect(format!(
-            "the logs and marks of {} are lost; the tables stay",
-            count(ended, "relation")
+            "the logs and marks of {} are lost; the tables stay{}",
+            count(ended, "relation"),
+            delivery::unread(starved)
         ))
         .destroying();
     step.lock = Some(Lock::AccessExclusive);
     step.tables = captured_by(relations, catalog, journal, renderer);
-    plan.push(step);
-    Ok(())
+    Ok(step)
 }
 
 /// Finds the tables that have the triggers of these relations. The oids in the registry do not tell: in a restored copy another table
@@ -180,16 +178,15 @@ pub fn uninstall(
             .iter()
             .filter(|relation| relation.group == **name)
             .collect();
-        drop_group(
-            &mut plan,
+        plan.push(dropped_group(
             name,
             &format!("uninstall of manifest `{}`", group.manifest),
             &relations,
             relations.len(),
+            &delivery::starved(&relations, &is_ours, (catalog, journal)),
             (catalog, journal),
             renderer,
-        )?;
-        delivery::tell_unread(&mut plan, &delivery::starved(&relations, &is_ours, (catalog, journal)));
+        )?);
         ended.extend(&relations);
     }
     delivery::tell_starved(

@@ -29,12 +29,13 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     }
     let mut done = Vec::new();
     let ended = retention::round(&mut session, &schema, &args.groups, &mut done);
-    tell(&done, context)?;
-    ended.map(|()| ExitCode::SUCCESS)
+    // A round that was cut off has done something too, and ends as it did, whoever reads that.
+    let told = tell(&done, ended.is_ok(), context);
+    ended.and(told).map(|()| ExitCode::SUCCESS)
 }
 
-/// Says what was done, also by a round that was cut off.
-fn tell(done: &[Purged], context: &Context) -> Result<()> {
+/// Says what was done.
+fn tell(done: &[Purged], is_all: bool, context: &Context) -> Result<()> {
     if context.output.format() != Format::Table {
         let columns = [
             Column::left("group"),
@@ -43,7 +44,11 @@ fn tell(done: &[Purged], context: &Context) -> Result<()> {
             Column::right("rotated"),
             Column::right("later"),
         ];
-        return context.output.data(&List::new(done, columns, row));
+        let report = List::new(done, columns, row);
+        return match is_all {
+            true => context.output.data(&report),
+            false => context.output.data_ahead(&report),
+        };
     }
     for purged in done {
         context.output.say(sentence(purged));

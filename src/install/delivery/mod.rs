@@ -12,7 +12,7 @@ mod sink;
 
 use self::binding::{plan_binding, remove_binding};
 pub(super) use self::check::resolve;
-pub(super) use self::gap::{Gap, Missed, starved, tell_gaps, tell_starved, tell_unread};
+pub(super) use self::gap::{Gap, Missed, Starved, starved, tell_gaps, tell_starved, unread};
 pub(super) use self::implied::{bound, complete, is_implied};
 use self::sink::{plan_sink, remove_sink};
 use super::plan::Plan;

@@ -18,6 +18,7 @@ use super::position::Position;
 use crate::errors::{Error, Kind, Result};
 use crate::names::QualifiedName;
 
+pub use logs::is_builtin;
 pub use snapshot::begin_reading;
 
 /// A mark and its position.
