@@ -1,17 +1,19 @@
-//! Whose values stood at an entry that comes: it may have been there before, and what others had given to it went with it. Each row that refers to
-//! it by a value, a flag or a query is told anew, as it is now.
+//! Whose values stood at an entry that came: it may have been there before, and what others had given to it went with it. Each row that refers to
+//! it by a value, a flag or a query is told anew, as it is now; one whose own change told that behind it is not.
 //!
-//! Called for all entries that come with a chunk of changes. An entry that is found by `search` is known by filters of one comparison
+//! Called for all entries that came with a chunk of changes. An entry that is found by `search` is known by filters of one comparison
 //! (`(uid={{ row.login }})`); of others it cannot be said here what they find.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use super::{Ask, Awaited, Bound, Compiled, Form, Target};
+use crate::deliver::change::Change;
 use crate::deliver::row::Row;
 use crate::sink::ldap::{filters_of, folded};
-use crate::sink::{Action, Delivery, EntryTarget, Fault};
+use crate::sink::{Action, Delivery, EntryChange, EntryTarget, Fault};
 
-/// Entries that come.
+/// Entries that came.
 #[derive(Debug, Default)]
 pub(in crate::deliver) struct Come {
     /// By folded name.
@@ -25,8 +27,10 @@ pub(in crate::deliver) struct Come {
 #[derive(Debug)]
 struct Entry {
     dn: String,
-    /// The place of the change by which it comes.
+    /// The place of the change by which it came.
     position: u64,
+    /// What was given to it since: the keys of the rows, by binding.
+    given: HashMap<Arc<str>, HashSet<Arc<str>>>,
 }
 
 impl Come {
@@ -34,11 +38,23 @@ impl Come {
         self.entries.is_empty()
     }
 
-    /// Notes the entry that comes with a delivery of a change, if one does. (Rows that were there before are sent by `init`, those of all bindings.)
-    pub(in crate::deliver) fn note(&mut self, delivery: &Delivery, position: u64) {
-        let (Action::Entry(change), Some(_)) = (&delivery.action, delivery.event) else {
-            return;
-        };
+    /// Notes what arrived of a change: that an entry came, or what was given to one. (Rows that were there before are sent by `init`, those of all bindings.)
+    pub(in crate::deliver) fn note(&mut self, delivery: &Delivery, change: &Change) {
+        match &delivery.action {
+            _ if delivery.event.is_none() => {}
+            Action::Entry(entry) => self.note_entry(entry, change.position),
+            Action::Value(value) => {
+                let targets = value.add.iter().map(|(target, _)| target);
+                self.note_given(targets, &delivery.binding, &change.key);
+            }
+            Action::Attributes(all) => {
+                self.note_given(all.iter().map(|(target, _)| target), &delivery.binding, &change.key);
+            }
+            Action::Message(_) | Action::Row(_) => {}
+        }
+    }
+
+    fn note_entry(&mut self, change: &EntryChange, position: u64) {
         let old = change.old.as_ref().map(|old| folded(&old.dn));
         let name = change.new.as_ref().map(|new| folded(&new.dn));
         if old == name {
@@ -55,25 +71,55 @@ impl Come {
             self.found_by.entry(folded(&filter)).or_default().push(name.clone());
             self.filters.push(filter);
         }
-        let dn = new.dn.clone();
-        self.entries.insert(name, Entry { dn, position });
+        let entry = Entry {
+            dn: new.dn.clone(),
+            position,
+            given: HashMap::new(),
+        };
+        self.entries.insert(name, entry);
     }
 
-    /// Returns the entry that a target means.
-    fn meant(&self, target: &EntryTarget) -> Option<&Entry> {
-        match target {
-            EntryTarget::Dn(dn) => self.entries.get(&folded(dn)),
-            EntryTarget::Search { base, filter, .. } => {
-                let (base, names) = (folded(base), self.found_by.get(&folded(filter))?);
-                let name = names.iter().find(|name| name.ends_with(&base))?;
-                self.entries.get(name)
+    fn note_given<'t>(&mut self, targets: impl Iterator<Item = &'t EntryTarget>, binding: &Arc<str>, key: &Arc<str>) {
+        if self.is_empty() {
+            return;
+        }
+        for target in targets {
+            if let Some(entry) = self.name_of(target).and_then(|name| self.entries.get_mut(&name)) {
+                entry
+                    .given
+                    .entry(Arc::clone(binding))
+                    .or_default()
+                    .insert(Arc::clone(key));
             }
         }
+    }
+
+    /// Returns the folded name of the entry that a target means, if it came.
+    fn name_of(&self, target: &EntryTarget) -> Option<String> {
+        match target {
+            EntryTarget::Dn(dn) => Some(folded(dn)),
+            EntryTarget::Search { base, filter, .. } => {
+                let (base, names) = (folded(base), self.found_by.get(&folded(filter))?);
+                names.iter().find(|name| name.ends_with(&base)).cloned()
+            }
+        }
+    }
+
+    /// Returns the entry that a target means, if it came.
+    fn meant(&self, target: &EntryTarget) -> Option<&Entry> {
+        self.entries.get(&self.name_of(target)?)
+    }
+}
+
+impl Entry {
+    /// Tells whether what a row of a binding gives was told behind it.
+    fn has(&self, binding: &str, key: &str) -> bool {
+        self.given.get(binding).is_some_and(|keys| keys.contains(key))
     }
 }
 
 impl Bound {
-    /// Returns the rows that refer to entries which come, but for those that come later themselves.
+    /// Returns the rows that refer to entries which came, but for those that were told behind it, or come later themselves.
     ///
     /// # Errors
     /// Whatever the server answers.
@@ -93,7 +139,8 @@ impl Bound {
         }
         let mut rows: Vec<(Row, u64)> = Vec::new();
         ask.with_one_of(self.table, &shown(form, &texts), false, &mut |row| {
-            if let Some(entry) = self.refers_to(row, target).and_then(|target| come.meant(&target)) {
+            let entry = self.refers_to(row, target).and_then(|target| come.meant(&target));
+            if let Some(entry) = entry.filter(|entry| !entry.has(&self.name, &self.key_of(row))) {
                 rows.push((row.clone(), entry.position));
             }
             Ok(false)

@@ -1,7 +1,7 @@
-//! Tells rows anew whose values went with an entry that comes again: they are delivered behind it, and are on record with it.
+//! Tells rows anew whose values went with an entry that comes again: they are delivered when it has arrived, and how far the chunk has come is on record
+//! behind them.
 
 use super::hand_over::Made;
-use super::parked::Aside;
 use super::{Courier, unasked};
 use crate::deliver::ask::Asker;
 use crate::deliver::binding::Come;
@@ -12,40 +12,9 @@ use crate::errors::Result;
 use crate::sink::Verdict;
 
 impl Courier<'_> {
-    /// Adds to what bindings made of a chunk what other rows give to the entries that come with it. Returns the chunk with these rows behind it; `None`: there
-    /// are none.
-    pub(super) fn add_anew(&mut self, made: &mut Made, chunk: &[Placed]) -> Result<Option<Vec<Placed>>> {
-        let mut come = Come::default();
-        for (number, _, keyed) in &made.keyed {
-            come.note(&keyed.delivery, chunk[*number].change.position);
-        }
-        let Some(last) = chunk.last().filter(|_| !come.is_empty()) else {
-            return Ok(None);
-        };
-        let mut whole = Vec::new();
-        for (at, rows) in self.referring(&come, last)? {
-            let more = self.made_anew(at, &rows)?;
-            if whole.is_empty() {
-                whole = chunk.to_vec();
-            }
-            let behind = whole.len();
-            made.keyed.extend(
-                more.keyed
-                    .into_iter()
-                    .map(|(number, at, keyed)| (behind + number, at, keyed)),
-            );
-            made.aside.extend(more.aside.into_iter().map(|aside| Aside {
-                number: behind + aside.number,
-                ..aside
-            }));
-            whole.extend(rows);
-        }
-        Ok((!whole.is_empty()).then_some(whole))
-    }
-
-    /// Delivers what other rows give to an entry that came when `change` was tried again. `false`: told to stop before.
-    pub(super) fn deliver_anew(&mut self, come: &Come, change: &Placed) -> Result<bool> {
-        for (at, rows) in self.referring(come, change)? {
+    /// Delivers what other rows give to entries that came; `like` is the last of the changes by which they did. `false`: told to stop before.
+    pub(super) fn deliver_anew(&mut self, come: &Come, like: &Placed) -> Result<bool> {
+        for (at, rows) in self.referring(come, like)? {
             let made = self.made_anew(at, &rows)?;
             if !self.hand_over(made, &rows, None)? {
                 return Ok(false);
@@ -61,7 +30,7 @@ impl Courier<'_> {
         Ok(made)
     }
 
-    /// Looks up which rows refer to entries that come, by binding; their places are that of `like`.
+    /// Looks up which rows refer to entries that came, by binding; their places are that of `like`.
     fn referring(&mut self, come: &Come, like: &Placed) -> Result<Vec<(usize, Vec<Placed>)>> {
         let mut all = Vec::new();
         if come.is_empty() {

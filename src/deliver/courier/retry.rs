@@ -300,7 +300,7 @@ impl Courier<'_> {
         }
         self.orders.status.update(self.name(), |status| status.written += 1);
         let mut come = Come::default();
-        come.note(&keyed.delivery, change.change.position);
+        come.note(&keyed.delivery, &change.change);
         Ok(match self.deliver_anew(&come, change)? {
             true => Tried::Arrived,
             false => Tried::Interrupted,
