@@ -9,12 +9,12 @@ use crate::deliver::change::Change;
 use crate::deliver::row::Row;
 use crate::deliver::stream::Placed;
 use crate::errors::Result;
-use crate::sink::Verdict;
 
 impl Courier<'_> {
-    /// Delivers what other rows give to entries that came; `like` is the last of the changes by which they did. `false`: told to stop before.
-    pub(super) fn deliver_anew(&mut self, come: &Come, like: &Placed) -> Result<bool> {
-        for (at, rows) in self.referring(come, like)? {
+    /// Delivers what other rows give to entries that came; `like` is the last of the changes by which they did, `last` the last one that is delivered of the window
+    /// that is under way, if one is. `false`: told to stop before.
+    pub(super) fn deliver_anew(&mut self, come: &Come, like: &Placed, last: Option<&Change>) -> Result<bool> {
+        for (at, rows) in self.referring(come, like, last)? {
             let made = self.made_anew(at, &rows)?;
             if !self.hand_over(made, &rows, None)? {
                 return Ok(false);
@@ -23,7 +23,7 @@ impl Courier<'_> {
         Ok(true)
     }
 
-    /// Renders what a binding makes of rows as they are now. What of a row waits comes with that.
+    /// Renders what a binding makes of rows as they are at the place. What of a row waits comes with that.
     fn made_anew(&mut self, at: usize, rows: &[Placed]) -> Result<Made> {
         let mut made = self.make(rows, Some(at))?;
         made.aside.retain(|aside| aside.fault.is_some());
@@ -31,7 +31,7 @@ impl Courier<'_> {
     }
 
     /// Looks up which rows refer to entries that came, by binding; their places are that of `like`.
-    fn referring(&mut self, come: &Come, like: &Placed) -> Result<Vec<(usize, Vec<Placed>)>> {
+    fn referring(&mut self, come: &Come, like: &Placed, last: Option<&Change>) -> Result<Vec<(usize, Vec<Placed>)>> {
         let mut all = Vec::new();
         if come.is_empty() {
             return Ok(all);
@@ -43,33 +43,25 @@ impl Courier<'_> {
                 &self.fed.sources,
                 Some(self.progress.passed()),
             );
-            match bound.referring(come, &mut asker) {
-                Ok(rows) if rows.is_empty() => {}
-                Ok(rows) => {
-                    let relation = i64::from(self.fed.sources.tables[bound.table].oid);
-                    let placed = |row: Row| Placed {
-                        offset: like.offset.clone(),
-                        relation,
-                        replay: None,
-                        change: Change {
-                            table: bound.table,
-                            key: bound.key_of(&row).into(),
-                            old: None,
-                            new: Some(row),
-                            is_init: true,
-                            ..like.change.clone()
-                        },
-                    };
-                    all.push((at, rows.into_iter().map(placed).collect()));
-                }
-                Err(fault) if fault.verdict == Verdict::Down => return Err(unasked(fault)),
-                Err(fault) => {
-                    tracing::warn!(
-                        sink = %self.name(), binding = %bound.name,
-                        "what its rows give to entries that come again is not known: {}; `emaj init --binding {}` sends them", fault.reason, bound.name
-                    );
-                }
+            let rows = bound.referring(come, last, &mut asker).map_err(unasked)?;
+            if rows.is_empty() {
+                continue;
             }
+            let relation = i64::from(self.fed.sources.tables[bound.table].oid);
+            let placed = |row: Row| Placed {
+                offset: like.offset.clone(),
+                relation,
+                replay: None,
+                change: Change {
+                    table: bound.table,
+                    key: bound.key_of(&row).into(),
+                    old: None,
+                    new: Some(row),
+                    is_init: true,
+                    ..like.change.clone()
+                },
+            };
+            all.push((at, rows.into_iter().map(placed).collect()));
         }
         Ok(all)
     }

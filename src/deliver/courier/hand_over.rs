@@ -161,7 +161,7 @@ impl Courier<'_> {
             Some(last) => {
                 // (What was refused waits already: of its rows nothing is told beside that.)
                 self.note(&settled, None)?;
-                if !self.deliver_anew(&come, last)? {
+                if !self.deliver_anew(&come, last, Some(&last.change))? {
                     return Ok(false);
                 }
                 self.note(&Settled::default(), offset)?;
