@@ -52,6 +52,7 @@ pub fn rewind(
     if let Some(row) = gone {
         return Err(too_old(&row.get::<_, String>(0), mark));
     }
+    all_rows_anew(transaction, schema, &sink.name)?;
     // (Or it would be given up at once, for what it took nothing of so long.)
     transaction.execute(
         &format!(
@@ -66,7 +67,6 @@ pub fn rewind(
         ),
         &[&sink.name, &group, &mark],
     )?;
-    all_rows_anew(transaction, schema, &sink.name)?;
     Ok(true)
 }
 
