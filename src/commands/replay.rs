@@ -34,6 +34,7 @@ pub struct Args {
 
 pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     let (mut session, schema) = connect(context, &args.installation)?;
+    journal::check_origin(&mut *session, &schema)?;
     let Some(sink) = journal::sink_named(&mut *session, &schema, &args.sink)? else {
         return Err(unknown_sink(&mut session, &schema, &args.sink));
     };
