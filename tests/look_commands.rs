@@ -292,6 +292,7 @@ fn times_are_those_of_the_person_where_they_are_shown_and_where_they_are_said() 
         )
         .unwrap();
     let zone = "CET-1CEST,M3.5.0,M10.5.0/3";
+             update emaj.emaj_mark set mark_datetime = '2026-01-15 12:00+00' where mark_group = 'shop';
     let said = |zone: &str, words: &[&str]| emaj(&db).env("TZ", zone).args(words).run().ok().stdout;
     assert!(said(zone, &["changes", "shop"]).contains("2026-01-15 13:00:00+01:00"));
     let cases = [
@@ -317,6 +318,8 @@ fn times_are_those_of_the_person_where_they_are_shown_and_where_they_are_said() 
     assert!(said(zone, &["history", "--since", "yesterday", "-o", "csv"]).contains("INSTALL"));
     assert!(!said(zone, &["history", "--since", "tomorrow", "-o", "csv"]).contains("INSTALL"));
     let refused = emaj(&db).args(["history", "--since", "nothing"]).run().code(64);
+            let mark = said(zone, &["mark", "previous", "shop", since]);
+            assert_eq!(mark.is_empty(), shown, "{zone} {since}: {mark}");
     assert!(refused.stderr.contains("`nothing` is no time"), "{refused}");
 }
 
