@@ -94,6 +94,7 @@ fn drift_finds_what_was_changed_behind_our_back_and_install_repairs_it() {
     let run = emaj(&db).args(["drift", "--detailed-exitcode"]).run().code(2);
     insta::assert_snapshot!("drift", run.snapshot());
     // Typed as it is said, the repair is of the same manifest, and destroys nothing by itself.
+    std::fs::create_dir(db.dir().join("etc")).unwrap();
     db.file("etc/emaj.yaml", MANIFEST);
     let named = emaj(&db).args(["drift", "etc/emaj.yaml"]).run().ok();
     assert!(
