@@ -976,6 +976,28 @@ fn a_snap_is_a_set_of_files_that_is_complete_or_not_there() {
     assert_eq!(files(&shop.db.dir().join("snaps/three")), Vec::<String>::new());
 }
 
+#[test]
+fn what_is_gone_is_not_left_out_of_a_snap_in_silence() {
+    let shop = shop();
+    let unguarded = "tables: [stock.*], table_options: { stock.item: { guard: false } }";
+    shop.db
+        .file("emaj.yaml", &MANIFEST.replace("tables: [stock.*]", unguarded));
+    shop.run(&["install"]).ok();
+    shop.sql("create table stock.other (id integer primary key)");
+    shop.run(&["install"]).ok();
+    shop.sql("drop table stock.item");
+    let refused = shop.run(&["snap", "stock", "--dir", "snaps"]).code(4);
+    insta::assert_snapshot!(shown(&refused), @r#"
+    $ emaj snap stock --dir snaps
+    --- stderr
+    error: failed to snap group `stock`
+    caused by: group `stock` holds what is gone from the database: stock.item
+    hint: `emaj verify` says how to mend it
+    --- exit code 4
+    "#);
+    assert!(!shop.db.dir().join("snaps").exists());
+}
+
 fn files(dir: &Path) -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(dir)
         .unwrap()

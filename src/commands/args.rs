@@ -10,6 +10,7 @@ use clap::Args;
 use crate::errors::{Error, Kind, Result};
 use crate::names::{QualifiedName, parse_ident};
 use crate::pg::{Given, Locking};
+use crate::words::shell;
 
 /// Where the database is. What is not given comes from `EMAJ_*`, the manifest, and libpq's own (`PG*`, service file, `~/.pgpass`).
 #[derive(Debug, Clone, Default, Args)]
@@ -66,6 +67,17 @@ pub struct ManifestArgs {
     /// Manifest files, or folders of them
     #[arg(value_name = "MANIFEST", default_value = "emaj.yaml")]
     pub manifest: Vec<PathBuf>,
+}
+
+impl ManifestArgs {
+    /// Returns `emaj VERB` with these manifests, to be typed as it stands; `./emaj.yaml` need not be named.
+    pub(crate) fn command(&self, verb: &str) -> String {
+        let mut words = vec![format!("emaj {verb}")];
+        if self.manifest != [PathBuf::from("emaj.yaml")] {
+            words.extend(self.manifest.iter().map(|path| shell(&path.to_string_lossy())));
+        }
+        words.join(" ")
+    }
 }
 
 /// For verbs that need no manifest: it may still say where the database and the schema are.

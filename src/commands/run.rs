@@ -133,17 +133,8 @@ fn goes_on(args: &Args, unsent: &Unsent) -> String {
     if unsent.is_under_way {
         return "it goes on by itself".to_owned();
     }
-    let manifests: Vec<String> = args
-        .manifest
-        .manifest
-        .iter()
-        .map(|path| shell(&path.to_string_lossy()))
-        .collect();
-    format!(
-        "`emaj init {} --binding {}` sends the rest",
-        manifests.join(" "),
-        shell(&unsent.binding)
-    )
+    let init = args.manifest.command("init");
+    format!("`{init} --binding {}` sends the rest", shell(&unsent.binding))
 }
 
 /// Reads the manifest; its warnings go to the log.

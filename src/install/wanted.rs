@@ -175,13 +175,6 @@ pub(super) fn check_server(manifest: &Manifest, catalog: &Catalog, journal: Opti
             server.as_owner(),
         );
     }
-    if journal.is_some_and(|journal| journal.hollow) {
-        let (said, repair) = journal::hollow(&manifest.schema);
-        problem(Kind::Refused, said, repair);
-    }
-    if let Some(astray) = journal.and_then(|journal| journal.astray.clone()) {
-        problem(Kind::Refused, astray.problem, astray.repair);
-    }
     if problems.is_empty() {
         Ok(())
     } else {

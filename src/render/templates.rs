@@ -38,6 +38,7 @@ templates! {
     "group/drop_api",
     "group/drop_relations",
     "group/force_drop_api",
+    "group/known",
     "group/lock",
     "group/look",
     "group/looked",
