@@ -38,6 +38,11 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Returns whether a signal stopped the work.
+    pub fn is_signal(self) -> bool {
+        matches!(self, Kind::Interrupted | Kind::Terminated)
+    }
+
     /// Returns the exit code that `docs/exit-codes.md` documents for this sort.
     pub fn exit_code(self) -> u8 {
         match self {

@@ -7,8 +7,8 @@
 use minijinja::context;
 use minijinja::value::{Serde, Value};
 use postgres::error::SqlState;
-use postgres::types::{self, Type};
 use postgres::{SimpleQueryMessage, Transaction};
+use serde::Serialize;
 
 use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, LoggedTable, Window, WindowWanted};
@@ -21,9 +21,6 @@ const MOST_PLACES: u64 = 20_000;
 
 /// Types of a key whose values may stand there instead of places, which have to be looked up: they are written as they are compared.
 const PLAIN_KEYS: [&str; 4] = ["smallint", "integer", "bigint", "uuid"];
-
-/// The first number of what is not PostgreSQL's own.
-const FIRST_OID: u32 = 16384;
 
 /// Whether a log has been rotated: then a place says where a row is together with its part only.
 const HAS_PARTS: &str =
@@ -48,6 +45,20 @@ pub struct Found {
     pub rows: Vec<Vec<Option<String>>>,
 }
 
+/// A query that may be asked.
+struct Asked<'q> {
+    /// Without what ends it.
+    query: &'q str,
+    columns: Vec<Column>,
+}
+
+/// A column of its answer.
+#[derive(Serialize)]
+struct Column {
+    name: String,
+    builtin: bool,
+}
+
 /// Streams the answer of `query`, asked of the tables of `group` as they were at `mark`.
 ///
 /// # Errors
@@ -62,47 +73,16 @@ pub fn stream(
     answer: Answer<'_>,
 ) -> Result<()> {
     let Answer { rows, take } = answer;
-    within(session, schema, group, mark, query, &mut |transaction, query| {
+    within(session, schema, group, mark, query, &mut |transaction, asked| {
         let whole = match rows {
-            Rows::Json => as_json(transaction, query)?,
-            _ => format!("\n{query}\n"),
+            Rows::Json => Renderer::new(schema).render_value(
+                "past/json",
+                context! { query => asked.query, columns => Value::from(Serde(&asked.columns)) },
+            )?,
+            _ => format!("\n{}\n", asked.query),
         };
         pg::copy_out(transaction, &whole, rows, "run the query", take).map(|_| ())
     })
-}
-
-/// Returns the query for the rows of another one as JSON. A value whose type is not PostgreSQL's own is text, by its output function: to JSON it may have a cast that
-/// somebody made.
-fn as_json(transaction: &mut Transaction<'_>, query: &str) -> Result<String> {
-    let statement = transaction
-        .prepare(query)
-        .map_err(|error| pg::classify_in(error, "understand the query", query))?;
-    let (mut names, mut values) = (Vec::new(), Vec::new());
-    for (at, column) in statement.columns().iter().enumerate() {
-        let value = format!("emaj_row.c{at}");
-        let shown = if is_builtin(column.type_()) {
-            value.clone()
-        } else {
-            format!(
-                "case when pg_catalog.num_nonnulls({value}) operator(pg_catalog.=) 1 then pg_catalog.format('%s', {value}) end"
-            )
-        };
-        values.push(format!("{shown} as {}", quote_ident(column.name())));
-        names.push(format!("c{at}"));
-    }
-    Ok(format!(
-        "select pg_catalog.row_to_json(emaj_line) from (select {} from (\n{query}\n) as emaj_row ({})) as emaj_line",
-        values.join(", "),
-        names.join(", ")
-    ))
-}
-
-/// Whether a type (under the domains) is PostgreSQL's own, with nothing of anybody else in it.
-fn is_builtin(a_type: &Type) -> bool {
-    match a_type.kind() {
-        types::Kind::Domain(base) => is_builtin(base),
-        _ => a_type.oid() < FIRST_OID && ![Type::RECORD, Type::RECORD_ARRAY].contains(a_type),
-    }
 }
 
 /// Like [`stream`], with the whole answer in memory.
@@ -111,10 +91,10 @@ fn is_builtin(a_type: &Type) -> bool {
 /// As [`stream`].
 pub fn read(session: &mut Session, schema: &str, group: &str, mark: &str, query: &str) -> Result<Found> {
     let mut found = Found::default();
-    within(session, schema, group, mark, query, &mut |transaction, query| {
+    within(session, schema, group, mark, query, &mut |transaction, asked| {
         let messages = transaction
-            .simple_query(query)
-            .map_err(|error| pg::classify_in(error, "run the query", query))?;
+            .simple_query(asked.query)
+            .map_err(|error| pg::classify_in(error, "run the query", asked.query))?;
         for message in messages {
             match message {
                 SimpleQueryMessage::RowDescription(columns) => {
@@ -139,30 +119,30 @@ fn within(
     group: &str,
     mark: &str,
     query: &str,
-    work: &mut dyn FnMut(&mut Transaction<'_>, &str) -> Result<()>,
+    work: &mut dyn FnMut(&mut Transaction<'_>, &Asked<'_>) -> Result<()>,
 ) -> Result<()> {
     let interrupt = Interrupt::listen(session)?;
-    let interrupted = |error| interrupt.check().err().unwrap_or(error);
+    let cause = |error| interrupt.cause(error);
     let wanted = WindowWanted {
         group,
         from: Some(mark),
         ..WindowWanted::default()
     };
-    let mut transaction = journal::begin_reading(session, schema, &wanted, true).map_err(interrupted)?;
+    let mut transaction = journal::begin_reading(session, schema, &wanted, true).map_err(cause)?;
     let done = prepare(&mut transaction, schema, &wanted, query)
-        .and_then(|query| work(&mut transaction, query))
-        .map_err(interrupted);
+        .and_then(|asked| work(&mut transaction, &asked))
+        .map_err(cause);
     transaction.rollback()?;
     done
 }
 
-/// Makes the views and sees to it that the query reads nothing of the group but by them; returns the query without what ends it.
+/// Makes the views and sees to it that the query reads nothing of the group but by them.
 fn prepare<'q>(
     transaction: &mut Transaction<'_>,
     schema: &str,
     wanted: &WindowWanted<'_>,
     query: &'q str,
-) -> Result<&'q str> {
+) -> Result<Asked<'q>> {
     let query = query.trim().trim_end_matches(|c: char| c == ';' || c.is_whitespace());
     let path: String = transaction
         .query_one("select reset_val from pg_settings where name = 'search_path'", &[])?
@@ -176,7 +156,7 @@ fn prepare<'q>(
     // A path may name the place of temporary objects last.
     let path = ["pg_temp", &path].join(if path.is_empty() { "" } else { ", " });
     set_path(transaction, &path)?;
-    understand(transaction, query).map_err(|error| {
+    let names = understand(transaction, query).map_err(|error| {
         if window.drift.is_empty() {
             return error;
         }
@@ -185,9 +165,10 @@ fn prepare<'q>(
     // What follows is ours again.
     set_path(transaction, OUR_PATH)?;
     check(transaction, &renderer, &window, &shadows)?;
+    let columns = columns(transaction, names)?;
     set_path(transaction, &path)?;
     transaction.batch_execute("set transaction read only")?;
-    Ok(query)
+    Ok(Asked { query, columns })
 }
 
 /// What names that are not qualified mean in our own questions.
@@ -301,32 +282,55 @@ fn no_query() -> Error {
     .hint(ASK)
 }
 
-/// Makes the query a view, which runs nothing and says what it would read.
-fn understand(transaction: &mut Transaction<'_>, query: &str) -> Result<()> {
-    let columns = transaction
-        .prepare(query)
-        .map_err(|error| match error.code() {
-            // A view of the past stands in the place of the table, and cannot be written to.
-            Some(&SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE) => no_query(),
-            _ => pg::classify_in(error, "understand the query", query),
-        })?
+/// Makes the query a view, which runs nothing and says what it would read; returns what the columns of its answer are called.
+fn understand(transaction: &mut Transaction<'_>, query: &str) -> Result<Vec<String>> {
+    let statement = transaction.prepare(query).map_err(|error| match error.code() {
+        // A view of the past stands in the place of the table, and cannot be written to.
+        Some(&SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE) => no_query(),
+        _ => pg::classify_in(error, "understand the query", query),
+    })?;
+    let names: Vec<String> = statement
         .columns()
-        .len();
-    if columns == 0 {
-        return Err(no_query());
-    }
-    let names: Vec<String> = (1..=columns).map(|at| format!("c{at}")).collect();
+        .iter()
+        .map(|column| column.name().to_owned())
+        .collect();
+    let places: Vec<String> = (1..=names.len()).map(|at| format!("c{at}")).collect();
+    let list = if places.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", places.join(", "))
+    };
     transaction
         .execute(
-            &format!(
-                "create temporary view {} ({}) as\n{query}",
-                quote_ident(QUERY),
-                names.join(", ")
-            ),
+            &format!("create temporary view {}{list} as\n{query}", quote_ident(QUERY)),
             &[],
         )
-        .map_err(|error| pg::classify(error, "understand the query").hint(ASK))?;
-    Ok(())
+        .map_err(|error| {
+            // (Rows without columns may be asked for.)
+            if names.is_empty() {
+                return no_query();
+            }
+            pg::classify(error, "understand the query").hint(ASK)
+        })?;
+    Ok(names)
+}
+
+/// Returns the columns of the query's view, as they are called in the answer.
+fn columns(transaction: &mut Transaction<'_>, names: Vec<String>) -> Result<Vec<Column>> {
+    let rows = transaction.query(
+        &format!(
+            "select {} from pg_catalog.pg_attribute a
+              where a.attrelid = pg_catalog.to_regclass($1) and a.attnum > 0 order by a.attnum",
+            journal::is_builtin("a.atttypid")
+        ),
+        &[&format!("pg_temp.{}", quote_ident(QUERY))],
+    )?;
+    let builtin = rows.iter().map(|row| row.get(0));
+    Ok(names
+        .into_iter()
+        .zip(builtin)
+        .map(|(name, builtin)| Column { name, builtin })
+        .collect())
 }
 
 /// Refuses a query that would read a table of the group otherwise than by a view of the past.

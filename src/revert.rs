@@ -8,6 +8,7 @@ use postgres_protocol::escape::{escape_identifier, escape_literal};
 use serde::Serialize;
 
 use crate::errors::{Error, Kind, Result};
+use crate::journal;
 use crate::names::QualifiedName;
 use crate::pg::{self, Session};
 use crate::words::shell;
@@ -83,7 +84,7 @@ impl Reverted {
 /// Looks what a revert would do, without a lock on any table and without changing anything.
 ///
 /// # Errors
-/// [`Kind::Refused`] for an unknown group, mark, table or key; whatever the server answers.
+/// [`Kind::Refused`] for an unknown group, mark, table or key, and where the installation was not made; whatever the server answers.
 pub fn plan(session: &mut Session, schema: &str, wanted: &Wanted) -> Result<Vec<Step>> {
     let mut transaction = session
         .build_transaction()
@@ -91,6 +92,7 @@ pub fn plan(session: &mut Session, schema: &str, wanted: &Wanted) -> Result<Vec<
         .read_only(true)
         .start()?;
     transaction.batch_execute(pg::NO_LIMITS)?;
+    journal::check_origin(&mut transaction, schema)?;
     let s = escape_identifier(schema);
     let (txid, user, table, key) = arguments(&mut transaction, &s, wanted)?;
     let rows = transaction.query(

@@ -56,8 +56,7 @@ pub fn write(
         .map_err(pg::not_begun)?;
     let gathered = gather(&mut transaction, schema, group, directory, force, &interrupt, told)
         .and_then(|files| interrupt.check().map(|()| files))
-        // The cancelled COPY fails in its own words; the person's are clearer.
-        .map_err(|error| interrupt.check().err().unwrap_or(error))?;
+        .map_err(|error| interrupt.cause(error))?;
     // From here on it is a matter of moments, and half of the names would be worse than all.
     drop(interrupt);
     let written = name(gathered, force)?;

@@ -93,11 +93,7 @@ fn with_us(case: &Case, servers: &Servers, home: &Path) -> (Outcome, String) {
     let given = |pairs: &[(&str, &str)]| {
         let mut given = Given::default();
         for (name, value) in pairs {
-            let value = fill(servers, home, value);
-            match *name {
-                "dbname" => given.dbname = Some(value),
-                name => _ = given.others.insert(name.to_owned(), value),
-            }
+            given.settings.insert((*name).to_owned(), fill(servers, home, value));
         }
         given
     };

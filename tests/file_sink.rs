@@ -80,6 +80,36 @@ fn what_was_half_written_is_cut_off() {
 }
 
 #[test]
+fn what_is_tried_again_is_there_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let opener = into(folder.path(), "");
+    let again = |n: usize, offset: &str| Delivery {
+        retried: true,
+        offset: Offset(offset.into()),
+        ..messages(n..n + 1).remove(0)
+    };
+    let deliver = |one: Delivery| opener.open().unwrap().deliver(&[one]).remove(0);
+    assert_eq!(deliver(again(7, "a")), Outcome::Written);
+    // Killed before that was on record: others come, and it is tried once more.
+    assert_eq!(deliver(messages(8..9).remove(0)), Outcome::Written);
+    assert_eq!(deliver(again(9, "a")), Outcome::Written);
+    assert_eq!(deliver(again(7, "a")), Outcome::Unchanged);
+    // It is set aside anew: sent by another `init`, or delivered again on request.
+    assert_eq!(deliver(again(7, "b")), Outcome::Written);
+    let replayed = Delivery {
+        replay: Some(1),
+        ..again(7, "a")
+    };
+    assert_eq!(deliver(replayed), Outcome::Written);
+    assert_eq!(numbers(&read(folder.path())), [7, 8, 9, 7, 7]);
+    // So many are noted that the note has room for them.
+    for n in 100..200 {
+        assert_eq!(deliver(again(n, &"x".repeat(1_300))), Outcome::Written, "{n}");
+    }
+    assert_eq!(deliver(again(199, &"x".repeat(1_300))), Outcome::Unchanged);
+}
+
+#[test]
 fn lines_of_others_stay() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("events.ndjson"), "{\"n\":0}").unwrap();

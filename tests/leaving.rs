@@ -252,6 +252,13 @@ fn a_manifest_of_another_name_has_nothing_to_take_out() {
         "{run}"
     );
     uninstall(&db).ok();
+    // As does the same one a second time: the wrong database would look just the same.
+    let run = support::emaj(&db).args(["uninstall", "--yes"]).run().code(10);
+    assert!(
+        run.stderr
+            .contains("hint: there is nothing to take out, if that is the database"),
+        "{run}"
+    );
 }
 
 #[test]

@@ -62,6 +62,18 @@ fn status_tells_what_has_changed_since_the_last_mark() {
         table.stdout.contains("logging, protected") && table.stdout.contains("logging, audit only"),
         "{table}"
     );
+    let csv = emaj(&db).args(["status", "-o", "csv"]).run().ok();
+    let lines: Vec<&str> = csv.stdout.lines().collect();
+    assert_eq!(
+        lines[0],
+        "group,manifest,state,tables,sequences,marks,last mark,set,changes since,log"
+    );
+    assert_eq!(lines.len(), 3, "a line for each group: {csv}");
+    assert!(lines[1].starts_with("notes,emaj,\"logging, audit only\",1,0,"), "{csv}");
+    assert!(
+        lines[2].starts_with("shop,emaj,\"logging, protected\",1,1,2,noon,"),
+        "{csv}"
+    );
     client
         .batch_execute("select emaj.emaj_unprotect_group('shop'); select emaj.emaj_stop_group('shop', 'end')")
         .unwrap();
@@ -93,6 +105,15 @@ fn drift_finds_what_was_changed_behind_our_back_and_install_repairs_it() {
         .unwrap();
     let run = emaj(&db).args(["drift", "--detailed-exitcode"]).run().code(2);
     insta::assert_snapshot!("drift", run.snapshot());
+    // Typed as it is said, the repair is of the same manifest, and destroys nothing by itself.
+    std::fs::create_dir(db.dir().join("etc")).unwrap();
+    db.file("etc/emaj.yaml", MANIFEST);
+    let named = emaj(&db).args(["drift", "etc/emaj.yaml"]).run().ok();
+    assert!(
+        named.stderr.contains(": `emaj install etc/emaj.yaml`")
+            && named.stdout.contains("  emaj install etc/emaj.yaml (DESTROYS: "),
+        "{named}"
+    );
     emaj(&db).args(["drift"]).run().ok();
     let json = emaj(&db).args(["drift", "-o", "json"]).run().ok().stdout_json();
     assert_eq!(json["findings"][0]["relation"], "public.item");
@@ -118,16 +139,13 @@ fn drift_tells_of_a_table_that_is_gone() {
     let told = emaj(&db).args(["status", "-o", "json"]).run().ok().stdout_json();
     assert_eq!(told["inconsistencies"][0]["problem"], "the table is gone", "{told}");
     let repair = || db.psql("select verify_repair from emaj.emaj_detailed_verify_all()");
-    assert_eq!(
-        repair(),
-        "take it out of the manifest and run `emaj install --allow-destroy`"
-    );
+    assert_eq!(repair(), "take it out of the manifest and run `emaj install`");
     db.client()
         .batch_execute("create table public.note (id int primary key)")
         .unwrap();
     assert_eq!(
         repair(),
-        "another one has its name now: run `emaj install --allow-destroy`, which captures that"
+        "another one has its name now: run `emaj install`, which captures that"
     );
     emaj(&db).args(["install", "--allow-destroy"]).run().ok();
     let status = emaj(&db).args(["status"]).run().ok();
@@ -315,6 +333,7 @@ fn times_are_those_of_the_person_where_they_are_shown_and_where_they_are_said() 
     db.client()
         .batch_execute(
             "update public.item set name = 'x' where id = 1; update emaj.public_item_log set emaj_changed = '2026-01-15 12:00+00';
+             update emaj.emaj_mark set mark_datetime = '2026-01-15 12:00+00' where mark_group = 'shop';
              insert into emaj.emaj_hist (hist_datetime, hist_function)
              values ('2026-01-15 12:00+00', 'WINTER'), ('2025-07-15 12:00+00', 'SUMMER')",
         )
@@ -340,6 +359,8 @@ fn times_are_those_of_the_person_where_they_are_shown_and_where_they_are_said() 
         if what == "WINTER" {
             let changes = said(zone, &["changes", "shop", "--since", since, "-o", "csv"]);
             assert_eq!(changes.lines().count() > 1, shown, "{zone} {since}: {changes}");
+            let mark = said(zone, &["mark", "previous", "shop", since]);
+            assert_eq!(mark.is_empty(), shown, "{zone} {since}: {mark}");
         }
     }
     assert!(said(zone, &["history", "--since", "yesterday", "-o", "csv"]).contains("INSTALL"));

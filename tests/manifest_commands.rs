@@ -202,6 +202,14 @@ fn the_history_is_kept_for_ever_or_as_long_as_a_manifest_says() {
     };
     file("one", "a", "");
     assert_eq!(kept(), "ever");
+    // Where no manifest says it, it may be set by hand.
+    db.psql("update emaj.emaj_param set param_value_interval = '3 months' where param_key = 'history_retention'");
+    file("one", "a", "");
+    file("two", "b", "");
+    assert_eq!(kept(), "3 mons");
+    emaj(&db).args(["uninstall", "two.yaml", "--yes"]).run().ok();
+    assert_eq!(kept(), "3 mons");
+    db.psql("update emaj.emaj_param set param_value_interval = null where param_key = 'history_retention'");
     db.psql("insert into emaj.emaj_hist (hist_datetime, hist_function) values (now() - interval '13 months', 'OLD')");
     let old = || db.psql("select count(*) from emaj.emaj_hist where hist_function = 'OLD'");
     emaj(&db).args(["group", "purge"]).run().ok();
@@ -209,6 +217,21 @@ fn the_history_is_kept_for_ever_or_as_long_as_a_manifest_says() {
     file("one", "a", "history: { retention: 1 month }\n");
     // Another manifest that does not say leaves it so, and goes without changing it.
     file("two", "b", "");
+    assert_eq!(kept(), "1 mon");
+    // One that says it too is refused: they would take turns.
+    db.file(
+        "rival.yaml",
+        "version: 1\nname: two\nroles: { admin: null, viewer: null }\nhistory: { retention: 1 year }\ngroups: { b: { tables: [public.b] } }\n",
+    );
+    for verb in ["plan", "install"] {
+        let run = emaj(&db).args([verb, "rival.yaml"]).run().code(4);
+        assert!(run.stderr.contains("rival.yaml:4:23"), "{run}");
+        assert!(
+            run.stderr
+                .contains("how long the history is kept is said by manifest `one`"),
+            "{run}"
+        );
+    }
     assert_eq!(kept(), "1 mon");
     file("one", "a", "");
     assert_eq!(kept(), "ever");

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::support::story::{State, Story, Who, stories, tell};
-use crate::support::{Run, wait_for};
+use crate::support::{Run, said, wait_for};
 
 /// Group `g` at first: all tables but `later` and `guest`; group `h`: `guest` and `other`.
 const TABLES: &str = "
@@ -186,12 +186,6 @@ fn leaves(story: &Story<'_>, list: &Value, expected: &[(&str, &str)]) {
 fn rollback(story: &Story<'_>, mark: &str, more: &[&str]) -> Run {
     let words = ["rollback", "g", mark, "--yes", "-o", "json"];
     story.emaj(&words.iter().chain(more).copied().collect::<Vec<_>>())
-}
-
-#[track_caller]
-fn said(run: &Run, words: &str) {
-    let text = run.to_string();
-    assert!(text.contains(words), "`{words}` was not said:\n{text}");
 }
 
 /// That every way to ask for it is refused with `words`, and changes nothing.

@@ -51,6 +51,11 @@ fn a_query_sees_the_tables_as_they_were() {
     );
     assert_eq!(json.len(), 3);
     assert_eq!(json[0], serde_json::json!({"id": 1, "customer": 1, "amount": 10.0}));
+    // Rows without columns are rows.
+    for (form, rows) in [("json", "{}\n{}\n{}\n"), ("csv", "\n\n\n\n"), ("table", "")] {
+        let none = shop.run(&["at", "shop", "a", "select from customer", "-o", form]).ok();
+        assert_eq!(none.stdout, rows, "{form}");
+    }
     let after = shop
         .db
         .psql("select (select max(hist_id) from emaj.emaj_hist), (select count(*) from pg_class)");
@@ -115,6 +120,8 @@ fn what_cannot_be_read_as_it_was_is_refused() {
         "delete from outside",
         "update invoice set amount = 1",
         "truncate outside",
+        "select into made",
+        "with gone as (delete from outside returning n) select from gone",
         "/* nothing */",
     ] {
         let run = shop.run(&["at", "shop", "a", query]).code(4);

@@ -625,6 +625,13 @@ fn attributes_of_a_type_are_those_that_come() {
         ),
         "Rome Rome|Rome Rome"
     );
+    // What they come without is null.
+    db.psql("alter type addr add attribute country text");
+    assert_eq!(outcomes(&sink.deliver(&both(3, "town"))), "ww");
+    assert_eq!(
+        db.psql("select t.a, deep.p from t join deep using (id) where id = 3"),
+        "(Main,Rome,)|(Ann,\"{\"\"(Main,Rome,)\"\"}\")"
+    );
     // One that was set aside before keeps no other one back.
     for one in both(5, "city") {
         refused(&mut *into(&db).open().unwrap(), &one, "city");
@@ -850,6 +857,36 @@ fn what_is_said_of_one_row_keeps_the_others_from_nothing() {
         db.psql("select id, lang, at, v from t order by id"),
         "1|english|pg_class|a\n8|||d"
     );
+    let batch = [
+        rekey(11, "t", r#"{"id":1}"#, r#"{"id":11,"at":"public.nowhere"}"#),
+        rekey(12, "t", r#"{"id":8}"#, r#"{"id":12,"at":"nowhere.shop"}"#),
+        insert(13, "t", r#"{"id":13,"v":"e"}"#),
+    ];
+    assert_eq!(outcomes(&sink.deliver(&batch)), "NNw");
+    // A table is meant by the statement.
+    db.psql("create table key (at regclass primary key, v text); insert into key values ('t', 'a')");
+    let by_name = |action| {
+        let Action::Row(change) = action else {
+            unreachable!("a row")
+        };
+        Action::Row(emaj::sink::RowChange {
+            key: vec!["at".into()],
+            ..change
+        })
+    };
+    let gone = row("key", Some(r#"{"at":"public.nowhere"}"#), None);
+    let there = row("key", Some(r#"{"at":"t"}"#), None);
+    let [gone, there] = [gone, there].map(by_name);
+    let batch = [
+        delivery(14, Some(Event::Delete), gone),
+        delivery(15, Some(Event::Delete), there.clone()),
+    ];
+    assert_eq!(outcomes(&sink.deliver(&batch)), "Nw");
+    db.psql("drop table key");
+    assert_eq!(
+        outcomes(&sink.deliver(&[delivery(16, Some(Event::Delete), there)])),
+        "D"
+    );
     // What every row of the table would be refused for is about the place.
     db.psql("create publication p for table t; alter table t replica identity nothing");
     assert_eq!(outcomes(&sink.deliver(&[update(9, "t", r#"{"id":8,"v":"e"}"#)])), "D");
@@ -970,6 +1007,61 @@ bindings: { b: { table: public.t, to: there, row: { key: [id, at] } } }",
     let removal = delivery(2, Some(Event::Delete), gone[0].remove.clone());
     assert_eq!(outcomes(&sink.deliver(&[removal])), "w");
     assert_eq!(db.psql("select id from t"), "1.50");
+}
+
+#[test]
+fn rows_of_tables_that_inherit_are_none_of_its_own_and_those_of_partitions_are() {
+    for (make, rest) in [
+        (
+            "create table t (id numeric primary key, v text); create table kid () inherits (t);
+             insert into kid values (1, 'kid'), (2, 'kid'), (3, 'kid'), (4, 'kid')",
+            "1|kid\n2|kid\n3|kid\n4|kid",
+        ),
+        (
+            "create table t (id numeric primary key, v text) partition by range (id);
+             create table low partition of t for values from (0) to (3); create table high partition of t default",
+            "",
+        ),
+    ] {
+        let db = support::database();
+        db.psql(make);
+        let manifest = manifest_of(
+            db.dir(),
+            "sinks: { there: { postgres: { dbname: x } } }
+bindings: { b: { table: public.t, to: there, row: { key: [id] } } }",
+        );
+        let mut sink = into(&db).open().unwrap();
+        let mut deliver = |batch: &[Delivery]| outcomes(&sink.deliver(batch));
+        assert_eq!(
+            deliver(&[
+                insert(1, "t", r#"{"id":1,"v":"a"}"#),
+                insert(2, "t", r#"{"id":2,"v":"kid"}"#)
+            ]),
+            "ww"
+        );
+        assert_eq!(
+            deliver(&[
+                update(3, "t", r#"{"id":1.0,"v":"b"}"#),
+                update(4, "t", r#"{"id":2,"v":"kid"}"#)
+            ]),
+            "w="
+        );
+        assert_eq!(deliver(&[rekey(5, "t", r#"{"id":1.0}"#, r#"{"id":3,"v":"kid"}"#)]), "w");
+        assert_eq!(
+            deliver(&[delete(6, "t", r#"{"id":2}"#), delete(7, "t", r#"{"id":4}"#)]),
+            "w="
+        );
+        let mut found = Vec::new();
+        sink.existing(manifest.binding("b").unwrap(), &mut |existing| {
+            found.push(existing.identity)
+        })
+        .unwrap();
+        assert_eq!(found, ["[3]"], "{make}");
+        let all = db.psql("select id, v from t order by id, v");
+        let own = db.psql("delete from t where tableoid <> coalesce(to_regclass('kid')::oid, 0) returning id, v");
+        assert_eq!(own, "3|kid");
+        assert_eq!(db.psql("select id, v from t order by id"), rest, "{all}");
+    }
 }
 
 #[test]

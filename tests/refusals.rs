@@ -52,8 +52,13 @@ fn drift(story: &mut Story<'_>, drift: &str, reason: &str) {
     refuses(story, &["emaj_set_mark_group('g', 'x')"], reason);
     let verified = story.ask("select emaj.emaj_verify_all()");
     assert!(verified.contains(reason), "{verified}");
-    // A stopped group that has drifted is not started either.
-    story.sql("select emaj.emaj_stop_group('g', 'stop')");
+    // It is stopped, and said to have drifted; and not started then.
+    let stopped = story.emaj(&["group", "stop", "g", "--mark", "stop"]).ok();
+    assert!(stopped.stderr.contains(reason), "{stopped}");
+    let noted = story.ask(
+        "select hist_wording from emaj.emaj_hist where hist_function = 'STOP_GROUP' order by hist_id desc limit 1",
+    );
+    assert!(noted.contains(reason), "{noted}");
     if !reason.contains("capture triggers") {
         refuses(story, &["emaj_start_group('g', 'again')"], reason);
     }

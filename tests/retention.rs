@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::story::{Story, Who, stories, tell};
-use crate::support::{self, Chance, scale, seed};
+use crate::support::{self, Chance, scale, seed, wait_for};
 
 /// One table of each way of capture, and names that want quoting.
 const TABLES: &str = r#"
@@ -267,6 +267,51 @@ fn time_keeps_rows_in_an_audit_only_group() {
             story.ask("select hist_wording from emaj.emaj_hist where hist_event = 'ROUND'"),
             "6001 log rows"
         );
+    });
+}
+
+/// Statistics, and what reads the changes themselves, answer alike whether a log tells all since a mark.
+#[test]
+fn a_mark_that_saw_all_that_was_purged_tells_all() {
+    tell(Who::Owner, |story| {
+        story.options = "    rollback: false\n    retention: 1 hour\n".to_owned();
+        let mut other = story.db.client();
+        other.batch_execute("begin; select txid_current()").unwrap();
+        story.sql("create table t (v text)");
+        story.install("t");
+        story.sql("insert into t values ('old')");
+        story.mark("between");
+        story.sql("insert into t values ('old')");
+        let log = story.ask("select format('emaj.%I', rel_log) from emaj.emaj_relation where rel_log is not null");
+        // Who runs at the mark may have written before it: none of those that may be meant (other tests run too), and one that began before all of them.
+        let running = format!(
+            "select count(*) from emaj.emaj_mark, pg_snapshot_xip((mark_position).snapshot) as x
+              where mark_name = 'm' and x::text::bigint between (select min(emaj_txid) from {log}) and (select max(emaj_txid) from {log})"
+        );
+        wait_for("a mark at which nobody else runs", 300, || {
+            story.mark("m");
+            let alone = story.ask(&running) == "0";
+            if !alone {
+                story.sql("select emaj.emaj_delete_mark_group('g', 'm')");
+            }
+            alone.then_some(())
+        });
+        other.batch_execute("commit").unwrap();
+        story.sql("insert into t values ('new')");
+        story.sql(&format!(
+            "update {log} set emaj_changed = emaj_changed - interval '2 hours' where v = 'old'"
+        ));
+        assert_eq!(purge(story)["rows"], 2);
+        story.sql("delete from emaj.emaj_mark_count");
+        for (mark, whole) in [("between", "1 f 1"), ("m", "1 t 0")] {
+            assert_eq!(
+                story.ask(&format!(
+                    "select stat_rows || ' ' || left(stat_exact::text, 1) || ' ' || (select count(*) from emaj.emaj_log_gaps_group('g', '{mark}')) from emaj.emaj_log_stat_group('g', '{mark}', null)"
+                )),
+                whole,
+                "{mark}"
+            );
+        }
     });
 }
 

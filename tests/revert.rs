@@ -425,6 +425,82 @@ fn an_update_that_changed_a_key_is_taken_back_whole_or_not_at_all() {
     revert(&shop, &["--txid", &last, "--from", "a"]).ok();
 }
 
+/// Nothing is left of a move whose other key is again what it was: then no half of it is taken back.
+#[test]
+fn a_row_that_went_to_another_key_and_came_back_is_taken_back() {
+    let shop = shop();
+    shop.sql("insert into shop.node values (7, null, 'seven'), (8, null, 'eight')");
+    shop.run(&["mark", "set", "shop", "b"]).ok();
+    let before = content(&shop);
+    let wrong = || transaction(&shop, "update shop.node set v = 'wrong' where id = 7");
+    let moved = |from: i32, to: i32| {
+        transaction(
+            &shop,
+            &format!("update shop.node set id = {to}, v = v || '!' where id = {from}"),
+        )
+    };
+    let is_taken_back = |number: &str| {
+        let refused = revert(&shop, &["--txid", number]).code(4);
+        assert!(
+            refused.stderr.contains("others have changed 1 of these rows later"),
+            "{refused}"
+        );
+        revert(&shop, &["--txid", number, "--allow-later"]).ok();
+        assert_eq!(content(&shop), before);
+    };
+    for way in [&[7, 70, 7][..], &[7, 70, 71, 72, 7], &[7, 70, 7, 71, 7]] {
+        let number = wrong();
+        for step in way.windows(2) {
+            moved(step[0], step[1]);
+        }
+        is_taken_back(&number);
+        shop.run(&["rollback", "shop", "b", "-y", "--unlogged"]).ok();
+    }
+    // It went away, and was deleted there.
+    let number = wrong();
+    moved(7, 70);
+    shop.sql("delete from shop.node where id = 70");
+    is_taken_back(&number);
+    shop.run(&["rollback", "shop", "b", "-y", "--unlogged"]).ok();
+
+    // Who follows the hints gets there.
+    let number = wrong();
+    let numbers = [moved(7, 70), moved(70, 71)];
+    for last in numbers.iter().rev() {
+        let refused = revert(&shop, &["--txid", &number, "--allow-later"]).code(4);
+        let hint = format!("`emaj revert shop --txid {last}`");
+        assert!(refused.stderr.contains(&hint), "{hint}: {refused}");
+        revert(&shop, &["--txid", last, "--allow-later"]).ok();
+    }
+    is_taken_back(&number);
+    shop.run(&["rollback", "shop", "b", "-y", "--unlogged"]).ok();
+
+    // Two rows have exchanged their keys; and another row has come, or one was there.
+    for others in [
+        &[
+            "update shop.node set id = -1 where id = 7; update shop.node set id = 7 where id = 8; update shop.node set id = 8 where id = -1",
+        ][..],
+        &[
+            "update shop.node set id = 70 where id = 7",
+            "update shop.node set id = 7 where id = 8",
+        ],
+    ] {
+        let number = wrong();
+        let numbers: Vec<String> = others.iter().map(|sql| transaction(&shop, sql)).collect();
+        let last = &numbers[numbers.len() - 1];
+        let after = content(&shop);
+        let refused = revert(&shop, &["--txid", &number, "--allow-later"]).code(4);
+        assert!(
+            refused
+                .stderr
+                .contains(&format!("transaction {last} of {} changed the key", shop.owner)),
+            "{refused}"
+        );
+        assert_eq!(content(&shop), after);
+        shop.run(&["rollback", "shop", "b", "-y", "--unlogged"]).ok();
+    }
+}
+
 #[test]
 fn a_time_in_a_key_is_that_of_the_session() {
     let manifest = MANIFEST

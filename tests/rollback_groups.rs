@@ -1,7 +1,7 @@
 //! Several groups rolled back as one act: foreign keys between them, one instant, all or nothing, in one session and in several.
 
-use crate::support::Run;
 use crate::support::story::{State, Story, Who, stories, tell};
+use crate::support::{Run, said};
 
 /// Two groups: `g` holds the parents and a table of its own, `h` the children of `g`'s parents, and another one; the keys between them are
 /// checked at once, with and without actions, and in both directions.
@@ -63,12 +63,6 @@ fn around(story: &mut Story<'_>, end: &str) -> String {
     let (name, counts) = found.split_once(' ').unwrap();
     assert_eq!(counts, "2 1", "the mark is one instant of two groups");
     name.to_owned()
-}
-
-#[track_caller]
-fn said(run: &Run, words: &str) {
-    let text = run.to_string();
-    assert!(text.contains(words), "`{words}` was not said:\n{text}");
 }
 
 stories! {

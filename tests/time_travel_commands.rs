@@ -2,7 +2,7 @@
 //! itself is an ordinary role: the owner of the tables.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use regex::Regex;
 
@@ -64,11 +64,7 @@ fn shown(run: &Run) -> String {
 
 /// Waits until `sql` gives `t`.
 fn until(db: &Database, sql: &str) {
-    let end = Instant::now() + Duration::from_secs(30);
-    while db.psql(sql) != "t" {
-        assert!(Instant::now() < end, "never true: {sql}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    support::until(sql, || db.psql(sql) == "t");
 }
 
 const WAITS_FOR_A_LOCK: &str = "select exists (select from pg_locks l join pg_database d on d.oid = l.database
@@ -1001,6 +997,28 @@ fn a_snap_is_a_set_of_files_that_is_complete_or_not_there() {
     --- exit code 12
     "#);
     assert_eq!(files(&shop.db.dir().join("snaps/three")), Vec::<String>::new());
+}
+
+#[test]
+fn what_is_gone_is_not_left_out_of_a_snap_in_silence() {
+    let shop = shop();
+    let unguarded = "tables: [stock.*], table_options: { stock.item: { guard: false } }";
+    shop.db
+        .file("emaj.yaml", &MANIFEST.replace("tables: [stock.*]", unguarded));
+    shop.run(&["install"]).ok();
+    shop.sql("create table stock.other (id integer primary key)");
+    shop.run(&["install"]).ok();
+    shop.sql("drop table stock.item");
+    let refused = shop.run(&["snap", "stock", "--dir", "snaps"]).code(4);
+    insta::assert_snapshot!(shown(&refused), @r#"
+    $ emaj snap stock --dir snaps
+    --- stderr
+    error: failed to snap group `stock`
+    caused by: group `stock` holds what is gone from the database: stock.item
+    hint: `emaj verify` says how to mend it
+    --- exit code 4
+    "#);
+    assert!(!shop.db.dir().join("snaps").exists());
 }
 
 fn files(dir: &Path) -> Vec<String> {

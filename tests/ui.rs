@@ -39,6 +39,38 @@ fn a_reader_that_went_away_ends_the_program_quietly() {
     assert_eq!(stderr, "");
 }
 
+/// Runs `emaj` with a standard output that nobody reads; returns its exit code and what it said.
+fn unread(db: &support::Database, words: &[&str]) -> (Option<i32>, String) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = support::emaj(db).args(words).into_command();
+    let output = command.stdin(Stdio::null()).stdout(writer).output().unwrap();
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    )
+}
+
+#[test]
+fn what_failed_has_failed_though_nobody_reads() {
+    let db = support::database();
+    db.psql("create table t (id int primary key)");
+    db.file(
+        "emaj.yaml",
+        "version: 1\nroles: { admin: null, viewer: null }\ngroups: { g: { tables: [public.t] } }\n",
+    );
+    support::emaj(&db).args(["install"]).run().ok();
+    let purge = ["group", "purge", "-o", "json"];
+    assert_eq!(unread(&db, &purge), (Some(0), String::new()));
+    db.psql("drop function emaj.emaj_purge_history");
+    let (code, said) = unread(&db, &purge);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("failed to purge the logs"), "{said}");
+    // Who reads has the report of what was done.
+    let run = support::emaj(&db).args(purge).run().code(1);
+    assert_eq!(run.stdout_json()[0]["group"], "g");
+}
+
 #[test]
 fn what_changes_something_is_done_though_nobody_reads() {
     let db = support::database();
@@ -48,15 +80,8 @@ fn what_changes_something_is_done_though_nobody_reads() {
         "version: 1\nroles: { admin: null, viewer: null }\ngroups: { g: { tables: [s.t] } }\n",
     );
     for (words, schemas) in [(&["install"][..], "1"), (&["uninstall", "--yes"], "0")] {
-        let (reader, writer) = std::io::pipe().unwrap();
-        drop(reader);
-        let mut command = support::emaj(&db).args(words).into_command();
-        let output = command.stdin(Stdio::null()).stdout(writer).output().unwrap();
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            output.status.success() && stderr.contains("installed: "),
-            "{words:?}: {stderr}"
-        );
+        let (code, said) = unread(&db, words);
+        assert!(code == Some(0) && said.contains("installed: "), "{words:?}: {said}");
         assert_eq!(
             db.psql("select count(*) from pg_namespace where nspname = 'emaj'"),
             schemas

@@ -122,10 +122,9 @@ pub fn write(
     target: Target<'_>,
 ) -> Result<Written> {
     let interrupt = Interrupt::listen(session)?;
-    // What was cancelled fails in its own words; the person's are clearer.
-    let interrupted = |error| interrupt.check().err().unwrap_or(error);
-    let mut transaction = begin(session, schema, wanted).map_err(interrupted)?;
-    let written = gather(&mut transaction, schema, wanted, form, target, &interrupt).map_err(interrupted)?;
+    let cause = |error| interrupt.cause(error);
+    let mut transaction = begin(session, schema, wanted).map_err(cause)?;
+    let written = gather(&mut transaction, schema, wanted, form, target, &interrupt).map_err(cause)?;
     drop(interrupt);
     let (window, place, bytes) = written;
     let files = place.finish()?;
@@ -149,9 +148,9 @@ pub fn first(
     limit: usize,
 ) -> Result<(Window, Vec<Change>, bool)> {
     let interrupt = Interrupt::listen(session)?;
-    let interrupted = |error| interrupt.check().err().unwrap_or(error);
-    let mut transaction = begin(session, schema, wanted).map_err(interrupted)?;
-    let read = listed(&mut transaction, schema, wanted, limit).map_err(interrupted)?;
+    let cause = |error| interrupt.cause(error);
+    let mut transaction = begin(session, schema, wanted).map_err(cause)?;
+    let read = listed(&mut transaction, schema, wanted, limit).map_err(cause)?;
     transaction.rollback()?;
     Ok(read)
 }

@@ -4,13 +4,14 @@
 
 use postgres::Transaction;
 use postgres_protocol::escape::escape_identifier;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 
 use super::{Context, InstallationArgs, LockArgs};
 use crate::errors::{Error, Kind, Result};
 use crate::journal;
 use crate::pg::{self, Notice, Session};
-use crate::ui::{Column, Format, Output, Tabular};
+use crate::ui::{Column, Format, List, Output};
 
 /// The formats of every verb here.
 pub(super) const FORMATS: &[Format] = &[Format::Table, Format::Json, Format::Csv, Format::Markdown];
@@ -84,40 +85,57 @@ pub(super) struct Done {
     pub sentence: String,
 }
 
-#[derive(Serialize)]
-#[serde(transparent)]
-struct All<'a>(&'a [Done]);
-
-impl Tabular for All<'_> {
-    fn columns(&self) -> Vec<Column> {
-        vec![
+/// Tells what was done.
+pub(super) fn tell(output: &Output, all: &[Done]) -> Result<()> {
+    if output.format() != Format::Table {
+        let columns = [
             Column::left("group"),
             Column::left("done"),
             Column::left("mark"),
             Column::right("count"),
-        ]
-    }
-
-    fn rows(&self) -> Vec<Vec<String>> {
-        let cells = |done: &Done| {
-            vec![
-                done.group.clone(),
-                done.done.to_owned(),
-                done.mark.clone().unwrap_or_default(),
-                done.count.map(|count| count.to_string()).unwrap_or_default(),
-            ]
-        };
-        self.0.iter().map(cells).collect()
-    }
-}
-
-/// Tells what was done.
-pub(super) fn tell(output: &Output, all: &[Done]) -> Result<()> {
-    if output.format() != Format::Table {
-        return output.data(&All(all));
+        ];
+        return output.data(&List::new(all, columns, row));
     }
     for done in all {
         output.say(&done.sentence);
     }
+    Ok(())
+}
+
+fn row(done: &Done) -> Vec<String> {
+    vec![
+        done.group.clone(),
+        done.done.to_owned(),
+        done.mark.clone().unwrap_or_default(),
+        done.count.map(|count| count.to_string()).unwrap_or_default(),
+    ]
+}
+
+/// What was done to something that is no group: a record of named values.
+pub(super) struct Record<'a>(pub &'a [(&'static str, Value)]);
+
+impl Serialize for Record<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+impl Tabular for Record<'_> {
+    fn columns(&self) -> Vec<Column> {
+        self.0.iter().map(|(name, _)| Column::left(*name)).collect()
+    }
+
+    fn rows(&self) -> Vec<Vec<String>> {
+        let cell = |(_, value): &(&str, Value)| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        vec![self.0.iter().map(cell).collect()]
+    }
+}
+
+/// Tells what was done: people in a sentence, programs as a record.
+pub(super) fn tell_record(output: &Output, record: &[(&'static str, Value)], sentence: &str) -> Result<()> {
+    if output.format() != Format::Table {
+        return output.data(&Record(record));
+    }
+    output.say(sentence);
     Ok(())
 }

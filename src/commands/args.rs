@@ -8,8 +8,9 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::errors::{Error, Kind, Result};
-use crate::install::Locking;
 use crate::names::{QualifiedName, parse_ident};
+use crate::pg::{Given, Locking};
+use crate::words::shell;
 
 /// Where the database is. What is not given comes from `EMAJ_*`, the manifest, and libpq's own (`PG*`, service file, `~/.pgpass`).
 #[derive(Debug, Clone, Default, Args)]
@@ -41,12 +42,42 @@ pub struct ConnectionArgs {
     pub password: bool,
 }
 
+impl ConnectionArgs {
+    /// Returns the same by libpq's keywords.
+    pub(super) fn given(&self) -> Given {
+        let settings = [
+            ("service", &self.service),
+            ("host", &self.host),
+            ("port", &self.port),
+            ("dbname", &self.dbname),
+            ("user", &self.username),
+        ];
+        let named = |(keyword, value): (&str, &Option<String>)| Some((keyword.to_owned(), value.clone()?));
+        Given {
+            uri: self.url.clone().map(Into::into),
+            settings: settings.into_iter().filter_map(named).collect(),
+            ..Given::default()
+        }
+    }
+}
+
 /// Which manifest: files and folders, `./emaj.yaml` when none is named.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ManifestArgs {
     /// Manifest files, or folders of them
     #[arg(value_name = "MANIFEST", default_value = "emaj.yaml")]
     pub manifest: Vec<PathBuf>,
+}
+
+impl ManifestArgs {
+    /// Returns `emaj VERB` with these manifests, to be typed as it stands; `./emaj.yaml` need not be named.
+    pub(crate) fn command(&self, verb: &str) -> String {
+        let mut words = vec![format!("emaj {verb}")];
+        if self.manifest != [PathBuf::from("emaj.yaml")] {
+            words.extend(self.manifest.iter().map(|path| shell(&path.to_string_lossy())));
+        }
+        words.join(" ")
+    }
 }
 
 /// For verbs that need no manifest: it may still say where the database and the schema are.

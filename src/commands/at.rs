@@ -39,7 +39,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     let output = context.output.clone();
     let (mut session, schema) = context.installation(&args.installation, move |notice| warn(&output, &notice))?;
     let failed = |error: Error| match error.kind() {
-        Kind::Interrupted => error,
+        kind if kind.is_signal() => error,
         _ => error.context(format!(
             "failed to read group `{}` as of mark `{}`",
             args.group, args.mark

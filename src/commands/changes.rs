@@ -137,7 +137,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         ));
     }
     let failed = |error: Error| match error.kind() {
-        Kind::Interrupted => error,
+        kind if kind.is_signal() => error,
         Kind::Denied => error
             .context(format!("failed to read the changes of group `{}`", args.group))
             .hint("connect as the owner of emaj's schema, or as a member of the manifest's `roles`"),

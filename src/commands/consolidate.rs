@@ -2,13 +2,11 @@
 
 use std::process::ExitCode;
 
-use serde::Serialize;
-
 use super::act::{Done, act, connect, tell};
 use super::{ActArgs, AskArgs, Context};
 use crate::errors::Result;
 use crate::rollback::{self, Consolidable};
-use crate::ui::{Column, Tabular};
+use crate::ui::{Column, List};
 use crate::words::count;
 
 /// Makes a logged rollback an unlogged one afterwards: the marks and log rows between its target and its end go, and it can no longer be
@@ -30,7 +28,14 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     let (mut session, schema) = connect(context, &args.act.installation)?;
     let possible = rollback::consolidable(&mut *session, &schema)?;
     let (Some(group), Some(mark)) = (args.group, args.mark) else {
-        context.output.data(&All(&possible))?;
+        let columns = [
+            Column::left("group"),
+            Column::left("went back to"),
+            Column::left("end"),
+            Column::right("changes"),
+            Column::right("marks"),
+        ];
+        context.output.data(&List::new(&possible, columns, row))?;
         if possible.is_empty() {
             context
                 .output
@@ -66,31 +71,12 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-#[derive(Serialize)]
-#[serde(transparent)]
-struct All<'a>(&'a [Consolidable]);
-
-impl Tabular for All<'_> {
-    fn columns(&self) -> Vec<Column> {
-        vec![
-            Column::left("group"),
-            Column::left("went back to"),
-            Column::left("end"),
-            Column::right("changes"),
-            Column::right("marks"),
-        ]
-    }
-
-    fn rows(&self) -> Vec<Vec<String>> {
-        let cells = |one: &Consolidable| {
-            vec![
-                one.group.clone(),
-                one.target.clone(),
-                one.end.clone(),
-                one.changes.to_string(),
-                one.marks.to_string(),
-            ]
-        };
-        self.0.iter().map(cells).collect()
-    }
+fn row(one: &Consolidable) -> Vec<String> {
+    vec![
+        one.group.clone(),
+        one.target.clone(),
+        one.end.clone(),
+        one.changes.to_string(),
+        one.marks.to_string(),
+    ]
 }

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use jiff::Timestamp;
-use serde::Serialize;
 
 use super::Context;
 use super::act::FORMATS;
@@ -14,8 +13,8 @@ use crate::install;
 use crate::install::doctor::{self, Check, Level};
 use crate::install::doctor_sinks;
 use crate::journal;
-use crate::ui::{Column, Tabular};
-use crate::words::count_as;
+use crate::ui::{Column, List};
+use crate::words::{count, count_as};
 
 /// Checks every right and setting that emaj needs, and says what is missing
 ///
@@ -62,13 +61,14 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
             }],
         });
     }
-    let report = Report { checks };
-    context.output.data(&report)?;
-    let (missing, warnings) = (report.number(Level::Missing), report.number(Level::Warning));
+    let columns = ["", "what", "found", "what to do"].map(Column::left);
+    context.output.data(&List::new(&checks, columns, row))?;
+    let number = |level: Level| checks.iter().filter(|check| check.level == level).count();
+    let (missing, warnings) = (number(Level::Missing), number(Level::Warning));
     context.output.say(format!(
         "{}, {}",
         count_as(missing, "thing is missing", "things are missing"),
-        count_as(warnings, "warning", "warnings")
+        count(warnings, "warning")
     ));
     Ok(if missing > 0 {
         ExitCode::from(Kind::Denied.exit_code())
@@ -77,38 +77,11 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     })
 }
 
-/// All that was looked at.
-#[derive(Serialize)]
-#[serde(transparent)]
-struct Report {
-    checks: Vec<Check>,
-}
-
-impl Report {
-    fn number(&self, level: Level) -> usize {
-        self.checks.iter().filter(|check| check.level == level).count()
-    }
-}
-
-impl Tabular for Report {
-    fn columns(&self) -> Vec<Column> {
-        ["", "what", "found", "what to do"]
-            .into_iter()
-            .map(Column::left)
-            .collect()
-    }
-
-    fn rows(&self) -> Vec<Vec<String>> {
-        self.checks
-            .iter()
-            .map(|check| {
-                vec![
-                    check.level.name().to_owned(),
-                    check.what.clone(),
-                    check.found.clone(),
-                    check.todo.clone(),
-                ]
-            })
-            .collect()
-    }
+fn row(check: &Check) -> Vec<String> {
+    vec![
+        check.level.name().to_owned(),
+        check.what.clone(),
+        check.found.clone(),
+        check.todo.clone(),
+    ]
 }

@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::act::FORMATS;
-use super::{Context, ManifestArgs, not_installed, plan};
+use super::{Context, ManifestArgs, plan};
 use crate::errors::{Kind, Result};
 use crate::install::{self, Finding, Plan, PlanError};
+use crate::journal;
 use crate::manifest::Manifest;
 use crate::pg::Session;
 use crate::render::Renderer;
@@ -32,7 +33,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     let manifest = context.load(&args.manifest.manifest)?;
     let mut session = context.connect(Some(&manifest))?;
     let (catalog, journal) = install::look(&mut session, &manifest)?;
-    let journal = journal.ok_or_else(|| not_installed(&manifest.schema, session.wanted().dbname()))?;
+    let journal = journal.ok_or_else(|| journal::not_installed(&manifest.schema, session.wanted().dbname()))?;
     if !catalog.server.owns_schema {
         return without_plan(&args, &manifest, &mut session, &catalog.server.as_owner(), context);
     }
@@ -47,15 +48,13 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
                 .all(|problem| matches!(problem.kind, Kind::Manifest | Kind::Denied)) =>
         {
             let findings = install::drift(&mut session, &manifest)?;
-            context.output.data(&Drift { findings, plan: None })?;
+            context.output.data(&Drift::found(findings, &args.manifest))?;
             return Err(problems.into());
         }
         plan => plan?,
     };
-    let drift = Drift {
-        findings: install::drift(&mut session, &manifest)?,
-        plan: Some(plan),
-    };
+    let mut drift = Drift::found(install::drift(&mut session, &manifest)?, &args.manifest);
+    drift.plan = Some(plan);
     if drift.is_empty() && context.output.format() == Format::Table {
         let relations = drift.plan.as_ref().map_or(0, |plan| plan.unchanged);
         context
@@ -70,10 +69,15 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     if !drift.is_empty() {
         let destroys = drift.plan.as_ref().is_some_and(Plan::destroys);
         context.output.hint(format!(
-            "{} found, {} to repair: `emaj install{}`",
+            "{} found, {} to repair: `{}`{}",
             count(drift.findings.len(), "problem"),
             count(drift.plan.as_ref().map_or(0, |plan| plan.steps.len()), "step"),
-            if destroys { " --allow-destroy" } else { "" },
+            drift.install,
+            if destroys {
+                ", which says what it would destroy, and how to allow it"
+            } else {
+                ""
+            },
         ));
     }
     Ok(plan::exit_code(args.detailed_exitcode, !drift.is_empty()))
@@ -92,7 +96,7 @@ fn without_plan(
     if found == 0 && context.output.format() == Format::Table {
         context.output.say("no drift was found");
     } else {
-        context.output.data(&Drift { findings, plan: None })?;
+        context.output.data(&Drift::found(findings, &args.manifest))?;
     }
     context.output.hint(format!(
         "what `emaj install` would do about the manifest is shown to the owner of emaj's schema: {as_owner}"
@@ -105,9 +109,20 @@ fn without_plan(
 struct Drift {
     findings: Vec<Finding>,
     plan: Option<Plan>,
+    /// The command that repairs it.
+    #[serde(skip)]
+    install: String,
 }
 
 impl Drift {
+    fn found(findings: Vec<Finding>, manifest: &ManifestArgs) -> Self {
+        Drift {
+            findings,
+            plan: None,
+            install: manifest.command("install"),
+        }
+    }
+
     fn is_empty(&self) -> bool {
         self.findings.is_empty() && self.plan.as_ref().is_some_and(Plan::is_empty)
     }
@@ -132,9 +147,9 @@ impl Tabular for Drift {
         });
         let steps = self.plan.iter().flat_map(|plan| &plan.steps).map(|step| {
             let repair = match (step.destroys, step.effect.as_str()) {
-                (true, effect) => format!("emaj install --allow-destroy ({effect})"),
-                (false, "") => "emaj install".to_owned(),
-                (false, effect) => format!("emaj install ({effect})"),
+                (true, effect) => format!("{} (DESTROYS: {effect})", self.install),
+                (false, "") => self.install.clone(),
+                (false, effect) => format!("{} ({effect})", self.install),
             };
             vec![
                 step.action.sign().to_owned(),

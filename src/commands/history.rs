@@ -2,14 +2,12 @@
 
 use std::process::ExitCode;
 
-use serde::Serialize;
-
 use super::act::connect;
 use super::moment::moment_of;
 use super::{Context, ShownArgs};
 use crate::errors::Result;
 use crate::journal::{self, Event, Wanted};
-use crate::ui::{Column, Tabular};
+use crate::ui::{Column, List};
 use crate::words::moment;
 
 /// Shows what was done, the newest first
@@ -41,33 +39,18 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     if let (Some(group), true) = (&args.group, events.is_empty()) {
         journal::group_named(&journal::groups(&mut *session, &schema)?, group)?;
     }
-    context.output.data(&Events(events))?;
+    let columns = ["time", "what", "object", "details", "user"].map(Column::left);
+    context.output.data(&List::new(&events, columns, row))?;
     Ok(ExitCode::SUCCESS)
 }
 
-#[derive(Serialize)]
-#[serde(transparent)]
-struct Events(Vec<Event>);
-
-impl Tabular for Events {
-    fn columns(&self) -> Vec<Column> {
-        ["time", "what", "object", "details", "user"]
-            .into_iter()
-            .map(Column::left)
-            .collect()
-    }
-
-    fn rows(&self) -> Vec<Vec<String>> {
-        let cells = |event: &Event| {
-            let what = [event.function.as_str(), event.event.as_str()];
-            vec![
-                moment(event.time),
-                what.join(" ").trim_end().to_owned(),
-                event.object.clone(),
-                event.wording.clone(),
-                event.user.clone(),
-            ]
-        };
-        self.0.iter().map(cells).collect()
-    }
+fn row(event: &Event) -> Vec<String> {
+    let what = [event.function.as_str(), event.event.as_str()];
+    vec![
+        moment(event.time),
+        what.join(" ").trim_end().to_owned(),
+        event.object.clone(),
+        event.wording.clone(),
+        event.user.clone(),
+    ]
 }

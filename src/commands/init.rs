@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use super::act::{FORMATS, Record};
 use super::run::{check_names, set_aside, stop_at_signals};
 use super::{Context, ManifestArgs, parse_duration};
 use crate::deliver::{self, Begun, Done, Ground, Initial, LeftOut, Stop};
@@ -11,6 +12,7 @@ use crate::errors::{Error, Kind, Result};
 use crate::journal;
 use crate::manifest::{Binding, Manifest};
 use crate::pg::Session;
+use crate::ui::Format;
 use crate::ui::logging::{self, LogFormat};
 use crate::words::{count, count_as, quoted};
 
@@ -41,6 +43,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
+    context.output.accept(FORMATS)?;
     let manifest = context.load(&args.manifest.manifest)?;
     check_names(&manifest, &[])?;
     let beside = beside(&args, &manifest, context)?;
@@ -69,7 +72,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     }
     let begun = deliver::begin(&mut ground, &initial, &chosen)?;
     if !args.prune {
-        tell_may_keep(&begun, context);
+        tell_may_keep(&begun, &args.manifest, context);
     }
     tell_backlog(ground.session, &manifest, &chosen, context)?;
     let stop = Stop::default();
@@ -84,7 +87,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         tell_done(&done, done.rows > 0, done.pruned > 0, context);
         ended?;
         return Err(Error::message(Kind::Interrupted, "interrupted; what was sent is sent")
-            .hint("`emaj init` goes on where it was"));
+            .hint(format!("`{}` goes on where it was", args.manifest.command("init"))));
     }
     let is_whole = tell_done(&done, true, args.prune, context);
     let set_aside = set_aside(&mut session, &manifest, &[])?;
@@ -92,7 +95,23 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         context.output.warn(format!("{} set aside", count(set_aside, "change")));
         context.output.hint("`emaj failures list` shows them");
     }
+    if context.output.format() != Format::Table {
+        record(&done, set_aside, context)?;
+    }
     Ok(ending(is_whole && set_aside == 0))
+}
+
+/// Tells programs what was done.
+fn record(done: &Done, set_aside: u64, context: &Context) -> Result<()> {
+    let numbers = [
+        ("done", "sent".into()),
+        ("rows", done.rows.into()),
+        ("written", done.written.into()),
+        ("pruned", done.pruned.into()),
+        ("left_out", done.left_out.number().into()),
+        ("set_aside", set_aside.into()),
+    ];
+    context.output.data(&Record(&numbers))
 }
 
 /// Reads the manifests that are named beside the one whose rows are sent.
@@ -134,7 +153,7 @@ fn tell_backlog(session: &mut Session, manifest: &Manifest, chosen: &[Binding], 
 }
 
 /// Says where rows stay that went while nothing was delivered: what is sent are those that are there.
-fn tell_may_keep(begun: &Begun, context: &Context) {
+fn tell_may_keep(begun: &Begun, manifest: &ManifestArgs, context: &Context) {
     if begun.may_keep.is_empty() {
         return;
     }
@@ -142,7 +161,9 @@ fn tell_may_keep(begun: &Begun, context: &Context) {
         "what was deleted since the sink was given up stays at the places of {}",
         quoted("binding", &begun.may_keep)
     ));
-    context.output.hint("`emaj init --prune` takes it away");
+    context
+        .output
+        .hint(format!("`{} --prune` takes it away", manifest.command("init")));
 }
 
 /// Tells what was done, and what was left out; returns whether that is nothing.

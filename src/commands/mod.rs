@@ -44,7 +44,6 @@ pub(crate) use self::args::{ActArgs, AskArgs, ShownArgs};
 pub use self::args::{ConnectionArgs, InstallationArgs, LockArgs, ManifestArgs, parse_duration};
 use crate::errors::{Error, Kind, Result};
 use crate::journal;
-pub use crate::journal::not_installed;
 use crate::manifest::{self, Manifest};
 use crate::pg::{self, Environment, Given, Notice, Prompt, Session};
 use crate::ui::Output;
@@ -111,15 +110,7 @@ impl Context {
         manifest: Option<&Manifest>,
         handle: impl Fn(Notice) + Send + Sync + 'static,
     ) -> Result<Session> {
-        let flags = Given {
-            uri: self.connection.url.clone().map(Into::into),
-            service: self.connection.service.clone(),
-            host: self.connection.host.clone(),
-            port: self.connection.port.clone(),
-            dbname: self.connection.dbname.clone(),
-            user: self.connection.username.clone(),
-            ..Given::default()
-        };
+        let flags = self.connection.given();
         let manifest = manifest
             .map(|manifest| Given::of(&manifest.database, &self.environment))
             .transpose()?;

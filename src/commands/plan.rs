@@ -2,8 +2,6 @@
 
 use std::process::ExitCode;
 
-use serde::Serialize;
-
 use super::install::allowed;
 use super::{Context, ManifestArgs};
 use crate::catalog::Catalog;
@@ -57,7 +55,7 @@ pub(super) fn show(plan: &Plan, flag: &str, context: &Context) -> Result<()> {
         ));
         return Ok(());
     }
-    context.output.data_ahead(&Shown { plan })?;
+    context.output.data_ahead(plan)?;
     if matches!(context.output.format(), Format::Table | Format::Markdown) {
         context.output.say(sum(plan, flag));
     }
@@ -125,14 +123,8 @@ fn sum(plan: &Plan, flag: &str) -> String {
     text
 }
 
-/// A plan as rows; as JSON it is the plan itself, which `install --plan` reads back.
-#[derive(Serialize)]
-#[serde(transparent)]
-struct Shown<'a> {
-    plan: &'a Plan,
-}
-
-impl Tabular for Shown<'_> {
+/// As JSON it is what `install --plan` reads back.
+impl Tabular for Plan {
     fn columns(&self) -> Vec<Column> {
         ["", "what", "because", "lock", "effect"]
             .into_iter()
@@ -141,11 +133,11 @@ impl Tabular for Shown<'_> {
     }
 
     fn rows(&self) -> Vec<Vec<String>> {
-        self.plan.steps.iter().map(row).collect()
+        self.steps.iter().map(row).collect()
     }
 
     fn sql(&self) -> Option<String> {
-        Some(self.plan.script())
+        Some(self.script())
     }
 }
 

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::act::connect;
+use super::act::{connect, tell_record};
 use super::sink::unknown_sink;
 use super::{AskArgs, Context, InstallationArgs, parse_duration};
 use crate::deliver::{Stop, source_group, take_over};
@@ -34,6 +34,7 @@ pub struct Args {
 
 pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     let (mut session, schema) = connect(context, &args.installation)?;
+    journal::check_origin(&mut *session, &schema)?;
     let Some(sink) = journal::sink_named(&mut *session, &schema, &args.sink)? else {
         return Err(unknown_sink(&mut session, &schema, &args.sink));
     };
@@ -64,10 +65,14 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
                 .hint(format!("`emaj mark list {}` shows its marks", shell(&group))),
         );
     }
-    context.output.say(format!(
-        "sink `{}` is delivered to again from mark `{mark}` on",
-        args.sink
-    ));
+    let sentence = format!("sink `{}` is delivered to again from mark `{mark}` on", args.sink);
+    let record = [
+        ("sink", args.sink.as_str().into()),
+        ("done", "replayed".into()),
+        ("group", group.as_str().into()),
+        ("mark", mark.as_str().into()),
+    ];
+    tell_record(&context.output, &record, &sentence)?;
     if sink.state == SinkState::Paused {
         context
             .output

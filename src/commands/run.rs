@@ -13,6 +13,7 @@ use crate::deliver::{self, Reload, Status, Stop, Unsent};
 use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, FailureFilter};
 use crate::manifest::{self, Manifest};
+use crate::names::listed;
 use crate::operating::{Addresses, Backlog, keep_house, listen, reloading, tell_systemd};
 use crate::pg::{self, Session};
 use crate::ui::logging::{self, LogFormat};
@@ -132,17 +133,8 @@ fn goes_on(args: &Args, unsent: &Unsent) -> String {
     if unsent.is_under_way {
         return "it goes on by itself".to_owned();
     }
-    let manifests: Vec<String> = args
-        .manifest
-        .manifest
-        .iter()
-        .map(|path| shell(&path.to_string_lossy()))
-        .collect();
-    format!(
-        "`emaj init {} --binding {}` sends the rest",
-        manifests.join(" "),
-        shell(&unsent.binding)
-    )
+    let init = args.manifest.command("init");
+    format!("`{init} --binding {}` sends the rest", shell(&unsent.binding))
 }
 
 /// Reads the manifest; its warnings go to the log.
@@ -159,15 +151,10 @@ fn read(args: &Args) -> Result<Manifest> {
 pub(super) fn check_names(manifest: &Manifest, sinks: &[String]) -> Result<()> {
     for name in sinks {
         if manifest.sink(name).is_none() {
-            let known: Vec<String> = manifest
-                .sinks
-                .iter()
-                .map(|sink| format!("`{}`", sink.name.value))
-                .collect();
             let error = Error::message(Kind::Refused, format!("the manifest has no sink `{name}`"));
-            return Err(match known.as_slice() {
+            return Err(match manifest.sinks.as_slice() {
                 [] => error.hint("it has no sink at all"),
-                known => error.hint(format!("it has {}", known.join(", "))),
+                sinks => error.hint(format!("it has {}", listed(sinks.iter().map(|sink| &sink.name.value)))),
             });
         }
     }

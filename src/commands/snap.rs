@@ -3,13 +3,11 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use serde::Serialize;
-
 use super::act::connect;
 use super::{Context, InstallationArgs};
 use crate::errors::{Kind, Result};
 use crate::snap::{self, File};
-use crate::ui::{Column, Tabular};
+use crate::ui::{Column, List};
 use crate::words::{bytes, count};
 
 /// Writes each table and sequence of a group to a file, in the format of COPY and all of one instant; two snaps can be compared
@@ -37,8 +35,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     drop(progress);
     let files = written.map_err(|error| {
         let denied = error.kind() == Kind::Denied;
-        let interrupted = error.kind() == Kind::Interrupted;
-        let error = if interrupted {
+        let error = if error.kind().is_signal() {
             error
         } else {
             error.context(format!("failed to snap group `{}`", args.group))
@@ -50,34 +47,21 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         }
     })?;
     let size: u64 = files.iter().map(|file| file.bytes).sum();
-    let sentence = format!(
+    let columns = [Column::left("relation"), Column::left("file"), Column::right("bytes")];
+    context.output.data(&List::new(&files, columns, row))?;
+    context.output.say(format!(
         "wrote {} to `{}`: {}",
         count(files.len(), "file"),
         args.dir.display(),
         bytes(size)
-    );
-    context.output.data(&Files(files))?;
-    context.output.say(sentence);
+    ));
     Ok(ExitCode::SUCCESS)
 }
 
-#[derive(Serialize)]
-#[serde(transparent)]
-struct Files(Vec<File>);
-
-impl Tabular for Files {
-    fn columns(&self) -> Vec<Column> {
-        vec![Column::left("relation"), Column::left("file"), Column::right("bytes")]
-    }
-
-    fn rows(&self) -> Vec<Vec<String>> {
-        let cells = |file: &File| {
-            vec![
-                file.qualified().to_string(),
-                file.file.display().to_string(),
-                file.bytes.to_string(),
-            ]
-        };
-        self.0.iter().map(cells).collect()
-    }
+fn row(file: &File) -> Vec<String> {
+    vec![
+        file.qualified().to_string(),
+        file.file.display().to_string(),
+        file.bytes.to_string(),
+    ]
 }

@@ -2,8 +2,6 @@
 
 use std::process::ExitCode;
 
-use serde::Serialize;
-
 use super::act::connect;
 use super::args::table_named;
 use super::{Context, InstallationArgs};
@@ -11,7 +9,7 @@ use crate::errors::{Error, Result};
 use crate::journal::{self, Interval, RoleChanges, SequenceStat, StatWanted, TableStat};
 use crate::names::QualifiedName;
 use crate::pg::Interrupt;
-use crate::ui::{Column, Tabular};
+use crate::ui::{Column, List, Tabular};
 use crate::words::{moment, quoted};
 
 /// Counts the changes of groups' tables between two marks; an update counts once
@@ -52,7 +50,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     if let Some(astray) = journal::astray(&mut *session, &schema)? {
         context
             .output
-            .warn(format!("what is counted may be wrong: {}", astray.problem));
+            .warn(format!("what is counted and named may be wrong: {}", astray.problem));
         context.output.hint(&astray.repair);
     }
     let wanted = StatWanted {
@@ -70,7 +68,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     let several = args.groups.len() > 1;
     let interrupt = Interrupt::listen(&session)?;
     let client = &mut *session;
-    let failed = |error: Error| interrupt.check().err().unwrap_or_else(|| failed(error));
+    let failed = |error| interrupt.cause(failed(error));
     journal::check_names(client, &schema, &wanted, args.sequences).map_err(failed)?;
     if !args.sequences && !args.detailed {
         journal::count_intervals(client, &schema, &wanted).map_err(failed)?;
@@ -80,21 +78,21 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         // Of named tables every interval is shown, of all tables those in which something was changed.
         rows.retain(|row| !names.is_empty() || row.changes != 0 || row.altered == Some(true));
         let inexact = rows.iter().any(|row| !row.exact);
-        context.output.data(&Intervals { several, rows })?;
+        context.output.data(&by_interval(&rows, several))?;
         inexact
     } else if args.sequences {
         let rows = journal::sequence_stat(client, &schema, &wanted).map_err(failed)?;
-        context.output.data(&Sequences { several, rows })?;
+        context.output.data(&by_sequence(&rows, several))?;
         false
     } else if args.detailed {
         let rows = journal::detailed_stat(client, &schema, &wanted).map_err(failed)?;
         let inexact = rows.iter().any(|row| !row.exact);
-        context.output.data(&Detailed { several, rows })?;
+        context.output.data(&by_role(&rows, several))?;
         inexact
     } else {
         let rows = journal::table_stat(client, &schema, &wanted).map_err(failed)?;
         let inexact = rows.iter().any(|row| !row.exact);
-        context.output.data(&Counted { several, rows })?;
+        context.output.data(&by_table(&rows, several))?;
         inexact
     };
     if inexact {
@@ -129,132 +127,73 @@ fn qualified(schema: &str, name: &str) -> String {
     QualifiedName::new(schema, name).to_string()
 }
 
-#[derive(Serialize)]
-#[serde(transparent)]
-struct Counted {
-    #[serde(skip)]
-    several: bool,
-    rows: Vec<TableStat>,
+fn by_table(rows: &[TableStat], several: bool) -> impl Tabular {
+    let own = [Column::left("table"), Column::right("changes")];
+    List::new(rows, columns(several, own), move |row: &TableStat| {
+        let shown = [qualified(&row.schema, &row.table), number(row.changes, row.exact)];
+        cells(several, &row.group, shown)
+    })
 }
 
-impl Tabular for Counted {
-    fn columns(&self) -> Vec<Column> {
-        columns(self.several, [Column::left("table"), Column::right("changes")])
-    }
-
-    fn rows(&self) -> Vec<Vec<String>> {
-        let row = |row: &TableStat| {
-            let shown = [qualified(&row.schema, &row.table), number(row.changes, row.exact)];
-            cells(self.several, &row.group, shown)
-        };
-        self.rows.iter().map(row).collect()
-    }
-}
-
-#[derive(Serialize)]
-#[serde(transparent)]
-struct Detailed {
-    #[serde(skip)]
-    several: bool,
-    rows: Vec<RoleChanges>,
-}
-
-impl Tabular for Detailed {
-    fn columns(&self) -> Vec<Column> {
-        let own = ["table", "role", "verb"].map(Column::left);
-        columns(self.several, own.into_iter().chain([Column::right("changes")]))
-    }
-
-    fn rows(&self) -> Vec<Vec<String>> {
-        let row = |row: &RoleChanges| {
-            let shown = [
-                qualified(&row.schema, &row.table),
-                row.role.clone(),
-                row.verb.clone(),
-                number(row.changes, row.exact),
-            ];
-            cells(self.several, &row.group, shown)
-        };
-        self.rows.iter().map(row).collect()
-    }
-}
-
-#[derive(Serialize)]
-#[serde(transparent)]
-struct Sequences {
-    #[serde(skip)]
-    several: bool,
-    rows: Vec<SequenceStat>,
-}
-
-impl Tabular for Sequences {
-    fn columns(&self) -> Vec<Column> {
-        let own = [
-            Column::left("sequence"),
-            Column::right("increments"),
-            Column::left("altered"),
+fn by_role(rows: &[RoleChanges], several: bool) -> impl Tabular {
+    let own = [
+        Column::left("table"),
+        Column::left("role"),
+        Column::left("verb"),
+        Column::right("changes"),
+    ];
+    List::new(rows, columns(several, own), move |row: &RoleChanges| {
+        let shown = [
+            qualified(&row.schema, &row.table),
+            row.role.clone(),
+            row.verb.clone(),
+            number(row.changes, row.exact),
         ];
-        columns(self.several, own)
-    }
+        cells(several, &row.group, shown)
+    })
+}
 
-    fn rows(&self) -> Vec<Vec<String>> {
-        let row = |row: &SequenceStat| {
-            let shown = [
-                qualified(&row.schema, &row.sequence),
-                row.increments.to_string(),
-                altered(row.altered),
-            ];
-            cells(self.several, &row.group, shown)
-        };
-        self.rows.iter().map(row).collect()
-    }
+fn by_sequence(rows: &[SequenceStat], several: bool) -> impl Tabular {
+    let own = [
+        Column::left("sequence"),
+        Column::right("increments"),
+        Column::left("altered"),
+    ];
+    List::new(rows, columns(several, own), move |row: &SequenceStat| {
+        let shown = [
+            qualified(&row.schema, &row.sequence),
+            row.increments.to_string(),
+            altered(row.altered),
+        ];
+        cells(several, &row.group, shown)
+    })
 }
 
 fn altered(altered: bool) -> String {
     if altered { "altered" } else { "" }.to_owned()
 }
 
-#[derive(Serialize)]
-#[serde(transparent)]
-struct Intervals {
-    #[serde(skip)]
-    several: bool,
-    rows: Vec<Interval>,
-}
-
-impl Tabular for Intervals {
-    fn columns(&self) -> Vec<Column> {
-        let own = [
-            Column::left("name"),
-            Column::left("from"),
-            Column::left("since"),
-            Column::left("to"),
-            Column::right("changes"),
-            Column::left("notes"),
+fn by_interval(rows: &[Interval], several: bool) -> impl Tabular {
+    let own = [
+        Column::left("name"),
+        Column::left("from"),
+        Column::left("since"),
+        Column::left("to"),
+        Column::right("changes"),
+        Column::left("notes"),
+    ];
+    List::new(rows, columns(several, own), move |row: &Interval| {
+        let rollbacks = (row.rollbacks > 0).then(|| crate::words::count(row.rollbacks, "rollback"));
+        let altered = row.altered.filter(|is| *is).map(altered);
+        let notes: Vec<String> = altered.into_iter().chain(rollbacks).collect();
+        let shown = [
+            qualified(&row.schema, &row.name),
+            row.from.clone(),
+            moment(row.since),
+            row.to.clone().unwrap_or_else(|| "now".to_owned()),
+            number(row.changes, row.exact),
+            notes.join("; "),
         ];
-        columns(self.several, own)
-    }
-
-    fn rows(&self) -> Vec<Vec<String>> {
-        let row = |row: &Interval| {
-            let rollbacks = (row.rollbacks > 0).then(|| crate::words::count(row.rollbacks, "rollback"));
-            let notes: Vec<String> = row
-                .altered
-                .filter(|is| *is)
-                .map(altered)
-                .into_iter()
-                .chain(rollbacks)
-                .collect();
-            let shown = [
-                qualified(&row.schema, &row.name),
-                row.from.clone(),
-                moment(row.since),
-                row.to.clone().unwrap_or_else(|| "now".to_owned()),
-                number(row.changes, row.exact),
-                notes.join("; "),
-            ];
-            cells(self.several, &row.group, shown)
-        };
-        self.rows.iter().map(row).collect()
-    }
+        cells(several, &row.group, shown)
+    })
 }

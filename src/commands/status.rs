@@ -10,7 +10,7 @@ use super::act::{FORMATS, warn_of_broken_rollbacks};
 use super::{Context, ShownArgs};
 use crate::errors::Result;
 use crate::journal::{self, GroupStatus, Inconsistency, SinkLag};
-use crate::ui::{Column, Format, Tabular};
+use crate::ui::{Column, Format, List, Tabular};
 use crate::words::{bytes, count, duration};
 
 /// Shows how the groups and the sinks are doing
@@ -26,8 +26,9 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     context.output.accept(FORMATS)?;
     let (mut session, schema) = context.installation(&args.shown.installation(), |_| {})?;
-    let groups = Groups(journal::status(&mut *session, &schema)?);
-    let sinks = Sinks(journal::lag(&mut *session, &schema)?);
+    let known = journal::status(&mut *session, &schema)?;
+    let lags = journal::lag(&mut *session, &schema)?;
+    let (groups, sinks) = (groups(&known), sinks(&lags));
     let inconsistencies = journal::inconsistencies(&mut *session, &schema)?;
     if context.output.format() == Format::Json {
         let all = All {
@@ -39,7 +40,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     }
     context.output.data(&groups)?;
     // (CSV has one heading: `emaj sink lag` has the sinks.)
-    if !sinks.0.is_empty() && context.output.format() != Format::Csv {
+    if !lags.is_empty() && context.output.format() != Format::Csv {
         context.output.text("\n")?;
         context.output.data(&sinks)?;
     }
@@ -50,7 +51,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         ));
     }
     warn_of_broken_rollbacks(&mut session, &schema, context)?;
-    if groups.0.is_empty() {
+    if known.is_empty() {
         context
             .output
             .say("there is no group; a manifest declares them, `emaj install` makes them");
@@ -60,13 +61,13 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
 
 /// All of it, for programs.
 #[derive(Serialize)]
-struct All {
-    groups: Groups,
-    sinks: Sinks,
+struct All<G, S> {
+    groups: G,
+    sinks: S,
     inconsistencies: Vec<Inconsistency>,
 }
 
-impl Tabular for All {
+impl<G: Tabular, S: Serialize> Tabular for All<G, S> {
     fn columns(&self) -> Vec<Column> {
         self.groups.columns()
     }
@@ -76,67 +77,49 @@ impl Tabular for All {
     }
 }
 
-#[derive(Serialize)]
-#[serde(transparent)]
-struct Sinks(Vec<SinkLag>);
-
-impl Tabular for Sinks {
-    fn columns(&self) -> Vec<Column> {
+fn sinks(all: &[SinkLag]) -> impl Tabular {
+    let columns = [
+        Column::left("sink"),
+        Column::left("kind"),
+        Column::left("state"),
+        Column::left("worker"),
+        Column::right("not delivered"),
+        Column::right("since"),
+        Column::right("set aside"),
+        Column::left("reason"),
+    ];
+    let row = |sink: &SinkLag| {
         vec![
-            Column::left("sink"),
-            Column::left("kind"),
-            Column::left("state"),
-            Column::left("worker"),
-            Column::right("not delivered"),
-            Column::right("since"),
-            Column::right("set aside"),
-            Column::left("reason"),
+            sink.sink.clone(),
+            sink.kind.clone(),
+            sink.state.word().to_owned(),
+            sink.worker.clone().unwrap_or_else(|| "none".to_owned()),
+            sink.changes.to_string(),
+            sink.age(Timestamp::now()).map(duration).unwrap_or_default(),
+            sink.set_aside.to_string(),
+            sink.reason.clone().unwrap_or_default(),
         ]
-    }
-
-    fn rows(&self) -> Vec<Vec<String>> {
-        let cells = |sink: &SinkLag| {
-            vec![
-                sink.sink.clone(),
-                sink.kind.clone(),
-                sink.state.word().to_owned(),
-                sink.worker.clone().unwrap_or_else(|| "none".to_owned()),
-                sink.changes.to_string(),
-                sink.age(Timestamp::now()).map(duration).unwrap_or_default(),
-                sink.set_aside.to_string(),
-                sink.reason.clone().unwrap_or_default(),
-            ]
-        };
-        self.0.iter().map(cells).collect()
-    }
+    };
+    List::new(all, columns, row)
 }
 
-#[derive(Serialize)]
-#[serde(transparent)]
-struct Groups(Vec<GroupStatus>);
-
-impl Tabular for Groups {
-    fn columns(&self) -> Vec<Column> {
-        vec![
-            Column::left("group"),
-            Column::left("manifest"),
-            Column::left("state"),
-            Column::right("tables"),
-            Column::right("sequences"),
-            Column::right("marks"),
-            Column::left("last mark"),
-            Column::right("set"),
-            Column::right("changes since"),
-            Column::right("log"),
-        ]
-    }
-
-    fn rows(&self) -> Vec<Vec<String>> {
-        self.0.iter().map(row).collect()
-    }
+fn groups(all: &[GroupStatus]) -> impl Tabular {
+    let columns = [
+        Column::left("group"),
+        Column::left("manifest"),
+        Column::left("state"),
+        Column::right("tables"),
+        Column::right("sequences"),
+        Column::right("marks"),
+        Column::left("last mark"),
+        Column::right("set"),
+        Column::right("changes since"),
+        Column::right("log"),
+    ];
+    List::new(all, columns, row_of_group)
 }
 
-fn row(group: &GroupStatus) -> Vec<String> {
+fn row_of_group(group: &GroupStatus) -> Vec<String> {
     let mut state = if group.logging { "logging" } else { "idle" }.to_owned();
     if !group.rollback {
         state += ", audit only";

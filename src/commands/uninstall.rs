@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 
 use super::act::warn;
-use super::{Context, LockArgs, ManifestArgs, not_installed, plan};
+use super::{Context, LockArgs, ManifestArgs, plan};
 use crate::errors::Result;
 use crate::install;
+use crate::journal;
 use crate::render::Renderer;
 
 /// Takes the manifest's groups out of the database and, when no other manifest has any left, everything that emaj made. Tables,
@@ -35,7 +36,11 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     let renderer = Renderer::new(&manifest.schema);
     let (catalog, journal) = install::look(&mut session, &manifest)?;
     let database = session.wanted().dbname().to_owned();
-    let missing = || not_installed(&manifest.schema, &database);
+    let missing = || {
+        journal::not_installed(&manifest.schema, &database).hint_instead(
+            "there is nothing to take out, if that is the database and the schema that you mean; a script that may run twice takes exit code 10 for done",
+        )
+    };
     let found = journal.as_ref().ok_or_else(missing)?;
     let foreign = if found.hollow {
         Vec::new()

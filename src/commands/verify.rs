@@ -2,18 +2,16 @@
 
 use std::process::ExitCode;
 
-use serde::Serialize;
-
 use super::act::connect;
-use super::{Context, LockArgs, ShownArgs, not_installed, plan};
+use super::{Context, LockArgs, ShownArgs, plan};
 use crate::errors::{Error, Kind, Result};
 use crate::install;
 use crate::journal::{self, Inconsistency, Origin};
 use crate::manifest::Manifest;
 use crate::pg::Session;
 use crate::render::Renderer;
-use crate::ui::{Column, Format, Tabular};
-use crate::words::count_as;
+use crate::ui::{Column, Format, List};
+use crate::words::count;
 
 /// Looks for inconsistencies between emaj's registry, logs, triggers and the tables, and says how to mend them; exits with 6
 /// when there are any
@@ -50,16 +48,14 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     let found = journal::inconsistencies(&mut *session, &schema)?;
     let number = found.len();
     if number > 0 || context.output.format() != Format::Table {
-        context.output.data(&Found(found))?;
+        let columns = ["group", "object", "problem", "repair"].map(Column::left);
+        context.output.data(&List::new(&found, columns, row))?;
     }
     if number == 0 {
         context.output.say("no inconsistency found");
         return Ok(ExitCode::SUCCESS);
     }
-    context.output.say(format!(
-        "{} found",
-        count_as(number, "inconsistency", "inconsistencies")
-    ));
+    context.output.say(format!("{} found", count(number, "inconsistency")));
     if args.repair {
         context
             .output
@@ -71,7 +67,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
 fn repair(args: &Args, session: &mut Session, schema: &str, context: &Context) -> Result<ExitCode> {
     let manifest = Manifest::of_schema(schema);
     let database = session.wanted().dbname().to_owned();
-    let missing = || not_installed(schema, &database);
+    let missing = || journal::not_installed(schema, &database);
     let renderer = Renderer::new(schema);
     let (catalog, journal) = install::look(session, &manifest)?;
     let found = journal.as_ref().ok_or_else(missing)?;
@@ -123,27 +119,11 @@ fn repair(args: &Args, session: &mut Session, schema: &str, context: &Context) -
     Ok(ExitCode::SUCCESS)
 }
 
-#[derive(Serialize)]
-#[serde(transparent)]
-struct Found(Vec<Inconsistency>);
-
-impl Tabular for Found {
-    fn columns(&self) -> Vec<Column> {
-        ["group", "object", "problem", "repair"]
-            .into_iter()
-            .map(Column::left)
-            .collect()
-    }
-
-    fn rows(&self) -> Vec<Vec<String>> {
-        let cells = |one: &Inconsistency| {
-            vec![
-                one.group.clone().unwrap_or_default(),
-                one.object.clone(),
-                one.problem.clone(),
-                one.repair.clone(),
-            ]
-        };
-        self.0.iter().map(cells).collect()
-    }
+fn row(one: &Inconsistency) -> Vec<String> {
+    vec![
+        one.group.clone().unwrap_or_default(),
+        one.object.clone(),
+        one.problem.clone(),
+        one.repair.clone(),
+    ]
 }

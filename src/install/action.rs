@@ -6,8 +6,9 @@ use minijinja::context;
 use minijinja::value::Value;
 use postgres_protocol::escape::escape_identifier;
 
-use super::delivery::{Found, WantedBinding};
+use super::delivery::WantedBinding;
 use super::plan::{Lock, Step};
+use super::wanted::Found;
 use crate::catalog::{Catalog, Table, Trigger};
 use crate::errors::Kind;
 use crate::journal::{InstalledBinding, Journal};

@@ -140,15 +140,21 @@ pub fn apply(
     told: &dyn Fn(usize, usize),
 ) -> Result<Plan> {
     let mut agreed = String::new();
+    let mut agree_once = |plan: &Plan| {
+        if plan.fingerprint != agreed {
+            agree(plan)?;
+            agreed.clone_from(&plan.fingerprint);
+        }
+        Ok(())
+    };
     let interrupt = Interrupt::listen(session)?;
     let done = pg::retry_locked(session, locking, &mut |session| {
         interrupt.check()?;
-        attempt(session, manifest, locking, &interrupt, make, agree, &mut agreed, told)
+        attempt(session, manifest, locking, &interrupt, make, &mut agree_once, told)
     });
     done.map_err(|error| interrupt.cause(error))
 }
 
-#[expect(clippy::too_many_arguments, reason = "one road, told in one place")]
 fn attempt(
     session: &mut Session,
     manifest: &Manifest,
@@ -156,7 +162,6 @@ fn attempt(
     interrupt: &Interrupt,
     make: &dyn Fn(&Catalog, Option<&Journal>) -> Result<Plan>,
     agree: &mut dyn FnMut(&Plan) -> Result<()>,
-    agreed: &mut String,
     told: &dyn Fn(usize, usize),
 ) -> Result<Plan> {
     let mut transaction = session
@@ -170,10 +175,7 @@ fn attempt(
     let (catalog, journal) = read(&mut transaction, manifest)?;
     check_rollbacks(journal.as_ref())?;
     let plan = make(&catalog, journal.as_ref())?;
-    if plan.fingerprint != *agreed {
-        agree(&plan)?;
-        agreed.clone_from(&plan.fingerprint);
-    }
+    agree(&plan)?;
     let statements = plan.statements();
     let total = statements.len();
     let check_made = |transaction: &mut Transaction<'_>| match &journal {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::doctor::{Check, Level, check};
 use crate::journal::{BROKEN, SinkLag, SinkState};
-use crate::words::shell;
+use crate::words::{count, shell};
 
 /// A sink that is so far behind is one to look after (as in docs/alerts.yaml).
 const BEHIND: f64 = 900.0;
@@ -20,7 +20,7 @@ pub fn sinks(lags: &[SinkLag], now: Timestamp) -> Vec<Check> {
             if found.is_empty() {
                 let waits = match sink.changes {
                     0 => "everything is delivered".to_owned(),
-                    changes => format!("{} on the way", changes_of(changes)),
+                    changes => format!("{} on the way", count(changes, "change")),
                 };
                 return vec![check(Level::Ok, &what, waits, "")];
             }
@@ -56,7 +56,7 @@ fn problems(sink: &SinkLag, now: Timestamp) -> Vec<(String, String)> {
         }
     }
     let age = sink.age(now).map_or(0.0, |age| age.as_secs_f64());
-    let waits = || format!("{} wait, the oldest for {}", changes_of(sink.changes), words(age));
+    let waits = || format!("{} wait, the oldest for {}", count(sink.changes, "change"), words(age));
     match sink.max_lag {
         Some(limit) if sink.state != SinkState::Lost && age >= limit / 2.0 => all.push((
             format!("{}; the log waits for {} (`max_lag`)", waits(), words(limit)),
@@ -75,20 +75,13 @@ fn problems(sink: &SinkLag, now: Timestamp) -> Vec<(String, String)> {
     }
     if sink.set_aside > 0 {
         all.push((
-            format!("it did not take {}", changes_of(sink.set_aside)),
+            format!("it did not take {}", count(sink.set_aside, "change")),
             format!(
                 "`emaj failures list --sink {name}` says why; `retry` has them tried again, `discard` gives them up"
             ),
         ));
     }
     all
-}
-
-fn changes_of(number: i64) -> String {
-    match number {
-        1 => "1 change".to_owned(),
-        number => format!("{number} changes"),
-    }
 }
 
 /// A time in the largest unit of which it has two.

@@ -109,7 +109,8 @@ pub(super) fn plan(
     Ok(changed.iter().map(|function| function.name.clone()).collect())
 }
 
-/// Returns how long the history is to be kept. It is one for all manifests: one that does not say leaves it as another has it.
+/// Returns how long the history is to be kept. It is one for all manifests: one that does not say leaves it as another has it, or whoever
+/// set it by hand.
 fn history_kept(manifest: &Manifest, catalog: &Catalog, journal: Option<&Journal>) -> HistoryKept {
     match (&manifest.history.retention, journal) {
         (Some(text), _) => HistoryKept {
@@ -123,9 +124,10 @@ fn history_kept(manifest: &Manifest, catalog: &Catalog, journal: Option<&Journal
 
 /// Returns how long the history is kept when a manifest does not say so (any more).
 fn without(manifest: &str, journal: &Journal) -> HistoryKept {
-    let others = |kept: &&HistoryKept| kept.manifest.as_ref().is_some_and(|other| other != manifest);
-    let kept = Some(&journal.history_kept).filter(others);
-    kept.cloned().unwrap_or_default()
+    match &journal.history_kept {
+        kept if kept.manifest.as_deref() == Some(manifest) => HistoryKept::default(),
+        kept => kept.clone(),
+    }
 }
 
 /// Plans that a manifest which goes, while others stay, does not say any more how long the history is kept.

@@ -6,7 +6,7 @@ use super::plan::{Action, Phase, Plan, Step};
 use super::wanted::{WantedGroup, wants_logging};
 use super::{delivery, table};
 use crate::catalog::Catalog;
-use crate::journal::Journal;
+use crate::journal::{Group, Journal};
 use crate::manifest::{KeepMarks, Manifest};
 use crate::render::{RenderError, Renderer};
 use crate::words::{count, shell};
@@ -21,75 +21,8 @@ pub(super) fn plan(
 ) -> Result<(), RenderError> {
     let name = &wanted.group.name.value;
     let known = journal.and_then(|journal| journal.groups.get(name));
-    let object = format!("group {name}");
-    let retention = wanted.group.retention.as_ref().and_then(|text| {
-        let read = catalog.intervals.get(&text.value).cloned();
-        read.or_else(|| wanted.group.implicit.then(|| text.value.clone()))
-    });
-    let (keep_marks, keep_time) = match &wanted.group.keep_marks {
-        None => (None, None),
-        Some(KeepMarks::Number(number)) => (Some(*number), None),
-        Some(KeepMarks::Time(text)) => (None, catalog.intervals.get(&text.value).cloned()),
-    };
-    let max_size = wanted.group.max_size.and_then(|bytes| i64::try_from(bytes).ok());
-    let values = |because: &str| {
-        context! {
-            keep_marks => keep_marks.map(|number| number.to_string()), keep_time => keep_time.clone(),
-            max_size => max_size.map(|bytes| bytes.to_string()),
-            group => name, manifest => wanted.manifest, rollback => wanted.group.rollback,
-            comment => wanted.group.comment.clone(), retention => retention.clone(), because => because,
-        }
-    };
-    match known {
-        None => plan.push(Step::new(
-            Phase::Groups,
-            Action::Create,
-            &object,
-            if wanted.group.implicit {
-                "bindings read tables that no group of the manifest has"
-            } else {
-                "the manifest declares it"
-            },
-            renderer.render("group/create", values(""))?,
-        )),
-        Some(known) => {
-            let mut reasons = Vec::new();
-            if known.rollback != wanted.group.rollback {
-                reasons.push(if wanted.group.rollback {
-                    "it is to be rolled back"
-                } else {
-                    "it is audit-only now"
-                });
-            }
-            if known.comment != wanted.group.comment {
-                reasons.push("its comment");
-            }
-            if known.retention != retention {
-                reasons.push("its retention");
-            }
-            let keeps_otherwise = (known.keep_marks, &known.keep_time) != (keep_marks, &keep_time);
-            if keeps_otherwise {
-                reasons.push("which marks it keeps");
-            }
-            if known.max_size != max_size {
-                reasons.push("how large its logs may be");
-            }
-            if !reasons.is_empty() {
-                let because = reasons.join(", ");
-                let begins_rollback = wanted.group.rollback && !known.rollback;
-                let context = context! { begins_rollback, logging => known.logging, ..values(&because) };
-                let sql = renderer.render_value("group/change", context)?;
-                let mut step = Step::new(Phase::Start, Action::Change, &object, because, sql);
-                if begins_rollback {
-                    step.and_marks(known.active_marks, "of the audit-only time cannot be rolled back to");
-                }
-                if keeps_otherwise {
-                    step.and_marks(known.expiring, "will go with the next purge");
-                }
-                plan.push(step);
-            }
-        }
-    }
+    plan_entry(plan, wanted, known, catalog, renderer)?;
+    let sequences = wanted.sequence_oids();
     let logging = known.is_some_and(|known| known.logging);
     let starts = !logging && wants_logging(wanted.group);
     if logging && !wants_logging(wanted.group) {
@@ -120,13 +53,14 @@ pub(super) fn plan(
         } else {
             "its state is to be logging"
         };
-        let mut step = Step::new(Phase::Start, Action::Start, object, because, sql)
+        let mut step = Step::new(Phase::Start, Action::Start, format!("group {name}"), because, sql)
+            .marking(name, &sequences)
             .effect(format!("sets the first mark on {relations}"));
         step.tables = wanted.tables.iter().map(|wanted| wanted.table.oid).collect();
         plan.push(step);
     } else if plan.steps[before..].iter().any(|step| step.phase >= Phase::Capture) {
         if logging {
-            mark_change(plan, name, renderer)?;
+            mark_change(plan, name, &sequences, renderer)?;
         } else {
             // What logs is looked at by the mark or the start.
             plan.looks
@@ -136,8 +70,95 @@ pub(super) fn plan(
     Ok(())
 }
 
+/// Plans what the registry says of the group itself.
+fn plan_entry(
+    plan: &mut Plan,
+    wanted: &WantedGroup<'_>,
+    known: Option<&Group>,
+    catalog: &Catalog,
+    renderer: &Renderer,
+) -> Result<(), RenderError> {
+    let name = &wanted.group.name.value;
+    let object = format!("group {name}");
+    let retention = wanted.group.retention.as_ref().and_then(|text| {
+        let read = catalog.intervals.get(&text.value).cloned();
+        read.or_else(|| wanted.group.implicit.then(|| text.value.clone()))
+    });
+    let (keep_marks, keep_time) = match &wanted.group.keep_marks {
+        None => (None, None),
+        Some(KeepMarks::Number(number)) => (Some(*number), None),
+        Some(KeepMarks::Time(text)) => (None, catalog.intervals.get(&text.value).cloned()),
+    };
+    let max_size = wanted.group.max_size.and_then(|bytes| i64::try_from(bytes).ok());
+    let values = |because: &str| {
+        context! {
+            keep_marks => keep_marks.map(|number| number.to_string()), keep_time => keep_time.clone(),
+            max_size => max_size.map(|bytes| bytes.to_string()),
+            group => name, manifest => wanted.manifest, rollback => wanted.group.rollback,
+            comment => wanted.group.comment.clone(), retention => retention.clone(), because => because,
+        }
+    };
+    let Some(known) = known else {
+        plan.push(Step::new(
+            Phase::Groups,
+            Action::Create,
+            &object,
+            if wanted.group.implicit {
+                "bindings read tables that no group of the manifest has"
+            } else {
+                "the manifest declares it"
+            },
+            renderer.render("group/create", values(""))?,
+        ));
+        return Ok(());
+    };
+    let mut reasons = Vec::new();
+    if known.rollback != wanted.group.rollback {
+        reasons.push(if wanted.group.rollback {
+            "it is to be rolled back"
+        } else {
+            "it is audit-only now"
+        });
+    }
+    if known.comment != wanted.group.comment {
+        reasons.push("its comment");
+    }
+    if known.retention != retention {
+        reasons.push("its retention");
+    }
+    let keeps_otherwise = (known.keep_marks, &known.keep_time) != (keep_marks, &keep_time);
+    if keeps_otherwise {
+        reasons.push("which marks it keeps");
+    }
+    if known.max_size != max_size {
+        reasons.push("how large its logs may be");
+    }
+    if reasons.is_empty() {
+        return Ok(());
+    }
+    let because = reasons.join(", ");
+    let begins_rollback = wanted.group.rollback && !known.rollback;
+    let context = context! { begins_rollback, logging => known.logging, ..values(&because) };
+    let sql = renderer.render_value("group/change", context)?;
+    let mut step =
+        Step::new(Phase::Start, Action::Change, &object, because, sql).marking(name, &wanted.sequence_oids());
+    if begins_rollback {
+        step.and_marks(known.active_marks, "of the audit-only time cannot be rolled back to");
+    }
+    if keeps_otherwise {
+        step.and_marks(known.expiring, "will go with the next purge");
+    }
+    plan.push(step);
+    Ok(())
+}
+
 /// Plans the mark of the moment at which the content of a logging group changes.
-pub(super) fn mark_change(plan: &mut Plan, name: &str, renderer: &Renderer) -> Result<(), RenderError> {
+pub(super) fn mark_change(
+    plan: &mut Plan,
+    name: &str,
+    sequences: &[u32],
+    renderer: &Renderer,
+) -> Result<(), RenderError> {
     let sql = renderer.render("mark/install", context! { group => name })?;
     plan.push(
         Step::new(
@@ -147,6 +168,7 @@ pub(super) fn mark_change(plan: &mut Plan, name: &str, renderer: &Renderer) -> R
             "its content changes while it logs",
             sql,
         )
+        .marking(name, sequences)
         .effect("a moment to roll back to from now on"),
     );
     Ok(())

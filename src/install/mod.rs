@@ -29,12 +29,11 @@ mod width;
 
 use crate::catalog::Catalog;
 use crate::errors::{Error, Kind};
-use crate::journal::{Journal, TornRollback};
+use crate::journal::{self, Journal, TornRollback};
 use crate::manifest::Manifest;
 use crate::names::quote_ident;
 use crate::render::{RenderError, Renderer};
 
-pub use crate::pg::Locking;
 pub use apply::{apply, look};
 pub use drift::{Finding, drift};
 pub use foreign::foreign;
@@ -49,7 +48,7 @@ pub use wanted::Problems;
 pub enum PlanError {
     #[error(transparent)]
     Problems(#[from] Problems),
-    /// What is in the way of an uninstall; no file says it.
+    /// What is in the way that no file says.
     #[error("{message}")]
     InTheWay { kind: Kind, message: String, next: String },
     #[error(transparent)]
@@ -63,6 +62,20 @@ impl From<PlanError> for Error {
             PlanError::InTheWay { kind, message, next } => Error::message(kind, message).hint(next),
             PlanError::Render(error) => error.into(),
         }
+    }
+}
+
+/// Refuses an installation that is not where it was made, or whose registry is empty.
+fn check_home(manifest: &Manifest, journal: &Journal) -> Result<(), PlanError> {
+    let astray = journal.astray.as_ref();
+    let hollow = journal.hollow.then(|| journal::hollow(&manifest.schema));
+    match hollow.or_else(|| astray.map(|astray| (astray.problem.clone(), astray.repair.clone()))) {
+        None => Ok(()),
+        Some((message, next)) => Err(PlanError::InTheWay {
+            kind: Kind::Refused,
+            message,
+            next,
+        }),
     }
 }
 
@@ -116,6 +129,7 @@ pub fn plan(
     let manifest = &*delivery::complete(manifest, catalog, journal);
     wanted::check_server(manifest, catalog, journal)?;
     if let Some(journal) = journal {
+        check_home(manifest, journal)?;
         let is_ours = |name: &String| {
             let installed = journal.groups.get(name);
             installed.is_some_and(|group| group.manifest == manifest.name)

@@ -13,8 +13,8 @@ use crate::pg;
 use crate::render::Renderer;
 use crate::words::count;
 
-/// The order of the work. Everything before [`Phase::Capture`] leaves the application alone; from there on its writers wait. Rows of groups that are
-/// there are locked after the tables, as everywhere: a transaction that writes a table and then sets a mark would be ended as a deadlock.
+/// The order of the work. Everything before [`Phase::Capture`] leaves the application alone; from there on its writers wait. Rows of groups are
+/// locked after the tables and sequences of all of them, as everywhere: a transaction that writes a table and then sets a mark would be ended as a deadlock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
@@ -112,6 +112,12 @@ pub struct Step {
     /// The tables to be locked before the phase begins.
     #[serde(skip)]
     pub tables: Vec<u32>,
+    /// The sequences that a mark notes.
+    #[serde(skip)]
+    pub sequences: Vec<u32>,
+    /// The group that is there already, and whose row it locks.
+    #[serde(skip)]
+    pub group: Option<String>,
 }
 
 impl Step {
@@ -134,6 +140,8 @@ impl Step {
             marks: Vec::new(),
             parts: Vec::new(),
             tables: Vec::new(),
+            sequences: Vec::new(),
+            group: None,
         }
     }
 
@@ -163,6 +171,18 @@ impl Step {
             self.tables.push(table);
         }
         self
+    }
+
+    /// Says that the step locks the group's row; all of them are locked together.
+    pub fn holding(mut self, group: &str) -> Self {
+        self.group = Some(group.to_owned());
+        self
+    }
+
+    /// Says that the step sets a mark on the group, which notes these sequences.
+    pub fn marking(mut self, group: &str, sequences: &[u32]) -> Self {
+        self.sequences.extend_from_slice(sequences);
+        self.holding(group)
     }
 
     pub fn effect(mut self, effect: impl Into<String>) -> Self {
@@ -285,27 +305,36 @@ impl Plan {
         self
     }
 
-    /// Returns what locks all tables at once, and gives way as a whole: a lock that is held while another is waited for keeps writers out.
+    /// Returns what locks all tables at once, with the sequences that marks note, and gives way as a whole: a lock that is held while another is waited
+    /// for keeps writers out. The groups' rows come last, in the order in which everybody takes them: whoever waits for one may have
+    /// a table or a sequence.
     fn locks(&self, renderer: &Renderer) -> Option<String> {
-        let of = |locks: &dyn Fn(&Step) -> bool| -> BTreeSet<u32> {
-            let steps = self.steps.iter().filter(|step| locks(step));
-            steps.flat_map(|step| step.tables.iter().copied()).collect()
-        };
-        let array = |tables: &BTreeSet<u32>| {
-            let list: Vec<String> = tables.iter().map(ToString::to_string).collect();
-            format!("array[{}]::oid[]", list.join(", "))
-        };
-        let alone = of(&|step| step.lock == Some(Lock::AccessExclusive));
-        let all = of(&|_| true);
-        (!all.is_empty()).then(|| {
-            format!(
-                "select {}._lock({}, {}, {});",
-                postgres_protocol::escape::escape_identifier(renderer.schema()),
-                array(&all),
+        let schema = postgres_protocol::escape::escape_identifier(renderer.schema());
+        let alone = self
+            .steps
+            .iter()
+            .filter(|step| step.lock == Some(Lock::AccessExclusive));
+        let alone: BTreeSet<&u32> = alone.flat_map(|step| &step.tables).collect();
+        let tables: BTreeSet<&u32> = self.steps.iter().flat_map(|step| &step.tables).collect();
+        let sequences: BTreeSet<&u32> = self.steps.iter().flat_map(|step| &step.sequences).collect();
+        let groups: BTreeSet<&String> = self.steps.iter().filter_map(|step| step.group.as_ref()).collect();
+        let mut locks = Vec::new();
+        if !(tables.is_empty() && sequences.is_empty()) {
+            locks.push(format!(
+                "select {schema}._lock({}, {}, {});",
+                array(tables.into_iter().chain(sequences)),
                 quote_literal(&Lock::ShareRowExclusive.name().to_lowercase()),
-                array(&alone),
-            )
-        })
+                array(alone),
+            ));
+        }
+        if !groups.is_empty() {
+            let names: Vec<String> = groups.into_iter().map(|name| quote_literal(name)).collect();
+            locks.push(format!(
+                "select from {schema}.emaj_group where group_name in ({}) order by group_name for no key update;",
+                names.join(", ")
+            ));
+        }
+        (!locks.is_empty()).then(|| locks.join("\n"))
     }
 
     pub fn is_empty(&self) -> bool {
@@ -369,6 +398,11 @@ impl Plan {
         script.push_str("\ncommit;\n");
         script
     }
+}
+
+fn array<'a>(oids: impl IntoIterator<Item = &'a u32>) -> String {
+    let list: Vec<String> = oids.into_iter().map(ToString::to_string).collect();
+    format!("array[{}]::oid[]", list.join(", "))
 }
 
 /// One installation at a time in a database, whatever its schema: they may meet on a table.

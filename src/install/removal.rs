@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use minijinja::context;
 
+use super::delivery::{self, Starved};
 use super::foreign::Foreign;
 use super::framework;
 use super::plan::{Action, Lock, Phase, Plan, Step};
 use super::wanted::WantedGroup;
-use super::{PlanError, check_owner, check_torn, delivery, group, rights, table};
+use super::{PlanError, check_owner, check_torn, group, rights, table};
 use crate::catalog::{Catalog, Table, Trigger};
 use crate::errors::Kind;
 use crate::journal::{Journal, Origin, Relation, registry};
@@ -47,31 +48,26 @@ pub(super) fn plan(
             .filter(|relation| !kept(relation.oid))
             .collect();
         ended.extend(&ends);
-        if wanted.iter().all(|wanted| wanted.group.name.value != *name) {
-            drop_group(
-                plan,
+        let Some(wanted) = wanted.iter().find(|wanted| wanted.group.name.value == *name) else {
+            let starved = delivery::starved(&ends, &is_ours, (catalog, journal));
+            let mut step = dropped_group(
                 name,
                 "the manifest does not declare it any more",
                 &relations[..],
                 ends.len(),
+                &starved,
                 (catalog, journal),
                 renderer,
-            )?;
-            let starved = delivery::starved(&ends, &is_ours, (catalog, journal));
-            match plan.steps.last_mut() {
-                Some(step) if starved.is_empty() && delivery::is_implied(manifest, name, journal) => {
-                    step.destroys = false;
-                    step.effect = "its logs go, which nothing else reads".to_owned();
-                }
-                Some(step) => {
-                    // (Who uninstalls loses them all, however many there are by then.)
-                    step.and_marks(group.active_marks, "can no longer be rolled back to");
-                    delivery::tell_unread(plan, &starved);
-                }
-                None => {}
+            )?
+            // (Who uninstalls loses them all, however many there are by then.)
+            .losing(group.active_marks);
+            if starved.is_empty() && delivery::is_implied(manifest, name, journal) {
+                step.destroys = false;
+                step.effect = "its logs go, which nothing else reads".to_owned();
             }
+            plan.push(step);
             continue;
-        }
+        };
         for relation in &ends {
             let there = catalog.table(relation.oid).is_some() || relation.kind == 'S';
             let because = if there {
@@ -88,33 +84,35 @@ pub(super) fn plan(
                 .iter()
                 .any(|step| step.object == format!("mark of group {name}"))
         {
-            group::mark_change(plan, name, renderer)?;
+            group::mark_change(plan, name, &wanted.sequence_oids(), renderer)?;
         }
     }
     delivery::tell_starved(plan, &delivery::starved(&ended, &is_ours, (catalog, journal)), journal);
     Ok(())
 }
 
-fn drop_group(
-    plan: &mut Plan,
+/// Makes the step that drops a group; `starved` are the bindings whose log it takes away.
+fn dropped_group(
     name: &str,
     because: &str,
     relations: &[&Relation],
     ended: usize,
+    starved: &Starved<'_>,
     (catalog, journal): (&Catalog, &Journal),
     renderer: &Renderer,
-) -> Result<(), RenderError> {
+) -> Result<Step, RenderError> {
     let sql = renderer.render("group/remove", context! { group => name })?;
     let mut step = Step::new(Phase::Removal, Action::Remove, format!("group {name}"), because, sql)
+        .holding(name)
         .effect(format!(
-            "the logs and marks of {} are lost; the tables stay",
-            count(ended, "relation")
+            "the logs and marks of {} are lost; the tables stay{}",
+            count(ended, "relation"),
+            delivery::unread(starved)
         ))
         .destroying();
     step.lock = Some(Lock::AccessExclusive);
     step.tables = captured_by(relations, catalog, journal, renderer);
-    plan.push(step);
-    Ok(())
+    Ok(step)
 }
 
 /// Finds the tables that have the triggers of these relations. The oids in the registry do not tell: in a restored copy another table
@@ -180,16 +178,15 @@ pub fn uninstall(
             .iter()
             .filter(|relation| relation.group == **name)
             .collect();
-        drop_group(
-            &mut plan,
+        plan.push(dropped_group(
             name,
             &format!("uninstall of manifest `{}`", group.manifest),
             &relations,
             relations.len(),
+            &delivery::starved(&relations, &is_ours, (catalog, journal)),
             (catalog, journal),
             renderer,
-        )?;
-        delivery::tell_unread(&mut plan, &delivery::starved(&relations, &is_ours, (catalog, journal)));
+        )?);
         ended.extend(&relations);
     }
     delivery::tell_starved(
@@ -201,45 +198,70 @@ pub fn uninstall(
     check_tables(&plan, catalog)?;
     let stays = !others.is_empty() || !bound.is_empty();
     let goes = |group: &String| ours.iter().any(|(name, _)| *name == group);
-    let in_the_way: Vec<&str> = foreign
-        .iter()
-        .filter(|foreign| !stays || foreign.group.as_ref().is_some_and(goes))
-        .map(|foreign| foreign.what.as_str())
-        .collect();
-    if !in_the_way.is_empty() {
-        return Err(PlanError::InTheWay {
-            kind: Kind::Refused,
-            message: format!(
-                "schema {} holds, or is needed by, what emaj did not make: {}",
-                quote_ident(&manifest.schema),
-                in_the_way.join(", ")
-            ),
-            next: "drop it, or move it to another schema when it does not need this one".to_owned(),
-        });
-    }
+    check_foreign(manifest, foreign, |foreign| {
+        !stays || foreign.group.as_ref().is_some_and(goes)
+    })?;
     if stays {
-        plan.event = Some("UNINSTALL");
         let names = others.iter().map(|(name, _)| name.as_str());
         let names: Vec<&str> = names.chain(bound.iter().map(String::as_str)).collect();
-        plan.notes.push(format!(
-            "schema {} stays: it holds what other manifests have ({})",
+        leave_to_others(&mut plan, manifest, &names, journal, renderer)?;
+    } else {
+        drop_schema(&mut plan, manifest, journal, renderer)?;
+    }
+    Ok(plan.finish(renderer))
+}
+
+/// Refuses when something that emaj did not make is `in_the_way`.
+fn check_foreign(
+    manifest: &Manifest,
+    foreign: &[Foreign],
+    in_the_way: impl Fn(&&Foreign) -> bool,
+) -> Result<(), PlanError> {
+    let in_the_way = foreign.iter().filter(in_the_way);
+    let names: Vec<&str> = in_the_way.map(|foreign| foreign.what.as_str()).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    Err(PlanError::InTheWay {
+        kind: Kind::Refused,
+        message: format!(
+            "schema {} holds, or is needed by, what emaj did not make: {}",
             quote_ident(&manifest.schema),
             names.join(", ")
-        ));
-        framework::history_without(&mut plan, &manifest.name, journal, renderer)?;
-        rights::privileges(
-            &mut plan,
-            &manifest.name,
-            &[],
-            Some(journal),
-            &BTreeSet::new(),
-            renderer,
-        )?;
-        if plan.is_empty() {
-            return Err(not_here(manifest, journal));
-        }
-        return Ok(plan.finish(renderer));
+        ),
+        next: "drop it, or move it to another schema when it does not need this one".to_owned(),
+    })
+}
+
+/// Plans what else goes with a manifest, in an installation that stays for what others have: `names`.
+fn leave_to_others(
+    plan: &mut Plan,
+    manifest: &Manifest,
+    names: &[&str],
+    journal: &Journal,
+    renderer: &Renderer,
+) -> Result<(), PlanError> {
+    plan.event = Some("UNINSTALL");
+    plan.notes.push(format!(
+        "schema {} stays: it holds what other manifests have ({})",
+        quote_ident(&manifest.schema),
+        names.join(", ")
+    ));
+    framework::history_without(plan, &manifest.name, journal, renderer)?;
+    rights::privileges(plan, &manifest.name, &[], Some(journal), &BTreeSet::new(), renderer)?;
+    match plan.is_empty() {
+        true => Err(not_here(manifest, journal)),
+        false => Ok(()),
     }
+}
+
+/// Plans the end of the whole installation.
+fn drop_schema(
+    plan: &mut Plan,
+    manifest: &Manifest,
+    journal: &Journal,
+    renderer: &Renderer,
+) -> Result<(), RenderError> {
     plan.event = None;
     let dropped = framework::functions_there(journal, renderer)?;
     let mut tables = registry::tables(renderer)?;
@@ -259,7 +281,7 @@ pub fn uninstall(
         .effect("nothing of emaj remains")
         .destroying(),
     );
-    Ok(plan.finish(renderer))
+    Ok(())
 }
 
 /// The error of a manifest that has nothing in an installation where others have.

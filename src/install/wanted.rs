@@ -42,6 +42,12 @@ pub(super) struct WantedGroup<'a> {
     pub sequences: Vec<(&'a QualifiedName, u32)>,
 }
 
+impl WantedGroup<'_> {
+    pub fn sequence_oids(&self) -> Vec<u32> {
+        self.sequences.iter().map(|(_, oid)| *oid).collect()
+    }
+}
+
 pub(super) struct WantedTable<'a> {
     pub name: &'a QualifiedName,
     pub table: &'a Table,
@@ -77,6 +83,45 @@ impl From<Problems> for Error {
     fn from(problems: Problems) -> Self {
         let kind = problems.0.first().map_or(Kind::Failed, |problem| problem.kind);
         Error::message(kind, problems)
+    }
+}
+
+/// What stands in the way, and what should be said.
+#[derive(Default)]
+pub(super) struct Found {
+    pub problems: Vec<Problem>,
+    pub notes: Vec<String>,
+}
+
+impl Found {
+    pub(super) fn problem(&mut self, kind: Kind, place: &Place, message: String, next: impl Into<String>) {
+        self.problems.push(Problem {
+            kind,
+            what: Diagnostic::error(place, message).next(next),
+        });
+    }
+
+    /// Refuses what another manifest has: `owner` is the one that has installed the group, the sink, the binding of that name.
+    pub(super) fn check_owner(
+        &mut self,
+        noun: &str,
+        name: &Located<String>,
+        owner: Option<&String>,
+        manifest: &Manifest,
+    ) {
+        if let Some(owner) = owner.filter(|owner| **owner != manifest.name) {
+            self.problem(
+                Kind::Refused,
+                &name.place,
+                format!(
+                    "{noun} `{}` is there already and belongs to manifest `{owner}`",
+                    name.value
+                ),
+                format!(
+                    "choose another name for the {noun}; or, if this is that manifest, write `name: {owner}` at its top"
+                ),
+            );
+        }
     }
 }
 
@@ -130,13 +175,6 @@ pub(super) fn check_server(manifest: &Manifest, catalog: &Catalog, journal: Opti
             server.as_owner(),
         );
     }
-    if journal.is_some_and(|journal| journal.hollow) {
-        let (said, repair) = journal::hollow(&manifest.schema);
-        problem(Kind::Refused, said, repair);
-    }
-    if let Some(astray) = journal.and_then(|journal| journal.astray.clone()) {
-        problem(Kind::Refused, astray.problem, astray.repair);
-    }
     if problems.is_empty() {
         Ok(())
     } else {
@@ -165,28 +203,29 @@ pub(super) fn resolve<'a>(
         manifest,
         catalog,
         journal,
-        problems: Vec::new(),
-        notes: catalog
-            .server
-            .newer_than_known()
-            .into_iter()
-            .chain(unreadable(catalog))
-            .collect(),
+        found: Found {
+            problems: Vec::new(),
+            notes: catalog
+                .server
+                .newer_than_known()
+                .into_iter()
+                .chain(unreadable(catalog))
+                .collect(),
+        },
         taken: BTreeMap::new(),
         closed: BTreeSet::new(),
     };
+    resolver.check_history();
     let groups = manifest.groups.iter().map(|group| resolver.group(group)).collect();
-    let (bindings, mut found) = delivery::resolve(manifest, catalog, journal);
-    resolver.problems.append(&mut found.problems);
-    resolver.notes.append(&mut found.notes);
-    if resolver.problems.is_empty() {
-        Ok(Wanted {
+    let bindings = delivery::resolve(manifest, catalog, journal, &mut resolver.found);
+    let Found { problems, notes } = resolver.found;
+    match problems.is_empty() {
+        true => Ok(Wanted {
             groups,
             bindings,
-            notes: resolver.notes,
-        })
-    } else {
-        Err(Problems(resolver.problems))
+            notes,
+        }),
+        false => Err(Problems(problems)),
     }
 }
 
@@ -194,8 +233,7 @@ struct Resolver<'a, 'j> {
     manifest: &'a Manifest,
     catalog: &'a Catalog,
     journal: Option<&'j Journal>,
-    problems: Vec<Problem>,
-    notes: Vec<String>,
+    found: Found,
     /// Relations by oid, and the group of this manifest that has taken them.
     taken: BTreeMap<u32, &'a str>,
     /// Schemas that may not be used, as far as that has been said.
@@ -203,19 +241,12 @@ struct Resolver<'a, 'j> {
 }
 
 impl<'a> Resolver<'a, '_> {
-    fn problem(&mut self, kind: Kind, place: &Place, message: String, next: impl Into<String>) {
-        self.problems.push(Problem {
-            kind,
-            what: Diagnostic::error(place, message).next(next),
-        });
-    }
-
     /// Whether a name that leads nowhere is of emaj itself, of PostgreSQL, or temporary; that is a problem of its own.
     fn not_the_application(&mut self, kind: &str, name: &QualifiedName, place: &Place) -> bool {
         let Some(is) = self.catalog.not_the_application(name) else {
             return false;
         };
-        self.problem(
+        self.found.problem(
             Kind::Manifest,
             place,
             format!("{kind} {name} {is}"),
@@ -224,8 +255,28 @@ impl<'a> Resolver<'a, '_> {
         true
     }
 
+    /// There is one history for all manifests, so one of them says how long it is kept.
+    fn check_history(&mut self) {
+        let Some(said) = &self.manifest.history.retention else {
+            return;
+        };
+        let owner = self.journal.and_then(|journal| journal.history_kept.manifest.clone());
+        if let Some(owner) = owner.filter(|owner| *owner != self.manifest.name) {
+            self.found.problem(
+                Kind::Refused,
+                &said.place,
+                format!("how long the history is kept is said by manifest `{owner}`, and there is one history for all"),
+                format!(
+                    "take it out here, or there first; or, if this is that manifest, write `name: {owner}` at its top"
+                ),
+            );
+        }
+    }
+
     fn group(&mut self, group: &'a Group) -> WantedGroup<'a> {
-        self.check_owner(group);
+        let owner = self.journal.and_then(|journal| journal.groups.get(&group.name.value));
+        let owner = owner.map(|known| &known.manifest);
+        self.found.check_owner("group", &group.name, owner, self.manifest);
         self.check_context(group);
         let selection = group.select(self.catalog.tables.keys());
         let chosen: BTreeSet<&QualifiedName> = selection.chosen.iter().copied().collect();
@@ -238,7 +289,7 @@ impl<'a> Resolver<'a, '_> {
                 continue;
             }
             if let Some(extension) = &table.extension {
-                self.notes.push(format!(
+                self.found.notes.push(format!(
                     "table {name} is left out: it belongs to the extension `{extension}`"
                 ));
                 continue;
@@ -247,8 +298,10 @@ impl<'a> Resolver<'a, '_> {
                 tables.push(wanted);
             }
         }
-        if tables.is_empty() && self.problems.is_empty() {
-            self.notes.push(format!("group `{}` holds no table", group.name.value));
+        if tables.is_empty() && self.found.problems.is_empty() {
+            self.found
+                .notes
+                .push(format!("group `{}` holds no table", group.name.value));
         }
         let sequences = self.sequences(group, &tables);
         WantedGroup {
@@ -256,26 +309,6 @@ impl<'a> Resolver<'a, '_> {
             manifest: &self.manifest.name,
             tables,
             sequences,
-        }
-    }
-
-    fn check_owner(&mut self, group: &Group) {
-        let owner = self
-            .journal
-            .and_then(|journal| journal.groups.get(&group.name.value))
-            .map(|known| known.manifest.clone());
-        if let Some(owner) = owner.filter(|owner| *owner != self.manifest.name) {
-            self.problem(
-                Kind::Refused,
-                &group.name.place,
-                format!(
-                    "group `{}` is there already and belongs to manifest `{owner}`",
-                    group.name.value
-                ),
-                format!(
-                    "choose another name for the group; or, if this is that manifest, write `name: {owner}` at its top"
-                ),
-            );
         }
     }
 
@@ -289,7 +322,7 @@ impl<'a> Resolver<'a, '_> {
             let Some(said) = self.catalog.unreadable_settings.get(name) else {
                 continue;
             };
-            self.problem(
+            self.found.problem(
                 Kind::Denied,
                 &column.place,
                 format!(
@@ -327,13 +360,13 @@ impl<'a> Resolver<'a, '_> {
                         .nearest(nearest(&name, self.catalog.tables.keys()))
                         .next("only tables and partitioned tables can be in a group"),
                     };
-                    self.problems.push(Problem {
+                    self.found.problems.push(Problem {
                         kind: Kind::Manifest,
                         what,
                     });
                 }
                 Some(_) => {}
-                None => self.notes.push(format!(
+                None => self.found.notes.push(format!(
                     "{}: pattern `{pattern}` of group `{}` matches nothing",
                     place_text(place),
                     group.name.value
@@ -342,7 +375,7 @@ impl<'a> Resolver<'a, '_> {
         }
         for options in &group.table_options {
             if !chosen.contains(&options.table.value) {
-                self.problem(
+                self.found.problem(
                     Kind::Manifest,
                     &options.table.place,
                     format!(
@@ -356,13 +389,13 @@ impl<'a> Resolver<'a, '_> {
     }
 
     fn table(&mut self, group: &'a Group, name: &'a QualifiedName, table: &'a Table) -> Option<WantedTable<'a>> {
-        let before = self.problems.len();
+        let before = self.found.problems.len();
         let options = group.options(name);
         let place = options.map_or_else(|| pattern_place(group, name), |options| &options.table.place);
         self.check_taken(group, name, table.oid, table, place);
         let role = quote_ident(&self.catalog.server.role);
         if !table.owned {
-            self.problem(
+            self.found.problem(
                 Kind::Denied,
                 place,
                 format!(
@@ -381,7 +414,7 @@ impl<'a> Resolver<'a, '_> {
             found.into_iter().for_each(|(name, _)| self.check_schema(name, place));
         }
         if table.columns.is_empty() {
-            self.problem(
+            self.found.problem(
                 Kind::Manifest,
                 place,
                 format!("table {name} has no column"),
@@ -390,20 +423,20 @@ impl<'a> Resolver<'a, '_> {
         }
         let own = table::OWN_COLUMNS.len() + group.context.len();
         if let Some(all) = width::too_many(&table.columns, own) {
-            self.problem(
+            self.found.problem(
                 Kind::Manifest,
                 place,
                 format!("the log of table {name} would have {all} columns, {own} of them emaj's own, and PostgreSQL allows 1600"),
                 format!("take it out of the group (`\"!{name}\"`), or let the table have fewer columns"),
             );
         } else if let Some(bytes) = width::too_wide(&table.columns, own) {
-            self.notes.push(format!(
+            self.found.notes.push(format!(
                 "a row of table {name} that has a value in every column takes {bytes} bytes in its log, {own} columns of emaj's own with it, and 8160 fit: \
                  PostgreSQL refuses to write such a row (`row is too big`)"
             ));
         }
         if table.rls_forced && !self.catalog.server.bypasses_rls {
-            self.problem(
+            self.found.problem(
                 Kind::Denied,
                 place,
                 format!("table {name} forces row level security on its owner: a rollback would not see every row"),
@@ -411,7 +444,7 @@ impl<'a> Resolver<'a, '_> {
             );
         }
         if group.rollback && table.key.is_empty() {
-            self.problem(
+            self.found.problem(
                 Kind::Manifest,
                 place,
                 format!("table {name} has no primary key, and group `{}` is to be rolled back", group.name.value),
@@ -421,7 +454,7 @@ impl<'a> Resolver<'a, '_> {
         if group.rollback
             && let Some(unlogged) = unlogged(name, table)
         {
-            self.problem(
+            self.found.problem(
                 Kind::Manifest,
                 place,
                 format!("{unlogged} is unlogged: a crash empties it without a trace in the log"),
@@ -441,7 +474,7 @@ impl<'a> Resolver<'a, '_> {
         for kept in options.iter().flat_map(|options| &options.keep_triggers) {
             if !table.triggers.iter().any(|trigger| trigger.name == kept.value) {
                 let known: Vec<&str> = table.triggers.iter().map(|trigger| trigger.name.as_str()).collect();
-                self.problem(
+                self.found.problem(
                     Kind::Manifest,
                     &kept.place,
                     format!("table {name} has no trigger `{}`", kept.value),
@@ -453,7 +486,7 @@ impl<'a> Resolver<'a, '_> {
                 );
             }
         }
-        (self.problems.len() == before).then(|| WantedTable {
+        (self.found.problems.len() == before).then(|| WantedTable {
             name,
             table,
             mode,
@@ -471,7 +504,7 @@ impl<'a> Resolver<'a, '_> {
             return;
         }
         let (schema, owner) = (quote_ident(&name.schema), &catalog.server.definer);
-        self.problem(
+        self.found.problem(
             Kind::Denied,
             place,
             format!(
@@ -498,7 +531,7 @@ impl<'a> Resolver<'a, '_> {
         }
         let owner = &self.catalog.server.definer;
         for (lacking, columns) in lacks {
-            self.problem(
+            self.found.problem(
                 Kind::Denied,
                 place,
                 format!(
@@ -512,7 +545,7 @@ impl<'a> Resolver<'a, '_> {
 
     fn check_taken(&mut self, group: &'a Group, name: &QualifiedName, oid: u32, table: &Table, place: &Place) {
         if let Some(other) = self.taken.insert(oid, &group.name.value) {
-            self.problem(
+            self.found.problem(
                 Kind::Manifest,
                 place,
                 format!("{name} is in group `{other}` and in group `{}`", group.name.value),
@@ -534,7 +567,7 @@ impl<'a> Resolver<'a, '_> {
         if let Some(holder) = holder {
             let owner = &journal.groups[&holder.group].manifest;
             let (holder_name, holder_group) = (&holder.name, &holder.group);
-            self.problem(
+            self.found.problem(
                 Kind::Refused,
                 place,
                 format!("{holder_name} is in group `{holder_group}` of manifest `{owner}`: what one manifest owns another cannot take"),
@@ -546,7 +579,7 @@ impl<'a> Resolver<'a, '_> {
     fn mode(&mut self, asked: Capture, name: &QualifiedName, table: &Table, place: &Place) -> (Mode, String) {
         match (asked, needs_row(table)) {
             (Capture::Statement, Some(reason)) => {
-                self.problem(
+                self.found.problem(
                     Kind::Manifest,
                     place,
                     format!(
@@ -603,7 +636,7 @@ impl<'a> Resolver<'a, '_> {
             }
             if !sequence.owned {
                 let role = quote_ident(&self.catalog.server.role);
-                self.problem(
+                self.found.problem(
                     Kind::Denied,
                     &group.name.place,
                     format!(
@@ -637,7 +670,7 @@ impl<'a> Resolver<'a, '_> {
                 let what = Diagnostic::error(place, format!("there is no sequence {name}"))
                     .nearest(nearest(&name, self.catalog.sequences.keys()))
                     .next("name a sequence of this database");
-                self.problems.push(Problem {
+                self.found.problems.push(Problem {
                     kind: Kind::Manifest,
                     what,
                 });

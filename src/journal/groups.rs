@@ -117,7 +117,8 @@ pub fn groups(client: &mut impl GenericClient, schema: &str) -> Result<Vec<Group
         .collect())
 }
 
-/// Reads the tables and sequences that a group holds now.
+/// Reads the tables and sequences that a group holds now, with the names that they have now; in a restored copy, where the oids of the
+/// registry are not of these ones, with those of the registry.
 ///
 /// # Errors
 /// As [`groups`].
@@ -132,7 +133,12 @@ pub fn members(client: &mut impl GenericClient, schema: &str, group: &str) -> Re
                       + coalesce((select sum(pg_total_relation_size(inhrelid)) from pg_catalog.pg_inherits where inhparent = l.oid), 0))::bigint,
                     c.oid is not null
                from {s}.emaj_relation r
-               left join pg_catalog.pg_class c on c.oid = r.rel_oid
+              cross join {s}.emaj_origin() as o
+               left join pg_catalog.pg_class c on c.oid = case o.origin
+                    when 'restored' then (
+                      select h.oid from pg_catalog.pg_class h join pg_catalog.pg_namespace s on s.oid = h.relnamespace
+                       where h.relname = r.rel_name and s.nspname = r.rel_schema)
+                    else r.rel_oid end
                left join pg_catalog.pg_namespace n on n.oid = c.relnamespace
                left join pg_catalog.pg_class l on l.relname = r.rel_log
                      and l.relnamespace = (select oid from pg_catalog.pg_namespace where nspname = $2)
@@ -166,8 +172,10 @@ pub struct Captured {
 /// Finds a captured table by its exact present name.
 ///
 /// # Errors
-/// As [`groups`]; [`Kind::Refused`] with the nearest name when there is no such table, or it is not captured.
+/// As [`groups`]; [`Kind::Refused`] with the nearest name when there is no such table, or it is not captured, and where the installation was
+/// not made: the registry knows tables by their oids.
 pub fn captured(client: &mut impl GenericClient, schema: &str, table: &QualifiedName) -> Result<Captured> {
+    super::check_origin(client, schema)?;
     let s = escape_identifier(schema);
     let rows = client.query(
         &format!(

@@ -46,7 +46,8 @@ pub struct Waiting {
 }
 
 /// Sets changes aside, in their order; one that is set aside already stays as it is. Of a binding that was taken out meanwhile, or has another
-/// sink or table now, nothing is: it is locked, so that whoever takes it out sees what was set aside before.
+/// sink or table now, nothing is: who takes one out has waited for what is being set aside, and keeps it from coming (`binding/remove`). So the transaction is
+/// `read committed`.
 ///
 /// # Errors
 /// Whatever the server answers.
@@ -62,8 +63,7 @@ pub fn set_aside(client: &mut impl GenericClient, schema: &str, sink: &str, chan
                    from {s}.emaj_binding where bind_name = $2 and bind_sink = $1 and bind_oid = $12
                     and not exists (select from {s}.emaj_failure
                                      where fail_sink = $1 and md5(fail_key) = md5($3) and fail_key = $3 and fail_binding = $2
-                                       and {known} = {this})
-                    for share of emaj_binding",
+                                       and {known} = {this})",
                 known = identity("fail_change"),
                 this = identity("$8::jsonb"),
             ),

@@ -1,7 +1,7 @@
 //! Sets the cursor of a sink back to a mark: everything since is delivered again.
 //!
 //! Only where nothing is left out by it: the sink has been given all up to the mark, and the logs hold all that it was owed since. What takes
-//! rows out of a log notes that with the bindings of its table (`log/taken`), and holds a lock meanwhile that is taken here too; so do a time without
+//! rows out of a log notes that with the bindings of its table (`log/taken`), and holds a lock meanwhile that is taken here too (`binding/begin_to_read`); so do a time without
 //! capture, and `emaj init` at its end.
 
 use postgres::Transaction;
@@ -24,18 +24,7 @@ pub fn rewind(
     mark: &str,
 ) -> Result<bool> {
     let s = escape_identifier(schema);
-    transaction
-        .execute(
-            "select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended('emaj replay', 0))",
-            &[],
-        )
-        .map_err(|error| match Error::from(error) {
-            error if error.kind() == Kind::Locked => Error::message(
-                Kind::Locked,
-                "rows are being taken out of the logs (by a purge, a rollback or a reset)",
-            ),
-            error => error,
-        })?;
+    transaction.execute(&format!("select {s}._begin_to_read()"), &[])?;
     let Some(row) = transaction.query_opt(
         &format!(
             "select {s}._precedes(mark_position, sink_from)
@@ -63,6 +52,7 @@ pub fn rewind(
     if let Some(row) = gone {
         return Err(too_old(&row.get::<_, String>(0), mark));
     }
+    all_rows_anew(transaction, schema, &sink.name)?;
     // (Or it would be given up at once, for what it took nothing of so long.)
     transaction.execute(
         &format!(
@@ -77,7 +67,6 @@ pub fn rewind(
         ),
         &[&sink.name, &group, &mark],
     )?;
-    all_rows_anew(transaction, schema, &sink.name)?;
     Ok(true)
 }
 

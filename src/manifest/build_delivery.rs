@@ -132,27 +132,24 @@ fn kind(binding: Item<'_>) -> Option<BindingKind> {
         });
     }
     if let Some(item) = get("value") {
-        let (entry, attribute, value) = (entry_ref(item)?, attribute_name(item)?, template(item, "value")?);
         return Some(BindingKind::Value {
-            entry,
-            attribute,
-            value,
+            entry: entry_ref(item)?,
+            attribute: attribute_name(item)?,
+            value: template(item, "value")?,
         });
     }
     if let Some(item) = get("flag") {
-        let (entry, attribute, value) = (entry_ref(item)?, attribute_name(item)?, template(item, "value")?);
         return Some(BindingKind::Flag {
-            entry,
-            attribute,
-            value,
+            entry: entry_ref(item)?,
+            attribute: attribute_name(item)?,
+            value: template(item, "value")?,
         });
     }
     if let Some(item) = get("query") {
-        let (entry, attribute, query) = (entry_ref(item)?, attribute_name(item)?, template(item, "query")?);
         return Some(BindingKind::Query {
-            entry,
-            attribute,
-            query,
+            entry: entry_ref(item)?,
+            attribute: attribute_name(item)?,
+            query: template(item, "query")?,
             mode: mode(item)?,
         });
     }

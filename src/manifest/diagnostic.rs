@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::source::Place;
 use crate::errors;
+use crate::words::count;
 
 /// How bad it is: an error stops everything, a warning is said and passed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -281,8 +282,12 @@ impl fmt::Display for Diagnostics {
             .iter()
             .filter(|diagnostic| diagnostic.severity == Severity::Error)
             .count();
-        let plural = if errors == 1 { "" } else { "s" };
-        write!(f, "the manifest has {errors} error{plural}\n\n{}", self.render(false))
+        write!(
+            f,
+            "the manifest has {}\n\n{}",
+            count(errors, "error"),
+            self.render(false)
+        )
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) fn secrets(node: &Node, shape: &Shape, file: &str, out: &mut Vec<Rang
                 match record.keys.iter().find(|key| Some(key.name) == known) {
                     Some(key) => secrets(value, &key.shape, file, out),
                     // Nobody knows what it is meant to be.
-                    None if shape.may_hold_secrets() => mask_all(value, out),
+                    None if shape.may_hold_secrets() => mask_values(value, out),
                     None => {}
                 }
             }
@@ -57,6 +57,24 @@ fn mask_all(node: &Node, out: &mut Vec<Range<usize>>) {
     }
 }
 
+/// What stands under a key that nobody knows: its names tell what was meant, its values may be secrets.
+fn mask_values(node: &Node, out: &mut Vec<Range<usize>>) {
+    match &node.value {
+        Value::List(items) => items.iter().for_each(|item| mask_values(item, out)),
+        Value::Map(entries) => entries.iter().for_each(|(key, value)| {
+            // What has no value is no name either.
+            let is_name = matches!(key.value, Value::Text(_)) && !matches!(value.value, Value::Null);
+            if !is_name {
+                mask_all(key, out);
+            }
+            mask_values(value, out);
+        }),
+        // (Either of two words is no secret.)
+        Value::Bool(_) => {}
+        _ => mask_all(node, out),
+    }
+}
+
 /// Returns what stands before and behind the host (and the port) of a URL. Where the two cannot be told apart, that is all.
 fn beside_host(url: &str) -> [Range<usize>; 2] {
     let quotes = ['"', '\''];
@@ -65,12 +83,38 @@ fn beside_host(url: &str) -> [Range<usize>; 2] {
         .find("://")
         .map_or(end.min(url.len() - url.trim_start_matches(quotes).len()), |at| at + 3);
     let all = &url[begin..end];
-    let path = all.find(['/', '?', '#']).unwrap_or(all.len());
-    if all[path..].contains('@') {
-        return [begin..end, end..end];
+    let path = path_of(all);
+    match end_of_login(&url[..begin], all) {
+        Some(at) if at > path => [begin..end, end..end],
+        login => [begin..begin + login.map_or(0, |at| at + 1), begin + path..end],
     }
-    let host = all[..path].rfind('@').map_or(0, |at| at + 1);
-    [begin..begin + host, begin + path..end]
+}
+
+/// Returns where the login ends (at an `@`) in what follows the scheme of a URL. Of several `@` the last counts, behind slashes too, which somebody
+/// forgot to escape; but on the web, where the name of a server comes first, what is behind it is a path.
+fn end_of_login(scheme: &str, rest: &str) -> Option<usize> {
+    let (authority, path) = rest.split_at(path_of(rest));
+    let login = authority.rfind('@');
+    let host = &authority[login.map_or(0, |at| at + 1)..];
+    let is_web = ["http:", "https:"]
+        .iter()
+        .any(|web| scheme.trim_end_matches('/').ends_with(web));
+    match path.contains('@') {
+        true if !(is_web && is_server(host)) => rest.rfind('@'),
+        _ => login,
+    }
+}
+
+/// Returns where in what follows the scheme of a URL its path begins.
+fn path_of(rest: &str) -> usize {
+    rest.find(['/', '?', '#']).unwrap_or(rest.len())
+}
+
+/// Tells whether a text can only be the name of a server, with or without a port, and no beginning of a login.
+fn is_server(text: &str) -> bool {
+    let (name, port) = text.split_once(':').unwrap_or((text, ""));
+    let is_name = |c: char| c.is_alphanumeric() || c == '-' || c == '.';
+    (name == "localhost" || name.contains('.')) && name.chars().all(is_name) && port.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// Returns the parts of a range of `text` between references (`${…}`).
@@ -154,7 +198,7 @@ pub(super) fn suspicious(text: &str) -> Vec<Range<usize>> {
             }
         }
         for (at, _) in line.match_indices(":/") {
-            found.extend(literal_password(&line[at..]).map(|r| start + at + r.start..start + at + r.end));
+            found.extend(password_behind(line, at).map(|r| start + r.start..start + r.end));
         }
         start += line.len();
     }
@@ -163,14 +207,18 @@ pub(super) fn suspicious(text: &str) -> Vec<Range<usize>> {
 
 /// Returns where in `text` a URL spells its password out (`://user:password@`; one slash may be missing).
 pub(super) fn literal_password(text: &str) -> Option<Range<usize>> {
-    let scheme = text.find(":/")? + 1;
-    let authority = text[scheme..].trim_start_matches('/');
-    let start = text.len() - authority.len();
-    let authority = &authority[..authority.find(['?', ' ', '"', '\'', '#']).unwrap_or(authority.len())];
-    // The last `@` ends the password, which may hold others when someone forgot to escape them.
-    let end = authority.rfind('@')?;
-    let colon = authority[..end].find(':')? + 1;
-    (colon < end && !authority[colon..end].starts_with("${")).then(|| start + colon..start + end)
+    password_behind(text, text.find(":/")?)
+}
+
+/// As [`literal_password`], of the URL whose scheme ends at `at`.
+fn password_behind(text: &str, at: usize) -> Option<Range<usize>> {
+    let (scheme, rest) = text.split_at(at + 1);
+    let rest = rest.trim_start_matches('/');
+    let start = text.len() - rest.len();
+    let rest = &rest[..rest.find(['?', ' ', '"', '\'', '#']).unwrap_or(rest.len())];
+    let end = end_of_login(scheme, rest)?;
+    let colon = rest[..end].find(':')? + 1;
+    (colon < end && !rest[colon..end].starts_with("${")).then(|| start + colon..start + end)
 }
 
 /// Returns what follows `:` or `=` behind a key that ends at `at`, to the end of the line or of a quoted text.
@@ -197,6 +245,7 @@ mod tests {
 
     use super::super::keys::MANIFEST;
     use super::super::source::Source;
+    use super::super::yaml;
     use super::*;
 
     fn shown(text: &str) -> String {
@@ -215,6 +264,8 @@ mod tests {
             ("token: \"abc", "token: \"***"),
             ("uri: postgres:/u:pw@h/db", "uri: postgres:/u:**@h/db"),
             ("[a://u:p1@h, b://h, c://u:p2@h]", "[a://u:**@h, b://h, c://u:**@h]"),
+            ("url: https://h.org:8443/@team", "url: https://h.org:8443/@team"),
+            ("url: https://u:p/w@h.org:8443", "url: https://u:***@h.org:8443"),
         ];
         for (text, expected) in cases {
             assert_eq!(shown(text), expected);
@@ -232,6 +283,16 @@ mod tests {
             ("\"https://h:8443?key=x\"", "\"https://h:8443******\""),
             ("nats://token@h:4222", "nats://******h:4222"),
             ("nats://u:p/w@h:4222", "nats://************"),
+            (
+                "https://h.example.org:8443/@team/x",
+                "https://h.example.org:8443********",
+            ),
+            ("https://u:p@h.org/a@b", "https://****h.org****"),
+            ("http://localhost/a@b", "http://localhost****"),
+            ("https://u:p.q/w@h.org", "https://*************"),
+            ("https://u.v:p/w@h.org", "https://*************"),
+            ("https://token/w@h.org", "https://*************"),
+            ("nats://to.ken/w@h", "nats://**********"),
             ("https:/h/secret", "https:*********"),
             ("'https://h/${env:KEY}/x'", "'https://h*${env:KEY}**'"),
             ("${env:URL}", "${env:URL}"),
@@ -245,6 +306,27 @@ mod tests {
             let mut shown = url.to_owned();
             hidden.for_each(|part| shown.replace_range(part.clone(), &"*".repeat(part.len())));
             assert_eq!(shown, expected);
+        }
+    }
+
+    #[test]
+    fn under_a_key_that_nobody_knows_names_are_shown() {
+        let cases = [
+            (
+                "shop: { tables: [shop.order], rollback: false, key: s3 }\n",
+                "shop: { tables: [**********], rollback: false, key: ** }\n",
+            ),
+            ("shop: [{ a: s3 }, { s3 }]\n", "shop: [{ a: ** }, { ** }]\n"),
+            ("shop: \"${env:X}\"\n", "shop: \"${env:X}\"\n"),
+            (
+                "database: { password: { s3: s4 } }\n",
+                "database: { password: { **: ** } }\n",
+            ),
+        ];
+        for (text, expected) in cases {
+            let mut hidden = Vec::new();
+            secrets(&yaml::parse(text).unwrap(), &MANIFEST, text, &mut hidden);
+            assert_eq!(Source::new(Path::new("x"), text, &hidden).shown(), expected);
         }
     }
 

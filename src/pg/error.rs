@@ -12,7 +12,6 @@ use crate::errors::{Error, Kind};
 /// What the server said, as data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerError {
-    pub severity: String,
     /// The five characters of the SQLSTATE.
     pub code: String,
     pub message: String,
@@ -24,9 +23,6 @@ pub struct ServerError {
     pub position: Option<u32>,
     /// The statement a function ran, and the character in it, when the error is there.
     pub inner_statement: Option<(u32, String)>,
-    pub schema: Option<String>,
-    pub table: Option<String>,
-    pub column: Option<String>,
 }
 
 impl ServerError {
@@ -51,7 +47,6 @@ impl From<&DbError> for ServerError {
         };
         let own = |text: Option<&str>| text.map(str::to_owned);
         ServerError {
-            severity: error.severity().to_owned(),
             code: error.code().code().to_owned(),
             message: error.message().to_owned(),
             detail: own(error.detail()),
@@ -59,9 +54,6 @@ impl From<&DbError> for ServerError {
             context: own(error.where_()),
             position,
             inner_statement,
-            schema: own(error.schema()),
-            table: own(error.table()),
-            column: own(error.column()),
         }
     }
 }
@@ -233,7 +225,6 @@ mod tests {
     fn the_content_of_a_row_is_not_told() {
         let said = |code: &str| {
             let error = ServerError {
-                severity: "ERROR".to_owned(),
                 code: code.to_owned(),
                 message: "the message".to_owned(),
                 detail: Some("Failing row contains (1, S3cr3t).".to_owned()),
@@ -241,9 +232,6 @@ mod tests {
                 context: None,
                 position: None,
                 inner_statement: None,
-                schema: None,
-                table: None,
-                column: None,
             };
             error.to_string()
         };

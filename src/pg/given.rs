@@ -18,26 +18,9 @@ use crate::manifest;
 pub struct Given {
     /// A connection string, URI or `keyword=value`; in its place, it wins over the single settings, as in `psql`.
     pub uri: Option<SecretString>,
-    pub service: Option<String>,
-    /// A host name, address or socket directory, or several with commas between them.
-    pub host: Option<String>,
-    pub hostaddr: Option<String>,
-    pub port: Option<String>,
-    pub user: Option<String>,
-    /// A database name, or a connection string in its place, as for `psql -d`.
-    pub dbname: Option<String>,
     pub password: Option<SecretString>,
-    pub passfile: Option<String>,
-    pub sslmode: Option<String>,
-    pub sslrootcert: Option<String>,
-    pub sslcert: Option<String>,
-    pub sslkey: Option<String>,
-    pub connect_timeout: Option<String>,
-    pub options: Option<String>,
-    pub application_name: Option<String>,
-    pub target_session_attrs: Option<String>,
-    /// Every other keyword that libpq knows, by its name.
-    pub others: BTreeMap<String, String>,
+    /// The other settings by libpq's keyword. `dbname` may be a connection string, as for `psql -d`.
+    pub settings: BTreeMap<String, String>,
 }
 
 impl Given {
@@ -47,19 +30,16 @@ impl Given {
     /// All references that lead nowhere.
     pub fn of(database: &manifest::Database, environment: &Environment) -> Result<Given> {
         let env = |name: &str| environment.get(name).map(str::to_owned);
-        let mut given = Given {
+        let settings = database.resolve_settings(&env)?.into_iter();
+        Ok(Given {
             uri: database.uri.as_ref().map(|uri| uri.resolve(&env)).transpose()?,
             password: database
                 .password
                 .as_ref()
                 .map(|password| password.resolve(&env))
                 .transpose()?,
-            ..Given::default()
-        };
-        for (keyword, value) in database.resolve_settings(&env)? {
-            given.others.insert(keyword.to_owned(), value);
-        }
-        Ok(given)
+            settings: settings.map(|(keyword, value)| (keyword.to_owned(), value)).collect(),
+        })
     }
 
     /// Returns the values by keyword.
@@ -69,11 +49,9 @@ impl Given {
             words.set(name, value, origin)?;
         }
         // psql hands the database name last, so what a connection string says overrides single settings beside it.
-        let in_dbname = self
-            .dbname
-            .as_deref()
-            .filter(|dbname| conninfo::is_connection_string(dbname));
+        let in_dbname = self.settings.get("dbname").map(String::as_str);
         let strings = in_dbname
+            .filter(|dbname| conninfo::is_connection_string(dbname))
             .into_iter()
             .chain(self.uri.as_ref().map(|uri| uri.expose_secret()));
         for text in strings {
@@ -85,34 +63,19 @@ impl Given {
     }
 
     fn singles(&self) -> impl Iterator<Item = (&str, &str)> {
-        let dbname = self
-            .dbname
-            .as_deref()
-            .filter(|dbname| !conninfo::is_connection_string(dbname));
-        let named = [
-            ("service", self.service.as_deref()),
-            ("host", self.host.as_deref()),
-            ("hostaddr", self.hostaddr.as_deref()),
-            ("port", self.port.as_deref()),
-            ("user", self.user.as_deref()),
-            ("dbname", dbname),
-            (
-                "password",
-                self.password.as_ref().map(|password| password.expose_secret()),
-            ),
-            ("passfile", self.passfile.as_deref()),
-            ("sslmode", self.sslmode.as_deref()),
-            ("sslrootcert", self.sslrootcert.as_deref()),
-            ("sslcert", self.sslcert.as_deref()),
-            ("sslkey", self.sslkey.as_deref()),
-            ("connect_timeout", self.connect_timeout.as_deref()),
-            ("options", self.options.as_deref()),
-            ("application_name", self.application_name.as_deref()),
-            ("target_session_attrs", self.target_session_attrs.as_deref()),
-        ];
-        let named = named.into_iter().filter_map(|(name, value)| Some((name, value?)));
-        let others = self.others.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        named.chain(others).filter(|(_, value)| !value.is_empty())
+        let password = self
+            .password
+            .as_ref()
+            .map(|password| ("password", password.expose_secret()));
+        let settings = self
+            .settings
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
+        let is_string = |name: &str, value: &str| name == "dbname" && conninfo::is_connection_string(value);
+        password
+            .into_iter()
+            .chain(settings)
+            .filter(move |(name, value)| !value.is_empty() && !is_string(name, value))
     }
 }
 
@@ -129,16 +92,23 @@ impl fmt::Debug for Given {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+
+    fn given(settings: &[(&str, &str)]) -> Given {
+        let settings = settings.iter();
+        Given {
+            settings: settings
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            ..Given::default()
+        }
+    }
 
     #[test]
     fn the_connection_string_wins_over_single_settings_beside_it() {
-        let given = Given {
-            host: Some("single".into()),
-            port: Some("1".into()),
-            dbname: Some("postgresql://string/d".into()),
-            ..Given::default()
-        };
+        let given = given(&[("host", "single"), ("port", "1"), ("dbname", "postgresql://string/d")]);
         let words = given.words(&Origin::CommandLine).unwrap();
         assert_eq!(
             (words.get("host"), words.get("port"), words.get("dbname")),
@@ -147,11 +117,17 @@ mod tests {
     }
 
     #[test]
+    fn a_manifests_database_name_may_be_a_connection_string() {
+        let text = "version: 1\ndatabase: { host: single, dbname: 'postgresql://string/d' }\ngroups: { g: { tables: [a.b] } }\n";
+        let loaded = manifest::parse(Path::new("m.yaml"), text).unwrap_or_else(|error| panic!("{error}"));
+        let given = Given::of(&loaded.manifest.database, &Environment::default()).unwrap();
+        let words = given.words(&Origin::Manifest).unwrap();
+        assert_eq!((words.get("host"), words.get("dbname")), (Some("string"), Some("d")));
+    }
+
+    #[test]
     fn an_empty_setting_is_none() {
-        let given = Given {
-            host: Some(String::new()),
-            ..Given::default()
-        };
+        let given = given(&[("host", "")]);
         assert!(!given.words(&Origin::CommandLine).unwrap().has("host"));
     }
 
@@ -159,9 +135,8 @@ mod tests {
     fn debug_output_holds_no_value() {
         let given = Given {
             uri: Some("postgres://u:hunter2@h".to_owned().into()),
-            dbname: Some("password=hunter2".into()),
             password: Some("hunter2".to_owned().into()),
-            ..Given::default()
+            ..given(&[("dbname", "password=hunter2"), ("user", "hunter2")])
         };
         assert!(!format!("{given:?}").contains("hunter2"));
     }

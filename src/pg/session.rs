@@ -29,22 +29,16 @@ pub(crate) const PATH_OF_ROLE: &str = "reset search_path; reset quote_all_identi
 /// A message of the server that is no error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
-    /// `NOTICE`, `WARNING`, `INFO`, …, in the server's language.
-    pub severity: String,
+    /// The five characters of the SQLSTATE.
     pub code: String,
     pub message: String,
-    pub detail: Option<String>,
-    pub hint: Option<String>,
 }
 
 impl From<DbError> for Notice {
     fn from(notice: DbError) -> Self {
         Notice {
-            severity: notice.severity().to_owned(),
             code: notice.code().code().to_owned(),
             message: notice.message().to_owned(),
-            detail: notice.detail().map(str::to_owned),
-            hint: notice.hint().map(str::to_owned),
         }
     }
 }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use super::environment::Environment;
 use super::values::{self, BadValue};
+use crate::words::count;
 
 /// How a server is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,17 +151,13 @@ impl fmt::Display for BadTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             BadTarget::Hosts { hosts, addresses } => {
-                write!(
-                    f,
-                    "{addresses} address{}, but `host` names {hosts}",
-                    if *addresses == 1 { "" } else { "es" }
-                )
+                write!(f, "{}, but `host` names {hosts}", count(*addresses, "address"))
             }
             BadTarget::Ports { ports, hosts } => {
                 write!(
                     f,
-                    "{ports} ports for {hosts} host{} (give one, or one for each)",
-                    if *hosts == 1 { "" } else { "s" }
+                    "{ports} ports for {} (give one, or one for each)",
+                    count(*hosts, "host")
                 )
             }
             BadTarget::Port(bad) => write!(f, "{bad}"),

@@ -289,6 +289,9 @@ const SQLSTATES: &[(&str, Verdict)] = &[
 /// trigger.)
 const OF_THE_PLACE: &[&str] = &["08", "25", "28", "3D", "42501", "53", "57P", "58", "XX"];
 
+/// What is said of a name in a statement, and of one that is a value.
+const OF_NAMES: &[&str] = &["3F000", "42P01", "42725"];
+
 /// Returns what an error of PostgreSQL causes. What is said of a row is the message, which names the constraint: the detail would be its content.
 pub(super) fn of_postgres(error: &postgres::Error) -> Fault {
     let Some(mut server) = ServerError::of(error) else {
@@ -307,6 +310,16 @@ pub(super) fn of_postgres(error: &postgres::Error) -> Fault {
     Fault {
         is_ambiguous: matches!(&*server.code, "23505" | "23P01"),
         ..Fault::of(verdict, format!("{server} (SQLSTATE {})", server.code))
+    }
+}
+
+/// The same of a statement that gets rows as JSON: what names something that is not there (`regclass`), without a place in the statement's own text, is a value
+/// of a row.
+pub(super) fn of_postgres_values(error: &postgres::Error) -> Fault {
+    let fault = of_postgres(error);
+    match ServerError::of(error) {
+        Some(server) if server.position.is_none() && OF_NAMES.contains(&&*server.code) => Fault::never(fault),
+        _ => fault,
     }
 }
 

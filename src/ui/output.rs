@@ -71,7 +71,7 @@ impl Output {
         out(&table::render(data, self.format, self.width)?)
     }
 
-    /// Prints data to stdout before the work that it tells of: when the reader has gone away, the work goes on.
+    /// Prints data to stdout before the end of the work that it tells of: when the reader has gone away, the program goes on.
     pub fn data_ahead(&self, data: &impl Tabular) -> Result<()> {
         match write(&table::render(data, self.format, self.width)?) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {

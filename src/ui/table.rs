@@ -60,6 +60,38 @@ pub trait Tabular: Serialize {
     }
 }
 
+/// Things of one kind, a row each; as JSON a list.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub struct List<'a, T, F> {
+    things: &'a [T],
+    #[serde(skip)]
+    columns: Vec<Column>,
+    #[serde(skip)]
+    row: F,
+}
+
+impl<'a, T: Serialize, F: Fn(&T) -> Vec<String>> List<'a, T, F> {
+    /// Returns `things` under `columns`; `row` makes as many cells of each.
+    pub fn new(things: &'a [T], columns: impl Into<Vec<Column>>, row: F) -> Self {
+        List {
+            things,
+            columns: columns.into(),
+            row,
+        }
+    }
+}
+
+impl<T: Serialize, F: Fn(&T) -> Vec<String>> Tabular for List<'_, T, F> {
+    fn columns(&self) -> Vec<Column> {
+        self.columns.clone()
+    }
+
+    fn rows(&self) -> Vec<Vec<String>> {
+        self.things.iter().map(&self.row).collect()
+    }
+}
+
 /// Returns `data` as text that ends with a line end; `width` is that of the terminal, when there is one.
 pub(super) fn render(data: &impl Tabular, format: Format, width: Option<u16>) -> Result<String> {
     match format {

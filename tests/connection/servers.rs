@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tempfile::TempDir;
 
 use super::{bin_dir, certificates};
+use crate::support::sinks::free_port;
 
 /// One running server; stopped when dropped.
 pub struct Server {
@@ -69,10 +70,6 @@ pub fn own(path: &Path) {
     if let Some(owner) = owner() {
         std::os::unix::fs::chown(path, Some(owner.uid), Some(owner.gid)).unwrap();
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// The default socket directory, so that a case can leave the host away. Who may not write there has none: psql and we then both

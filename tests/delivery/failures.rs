@@ -48,6 +48,36 @@ fn a_refused_row_heals_when_it_is_corrected() {
 }
 
 #[test]
+fn programs_get_a_record_of_what_was_done() {
+    let db = database();
+    db.psql("create table item (id int primary key, v int); insert into item values (1, 1)");
+    install(
+        &db,
+        "version: 1\nroles: { admin: null, viewer: null }\ngroups: { g: { tables: [public.item] } }\n\
+         sinks: { feed: { file: { path: feed.ndjson } } }\n\
+         bindings: { items: { table: public.item, to: feed, message: { body: '{{ 1 / row.v }}' } } }\n",
+    );
+    let record = |args: &[&str]| prepare(&db, &[args, &["-o", "json"]].concat()).run().ok().stdout_json();
+    let sent = r#"{"done":"sent","rows":1,"written":1,"pruned":0,"left_out":0,"set_aside":0}"#;
+    assert_eq!(record(&["init"]).to_string(), sent);
+    prepare(&db, &["mark", "set", "g", "m"]).run().ok();
+    db.psql("insert into item values (2, null), (3, null), (4, 1)");
+    drain(&db).run().code(3);
+    let retried = r#"{"done":"retried","keys":2}"#;
+    assert_eq!(record(&["failures", "retry", "--all"]).to_string(), retried);
+    let discarded = r#"{"done":"discarded","changes":2}"#;
+    assert_eq!(
+        record(&["failures", "discard", "--all", "--yes"]).to_string(),
+        discarded
+    );
+    let replayed = r#"{"sink":"feed","done":"replayed","group":"g","mark":"m"}"#;
+    assert_eq!(
+        record(&["replay", "feed", "--from", "m", "--yes"]).to_string(),
+        replayed
+    );
+}
+
+#[test]
 fn a_worker_goes_on_beside_what_is_refused() {
     let (db, slapd) = (database(), slapd());
     db.psql(PERSON);

@@ -343,3 +343,31 @@ fn long_keys_arrive_and_are_gone_on_behind() {
     names.dedup();
     assert_eq!(names.len(), 700, "each of them once");
 }
+
+#[test]
+fn what_was_set_aside_is_there_once_when_the_worker_is_killed_behind_its_line() {
+    for kind in [
+        "message: { body: '[{{ row.id }}, {{ N }}]' }",
+        "row: { columns: { id: row.id, n: \"N\" } }",
+    ] {
+        let db = database();
+        db.psql("create table item (id int primary key, n numeric)");
+        let manifest = |n: &str| {
+            let items = kind.replace('N', n);
+            format!(
+                "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks: {{ lines: {{ file: {{ path: out.ndjson }} }} }}\n\
+                 bindings: {{ items: {{ table: public.item, to: lines, {items} }} }}\n"
+            )
+        };
+        install(&db, &manifest("row.n / 1"));
+        db.psql("insert into item values (1, null)");
+        drain(&db).run().code(3);
+        install(&db, &manifest("row.n | default(0, true)"));
+        emaj(&db).args(["failures", "retry", "--all"]).run().ok();
+        let killed = drain(&db).env("EMAJ_FAIL_AT", "retry.delivered").run();
+        assert_eq!(killed.status, None, "{killed}");
+        assert_eq!(lines(&db).len(), 1);
+        drain(&db).run().ok();
+        assert_eq!(lines(&db).len(), 1, "{kind}");
+    }
+}

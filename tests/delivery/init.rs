@@ -420,7 +420,7 @@ fn a_worker_says_which_init_is_not_finished() {
     assert_eq!(killed.status, None, "{killed}");
     assert_eq!(done(&db, "items"), 1000);
     let told = "`emaj init` of binding `items` is not finished: 1000 of about 1500 rows are sent";
-    let next = "`emaj init emaj.yaml --binding items` sends the rest";
+    let next = "`emaj init --binding items` sends the rest";
     let run = drain(&db).run().code(3);
     let began = format!("WARN {told}; {next} sink=lines");
     assert!(run.stderr.contains(&began), "{run}");

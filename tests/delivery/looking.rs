@@ -76,15 +76,18 @@ fn status_and_doctor_say_how_sinks_are_doing() {
         "{run}"
     );
     prepare(&db, &["failures", "discard", "--all", "--yes"]).run().ok();
-    prepare(&db, &["sink", "pause", "hook", "--because", "new disks"])
+    let paused = prepare(&db, &["sink", "pause", "hook", "--because", "new disks", "-o", "json"])
         .run()
         .ok();
+    let done = serde_json::json!({"sink": "hook", "done": "paused", "reason": "new disks"});
+    assert_eq!((paused.stdout_json(), paused.stderr.as_str()), (done, ""));
     let found = said(&prepare(&db, &["doctor", "-o", "json"]).run().ok());
     assert_eq!(
         found[0],
         "warning it is paused: new disks > `emaj sink resume hook` lets it go on"
     );
-    prepare(&db, &["sink", "resume", "hook"]).run().ok();
+    let resumed = prepare(&db, &["sink", "resume", "hook", "-o", "csv"]).run().ok();
+    assert_eq!(resumed.stdout, "sink,done,reason\nhook,resumed,\n");
     drain(&db).run().ok();
     let found = said(&prepare(&db, &["doctor", "-o", "json"]).run().ok());
     assert_eq!(found, ["ok everything is delivered > "]);

@@ -1,5 +1,7 @@
 //! What waits for a sink while other things happen: the worker is killed, the row goes, the sink leads elsewhere, the binding is taken out.
 
+use emaj::journal::{ChangeKept, Cursor, FailureState, SetAside, join};
+
 use super::set_back::copied;
 use super::{column, drain, install, items_to_hook, prepare, set_aside};
 use crate::support::receiver::{Receiver, status};
@@ -165,4 +167,61 @@ fn nothing_is_set_aside_for_a_binding_that_was_taken_out() {
         });
     assert_eq!(set_aside(&db), [] as [&str; 0]);
     drain(&db).run().ok();
+}
+
+#[test]
+fn an_install_that_takes_a_binding_out_waits_for_what_is_being_set_aside_and_holds_nobody_up() {
+    let db = database();
+    db.psql("create table item (id int primary key); create table other (id int primary key)");
+    let manifest = |max_lag: &str, items: &str| {
+        format!(
+            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks: {{ lines: {{ file: {{ path: out.txt }}, max_lag: {max_lag} }} }}\nbindings:\n  \
+             others: {{ table: public.other, to: lines, message: {{}} }}\n{items}"
+        )
+    };
+    install(
+        &db,
+        &manifest("1 day", "  items: { table: public.item, to: lines, message: {} }\n"),
+    );
+    let mut courier = db.client();
+    let row = courier
+        .query_one("select 'item'::regclass::oid, sink_id from emaj.emaj_sink", &[])
+        .unwrap();
+    let (table, sink): (u32, i32) = (row.get(0), row.get(1));
+    let change = |offset: &str| SetAside {
+        binding: "items".to_owned(),
+        table,
+        key: "[1]".to_owned(),
+        queue: "q".to_owned(),
+        keys: vec!["k".to_owned()],
+        state: FailureState::Later,
+        reason: Some("refused".to_owned()),
+        change: ChangeKept {
+            what: serde_json::json!({ "offset": offset, "replay": null, "init": false }),
+            old: None,
+            new: None,
+        },
+        retry_in: Some(1.0),
+    };
+    emaj::journal::set_aside(&mut courier, "emaj", "lines", &[change("01/aa")]).unwrap();
+    std::fs::write(db.dir().join("emaj.yaml"), manifest("2 days", "")).unwrap();
+    // What a courier does in one transaction, with an installation that begins in the middle of it.
+    let mut transaction = courier.transaction().unwrap();
+    join(&mut transaction, "emaj", "lines", "q", "r").unwrap();
+    prepare(&db, &["install", "emaj.yaml", "--allow-destroy"])
+        .run_while(|_| {
+            until("the installation to wait", || {
+                let waits = "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')";
+                db.client().query_one(waits, &[]).unwrap().get(0)
+            });
+            emaj::journal::set_aside(&mut transaction, "emaj", "lines", &[change("01/bb")]).unwrap();
+            Cursor::new("emaj", sink).advance(&mut transaction, "01/bb", None).unwrap();
+            transaction.commit().unwrap();
+        })
+        .ok();
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+    assert_eq!(column(&db, "select sink_max_lag::text from emaj.emaj_sink"), ["2 days"]);
+    // Nor does anything come behind it.
+    emaj::journal::set_aside(&mut courier, "emaj", "lines", &[change("01/cc")]).unwrap();
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::support::story::{State, Story, Who, tell};
-use crate::support::{Emaj, Run, emaj, until};
+use crate::support::{Emaj, Run, emaj, said, until};
 
 /// Two tables tied by a foreign key, and three that stand alone; nothing is deferrable, so an ordinary owner needs the order.
 const TABLES: &str = "
@@ -93,12 +93,6 @@ fn nothing_left(story: &mut Story<'_>) {
         story.ask("select pid from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())"),
         ""
     );
-}
-
-#[track_caller]
-fn said(run: &Run, words: &str) {
-    let text = run.to_string();
-    assert!(text.contains(words), "`{words}` was not said:\n{text}");
 }
 
 /// Transactions that come and go, and one that stays, so that the numbers of the lanes are not alone in a snapshot.

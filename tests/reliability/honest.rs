@@ -2,16 +2,10 @@
 
 use std::time::Duration;
 
-use super::{HEAD, drain, install, sink_list, worker};
+use super::{HEAD, drain, install, items, sink_list, worker};
 use crate::support::receiver::{Answer, Receiver, status};
 use crate::support::sinks::free_port;
-use crate::support::{self, Database, emaj, wait_for};
-
-fn items() -> Database {
-    let db = support::database();
-    db.psql("create table item (id int primary key, name text)");
-    db
-}
+use crate::support::{emaj, wait_for};
 
 fn manifest(sink: &str, more: &str) -> String {
     format!(

@@ -21,9 +21,16 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::{Database, Emaj, Run, emaj, wait_for};
+use crate::support::{Database, Emaj, Run, database, emaj, wait_for};
 
 pub const HEAD: &str = "version: 1\nroles: { admin: null, viewer: null }\n";
+
+/// Makes a database with a table for things.
+pub fn items() -> Database {
+    let db = database();
+    db.psql("create table item (id int primary key, name text)");
+    db
+}
 
 /// Writes the manifest and installs it.
 #[track_caller]

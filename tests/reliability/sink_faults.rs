@@ -5,16 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{drain, install, sink_list, worker};
+use super::{drain, install, items, sink_list, worker};
 use crate::support::receiver::{Answer, Receiver, status};
 use crate::support::slapd::{ACCOUNT, PASSWORD, slapd};
-use crate::support::{self, Database, emaj, wait_for};
-
-fn items() -> Database {
-    let db = support::database();
-    db.psql("create table item (id int primary key, name text)");
-    db
-}
+use crate::support::{Database, emaj, wait_for};
 
 fn insert(db: &Database, from: usize, number: usize) {
     db.psql(&format!(

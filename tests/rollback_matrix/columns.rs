@@ -275,6 +275,31 @@ stories! {
         }
     }
 
+    // An update does not write such a column: rows in which it was another are taken out and put in again, and only those. No table is made for so few.
+    an_identity_column_is_written_where_it_was_another(story) {
+        story.sql("create table t (k int primary key, n int generated always as identity unique, v text); insert into t (k, v) select i, 'a' from generate_series(1, 5) i;
+                   create table u (k int primary key, v int unique, w text); insert into u select i, i, 'a' from generate_series(1, 3) i");
+        story.install("*");
+        story.mark("m");
+        let (before, definitions) = (story.state(), story.definitions());
+        story.sql("update t set v = 'b' where k < 3; update t set n = default, v = 'c' where k = 3; delete from t where k = 4; insert into t (k, v) values (4, 'a')");
+        story.sql("update u set v = 9 where k = 1; update u set v = 1 where k = 2; update u set v = 2, w = 'b' where k = 1");
+        story.sql_as_superuser(
+            "create function no_table() returns event_trigger language plpgsql as $$ begin raise exception 'a table is made'; end $$;
+             create event trigger no_table on ddl_command_start when tag in ('CREATE TABLE', 'CREATE TABLE AS') execute function no_table()",
+        );
+        story.logged_rollback("m");
+        story.sql_as_superuser("drop event trigger no_table; drop function no_table");
+        story.is(&before, &definitions, "rolled back");
+        let done = |story: &mut Story<'_>, table: &str| {
+            let log = format!("emaj.{}_{table}_log", story.schema);
+            story.ask(&format!("select concat_ws(' ', k, emaj_verb) from {log} where emaj_txid = (select max(emaj_txid) from {log}) group by 1 order by 1"))
+        };
+        assert_eq!(done(story, "t"), "1 UPD\n2 UPD\n3 DEL\n3 INS\n4 DEL\n4 INS");
+        assert_eq!(done(story, "u"), "1 DEL\n1 INS\n2 DEL\n2 INS");
+        assert_eq!(story.ask("select rlbt_table || ' ' || rlbt_updated from emaj.emaj_rollback_table order by 1"), "t 4\nu 2");
+    }
+
     // A partition that came since the install is read by name, and a snapshot that is older than the names has those of before.
     renamed_while_an_old_snapshot_writes(story) {
         story.sql("create table t (id int primary key, c text, d text) partition by range (id); create table t_low partition of t for values from (0) to (10)");

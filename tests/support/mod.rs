@@ -19,6 +19,6 @@ mod worker;
 
 pub use self::database::{Database, database, dump, owner, shared_cluster};
 pub use self::load::{Chance, scale, seed};
-pub use self::program::{Emaj, Run, emaj, emaj_alone};
+pub use self::program::{Emaj, Run, emaj, emaj_alone, said};
 pub use self::redact::redact;
 pub use self::worker::{Worker, until, wait_for};

@@ -228,6 +228,13 @@ impl Run {
     }
 }
 
+/// Asserts that a run said something, on standard output or standard error.
+#[track_caller]
+pub fn said(run: &Run, words: &str) {
+    let text = run.to_string();
+    assert!(text.contains(words), "`{words}` was not said:\n{text}");
+}
+
 impl std::fmt::Display for Run {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writeln!(f, "$ {}", self.command)?;

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use emaj::errors::Error;
 use emaj::manifest::{self, Event, Manifest};
 use emaj::names::QualifiedName;
 use emaj::pg::Environment;
@@ -37,13 +38,17 @@ pub fn opener_of(folder: &Path, sink: &str, variables: &[(&str, &str)]) -> Box<d
 
 /// Makes what opens a sink, for the installation `here`.
 pub fn named_opener_of(folder: &Path, name: &str, sink: &str, variables: &[(&str, &str)]) -> Box<dyn Opener> {
+    try_opener(folder, name, sink, variables).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// As [`named_opener_of`]; what is wrong with the settings is handed back.
+pub fn try_opener(folder: &Path, name: &str, sink: &str, variables: &[(&str, &str)]) -> Result<Box<dyn Opener>, Error> {
     let manifest = manifest_of(folder, &format!("sinks: {{ {name}: {sink} }}"));
     let mut environment = Environment::default();
     for (name, value) in variables {
         environment.variables.insert((*name).to_owned(), (*value).to_owned());
     }
-    let sink = manifest.sink(name).expect("the sink");
-    opener(sink, &environment, "here").unwrap_or_else(|error| panic!("{error}"))
+    opener(manifest.sink(name).expect("the sink"), &environment, "here")
 }
 
 /// A delivery with an offset of its own; `event` `None` is `emaj init`.

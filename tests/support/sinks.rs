@@ -1,30 +1,18 @@
 //! Sinks as a manifest would open them, and deliveries for them; the servers behind are beside this file.
 
-use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
 use emaj::errors::Error;
-use emaj::pg::Environment;
-use emaj::sink::{Action, Delivery, Message, Offset, Opener, Outcome, Verdict, opener};
+use emaj::sink::{Action, Delivery, Message, Offset, Opener, Outcome, Verdict};
 
-/// Reads `settings`, the YAML of one sink on one line, and looks its references up in `variables`.
+use super::rows::try_opener;
+
+/// Makes what opens a sink without files of its own; `settings`: its YAML, on one line, with references that are looked up in `variables`.
 pub fn try_sink(settings: &str, variables: &[(&str, &str)]) -> Result<Box<dyn Opener>, Error> {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("emaj.yaml");
-    let text = format!("version: 1\ngroups:\n  g: {{ tables: [public.t] }}\nsinks:\n  place: {settings}\n");
-    std::fs::write(&file, text).unwrap();
-    let loaded = emaj::manifest::load(&[file]).unwrap_or_else(|problems| panic!("{problems}"));
-    let environment = Environment {
-        variables: HashMap::from_iter(
-            variables
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
-        ),
-        ..Environment::default()
-    };
-    opener(&loaded.manifest.sinks[0], &environment, "test")
+    let folder = tempfile::tempdir().unwrap();
+    try_opener(folder.path(), "place", settings, variables)
 }
 
 pub fn sink(settings: &str, variables: &[(&str, &str)]) -> Box<dyn Opener> {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use serde::Serialize;
 
-use super::act::connect;
+use super::act::{connect, tell_record};
 use super::sink::unknown_sink;
 use super::{AskArgs, Context, InstallationArgs};
 use crate::errors::{Error, Kind, Result};
@@ -139,10 +139,9 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
             let (mut session, schema) = connect(context, &args.chosen.installation)?;
             args.chosen.check(&mut session, &schema)?;
             let keys = journal::retry(&mut *session, &schema, &args.chosen.filter())?;
-            context.output.say(format!(
-                "{} will be tried again by the worker",
-                count(keys as u64, "key")
-            ));
+            let sentence = format!("{} will be tried again by the worker", count(keys as u64, "key"));
+            let record = [("done", "retried".into()), ("keys", keys.into())];
+            tell_record(&context.output, &record, &sentence)?;
         }
         Verb::Discard(args) => {
             args.check()?;
@@ -155,7 +154,12 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
             let mut transaction = session.transaction()?;
             let gone = journal::discard(&mut transaction, &schema, &args.chosen.filter())?;
             transaction.commit()?;
-            context.output.say(format!("discarded {}", count(gone, "change")));
+            let record = [("done", "discarded".into()), ("changes", gone.into())];
+            tell_record(
+                &context.output,
+                &record,
+                &format!("discarded {}", count(gone, "change")),
+            )?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -24,6 +24,9 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let groups = args.several.sorted();
     let (mut session, schema) = connect(context, &args.several.act.installation)?;
+    if !args.force {
+        journal::check_origin(&mut *session, &schema)?;
+    }
     let known = journal::groups(&mut *session, &schema)?;
     let mut marks = 0;
     for name in &groups {

@@ -2,13 +2,11 @@
 
 use std::process::ExitCode;
 
-use serde::Serialize;
-
 use crate::commands::act::connect;
 use crate::commands::{Context, ShownArgs};
 use crate::errors::Result;
 use crate::journal::{self, GroupState};
-use crate::ui::{Column, Tabular};
+use crate::ui::{Column, List};
 
 /// Lists the groups, their states and their last marks
 #[derive(Debug, clap::Args)]
@@ -20,41 +18,29 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let (mut session, schema) = connect(context, &args.shown.installation())?;
     let groups = journal::groups(&mut *session, &schema)?;
-    context.output.data(&Groups(groups))?;
+    let columns = [
+        Column::left("group"),
+        Column::left("state"),
+        Column::right("tables"),
+        Column::right("sequences"),
+        Column::right("marks"),
+        Column::left("last mark"),
+        Column::left("notes"),
+    ];
+    context.output.data(&List::new(&groups, columns, row))?;
     Ok(ExitCode::SUCCESS)
 }
 
-#[derive(Serialize)]
-#[serde(transparent)]
-struct Groups(Vec<GroupState>);
-
-impl Tabular for Groups {
-    fn columns(&self) -> Vec<Column> {
-        vec![
-            Column::left("group"),
-            Column::left("state"),
-            Column::right("tables"),
-            Column::right("sequences"),
-            Column::right("marks"),
-            Column::left("last mark"),
-            Column::left("notes"),
-        ]
-    }
-
-    fn rows(&self) -> Vec<Vec<String>> {
-        let cells = |group: &GroupState| {
-            vec![
-                group.group.clone(),
-                group.state.clone(),
-                group.tables.to_string(),
-                group.sequences.to_string(),
-                group.active_marks.to_string(),
-                group.last_mark.clone().unwrap_or_default(),
-                notes(group),
-            ]
-        };
-        self.0.iter().map(cells).collect()
-    }
+fn row(group: &GroupState) -> Vec<String> {
+    vec![
+        group.group.clone(),
+        group.state.clone(),
+        group.tables.to_string(),
+        group.sequences.to_string(),
+        group.active_marks.to_string(),
+        group.last_mark.clone().unwrap_or_default(),
+        notes(group),
+    ]
 }
 
 fn notes(group: &GroupState) -> String {

@@ -2,14 +2,12 @@
 
 use std::process::ExitCode;
 
-use serde::Serialize;
-
 use crate::commands::act::connect;
 use crate::commands::{Context, InstallationArgs};
 use crate::errors::Result;
 use crate::journal;
 use crate::retention::{self, Purged};
-use crate::ui::{Column, Format, Tabular};
+use crate::ui::{Column, Format, List};
 use crate::words::count;
 
 /// Removes log rows that no mark, no retention and no sink needs; log by log, each in a transaction of its own. First it deletes the marks
@@ -31,16 +29,28 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     }
     let mut done = Vec::new();
     let ended = retention::round(&mut session, &schema, &args.groups, &mut done);
-    tell(done, context)?;
-    ended.map(|()| ExitCode::SUCCESS)
+    // A round that was cut off has done something too, and ends as it did, whoever reads that.
+    let told = tell(&done, ended.is_ok(), context);
+    ended.and(told).map(|()| ExitCode::SUCCESS)
 }
 
-/// Says what was done, also by a round that was cut off.
-fn tell(done: Vec<Purged>, context: &Context) -> Result<()> {
+/// Says what was done.
+fn tell(done: &[Purged], is_all: bool, context: &Context) -> Result<()> {
     if context.output.format() != Format::Table {
-        return context.output.data(&Report(done));
+        let columns = [
+            Column::left("group"),
+            Column::right("marks"),
+            Column::right("rows"),
+            Column::right("rotated"),
+            Column::right("later"),
+        ];
+        let report = List::new(done, columns, row);
+        return match is_all {
+            true => context.output.data(&report),
+            false => context.output.data_ahead(&report),
+        };
     }
-    for purged in &done {
+    for purged in done {
         context.output.say(sentence(purged));
         if let Some(problem) = &purged.problem {
             context.output.warn(problem);
@@ -67,31 +77,12 @@ fn sentence(purged: &Purged) -> String {
     text
 }
 
-#[derive(Serialize)]
-#[serde(transparent)]
-struct Report(Vec<Purged>);
-
-impl Tabular for Report {
-    fn columns(&self) -> Vec<Column> {
-        vec![
-            Column::left("group"),
-            Column::right("marks"),
-            Column::right("rows"),
-            Column::right("rotated"),
-            Column::right("later"),
-        ]
-    }
-
-    fn rows(&self) -> Vec<Vec<String>> {
-        let cells = |purged: &Purged| {
-            vec![
-                purged.group.clone(),
-                purged.marks.to_string(),
-                purged.rows.to_string(),
-                purged.rotated.to_string(),
-                purged.later.to_string(),
-            ]
-        };
-        self.0.iter().map(cells).collect()
-    }
+fn row(purged: &Purged) -> Vec<String> {
+    vec![
+        purged.group.clone(),
+        purged.marks.to_string(),
+        purged.rows.to_string(),
+        purged.rotated.to_string(),
+        purged.later.to_string(),
+    ]
 }

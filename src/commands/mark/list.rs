@@ -2,13 +2,11 @@
 
 use std::process::ExitCode;
 
-use serde::Serialize;
-
 use crate::commands::act::connect;
 use crate::commands::{Context, InstallationArgs};
 use crate::errors::Result;
 use crate::journal::{self, MarkState};
-use crate::ui::{Column, Tabular};
+use crate::ui::{Column, List};
 use crate::words::moment;
 
 /// Lists the marks of a group, the oldest first
@@ -24,34 +22,19 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let (mut session, schema) = connect(context, &args.installation)?;
     journal::group_named(&journal::groups(&mut *session, &schema)?, &args.group)?;
     let marks = journal::marks(&mut *session, &schema, &args.group)?;
-    context.output.data(&Marks(marks))?;
+    let columns = ["mark", "state", "time", "user", "notes"].map(Column::left);
+    context.output.data(&List::new(&marks, columns, row))?;
     Ok(ExitCode::SUCCESS)
 }
 
-#[derive(Serialize)]
-#[serde(transparent)]
-struct Marks(Vec<MarkState>);
-
-impl Tabular for Marks {
-    fn columns(&self) -> Vec<Column> {
-        ["mark", "state", "time", "user", "notes"]
-            .into_iter()
-            .map(Column::left)
-            .collect()
-    }
-
-    fn rows(&self) -> Vec<Vec<String>> {
-        let cells = |mark: &MarkState| {
-            let protected = mark.protected.then(|| "protected".to_owned());
-            let notes: Vec<String> = protected.into_iter().chain(mark.comment.clone()).collect();
-            vec![
-                mark.mark.clone(),
-                mark.state.clone(),
-                moment(mark.time),
-                mark.user.clone(),
-                notes.join("; "),
-            ]
-        };
-        self.0.iter().map(cells).collect()
-    }
+fn row(mark: &MarkState) -> Vec<String> {
+    let protected = mark.protected.then(|| "protected".to_owned());
+    let notes: Vec<String> = protected.into_iter().chain(mark.comment.clone()).collect();
+    vec![
+        mark.mark.clone(),
+        mark.state.clone(),
+        moment(mark.time),
+        mark.user.clone(),
+        notes.join("; "),
+    ]
 }

@@ -2,9 +2,8 @@
 
 use std::process::ExitCode;
 
-use postgres::error::SqlState;
-
 use crate::commands::act::{call, connect};
+use crate::commands::moment::moment_of;
 use crate::commands::{Context, InstallationArgs};
 use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, MarkState};
@@ -16,7 +15,7 @@ use crate::words::shell;
 pub(super) struct Args {
     /// The group
     group: String,
-    /// A mark of the group, or a time as PostgreSQL reads it: 2026-11-21 09:30, yesterday
+    /// A mark of the group, or a time in your time zone: `2026-11-21 09:30`, `yesterday`, or how long ago: `90min`
     #[arg(value_name = "MARK|TIME")]
     of: String,
     #[command(flatten)]
@@ -28,19 +27,23 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let (mut session, schema) = connect(context, &args.installation)?;
     context.output.accept(&[Format::Table, Format::Json])?;
     let is_mark = MarkState::called(&journal::marks(&mut *session, &schema, group)?, of).is_some();
-    let cast = if is_mark { "$2::text" } else { "$2::text::timestamptz" };
-    let sql = call(&schema, &format!("emaj_get_previous_mark_group($1, {cast})"));
-    let row = session.query_one(&sql, &[group, of]).map_err(|error| {
-        let no_time = [SqlState::INVALID_DATETIME_FORMAT, SqlState::DATETIME_FIELD_OVERFLOW];
-        match error.code() {
-            Some(code) if no_time.contains(code) => Error::message(
+    let row = if is_mark {
+        session.query_one(
+            &call(&schema, "emaj_get_previous_mark_group($1, $2::text)"),
+            &[group, of],
+        )?
+    } else {
+        let time = moment_of(&mut session, of).map_err(|error| match error.kind() {
+            Kind::Usage => Error::message(
                 Kind::Refused,
                 format!("`{of}` is neither a mark of group `{group}` nor a time"),
             )
             .hint(format!("`emaj mark list {}` shows the marks", shell(group))),
-            _ => error.into(),
-        }
-    })?;
+            _ => error,
+        })?;
+        let sql = call(&schema, "emaj_get_previous_mark_group($1, $2::timestamptz)");
+        session.query_one(&sql, &[group, &time])?
+    };
     let mark: Option<String> = row.get(0);
     match mark {
         mark if context.output.format() == Format::Json => {

@@ -2,15 +2,13 @@
 
 use std::process::ExitCode;
 
-use serde::Serialize;
-
-use crate::commands::act::connect;
+use crate::commands::act::{connect, tell_record};
 use crate::commands::{Context, InstallationArgs};
 use crate::deliver::DELETES_ALLOWED;
 use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, SinkRecord, SinkState};
+use crate::names::listed;
 use crate::pg::Session;
-use crate::ui::{Column, Format, Tabular};
 
 /// Which sink
 #[derive(Debug, clap::Args)]
@@ -40,13 +38,14 @@ pub(super) fn pause(args: &PauseArgs, context: &Context) -> Result<ExitCode> {
     }
     let reason = args.because.as_deref().unwrap_or("paused by hand");
     set(&mut session, &schema, &args.which.sink, SinkState::Paused, Some(reason))?;
-    let done = Done {
-        sink: &args.which.sink,
-        done: "paused",
-        reason: Some(reason),
-    };
     let sentence = format!("sink `{}` is paused; its changes wait in the log", args.which.sink);
-    tell(&done, &sentence, context)
+    let record = [
+        ("sink", args.which.sink.as_str().into()),
+        ("done", "paused".into()),
+        ("reason", reason.into()),
+    ];
+    tell_record(&context.output, &record, &sentence)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 pub(super) fn resume(args: &Args, context: &Context) -> Result<ExitCode> {
@@ -61,39 +60,8 @@ pub(super) fn resume(args: &Args, context: &Context) -> Result<ExitCode> {
         _ => None,
     };
     set(&mut session, &schema, &args.sink, SinkState::Active, reason)?;
-    let done = Done {
-        sink: &args.sink,
-        done: "resumed",
-        reason: None,
-    };
-    tell(&done, &format!("sink `{}` goes on", args.sink), context)
-}
-
-/// What was done to a sink.
-#[derive(Serialize)]
-struct Done<'a> {
-    sink: &'a str,
-    done: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'a str>,
-}
-
-impl Tabular for Done<'_> {
-    fn columns(&self) -> Vec<Column> {
-        ["sink", "done", "reason"].into_iter().map(Column::left).collect()
-    }
-
-    fn rows(&self) -> Vec<Vec<String>> {
-        let cells = [self.sink, self.done, self.reason.unwrap_or_default()];
-        vec![cells.map(str::to_owned).to_vec()]
-    }
-}
-
-fn tell(done: &Done<'_>, sentence: &str, context: &Context) -> Result<ExitCode> {
-    match context.output.format() {
-        Format::Table => context.output.say(sentence),
-        _ => context.output.data(done)?,
-    }
+    let record = [("sink", args.sink.as_str().into()), ("done", "resumed".into())];
+    tell_record(&context.output, &record, &format!("sink `{}` goes on", args.sink))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -118,10 +86,9 @@ fn set(session: &mut Session, schema: &str, sink: &str, state: SinkState, reason
 /// The error of a sink that is not installed; it names those that are.
 pub(in crate::commands) fn unknown_sink(session: &mut Session, schema: &str, sink: &str) -> Error {
     let known = journal::sinks(&mut **session, schema).unwrap_or_default();
-    let known: Vec<String> = known.iter().map(|sink| format!("`{}`", sink.name)).collect();
     let error = Error::message(Kind::Refused, format!("unknown sink `{sink}`"));
     match known.as_slice() {
         [] => error.hint("no sink is installed: a manifest declares them, `emaj install` makes them known"),
-        known => error.hint(format!("known sinks: {}", known.join(", "))),
+        known => error.hint(format!("known sinks: {}", listed(known.iter().map(|sink| &sink.name)))),
     }
 }

@@ -8,7 +8,7 @@ use crate::commands::run::check_names;
 use crate::commands::{Context, ManifestArgs};
 use crate::errors::{Kind, Result};
 use crate::sink::{self, Finding};
-use crate::ui::{Column, Tabular};
+use crate::ui::{Column, List};
 
 /// Reaches the sinks of a manifest and says what may be done there
 #[derive(Debug, clap::Args)]
@@ -48,7 +48,8 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
             problem: finding.problem,
         }));
     }
-    context.output.data(&All(found))?;
+    let columns = ["sink", "what", "result"].map(Column::left);
+    context.output.data(&List::new(&found, columns, row))?;
     Ok(ExitCode::from(exit))
 }
 
@@ -59,25 +60,10 @@ struct Tested {
     problem: Option<String>,
 }
 
-#[derive(Serialize)]
-#[serde(transparent)]
-struct All(Vec<Tested>);
-
-impl Tabular for All {
-    fn columns(&self) -> Vec<Column> {
-        ["sink", "what", "result"].into_iter().map(Column::left).collect()
-    }
-
-    fn rows(&self) -> Vec<Vec<String>> {
-        self.0
-            .iter()
-            .map(|tested| {
-                vec![
-                    tested.sink.clone(),
-                    tested.what.clone(),
-                    tested.problem.clone().unwrap_or_else(|| "fine".to_owned()),
-                ]
-            })
-            .collect()
-    }
+fn row(tested: &Tested) -> Vec<String> {
+    vec![
+        tested.sink.clone(),
+        tested.what.clone(),
+        tested.problem.clone().unwrap_or_else(|| "fine".to_owned()),
+    ]
 }

@@ -5,7 +5,7 @@
 use crate::manifest::{Part, Words, blocks, parts};
 
 /// Returns the columns of the template of a name in which rows that have the same name are the same, but for their spelling: those that stand alone in
-/// the value of a component. Of `cn={{ row.a }} {{ row.b }}` neither is one, nor what goes through another filter than `lower` or `upper`.
+/// the value of a component. Of `cn={{ row.a }} {{ row.b }}` neither is one, nor what goes through another filter than `lower` or `dn`.
 pub(super) fn columns_of(template: &str) -> Vec<String> {
     let mut columns = Vec::new();
     // Of a component so far: whether its value has begun, and what its code names.
@@ -18,7 +18,7 @@ pub(super) fn columns_of(template: &str) -> Vec<String> {
     for part in parts(template) {
         match part {
             Part::Code(block) if block.tag().is_some() => return Vec::new(),
-            Part::Code(block) => codes.push(column_but_for_case(block.words).filter(|_| in_value)),
+            Part::Code(block) => codes.push(column_but_for_spelling(block.words).filter(|_| in_value)),
             Part::Text(at) if template[at.clone()].contains(['"', '\\']) => return Vec::new(),
             Part::Text(at) => {
                 for (number, text) in template[at].split([',', '+']).enumerate() {
@@ -37,14 +37,14 @@ pub(super) fn columns_of(template: &str) -> Vec<String> {
 }
 
 /// Returns the column of a template that is one `{{ row.column }}` with text around it: rows of which it makes the same have the same
-/// there. Of a template that does more with a row that cannot be said.
+/// there, but for its spelling. Of a template that does more with a row that cannot be said.
 pub(super) fn column_of(template: &str) -> Option<String> {
     let mut blocks = blocks(template);
     let only = blocks.next().filter(|only| only.tag().is_none())?;
     blocks
         .next()
         .is_none()
-        .then(|| column_but_for_escapes(only.words))
+        .then(|| column_but_for_spelling(only.words))
         .flatten()
 }
 
@@ -53,20 +53,15 @@ pub(super) fn column(words: Words<'_>) -> Option<String> {
     named(&words.written().collect::<Vec<_>>())
 }
 
-/// The same, also through the filter that escapes it for a name: of two values it makes two.
-fn column_but_for_escapes(words: Words<'_>) -> Option<String> {
-    match &words.written().collect::<Vec<_>>()[..] {
-        [value @ .., "|", "dn"] => named(value),
-        words => named(words),
+/// The same, also through the filter that escapes it for a name, and through small letters: names are compared without regard to them. (Capitals tell less:
+/// those of `ß` are `SS`.)
+fn column_but_for_spelling(words: Words<'_>) -> Option<String> {
+    let words: Vec<&str> = words.written().collect();
+    let mut value = &words[..];
+    while let [before @ .., "|", "lower" | "dn"] = value {
+        value = before;
     }
-}
-
-/// The same, also through a filter that changes upper and lower case alone: names are compared without them.
-fn column_but_for_case(words: Words<'_>) -> Option<String> {
-    match &words.written().collect::<Vec<_>>()[..] {
-        [value @ .., "|", "lower" | "upper" | "dn"] => named(value),
-        words => named(words),
-    }
+    named(value)
 }
 
 fn named(words: &[&str]) -> Option<String> {
@@ -106,6 +101,7 @@ mod tests {
                 "uid={{ row.login | trim | lower }},ou={{ row.unit | trim }},dc=row",
                 &[],
             ),
+            ("uid={{ row.login | upper }},ou={{ row.unit | lower | dn }}", &["unit"]),
             ("uid={{ row['the login'] }},dc=x", &["the login"]),
             ("uid=p{{ row[ \"a\" ] }}x + ou={{row.b}}", &["a", "b"]),
             ("cn={{ row.first }} {{ row.last }},ou={{ row.unit }}", &["unit"]),
@@ -132,12 +128,14 @@ mod tests {
     }
 
     #[test]
-    fn only_a_bare_column_says_which_rows_are_alike() {
+    fn only_a_column_but_for_its_spelling_says_which_rows_are_alike() {
         for (template, column) in [
             ("cn={{ row.team }},ou=groups", Some("team")),
             ("{{row.a}}", Some("a")),
             ("uid={{ row.a | dn }},ou=people", Some("a")),
-            ("uid={{ row.a | lower | dn }},ou=people", None),
+            ("uid={{ row.a | lower | dn }},ou=people", Some("a")),
+            ("uid={{ row.a | upper }},ou=people", None),
+            ("uid={{ row.a | trim | lower }},ou=people", None),
             ("{{ row['the grp'] }}", Some("the grp")),
             ("{{ row[\"Grp\"] }}", Some("Grp")),
             ("{# {{ row.b }} #}{{ row.a }}", Some("a")),

@@ -51,15 +51,38 @@ impl Form {
         self.may_be(dn) && of(&self.before).is_none_or(|own| of(dn).is_none_or(|other| own == other))
     }
 
-    /// Returns the column that the template shows, and the text (as JSON) that it has in rows of which this was made; `None`: that cannot be said.
+    /// Returns the column that the template shows, and the texts (as JSON) of which it has one in rows of which this was made, in upper or lower case; `None`: that
+    /// cannot be said.
     pub(super) fn shown(&self, text: &str) -> Option<(String, BTreeSet<String>)> {
         let (before, after) = (self.before.len(), self.after.len());
         let end = text.len().checked_sub(after).filter(|end| *end >= before)?;
         let (head, tail) = (text.get(..before)?, text.get(end..)?);
         let is_like = head.eq_ignore_ascii_case(&self.before) && tail.eq_ignore_ascii_case(&self.after);
-        let value = text.get(before..end).filter(|value| is_like && !value.contains('\\'))?;
-        let json = serde_json::Value::from(value).to_string();
-        Some((self.column.clone()?, BTreeSet::from([json])))
+        let value = text.get(before..end).filter(|_| is_like)?;
+        // (What is escaped in a name, or in a filter, is itself in a text of another kind.)
+        let texts = [value.to_owned(), unescaped(value)?];
+        let texts = texts.into_iter().map(|text| serde_json::Value::from(text).to_string());
+        Some((self.column.clone()?, texts.collect()))
+    }
+}
+
+/// Returns what is escaped in a name of an entry (RFC 4514) or in a filter (RFC 4515); `None`: nothing that can be a text.
+fn unescaped(value: &str) -> Option<String> {
+    let (mut bytes, mut rest) = (Vec::with_capacity(value.len()), value.as_bytes());
+    loop {
+        rest = match rest {
+            [] => return String::from_utf8(bytes).ok(),
+            [b'\\', high, low, behind @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                let hex = std::str::from_utf8(&rest[1..3]).ok()?;
+                bytes.push(u8::from_str_radix(hex, 16).ok()?);
+                behind
+            }
+            [b'\\'] => return None,
+            [b'\\', byte, behind @ ..] | [byte, behind @ ..] => {
+                bytes.push(*byte);
+                behind
+            }
+        };
     }
 }
 
@@ -74,11 +97,17 @@ mod tests {
             form.shown("CN=red,ou=Groups,dc=x"),
             Some(("team".to_owned(), BTreeSet::from(["\"red\"".to_owned()])))
         );
+        let texts = |text| {
+            let (_, texts) = form.shown(text)?;
+            Some(texts.into_iter().collect::<Vec<_>>().join(" "))
+        };
+        assert_eq!(texts("cn=a\\,b,ou=groups,dc=x").unwrap(), r#""a,b" "a\\,b""#);
         assert_eq!(
-            form.shown("cn=a\\,b,ou=groups,dc=x"),
-            None,
-            "written in another way than in the row"
+            texts("cn=\\c3\\a9\\5C,ou=groups,dc=x").unwrap(),
+            r#""\\c3\\a9\\5C" "é\\""#
         );
+        assert_eq!(texts("cn=\\ff,ou=groups,dc=x"), None, "no text");
+        assert_eq!(texts("cn=a\\,ou=groups,dc=x"), None, "another entry above");
         assert_eq!(form.shown("cn=,ou=x"), None);
         for (template, name, may) in [
             ("cn={{ row.team }},ou=groups,dc=x", "cn=red, ou=Groups,dc=x", true),

@@ -19,16 +19,12 @@ impl Courier<'_> {
     /// Delivers a chunk; all of it has arrived or is set aside then. `false`: told to stop before.
     pub(super) fn deliver(&mut self, chunk: &[Placed]) -> Result<bool> {
         self.since_summary += chunk.len();
-        let mut made = self.make(chunk, None)?;
+        let made = self.make(chunk, None)?;
         if !self.check_deletes()? {
             return Ok(false);
         }
-        let last = chunk.last().map(|placed| placed.offset.clone());
-        let whole = self.add_anew(&mut made, chunk)?;
-        if let Some(whole) = &whole {
-            self.know_keys(whole)?;
-        }
-        self.hand_over(made, whole.as_deref().unwrap_or(chunk), last.as_ref())
+        let last = chunk.last().map(|placed| &placed.offset);
+        self.hand_over(made, chunk, last)
     }
 
     /// Renders what each binding makes of each change, for all bindings or only one; what cannot be rendered is set aside, and what

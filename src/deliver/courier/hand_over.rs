@@ -3,10 +3,12 @@
 use std::time::Instant;
 
 use jiff::Timestamp;
+use postgres::IsolationLevel;
 
 use super::Courier;
 use super::claim::holds;
 use super::parked::{Aside, Parked, Settled};
+use crate::deliver::binding::Come;
 use crate::deliver::lanes::{Fate, Keyed};
 use crate::deliver::stream::{Placed, window_number_of};
 use crate::errors::Result;
@@ -53,6 +55,7 @@ impl Courier<'_> {
         let mut noted = Parked::default();
         // Whether nothing was refused so far: beyond what it refused, a place need not have put a position on record.
         let mut is_whole = true;
+        let mut come = Come::default();
         loop {
             self.leave_out_what_is_there(&mut work);
             if work.is_empty() {
@@ -99,6 +102,9 @@ impl Courier<'_> {
                 is_whole &= !matches!(fate, Fate::Done(Outcome::Failed(_)) | Fate::Behind);
                 if is_whole && fate != Fate::NotTried {
                     self.place.has(&keyed.delivery.offset);
+                }
+                if let Fate::Done(Outcome::Written | Outcome::Unchanged) = fate {
+                    come.note(&keyed.delivery, &chunk[number].change);
                 }
                 match fate {
                     Fate::Done(Outcome::Written) => written += 1,
@@ -150,7 +156,17 @@ impl Courier<'_> {
         }
         passing("chunk.delivered");
         let settled = self.settle(aside, parked, chunk);
-        self.note(&settled, offset)?;
+        match chunk.last().filter(|_| !come.is_empty()) {
+            None => self.note(&settled, offset)?,
+            Some(last) => {
+                // (What was refused waits already: of its rows nothing is told beside that.)
+                self.note(&settled, None)?;
+                if !self.deliver_anew(&come, last, Some(&last.change))? {
+                    return Ok(false);
+                }
+                self.note(&Settled::default(), offset)?;
+            }
+        }
         passing("chunk.noted");
         Ok(true)
     }
@@ -238,7 +254,8 @@ impl Courier<'_> {
                 None => Ok(()),
             };
         }
-        let mut transaction = self.sessions.keeper.transaction()?;
+        let transaction = self.sessions.keeper.build_transaction();
+        let mut transaction = transaction.isolation_level(IsolationLevel::ReadCommitted).start()?;
         for (queue, into) in joined {
             journal::join(&mut transaction, schema, name, queue, into)?;
         }

@@ -69,6 +69,7 @@ pub(super) struct Aside {
 }
 
 /// Changes as they are put on record, and queues that became one: `(this, part of that)`.
+#[derive(Default)]
 pub(super) struct Settled {
     pub changes: Vec<SetAside>,
     pub joined: Vec<(String, String)>,

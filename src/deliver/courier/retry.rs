@@ -77,7 +77,7 @@ enum Queue {
 const BESIDE: i64 = 100;
 
 impl Courier<'_> {
-    /// Tries again what is due, each queue in its order. `false`: there was nothing.
+    /// Tries again what is due, each queue in its order, while no window is under way. `false`: there was nothing.
     pub(super) fn retry_due(&mut self) -> Result<bool> {
         let due = journal::due(
             &mut *self.sessions.keeper,
@@ -300,8 +300,8 @@ impl Courier<'_> {
         }
         self.orders.status.update(self.name(), |status| status.written += 1);
         let mut come = Come::default();
-        come.note(&keyed.delivery, change.change.position);
-        Ok(match self.deliver_anew(&come, change)? {
+        come.note(&keyed.delivery, &change.change);
+        Ok(match self.deliver_anew(&come, change, None)? {
             true => Tried::Arrived,
             false => Tried::Interrupted,
         })

@@ -48,7 +48,8 @@ impl Courier<'_> {
                 continue;
             }
             self.reload_parked(&look.parked)?;
-            if look.is_due && self.retry_due()? {
+            // (In the middle of a window it is not known of each row what is delivered of it.)
+            if look.is_due && self.progress.unfinished.is_none() && self.retry_due()? {
                 continue;
             }
             if look.snapshot == seen && self.progress.unfinished.is_none() && init.is_empty() {

@@ -1,15 +1,13 @@
 //! What only the database can tell of bindings: whether their tables and columns are there, and whose they are. All of it is reported at
 //! once.
 
-use super::{Found, WantedBinding};
+use super::WantedBinding;
 use crate::catalog::{Catalog, Generated, Table};
 use crate::errors::Kind;
 use crate::install::action;
-use crate::install::wanted::{Problem, place_text, unlogged};
+use crate::install::wanted::{Found, Problem, place_text, unlogged};
 use crate::journal::{InstalledBinding, Journal};
-use crate::manifest::{
-    Binding, BindingKind, Diagnostic, Located, Manifest, Place, RowsOf, SinkKind, State, complaints_of_rows,
-};
+use crate::manifest::{Binding, BindingKind, Diagnostic, Manifest, Place, RowsOf, SinkKind, State, complaints_of_rows};
 use crate::names::{QualifiedName, nearest};
 use crate::words::shell;
 
@@ -18,28 +16,16 @@ pub(in crate::install) fn resolve<'a>(
     manifest: &'a Manifest,
     catalog: &'a Catalog,
     journal: Option<&Journal>,
-) -> (Vec<WantedBinding<'a>>, Found) {
-    let mut found = Found::default();
+    found: &mut Found,
+) -> Vec<WantedBinding<'a>> {
     for sink in &manifest.sinks {
         let owner = journal.and_then(|journal| journal.sinks.get(&sink.name.value));
-        check_owner(
-            "sink",
-            &sink.name,
-            owner.map(|known| &known.manifest),
-            manifest,
-            &mut found,
-        );
+        found.check_owner("sink", &sink.name, owner.map(|known| &known.manifest), manifest);
     }
     let mut wanted = Vec::new();
     for binding in &manifest.bindings {
         let known = journal.and_then(|journal| journal.bindings.get(&binding.name.value));
-        check_owner(
-            "binding",
-            &binding.name,
-            known.map(|known| &known.manifest),
-            manifest,
-            &mut found,
-        );
+        found.check_owner("binding", &binding.name, known.map(|known| &known.manifest), manifest);
         let name = &binding.table.value;
         let Some(table) = catalog.tables.get(name) else {
             found.problems.push(no_table(binding, known, catalog));
@@ -47,18 +33,18 @@ pub(in crate::install) fn resolve<'a>(
         };
         let before = found.problems.len();
         let bound = WantedBinding { binding, name, table };
-        check_columns(binding, name, table, &mut found);
+        check_columns(binding, name, table, found);
         if binding.to.is_some() {
-            check_delivered(&bound, manifest, catalog, journal, &mut found);
+            check_delivered(&bound, manifest, catalog, journal, found);
         } else {
-            action::check(binding, name, table, catalog, &mut found);
+            action::check(binding, name, table, catalog, found);
         }
         if found.problems.len() == before {
             wanted.push(bound);
         }
     }
-    check_rows(manifest, &wanted, &mut found);
-    (wanted, found)
+    check_rows(manifest, &wanted, found);
+    wanted
 }
 
 /// Holds what bindings make of one table against each other, as far as the manifest alone does not tell it.
@@ -102,22 +88,6 @@ fn key_of(table: &Table) -> impl Iterator<Item = &str> {
         let column = table.columns.iter().find(|column| column.attnum == *number)?;
         Some(column.name.as_str())
     })
-}
-
-fn check_owner(noun: &str, name: &Located<String>, owner: Option<&String>, manifest: &Manifest, found: &mut Found) {
-    if let Some(owner) = owner.filter(|owner| **owner != manifest.name) {
-        found.problem(
-            Kind::Refused,
-            &name.place,
-            format!(
-                "{noun} `{}` is there already and belongs to manifest `{owner}`",
-                name.value
-            ),
-            format!(
-                "choose another name for the {noun}; or, if this is that manifest, write `name: {owner}` at its top"
-            ),
-        );
-    }
 }
 
 fn no_table(binding: &Binding, known: Option<&InstalledBinding>, catalog: &Catalog) -> Problem {

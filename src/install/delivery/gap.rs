@@ -104,17 +104,19 @@ pub(in crate::install) fn starved<'j>(
         .collect()
 }
 
-/// Says, of the last step, which takes their logs away, what they have not read of it.
-pub(in crate::install) fn tell_unread(plan: &mut Plan, starved: &Starved<'_>) {
+/// Returns what they have not read of their logs, which a step takes away: the end of the sentence on its effect.
+pub(in crate::install) fn unread(starved: &Starved<'_>) -> String {
     let unread = starved.iter().filter(|(_, known)| known.unread > 0);
     let (names, sinks): (Vec<&str>, Vec<&String>) = unread
         .filter_map(|(name, known)| Some((*name, known.sink.as_ref()?)))
         .unzip();
-    if let (Some(step), false) = (plan.steps.last_mut(), names.is_empty()) {
-        let places = places(&listed(names), sinks);
-        step.effect
-            .push_str(&format!("; what is not delivered yet to {places} is lost"));
+    if names.is_empty() {
+        return String::new();
     }
+    format!(
+        "; what is not delivered yet to {} is lost",
+        places(&listed(names), sinks)
+    )
 }
 
 /// Says that they are told nothing from then on, and what brings them up to date.

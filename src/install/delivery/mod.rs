@@ -12,15 +12,13 @@ mod sink;
 
 use self::binding::{plan_binding, remove_binding};
 pub(super) use self::check::resolve;
-pub(super) use self::gap::{Gap, Missed, starved, tell_gaps, tell_starved, tell_unread};
+pub(super) use self::gap::{Gap, Missed, Starved, starved, tell_gaps, tell_starved, unread};
 pub(super) use self::implied::{bound, complete, is_implied};
 use self::sink::{plan_sink, remove_sink};
 use super::plan::Plan;
-use super::wanted::Problem;
 use crate::catalog::{Catalog, Table};
-use crate::errors::Kind;
 use crate::journal::Journal;
-use crate::manifest::{Binding, Diagnostic, Manifest, Place};
+use crate::manifest::{Binding, Manifest, Sink};
 use crate::names::QualifiedName;
 use crate::render::{RenderError, Renderer};
 
@@ -32,23 +30,8 @@ pub(super) struct WantedBinding<'a> {
     pub table: &'a Table,
 }
 
-/// What stands in the way, and what should be said.
-#[derive(Default)]
-pub(super) struct Found {
-    pub problems: Vec<Problem>,
-    pub notes: Vec<String>,
-}
-
-impl Found {
-    pub(super) fn problem(&mut self, kind: Kind, place: &Place, message: String, next: impl Into<String>) {
-        self.problems.push(Problem {
-            kind,
-            what: Diagnostic::error(place, message).next(next),
-        });
-    }
-}
-
-/// Plans all sinks and bindings, and the end of those that the manifest does not declare any more.
+/// Plans all sinks and bindings, and the end of those that the manifest does not declare any more. Rows of sinks that are there come after those of
+/// bindings, as couriers take them that send rows.
 pub(super) fn plan(
     plan: &mut Plan,
     manifest: &Manifest,
@@ -57,7 +40,8 @@ pub(super) fn plan(
     journal: Option<&Journal>,
     renderer: &Renderer,
 ) -> Result<(), RenderError> {
-    for sink in &manifest.sinks {
+    let is_there = |sink: &&Sink| journal.is_some_and(|journal| journal.sinks.contains_key(&sink.name.value));
+    for sink in manifest.sinks.iter().filter(|sink| !is_there(sink)) {
         plan_sink(plan, manifest, sink, catalog, journal, renderer)?;
     }
     for binding in wanted {
@@ -71,6 +55,9 @@ pub(super) fn plan(
         .filter(|(name, known)| known.manifest == manifest.name && manifest.binding(name).is_none());
     for (name, known) in gone {
         remove_binding(plan, name, known, because, catalog, journal, renderer)?;
+    }
+    for sink in manifest.sinks.iter().filter(is_there) {
+        plan_sink(plan, manifest, sink, catalog, Some(journal), renderer)?;
     }
     for (name, _) in journal
         .sinks

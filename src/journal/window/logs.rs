@@ -100,6 +100,18 @@ pub(super) fn tables(
     Ok(tables)
 }
 
+/// Returns the SQL that tells whether a type, given by its number, is (under the domains) PostgreSQL's own, with nothing of anybody else in it. What is not
+/// is never handed to a cast, which somebody may have made: it is shown as text (`changes/value`).
+pub fn is_builtin(oid: &str) -> String {
+    format!(
+        "exists (with recursive under as (
+                   select {oid} as oid
+                   union all
+                   select t.typbasetype from under join pg_catalog.pg_type t on t.oid = under.oid and t.typtype = 'd')
+                 select from under join pg_catalog.pg_type t on t.oid = under.oid and t.typtype <> 'd' where t.oid < 16384)"
+    )
+}
+
 /// A captured column, and whose it is.
 struct Found {
     relation: i64,
@@ -127,11 +139,7 @@ fn columns(client: &mut impl GenericClient, s: &str, group: &str, from: &MarkPos
                                                     'timestamptz', 'text', 'varchar', 'xml')), ''),
                     l.attname is null,
                     coalesce(d.oid <> col_expression and col_attnum <> all (r.rel_key), false),
-                    exists (with recursive under as (
-                              select l.atttypid as oid
-                              union all
-                              select t.typbasetype from under join pg_catalog.pg_type t on t.oid = under.oid and t.typtype = 'd')
-                            select from under join pg_catalog.pg_type t on t.oid = under.oid and t.typtype <> 'd' where t.oid < 16384)
+                    {}
                from {s}.emaj_column
                join {s}.emaj_relation r on r.rel_id = col_rel
                left join pg_catalog.unnest(r.rel_key) with ordinality as k(attnum, place) on k.attnum = col_attnum
@@ -140,7 +148,8 @@ fn columns(client: &mut impl GenericClient, s: &str, group: &str, from: &MarkPos
                                                   and l.attname = col_name and l.attnum > 0
                left join pg_catalog.pg_attrdef d on d.adrelid = r.rel_oid and d.adnum = col_attnum and a.attgenerated <> ''
               where r.rel_group = $1
-              order by col_rel, col_attnum"
+              order by col_rel, col_attnum",
+            is_builtin("l.atttypid")
         ),
         &[&group, &s],
     )?;

@@ -14,10 +14,12 @@ use postgres::{GenericClient, Row};
 use postgres_protocol::escape::escape_identifier;
 use serde::Serialize;
 
+use super::Astray;
 use super::position::Position;
 use crate::errors::{Error, Kind, Result};
 use crate::names::QualifiedName;
 
+pub use logs::is_builtin;
 pub use snapshot::begin_reading;
 
 /// A mark and its position.
@@ -45,6 +47,8 @@ pub struct Window {
     pub gaps: Vec<String>,
     /// Where its tables are no longer as they were installed; empty where the window ends at a mark, which was refused then.
     pub drift: Vec<Drift>,
+    /// That the logs were written elsewhere; it is among `gaps`, too.
+    pub astray: Option<Astray>,
 }
 
 /// A table that is no longer as it was installed.
@@ -158,6 +162,9 @@ impl Window {
     /// # Errors
     /// [`Kind::Refused`], with all reasons.
     pub fn refuse_gaps(&self, what: &str) -> Result<()> {
+        if let Some(astray) = &self.astray {
+            return Err(astray.clone().into());
+        }
         if self.gaps.is_empty() {
             return Ok(());
         }
@@ -225,14 +232,13 @@ pub fn window(client: &mut impl GenericClient, schema: &str, wanted: &WindowWant
     }
     let mut gaps = Vec::new();
     let astray = super::astray(client, schema)?;
-    let is_astray = astray.is_some();
-    gaps.extend(astray.map(|astray| astray.problem));
+    gaps.extend(astray.as_ref().map(|astray| astray.problem.clone()));
     gaps::restarts(client, &s, wanted.group, &from, until.as_ref(), &mut gaps)?;
     let found = logs::tables(client, &s, wanted.group, &from, until.as_ref(), &mut gaps)?;
     let tables = logs::chosen(wanted, found)?;
     gaps::uncaptured(client, &s, &from, &tables, &mut gaps)?;
     // What the registry knows of a restored copy's partitions is not of these ones.
-    let drift = if is_astray {
+    let drift = if astray.is_some() {
         Vec::new()
     } else {
         gaps::incomplete(client, &s, wanted.group, &from, until.as_ref(), &tables, &mut gaps)?
@@ -245,6 +251,7 @@ pub fn window(client: &mut impl GenericClient, schema: &str, wanted: &WindowWant
         tables,
         gaps,
         drift,
+        astray,
     })
 }
 

@@ -12,8 +12,7 @@ fn given(pairs: &[(&str, &str)]) -> Given {
     for (name, value) in pairs {
         match *name {
             "uri" => given.uri = Some((*value).to_owned().into()),
-            "dbname" => given.dbname = Some((*value).to_owned()),
-            name => _ = given.others.insert(name.to_owned(), (*value).to_owned()),
+            name => _ = given.settings.insert(name.to_owned(), (*value).to_owned()),
         }
     }
     given

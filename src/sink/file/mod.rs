@@ -229,15 +229,13 @@ impl Writer {
         Ok(length)
     }
 
-    fn note(&mut self, length: u64, offset: Option<&Offset>) -> Result<(), Fault> {
-        let before = self.position.note.clone();
+    fn note(&mut self, length: u64, batch: &[Delivery], outcomes: &[Outcome]) -> Result<(), Fault> {
+        let mut note = self.position.note.clone();
+        note.length = length;
         // (It never goes back.)
-        let offset = offset.map(|offset| offset.0.clone()).max(before.offset.clone());
-        self.position.write(Note {
-            length,
-            offset,
-            ..before
-        })
+        note.offset = arrived(batch, outcomes).map(|offset| offset.0.clone()).max(note.offset);
+        note.written_again(batch, outcomes);
+        self.position.write(note)
     }
 
     fn carry_out(&mut self, batch: &[Delivery]) -> (Vec<Outcome>, Option<Fault>) {
@@ -246,6 +244,10 @@ impl Writer {
         let mut safe = 0;
         let mut run = || -> Result<(), Fault> {
             for (at, delivery) in batch.iter().enumerate() {
+                if self.position.note.has_again(delivery) {
+                    outcomes.push(Outcome::Unchanged);
+                    continue;
+                }
                 let before = self.lines.len();
                 match line::add(&mut self.lines, delivery) {
                     Ok(()) => outcomes.push(Outcome::Written),
@@ -282,8 +284,7 @@ impl Writer {
     }
 
     fn flush(&mut self, batch: &[Delivery], outcomes: &[Outcome]) -> Result<(), Fault> {
-        let offset = arrived(batch, outcomes);
-        if self.lines.is_empty() && offset.is_none() {
+        if self.lines.is_empty() && arrived(batch, outcomes).is_none() {
             return Ok(());
         }
         let length = self.write_lines()?;
@@ -293,7 +294,7 @@ impl Writer {
                 self.target.path.display()
             )));
         }
-        self.note(length, offset)
+        self.note(length, batch, outcomes)
     }
 }
 

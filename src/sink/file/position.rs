@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::names::hex;
-use crate::sink::Fault;
 use crate::sink::fault::of_file;
+use crate::sink::{Delivery, Fault, Outcome};
 
 /// Room for one note; an offset is some dozen characters, with a long key some hundred.
 const SLOT: usize = 4096;
@@ -35,6 +35,33 @@ pub(super) struct Note {
     /// The old files up to this number are not known to be the sink's, and stay.
     #[serde(default)]
     pub(super) others: u64,
+    /// What was written of what was tried again, the last of it: that has no place in the order of the rest.
+    #[serde(default)]
+    pub(super) again: Vec<String>,
+}
+
+/// So many are noted of what was tried again.
+const MOST_AGAIN: usize = 64;
+
+impl Note {
+    /// Tells whether a delivery that is tried again was written.
+    pub(super) fn has_again(&self, delivery: &Delivery) -> bool {
+        delivery.retried && self.again.contains(&name_of(delivery))
+    }
+
+    /// Notes those of a batch that were tried again and written now.
+    pub(super) fn written_again(&mut self, batch: &[Delivery], outcomes: &[Outcome]) {
+        let all = batch.iter().zip(outcomes);
+        let written = all.filter(|(delivery, outcome)| delivery.retried && **outcome == Outcome::Written);
+        self.again.extend(written.map(|(delivery, _)| name_of(delivery)));
+        self.again.drain(..self.again.len().saturating_sub(MOST_AGAIN));
+    }
+}
+
+/// Names what was set aside: the row that is sent by two `init` has one id, and so has what is delivered twice on request.
+fn name_of(delivery: &Delivery) -> String {
+    let Delivery { id, offset, replay, .. } = delivery;
+    sum(&format!("{id} {} {replay:?}", offset.0))
 }
 
 /// The open note of a file.

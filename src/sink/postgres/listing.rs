@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::manifest::{Binding, BindingKind};
 use crate::names::QualifiedName;
 use crate::render::Renderer;
-use crate::sink::fault::of_postgres;
+use crate::sink::fault::{of_postgres, of_postgres_values};
 use crate::sink::{Action, Delivery, Existing, Fault, Finding, RowChange};
 
 /// Looks at the login, the server, and the place of the position.
@@ -128,7 +128,7 @@ pub(super) fn identities(
         }
         let columns = described(shape, key.iter().map(String::as_str));
         let sql = renderer
-            .render("row/there", json!({ "table": table, "columns": columns }))
+            .render("row/there", json!({ "table": shape.named(table), "columns": columns }))
             .map_err(Fault::down)?;
         let mut found = Vec::with_capacity(rows.len());
         // (What does not fit the key's type is not there.)
@@ -136,7 +136,7 @@ pub(super) fn identities(
             &rows,
             &mut |rows| {
                 let keys = keys(rows.iter().map(|(_, at, row)| (*at, *row)), key);
-                client.query(&sql, &[&keys]).map_err(|error| of_postgres(&error))
+                client.query(&sql, &[&keys]).map_err(|error| of_postgres_values(&error))
             },
             &mut |_, there| found.extend(there),
         )?;
@@ -188,7 +188,7 @@ pub(super) fn existing(
         return Err(fault);
     }
     let sql = renderer
-        .render("row/keys", json!({ "table": table, "key": key }))
+        .render("row/keys", json!({ "table": shape.named(table), "key": key }))
         .map_err(Fault::down)?;
     let failed = |error: postgres::Error| of_postgres(&error);
     let mut rows = client

@@ -55,7 +55,7 @@ pub(super) fn opener(
     let mut given = Given::of(database, environment)?;
     for (keyword, value) in LIMITS {
         given
-            .others
+            .settings
             .entry((*keyword).to_owned())
             .or_insert_with(|| (*value).to_owned());
     }

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 
 use postgres::Client;
+use serde_json::json;
 
 use super::spelling::Spelling;
 use super::text::Kind;
@@ -66,6 +67,7 @@ pub(super) struct Shape {
     /// The lists of columns that a row can be found by.
     keys: Vec<Vec<String>>,
     pub(super) primary_key: Vec<String>,
+    is_partitioned: bool,
     /// Row-level security applies to the role: `copy` does not write to the table.
     pub(super) is_secured: bool,
     /// The role, if row-level security may hide rows from it.
@@ -178,6 +180,7 @@ impl Shape {
             primary_key: primary.map_or_else(Vec::new, |row| row.get(0)),
             keys: keys.iter().map(|row| row.get(0)).collect(),
             policed: found.get(3),
+            is_partitioned: kind == "p",
             is_secured: found.get(4),
         })
     }
@@ -211,6 +214,11 @@ impl Shape {
 
     pub(super) fn column(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// Returns the table as the templates take it.
+    pub(super) fn named(&self, table: &QualifiedName) -> serde_json::Value {
+        json!({ "schema": table.schema, "name": table.name, "partitioned": self.is_partitioned })
     }
 
     /// Returns what keeps rows of these columns, found by this key, from being written at all.

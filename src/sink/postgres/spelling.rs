@@ -11,7 +11,7 @@ use postgres::{Client, Statement};
 
 use super::fold::{Item, Row};
 use crate::names::QualifiedName;
-use crate::sink::fault::of_postgres;
+use crate::sink::fault::{of_postgres, of_postgres_values};
 use crate::sink::{Fault, Verdict};
 
 /// How the values of a column are written, as far as two texts of one value are concerned.
@@ -118,7 +118,7 @@ pub(super) fn settle(
                     Ok(found)
                 }
                 Err(error) => {
-                    let fault = of_postgres(&error);
+                    let fault = of_postgres_values(&error);
                     if fault.verdict != Verdict::Down {
                         client
                             .batch_execute("rollback to savepoint emaj_keys; release savepoint emaj_keys")

@@ -19,7 +19,7 @@ use super::spelling::{Spelling, keys, settle};
 use super::text::{Kind, field, literal};
 use crate::names::{QualifiedName, quote_ident};
 use crate::render::Renderer;
-use crate::sink::fault::of_postgres;
+use crate::sink::fault::{of_postgres, of_postgres_values};
 use crate::sink::{Fault, Outcome, Verdict};
 
 /// How to write rows of certain columns to a table; made once a session.
@@ -202,7 +202,7 @@ impl Tables {
             return Err(fault);
         }
         let columns = described(shape, key.iter().map(String::as_str));
-        let values = json!({ "table": table, "columns": columns });
+        let values = json!({ "table": shape.named(table), "columns": columns });
         let delete = renderer.render("row/delete", &values).map_err(Fault::down)?;
         let statement = client.prepare(&delete).map_err(|error| of_postgres(&error))?;
         self.deletes.push(Delete {
@@ -268,15 +268,16 @@ impl Tables {
         let changeable: Vec<&str> = written.iter().copied().filter(|name| !is_fixed(name)).collect();
         let changed: Vec<&str> = changeable.iter().copied().filter(|name| !is_key(name)).collect();
         let render = |name: &str, values| renderer.render(name, values).map_err(Fault::down);
+        let named = shape.named(table);
         let staged = described(shape, written.iter().copied());
         let make = render("row/stage", json!({ "stage": stage, "columns": staged }))?;
         let described_key = described(shape, key.iter().map(String::as_str));
         let unchanged = render(
             "row/unchanged",
-            json!({ "stage": stage, "table": table, "key": described_key, "columns": staged }),
+            json!({ "stage": stage, "table": named, "key": described_key, "columns": staged }),
         )?;
         let columns_changeable = described(shape, changeable.iter().copied());
-        let values = json!({ "stage": stage, "table": table, "key": described_key, "columns": columns_changeable });
+        let values = json!({ "stage": stage, "table": named, "key": described_key, "columns": columns_changeable });
         let respell = match described_key.iter().any(|column| column.spelling == Spelling::Free) {
             true => Some((render("row/respelled", values.clone())?, render("row/respell", values)?)),
             false => None,
@@ -290,7 +291,7 @@ impl Tables {
             true => None,
             false => Some(render(
                 "row/fixed",
-                json!({ "stage": stage, "table": table, "key": described_key, "columns": described(shape, fixed.iter().copied()) }),
+                json!({ "stage": stage, "table": named, "key": described_key, "columns": described(shape, fixed.iter().copied()) }),
             )?),
         };
         let write = render(
@@ -307,7 +308,7 @@ impl Tables {
         let fixed: Vec<String> = fixed.into_iter().map(str::to_owned).collect();
         let moves = match key.iter().all(|name| changeable.contains(&name.as_str())) {
             true => {
-                let values = json!({ "table": table, "key": described_key, "columns": columns_changeable });
+                let values = json!({ "table": named, "key": described_key, "columns": columns_changeable });
                 Some(render("row/move", values)?)
             }
             false => None,
@@ -555,7 +556,9 @@ impl Tables {
                 json.push_str(&plan.moved(row, group.key)?);
             }
             json.push(']');
-            let done = client.query(sql, &[&json]).map_err(|error| of_postgres(&error))?;
+            let done = client
+                .query(sql, &[&json])
+                .map_err(|error| of_postgres_values(&error))?;
             moved.extend(done.iter().filter_map(|row| usize::try_from(row.get::<_, i32>(0)).ok()));
         }
         Ok(())
@@ -575,7 +578,7 @@ impl Tables {
         let json = keys(group.deletes.iter().map(|(at, row)| (*at, *row)), group.key);
         let rows = client
             .query(&plan.statement, &[&json])
-            .map_err(|error| of_postgres(&error))?;
+            .map_err(|error| of_postgres_values(&error))?;
         let gone: HashSet<i32> = rows.iter().map(|row| row.get(0)).collect();
         for (at, _) in &group.deletes {
             if !i32::try_from(*at).is_ok_and(|at| gone.contains(&at)) {
