@@ -33,9 +33,9 @@ pub(super) fn warn(output: &Output, notice: &Notice) {
 /// Warns of every rollback in several sessions that broke off: it holds locks until somebody ends it.
 pub(super) fn warn_of_broken_rollbacks(session: &mut Session, schema: &str, context: &Context) -> Result<()> {
     let unfinished = journal::unfinished_rollbacks(&mut **session, schema)?;
-    for broken in unfinished.iter().filter(|rollback| rollback.pid.is_none()) {
-        context.output.warn(broken.sentence());
-        context.output.hint(journal::RECOVER);
+    for (sentence, next) in unfinished.iter().filter_map(journal::UnfinishedRollback::trouble) {
+        context.output.warn(sentence);
+        context.output.hint(next);
     }
     Ok(())
 }

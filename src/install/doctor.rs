@@ -178,9 +178,15 @@ fn origin(journal: Option<&Journal>) -> Option<Check> {
 
 fn broken_rollbacks(journal: Option<&Journal>) -> impl Iterator<Item = Check> + '_ {
     let unfinished = journal.into_iter().flat_map(|journal| &journal.rollbacks);
-    unfinished
-        .filter(|rollback| rollback.pid.is_none())
-        .map(|broken| check(Level::Missing, "rollback", broken.sentence(), journal::RECOVER))
+    unfinished.filter_map(|rollback| {
+        let (sentence, todo) = rollback.trouble()?;
+        let level = if rollback.standby {
+            Level::Warning
+        } else {
+            Level::Missing
+        };
+        Some(check(level, "rollback", sentence, todo))
+    })
 }
 
 fn roles<'a>(manifest: &'a Manifest, catalog: &'a Catalog) -> impl Iterator<Item = Check> + 'a {
