@@ -154,7 +154,7 @@ fn new_takes_only_what_the_role_may_capture_and_what_was_asked_for() {
     let text = from_db(&db, owner.name(), &[]);
     let groups = text.split_once("groups:\n").unwrap().1;
     assert!(
-        groups.contains("# left out: shop.orders: it belongs to role postgres"),
+        groups.contains("# left out: table shop.orders belongs to role postgres, and "),
         "{text}"
     );
     assert!(groups.contains(&format!("- {}.own", owner.name())), "{text}");

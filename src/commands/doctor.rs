@@ -17,7 +17,7 @@ use crate::journal;
 use crate::ui::{Column, Tabular};
 use crate::words::count_as;
 
-/// Checks every right and setting that emaj needs, and says what is missing
+/// Checks the rights and settings that emaj needs, and says what is missing
 ///
 /// What is missing comes with the SQL that gives it. Sinks that are installed are looked at too: whether they are delivered to, keep up, and
 /// took everything. Changes nothing. Exits with 12 when something necessary is missing; warnings are

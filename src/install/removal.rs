@@ -369,11 +369,10 @@ fn check_tables(plan: &Plan, catalog: &Catalog) -> Result<(), PlanError> {
     let definer = &catalog.server.definer;
     let of = |(name, table): &(&QualifiedName, &Table)| format!("table {name} belongs to role {}", table.owner);
     let said: Vec<String> = lost.iter().map(of).collect();
-    // A superuser is not to be granted.
-    let grants = lost.iter().filter(|(_, table)| !table.owner_superuser);
-    let ways: BTreeSet<String> = grants
-        .map(|(_, table)| format!("`grant {} to {definer}`", table.owner))
-        .chain([format!("`alter table … owner to {definer}`")])
+    let server = &catalog.server;
+    let ways: BTreeSet<String> = lost
+        .iter()
+        .map(|(name, table)| format!("`{}`", server.to_act_for(&table.owner, &format!("table {name}"))))
         .collect();
     Err(PlanError::InTheWay {
         kind: Kind::Denied,
@@ -381,9 +380,6 @@ fn check_tables(plan: &Plan, catalog: &Catalog) -> Result<(), PlanError> {
             "{}; {definer}, who is emaj's owner, may not act for that role and cannot drop what captures the table",
             said.join(", ")
         ),
-        next: format!(
-            "{}, and try again",
-            ways.into_iter().rev().collect::<Vec<_>>().join(" or ")
-        ),
+        next: format!("{}, and try again", ways.into_iter().collect::<Vec<_>>().join(" and ")),
     })
 }

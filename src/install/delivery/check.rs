@@ -5,7 +5,8 @@ use super::{Found, WantedBinding};
 use crate::catalog::{Catalog, Generated, Table};
 use crate::errors::Kind;
 use crate::install::action;
-use crate::install::wanted::{Problem, place_text, unlogged};
+use crate::install::obstacle::unlogged;
+use crate::install::wanted::{Problem, place_text};
 use crate::journal::{InstalledBinding, Journal};
 use crate::manifest::{
     Binding, BindingKind, Diagnostic, Located, Manifest, Place, RowsOf, SinkKind, State, complaints_of_rows,
