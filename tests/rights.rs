@@ -851,3 +851,51 @@ fn a_draft_has_only_what_a_plan_accepts() {
     );
     emaj(&db).user(app).args(["plan"]).run().ok();
 }
+
+#[test]
+fn sinks_are_for_the_owner_and_the_administrator_is_told_so() {
+    let db = support::database();
+    let owner = support::owner(&db);
+    let (app, admin) = (owner.name(), format!("{}_adm", db.name()));
+    db.psql(&format!("create role {admin} login noinherit"));
+    owner
+        .client()
+        .batch_execute("create table t (id int primary key)")
+        .unwrap();
+    let text = format!(
+        "version: 1\nroles: {{ admin: {admin}, viewer: null }}\ngroups: {{ g: {{ tables: [{app}.t] }} }}\nsinks: {{ feed: {{ file: {{ path: feed }} }} }}\n\
+         bindings: {{ b: {{ table: {app}.t, to: feed, message: {{ body: '{{{{ row.id }}}}' }} }} }}\n"
+    );
+    db.file("emaj.yaml", &text);
+    emaj(&db).user(app).args(["install"]).run().ok();
+    emaj(&db).user(&admin).args(["mark", "set", "g", "m"]).run().ok();
+    let pause: &[&str] = &["sink", "pause", "feed", "--because", "disks"];
+    let acts: &[&[&str]] = &[
+        pause,
+        &["sink", "resume", "feed"],
+        &["failures", "retry", "--all"],
+        &["failures", "discard", "--all", "--yes"],
+        &["init"],
+        &["run", "--until-empty"],
+        &["replay", "feed", "--from", "m", "--yes"],
+    ];
+    let said = format!("schema emaj belongs to role {app}, and {admin} has not that role's rights");
+    let mut grant = String::new();
+    for words in acts {
+        let told = emaj(&db).user(&admin).args(*words).run().code(12).stderr;
+        let (_, next) = told.split_once(&format!("hint: connect as {app}, or: ")).expect(&told);
+        assert!(told.contains(&said), "{words:?}: {told}");
+        next.lines().next().unwrap().clone_into(&mut grant);
+    }
+    emaj(&db).user(app).args(pause).run().ok();
+    let told = emaj(&db).user(&admin).args(["doctor"]).run().code(12).stdout;
+    assert!(
+        told.contains("sink feed") && told.contains("it is paused: disks"),
+        "{told}"
+    );
+    // What the hint says is enough.
+    db.psql(&grant);
+    for words in acts {
+        emaj(&db).user(&admin).args(*words).run().ok();
+    }
+}

@@ -7,6 +7,7 @@ use postgres_protocol::escape::escape_identifier;
 use serde::Serialize;
 
 use super::{Context, InstallationArgs, LockArgs};
+use crate::catalog;
 use crate::errors::{Error, Kind, Result};
 use crate::journal;
 use crate::pg::{self, Notice, Session};
@@ -20,6 +21,13 @@ pub(super) fn connect(context: &Context, args: &InstallationArgs) -> Result<(Ses
     context.output.accept(FORMATS)?;
     let output = context.output.clone();
     context.installation(args, move |notice| warn(&output, &notice))
+}
+
+/// As [`connect`], for what only the owner of the installation may do: all that changes where a sink is.
+pub(super) fn connect_as_owner(context: &Context, args: &InstallationArgs) -> Result<(Session, String)> {
+    let (mut session, schema) = connect(context, args)?;
+    catalog::check_owner(&mut *session, &schema)?;
+    Ok((session, schema))
 }
 
 /// Says a warning of the server; its notices are for nobody here.
