@@ -164,7 +164,7 @@ fn new_takes_only_what_the_role_may_capture_and_what_was_asked_for() {
         .run()
         .code(4);
     assert!(
-        refused.stderr.contains("has no table that role") && refused.stderr.contains(".own` for one: it is in group"),
+        refused.stderr.contains("has no table that role") && refused.stderr.contains(".own is in group"),
         "{refused}"
     );
     let one = emaj(&db)
