@@ -12,7 +12,7 @@ use crate::catalog;
 use crate::errors::{Error, Kind, Result};
 use crate::journal;
 use crate::pg::{self, Notice, Session};
-use crate::ui::{Column, Format, List, Output};
+use crate::ui::{Column, Format, List, Output, Tabular};
 
 /// The formats of every verb here.
 pub(super) const FORMATS: &[Format] = &[Format::Table, Format::Json, Format::Csv, Format::Markdown];

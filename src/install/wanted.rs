@@ -8,7 +8,7 @@ use super::obstacle::{self, Asked, Obstacle};
 use super::{table, width};
 use crate::catalog::{Catalog, Table};
 use crate::errors::{Error, Kind};
-use crate::journal::{self, Journal};
+use crate::journal::Journal;
 use crate::manifest::{
     Capture, ContextColumn, Diagnostic, Diagnostics, Group, Located, Manifest, Place, Sequences, State,
 };
