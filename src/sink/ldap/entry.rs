@@ -13,7 +13,7 @@ use super::dn::{BadDn, Dn, Rdn};
 use super::escape::filter_value;
 use super::schema::{Rule, Schema};
 use super::work::Work;
-use crate::manifest::Mode;
+use crate::manifest::{Mode, Scope};
 
 /// How often it is looked again when somebody else is changing the entry meanwhile.
 const TRIES: usize = 5;
@@ -293,11 +293,26 @@ async fn rename<D: Directory>(
         Err(trouble) if trouble.code() == Some(fault::NO_SUCH_OBJECT) => converge(work, aim).await,
         // Both names are in use. This entry becomes what its name's new row makes of it; the other one goes, unless it is wanted too.
         Err(trouble) if trouble.code() == Some(fault::ENTRY_ALREADY_EXISTS) => {
-            let written = take_over(work, aim).await?;
             let is_wanted = moves.comes_later(&from_identity) || moves.was_given(&from_identity, old);
+            if !is_wanted {
+                can_go(work, &old.dn).await?;
+            }
+            let written = take_over(work, aim).await?;
             Ok((!is_wanted && remove(work, &old.dn).await?) || written)
         }
         Err(trouble) => Err(trouble.into_fault(&old.dn)),
+    }
+}
+
+/// Looks, before another entry becomes the row's, whether the one that it has can go: the next change of the row begins with that one only.
+async fn can_go<D: Directory>(work: &Work<'_, D>, dn: &str) -> Result<(), Fault> {
+    match work.directory.find(dn, Scope::One, "(objectClass=*)").await {
+        Err(Trouble::Fault(fault)) => Err(fault),
+        Ok(below) if !below.is_empty() => Err(Fault::later(format!(
+            "{dn}: its new name is in use, and it cannot go because there are entries below it"
+        ))),
+        // (Who may not look there may be allowed to take it away.)
+        Ok(_) | Err(Trouble::Refused { .. }) => Ok(()),
     }
 }
 
