@@ -6,6 +6,10 @@ use crate::support::slapd::{Slapd, slapd};
 
 const ANN: &str = "uid=ann,ou=people,dc=example,dc=org";
 
+fn person_dn(login: &str) -> String {
+    format!("uid={login},ou=people,dc=example,dc=org")
+}
+
 /// How often entries of people were asked for or written.
 fn touched(slapd: &Slapd) -> usize {
     writes(slapd) + slapd.log().matches("ou=people").count()
@@ -370,6 +374,43 @@ fn an_entry_stays_while_another_row_has_it() {
     assert_eq!(slapd.values(ANN, "telephoneNumber"), [] as [&str; 0]);
     assert_eq!(change("delete from person"), [] as [&str; 0]);
     assert_eq!(set_aside(&db), [] as [&str; 0]);
+}
+
+/// What is refused of the row that has the entry too is not for good: whether that one is corrected or goes, the other one's change arrives.
+#[test]
+fn a_row_waits_for_the_one_that_has_its_entry_too() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(PERSON);
+    db.psql("insert into person values (1, 'ann', 'First'), (2, 'bob', 'Second')");
+    install(&db, &to_directory(&slapd, PEOPLE));
+    prepare(&db, &["init", "emaj.yaml"]).run().ok();
+    slapd.modify(&format!(
+        "dn: {}\nchangetype: modify\nadd: telephoneNumber\ntelephoneNumber: 112\n",
+        person_dn("bob")
+    ));
+    db.psql("insert into person (id, login) values (11, 'ann'), (12, 'bob')");
+    drain(&db).run().code(3);
+    db.psql("update person set login = 'al' where id = 1; update person set login = 'ben' where id = 2");
+    drain(&db).run().code(3);
+    assert_eq!(
+        set_aside(&db),
+        [
+            "people [11] never",
+            "people [12] never",
+            "people [1] later",
+            "people [2] later"
+        ]
+    );
+    let list = prepare(&db, &["failures", "list"]).run().ok();
+    assert!(
+        list.stdout
+            .contains("another row has this name by now, and what is made of that one is refused"),
+        "{list}"
+    );
+    db.psql("update person set name = 'Third' where id = 11; delete from person where id = 12");
+    drain(&db).run().ok();
+    assert_eq!(people(&slapd), ["al First", "ann Third", "ben Second"]);
+    assert_eq!(slapd.values(&person_dn("ben"), "telephoneNumber"), ["112"]);
 }
 
 /// Whose entry it is, is told by its name as the directory compares it, not by the columns that it is made of.

@@ -4,7 +4,7 @@
 //! somebody else broke is mended, and what is so already is left alone. Whatever is found, the end is the same: that is what
 //! makes it safe to do it twice.
 
-use super::super::fault::{self, Fault};
+use super::super::fault::{self, Fault, Verdict};
 use super::super::{Action, Delivery, Entry, EntryChange};
 use super::change::{Change, Kind, Values};
 use super::diff::{Care, Wanted, difference, union};
@@ -240,7 +240,7 @@ async fn leave<D: Directory>(
 ) -> Result<bool, Fault> {
     let aim = Aim::new(work.schema, heir, Some(old), others)?;
     work.taken.is_another(&aim.identity, old);
-    let written = converge(work, &aim).await?;
+    let written = converge(work, &aim).await.map_err(of_heir)?;
     let Some(new) = new else {
         return Ok(written);
     };
@@ -251,6 +251,17 @@ async fn leave<D: Directory>(
             Ok(take_over(work, &aim).await? || written)
         }
         Err(trouble) => Err(trouble.into_fault(aim.dn())),
+    }
+}
+
+/// What is refused of the heir may pass for this row: the other one is corrected, or goes, or gives the name up too.
+fn of_heir(fault: Fault) -> Fault {
+    match fault.verdict {
+        Verdict::Never | Verdict::Clash => Fault::later(format!(
+            "another row has this name by now, and what is made of that one is refused: {}",
+            fault.reason
+        )),
+        _ => fault,
     }
 }
 
