@@ -33,7 +33,13 @@ pub(super) async fn carry_out<D: Directory>(
     match (&change.old, &change.new, heir) {
         (None, None, _) => Ok(false),
         (None, Some(new), _) => create(work, &Aim::new(work.schema, new, None, &[])?).await,
-        (Some(old), new, Some(heir)) => leave(work, old, new.as_ref(), heir, &change.others).await,
+        (Some(old), new, Some(heir)) => {
+            let gone = match batch[place].replay {
+                Some(_) => give_back(work, old, new.as_ref(), heir, &change.others).await?,
+                None => false,
+            };
+            Ok(leave(work, old, new.as_ref(), heir, &change.others).await? || gone)
+        }
         (Some(old), None, None) => {
             let is_anothers = work.taken.is_another(&identity(work.schema, &old.dn), old);
             Ok(!is_anothers && remove(work, &old.dn).await?)
@@ -263,6 +269,41 @@ fn of_heir(fault: Fault) -> Fault {
         )),
         _ => fault,
     }
+}
+
+/// Of what is delivered again: a place that was set back may have the entry from the time when it was not the heir's. It goes the row's way then, with all that
+/// others have written to it. Returns whether something was written.
+async fn give_back<D: Directory>(
+    work: &Work<'_, D>,
+    old: &Entry,
+    new: Option<&Entry>,
+    heir: &Entry,
+    others: &[(String, String)],
+) -> Result<bool, Fault> {
+    if is_so(work, &Aim::new(work.schema, heir, Some(old), others)?).await? {
+        return Ok(false);
+    }
+    let Some(new) = new else {
+        return remove(work, &old.dn).await;
+    };
+    let aim = Aim::new(work.schema, new, Some(old), others)?;
+    let from = Dn::parse(&old.dn).map_err(|error| bad_dn(&old.dn, error))?;
+    match work.directory.write(&renaming(work.schema, &aim, old, &from)).await {
+        Ok(()) => Ok(true),
+        // It has gone already, or was never there, or there is no entry above.
+        Err(trouble) => match trouble.code() {
+            Some(fault::ENTRY_ALREADY_EXISTS | fault::NO_SUCH_OBJECT) => Ok(false),
+            _ => Err(trouble.into_fault(&old.dn)),
+        },
+    }
+}
+
+/// Tells whether an entry is as it is to be.
+async fn is_so<D: Directory>(work: &Work<'_, D>, aim: &Aim<'_>) -> Result<bool, Fault> {
+    let names: Vec<String> = aim.attributes.iter().map(|wanted| wanted.name.clone()).collect();
+    let found = work.directory.read(aim.dn(), &names).await;
+    let found = found.map_err(|trouble| trouble.into_fault(aim.dn()))?;
+    Ok(found.is_some_and(|found| changes(&aim.attributes, &found, Care::Plain).is_empty()))
 }
 
 /// Takes an entry away.
