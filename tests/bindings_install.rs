@@ -177,8 +177,17 @@ fn sinks_come_change_and_go() {
         &manifest("  out: { webhook: { url: 'https://h/x' }, max_lag: 168 hours }\n  next: { file: { path: n } }"),
     );
     assert!(run.stdout.contains("sink next"), "{run}");
-    let run = install(&db, &format!("{HEAD}groups:\n  g: {{ tables: [app.ledger] }}\n"));
-    assert!(run.stdout.contains("its place in the log is forgotten"), "{run}");
+    // As another manifest would that was given the same name, the default one.
+    let gone = format!("{HEAD}groups:\n  g: {{ tables: [app.ledger] }}\n");
+    let run = self::run(&db, "install", &gone, &[]).code(4);
+    assert!(
+        run.stdout.contains("DESTROYS: its place in the log is forgotten"),
+        "{run}"
+    );
+    let stranger = "declares nothing of what is installed under its name (group `shop.bindings`, sink `next`, sink `out`, binding `mail`)";
+    assert!(run.stderr.contains(stranger), "{run}");
+    assert_eq!(db.psql("select count(*) from emaj.emaj_sink"), "2");
+    self::run(&db, "install", &gone, &["--allow-destroy"]).ok();
     assert_eq!(db.psql("select count(*) from emaj.emaj_sink"), "0");
 }
 

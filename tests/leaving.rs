@@ -331,7 +331,7 @@ fn it_says_whose_table_it_cannot_let_go_and_which_event_trigger_forbids_it() {
         format!(
             "table {app}.t belongs to role {other}, table {app}.u belongs to role postgres; {app}, who is emaj's owner, may not act for that role"
         ),
-        format!("`grant {other} to {app}` or `alter table … owner to {app}`"),
+        format!("`alter table {app}.u owner to {app}` and `grant {other} to {app}"),
     ] {
         assert!(run.stderr.contains(&words), "{words}\n{run}");
     }

@@ -154,7 +154,7 @@ fn new_takes_only_what_the_role_may_capture_and_what_was_asked_for() {
     let text = from_db(&db, owner.name(), &[]);
     let groups = text.split_once("groups:\n").unwrap().1;
     assert!(
-        groups.contains("# left out: shop.orders: it belongs to role postgres"),
+        groups.contains("# left out: table shop.orders belongs to role postgres, and "),
         "{text}"
     );
     assert!(groups.contains(&format!("- {}.own", owner.name())), "{text}");
@@ -164,7 +164,7 @@ fn new_takes_only_what_the_role_may_capture_and_what_was_asked_for() {
         .run()
         .code(4);
     assert!(
-        refused.stderr.contains("has no table that role") && refused.stderr.contains(".own` for one: it is in group"),
+        refused.stderr.contains("has no table that role") && refused.stderr.contains(".own is in group"),
         "{refused}"
     );
     let one = emaj(&db)

@@ -3,8 +3,8 @@
 
 use postgres::Client;
 
-use crate::support::emaj;
 use crate::support::story::{Story, Who, described, stories, tell};
+use crate::support::{self, Database, emaj};
 
 const TABLES: &str = "
     create table t (id int primary key, v text, secret text);
@@ -707,4 +707,195 @@ fn rights_that_went_are_drift() {
         let drop = format!("drop owned by {other} cascade; drop role {other}");
         story.sql_as_superuser(&drop);
     });
+}
+
+/// Does what `emaj doctor` says until it finds nothing missing; returns all that it said to do.
+fn heed(db: &Database, role: &str) -> Vec<String> {
+    let mut heeded = Vec::new();
+    loop {
+        let run = emaj(db).user(role).args(["doctor", "-o", "json"]).run();
+        let checks = run.stdout_json();
+        let missing = checks
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|check| check["level"] == "missing");
+        let todo: Vec<String> = missing
+            .map(|check| {
+                check["todo"]
+                    .as_str()
+                    .unwrap()
+                    .split(", or ")
+                    .next()
+                    .unwrap()
+                    .to_owned()
+            })
+            .collect();
+        if todo.is_empty() {
+            run.ok();
+            return heeded;
+        }
+        for words in todo {
+            assert!(!heeded.contains(&words), "`{words}` was done already: {run}");
+            db.psql(&words);
+            heeded.push(words);
+        }
+    }
+}
+
+/// A manifest with this group's tables, for nobody but the owner.
+fn manifest_of(db: &Database, tables: &str) {
+    let text = format!("version: 1\nroles: {{ admin: null, viewer: null }}\ngroups: {{ g: {{ tables: {tables} }} }}\n");
+    db.file("emaj.yaml", &text);
+}
+
+#[test]
+fn a_superuser_is_granted_to_nobody() {
+    let db = support::database();
+    let owner = support::owner(&db);
+    let app = owner.name();
+    db.psql(&format!(
+        "create schema shop; grant usage on schema shop to {app}; create table shop.t (id serial primary key);
+         create sequence shop.free; create role {0}_root; grant postgres to {0}_root;
+         create table shop.u (id int primary key); alter table shop.u owner to {0}_root",
+        db.name()
+    ));
+    manifest_of(&db, "[shop.t, shop.u], sequences: all");
+    let told = emaj(&db).user(app).args(["plan"]).run().code(12).stderr;
+    assert!(
+        told.contains(&format!("alter table shop.t owner to {app}, or run this as the owner")),
+        "{told}"
+    );
+    let heeded = heed(&db, app).concat();
+    for words in [
+        "alter table shop.t owner",
+        "alter table shop.u owner",
+        "alter sequence shop.free owner",
+    ] {
+        assert!(heeded.contains(words), "{heeded}");
+    }
+    assert!(!heeded.contains("grant"), "{heeded}");
+    emaj(&db).user(app).args(["install"]).run().ok();
+    db.psql("alter table shop.t owner to postgres; alter sequence shop.free owner to postgres");
+    let told = emaj(&db).user(app).args(["drift"]).run().stdout;
+    for words in ["alter table shop.t owner to", "alter sequence shop.free owner to"] {
+        assert!(told.contains(&format!("{words} {app}")), "{told}");
+    }
+    assert!(
+        !told.contains("grant") && !told.contains("alter sequence shop.t_id_seq"),
+        "{told}"
+    );
+}
+
+#[test]
+fn what_doctor_advises_is_enough() {
+    let db = support::database();
+    let owner = support::owner(&db);
+    let (app, other) = (owner.name(), format!("{}_other", db.name()));
+    // (The rights of a language are the database's own.)
+    db.psql(&format!(
+        "create role {other}; alter role {app} noinherit; revoke usage on language sql, plpgsql from public;
+         grant usage on schema {app} to {other};
+         create table {app}.theirs (id int primary key); alter table {app}.theirs owner to {other};
+         create table {app}.own (id int primary key); alter table {app}.own owner to {app}; revoke trigger, update on {app}.own from {app};
+         create table {app}.p (id int primary key) partition by range (id); alter table {app}.p owner to {app};
+         create table {app}.p1 partition of {app}.p for values from (0) to (9); alter table {app}.p1 owner to {app}; revoke trigger on {app}.p1 from {app};
+         create table {app}.p2 partition of {app}.p for values from (9) to (19); alter table {app}.p2 owner to {other}"
+    ));
+    manifest_of(&db, &format!("[{app}.*]"));
+    let heeded = heed(&db, app);
+    for words in [
+        "grant usage on language sql to".to_owned(),
+        "grant usage on language plpgsql to".to_owned(),
+        format!("grant {other} to {app}"),
+        format!("grant update, trigger on {app}.own to"),
+        format!("grant trigger on {app}.p1 to"),
+    ] {
+        assert!(heeded.iter().any(|done| done.contains(&words)), "{words}: {heeded:#?}");
+    }
+    emaj(&db).user(app).args(["install"]).run().ok();
+}
+
+#[test]
+fn a_draft_has_only_what_a_plan_accepts() {
+    let db = support::database();
+    let owner = support::owner(&db);
+    let (app, other) = (owner.name(), format!("{}_other", db.name()));
+    db.psql(&format!(
+        "create role {other}; create type public.mood as enum ('a'); revoke usage on type public.mood from public; set role {app};
+         create table {app}.good (id int primary key);
+         create table {app}.parted (id int primary key) partition by range (id);
+         create unlogged table {app}.parted_1 partition of {app}.parted for values from (0) to (9);
+         create table {app}.shared (id int primary key) partition by range (id);
+         create table {app}.shared_1 partition of {app}.shared for values from (0) to (9); reset role;
+         alter table {app}.shared_1 owner to {other};
+         create table {app}.moody (id int primary key, m public.mood); alter table {app}.moody owner to {app}"
+    ));
+    let run = emaj(&db).user(app).args(["new", "--from-db"]).run().ok();
+    assert!(run.stderr.contains("2 tables in 2 groups, 2 left out"), "{run}");
+    let text = std::fs::read_to_string(db.dir().join("emaj.yaml")).unwrap();
+    for words in [
+        format!("# left out: the log of table {app}.moody cannot be made: {app} may not use type public.mood, of m\n"),
+        format!(
+            "# left out: partition {app}.shared_1 of table {app}.shared belongs to role {other}, and {app} may not act for it\n"
+        ),
+        format!(
+            "_audit:\n    rollback: false     # audit only: no primary key, or unlogged\n    tables:\n      - {app}.parted\n"
+        ),
+    ] {
+        assert!(text.contains(&words), "{words}\n{text}");
+    }
+    db.file(
+        "emaj.yaml",
+        &text.replace("version: 1", "version: 1\nroles: { admin: null, viewer: null }"),
+    );
+    emaj(&db).user(app).args(["plan"]).run().ok();
+}
+
+#[test]
+fn sinks_are_for_the_owner_and_the_administrator_is_told_so() {
+    let db = support::database();
+    let owner = support::owner(&db);
+    let (app, admin) = (owner.name(), format!("{}_adm", db.name()));
+    db.psql(&format!("create role {admin} login noinherit"));
+    owner
+        .client()
+        .batch_execute("create table t (id int primary key)")
+        .unwrap();
+    let text = format!(
+        "version: 1\nroles: {{ admin: {admin}, viewer: null }}\ngroups: {{ g: {{ tables: [{app}.t] }} }}\nsinks: {{ feed: {{ file: {{ path: feed }} }} }}\n\
+         bindings: {{ b: {{ table: {app}.t, to: feed, message: {{ body: '{{{{ row.id }}}}' }} }} }}\n"
+    );
+    db.file("emaj.yaml", &text);
+    emaj(&db).user(app).args(["install"]).run().ok();
+    emaj(&db).user(&admin).args(["mark", "set", "g", "m"]).run().ok();
+    let pause: &[&str] = &["sink", "pause", "feed", "--because", "disks"];
+    let acts: &[&[&str]] = &[
+        pause,
+        &["sink", "resume", "feed"],
+        &["failures", "retry", "--all"],
+        &["failures", "discard", "--all", "--yes"],
+        &["init"],
+        &["run", "--until-empty"],
+        &["replay", "feed", "--from", "m", "--yes"],
+    ];
+    let said = format!("schema emaj belongs to role {app}, and {admin} has not that role's rights");
+    let mut grant = String::new();
+    for words in acts {
+        let told = emaj(&db).user(&admin).args(*words).run().code(12).stderr;
+        let (_, next) = told.split_once(&format!("hint: connect as {app}, or: ")).expect(&told);
+        assert!(told.contains(&said), "{words:?}: {told}");
+        next.lines().next().unwrap().clone_into(&mut grant);
+    }
+    emaj(&db).user(app).args(pause).run().ok();
+    let told = emaj(&db).user(&admin).args(["doctor"]).run().code(12).stdout;
+    assert!(
+        told.contains("sink feed") && told.contains("it is paused: disks"),
+        "{told}"
+    );
+    // What the hint says is enough.
+    db.psql(&grant);
+    for words in acts {
+        emaj(&db).user(&admin).args(*words).run().ok();
+    }
 }

@@ -94,10 +94,31 @@ fn what_only_looks_says_the_same_as_on_the_primary() {
         let known = |run: &&String| run.contains(words) && run.contains(&format!("exit code {code}"));
         assert!(at_home.iter().any(|run| known(&run)), "{words}: {at_home:#?}");
     }
+    sql(
+        &cluster,
+        "insert into emaj.emaj_sink (sink_name, sink_manifest, sink_kind, sink_from) values ('feed', 'other', 'file', emaj._position());
+         insert into emaj.emaj_rollback (rlbk_groups, rlbk_mark, rlbk_marks, rlbk_logged, rlbk_state) values ('{g}', 'm', '{1}', true, 'RUNNING')",
+    );
+    run(&cluster, &["verify"]).code(6);
     become_standby(&mut cluster);
     for (here, home) in said(&cluster).iter().zip(&at_home) {
         assert_eq!(here, home);
     }
+    // Who is at work is known by locks, and those are the primary's.
+    let told = run(&cluster, &["status"]).ok().stderr;
+    assert!(
+        told.contains("is not over; who carries it out, if anybody does, is known on the primary only"),
+        "{told}"
+    );
+    assert!(!told.contains("broke off"), "{told}");
+    let told = run(&cluster, &["doctor"]).code(12).stdout;
+    assert!(
+        told.contains("warning  rollback") && !told.contains("broke off"),
+        "{told}"
+    );
+    run(&cluster, &["verify"]).ok();
+    let told = run(&cluster, &["sink", "list"]).ok().stdout;
+    assert!(told.contains("active  known on the primary only"), "{told}");
     // These write on the way, and say where that goes.
     for words in [&["at", "g", "m", "select 1"][..], &["snap", "g", "--dir", "snapped"]] {
         let refused = run(&cluster, words).code(1);

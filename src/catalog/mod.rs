@@ -15,7 +15,7 @@ use crate::names::{QualifiedName, quote_ident};
 
 pub use functions::functions;
 pub(crate) use read::COLLATED;
-pub use read::read;
+pub use read::{check_owner, read};
 pub use settings::unreadable_settings;
 
 /// The major versions of PostgreSQL that the tests run on. An older one is refused, with a newer one emaj warns and goes on.
@@ -59,6 +59,12 @@ pub struct Server {
     pub version: i32,
     pub database: String,
     pub role: String,
+    /// It has the rights of the roles it is a member of. Since 16 each membership says that for itself.
+    pub inherits: bool,
+    /// Roles that are superusers, or may act as one: none of them is to be granted. Quoted.
+    pub superusers: BTreeSet<String>,
+    /// Rights without which nothing can be installed, as `grant` names them: `usage on language plpgsql`.
+    pub lacks: Vec<String>,
     pub may_create_role: bool,
     pub may_create_schema: bool,
     pub bypasses_rls: bool,
@@ -76,6 +82,8 @@ pub struct Server {
     pub definer_superuser: bool,
     /// Other roles whose rights that one has; not filled in for a superuser, who has them all. Quoted.
     pub definer_acts_for: Vec<String>,
+    /// The connected role has the rights of the owner of the installation schema without acting as that role.
+    pub has_rights_of_owner: bool,
     /// The connected role is, or may act as, the owner of the installation schema.
     pub owns_schema: bool,
     /// The connected role is a member of that owner, as it was granted: since 16 that alone need not let it act as the owner.
@@ -100,22 +108,40 @@ impl Server {
         format!("{}.{}", self.major(), self.version % 10_000)
     }
 
-    /// Returns the statement that lets the connected role act for `owner` (quoted). Since 16 a membership may be there without its rights, or without leave
-    /// to act as the owner, and would stay so.
-    pub fn grant_of(&self, owner: &str) -> String {
-        let whole = if self.major() >= 16 {
-            " with inherit true, set true"
-        } else {
-            ""
-        };
-        format!("grant {owner} to {}{whole}", quote_ident(&self.role))
+    /// Returns the statements that let the connected role act for the owner (quoted) of an object, given as `table shop.t`. (`_drift` says the same
+    /// for emaj's owner.)
+    pub fn to_act_for(&self, owner: &str, object: &str) -> String {
+        match self.superusers.contains(owner) {
+            true => format!("alter {object} owner to {}", quote_ident(&self.role)),
+            false => self.grant_of(owner),
+        }
     }
 
-    /// Returns how to work as the owner of the installation schema. That role is not to be granted where it is a superuser.
+    /// Returns the statements that give the connected role the rights of another one, which is no superuser. Since 16 a membership may be there without
+    /// its rights, or without leave to act as the other, and would stay so.
+    fn grant_of(&self, owner: &str) -> String {
+        let role = quote_ident(&self.role);
+        match (self.major(), self.inherits) {
+            (16.., _) => format!("grant {owner} to {role} with inherit true, set true"),
+            (_, true) => format!("grant {owner} to {role}"),
+            (_, false) => format!("grant {owner} to {role}; alter role {role} inherit"),
+        }
+    }
+
+    /// Returns how to have all rights of the owner of the installation schema.
+    pub fn with_rights_of_owner(&self) -> String {
+        let owner = self.schema_owner.as_deref().unwrap_or_default();
+        match self.superusers.contains(owner) {
+            true => format!("connect as {owner}"),
+            false => format!("connect as {owner}, or: {}", self.grant_of(owner)),
+        }
+    }
+
+    /// Returns how to work as the owner of the installation schema.
     pub fn as_owner(&self) -> String {
         let owner = self.schema_owner.as_deref().unwrap_or_default();
         let anew = if self.in_owner { " with set true" } else { "" };
-        match self.definer_superuser {
+        match self.superusers.contains(owner) {
             true => format!("connect as {owner}"),
             false => format!(
                 "connect as {owner}, or: grant {owner} to {}{anew}",
@@ -149,7 +175,8 @@ pub struct Table {
     pub inherits: bool,
     pub owned: bool,
     pub owner: String,
-    pub owner_superuser: bool,
+    /// Which of the rights that a group needs the role has not, `trigger` for one: an owner may have taken them from themselves.
+    pub lacks: Vec<String>,
     pub rls_forced: bool,
     pub replicated: bool,
     pub extension: Option<String>,
@@ -220,6 +247,10 @@ pub struct Partition {
     pub oid: u32,
     pub name: String,
     pub leaf: bool,
+    pub owned: bool,
+    pub owner: String,
+    /// As a table's.
+    pub lacks: Vec<String>,
     pub persistence: Persistence,
     /// Its columns have the order of its topmost parent.
     pub uniform: bool,

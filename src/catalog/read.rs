@@ -9,7 +9,7 @@ use super::{
     Trigger, VERSIONS,
 };
 use crate::errors::{Error, Kind, Result};
-use crate::names::QualifiedName;
+use crate::names::{QualifiedName, quote_ident};
 use crate::pg::Lossy;
 
 /// Reads what a plan needs to know about the database, besides what emaj itself wrote. `schema` is the installation schema,
@@ -115,6 +115,24 @@ struct Found {
     parent: Option<u32>,
 }
 
+/// Refuses a role that has not the rights of the owner of the installation schema, where there is one.
+///
+/// # Errors
+/// [`Kind::Denied`]; whatever the server answers.
+pub fn check_owner(client: &mut impl GenericClient, schema: &str) -> Result<()> {
+    let server = server(client, schema)?;
+    match &server.schema_owner {
+        Some(owner) if !server.has_rights_of_owner => {
+            let (schema, role) = (quote_ident(schema), quote_ident(&server.role));
+            let message = format!(
+                "schema {schema} belongs to role {owner}, and {role} has not that role's rights: what goes to sinks is for the owner alone"
+            );
+            Err(Error::message(Kind::Denied, message).hint(server.with_rights_of_owner()))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn server(client: &mut impl GenericClient, schema: &str) -> Result<Server> {
     let query = format!(
         "select current_setting('server_version_num')::int, current_database()::text,
@@ -128,7 +146,18 @@ fn server(client: &mut impl GenericClient, schema: &str) -> Result<Server> {
                        where not o.rolsuper and a.oid <> o.oid and a.rolname <> 'pg_database_owner' and pg_has_role(o.oid, a.oid, 'usage')
                        order by a.rolname),
                 current_setting('max_connections')::int, current_setting('max_locks_per_transaction')::int,
-                pg_is_in_recovery(), current_setting('default_transaction_read_only')::bool
+                pg_is_in_recovery(), current_setting('default_transaction_read_only')::bool,
+                r.rolinherit,
+                array(select a.oid::regrole::text from pg_catalog.pg_roles a
+                       where exists (select from pg_catalog.pg_roles s where s.rolsuper and pg_has_role(a.oid, s.oid, 'member'))),
+                array(select 'usage on language ' || l.lanname from pg_catalog.pg_language l
+                       where l.lanname in ('plpgsql', 'sql') and not has_language_privilege(l.oid, 'usage')
+                       union all
+                      -- (In the database's own tablespace everybody may create.)
+                      select 'create on tablespace ' || quote_ident(t.spcname) from pg_catalog.pg_tablespace t
+                       where t.spcname = current_setting('default_tablespace') and t.oid <> d.dattablespace
+                         and not has_tablespace_privilege(t.oid, 'create')),
+                coalesce(pg_has_role(n.nspowner, 'usage'), false)
            from pg_catalog.pg_database d
            join pg_catalog.pg_roles r on r.rolname = current_user
            left join pg_catalog.pg_namespace n on n.nspname = $1
@@ -170,6 +199,10 @@ fn server(client: &mut impl GenericClient, schema: &str) -> Result<Server> {
             (false, true) => Some(ReadOnly::ByDefault),
             (false, false) => None,
         },
+        inherits: row.get(19),
+        superusers: Lossy::all(&row, 20).into_iter().collect(),
+        lacks: Lossy::all(&row, 21),
+        has_rights_of_owner: row.get(22),
     })
 }
 
@@ -211,7 +244,8 @@ fn tables(client: &mut impl GenericClient, left_out: &[&str], unreadable: &[u32]
                   where d.classid = 'pg_catalog.pg_class'::regclass and d.objid = c.oid and d.deptype = 'e'
                     and d.refclassid = 'pg_catalog.pg_extension'::regclass),
                 greatest(c.reltuples, 0)::float8, c.relnatts,
-                (select r.rolsuper from pg_catalog.pg_roles r where r.oid = c.relowner)
+                array(select needed from unnest(array['select', 'insert', 'update', 'delete', 'trigger']) as needed
+                       where not has_table_privilege(c.oid, needed))
            from pg_catalog.pg_class c
            join pg_catalog.pg_namespace n on n.oid = c.relnamespace
            left join pg_catalog.pg_inherits i on i.inhrelid = c.oid and i.inhseqno = 1
@@ -243,7 +277,7 @@ fn tables(client: &mut impl GenericClient, left_out: &[&str], unreadable: &[u32]
                 extension: row.get(11),
                 rows: row.get(12),
                 natts: row.get(13),
-                owner_superuser: row.get(14),
+                lacks: row.get(14),
                 ..Table::default()
             };
             (
@@ -413,6 +447,9 @@ fn nest_partitions(tables: &mut BTreeMap<u32, Found>) {
                 oid,
                 name: found.name.to_string(),
                 leaf: !found.table.partitioned,
+                owned: found.table.owned,
+                owner: found.table.owner.clone(),
+                lacks: found.table.lacks.clone(),
                 persistence: found.table.persistence,
                 uniform,
                 triggers: found.table.triggers.clone(),

@@ -8,10 +8,11 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::{Context, InstallationArgs, LockArgs};
+use crate::catalog;
 use crate::errors::{Error, Kind, Result};
 use crate::journal;
 use crate::pg::{self, Notice, Session};
-use crate::ui::{Column, Format, List, Output};
+use crate::ui::{Column, Format, List, Output, Tabular};
 
 /// The formats of every verb here.
 pub(super) const FORMATS: &[Format] = &[Format::Table, Format::Json, Format::Csv, Format::Markdown];
@@ -21,6 +22,13 @@ pub(super) fn connect(context: &Context, args: &InstallationArgs) -> Result<(Ses
     context.output.accept(FORMATS)?;
     let output = context.output.clone();
     context.installation(args, move |notice| warn(&output, &notice))
+}
+
+/// As [`connect`], for what only the owner of the installation may do: all that changes where a sink is.
+pub(super) fn connect_as_owner(context: &Context, args: &InstallationArgs) -> Result<(Session, String)> {
+    let (mut session, schema) = connect(context, args)?;
+    catalog::check_owner(&mut *session, &schema)?;
+    Ok((session, schema))
 }
 
 /// Says a warning of the server; its notices are for nobody here.
@@ -34,9 +42,9 @@ pub(super) fn warn(output: &Output, notice: &Notice) {
 /// Warns of every rollback in several sessions that broke off: it holds locks until somebody ends it.
 pub(super) fn warn_of_broken_rollbacks(session: &mut Session, schema: &str, context: &Context) -> Result<()> {
     let unfinished = journal::unfinished_rollbacks(&mut **session, schema)?;
-    for broken in unfinished.iter().filter(|rollback| rollback.pid.is_none()) {
-        context.output.warn(broken.sentence());
-        context.output.hint(journal::RECOVER);
+    for (sentence, next) in unfinished.iter().filter_map(journal::UnfinishedRollback::trouble) {
+        context.output.warn(sentence);
+        context.output.hint(next);
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::act::{FORMATS, Record};
 use super::run::{check_names, set_aside, stop_at_signals};
 use super::{Context, ManifestArgs, parse_duration};
+use crate::catalog;
 use crate::deliver::{self, Begun, Done, Ground, Initial, LeftOut, Stop};
 use crate::errors::{Error, Kind, Result};
 use crate::journal;
@@ -49,6 +50,9 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     let beside = beside(&args, &manifest, context)?;
     logging::begin(LogFormat::Text, true);
     let mut session = context.connect(Some(&manifest))?;
+    if !args.dry_run {
+        catalog::check_owner(&mut *session, &manifest.schema)?;
+    }
     let initial = Initial {
         bindings: args.binding.clone(),
         prune: args.prune,

@@ -14,7 +14,7 @@ use crate::words::count;
 pub struct Args {
     #[command(flatten)]
     manifest: ManifestArgs,
-    /// Allow steps that lose log rows or marks
+    /// Allow steps that lose log rows, marks or the place of a sink
     #[arg(long)]
     allow_destroy: bool,
     /// Carry out this saved plan (`emaj plan -o json`), and refuse when it no longer fits

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::act::{connect, tell_record};
+use super::act::{connect_as_owner, tell_record};
 use super::sink::unknown_sink;
 use super::{AskArgs, Context, InstallationArgs, parse_duration};
 use crate::deliver::{Stop, source_group, take_over};
@@ -33,7 +33,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
-    let (mut session, schema) = connect(context, &args.installation)?;
+    let (mut session, schema) = connect_as_owner(context, &args.installation)?;
     journal::check_origin(&mut *session, &schema)?;
     let Some(sink) = journal::sink_named(&mut *session, &schema, &args.sink)? else {
         return Err(unknown_sink(&mut session, &schema, &args.sink));

@@ -9,6 +9,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::{Context, ManifestArgs, parse_duration};
+use crate::catalog;
 use crate::deliver::{self, Reload, Status, Stop, Unsent};
 use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, FailureFilter};
@@ -60,6 +61,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
 fn work(args: &Args, context: &Context) -> Result<ExitCode> {
     let manifest = read(args)?;
     let mut session = context.connect(Some(&manifest))?;
+    catalog::check_owner(&mut *session, &manifest.schema)?;
     for unsent in deliver::unsent(&mut session, &manifest, &args.sink)? {
         tracing::warn!(sink = %unsent.sink, "{}; {}", unsent.told(), goes_on(args, &unsent));
     }

@@ -24,8 +24,8 @@ pub(super) struct Rendered {
     pub key: String,
     /// What it makes, or why it cannot.
     pub made: Result<Delivery, Fault>,
-    /// Nothing of it can be at the place: a part of its key there is null.
-    pub is_without_key: bool,
+    /// Nothing of it can be at the place: in its name or its key there is a null.
+    pub is_without_name: bool,
 }
 
 /// Reads all rows of one binding.
@@ -150,7 +150,7 @@ impl AllRows {
                     made: Err(Fault::never(
                         "what is on record of a change that is set aside cannot be read",
                     )),
-                    is_without_key: false,
+                    is_without_name: false,
                 }),
             }
         }
@@ -176,7 +176,7 @@ impl AllRows {
             let row = placed.change.new.as_ref();
             rendered.push(Rendered {
                 key: placed.change.key.to_string(),
-                is_without_key: made.is_err() && row.is_some_and(|row| bound.is_without_key(row)),
+                is_without_name: made.is_err() && row.is_some_and(|row| bound.is_without_name(row)),
                 made,
             });
         }

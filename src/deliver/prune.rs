@@ -65,7 +65,7 @@ impl Identities {
                         keys.push(row.key);
                         made.push(with_key_of(delivery, like));
                     }
-                    Err(_) if row.is_without_key => {}
+                    Err(_) if row.is_without_name => {}
                     Err(fault) => note(row.key, fault),
                 }
             }

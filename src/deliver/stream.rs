@@ -520,7 +520,7 @@ fn unreadable(error: postgres::Error, sources: &Sources) -> Error {
         _ if is_too_long => error.hint(
             "a row in them is longer than 1 GB as JSON, and PostgreSQL cannot say it; how the sink goes on without it stands in docs/delivery.md, under Limits",
         ),
-        Kind::Denied => error.hint("connect as the owner of emaj's schema, or as a member of the manifest's `roles.admin`"),
+        Kind::Denied => error.hint("connect as the owner of emaj's schema"),
         Kind::Failed => error.hint(
             "`emaj verify` says whether a log is missing or is not what the registry says; `emaj install` with the manifest mends it",
         ),

@@ -7,13 +7,14 @@ use minijinja::value::Value;
 use postgres_protocol::escape::escape_identifier;
 
 use super::delivery::WantedBinding;
+use super::obstacle;
 use super::plan::{Lock, Step};
 use super::wanted::Found;
 use crate::catalog::{Catalog, Table, Trigger};
 use crate::errors::Kind;
 use crate::journal::{InstalledBinding, Journal};
 use crate::manifest::{Binding, BindingKind, InDatabasePart, InDatabaseText};
-use crate::names::{QualifiedName, derived_name, quote_ident};
+use crate::names::{QualifiedName, derived_name};
 use crate::render::{RenderError, Renderer, function};
 
 /// A function's body is quoted with it.
@@ -42,7 +43,6 @@ impl Made {
 /// Checks what only the database can tell: whether the table may get a trigger, and whether the function is there.
 pub(super) fn check(binding: &Binding, name: &QualifiedName, table: &Table, catalog: &Catalog, found: &mut Found) {
     let place = &binding.table.place;
-    let role = quote_ident(&catalog.server.role);
     if let Some(extension) = &table.extension {
         found.problem(
             Kind::Manifest,
@@ -50,16 +50,8 @@ pub(super) fn check(binding: &Binding, name: &QualifiedName, table: &Table, cata
             format!("table {name} belongs to the extension `{extension}`"),
             "bind a table of your own",
         );
-    } else if !table.owned {
-        found.problem(
-            Kind::Denied,
-            place,
-            format!(
-                "table {name} belongs to role {}, and {role} may not act for it",
-                table.owner
-            ),
-            format!("{}, or run this as the owner", catalog.server.grant_of(&table.owner)),
-        );
+    } else if let Some(foreign) = obstacle::foreign(name, table, catalog) {
+        found.problem(foreign.kind, place, foreign.what, foreign.next.unwrap_or_default());
     }
     let BindingKind::Sql { function, arguments } = &binding.kind else {
         return;

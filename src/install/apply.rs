@@ -14,7 +14,7 @@ use super::Plan;
 use super::plan::{ONE_AT_A_TIME, Statement, settings};
 use crate::catalog::{self, Catalog};
 use crate::errors::{Error, Kind, Result};
-use crate::journal::{self, Journal};
+use crate::journal::{self, Journal, UnfinishedRollback};
 use crate::manifest::{KeepMarks, Manifest};
 use crate::pg::{self, Interrupt, Locking, Lossy, Session};
 
@@ -204,9 +204,9 @@ fn attempt(
 /// with the installation is nobody's any more.
 fn check_rollbacks(journal: Option<&Journal>) -> Result<()> {
     let at_home = journal.filter(|journal| journal.astray.is_none());
-    let broken = at_home.and_then(|journal| journal.rollbacks.iter().find(|rollback| rollback.pid.is_none()));
-    match broken {
-        Some(broken) => Err(Error::message(Kind::Refused, broken.sentence()).hint(journal::RECOVER)),
+    let mut rollbacks = at_home.into_iter().flat_map(|journal| &journal.rollbacks);
+    match rollbacks.find_map(UnfinishedRollback::trouble) {
+        Some((sentence, next)) => Err(Error::message(Kind::Refused, sentence).hint(next)),
         None => Ok(()),
     }
 }

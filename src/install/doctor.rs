@@ -53,6 +53,7 @@ pub fn examine(manifest: Option<&Manifest>, catalog: &Catalog, journal: Option<&
     let manifest = manifest.as_deref();
     let chosen = manifest.map(|manifest| chosen(manifest, catalog));
     let mut checks = vec![version(server), installation(server, journal, schema)];
+    checks.extend(server.lacks.iter().map(|right| lacking(server, right)));
     checks.extend(origin(journal));
     checks.extend(broken_rollbacks(journal));
     if let Some(manifest) = manifest {
@@ -167,6 +168,12 @@ fn installation(server: &Server, journal: Option<&Journal>, schema: &str) -> Che
     }
 }
 
+fn lacking(server: &Server, right: &str) -> Check {
+    let role = quote_ident(&server.role);
+    let found = format!("{role} lacks one that an installation needs: {right}");
+    check(Level::Missing, "rights", found, format!("grant {right} to {role};"))
+}
+
 fn origin(journal: Option<&Journal>) -> Option<Check> {
     // (Nothing was written at all where it is empty.)
     let journal = journal.filter(|journal| !journal.hollow)?;
@@ -178,9 +185,15 @@ fn origin(journal: Option<&Journal>) -> Option<Check> {
 
 fn broken_rollbacks(journal: Option<&Journal>) -> impl Iterator<Item = Check> + '_ {
     let unfinished = journal.into_iter().flat_map(|journal| &journal.rollbacks);
-    unfinished
-        .filter(|rollback| rollback.pid.is_none())
-        .map(|broken| check(Level::Missing, "rollback", broken.sentence(), journal::RECOVER))
+    unfinished.filter_map(|rollback| {
+        let (sentence, todo) = rollback.trouble()?;
+        let level = if rollback.standby {
+            Level::Warning
+        } else {
+            Level::Missing
+        };
+        Some(check(level, "rollback", sentence, todo))
+    })
 }
 
 fn roles<'a>(manifest: &'a Manifest, catalog: &'a Catalog) -> impl Iterator<Item = Check> + 'a {
@@ -214,7 +227,13 @@ fn ownership(server: &Server, tables: &[(&QualifiedName, &Table)]) -> Check {
     let list = foreign
         .iter()
         .map(|(owner, names)| format!("{} ({owner})", names.join(", ")));
-    let grants = foreign.keys().map(|owner| format!("{};", server.grant_of(owner)));
+    let all = foreign
+        .iter()
+        .flat_map(|(owner, names)| names.iter().map(move |name| (owner, name)));
+    // (One grant does for all tables of an owner.)
+    let todo: BTreeSet<String> = all
+        .map(|(owner, name)| format!("{};", server.to_act_for(owner, &format!("table {name}"))))
+        .collect();
     check(
         Level::Missing,
         "tables",
@@ -222,7 +241,7 @@ fn ownership(server: &Server, tables: &[(&QualifiedName, &Table)]) -> Check {
             "{role} may not act for the owner of {}",
             list.collect::<Vec<_>>().join(", ")
         ),
-        grants.collect::<Vec<_>>().join(" "),
+        todo.into_iter().collect::<Vec<_>>().join(" "),
     )
 }
 

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use super::obstacle::{self, Asked};
 use super::table::OWN_COLUMNS;
-use super::width;
-use crate::catalog::{Catalog, Persistence, Table};
+use crate::catalog::{Catalog, Table};
 use crate::errors::{Error, Kind, Result};
 use crate::journal::Journal;
 use crate::manifest::scalar;
@@ -29,7 +29,8 @@ pub struct Draft {
 struct Schema<'a> {
     keyed: Vec<&'a QualifiedName>,
     unkeyed: Vec<&'a QualifiedName>,
-    left_out: Vec<(&'a QualifiedName, String)>,
+    /// Why, table by table.
+    left_out: Vec<String>,
     /// Sequences that no column owns.
     free: Vec<&'a QualifiedName>,
 }
@@ -81,11 +82,8 @@ fn nothing_left(catalog: &Catalog, found: &BTreeMap<&str, Schema<'_>>, schemas: 
         "database `{}` has no table that role `{}` could capture",
         catalog.server.database, catalog.server.role
     );
-    if let Some((name, reason)) = left_out().next() {
-        problem += &format!(
-            "; {} left out, `{name}` for one: {reason}",
-            count(left_out().count(), "table")
-        );
+    if let Some(reason) = left_out().next() {
+        problem += &format!("; {} left out, for one: {reason}", count(left_out().count(), "table"));
     }
     Error::message(Kind::Refused, problem).hint(
         "connect as the owner of the tables that are to be captured; `emaj new` without `--from-db` writes an example",
@@ -102,10 +100,10 @@ fn survey<'a>(catalog: &'a Catalog, journal: Option<&Journal>) -> BTreeMap<&'a s
     // A partition goes with the table above it.
     for (name, table) in catalog.tables.iter().filter(|(_, table)| table.ancestors.is_empty()) {
         let schema = schemas.entry(&name.schema).or_default();
-        match obstacle(catalog, &taken, table) {
-            Some(reason) => schema.left_out.push((name, reason)),
-            None if table.key.is_empty() || table.persistence == Persistence::Unlogged => schema.unkeyed.push(name),
-            None => schema.keyed.push(name),
+        match place(name, table, catalog, &taken) {
+            Ok(Place::Keyed) => schema.keyed.push(name),
+            Ok(Place::Unkeyed) => schema.unkeyed.push(name),
+            Err(reason) => schema.left_out.push(reason),
         }
     }
     let owned: BTreeSet<u32> = catalog
@@ -124,31 +122,42 @@ fn survey<'a>(catalog: &'a Catalog, journal: Option<&Journal>) -> BTreeMap<&'a s
     schemas
 }
 
-/// Returns why a table cannot be captured here.
-fn obstacle(catalog: &Catalog, taken: &BTreeMap<u32, &str>, table: &Table) -> Option<String> {
-    let relatives = std::iter::once(table.oid).chain(table.partitions.iter().map(|partition| partition.oid));
-    if let Some(group) = relatives.filter_map(|oid| taken.get(&oid)).next() {
-        return Some(format!("it is in group `{group}` already"));
+/// The kinds of groups that a draft has.
+enum Place {
+    Keyed,
+    Unkeyed,
+}
+
+/// Returns the group that a plan would accept a table in, or why it would in none.
+fn place(name: &QualifiedName, table: &Table, catalog: &Catalog, taken: &BTreeMap<u32, &str>) -> Result<Place, String> {
+    let relatives = || std::iter::once(table.oid).chain(table.partitions.iter().map(|partition| partition.oid));
+    if let Some(group) = relatives().find_map(|oid| taken.get(&oid)) {
+        return Err(format!("table {name} is in group `{group}` already"));
     }
     if let Some(extension) = &table.extension {
-        return Some(format!("it belongs to the extension `{extension}`"));
+        return Err(format!("table {name} belongs to the extension `{extension}`"));
     }
-    if !table.owned {
-        return Some(format!("it belongs to role {}", table.owner));
+    let below = table
+        .partitions
+        .iter()
+        .filter_map(|partition| catalog.table(partition.oid));
+    let mut names = std::iter::once(name).chain(below.map(|(name, _)| name));
+    let first = |rollback: Option<&str>| {
+        let asked = Asked {
+            rollback,
+            guard: true,
+            own_columns: OWN_COLUMNS.len(),
+        };
+        obstacle::of_table(name, table, &asked, catalog, None)
+            .into_iter()
+            .next()
+    };
+    let closed = names.find_map(|name| obstacle::closed(name, catalog));
+    match first(None).or(closed) {
+        Some(obstacle) => Err(obstacle.what),
+        None if first(Some("")).is_some() => Ok(Place::Unkeyed),
+        None => Ok(Place::Keyed),
     }
-    if table.columns.is_empty() {
-        return Some("it has no column".to_owned());
-    }
-    if let Some(all) = width::too_many(&table.columns, OWN_COLUMNS.len()) {
-        return Some(format!("its log would have {all} columns, and PostgreSQL allows 1600"));
-    }
-    if table.rls_forced && !catalog.server.bypasses_rls {
-        return Some(format!(
-            "it forces row level security on its owner (alter role {} bypassrls)",
-            quote_ident(&catalog.server.role)
-        ));
-    }
-    None
 }
 
 fn heading(catalog: &Catalog, own_schema: &str) -> String {
@@ -199,13 +208,8 @@ fn add(draft: &mut Draft, schema: &str, content: &Schema<'_>, names: &mut BTreeS
     };
     group(text, &content.keyed, "", false);
     group(text, &content.unkeyed, "_audit", true);
-    for (name, reason) in &content.left_out {
-        let _ = writeln!(
-            text,
-            "  # left out: {}: {}",
-            one_line(&name.to_string()),
-            one_line(reason)
-        );
+    for reason in &content.left_out {
+        let _ = writeln!(text, "  # left out: {}", one_line(reason));
     }
     if !content.free.is_empty() {
         let list: Vec<String> = content.free.iter().map(|name| one_line(&name.to_string())).collect();
@@ -268,7 +272,7 @@ mod tests {
           rollback: false     # audit only: no primary key, or unlogged
           tables:
             - shop.note
-        # left out: shop.theirs: it belongs to role someone
+        # left out: table shop.theirs belongs to role someone, and "" may not act for it
         "#);
     }
 

@@ -17,6 +17,7 @@ mod drift;
 mod foreign;
 mod framework;
 mod group;
+mod obstacle;
 mod plan;
 mod removal;
 mod repair;

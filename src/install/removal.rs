@@ -28,6 +28,7 @@ pub(super) fn plan(
     renderer: &Renderer,
 ) -> Result<(), RenderError> {
     let Some(journal) = journal else { return Ok(()) };
+    tell_stranger(plan, manifest, journal);
     let kept = |oid: u32| {
         wanted.iter().any(|group| {
             group.tables.iter().any(|table| table.table.oid == oid)
@@ -89,6 +90,46 @@ pub(super) fn plan(
     }
     delivery::tell_starved(plan, &delivery::starved(&ended, &is_ours, (catalog, journal)), journal);
     Ok(())
+}
+
+/// Says so where everything under the manifest's name is somebody else's to all appearances: two manifests may have been given one name, the default one.
+fn tell_stranger(plan: &mut Plan, manifest: &Manifest, journal: &Journal) {
+    let groups = manifest.groups.iter().filter(|group| !group.implicit);
+    let declared: BTreeSet<String> = groups
+        .map(|group| format!("group `{}`", group.name.value))
+        .chain(manifest.sinks.iter().map(|sink| format!("sink `{}`", sink.name.value)))
+        .chain(
+            manifest
+                .bindings
+                .iter()
+                .map(|binding| format!("binding `{}`", binding.name.value)),
+        )
+        .collect();
+    let groups = journal
+        .groups
+        .iter()
+        .map(|(name, known)| ("group", name, &known.manifest));
+    let sinks = journal
+        .sinks
+        .iter()
+        .map(|(name, known)| ("sink", name, &known.manifest));
+    let bindings = journal.bindings.iter();
+    let bindings = bindings.map(|(name, known)| ("binding", name, &known.manifest));
+    let installed: Vec<String> = groups
+        .chain(sinks)
+        .chain(bindings)
+        .filter(|(.., owner)| **owner == manifest.name)
+        .map(|(noun, name, _)| format!("{noun} `{name}`"))
+        .collect();
+    if installed.is_empty() || declared.is_empty() || installed.iter().any(|known| declared.contains(known)) {
+        return;
+    }
+    plan.notes.push(format!(
+        "nothing that manifest `{}` declares is installed, and it declares nothing of what is installed under its name ({}): \
+         if that is another manifest's, give this one a `name` of its own",
+        manifest.name,
+        installed.join(", ")
+    ));
 }
 
 /// Makes the step that drops a group; `starved` are the bindings whose log it takes away.
@@ -351,11 +392,10 @@ fn check_tables(plan: &Plan, catalog: &Catalog) -> Result<(), PlanError> {
     let definer = &catalog.server.definer;
     let of = |(name, table): &(&QualifiedName, &Table)| format!("table {name} belongs to role {}", table.owner);
     let said: Vec<String> = lost.iter().map(of).collect();
-    // A superuser is not to be granted.
-    let grants = lost.iter().filter(|(_, table)| !table.owner_superuser);
-    let ways: BTreeSet<String> = grants
-        .map(|(_, table)| format!("`grant {} to {definer}`", table.owner))
-        .chain([format!("`alter table … owner to {definer}`")])
+    let server = &catalog.server;
+    let ways: BTreeSet<String> = lost
+        .iter()
+        .map(|(name, table)| format!("`{}`", server.to_act_for(&table.owner, &format!("table {name}"))))
         .collect();
     Err(PlanError::InTheWay {
         kind: Kind::Denied,
@@ -363,9 +403,6 @@ fn check_tables(plan: &Plan, catalog: &Catalog) -> Result<(), PlanError> {
             "{}; {definer}, who is emaj's owner, may not act for that role and cannot drop what captures the table",
             said.join(", ")
         ),
-        next: format!(
-            "{}, and try again",
-            ways.into_iter().rev().collect::<Vec<_>>().join(" or ")
-        ),
+        next: format!("{}, and try again", ways.into_iter().collect::<Vec<_>>().join(" and ")),
     })
 }

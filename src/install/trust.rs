@@ -8,7 +8,7 @@ use crate::catalog::{Server, Table};
 /// Returns what emaj's owner may do beyond what each owner of a captured table may do anyway; `None` when that is nothing.
 pub(super) fn excess<'t>(server: &Server, tables: impl Iterator<Item = &'t Table>) -> Option<String> {
     let owners: BTreeSet<&str> = tables
-        .filter(|table| !table.owner_superuser)
+        .filter(|table| !server.superusers.contains(&table.owner))
         .map(|table| table.owner.as_str())
         .collect();
     let definer = &server.definer;
@@ -41,6 +41,7 @@ mod tests {
         let server = Server {
             definer: definer.to_owned(),
             definer_superuser: superuser,
+            superusers: ["root".to_owned()].into(),
             definer_acts_for: acts_for.iter().map(|role| (*role).to_owned()).collect(),
             ..Server::default()
         };
@@ -48,7 +49,6 @@ mod tests {
             .iter()
             .map(|owner| Table {
                 owner: (*owner).to_owned(),
-                owner_superuser: *owner == "root",
                 ..Table::default()
             })
             .collect();

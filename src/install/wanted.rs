@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::delivery::{self, WantedBinding};
+use super::obstacle::{self, Asked, Obstacle};
 use super::{table, width};
-use crate::catalog::{Catalog, Column, Generated, Persistence, Table};
+use crate::catalog::{Catalog, Table};
 use crate::errors::{Error, Kind};
-use crate::journal::{self, Journal};
+use crate::journal::Journal;
 use crate::manifest::{
     Capture, ContextColumn, Diagnostic, Diagnostics, Group, Located, Manifest, Place, Sequences, State,
 };
@@ -173,6 +174,14 @@ pub(super) fn check_server(manifest: &Manifest, catalog: &Catalog, journal: Opti
                 quote_ident(&server.role)
             ),
             server.as_owner(),
+        );
+    }
+    for right in &server.lacks {
+        let role = quote_ident(&server.role);
+        problem(
+            Kind::Denied,
+            format!("{role} lacks a right that an installation needs: {right}"),
+            format!("grant {right} to {role}"),
         );
     }
     if problems.is_empty() {
@@ -393,75 +402,26 @@ impl<'a> Resolver<'a, '_> {
         let options = group.options(name);
         let place = options.map_or_else(|| pattern_place(group, name), |options| &options.table.place);
         self.check_taken(group, name, table.oid, table, place);
-        let role = quote_ident(&self.catalog.server.role);
-        if !table.owned {
-            self.found.problem(
-                Kind::Denied,
-                place,
-                format!(
-                    "table {name} belongs to role {}, and {role} may not act for it",
-                    table.owner
-                ),
-                format!(
-                    "{}, or run this as the owner",
-                    self.catalog.server.grant_of(&table.owner)
-                ),
-            );
+        let own_columns = table::OWN_COLUMNS.len() + group.context.len();
+        let asked = Asked {
+            rollback: group.rollback.then_some(group.name.value.as_str()),
+            guard: options.is_none_or(|options| options.guard),
+            own_columns,
+        };
+        for obstacle in obstacle::of_table(name, table, &asked, self.catalog, self.journal) {
+            self.in_the_way(group, name, place, obstacle);
         }
         self.check_schema(name, place);
         for partition in &table.partitions {
             let found = self.catalog.table(partition.oid);
             found.into_iter().for_each(|(name, _)| self.check_schema(name, place));
         }
-        if table.columns.is_empty() {
-            self.found.problem(
-                Kind::Manifest,
-                place,
-                format!("table {name} has no column"),
-                out_of(group, name),
-            );
-        }
-        let own = table::OWN_COLUMNS.len() + group.context.len();
-        if let Some(all) = width::too_many(&table.columns, own) {
-            self.found.problem(
-                Kind::Manifest,
-                place,
-                format!("the log of table {name} would have {all} columns, {own} of them emaj's own, and PostgreSQL allows 1600"),
-                format!("take it out of the group (`\"!{name}\"`), or let the table have fewer columns"),
-            );
-        } else if let Some(bytes) = width::too_wide(&table.columns, own) {
+        if let Some(bytes) = width::too_wide(&table.columns, own_columns) {
             self.found.notes.push(format!(
-                "a row of table {name} that has a value in every column takes {bytes} bytes in its log, {own} columns of emaj's own with it, and 8160 fit: \
+                "a row of table {name} that has a value in every column takes {bytes} bytes in its log, {own_columns} columns of emaj's own with it, and 8160 fit: \
                  PostgreSQL refuses to write such a row (`row is too big`)"
             ));
         }
-        if table.rls_forced && !self.catalog.server.bypasses_rls {
-            self.found.problem(
-                Kind::Denied,
-                place,
-                format!("table {name} forces row level security on its owner: a rollback would not see every row"),
-                format!("alter role {role} bypassrls, or {}", out_of(group, name)),
-            );
-        }
-        if group.rollback && table.key.is_empty() {
-            self.found.problem(
-                Kind::Manifest,
-                place,
-                format!("table {name} has no primary key, and group `{}` is to be rolled back", group.name.value),
-                format!("add a primary key, take the table out (`\"!{name}\"`), or write `rollback: false` for an audit-only group"),
-            );
-        }
-        if group.rollback
-            && let Some(unlogged) = unlogged(name, table)
-        {
-            self.found.problem(
-                Kind::Manifest,
-                place,
-                format!("{unlogged} is unlogged: a crash empties it without a trace in the log"),
-                format!("alter table … set logged, or {}", out_of(group, name)),
-            );
-        }
-        self.check_types(group, name, table, options.is_none_or(|options| options.guard), place);
         let (mode, because) = self.mode(
             options.map_or(Capture::Auto, |options| options.capture),
             name,
@@ -497,49 +457,20 @@ impl<'a> Resolver<'a, '_> {
         })
     }
 
-    /// What is in a schema that may not be used cannot be named. Said once of each.
-    fn check_schema(&mut self, name: &'a QualifiedName, place: &Place) {
-        let catalog = self.catalog;
-        if !catalog.closed_schemas.contains(&name.schema) || !self.closed.insert(&name.schema) {
-            return;
-        }
-        let (schema, owner) = (quote_ident(&name.schema), &catalog.server.definer);
-        self.found.problem(
-            Kind::Denied,
-            place,
-            format!(
-                "{owner}, with whose rights changes are captured, may not use schema {schema}, and {name} is in it"
-            ),
-            format!("grant usage on schema {schema} to {owner}"),
-        );
+    fn in_the_way(&mut self, group: &Group, name: &QualifiedName, place: &Place, obstacle: Obstacle) {
+        let leave = obstacle.or_leave.then(|| out_of(group, name));
+        let ways: Vec<String> = obstacle.next.into_iter().chain(leave).collect();
+        self.found
+            .problem(obstacle.kind, place, obstacle.what, ways.join(", or "));
     }
 
-    /// The log has columns of the table's types, and the guard selects them. What is captured already was allowed then.
-    fn check_types(&mut self, group: &Group, name: &QualifiedName, table: &Table, guard: bool, place: &Place) {
-        let journal = self.journal;
-        let known = journal.and_then(|journal| journal.relations.iter().find(|relation| relation.oid == table.oid));
-        let captured = |column: &&Column| {
-            let same = |known: &journal::Column| known.attnum == column.attnum && known.r#type == column.r#type;
-            column.generated == Generated::Virtual || known.is_some_and(|known| known.columns.iter().any(same))
-        };
-        let mut lacks: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-        for column in table.columns.iter().filter(|column| !captured(column)) {
-            let guard_lacks = column.guard_lacks.as_ref().filter(|_| guard);
-            if let Some(lacking) = column.log_lacks.as_ref().or(guard_lacks) {
-                lacks.entry(lacking).or_default().push(quote_ident(&column.name));
-            }
-        }
-        let owner = &self.catalog.server.definer;
-        for (lacking, columns) in lacks {
-            self.found.problem(
-                Kind::Denied,
-                place,
-                format!(
-                    "the log of table {name} cannot be made: {owner} may not use {lacking}, of {}",
-                    columns.join(", ")
-                ),
-                format!("grant usage on {lacking} to {owner}, or {}", out_of(group, name)),
-            );
+    /// What is in a schema that may not be used cannot be named. Said once of each.
+    fn check_schema(&mut self, name: &'a QualifiedName, place: &Place) {
+        if let Some(closed) = obstacle::closed(name, self.catalog)
+            && self.closed.insert(&name.schema)
+        {
+            self.found
+                .problem(closed.kind, place, closed.what, closed.next.unwrap_or_default());
         }
     }
 
@@ -635,18 +566,21 @@ impl<'a> Resolver<'a, '_> {
                 continue;
             }
             if !sequence.owned {
+                let (what, owner) = (format!("sequence {name}"), &sequence.owner);
+                // (A column's sequence goes with its table.)
+                let of = self
+                    .catalog
+                    .tables
+                    .iter()
+                    .find(|(_, table)| table.sequences.contains(&oid));
+                let object = of.map_or_else(|| what.clone(), |(table, _)| format!("table {table}"));
                 let role = quote_ident(&self.catalog.server.role);
+                let next = self.catalog.server.to_act_for(owner, &object);
                 self.found.problem(
                     Kind::Denied,
                     &group.name.place,
-                    format!(
-                        "sequence {name} belongs to role {}, and {role} may not act for it",
-                        sequence.owner
-                    ),
-                    format!(
-                        "{}, or leave it out with `sequences: …`",
-                        self.catalog.server.grant_of(&sequence.owner)
-                    ),
+                    format!("{what} belongs to role {owner}, and {role} may not act for it"),
+                    format!("{next}, or leave it out with `sequences: …`"),
                 );
             }
             self.check_schema(name, &group.name.place);
@@ -724,16 +658,4 @@ fn pattern_place<'g>(group: &'g Group, name: &QualifiedName) -> &'g Place {
 
 pub(super) fn place_text(place: &Place) -> String {
     format!("{}:{}:{}", place.file().display(), place.line(), place.column())
-}
-
-/// The first that a crash would empty, the table or a partition of it, as it is told.
-pub(super) fn unlogged(name: &QualifiedName, table: &Table) -> Option<String> {
-    if table.persistence == Persistence::Unlogged {
-        return Some(format!("table {name}"));
-    }
-    let partition = table
-        .partitions
-        .iter()
-        .find(|partition| partition.persistence == Persistence::Unlogged)?;
-    Some(format!("partition {} of table {name}", partition.name))
 }

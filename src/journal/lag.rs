@@ -26,7 +26,7 @@ pub struct SinkLag {
     pub reason: Option<String>,
     /// How long the log waits for it, in seconds; for ever, when there is no limit.
     pub max_lag: Option<f64>,
-    /// The process that delivers; none when nobody does.
+    /// The process that delivers; none when nobody does. On a standby words: it cannot know.
     pub worker: Option<String>,
     /// Changes in the log of its tables that are not delivered yet; those set aside are not among them.
     pub changes: i64,
@@ -86,7 +86,11 @@ pub fn lag(client: &mut impl GenericClient, schema: &str) -> Result<Vec<SinkLag>
             let first: Option<Timestamp> = row.get(1);
             oldest = [oldest, first].into_iter().flatten().min();
         }
-        let worker = sink.worker.clone().filter(|_| sink.is_taken);
+        let worker = match sink.is_taken {
+            Some(true) => sink.worker.clone(),
+            Some(false) => None,
+            None => Some("known on the primary only".to_owned()),
+        };
         all.push(SinkLag {
             sink: sink.name.clone(),
             kind: sink.kind.clone(),

@@ -58,8 +58,8 @@ pub use registry::{check_made, hollow, refuse_hollow};
 pub use rewind::rewind;
 pub use rights::{Grants, Held, Named, ROLE_MADE_BY_EMAJ, Right};
 pub use rollbacks::{
-    PastRollback, RECOVER, RollbackSession, TornRollback, UnfinishedRollback, past_rollbacks, rollback_activity,
-    torn_rollbacks, unfinished_rollbacks,
+    PastRollback, RollbackSession, TornRollback, UnfinishedRollback, past_rollbacks, rollback_activity, torn_rollbacks,
+    unfinished_rollbacks,
 };
 pub use sinks::{
     BROKEN, SinkRecord, SinkState, bindings_like, bindings_of, set_sink_state, sink_locks, sink_named, sinks,

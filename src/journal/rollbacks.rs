@@ -17,16 +17,35 @@ pub struct UnfinishedRollback {
     pub mark: String,
     /// Whether it is decided that it is done; what is not committed of it yet will be.
     pub decided: bool,
-    /// The server's process that carries it out; none: it broke off.
+    /// The server's process that carries it out; none: it broke off, or the server is a standby, which cannot tell.
     pub pid: Option<i32>,
+    pub standby: bool,
 }
 
 /// What to do about a rollback that broke off.
-pub const RECOVER: &str = "bring it to its end: `emaj rollback --recover`";
+const RECOVER: &str = "bring it to its end: `emaj rollback --recover`";
+
+/// What to do about one that a standby knows of.
+const ASK_PRIMARY: &str = "ask there: `emaj status`, connected to the primary";
 
 impl UnfinishedRollback {
+    /// Returns what is to be said of one that nobody carries out, as far as is known here: a sentence without an end, and what to do.
+    pub fn trouble(&self) -> Option<(String, &'static str)> {
+        match (self.pid, self.standby) {
+            (Some(_), _) => None,
+            (None, false) => Some((self.broken(), RECOVER)),
+            (None, true) => {
+                let (id, groups, mark) = (self.id, quoted("group", &self.groups), &self.mark);
+                let sentence = format!(
+                    "rollback {id} of {groups} to mark `{mark}` is not over; who carries it out, if anybody does, is known on the primary only"
+                );
+                Some((sentence, ASK_PRIMARY))
+            }
+        }
+    }
+
     /// Says that it broke off, in a sentence without an end.
-    pub fn sentence(&self) -> String {
+    fn broken(&self) -> String {
         let what = if self.decided {
             "is decided, but not committed in all its sessions"
         } else {
@@ -49,7 +68,7 @@ pub fn unfinished_rollbacks(client: &mut impl GenericClient, schema: &str) -> Re
     let s = escape_identifier(schema);
     let rows = client
         .query(
-            &format!("select unf_id, unf_groups, unf_mark, unf_state = 'DECIDED', unf_pid from {s}.emaj_unfinished_rollbacks()"),
+            &format!("select unf_id, unf_groups, unf_mark, unf_state = 'DECIDED', unf_pid, pg_catalog.pg_is_in_recovery() from {s}.emaj_unfinished_rollbacks()"),
             &[],
         )
         .map_err(|error| classify(error, "look for rollbacks that broke off"))?;
@@ -61,6 +80,7 @@ pub fn unfinished_rollbacks(client: &mut impl GenericClient, schema: &str) -> Re
             mark: row.get(2),
             decided: row.get(3),
             pid: row.get(4),
+            standby: row.get(5),
         })
         .collect())
 }

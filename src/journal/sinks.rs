@@ -89,8 +89,8 @@ pub struct SinkRecord {
     /// When the cursor moved last.
     pub moved: Timestamp,
     pub worker: Option<String>,
-    /// Whether a worker delivers to it at this moment.
-    pub is_taken: bool,
+    /// Whether a worker delivers to it at this moment; unknown on a standby, which has no locks of others.
+    pub is_taken: Option<bool>,
     /// What is wrong at the place, or, behind [`BROKEN`], with what is read for it; and since when.
     pub fault: Option<(String, Timestamp)>,
 }
@@ -140,7 +140,8 @@ const SINK_COLUMNS: &str = "sink_id, sink_name, sink_manifest, sink_kind, sink_s
     sink_worker, sink_fault, sink_fault_since, sink_replay::text, sink_there,
     array(select (classid::bigint << 32 | objid::bigint) from pg_catalog.pg_locks
            where locktype = 'advisory' and objsubid = 1 and granted
-             and database = (select oid from pg_catalog.pg_database where datname = current_database()))";
+             and database = (select oid from pg_catalog.pg_database where datname = current_database())),
+    pg_catalog.pg_is_in_recovery()";
 
 fn position(row: &Row, at: usize) -> Result<Position> {
     let text: String = row.get(at);
@@ -152,9 +153,9 @@ fn position(row: &Row, at: usize) -> Result<Position> {
 }
 
 fn sink(schema: &str, row: &Row) -> Result<SinkRecord> {
-    let held: Vec<i64> = row.get(18);
+    let (held, standby): (Vec<i64>, bool) = (row.get(18), row.get(19));
     Ok(SinkRecord {
-        is_taken: held.contains(&sink_locks(schema, row.get(0)).0),
+        is_taken: (!standby).then(|| held.contains(&sink_locks(schema, row.get(0)).0)),
         id: row.get(0),
         name: row.get(1),
         manifest: row.get(2),

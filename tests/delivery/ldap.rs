@@ -6,6 +6,10 @@ use crate::support::slapd::{Slapd, slapd};
 
 const ANN: &str = "uid=ann,ou=people,dc=example,dc=org";
 
+fn person_dn(login: &str) -> String {
+    format!("uid={login},ou=people,dc=example,dc=org")
+}
+
 /// How often entries of people were asked for or written.
 fn touched(slapd: &Slapd) -> usize {
     writes(slapd) + slapd.log().matches("ou=people").count()
@@ -369,6 +373,102 @@ fn an_entry_stays_while_another_row_has_it() {
     assert_eq!(change("select 1"), ["ann Fifth", "bob Sixth", "dan Third"]);
     assert_eq!(slapd.values(ANN, "telephoneNumber"), [] as [&str; 0]);
     assert_eq!(change("delete from person"), [] as [&str; 0]);
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+}
+
+/// What is refused of the row that has the entry too is not for good: whether that one is corrected or goes, the other one's change arrives.
+#[test]
+fn a_row_waits_for_the_one_that_has_its_entry_too() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(PERSON);
+    db.psql("insert into person values (1, 'ann', 'First'), (2, 'bob', 'Second')");
+    install(&db, &to_directory(&slapd, PEOPLE));
+    prepare(&db, &["init", "emaj.yaml"]).run().ok();
+    slapd.modify(&format!(
+        "dn: {}\nchangetype: modify\nadd: telephoneNumber\ntelephoneNumber: 112\n",
+        person_dn("bob")
+    ));
+    db.psql("insert into person (id, login) values (11, 'ann'), (12, 'bob')");
+    drain(&db).run().code(3);
+    db.psql("update person set login = 'al' where id = 1; update person set login = 'ben' where id = 2");
+    drain(&db).run().code(3);
+    assert_eq!(
+        set_aside(&db),
+        [
+            "people [11] never",
+            "people [12] never",
+            "people [1] later",
+            "people [2] later"
+        ]
+    );
+    let list = prepare(&db, &["failures", "list"]).run().ok();
+    assert!(
+        list.stdout
+            .contains("another row has this name by now, and what is made of that one is refused"),
+        "{list}"
+    );
+    db.psql("update person set name = 'Third' where id = 11; delete from person where id = 12");
+    drain(&db).run().ok();
+    assert_eq!(people(&slapd), ["al First", "ann Third", "ben Second"]);
+    assert_eq!(slapd.values(&person_dn("ben"), "telephoneNumber"), ["112"]);
+}
+
+/// Names went from row to row since the mark: what has them now has them already, or has not got them yet.
+#[test]
+fn an_entry_that_went_to_another_row_is_delivered_again() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(PERSON);
+    db.psql("insert into person values (1, 'ann', 'First'), (2, 'bob', 'Second')");
+    install(
+        &db,
+        &to_directory(&slapd, PEOPLE).replace("sinks:", "groups: { g: { tables: [public.person] } }\nsinks:"),
+    );
+    prepare(&db, &["init", "emaj.yaml"]).run().ok();
+    prepare(&db, &["mark", "set", "g", "m"]).run().ok();
+    let note = |login: &str, text: &str| {
+        slapd.modify(&format!(
+            "dn: {}\nchangetype: modify\nadd: telephoneNumber\ntelephoneNumber: {text}\n",
+            person_dn(login)
+        ));
+    };
+    let again = || {
+        prepare(&db, &["replay", "directory", "--from", "m", "--yes"])
+            .run()
+            .ok();
+        drain(&db).run().ok();
+    };
+    for (login, text) in [("ann", "1"), ("bob", "2")] {
+        note(login, text);
+    }
+    db.psql("delete from person where id = 1; insert into person values (11, 'ann', 'Third')");
+    db.psql("update person set login = 'ben' where id = 2; insert into person values (12, 'bob', 'Fourth')");
+    drain(&db).run().ok();
+    for (login, text) in [("ann", "11"), ("bob", "12")] {
+        note(login, text);
+    }
+    let numbers = || ["ann", "ben", "bob"].map(|login| slapd.values(&person_dn(login), "telephoneNumber").join(" "));
+    assert_eq!(numbers(), ["11", "2", "12"]);
+    let after = slapd.dump();
+    again();
+    assert!(slapd.dump() == after, "what has everything gets no write");
+
+    // A directory that is as it was at the mark.
+    for login in ["ann", "ben", "bob"] {
+        slapd.modify(&format!("dn: {}\nchangetype: delete\n", person_dn(login)));
+    }
+    for (login, name, text) in [("ann", "First", "1"), ("bob", "Second", "2")] {
+        slapd.modify(&format!(
+            "dn: {}\nchangetype: add\nobjectClass: inetOrgPerson\ncn: {name}\nsn: {name}\ntelephoneNumber: {text}\n",
+            person_dn(login)
+        ));
+    }
+    again();
+    assert_eq!(people(&slapd), ["ann Third", "ben Second", "bob Fourth"]);
+    assert_eq!(
+        numbers(),
+        ["", "2", ""],
+        "nobody has what was written to another one's entry"
+    );
     assert_eq!(set_aside(&db), [] as [&str; 0]);
 }
 

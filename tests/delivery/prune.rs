@@ -467,6 +467,27 @@ fn an_entry_whose_move_waits_stays() {
 }
 
 #[test]
+fn of_a_row_without_a_name_there_is_nothing_to_spare() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(PERSON);
+    install(&db, &to_directory(&slapd, PEOPLE));
+    let prune = |code| {
+        slapd.modify("dn: uid=old,ou=people,dc=example,dc=org\nchangetype: add\nobjectClass: inetOrgPerson\nuid: old\ncn: x\nsn: x\n");
+        let run = prepare(&db, &["init", "emaj.yaml", "--prune"]).run().code(code);
+        assert!(run.stderr.contains("took away 1 thing"), "{run}");
+    };
+    // It has none now.
+    db.psql("insert into person values (1, 'ann', 'First'), (2, null, 'Second')");
+    drain(&db).run().code(3);
+    prune(3);
+    // It had none before a change that is set aside.
+    db.psql("update person set login = 'bob', name = null where id = 2");
+    drain(&db).run().code(3);
+    prune(3);
+    assert_eq!(logins(&slapd), ["ann"]);
+}
+
+#[test]
 fn a_row_whose_new_key_waits_stays_with_all_that_refers_to_it() {
     let (db, there) = (database(), database());
     db.psql("create table person (id int primary key, name text); insert into person values (1, 'ann')");

@@ -606,3 +606,64 @@ fn a_name_within_a_value_is_that_of_the_entry() {
     change(&db, "delete from person where id in (2, 3)");
     assert_eq!(occupants().len(), 3);
 }
+
+/// A value moves to another entry and is another one there; where it was it cannot go, because a group may not be without members.
+#[test]
+fn what_arrived_of_a_value_that_was_refused_goes_with_its_row() {
+    const MEMBERS: &str = "
+  members:
+    table: public.member
+    to: directory
+    value:
+      dn: \"cn={{ row.team }},ou=groups,dc=example,dc=org\"
+      attribute: member
+      value: \"uid={{ row.login | dn }},ou=people,dc=example,dc=org\"
+";
+    let (db, slapd) = (database(), slapd());
+    db.psql(TABLES);
+    db.psql("insert into member select n, 'old' || n, 'ann' from generate_series(1, 3) n");
+    for team in ["old1", "old2", "old3", "new1", "new2", "new3", "last1"] {
+        slapd.modify(&format!(
+            "dn: cn={team},ou=groups,dc=example,dc=org\nchangetype: add\nobjectClass: groupOfNames\nmember: {}\n",
+            if team.starts_with("old") {
+                "uid=ann,ou=people,dc=example,dc=org"
+            } else {
+                "cn=keeper"
+            }
+        ));
+    }
+    install(&db, &to_directory(&slapd, MEMBERS));
+    super::prepare(&db, &["init", "emaj.yaml"]).run().ok();
+    let of = |team: &str| {
+        let members = slapd.values(&format!("cn={team},ou=groups,dc=example,dc=org"), "member");
+        let name = |dn: &String| dn.split(',').next().unwrap_or_default().to_owned();
+        members.iter().map(name).collect::<Vec<_>>().join(" ")
+    };
+    db.psql("update member set team = 'new' || id, login = 'bea'");
+    drain(&db).run().code(3);
+    assert_eq!(set_aside(&db).len(), 3);
+    assert_eq!(of("new1"), "cn=keeper uid=bea", "the half that was taken");
+    // One moves on, one goes, one is another value where it is.
+    db.psql("update member set team = 'last1' where id = 1; delete from member where id = 2; update member set login = 'cyd' where id = 3");
+    drain(&db).run().code(3);
+    db.psql("insert into member select n + 10, 'old' || n, 'dan' from generate_series(1, 3) n");
+    drain(&db).run();
+    super::prepare(&db, &["failures", "retry", "--sink", "directory"])
+        .run()
+        .ok();
+    drain(&db).run().ok();
+    let all = ["old1", "old2", "old3", "new1", "new2", "new3", "last1"].map(of);
+    assert_eq!(
+        all,
+        [
+            "uid=dan",
+            "uid=dan",
+            "uid=dan",
+            "cn=keeper",
+            "cn=keeper",
+            "cn=keeper uid=cyd",
+            "cn=keeper uid=bea"
+        ]
+    );
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+}

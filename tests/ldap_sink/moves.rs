@@ -1,5 +1,7 @@
 //! Names that change hands: rows exchange them, follow each other, take one that is in use.
 
+use emaj::sink::Verdict;
+
 use super::hand::{connect, insert, letters, person, person_dn, update};
 use crate::support::slapd::{Slapd, slapd};
 
@@ -99,4 +101,17 @@ fn a_name_that_somebody_else_has_is_taken_over() {
     letters(&mut *sink, &[insert(&named("c", "foreign"))]);
     assert_eq!(letters(&mut *sink, &[moves("1", "b", "c"), moves("1", "c", "d")]), "ww");
     assert_eq!(holders(&slapd), ["d 1"]);
+}
+
+#[test]
+fn no_other_name_is_taken_over_where_the_old_one_cannot_go() {
+    let slapd = with(&[("a", "1"), ("b", "foreign")]);
+    slapd.modify("dn: cn=x,uid=a,ou=people,dc=example,dc=org\nchangetype: add\nobjectClass: device\n");
+    let mut sink = connect(&slapd);
+    let fault = super::hand::fault(&mut *sink, moves("1", "a", "b"));
+    assert_eq!(fault.verdict, Verdict::Later, "{fault:?}");
+    assert_eq!(holders(&slapd), ["a 1", "b foreign"]);
+    // The row goes on from where it is.
+    assert_eq!(letters(&mut *sink, &[moves("1", "a", "c")]), "w");
+    assert_eq!(holders(&slapd), ["b foreign", "c 1"]);
 }

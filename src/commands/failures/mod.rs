@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use serde::Serialize;
 
-use super::act::{connect, tell_record};
+use super::act::{connect, connect_as_owner, tell_record};
 use super::sink::unknown_sink;
 use super::{AskArgs, Context, InstallationArgs};
 use crate::errors::{Error, Kind, Result};
@@ -136,7 +136,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         }
         Verb::Retry(args) => {
             args.check()?;
-            let (mut session, schema) = connect(context, &args.chosen.installation)?;
+            let (mut session, schema) = connect_as_owner(context, &args.chosen.installation)?;
             args.chosen.check(&mut session, &schema)?;
             let keys = journal::retry(&mut *session, &schema, &args.chosen.filter())?;
             let sentence = format!("{} will be tried again by the worker", count(keys as u64, "key"));
@@ -145,7 +145,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         }
         Verb::Discard(args) => {
             args.check()?;
-            let (mut session, schema) = connect(context, &args.chosen.installation)?;
+            let (mut session, schema) = connect_as_owner(context, &args.chosen.installation)?;
             args.chosen.check(&mut session, &schema)?;
             let found = journal::count_failures(&mut *session, &schema, &args.chosen.filter())?;
             let question = format!("discard {}? They will never arrive", count(found, "change"));

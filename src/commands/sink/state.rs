@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::commands::act::{connect, tell_record};
+use crate::commands::act::{connect_as_owner, tell_record};
 use crate::commands::{Context, InstallationArgs};
 use crate::deliver::DELETES_ALLOWED;
 use crate::errors::{Error, Kind, Result};
@@ -30,7 +30,7 @@ pub(super) struct PauseArgs {
 }
 
 pub(super) fn pause(args: &PauseArgs, context: &Context) -> Result<ExitCode> {
-    let (mut session, schema) = connect(context, &args.which.installation)?;
+    let (mut session, schema) = connect_as_owner(context, &args.which.installation)?;
     let sink = journal::sink_named(&mut *session, &schema, &args.which.sink)?;
     if let Some(sink) = sink.filter(|sink| sink.state == SinkState::Lost) {
         // (Paused and then resumed it would go on, behind what it never got.)
@@ -49,7 +49,7 @@ pub(super) fn pause(args: &PauseArgs, context: &Context) -> Result<ExitCode> {
 }
 
 pub(super) fn resume(args: &Args, context: &Context) -> Result<ExitCode> {
-    let (mut session, schema) = connect(context, &args.installation)?;
+    let (mut session, schema) = connect_as_owner(context, &args.installation)?;
     let sink = journal::sink_named(&mut *session, &schema, &args.sink)?;
     if let Some(sink) = sink.as_ref().filter(|sink| sink.state == SinkState::Lost) {
         return Err(lost(sink));

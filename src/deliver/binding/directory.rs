@@ -302,7 +302,8 @@ impl Bound {
     }
 
     /// Tells whether what a row made in a directory while it was `old` may be where it was to be while it was `between`, though that never arrived: another
-    /// row renamed the entry above it, or the one that has the value.
+    /// row renamed the entry above it, or the one that has the value. And a value that was to come may be there, because only the one that was to go
+    /// was refused.
     pub(in crate::deliver) fn may_be_taken_along(&self, old: &Row, between: &Row) -> bool {
         let fits = |row| self.fits(Some(row)).is_ok_and(|row| row.is_some());
         if [old, between].into_iter().any(|row| row.is_unreadable() || !fits(row)) {
@@ -315,7 +316,7 @@ impl Bound {
                 old != between && own(&old).is_some() && own(&old) == own(&between)
             }
             Compiled::Value { .. } => match (self.given_by(old), self.given_by(between)) {
-                (Some(old), Some(between)) => old.0 != between.0 && old.1 == between.1,
+                (Some(old), Some(between)) => old != between,
                 _ => false,
             },
             Compiled::Query { .. } => self.meant_by(old) != self.meant_by(between),

@@ -215,8 +215,7 @@ impl Bound {
         Ok(nearly)
     }
 
-    /// Returns who else has the key in another table that the row `row` gives up with `change`: the row, and what is made of it. (What is delivered again was there
-    /// before: whoever has the key now may have the row there already.)
+    /// Returns who else has the key in another table that the row `row` gives up with `change`: the row, and what is made of it.
     pub(super) fn row_instead(
         &self,
         change: &Change,
@@ -230,7 +229,7 @@ impl Bound {
         let all = self.all_with(change, &name, ask)?;
         let mut instead = Instead::Nobody;
         for other in self.others(change, &all) {
-            if !ask.is_again() && !self.had(change, other, &name, ask)? {
+            if !self.had(change, other, &name, ask)? {
                 continue;
             }
             match self.row_there(other, envelope)? {
@@ -288,9 +287,10 @@ impl Bound {
         }
     }
 
-    /// Tells whether the row `other`, which has the name now, had it when `change` was made: it has not got it since.
+    /// Tells whether the row `other`, which has the name now, may have had it at the place when `change` was made: it has not got it since. (What is delivered
+    /// again was there before: whoever has the name now may have what is there already.)
     fn had(&self, change: &Change, other: &Row, name: &str, ask: &mut dyn Ask) -> Result<bool, Fault> {
-        if self.names.key.is_empty() {
+        if self.names.key.is_empty() || ask.is_again() {
             return Ok(true);
         }
         let awaited = self.await_of(change, other);

@@ -526,10 +526,18 @@ impl Bound {
         Ok(null_in(&made, key).is_none().then_some(made))
     }
 
-    /// Tells whether nothing is ever written of a row where rows are kept by their keys: a part of its key there is null.
-    pub(super) fn is_without_key(&self, row: &Row) -> bool {
-        let keeps_row = self.keeps_rows && matches!(self.kind, Compiled::Row { .. });
-        keeps_row && !row.is_unreadable() && matches!(self.with_key_only(row), Ok(None))
+    /// Tells whether nothing is ever made of a row: in the name of its entry is a null, or in its key where rows are kept by their keys.
+    pub(super) fn is_without_name(&self, row: &Row) -> bool {
+        if row.is_unreadable() {
+            return false;
+        }
+        match &self.kind {
+            Compiled::Entry { dn, .. } => {
+                matches!(self.render_whole(dn, &self.context(row, &Envelope::NONE)), Ok(None))
+            }
+            Compiled::Row { .. } => self.keeps_rows && matches!(self.with_key_only(row), Ok(None)),
+            _ => false,
+        }
     }
 
     /// The row of the other table as it is to be. Where rows are kept by their keys it needs one.

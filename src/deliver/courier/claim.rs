@@ -84,7 +84,7 @@ pub(super) fn take(orders: &Orders, keeper: &mut Session) -> Result<Turn> {
                 .status
                 .update(name, |status| status.condition = SinkCondition::Standby);
         }
-        if orders.until_empty && sink.state == SinkState::Active && sink.is_taken {
+        if orders.until_empty && sink.state == SinkState::Active && sink.is_taken == Some(true) {
             let standby = match &mut standby {
                 Some(standby) => standby,
                 None => standby.insert(Standby::begin(orders, &sink)?),

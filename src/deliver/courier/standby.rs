@@ -139,7 +139,7 @@ mod tests {
             there: None,
             moved: Timestamp::UNIX_EPOCH,
             worker: Some("17@host".to_owned()),
-            is_taken: true,
+            is_taken: Some(true),
             fault: None,
         };
         let mut last = Seen::of(&sink);

@@ -60,6 +60,6 @@ pub(super) fn plan_sink(
 pub(super) fn remove_sink(plan: &mut Plan, name: &str, because: &str, renderer: &Renderer) -> Result<(), RenderError> {
     let sql = renderer.render("sink/remove", context! { sink => name })?;
     let step = Step::new(Phase::Delivery, Action::Remove, format!("sink {name}"), because, sql);
-    plan.push(step.effect("its place in the log is forgotten"));
+    plan.push(step.effect("its place in the log is forgotten").destroying());
     Ok(())
 }

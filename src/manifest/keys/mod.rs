@@ -174,7 +174,7 @@ static ROLES: Record = Record {
         key(
             "admin",
             Shape::Either(&[Shape::Text(&ROLE), Shape::Null]),
-            "the role that may do all, `emaj_adm` if not given; `null`: none",
+            "the role that may do all but install and deliver, `emaj_adm` if not given; `null`: none",
         ),
         key(
             "viewer",

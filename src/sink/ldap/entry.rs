@@ -4,7 +4,7 @@
 //! somebody else broke is mended, and what is so already is left alone. Whatever is found, the end is the same: that is what
 //! makes it safe to do it twice.
 
-use super::super::fault::{self, Fault};
+use super::super::fault::{self, Fault, Verdict};
 use super::super::{Action, Delivery, Entry, EntryChange};
 use super::change::{Change, Kind, Values};
 use super::diff::{Care, Wanted, difference, union};
@@ -13,7 +13,7 @@ use super::dn::{BadDn, Dn, Rdn};
 use super::escape::filter_value;
 use super::schema::{Rule, Schema};
 use super::work::Work;
-use crate::manifest::Mode;
+use crate::manifest::{Mode, Scope};
 
 /// How often it is looked again when somebody else is changing the entry meanwhile.
 const TRIES: usize = 5;
@@ -33,7 +33,13 @@ pub(super) async fn carry_out<D: Directory>(
     match (&change.old, &change.new, heir) {
         (None, None, _) => Ok(false),
         (None, Some(new), _) => create(work, &Aim::new(work.schema, new, None, &[])?).await,
-        (Some(old), new, Some(heir)) => leave(work, old, new.as_ref(), heir, &change.others).await,
+        (Some(old), new, Some(heir)) => {
+            let gone = match batch[place].replay {
+                Some(_) => give_back(work, old, new.as_ref(), heir, &change.others).await?,
+                None => false,
+            };
+            Ok(leave(work, old, new.as_ref(), heir, &change.others).await? || gone)
+        }
         (Some(old), None, None) => {
             let is_anothers = work.taken.is_another(&identity(work.schema, &old.dn), old);
             Ok(!is_anothers && remove(work, &old.dn).await?)
@@ -240,7 +246,7 @@ async fn leave<D: Directory>(
 ) -> Result<bool, Fault> {
     let aim = Aim::new(work.schema, heir, Some(old), others)?;
     work.taken.is_another(&aim.identity, old);
-    let written = converge(work, &aim).await?;
+    let written = converge(work, &aim).await.map_err(of_heir)?;
     let Some(new) = new else {
         return Ok(written);
     };
@@ -252,6 +258,52 @@ async fn leave<D: Directory>(
         }
         Err(trouble) => Err(trouble.into_fault(aim.dn())),
     }
+}
+
+/// What is refused of the heir may pass for this row: the other one is corrected, or goes, or gives the name up too.
+fn of_heir(fault: Fault) -> Fault {
+    match fault.verdict {
+        Verdict::Never | Verdict::Clash => Fault::later(format!(
+            "another row has this name by now, and what is made of that one is refused: {}",
+            fault.reason
+        )),
+        _ => fault,
+    }
+}
+
+/// Of what is delivered again: a place that was set back may have the entry from the time when it was not the heir's. It goes the row's way then, with all that
+/// others have written to it. Returns whether something was written.
+async fn give_back<D: Directory>(
+    work: &Work<'_, D>,
+    old: &Entry,
+    new: Option<&Entry>,
+    heir: &Entry,
+    others: &[(String, String)],
+) -> Result<bool, Fault> {
+    if is_so(work, &Aim::new(work.schema, heir, Some(old), others)?).await? {
+        return Ok(false);
+    }
+    let Some(new) = new else {
+        return remove(work, &old.dn).await;
+    };
+    let aim = Aim::new(work.schema, new, Some(old), others)?;
+    let from = Dn::parse(&old.dn).map_err(|error| bad_dn(&old.dn, error))?;
+    match work.directory.write(&renaming(work.schema, &aim, old, &from)).await {
+        Ok(()) => Ok(true),
+        // It has gone already, or was never there, or there is no entry above.
+        Err(trouble) => match trouble.code() {
+            Some(fault::ENTRY_ALREADY_EXISTS | fault::NO_SUCH_OBJECT) => Ok(false),
+            _ => Err(trouble.into_fault(&old.dn)),
+        },
+    }
+}
+
+/// Tells whether an entry is as it is to be.
+async fn is_so<D: Directory>(work: &Work<'_, D>, aim: &Aim<'_>) -> Result<bool, Fault> {
+    let names: Vec<String> = aim.attributes.iter().map(|wanted| wanted.name.clone()).collect();
+    let found = work.directory.read(aim.dn(), &names).await;
+    let found = found.map_err(|trouble| trouble.into_fault(aim.dn()))?;
+    Ok(found.is_some_and(|found| changes(&aim.attributes, &found, Care::Plain).is_empty()))
 }
 
 /// Takes an entry away.
@@ -293,11 +345,26 @@ async fn rename<D: Directory>(
         Err(trouble) if trouble.code() == Some(fault::NO_SUCH_OBJECT) => converge(work, aim).await,
         // Both names are in use. This entry becomes what its name's new row makes of it; the other one goes, unless it is wanted too.
         Err(trouble) if trouble.code() == Some(fault::ENTRY_ALREADY_EXISTS) => {
-            let written = take_over(work, aim).await?;
             let is_wanted = moves.comes_later(&from_identity) || moves.was_given(&from_identity, old);
+            if !is_wanted {
+                can_go(work, &old.dn).await?;
+            }
+            let written = take_over(work, aim).await?;
             Ok((!is_wanted && remove(work, &old.dn).await?) || written)
         }
         Err(trouble) => Err(trouble.into_fault(&old.dn)),
+    }
+}
+
+/// Looks, before another entry becomes the row's, whether the one that it has can go: the next change of the row begins with that one only.
+async fn can_go<D: Directory>(work: &Work<'_, D>, dn: &str) -> Result<(), Fault> {
+    match work.directory.find(dn, Scope::One, "(objectClass=*)").await {
+        Err(Trouble::Fault(fault)) => Err(fault),
+        Ok(below) if !below.is_empty() => Err(Fault::later(format!(
+            "{dn}: its new name is in use, and it cannot go because there are entries below it"
+        ))),
+        // (Who may not look there may be allowed to take it away.)
+        Ok(_) | Err(Trouble::Refused { .. }) => Ok(()),
     }
 }
 

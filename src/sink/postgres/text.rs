@@ -124,7 +124,9 @@ pub(super) fn literal<'a>(raw: &'a str, kind: &Kind) -> Result<Option<Cow<'a, st
         }
         (Kind::Vector, b'[') => {
             let items: Vec<&RawValue> = serde_json::from_str(raw).map_err(no_json)?;
-            Cow::Owned(items.iter().map(|item| item.get()).collect::<Vec<_>>().join(" "))
+            // (A number of an `oidvector` is a string there.)
+            let number = |item: &&RawValue| item.get().trim_matches('"').to_owned();
+            Cow::Owned(items.iter().map(number).collect::<Vec<_>>().join(" "))
         }
         (Kind::Composite(name, attributes), b'{') => Cow::Owned(composite(raw, name, attributes)?),
         (Kind::Hstore, b'{') => Cow::Owned(hstore(raw)?),
