@@ -1,6 +1,6 @@
 //! Whose values stood at an entry that came: it may have been there before, and what others had given to it went with it. Each row that refers to
-//! it by a value, a flag or a query is told anew, as the sink knows it: what of a row is still in the log is told by its own change. One whose own
-//! change told that behind the entry is not told.
+//! it by a value, a flag or a query is told anew, as it is now, if the sink knows that it refers to it: a row that comes or gets there only later is told by its own
+//! change. One whose own change told that behind the entry is not told.
 //!
 //! Called for all entries that came with a chunk of changes. An entry that is found by `search` is known by filters of one comparison
 //! (`(uid={{ row.login }})`); of others it cannot be said here what they find.
@@ -127,7 +127,7 @@ impl Entry {
 }
 
 impl Bound {
-    /// Returns the rows that refer to entries which came, as the sink knows them, but for those that were told behind it. `last` is the last change
+    /// Returns the rows that refer to entries which came, and do for the sink as well, but for those that were told behind it. `last` is the last change
     /// that it knows of the window that is under way; `None`: none is.
     ///
     /// # Errors
@@ -172,9 +172,9 @@ impl Bound {
         let later = ask.later(self.table, &awaited)?;
         let known = |(row, later)| match later {
             None => Some(row),
-            // It comes itself.
+            // It comes itself, or gets there itself.
             Some(Later { is_new: true, .. }) => None,
-            Some(Later { row, .. }) => Some(row).filter(is_told),
+            Some(Later { row: known, .. }) => is_told(&known).then_some(row),
         };
         Ok(rows.into_iter().zip(later).filter_map(known).collect())
     }

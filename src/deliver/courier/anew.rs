@@ -8,7 +8,8 @@ use crate::deliver::binding::Come;
 use crate::deliver::change::Change;
 use crate::deliver::row::Row;
 use crate::deliver::stream::Placed;
-use crate::errors::Result;
+use crate::errors::{Error, Kind, Result};
+use crate::sink::Verdict;
 
 impl Courier<'_> {
     /// Delivers what other rows give to entries that came; `like` is the last of the changes by which they did, `last` the last one that is delivered of the window
@@ -23,7 +24,7 @@ impl Courier<'_> {
         Ok(true)
     }
 
-    /// Renders what a binding makes of rows as they are at the place. What of a row waits comes with that.
+    /// Renders what a binding makes of rows as they are now. What of a row waits comes with that.
     fn made_anew(&mut self, at: usize, rows: &[Placed]) -> Result<Made> {
         let mut made = self.make(rows, Some(at))?;
         made.aside.retain(|aside| aside.fault.is_some());
@@ -43,7 +44,18 @@ impl Courier<'_> {
                 &self.fed.sources,
                 Some(self.progress.passed()),
             );
-            let rows = bound.referring(come, last, &mut asker).map_err(unasked)?;
+            let rows = match bound.referring(come, last, &mut asker) {
+                Ok(rows) => rows,
+                Err(fault) if fault.verdict == Verdict::Down => return Err(unasked(fault)),
+                // (Not a lost session: it is put on record what the sink waits for.)
+                Err(fault) => {
+                    let what = format!("which rows of binding `{}` refer to an entry that came", bound.name);
+                    return Err(Error::message(
+                        Kind::Failed,
+                        format!("{what} is not known: {}", fault.reason),
+                    ));
+                }
+            };
             if rows.is_empty() {
                 continue;
             }
