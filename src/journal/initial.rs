@@ -69,11 +69,6 @@ pub fn begin_anew(client: &mut impl GenericClient, schema: &str, sink: &str) -> 
 /// Whatever the server answers.
 pub fn want_all_again(session: &mut Session, schema: &str, sink: &str, bindings: &[String]) -> Result<()> {
     let mut transaction = session.transaction()?;
-    // Before rows of bindings and sinks, as an installation does that takes bindings out.
-    transaction.batch_execute(&format!(
-        "lock table {}.emaj_failure in row exclusive mode",
-        escape_identifier(schema)
-    ))?;
     for binding in bindings {
         want_rows(&mut transaction, schema, binding, true)?;
     }
