@@ -138,6 +138,7 @@ pub fn begin(ground: &mut Ground<'_>, initial: &Initial, chosen: &[Binding]) -> 
         return Err(no_order(table));
     }
     let total = beside_nobody(session, schema, &sinks, initial.patience, &mut |transaction| {
+        journal::lock_set_aside(transaction, schema)?;
         let mut total = 0;
         for binding in chosen {
             let rows = journal::want_rows(transaction, schema, &binding.name.value, initial.restart)?;

@@ -10,6 +10,15 @@ use crate::pg::Session;
 /// A place among the rows of a table: what it means there, and which.
 pub type RowPlace<'a> = (&'a str, &'a str);
 
+/// Takes, before any row of a binding or a sink, what [`begin_anew`] needs at its end: an install takes the two in this order (`binding/remove`).
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn lock_set_aside(client: &mut impl GenericClient, schema: &str) -> Result<()> {
+    let s = escape_identifier(schema);
+    Ok(client.batch_execute(&format!("lock table {s}.emaj_failure in row exclusive mode"))?)
+}
+
 /// Notes that the rows of a binding are wanted, and returns how many there are about, without those that an unfinished run has sent: that one
 /// is gone on with, unless `restart`, or its sink has lost its place in the log since. `None`: the binding is not installed.
 ///
@@ -69,6 +78,7 @@ pub fn begin_anew(client: &mut impl GenericClient, schema: &str, sink: &str) -> 
 /// Whatever the server answers.
 pub fn want_all_again(session: &mut Session, schema: &str, sink: &str, bindings: &[String]) -> Result<()> {
     let mut transaction = session.transaction()?;
+    lock_set_aside(&mut transaction, schema)?;
     for binding in bindings {
         want_rows(&mut transaction, schema, binding, true)?;
     }

@@ -472,6 +472,48 @@ fn an_entry_that_went_to_another_row_is_delivered_again() {
     assert_eq!(set_aside(&db), [] as [&str; 0]);
 }
 
+/// Somebody else edited one of them, and the last change of the other one is refused: neither is what its row makes of it.
+#[test]
+fn an_entry_that_is_another_rows_stays_whatever_is_in_it() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(PERSON);
+    db.psql("insert into person values (1, 'ann', 'First'), (2, 'bob', 'Second')");
+    install(
+        &db,
+        &to_directory(&slapd, PEOPLE).replace("sinks:", "groups: { g: { tables: [public.person] } }\nsinks:"),
+    );
+    prepare(&db, &["init", "emaj.yaml"]).run().ok();
+    prepare(&db, &["mark", "set", "g", "m"]).run().ok();
+    db.psql("delete from person where id = 1; insert into person values (11, 'ann', 'Third')");
+    db.psql("update person set login = 'ben' where id = 2; insert into person values (12, 'bob', 'Fourth')");
+    drain(&db).run().ok();
+    for login in ["ann", "bob"] {
+        slapd.modify(&format!(
+            "dn: {}\nchangetype: modify\nadd: userPassword\nuserPassword: secret\n",
+            person_dn(login)
+        ));
+    }
+    slapd.modify(&format!(
+        "dn: {}\nchangetype: modify\nreplace: sn\nsn: Edited\n",
+        person_dn("ann")
+    ));
+    db.psql("update person set name = null where id = 12");
+    drain(&db).run().code(3);
+    let own = || {
+        ["ann", "bob"].map(|login| {
+            let of = |attribute| slapd.values(&person_dn(login), attribute);
+            (of("entryUUID"), of("userPassword"))
+        })
+    };
+    let before = own();
+    prepare(&db, &["replay", "directory", "--from", "m", "--yes"])
+        .run()
+        .ok();
+    drain(&db).run().code(3);
+    assert_eq!(own(), before);
+    assert_eq!(people(&slapd), ["ann Third", "ben Second", "bob Fourth"]);
+}
+
 /// Whose entry it is, is told by its name as the directory compares it, not by the columns that it is made of.
 #[test]
 fn an_entry_stays_while_a_row_has_its_name_in_another_spelling() {

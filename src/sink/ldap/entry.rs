@@ -272,7 +272,8 @@ fn of_heir(fault: Fault) -> Fault {
 }
 
 /// Of what is delivered again: a place that was set back may have the entry from the time when it was not the heir's. It goes the row's way then, with all that
-/// others have written to it. Returns whether something was written.
+/// others have written to it. It does only if it is what the row made of it, and not what the heir makes: what is neither may be the heir's, edited or not
+/// up to date. Returns whether something was written.
 async fn give_back<D: Directory>(
     work: &Work<'_, D>,
     old: &Entry,
@@ -280,7 +281,8 @@ async fn give_back<D: Directory>(
     heir: &Entry,
     others: &[(String, String)],
 ) -> Result<bool, Fault> {
-    if is_so(work, &Aim::new(work.schema, heir, Some(old), others)?).await? {
+    let is_heirs = is_so(work, &Aim::new(work.schema, heir, Some(old), others)?).await?;
+    if is_heirs || !is_so(work, &Aim::new(work.schema, old, None, &[])?).await? {
         return Ok(false);
     }
     let Some(new) = new else {
