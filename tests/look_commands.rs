@@ -367,6 +367,12 @@ fn times_are_those_of_the_person_where_they_are_shown_and_where_they_are_said() 
     assert!(!said(zone, &["history", "--since", "tomorrow", "-o", "csv"]).contains("INSTALL"));
     let refused = emaj(&db).args(["history", "--since", "nothing"]).run().code(64);
     assert!(refused.stderr.contains("`nothing` is no time"), "{refused}");
+    let refused = emaj(&db).args(["history", "--since", "infinity"]).run().code(64);
+    assert!(refused.stderr.contains("`infinity` is no time"), "{refused}");
+    // What the server cannot do is no mistake of the person.
+    db.psql("alter function pg_catalog.make_interval rename to no_interval");
+    let failed = emaj(&db).args(["history", "--since", "90min"]).run().code(1);
+    assert!(failed.stderr.contains("failed to read the time `90min`"), "{failed}");
 }
 
 #[test]

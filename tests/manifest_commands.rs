@@ -218,7 +218,15 @@ fn the_history_is_kept_for_ever_or_as_long_as_a_manifest_says() {
     // Another manifest that does not say leaves it so, and goes without changing it.
     file("two", "b", "");
     assert_eq!(kept(), "1 mon");
-    // One that says it too is refused: they would take turns.
+    // One that says the same leaves it to the first.
+    file("two", "b", "history: { retention: 1 month }\n");
+    file("one", "a", "history: { retention: 1 month }\n");
+    assert_eq!(
+        db.psql("select param_manifest from emaj.emaj_param where param_key = 'history_retention'"),
+        "one"
+    );
+    file("two", "b", "");
+    // One that says something else is refused: they would take turns.
     db.file(
         "rival.yaml",
         "version: 1\nname: two\nroles: { admin: null, viewer: null }\nhistory: { retention: 1 year }\ngroups: { b: { tables: [public.b] } }\n",
@@ -227,10 +235,10 @@ fn the_history_is_kept_for_ever_or_as_long_as_a_manifest_says() {
         let run = emaj(&db).args([verb, "rival.yaml"]).run().code(4);
         assert!(run.stderr.contains("rival.yaml:4:23"), "{run}");
         assert!(
-            run.stderr
-                .contains("how long the history is kept is said by manifest `one`"),
+            run.stderr.contains("manifest `one` keeps the history for 1 mon, "),
             "{run}"
         );
+        assert!(run.stderr.contains("`emaj uninstall`"), "{run}");
     }
     assert_eq!(kept(), "1 mon");
     file("one", "a", "");

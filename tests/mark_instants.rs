@@ -123,7 +123,7 @@ fn a_mark_beside_a_sequence_that_is_dropped() {
     db.psql("create sequence s");
     install(&db, "tables: [public.t, public.p], sequences: all");
     let (dropped, run) = beside(&db, "drop sequence s", "", || {
-        emaj(&db).args(["mark", "set", "g", "m"]).run()
+        emaj(&db).args(["mark", "set", "g", "m", "--lock-timeout", "60s"]).run()
     });
     assert_eq!(dropped, Ok(()));
     let refused = run.code(4);

@@ -214,7 +214,14 @@ fn a_saved_plan_does_not_fit_when_it_loses_more_marks_than_it_said() {
         db.psql("insert into s.b (n) values (1)");
         emaj(&carry_out).ok();
     }
-    // Nor where nothing that there is goes, but marks lose what they were for.
+}
+
+#[test]
+fn a_saved_plan_that_destroys_nothing_fits_after_a_mark() {
+    let db = support::database();
+    db.client().batch_execute(SHOP).unwrap();
+    let emaj = |words: &[&str]| support::emaj(&db).args(words).run();
+    // It says what becomes of the marks all the same.
     for (before, after, lost) in [
         ("tables: [s.a]", "tables: [s.a, s.b]", "can no longer be rolled back to"),
         (
@@ -233,21 +240,41 @@ fn a_saved_plan_does_not_fit_when_it_loses_more_marks_than_it_said() {
             "cannot be rolled back to",
         ),
     ] {
-        manifest(&format!("k: {{ {before} }}"));
+        db.file("emaj.yaml", &format!("{HEAD}groups: {{ k: {{ {before} }} }}\n"));
         emaj(&["install", "--allow-destroy"]).ok();
         emaj(&["mark", "set", "k", "one"]).ok();
-        manifest(&format!("k: {{ {after} }}"));
+        db.file("emaj.yaml", &format!("{HEAD}groups: {{ k: {{ {after} }} }}\n"));
         let plan = emaj(&["plan", "-o", "json"]).ok().stdout;
         assert!(plan.contains(lost), "{before}: {plan}");
         db.file("plan.json", &plan);
         emaj(&["mark", "set", "k", "two"]).ok();
-        let run = emaj(&["install", "--plan", "plan.json"]).code(4);
-        assert!(run.stderr.contains("the saved plan no longer fits"), "{before}: {run}");
-        db.file("plan.json", &emaj(&["plan", "-o", "json"]).ok().stdout);
         db.psql("insert into s.b (n) values (1); analyze s.b");
         emaj(&["install", "--plan", "plan.json"]).ok();
         emaj(&["uninstall", "--yes"]).ok();
     }
+}
+
+#[test]
+fn a_group_that_is_described_otherwise_locks_no_sequence() {
+    let db = support::database();
+    db.client().batch_execute(SHOP).unwrap();
+    let manifest = |more: &str| {
+        let groups = format!("groups: {{ g: {{ tables: [s.a]{more} }} }}\n");
+        db.file("emaj.yaml", &format!("{HEAD}{groups}"));
+    };
+    let locks = |more: &str| {
+        manifest(more);
+        let script = support::emaj(&db).args(["plan", "-o", "sql"]).run().ok().stdout;
+        support::emaj(&db).args(["install"]).run().ok();
+        assert!(script.contains("order by group_name for no key update"), "{script}");
+        script.contains("._lock(")
+    };
+    manifest("");
+    support::emaj(&db).args(["install"]).run().ok();
+    assert!(!locks(", comment: of the shop"));
+    assert!(!locks(", rollback: false"));
+    // Where it sets a mark, that notes them.
+    assert!(locks(", rollback: true"));
 }
 
 #[test]

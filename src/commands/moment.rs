@@ -2,6 +2,8 @@
 
 use jiff::tz::{Offset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
+use postgres::GenericClient;
+use postgres::types::ToSql;
 
 use super::parse_duration;
 use crate::errors::{Error, Kind, Result};
@@ -17,16 +19,30 @@ pub(super) fn moment_of(session: &mut Session, text: &str) -> Result<Timestamp> 
         Some(ago) => time_ago(session, ago.as_secs_f64()),
         None => local(session, text, &TimeZone::system()),
     };
-    read.map_err(|error| {
-        Error::message(Kind::Usage, error)
+    read.map_err(|error| match error.kind() {
+        Kind::Usage => error
             .context(format!("`{text}` is no time"))
-            .hint("write `2026-11-21 10:00`, `yesterday`, or how long ago: `90min`, `24h`")
+            .hint("write `2026-11-21 10:00`, `yesterday`, or how long ago: `90min`, `24h`"),
+        _ => error.context(format!("failed to read the time `{text}`")),
     })
 }
 
+/// Returns the moment that a query gives. That the text is no time is all that a person may have done wrong: a data exception of the server, or a
+/// time that is not in the calendar of this program.
+fn moment(client: &mut impl GenericClient, sql: &str, value: &(dyn ToSql + Sync)) -> Result<Timestamp> {
+    let row = client.query_one(sql, &[value]).map_err(|error| {
+        let wrong_value = error.code().is_some_and(|state| state.code().starts_with("22"));
+        match wrong_value {
+            true => Error::message(Kind::Usage, Error::from(error)),
+            false => Error::from(error),
+        }
+    })?;
+    row.try_get(0)
+        .map_err(|error| Error::message(Kind::Usage, Error::from(error)))
+}
+
 fn time_ago(session: &mut Session, seconds: f64) -> Result<Timestamp> {
-    let row = session.query_one("select now() - make_interval(secs => $1)", &[&seconds])?;
-    Ok(row.try_get(0)?)
+    moment(&mut **session, "select now() - make_interval(secs => $1)", &seconds)
 }
 
 /// Has the server read the text, which knows many spellings, and gives the clock time that it found its place in `zone`. The server may not
@@ -37,9 +53,7 @@ fn local(session: &mut Session, text: &str, zone: &TimeZone) -> Result<Timestamp
     let mut transaction = session.transaction()?;
     let mut read = |offset: Offset| -> Result<Timestamp> {
         transaction.execute("select set_config('timezone', $1, true)", &[&posix(offset)])?;
-        Ok(transaction
-            .query_one("select $1::text::timestamptz", &[&text])?
-            .try_get(0)?)
+        moment(&mut transaction, "select $1::text::timestamptz", &text)
     };
     let (here, there) = (read(own)?, read(other)?);
     transaction.rollback()?;

@@ -110,15 +110,15 @@ pub(super) fn plan(
 }
 
 /// Returns how long the history is to be kept. It is one for all manifests: one that does not say leaves it as another has it, or whoever
-/// set it by hand.
+/// set it by hand; one that says the same as another leaves it to that one.
 fn history_kept(manifest: &Manifest, catalog: &Catalog, journal: Option<&Journal>) -> HistoryKept {
-    match (&manifest.history.retention, journal) {
-        (Some(text), _) => HistoryKept {
+    let kept = journal.map_or_else(HistoryKept::default, |journal| without(&manifest.name, journal));
+    match &manifest.history.retention {
+        Some(text) if kept.manifest.is_none() => HistoryKept {
             retention: catalog.intervals.get(&text.value).cloned(),
             manifest: Some(manifest.name.clone()),
         },
-        (None, Some(journal)) => without(&manifest.name, journal),
-        (None, None) => HistoryKept::default(),
+        _ => kept,
     }
 }
 

@@ -140,8 +140,11 @@ fn plan_entry(
     let begins_rollback = wanted.group.rollback && !known.rollback;
     let context = context! { begins_rollback, logging => known.logging, ..values(&because) };
     let sql = renderer.render_value("group/change", context)?;
-    let mut step =
-        Step::new(Phase::Start, Action::Change, &object, because, sql).marking(name, &wanted.sequence_oids());
+    let step = Step::new(Phase::Start, Action::Change, &object, because, sql);
+    let mut step = match begins_rollback && known.logging {
+        true => step.marking(name, &wanted.sequence_oids()),
+        false => step.holding(name),
+    };
     if begins_rollback {
         step.and_marks(known.active_marks, "of the audit-only time cannot be rolled back to");
     }

@@ -103,9 +103,9 @@ pub struct Step {
     /// Something is lost that cannot be made again: log rows, or marks to roll back to.
     pub destroys: bool,
     pub sql: String,
-    /// The numbers of marks that the effect names.
+    /// How many marks are lost with what it takes away.
     #[serde(skip)]
-    marks: Vec<i64>,
+    lost_marks: i64,
     /// What the SQL consists of, where a failure should say which of many things it was about; empty: one thing.
     #[serde(skip)]
     parts: Vec<Part>,
@@ -137,7 +137,7 @@ impl Step {
             effect: String::new(),
             destroys: false,
             sql,
-            marks: Vec::new(),
+            lost_marks: 0,
             parts: Vec::new(),
             tables: Vec::new(),
             sequences: Vec::new(),
@@ -203,17 +203,17 @@ impl Step {
         self.effect.push_str(effect);
     }
 
-    /// Adds to the effect what becomes of so many marks, if there are any. With another number it is another plan.
+    /// Adds to the effect what becomes of so many marks, if there are any.
     pub(super) fn and_marks(&mut self, marks: i64, fate: &str) {
         if marks > 0 {
             self.also(&format!("{} {fate}", count(marks, "mark")));
         }
-        self.marks.push(marks);
     }
 
-    /// Says that so many marks are lost.
+    /// Says that so many marks are lost. With another number it is another plan.
     pub(super) fn losing(mut self, marks: i64) -> Self {
         self.destroys |= marks > 0;
+        self.lost_marks += marks;
         self.and_marks(marks, "can no longer be rolled back to");
         self
     }
@@ -232,7 +232,7 @@ pub(super) struct Made {
 pub struct Plan {
     pub manifest: String,
     pub schema: String,
-    /// A hash of the script and of the numbers of marks that its effects name: a saved plan fits only while a new one would be the same.
+    /// A hash of the script and of how many marks each step destroys: a saved plan fits only while a new one would be the same.
     pub fingerprint: String,
     pub steps: Vec<Step>,
     /// What the reviewer should know beside the steps.
@@ -297,7 +297,7 @@ impl Plan {
             )
         });
         self.lock = self.locks(renderer);
-        let marks: Vec<&[i64]> = self.steps.iter().map(|step| step.marks.as_slice()).collect();
+        let marks: Vec<i64> = self.steps.iter().map(|step| step.lost_marks).collect();
         let digest = Sha256::new()
             .chain_update(self.script())
             .chain_update(format!("{marks:?}"));

@@ -264,19 +264,26 @@ impl<'a> Resolver<'a, '_> {
         true
     }
 
-    /// There is one history for all manifests, so one of them says how long it is kept.
+    /// There is one history for all manifests: the first that says how long it is kept decides, another may only say the same.
     fn check_history(&mut self) {
         let Some(said) = &self.manifest.history.retention else {
             return;
         };
-        let owner = self.journal.and_then(|journal| journal.history_kept.manifest.clone());
-        if let Some(owner) = owner.filter(|owner| *owner != self.manifest.name) {
+        let Some(kept) = self.journal.map(|journal| &journal.history_kept) else {
+            return;
+        };
+        let Some(owner) = kept.manifest.as_ref().filter(|owner| **owner != self.manifest.name) else {
+            return;
+        };
+        if self.catalog.intervals.get(&said.value) != kept.retention.as_ref() {
+            let there = kept.retention.as_deref().unwrap_or("ever");
             self.found.problem(
                 Kind::Refused,
                 &said.place,
-                format!("how long the history is kept is said by manifest `{owner}`, and there is one history for all"),
+                format!("manifest `{owner}` keeps the history for {there}, and there is one history for all"),
                 format!(
-                    "take it out here, or there first; or, if this is that manifest, write `name: {owner}` at its top"
+                    "write the same here, or take it out here or there, or take that manifest out with `emaj uninstall`; \
+                     or, if this is that manifest, write `name: {owner}` at its top"
                 ),
             );
         }

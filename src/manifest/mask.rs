@@ -91,17 +91,15 @@ fn beside_host(url: &str) -> [Range<usize>; 2] {
 }
 
 /// Returns where the login ends (at an `@`) in what follows the scheme of a URL. Of several `@` the last counts, behind slashes too, which somebody
-/// forgot to escape; but on the web, where the name of a server comes first, what is behind it is a path.
+/// forgot to escape; but on the web, where nothing but the name of a server stands before `/@`, that is a path.
 fn end_of_login(scheme: &str, rest: &str) -> Option<usize> {
     let (authority, path) = rest.split_at(path_of(rest));
-    let login = authority.rfind('@');
-    let host = &authority[login.map_or(0, |at| at + 1)..];
     let is_web = ["http:", "https:"]
         .iter()
         .any(|web| scheme.trim_end_matches('/').ends_with(web));
-    match path.contains('@') {
-        true if !(is_web && is_server(host)) => rest.rfind('@'),
-        _ => login,
+    match is_web && path.starts_with("/@") && is_server(authority) {
+        true => None,
+        false => rest.rfind('@'),
     }
 }
 
@@ -265,6 +263,8 @@ mod tests {
             ("uri: postgres:/u:pw@h/db", "uri: postgres:/u:**@h/db"),
             ("[a://u:p1@h, b://h, c://u:p2@h]", "[a://u:**@h, b://h, c://u:**@h]"),
             ("url: https://h.org:8443/@team", "url: https://h.org:8443/@team"),
+            ("url: https://u.v:1/w@h.org", "url: https://u.v:***@h.org"),
+            ("url: https://u:p@ss.word/w@h.org", "url: https://u:***********@h.org"),
             ("url: https://u:p/w@h.org:8443", "url: https://u:***@h.org:8443"),
         ];
         for (text, expected) in cases {
@@ -287,8 +287,12 @@ mod tests {
                 "https://h.example.org:8443/@team/x",
                 "https://h.example.org:8443********",
             ),
-            ("https://u:p@h.org/a@b", "https://****h.org****"),
-            ("http://localhost/a@b", "http://localhost****"),
+            ("http://localhost/@a", "http://localhost***"),
+            ("https://u:p@h.org/a", "https://****h.org**"),
+            ("https://u:p@h.org/@b", "https://************"),
+            ("https://u:p@ss.word/w@h.org", "https://*******************"),
+            ("https://u.v:1/w@h.org", "https://*************"),
+            ("http://localhost/a@b", "http://*************"),
             ("https://u:p.q/w@h.org", "https://*************"),
             ("https://u.v:p/w@h.org", "https://*************"),
             ("https://token/w@h.org", "https://*************"),

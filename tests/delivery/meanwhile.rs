@@ -208,7 +208,10 @@ fn an_install_that_takes_a_binding_out_waits_for_what_is_being_set_aside_and_hol
     // What a courier does in one transaction, with an installation that begins in the middle of it.
     let mut transaction = courier.transaction().unwrap();
     join(&mut transaction, "emaj", "lines", "q", "r").unwrap();
-    prepare(&db, &["install", "emaj.yaml", "--allow-destroy"])
+    prepare(
+        &db,
+        &["install", "emaj.yaml", "--allow-destroy", "--lock-timeout", "60s"],
+    )
         .run_while(|_| {
             until("the installation to wait", || {
                 let waits = "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')";
