@@ -1023,6 +1023,13 @@ fn rows_of_tables_that_inherit_are_none_of_its_own_and_those_of_partitions_are()
              create table low partition of t for values from (0) to (3); create table high partition of t default",
             "",
         ),
+        (
+            "create table t (id numeric primary key, v text); create table below (primary key (id)) inherits (t);
+             create function routed() returns trigger language plpgsql as $$
+             begin insert into below select new.* on conflict (id) do update set v = excluded.v; return null; end $$;
+             create trigger routed before insert on t for each row execute function routed()",
+            "",
+        ),
     ] {
         let db = support::database();
         db.psql(make);

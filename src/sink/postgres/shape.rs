@@ -67,7 +67,8 @@ pub(super) struct Shape {
     /// The lists of columns that a row can be found by.
     keys: Vec<Vec<String>>,
     pub(super) primary_key: Vec<String>,
-    is_partitioned: bool,
+    /// Its rows may be in tables below it: in its partitions, or where a trigger before each insert puts them.
+    is_routed: bool,
     /// Row-level security applies to the role: `copy` does not write to the table.
     pub(super) is_secured: bool,
     /// The role, if row-level security may hide rows from it.
@@ -100,7 +101,9 @@ impl Shape {
             .query_opt(
                 &format!(
                     "select c.oid, c.relkind::text, {}, case when {HIDES} then current_user::text end,
-                            pg_catalog.row_security_active(c.oid)
+                            pg_catalog.row_security_active(c.oid),
+                            c.relkind = 'p' or exists (select from pg_catalog.pg_trigger t
+                                                        where t.tgrelid = c.oid and not t.tgisinternal and t.tgtype & 7 = 7)
                        from pg_catalog.pg_class c
                        join pg_catalog.pg_namespace n on n.oid = c.relnamespace
                       where n.nspname = $1 and c.relname = $2",
@@ -180,7 +183,7 @@ impl Shape {
             primary_key: primary.map_or_else(Vec::new, |row| row.get(0)),
             keys: keys.iter().map(|row| row.get(0)).collect(),
             policed: found.get(3),
-            is_partitioned: kind == "p",
+            is_routed: found.get(5),
             is_secured: found.get(4),
         })
     }
@@ -218,7 +221,7 @@ impl Shape {
 
     /// Returns the table as the templates take it.
     pub(super) fn named(&self, table: &QualifiedName) -> serde_json::Value {
-        json!({ "schema": table.schema, "name": table.name, "partitioned": self.is_partitioned })
+        json!({ "schema": table.schema, "name": table.name, "routed": self.is_routed })
     }
 
     /// Returns what keeps rows of these columns, found by this key, from being written at all.
