@@ -11,7 +11,7 @@ use super::{Database, redact, scale};
 
 /// No single run of a test takes so long; a program that waits for ever fails its test instead of stopping all.
 /// (Tests that are made longer take longer.)
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(600);
 
 /// Prepares a run of `emaj` in the directory of `db`; the environment leads to `db` as superuser.
 pub fn emaj(db: &Database) -> Emaj {
