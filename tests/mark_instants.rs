@@ -160,6 +160,22 @@ fn a_mark_of_an_old_snapshot() {
 }
 
 #[test]
+fn a_mark_of_an_old_snapshot_that_shows_a_sequence_which_is_gone() {
+    let db = installed();
+    db.psql("create sequence s");
+    install(&db, "tables: [public.t, public.p], sequences: all");
+    let mut old = db.client();
+    old.batch_execute("begin isolation level repeatable read; select 1")
+        .unwrap();
+    db.psql("drop sequence s");
+    let refused = said(old.batch_execute("select emaj.emaj_set_mark_group('g', 'm')")).unwrap_err();
+    assert!(
+        refused.contains("sequence public.s was dropped since this transaction took its snapshot"),
+        "{refused}"
+    );
+}
+
+#[test]
 fn the_partitions_of_a_mark_are_those_of_its_instant() {
     let db = installed();
     marked_beside(&db, "alter table p detach partition p1; truncate t restart identity");
@@ -265,7 +281,7 @@ fn an_install_waits_for_one_group_without_having_another() {
 }
 
 #[test]
-fn who_has_what_a_rollback_waits_for_goes_on() {
+fn who_has_the_only_sequence_or_the_table_that_a_rollback_waits_for_goes_on() {
     let mark = "select emaj.emaj_set_mark_group('g', 'job %')";
     for (open, then) in [
         // It draws a number, and inserts the row later.

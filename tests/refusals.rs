@@ -245,11 +245,12 @@ stories! {
             story.sql(&format!("update {update}"));
             refuses(story, ROLLBACKS, problem);
             refuses(story, &["emaj_set_mark_group('g', 'x')", "emaj_purge_group('g')"], problem);
+            refuses(story, &["emaj_stop_group('g')"], problem);
             assert_eq!(story.ask("select sum(stat_rows) from emaj.emaj_log_stat_group('g', 'm', null)"), "4", "history stays readable");
+            assert_eq!(story.ask("select count(*) from emaj.emaj_log_gaps_group('g', 'm')"), "0", "logs stay readable");
             let run = story.emaj(&["install", "emaj.yaml"]).code(4);
             assert!(run.stderr.contains(problem), "{run}");
         }
-        story.sql("select emaj.emaj_stop_group('g')");
         refuses(story, &["emaj_start_group('g', 'x')"], "this database is a restored copy");
     }
 

@@ -1,6 +1,7 @@
-//! What a partial rollback leaves as it is: what was not captured in its group from the mark until now, and why.
+//! What a partial rollback leaves as it is, and why: what was not captured in its group from the mark until now, and sequences that columns
+//! which came since draw from. (One that is not partial leaves these too, and warns of them.)
 //!
-//! Which that is, is decided in the database (`rollback/left`). Here it is asked before (by `preview`) and read after (by `run`).
+//! Which that is, is decided in the database (`rollback/left`, `rollback/late_sequences`). Here it is asked before (by `preview`) and read after (by `run`).
 
 use postgres::GenericClient;
 use postgres_protocol::escape::escape_identifier;

@@ -265,6 +265,7 @@ stories! {
         story.install("*");
         for ways in [&[][..], &["--jobs", "2"], &["--partial"], &["--unlogged"]] {
             story.sql("delete from t where id > 10; delete from u; insert into t (id) values (99)");
+            assert_eq!(story.ask("select left_relation from emaj.emaj_rollback_left(array['g'], 'm')"), format!("{}.s", story.schema));
             let run = story.emaj(&[&["rollback", "g", "m", "--yes"], ways].concat()).ok();
             let left = format!("warning: {0}.s is left as it is: column n of {0}.t came later", story.schema);
             assert!(run.stderr.contains(&left), "{ways:?}: {run}");
