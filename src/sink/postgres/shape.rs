@@ -221,7 +221,7 @@ impl Shape {
 
     /// Returns the table as the templates take it.
     pub(super) fn named(&self, table: &QualifiedName) -> serde_json::Value {
-        json!({ "schema": table.schema, "name": table.name, "routed": self.is_routed })
+        json!({ "schema": table.schema, "name": table.name, "partitioned": self.is_routed })
     }
 
     /// Returns what keeps rows of these columns, found by this key, from being written at all.
