@@ -119,7 +119,12 @@ impl Receiver {
     }
 
     pub fn got(&self) -> Vec<Request> {
-        self.got.lock().unwrap().clone()
+        self.since(0)
+    }
+
+    /// Returns the requests behind the first `known` ones.
+    pub fn since(&self, known: usize) -> Vec<Request> {
+        self.got.lock().unwrap()[known..].to_vec()
     }
 }
 
