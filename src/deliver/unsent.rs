@@ -4,7 +4,7 @@
 
 use super::worker;
 use crate::errors::Result;
-use crate::journal;
+use crate::journal::{self, BindingRecord};
 use crate::manifest::Manifest;
 use crate::pg::Session;
 use crate::words::count;
@@ -49,7 +49,7 @@ pub fn unsent(session: &mut Session, manifest: &Manifest, only: &[String]) -> Re
             continue;
         }
         let mut records = journal::bindings_of(&mut **session, schema, &sink.name)?;
-        records.retain(|record| matches!(record.init.as_deref(), Some("WANTED" | "RUNNING")));
+        records.retain(BindingRecord::is_unsent);
         if records.is_empty() {
             continue;
         }

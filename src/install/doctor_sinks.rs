@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::doctor::{Check, Level, check};
 use crate::journal::{BROKEN, SinkLag, SinkState};
-use crate::words::{count, shell};
+use crate::words::{count, quoted, shell};
 
 /// A sink that is so far behind is one to look after (as in docs/alerts.yaml).
 const BEHIND: f64 = 900.0;
@@ -81,6 +81,13 @@ fn problems(sink: &SinkLag, now: Timestamp) -> Vec<(String, String)> {
             ),
         ));
     }
+    if !sink.unsent.is_empty() {
+        let of = quoted("binding", &sink.unsent);
+        all.push((
+            format!("`emaj init` of {of} is not finished: rows that were there before are missing"),
+            "`emaj init` goes on where it was; nothing to do while one is under way".to_owned(),
+        ));
+    }
     all
 }
 
@@ -111,6 +118,7 @@ mod tests {
             changes: 0,
             oldest: None,
             set_aside: 0,
+            unsent: Vec::new(),
         }
     }
 
@@ -156,6 +164,17 @@ mod tests {
             "warning: it is paused: new disks > `emaj sink resume out` lets it go on"
         );
         assert!(said_of[1].starts_with("warning: it did not take 1 change > `emaj failures list --sink out`"));
+        let unsent = SinkLag {
+            unsent: vec!["people".to_owned()],
+            ..sink()
+        };
+        assert_eq!(
+            said(unsent),
+            [
+                "warning: `emaj init` of binding `people` is not finished: rows that were there before are missing \
+              > `emaj init` goes on where it was; nothing to do while one is under way"
+            ]
+        );
         let lost = SinkLag {
             state: SinkState::Lost,
             max_lag: Some(10.0),

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::cursor::{Reached, key_part, reached};
 use super::logs::{LogRecord, logs_of};
-use super::sinks::{SinkState, bindings_of, sinks};
+use super::sinks::{BindingRecord, SinkState, bindings_of, sinks};
 use crate::errors::Result;
 use crate::pg::same_values;
 
@@ -34,6 +34,8 @@ pub struct SinkLag {
     pub oldest: Option<Timestamp>,
     /// Changes that are set aside.
     pub set_aside: i64,
+    /// Bindings whose rows that were there before are wanted and not all sent.
+    pub unsent: Vec<String>,
 }
 
 impl SinkLag {
@@ -55,10 +57,8 @@ pub fn lag(client: &mut impl GenericClient, schema: &str) -> Result<Vec<SinkLag>
     client.batch_execute(&same_values("set local"))?;
     let mut all = Vec::new();
     for sink in sinks(client, schema)? {
-        let oids: Vec<u32> = bindings_of(client, schema, &sink.name)?
-            .iter()
-            .map(|binding| binding.oid)
-            .collect();
+        let bindings = bindings_of(client, schema, &sink.name)?;
+        let oids: Vec<u32> = bindings.iter().map(|binding| binding.oid).collect();
         let row = client.query_one(
             &format!(
                 "select {s}._after(sink_from), (select count(*) from {s}.emaj_failure where fail_sink = sink_name),
@@ -102,6 +102,11 @@ pub fn lag(client: &mut impl GenericClient, schema: &str) -> Result<Vec<SinkLag>
             changes,
             oldest,
             set_aside,
+            unsent: bindings
+                .into_iter()
+                .filter(BindingRecord::is_unsent)
+                .map(|binding| binding.name)
+                .collect(),
         });
     }
     Ok(all)

@@ -62,7 +62,8 @@ pub use rollbacks::{
     unfinished_rollbacks,
 };
 pub use sinks::{
-    BROKEN, SinkRecord, SinkState, bindings_like, bindings_of, set_sink_state, sink_locks, sink_named, sinks,
+    BROKEN, BindingRecord, SinkRecord, SinkState, bindings_like, bindings_of, set_sink_state, sink_locks, sink_named,
+    sinks,
 };
 pub use stat::{
     Interval, RoleChanges, SequenceStat, StatWanted, TableChanges, TableStat, check_names, count_intervals,

@@ -128,6 +128,13 @@ pub struct BindingRecord {
     pub init_total: Option<i64>,
 }
 
+impl BindingRecord {
+    /// Returns whether its rows that were there before are wanted, and not all sent.
+    pub fn is_unsent(&self) -> bool {
+        matches!(self.init.as_deref(), Some("WANTED" | "RUNNING"))
+    }
+}
+
 /// Returns the two advisory locks of a sink: that of whoever delivers to it, and that of somebody who wants to take over for a while.
 pub fn sink_locks(schema: &str, sink: i32) -> (i64, i64) {
     let digest = Sha256::digest(format!("emaj sink {schema}"));

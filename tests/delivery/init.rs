@@ -419,6 +419,11 @@ fn a_worker_says_which_init_is_not_finished() {
         .run();
     assert_eq!(killed.status, None, "{killed}");
     assert_eq!(done(&db, "items"), 1000);
+    let doctor = prepare(&db, &["doctor", "emaj.yaml"]).run();
+    assert!(
+        doctor.stdout.contains("`emaj init` of binding `items` is not finished"),
+        "{doctor}"
+    );
     let told = "`emaj init` of binding `items` is not finished: 1000 of about 1500 rows are sent";
     let next = "`emaj init --binding items` sends the rest";
     let run = drain(&db).run().code(3);
