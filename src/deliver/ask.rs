@@ -56,18 +56,19 @@ impl<'a> Asker<'a> {
 /// How far a sink has come.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Passed<'a> {
-    /// Everything before is delivered.
+    /// Everything before was delivered, perhaps long ago.
     pub from: &'a Position,
-    /// Of a window that is under way, what stands before this place in the WAL.
-    pub place: u64,
+    /// Of a window behind that, which is under way, what stands before this place in the WAL; `None`: nothing of what comes after is delivered.
+    pub place: Option<u64>,
 }
 
-/// Prepares a connection for asking: values are printed as the log prints them, and what may not be seen is an error instead of a
-/// wrong answer.
+/// Prepares a connection for asking: values are printed as the log prints them, what may not be seen is an error instead of a
+/// wrong answer, and it may take its time.
 ///
 /// # Errors
 /// Whatever the server answers.
 pub(super) fn settle(session: &mut Session, renderer: &Renderer) -> Result<(), Error> {
+    session.without_limits()?;
     session
         .batch_execute(&renderer.render_value("stream/settle", context! { same_values => pg::same_values("set") })?)
         .map_err(|error| classify(error, "prepare to ask the database"))

@@ -171,6 +171,7 @@ fn serve(orders: &Orders) -> Result<Option<Ended>> {
     let name = &orders.sink.name.value;
     let settings = orders.settings.with_application_name(&format!("emaj {name}"));
     let mut keeper = settings.connect(Prompt::Never)?;
+    keeper.without_limits()?;
     let sink = match take(orders, &mut keeper)? {
         Turn::Ours(sink) => sink,
         Turn::Over(ended) => return Ok(Some(ended)),
