@@ -103,6 +103,7 @@ stories! {
         let log_name = story.ask("select format('emaj.%I', rel_log) from emaj.emaj_relation where rel_name = 't'");
         story.sql(&format!("update {log_name} set emaj_changed = emaj_changed - interval '3 hours'; select emaj.emaj_purge_group('g')"));
         assert_eq!(story.ask("select concat_ws('|', sink_state, sink_reason) from emaj.emaj_sink"), "LOST|it took nothing for 02:00:00");
+        story.sql("select emaj.emaj_purge_group('g')");
         assert_eq!(log(story, "t"), "0");
         assert_eq!(story.ask("select hist_object from emaj.emaj_hist where hist_function = 'LOSE_SINK'"), "out");
     }

@@ -216,6 +216,10 @@ impl Place<'_> {
             &["mark", "protect", "g", "m"],
             &["release", "shop.item", "--yes"],
             &["replay", "lines", "--from", "m", "--yes"],
+            &["sink", "pause", "lines"],
+            &["sink", "resume", "lines"],
+            &["failures", "retry", "--all"],
+            &["failures", "discard", "--all", "--yes"],
         ] {
             let run = self.emaj(args);
             assert!(
@@ -245,6 +249,8 @@ impl Place<'_> {
             "{stat}"
         );
         self.emaj(&["history"]).ok();
+        self.emaj(&["failures", "list"]).ok();
+        self.emaj(&["sink", "list"]).ok();
         self.sql("insert into shop.item values (50, 'later'); delete from shop.item where id = 50");
     }
 

@@ -24,10 +24,11 @@ pub(super) fn connect(context: &Context, args: &InstallationArgs) -> Result<(Ses
     context.installation(args, move |notice| warn(&output, &notice))
 }
 
-/// As [`connect`], for what only the owner of the installation may do: all that changes where a sink is.
+/// As [`connect`], for what only the owner of the installation may do, and where it was made: all that changes where a sink is.
 pub(super) fn connect_as_owner(context: &Context, args: &InstallationArgs) -> Result<(Session, String)> {
     let (mut session, schema) = connect(context, args)?;
     catalog::check_owner(&mut *session, &schema)?;
+    journal::check_origin(&mut *session, &schema)?;
     Ok((session, schema))
 }
 

@@ -34,7 +34,6 @@ pub struct Args {
 
 pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     let (mut session, schema) = connect_as_owner(context, &args.installation)?;
-    journal::check_origin(&mut *session, &schema)?;
     let Some(sink) = journal::sink_named(&mut *session, &schema, &args.sink)? else {
         return Err(unknown_sink(&mut session, &schema, &args.sink));
     };

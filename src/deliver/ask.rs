@@ -28,14 +28,12 @@ pub(super) struct Asker<'a> {
     pub sources: &'a Sources,
     /// How far the sink has come; `None`: rows are sent, and the log is none of their business.
     pub passed: Option<Passed<'a>>,
-    /// What is made was delivered before.
-    pub again: bool,
     /// Who has names that rows give up, where that was asked for all of them; `None`: it is asked for each.
     pub namesakes: Option<&'a Namesakes>,
 }
 
 impl<'a> Asker<'a> {
-    /// Asks for what is made for the first time. `passed` is how far the sink has come; `None`: rows are sent.
+    /// Asks for each name when it is needed. `passed` is how far the sink has come; `None`: rows are sent.
     pub(super) fn new(
         session: &'a mut Session,
         renderer: &'a Renderer,
@@ -47,7 +45,6 @@ impl<'a> Asker<'a> {
             renderer,
             sources,
             passed,
-            again: false,
             namesakes: None,
         }
     }
@@ -56,18 +53,19 @@ impl<'a> Asker<'a> {
 /// How far a sink has come.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Passed<'a> {
-    /// Everything before is delivered.
+    /// Everything before was delivered, perhaps long ago.
     pub from: &'a Position,
-    /// Of a window that is under way, what stands before this place in the WAL.
-    pub place: u64,
+    /// Of a window behind that, which is under way, what stands before this place in the WAL; `None`: nothing of what comes after is delivered.
+    pub place: Option<u64>,
 }
 
-/// Prepares a connection for asking: values are printed as the log prints them, and what may not be seen is an error instead of a
-/// wrong answer.
+/// Prepares a connection for asking: values are printed as the log prints them, what may not be seen is an error instead of a
+/// wrong answer, and it may take its time.
 ///
 /// # Errors
 /// Whatever the server answers.
 pub(super) fn settle(session: &mut Session, renderer: &Renderer) -> Result<(), Error> {
+    session.without_limits()?;
     session
         .batch_execute(&renderer.render_value("stream/settle", context! { same_values => pg::same_values("set") })?)
         .map_err(|error| classify(error, "prepare to ask the database"))
@@ -176,8 +174,8 @@ impl Ask for Asker<'_> {
         let keys: Vec<&str> = awaited.iter().map(|one| one.key.as_str()).collect();
         let behind: Vec<&str> = awaited.iter().map(|one| one.behind.as_str()).collect();
         let later_by = |n: u64| -> Vec<PgLsn> {
-            let place = |one: &Awaited| PgLsn::from((one.position + n).max(passed.place));
-            awaited.iter().map(place).collect()
+            let place = |one: &Awaited| passed.place.map_or(0, |place| (one.position + n).max(place));
+            awaited.iter().map(|one| PgLsn::from(place(one))).collect()
         };
         let rows = self
             .session
@@ -191,10 +189,6 @@ impl Ask for Asker<'_> {
             });
         }
         Ok(later)
-    }
-
-    fn is_again(&self) -> bool {
-        self.again
     }
 }
 

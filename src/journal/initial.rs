@@ -50,16 +50,9 @@ pub fn want_rows(client: &mut impl GenericClient, schema: &str, binding: &str, r
 /// Whatever the server answers.
 pub fn begin_anew(client: &mut impl GenericClient, schema: &str, sink: &str) -> Result<()> {
     let s = escape_identifier(schema);
+    // (With that nobody else lets it go on.)
     let lost = format!("select {s}._begin_to_read() from {s}.emaj_sink where sink_state = 'LOST' and sink_name = $1");
-    client.execute(&lost, &[&sink])?;
-    let was_lost = client.execute(
-        &format!(
-            "update {s}.emaj_sink set sink_state = 'ACTIVE', sink_reason = null, sink_from = {s}._position(), sink_until = null,
-                    sink_offset = null, sink_there = null where sink_state = 'LOST' and sink_name = $1"
-        ),
-        &[&sink],
-    )?;
-    if was_lost == 0 {
+    if client.execute(&lost, &[&sink])? == 0 {
         return Ok(());
     }
     client.execute(
@@ -69,7 +62,16 @@ pub fn begin_anew(client: &mut impl GenericClient, schema: &str, sink: &str) -> 
         ),
         &[&sink],
     )?;
-    promote(client, schema)
+    promote(client, schema)?;
+    // Last: a courier has what it sets aside before it has its sink.
+    client.execute(
+        &format!(
+            "update {s}.emaj_sink set sink_state = 'ACTIVE', sink_reason = null, sink_from = {s}._position(), sink_until = null,
+                    sink_offset = null, sink_there = null where sink_state = 'LOST' and sink_name = $1"
+        ),
+        &[&sink],
+    )?;
+    Ok(())
 }
 
 /// Has a sink that has lost its place in the log begin anew with the rows of `bindings`, whatever was sent of them.

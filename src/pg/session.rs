@@ -134,6 +134,20 @@ impl Session {
             .map_err(|error| classify(error, "reset the search path"))
     }
 
+    /// Has nothing end the session, or a statement of it, for the time it takes: limits of a role or a database are meant for the application. (One for transactions
+    /// there is from 17 on.)
+    ///
+    /// # Errors
+    /// Whatever the server answers.
+    pub fn without_limits(&mut self) -> Result<()> {
+        self.batch_execute(
+            "set statement_timeout = 0; set lock_timeout = 0; set idle_in_transaction_session_timeout = 0; set idle_session_timeout = 0;
+             select pg_catalog.set_config('transaction_timeout', '0', false)
+              where pg_catalog.current_setting('transaction_timeout', true) is not null",
+        )
+        .map_err(|error| classify(error, "take limits of time off the session"))
+    }
+
     /// Opens a second connection to the same server and database; no password is asked for again.
     pub fn sibling(&self) -> Result<Session> {
         Session::open(&self.here, Prompt::Never, self.notices.clone())

@@ -374,6 +374,32 @@ fn what_the_copy_alone_has_goes_with_its_row_though_another_one_takes_its_key_la
 }
 
 #[test]
+fn what_the_copy_alone_has_stays_though_a_key_goes_on_behind_what_is_delivered_again() {
+    let (db, copy) = (database(), database());
+    things(&db, &copy, "row.code");
+    db.psql("insert into thing values (1, 'a', 1), (2, 'b', 2), (3, 'p', 3), (4, 'q', 4)");
+    drain(&db).run().ok();
+    copy.psql("update thing set ours = 'of ' || id");
+    let group = db.psql("select min(group_name) from emaj.emaj_group");
+    super::prepare(&db, &["mark", "set", &group, "before"]).run().ok();
+    let recoded = |id: i32, code: &str| db.psql(&format!("update thing set code = '{code}' where id = {id}"));
+    recoded(1, "x");
+    recoded(3, "y");
+    recoded(4, "p");
+    drain(&db).run().ok();
+    // Not told yet: a key that was given up gets another row, one that went on goes on.
+    recoded(2, "a");
+    recoded(4, "c");
+    super::prepare(&db, &["replay", "copy", "--from", "before", "--yes"])
+        .run()
+        .ok();
+    drain(&db).run().ok();
+    let all = column(&copy, "select concat_ws(' ', code, id, n, ours) from thing order by id");
+    assert_eq!(all, ["x 1 1 of 1", "a 2 2 of 2", "y 3 3 of 3", "c 4 4 of 4"]);
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+}
+
+#[test]
 fn nobody_is_looked_for_who_has_a_key_that_is_null() {
     let (db, copy) = (database(), database());
     things(&db, &copy, "row.code");

@@ -1,8 +1,11 @@
 //! A sink that has lost its place in the log begins anew: with the rows of all its bindings, from the first one on.
 
-use super::{column, drain, install, prepare};
+use postgres::Client;
+
+use super::set_back::copied;
+use super::{column, drain, install, prepare, set_aside};
 use crate::reliability::named_points::uri;
-use crate::support::{Database, database};
+use crate::support::{Database, database, until};
 
 const MANIFEST: &str = "version: 1\nroles: { admin: null, viewer: null }\nsinks: { lines: { file: { path: out.ndjson } } }\nbindings:\n  \
      items: { table: public.item, to: lines, message: { body: 'item {{ row.id }} {{ row.n }}' } }\n  \
@@ -129,4 +132,70 @@ fn what_was_deleted_meanwhile_is_taken_away_by_a_prune_and_said_without_one() {
     let run = prepare(&db, &["init", "emaj.yaml", "--prune"]).run().ok();
     assert!(!run.stderr.contains(said), "{run}");
     assert_eq!(rows(), ["2", "3"]);
+}
+
+/// Does `work` while somebody has what a courier `holds` when it moves its cursor, and moves it as soon as that is waited for.
+fn beside_a_courier(db: &Database, holds: &str, work: impl FnOnce(&mut Client) + Send) {
+    let (mut courier, mut other, mut looks) = (db.client(), db.client(), db.client());
+    let mut noted = courier.transaction().unwrap();
+    noted.batch_execute(holds).unwrap();
+    let process: i32 = other.query_one("select pg_backend_pid()", &[]).unwrap().get(0);
+    std::thread::scope(|scope| {
+        let working = scope.spawn(|| work(&mut other));
+        until("it waits for the courier", || {
+            let row = looks.query_one("select cardinality(pg_blocking_pids($1)) > 0", &[&process]);
+            row.unwrap().get(0)
+        });
+        noted
+            .batch_execute("update emaj.emaj_sink set sink_window = sink_window")
+            .unwrap();
+        noted.commit().unwrap();
+        working.join().unwrap();
+    });
+}
+
+#[test]
+fn a_sink_is_given_up_behind_what_couriers_have_before_it() {
+    let db = database();
+    db.psql("create table item (id int primary key, n int)");
+    let groups = "groups: { g: { tables: [public.item], rollback: false, retention: 0 seconds } }\nsinks:";
+    let manifest = MANIFEST.split("  olds:").next().unwrap().replace("sinks:", groups);
+    install(
+        &db,
+        &manifest.replace("path: out.ndjson }", "path: out.ndjson }, max_lag: 2 hours"),
+    );
+    db.psql("insert into item values (1, 0)");
+    drain(&db).run().ok();
+    db.psql("insert into item values (2, 0)");
+    db.psql("update emaj.public_item_log set emaj_changed = emaj_changed - interval '3 hours'; update emaj.emaj_sink set sink_moved = sink_moved - interval '3 hours'");
+    // (Or the purge gives in after half a second.)
+    db.psql("alter function emaj._purge(bigint[], bigint) set lock_timeout = 0");
+    beside_a_courier(&db, "update emaj.emaj_binding set bind_init_done = 0", |client| {
+        client.batch_execute("select emaj.emaj_purge_group('g')").unwrap();
+    });
+    assert_eq!(db.psql("select sink_state from emaj.emaj_sink"), "LOST");
+    let left = || {
+        column(
+            &db,
+            "select concat(emaj_tuple, ' ', id) from emaj.public_item_log where emaj_tuple <> ''",
+        )
+    };
+    assert_eq!(left(), ["NEW 2"]);
+    prepare(&db, &["group", "purge", "g"]).run().ok();
+    assert_eq!(left(), [] as [&str; 0]);
+}
+
+#[test]
+fn it_begins_anew_behind_what_couriers_have_before_it() {
+    let (db, _there) = copied();
+    db.psql("insert into item values (1, 200)");
+    drain(&db).run().code(3);
+    db.psql(LOST);
+    beside_a_courier(&db, "update emaj.emaj_failure set fail_attempts = 0", |client| {
+        let mut transaction = client.transaction().unwrap();
+        emaj::journal::begin_anew(&mut transaction, "emaj", "copy").unwrap();
+        transaction.commit().unwrap();
+    });
+    assert_eq!(db.psql("select sink_state from emaj.emaj_sink"), "ACTIVE");
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
 }

@@ -209,3 +209,24 @@ fn json_in_a_query_is_a_parameter_too() {
         (vec!["\"pwhash\"".into()], vec!["here".into()])
     );
 }
+
+#[test]
+fn the_time_limits_of_a_role_are_none_of_a_query() {
+    let (db, slapd) = (database(), slapd());
+    db.psql("create table person (id int primary key, login text); create table address (id int primary key, person int, domain text, mail text)");
+    let bindings = BINDINGS.split("  addresses:").next().unwrap().replace(
+        "select mail from address where person = {{ row.id }} and domain <> 'O''Hara'",
+        "select concat_ws(' ', current_setting('statement_timeout'), current_setting('lock_timeout'), \
+         current_setting('idle_in_transaction_session_timeout'), current_setting('idle_session_timeout'))",
+    );
+    install(&db, &to_directory(&slapd, &bindings));
+    db.psql("insert into person values (1, 'ann')");
+    drain(&db)
+        .env(
+            "PGOPTIONS",
+            "-c statement_timeout=1h -c lock_timeout=1h -c idle_in_transaction_session_timeout=1h -c idle_session_timeout=1h",
+        )
+        .run()
+        .ok();
+    assert_eq!(slapd.values("uid=ann,ou=people,dc=example,dc=org", "mail"), ["0 0 0 0"]);
+}

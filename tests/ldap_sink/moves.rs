@@ -115,3 +115,36 @@ fn no_other_name_is_taken_over_where_the_old_one_cannot_go() {
     assert_eq!(letters(&mut *sink, &[moves("1", "a", "c")]), "w");
     assert_eq!(holders(&slapd), ["b foreign", "c 1"]);
 }
+
+#[test]
+fn a_move_that_is_refused_leaves_nothing_of_it() {
+    let slapd = slapd();
+    let mut sink = connect(&slapd);
+    let anns = |uid: &str, mail: &str, title: &[&str]| {
+        let mut ann = person(uid, &[("mail+", &[mail]), ("title", title)]);
+        ann.attributes[0].values = vec!["Ann".to_owned()];
+        ann
+    };
+    let first = anns("ann", "1@x", &["Dr."]);
+    assert_eq!(letters(&mut *sink, &[insert(&first)]), "w");
+    slapd.modify(&format!(
+        "dn: {}\nchangetype: modify\nadd: mail\nmail: by@hand\n",
+        person_dn("ann")
+    ));
+    let before = slapd.entry(&person_dn("ann"));
+    let nowhere = |mut to: emaj::sink::Entry| {
+        to.dn = "uid=amy,ou=nowhere,dc=example,dc=org".to_owned();
+        to
+    };
+    for second in [anns("amy", "2@x", &["Prof."]), anns("amy", "2@x", &[])] {
+        let fault = super::hand::fault(&mut *sink, update(&first, &nowhere(second)));
+        assert_eq!(fault.verdict, Verdict::Later, "{fault:?}");
+        assert_eq!(slapd.entry(&person_dn("ann")), before);
+    }
+    // The row goes on from where it was.
+    assert_eq!(
+        letters(&mut *sink, &[update(&first, &anns("ada", "3@x", &["Dr."]))]),
+        "w"
+    );
+    assert_eq!(slapd.values(&person_dn("ada"), "mail"), ["3@x", "by@hand"]);
+}

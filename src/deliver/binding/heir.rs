@@ -123,12 +123,24 @@ impl Bound {
         }
     }
 
-    /// Looks up which rows have names that others give up, and whether they had them then.
+    /// Looks up which rows have names that others give up, and whether they had them then. `beside` are rows as the sink has them, which may have given such a
+    /// name up since.
     ///
     /// # Errors
     /// Whatever the server answers.
-    pub(in crate::deliver) fn namesakes(&self, names: &GivenUp<'_>, ask: &mut dyn Ask) -> Result<Found, Fault> {
-        let rows = self.rows_with(names, ask)?;
+    pub(in crate::deliver) fn namesakes<'r>(
+        &self,
+        names: &GivenUp<'_>,
+        beside: impl Iterator<Item = &'r Row>,
+        ask: &mut dyn Ask,
+    ) -> Result<Found, Fault> {
+        let mut rows = self.rows_with(names, ask)?;
+        for row in beside {
+            let of_name = self.name_of(row).and_then(|name| rows.get_mut(&name));
+            if let Some(rows) = of_name.filter(|rows| rows.iter().all(|known| self.key_of(known) != self.key_of(row))) {
+                rows.push(row.clone());
+            }
+        }
         let mut awaited: Vec<Awaited> = Vec::new();
         for (name, changes) in &names.0 {
             // (Mostly there is one other row at most.)
@@ -149,13 +161,13 @@ impl Bound {
             false => ask.later(self.table, &awaited)?,
         };
         Ok(Found {
-            rows,
+            rows: rows.into_iter().map(|(name, rows)| (name, rows.into())).collect(),
             beside: HashMap::new(),
             later: awaited.into_iter().zip(later).collect(),
         })
     }
 
-    fn rows_with(&self, names: &GivenUp<'_>, ask: &mut dyn Ask) -> Result<HashMap<String, Arc<[Row]>>, Fault> {
+    fn rows_with(&self, names: &GivenUp<'_>, ask: &mut dyn Ask) -> Result<HashMap<String, Vec<Row>>, Fault> {
         let mut found: HashMap<String, Vec<Row>> = names.0.keys().map(|name| (name.clone(), Vec::new())).collect();
         let (columns, is_exact): (&[String], bool) = match &self.kind {
             Compiled::Entry { columns, .. } => (columns, false),
@@ -175,7 +187,7 @@ impl Bound {
             }
             Ok(false)
         })?;
-        Ok(found.into_iter().map(|(name, rows)| (name, rows.into())).collect())
+        Ok(found)
     }
 
     /// Returns what another row makes of the entry `dn`, which a row gives up with `change`; `None`: nobody has it then.
@@ -257,7 +269,7 @@ impl Bound {
             Some(known) => Ok(known),
             None => {
                 let names = GivenUp([(name.to_owned(), vec![change])].into());
-                Ok(self.rows_with(&names, ask)?.remove(name).unwrap_or_default())
+                Ok(self.rows_with(&names, ask)?.remove(name).unwrap_or_default().into())
             }
         }
     }
@@ -287,10 +299,10 @@ impl Bound {
         }
     }
 
-    /// Tells whether the row `other`, which has the name now, may have had it at the place when `change` was made: it has not got it since. (What is delivered
-    /// again was there before: whoever has the name now may have what is there already.)
+    /// Tells whether the row `other`, which has the name, may have it at the place when `change` is delivered: it has not got it since. (Of what is
+    /// delivered again: it got it by something that was delivered before.)
     fn had(&self, change: &Change, other: &Row, name: &str, ask: &mut dyn Ask) -> Result<bool, Fault> {
-        if self.names.key.is_empty() || ask.is_again() {
+        if self.names.key.is_empty() {
             return Ok(true);
         }
         let awaited = self.await_of(change, other);

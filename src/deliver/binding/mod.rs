@@ -68,9 +68,6 @@ pub(super) trait Ask {
 
     /// Returns the first images of rows that are delivered only later: of each of these rows of `table`, behind its change.
     fn later(&mut self, table: usize, awaited: &[Awaited]) -> Result<Vec<Option<Later>>, Fault>;
-
-    /// Tells whether what is made was delivered before.
-    fn is_again(&self) -> bool;
 }
 
 /// An image of a row that is not delivered yet.

@@ -125,7 +125,7 @@ impl Courier<'_> {
             );
             let mut found = Vec::new();
             if changes_hands {
-                found.push((bound, bound.namesakes(&names, &mut asker)));
+                found.push((bound, bound.namesakes(&names, present.rows(bound.table), &mut asker)));
             }
             found.extend(beside.map(|other| (other, other.rows_named(names.names(), &mut asker))));
             for (bound, rows) in found {
@@ -149,13 +149,11 @@ impl Courier<'_> {
         placed: &Placed,
         namesakes: Option<&Namesakes>,
     ) -> Result<Option<Keyed>, Fault> {
-        let again = placed.replay.is_some();
         let mut asker = Asker {
             session: &mut self.sessions.asker,
             renderer: &self.orders.renderer,
             sources: &self.fed.sources,
             passed: Some(self.progress.passed()),
-            again,
             namesakes,
         };
         let (bound, as_written) = (&self.fed.bound, OneKey::default());

@@ -45,7 +45,7 @@ use super::stop::Stop;
 use super::stream::{Stream, Window};
 use super::worker::Source;
 use crate::errors::{Error, Kind, Result};
-use crate::journal::{self, Cursor, Position, Snapshot};
+use crate::journal::{self, Cursor, Position};
 use crate::manifest;
 use crate::pg::{Prompt, Session, Settings};
 use crate::render::Renderer;
@@ -171,6 +171,7 @@ fn serve(orders: &Orders) -> Result<Option<Ended>> {
     let name = &orders.sink.name.value;
     let settings = orders.settings.with_application_name(&format!("emaj {name}"));
     let mut keeper = settings.connect(Prompt::Never)?;
+    keeper.without_limits()?;
     let sink = match take(orders, &mut keeper)? {
         Turn::Ours(sink) => sink,
         Turn::Over(ended) => return Ok(Some(ended)),
@@ -195,7 +196,7 @@ fn serve(orders: &Orders) -> Result<Option<Ended>> {
             window_number: sink.window,
             from: sink.from.clone(),
             unfinished: unfinished(&sink)?,
-            replay: sink.replay.as_deref().map(snapshot).transpose()?,
+            replay: sink.replay.as_deref().map(snapshot).transpose()?.map(Position::from),
         },
         fed: Fed::default(),
         guard: Guard::new(sink.reason.as_deref() == Some(DELETES_ALLOWED)),
@@ -257,8 +258,8 @@ struct Progress {
     from: Position,
     /// The window that is under way, and how far it is delivered.
     unfinished: Option<(Window, Option<Offset>)>,
-    /// What this sees was delivered before, and is delivered again.
-    replay: Option<Snapshot>,
+    /// Everything before was delivered, and is delivered again.
+    replay: Option<Position>,
 }
 
 impl Progress {
@@ -268,11 +269,17 @@ impl Progress {
         offset.and_then(|offset| journal::place_of(&offset.0)).unwrap_or(0)
     }
 
-    /// Returns how far the sink has come.
+    /// Returns how far the sink has come, or had come before it was set back.
     fn passed(&self) -> Passed<'_> {
-        Passed {
-            from: &self.from,
-            place: self.place(),
+        match &self.replay {
+            Some(replay) => Passed {
+                from: replay,
+                place: None,
+            },
+            None => Passed {
+                from: &self.from,
+                place: Some(self.place()),
+            },
         }
     }
 }

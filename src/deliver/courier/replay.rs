@@ -2,9 +2,9 @@
 //!
 //! Each change of the replay is delivered in its order, with the state before it as it was, and the present state in place of the one
 //! after it. So whichever of the old states a place has, it is recognised and made the present one; no old one is ever written.
-//! Where rows got other keys in the window, changes are delivered as they were, because it cannot be said of a key which row it was. What changes
-//! behind the window is delivered after it: a row that does is present as it is at the end of the window, or one that gets another key would be taken
-//! for one that has gone.
+//! Where rows got other keys in the window, changes are delivered as they were, because it cannot be said of a key which row it was. The window ends where
+//! the deliveries had come to: what changed since comes behind it, for the first time, and finds the place as it left it. So the present state is that
+//! of this end, and so is who has a name.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -25,13 +25,18 @@ use crate::pg::Session;
 use crate::render::Renderer;
 use crate::sink::{Fault, Verdict};
 
-/// The rows of a chunk as they are at the end of the window, by table and key; of those tables only whose changes are delivered again in this way.
+/// The rows of a chunk as they were at the end of what was delivered before, by table and key; of those tables only whose changes are delivered again in this way.
 #[derive(Debug, Default)]
 pub(super) struct Present {
     tables: HashMap<usize, HashMap<String, Row>>,
 }
 
 impl Present {
+    /// The rows of a table.
+    pub(super) fn rows(&self, table: usize) -> impl Iterator<Item = &Row> {
+        self.tables.get(&table).into_iter().flat_map(HashMap::values)
+    }
+
     /// What is delivered of a change; `None`: nothing, because there was no row before, and is none in the end.
     pub(super) fn instead<'a>(&self, bound: &Bound, placed: &'a Placed) -> Option<Cow<'a, Placed>> {
         let Some(rows) = self.tables.get(&placed.change.table) else {
@@ -53,7 +58,7 @@ impl Courier<'_> {
     /// Everything before `position` is delivered.
     pub(super) fn reached_position(&mut self, position: Position) {
         if let Some(replay) = &self.progress.replay
-            && position.snapshot.covers(replay)
+            && position.snapshot.covers(&replay.snapshot)
         {
             self.progress.replay = None;
         }
@@ -62,11 +67,9 @@ impl Courier<'_> {
 
     /// Looks up how the rows of a chunk are, where it is delivered again to a place that keeps a state.
     pub(super) fn present(&mut self, chunk: &[Placed]) -> Result<Present> {
-        let window = self.progress.unfinished.as_ref().map(|(window, _)| window);
-        let Some(window) = window.filter(|_| self.progress.replay.is_some()) else {
+        let Some(end) = self.progress.replay.clone() else {
             return Ok(Present::default());
         };
-        let end = Position::from(window.until.clone());
         let mut tables = HashMap::new();
         let states: HashSet<usize> = self
             .fed
@@ -98,17 +101,15 @@ impl Courier<'_> {
 
     /// Looks up how the rows that have `keys` were at a position: as they are, but for those that have changed since.
     fn rows_at(&mut self, position: &Position, table: usize, keys: &[&str]) -> Result<HashMap<String, Row>, Fault> {
-        let mut asker = Asker {
-            session: &mut self.sessions.asker,
-            renderer: &self.orders.renderer,
-            sources: &self.fed.sources,
-            passed: Some(Passed {
+        let mut asker = Asker::new(
+            &mut self.sessions.asker,
+            &self.orders.renderer,
+            &self.fed.sources,
+            Some(Passed {
                 from: position,
-                place: 0,
+                place: None,
             }),
-            again: true,
-            namesakes: None,
-        };
+        );
         // The table and the log are read in one snapshot.
         asker
             .session

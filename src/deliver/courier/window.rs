@@ -57,11 +57,13 @@ impl Courier<'_> {
                     self.stream().release()?;
                     return Ok(Step::Idle);
                 }
+                // What is delivered again is a window of its own: what is new comes behind it.
+                let replay = self.progress.replay.as_ref().map(|replay| replay.snapshot.clone());
                 let window = Window {
                     number: self.progress.window_number + 1,
                     from: self.progress.from.clone(),
-                    until: snapshot.clone(),
-                    replay: self.progress.replay.clone(),
+                    until: replay.clone().unwrap_or(snapshot),
+                    replay,
                 };
                 self.progress
                     .cursor

@@ -68,6 +68,25 @@ pub(super) fn difference(wanted: &Wanted, present: &[Vec<u8>], care: Care) -> Ve
     }
 }
 
+/// Returns what takes these changes of an attribute back, which was `present` before.
+pub(super) fn reverse(mods: &[Mod], wanted: &Wanted, present: &[Vec<u8>]) -> Vec<Mod> {
+    // (Where none was to be seen, it may be hidden from us: then it was what the row had made it.)
+    let before = match present {
+        [] => &wanted.ours,
+        present => present,
+    };
+    let back = |one: &Mod| {
+        let (verb, values) = match one.verb {
+            Verb::Add if wanted.rule != Rule::None => (Verb::Delete, &*one.values),
+            Verb::Delete if !one.values.is_empty() => (Verb::Add, &*one.values),
+            _ if before.is_empty() => (Verb::Delete, before),
+            _ => (Verb::Replace, before),
+        };
+        Mod::new(verb, &one.name, values.to_vec())
+    };
+    mods.iter().rev().map(back).collect()
+}
+
 /// Returns all values that the attribute is to have in the end.
 fn target(wanted: &Wanted, present: &[Vec<u8>], rule: Rule) -> Values {
     match wanted.mode {
@@ -164,6 +183,33 @@ mod tests {
         force("a", "A", "replace a");
         force("a", "A|a", "");
         force("a|b|c|d", "A|b|c|d", "delete a, add a");
+    }
+
+    #[test]
+    fn what_was_written_is_taken_back() {
+        let back = |mode, rule, present, values, expected: &str| {
+            let wanted = Wanted {
+                name: "x".to_owned(),
+                key: "x".to_owned(),
+                rule,
+                mode,
+                values: list(values),
+                ours: list("a"),
+                naming: Values::new(),
+            };
+            let mods = difference(&wanted, &list(present), Care::Plain);
+            assert_eq!(shown(&reverse(&mods, &wanted, &list(present))), expected);
+        };
+        back(Mode::Merge, Rule::Folded, "z|a", "b", "delete b, add a");
+        back(Mode::Merge, Rule::Folded, "", "b", "delete b");
+        back(Mode::Merge, Rule::Folded, "z|a", "a", "");
+        back(Mode::Merge, Rule::None, "z|a", "b", "replace z|a");
+        back(Mode::Keep, Rule::Folded, "", "b", "delete b");
+        back(Mode::Force, Rule::Folded, "z", "b", "replace z");
+        back(Mode::Force, Rule::Folded, "z", "", "replace z");
+        back(Mode::Force, Rule::Folded, "z|y|w|v", "z|y|w|b|c", "delete b|c, add v");
+        // It may be hidden.
+        back(Mode::Force, Rule::Folded, "", "b", "replace a");
     }
 
     #[test]

@@ -6,8 +6,8 @@
 
 use super::super::fault::{self, Fault, Verdict};
 use super::super::{Action, Delivery, Entry, EntryChange};
-use super::change::{Change, Kind, Values};
-use super::diff::{Care, Wanted, difference, union};
+use super::change::{Change, Kind, Mod, Values};
+use super::diff::{Care, Wanted, difference, reverse, union};
 use super::directory::{Directory, Found, Trouble};
 use super::dn::{BadDn, Dn, Rdn};
 use super::escape::filter_value;
@@ -231,7 +231,7 @@ async fn create_missing<D: Directory>(work: &Work<'_, D>, aim: &Aim<'_>) -> Resu
     }
 }
 
-fn changes(attributes: &[Wanted], found: &Found, care: Care) -> Vec<super::change::Mod> {
+fn changes(attributes: &[Wanted], found: &Found, care: Care) -> Vec<Mod> {
     let of = |wanted: &Wanted| difference(wanted, found.values(&wanted.key), care);
     attributes.iter().flat_map(of).collect()
 }
@@ -331,23 +331,40 @@ async fn rename<D: Directory>(
         batch,
         place,
     };
-    let from_identity = from.identity(work.schema);
     // What has the old name now is another row's: see below.
-    if work.taken.is_another(&from_identity, old) {
+    if work.taken.is_another(&from.identity(work.schema), old) {
         return match add(work, aim).await {
             Ok(()) => Ok(true),
             Err(trouble) if trouble.code() == Some(fault::ENTRY_ALREADY_EXISTS) => take_over(work, aim).await,
             Err(trouble) => Err(trouble.into_fault(aim.dn())),
         };
     }
-    change_before_move(work, aim, old, from).await?;
+    let back = change_before_move(work, aim, old, from).await?;
+    let moved = carry_over(work, aim, old, from, moves).await;
+    let is_refused = |fault: &Fault| !matches!(fault.verdict, Verdict::Down | Verdict::Silent);
+    if moved.as_ref().err().is_some_and(is_refused) && !back.is_empty() {
+        // (Why it is refused is what counts.)
+        _ = work.directory.write(&Change::new(&old.dn, Kind::Modify(back))).await;
+    }
+    moved
+}
+
+/// Moves an entry that is this row's, then writes what else differs.
+async fn carry_over<D: Directory>(
+    work: &Work<'_, D>,
+    aim: &Aim<'_>,
+    old: &Entry,
+    from: &Dn,
+    moves: Moves<'_>,
+) -> Result<bool, Fault> {
     match work.directory.write(&renaming(work.schema, aim, old, from)).await {
         Ok(()) => converge(work, aim).await.map(|_| true),
         // It has the new name already, or was never there, or there is no entry above.
         Err(trouble) if trouble.code() == Some(fault::NO_SUCH_OBJECT) => converge(work, aim).await,
         // Both names are in use. This entry becomes what its name's new row makes of it; the other one goes, unless it is wanted too.
         Err(trouble) if trouble.code() == Some(fault::ENTRY_ALREADY_EXISTS) => {
-            let is_wanted = moves.comes_later(&from_identity) || moves.was_given(&from_identity, old);
+            let name = from.identity(work.schema);
+            let is_wanted = moves.comes_later(&name) || moves.was_given(&name, old);
             if !is_wanted {
                 can_go(work, &old.dn).await?;
             }
@@ -371,13 +388,13 @@ async fn can_go<D: Directory>(work: &Work<'_, D>, dn: &str) -> Result<(), Fault>
 }
 
 /// Writes, under the old name, all but what the name says. What the server refuses is refused before the entry has moved: the next change
-/// of the row finds it where it knows it to be.
+/// of the row finds it where it knows it to be. Returns what takes that back: when the move is refused, that change finds it as it knows it to be.
 async fn change_before_move<D: Directory>(
     work: &Work<'_, D>,
     aim: &Aim<'_>,
     old: &Entry,
     from: &Dn,
-) -> Result<(), Fault> {
+) -> Result<Vec<Mod>, Fault> {
     let parts = from.0.first().map(|rdn| rdn.parts.as_slice()).unwrap_or_default();
     let is_named = |wanted: &Wanted| {
         !wanted.naming.is_empty() || parts.iter().any(|part| work.schema.name(&part.name) == wanted.key)
@@ -387,22 +404,27 @@ async fn change_before_move<D: Directory>(
     let target = work.directory.read(aim.dn(), &["1.1".to_owned()]).await;
     if others.is_empty() || target.map_err(|trouble| trouble.into_fault(aim.dn()))?.is_some() {
         // The new name is in use: what has the old one may be another row's by now.
-        return Ok(());
+        return Ok(Vec::new());
     }
     let found = work.directory.read(&old.dn, &names).await;
     let Some(found) = found.map_err(|trouble| trouble.into_fault(&old.dn))? else {
-        return Ok(());
+        return Ok(Vec::new());
     };
-    let of = |wanted: &&Wanted| difference(wanted, found.values(&wanted.key), Care::Plain);
-    let mods: Vec<_> = others.iter().flat_map(of).collect();
+    let (mut mods, mut back) = (Vec::new(), Vec::new());
+    for wanted in others {
+        let present = found.values(&wanted.key);
+        let these = difference(wanted, present, Care::Plain);
+        back.extend(reverse(&these, wanted, present));
+        mods.extend(these);
+    }
     if mods.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     match work.directory.write(&Change::new(&old.dn, Kind::Modify(mods))).await {
-        Ok(()) => Ok(()),
+        Ok(()) => Ok(back),
         Err(trouble) => match trouble.code() {
             // What is compared otherwise is settled after the move.
-            Some(code) if code == fault::NO_SUCH_OBJECT || work.is_other_mind(code) => Ok(()),
+            Some(code) if code == fault::NO_SUCH_OBJECT || work.is_other_mind(code) => Ok(Vec::new()),
             _ => Err(trouble.into_fault(&old.dn)),
         },
     }
