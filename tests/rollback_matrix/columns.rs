@@ -265,8 +265,16 @@ stories! {
         story.install("*");
         for ways in [&[][..], &["--jobs", "2"], &["--partial"], &["--unlogged"]] {
             story.sql("delete from t where id > 10; delete from u; insert into t (id) values (99)");
-            assert_eq!(story.ask("select left_relation from emaj.emaj_rollback_left(array['g'], 'm')"), format!("{}.s", story.schema));
-            let run = story.emaj(&[&["rollback", "g", "m", "--yes"], ways].concat()).ok();
+            assert_eq!(story.ask("select left_relation from emaj.emaj_rollback_left(array['g'], 'm', false)"), format!("{}.s", story.schema));
+            for look in ["--dry-run", "--estimate"] {
+                let would = story.emaj(&[&["rollback", "g", "m", look], ways].concat()).ok();
+                assert!(would.stderr.contains(&format!("warning: {}.s would be left as it is: column n of", story.schema)), "{ways:?}: {would}");
+            }
+            let run = story.emaj(&[&["rollback", "g", "m", "--yes", "-o", "json"], ways].concat()).ok();
+            assert_eq!(run.stdout_json()["left"][0]["relation"], format!("{}.s", story.schema), "{ways:?}");
+            assert!(run.stderr.contains("rolled a part of group `g` back") && run.stderr.contains("1 relation is left as it is"), "{ways:?}: {run}");
+            assert_eq!(story.ask("select hist_wording like '%left as they are: %.s (column n of %' from emaj.emaj_hist where hist_function = 'ROLLBACK_GROUP' order by hist_id desc limit 1"), "t");
+            assert_eq!(story.ask("select rlbk_partial from emaj.emaj_rollback order by rlbk_id desc limit 1") == "t", ways == ["--partial"]);
             let left = format!("warning: {0}.s is left as it is: column n of {0}.t came later", story.schema);
             assert!(run.stderr.contains(&left), "{ways:?}: {run}");
             assert!(!run.stderr.contains("several sessions cannot do it"), "{run}");
@@ -274,6 +282,8 @@ stories! {
             assert_eq!(story.ask("select (select count(*) from t) || ' ' || (select count(*) from u)"), "20 20", "{ways:?}");
             story.sql("begin; insert into t (id) select 100 + i from generate_series(1, 20) i; rollback");
         }
+        // Two tables and the other sequence.
+        assert_eq!(story.ask("select emaj.emaj_logged_rollback_group('g', 'm')"), "3");
     }
 
     // An update does not write such a column: rows in which it was another are taken out and put in again, and only those. No table is made for so few.
