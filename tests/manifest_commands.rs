@@ -225,6 +225,12 @@ fn the_history_is_kept_for_ever_or_as_long_as_a_manifest_says() {
         db.psql("select param_manifest from emaj.emaj_param where param_key = 'history_retention'"),
         "one"
     );
+    // The same said otherwise is the same.
+    for same in ["30 days", "720 hours", "1 month"] {
+        file("two", "b", &format!("history: {{ retention: {same} }}\n"));
+        file("one", "a", &format!("history: {{ retention: {same} }}\n"));
+        assert_eq!(kept(), "1 mon", "{same}");
+    }
     file("two", "b", "");
     // One that says something else is refused: they would take turns.
     db.file(

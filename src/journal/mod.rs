@@ -32,7 +32,7 @@ use postgres::GenericClient;
 
 use crate::errors::{Error, Kind, Result};
 use crate::names::QualifiedName;
-use crate::pg::Lossy;
+use crate::pg::{Lossy, Span};
 
 pub use activity::{Look, Seen, Stand, look};
 pub use cursor::{Cursor, Reached, SinkLook, key_part, place_of, reached};
@@ -110,8 +110,7 @@ pub struct Journal {
 /// How long the history is kept; nothing: for ever.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HistoryKept {
-    /// Text of an interval.
-    pub retention: Option<String>,
+    pub retention: Option<Span>,
     /// The manifest that says so.
     pub manifest: Option<String>,
 }
@@ -130,11 +129,9 @@ pub struct Group {
     pub logging: bool,
     pub rollback: bool,
     pub comment: Option<String>,
-    /// Text of an interval.
-    pub retention: Option<String>,
+    pub retention: Option<Span>,
     pub keep_marks: Option<i32>,
-    /// Text of an interval.
-    pub keep_time: Option<String>,
+    pub keep_time: Option<Span>,
     /// In bytes.
     pub max_size: Option<i64>,
     pub active_marks: i64,
