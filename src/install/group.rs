@@ -6,7 +6,7 @@ use super::plan::{Action, Phase, Plan, Step};
 use super::wanted::{WantedGroup, wants_logging};
 use super::{delivery, table};
 use crate::catalog::Catalog;
-use crate::journal::{Group, Journal};
+use crate::journal::{ActiveMarks, Group, Journal};
 use crate::manifest::{KeepMarks, Manifest};
 use crate::pg::Span;
 use crate::render::{RenderError, Renderer};
@@ -38,7 +38,7 @@ pub(super) fn plan(
         bound: delivery::bound(manifest, wanted.group),
         logging,
         enabled: logging || starts,
-        active_marks: known.map_or(0, |known| known.active_marks),
+        active_marks: known.map_or_else(ActiveMarks::default, |known| known.active_marks),
     };
     for wanted in &wanted.tables {
         table::plan(plan, &setting, wanted, journal, renderer)?;
@@ -152,7 +152,10 @@ fn plan_entry(
         false => step.holding(name),
     };
     if begins_rollback {
-        step.and_marks(known.active_marks, "of the audit-only time cannot be rolled back to");
+        step.and_marks(
+            known.active_marks.count,
+            "of the audit-only time cannot be rolled back to",
+        );
     }
     if keeps_otherwise {
         step.and_marks(known.expiring, "will go with the next purge");

@@ -123,6 +123,13 @@ pub struct Function {
     pub arguments: String,
 }
 
+/// The marks of a group that can be rolled back to. They get larger and larger ids: with the same number and the same last one they are the same.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ActiveMarks {
+    pub count: i64,
+    pub last: Option<i64>,
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Group {
     pub manifest: String,
@@ -134,7 +141,7 @@ pub struct Group {
     pub keep_time: Option<Span>,
     /// In bytes.
     pub max_size: Option<i64>,
-    pub active_marks: i64,
+    pub active_marks: ActiveMarks,
     /// How many marks the next purge deletes, with the `keep_marks` of the manifest; known to `install` alone.
     pub expiring: i64,
 }

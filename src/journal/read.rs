@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use postgres::GenericClient;
 use postgres_protocol::escape::escape_identifier;
 
-use super::{Column, Function, Group, HistoryKept, Journal, Relation, installed, registry, rights};
+use super::{ActiveMarks, Column, Function, Group, HistoryKept, Journal, Relation, installed, registry, rights};
 use crate::catalog::COLLATED;
 use crate::errors::Result;
 use crate::names::QualifiedName;
@@ -138,8 +138,10 @@ fn groups(client: &mut impl GenericClient, s: &str) -> Result<BTreeMap<String, G
     let rows = client.query(
         &format!(
             "select group_name, group_manifest, group_state = 'LOGGING', group_rollback, group_comment, group_keep_marks, group_max_size,
-                    (select count(*) from {s}.emaj_mark where mark_group = group_name and mark_state = 'ACTIVE'), {}, {}
-               from {s}.emaj_group",
+                    marks.count, marks.last, {}, {}
+               from {s}.emaj_group
+              cross join lateral (
+                select count(*), max(mark_id) as last from {s}.emaj_mark where mark_group = group_name and mark_state = 'ACTIVE') as marks",
             Span::columns("group_retention"),
             Span::columns("group_keep_time")
         ),
@@ -155,9 +157,12 @@ fn groups(client: &mut impl GenericClient, s: &str) -> Result<BTreeMap<String, G
                 comment: row.get(4),
                 keep_marks: row.get(5),
                 max_size: row.get(6),
-                active_marks: row.get(7),
-                retention: Span::get(row, 8),
-                keep_time: Span::get(row, 10),
+                active_marks: ActiveMarks {
+                    count: row.get(7),
+                    last: row.get(8),
+                },
+                retention: Span::get(row, 9),
+                keep_time: Span::get(row, 11),
                 expiring: 0,
             };
             (row.get(0), group)
