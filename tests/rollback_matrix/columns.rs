@@ -286,6 +286,25 @@ stories! {
         assert_eq!(story.ask("select emaj.emaj_logged_rollback_group('g', 'm')"), "3");
     }
 
+    // Where no identity was another, the log is not asked twice which ones were.
+    an_identity_column_that_nobody_wrote_costs_nothing(story) {
+        story.sql("create table t (k int primary key, n int generated always as identity, v text); insert into t (k, v) select i, 'a' from generate_series(1, 5) i;
+                   create table u (k int primary key, n int, v text); insert into u select i, i, 'a' from generate_series(1, 5) i");
+        story.install("*");
+        story.mark("m");
+        let (before, definitions) = (story.state(), story.definitions());
+        story.sql("update t set v = 'b'; update u set v = 'b'; update t set v = 'c' where k = 3; update u set v = 'c' where k = 3");
+        let scans = story.ask(&format!(
+            "begin; select from emaj.emaj_logged_rollback_group('g', 'm');
+             select string_agg((seq_scan + coalesce(idx_scan, 0))::text, ' ' order by relname) from pg_stat_xact_all_tables
+              where schemaname = 'emaj' and relname in ('{0}_t_log', '{0}_u_log'); commit",
+            story.schema
+        ));
+        let (t, u) = scans.trim().split_once(' ').expect("both logs are read");
+        assert_eq!(t, u, "how often the logs were read");
+        story.is(&before, &definitions, "rolled back");
+    }
+
     // An update does not write such a column: rows in which it was another are taken out and put in again, and only those. No table is made for so few.
     an_identity_column_is_written_where_it_was_another(story) {
         story.sql("create table t (k int primary key, n int generated always as identity unique, v text); insert into t (k, v) select i, 'a' from generate_series(1, 5) i;
