@@ -210,5 +210,5 @@ pub fn not_installed(schema: &str, database: &str) -> Error {
         Kind::NotInstalled,
         format!("emaj is not installed in schema `{schema}` of database `{database}`"),
     )
-    .hint("`emaj install manifest.yaml` installs it; `--schema` names another schema")
+    .hint("`emaj install` installs it")
 }
