@@ -193,13 +193,21 @@ fn a_hint_names_the_manifest_that_was_named() {
         "version: 1\nroles: { admin: null, viewer: null }\ngroups: { g: { tables: [public.a] } }\n",
     );
     let run = emaj(&db).args(["drift", "the shop.yaml"]).run().code(10);
-    assert!(run.stderr.ends_with("\nhint: `emaj install 'the shop.yaml'` installs it\n"), "{run}");
+    assert!(
+        run.stderr
+            .ends_with("\nhint: `emaj install 'the shop.yaml'` installs it\n"),
+        "{run}"
+    );
     emaj(&db).args(["install", "the shop.yaml"]).run().ok();
     // What only the database knows of.
     db.psql("alter table public.a disable trigger user");
     let mark = ["mark", "set", "g", "m"];
     let run = emaj(&db).args(mark).args(["-f", "the shop.yaml"]).run().code(4);
-    assert!(run.stderr.contains("`emaj install 'the shop.yaml'`; changes made meanwhile"), "{run}");
+    assert!(
+        run.stderr
+            .contains("`emaj install 'the shop.yaml'`; changes made meanwhile"),
+        "{run}"
+    );
     let run = emaj(&db).args(mark).run().code(4);
     assert!(run.stderr.contains("`emaj install`; changes made meanwhile"), "{run}");
 }
