@@ -96,7 +96,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
         }
     };
     let context = Context::new(cli.connection, cli.output.output())?;
-    match cli.command {
+    let done = match cli.command {
         Command::Demo(args) => commands::demo::run(args, &context),
         Command::New(args) => commands::new::run(args, &context),
         Command::Import(args) => commands::import::run(args, &context),
@@ -128,5 +128,6 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
         Command::Verify(args) => commands::verify::run(args, &context),
         Command::History(args) => commands::history::run(args, &context),
         Command::Release(args) => commands::release::run(args, &context),
-    }
+    };
+    done.map_err(|error| context.output.complete(error))
 }

@@ -97,6 +97,12 @@ impl Error {
         self
     }
 
+    /// Puts each hint as `say` says it.
+    pub fn with_hints(mut self, say: impl Fn(&str) -> String) -> Self {
+        self.hints = self.hints.iter().map(|hint| say(hint)).collect();
+        self
+    }
+
     /// Puts what was being attempted in front ("failed to …").
     pub fn context(mut self, context: impl fmt::Display + Send + Sync + 'static) -> Self {
         self.source = self.source.context(context);

@@ -52,6 +52,10 @@ fn a_file_is_written_once() {
     );
     let again = emaj_alone(directory.path()).args(arguments).run().code(4);
     assert!(again.stderr.contains("name a file that is not there yet"), "{again}");
+    // As `emaj new` says it, which can overwrite it.
+    let new = emaj_alone(directory.path()).args(["new"]).run().code(4);
+    assert_eq!(new.stderr, format!("{}hint: `--force` overwrites it\n", again.stderr));
+    emaj_alone(directory.path()).args(["new", "--force"]).run().ok();
 }
 
 #[test]

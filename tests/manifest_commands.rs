@@ -183,6 +183,36 @@ fn new_takes_only_what_the_role_may_capture_and_what_was_asked_for() {
 }
 
 #[test]
+fn a_hint_names_the_manifest_that_was_named() {
+    let db = support::database();
+    db.client()
+        .batch_execute("create table public.a (id int primary key)")
+        .unwrap();
+    db.file(
+        "the shop.yaml",
+        "version: 1\nroles: { admin: null, viewer: null }\ngroups: { g: { tables: [public.a] } }\n",
+    );
+    let run = emaj(&db).args(["drift", "the shop.yaml"]).run().code(10);
+    assert!(
+        run.stderr
+            .ends_with("\nhint: `emaj install 'the shop.yaml'` installs it\n"),
+        "{run}"
+    );
+    emaj(&db).args(["install", "the shop.yaml"]).run().ok();
+    // What only the database knows of.
+    db.psql("alter table public.a disable trigger user");
+    let mark = ["mark", "set", "g", "m"];
+    let run = emaj(&db).args(mark).args(["-f", "the shop.yaml"]).run().code(4);
+    assert!(
+        run.stderr
+            .contains("`emaj install 'the shop.yaml'`; changes made meanwhile"),
+        "{run}"
+    );
+    let run = emaj(&db).args(mark).run().code(4);
+    assert!(run.stderr.contains("`emaj install`; changes made meanwhile"), "{run}");
+}
+
+#[test]
 fn the_history_is_kept_for_ever_or_as_long_as_a_manifest_says() {
     let db = support::database();
     db.client()
@@ -225,6 +255,12 @@ fn the_history_is_kept_for_ever_or_as_long_as_a_manifest_says() {
         db.psql("select param_manifest from emaj.emaj_param where param_key = 'history_retention'"),
         "one"
     );
+    // The same said otherwise is the same.
+    for same in ["30 days", "720 hours", "1 month"] {
+        file("two", "b", &format!("history: {{ retention: {same} }}\n"));
+        file("one", "a", &format!("history: {{ retention: {same} }}\n"));
+        assert_eq!(kept(), "1 mon", "{same}");
+    }
     file("two", "b", "");
     // One that says something else is refused: they would take turns.
     db.file(

@@ -191,7 +191,7 @@ fn a_saved_plan_that_no_longer_fits_is_refused() {
 }
 
 #[test]
-fn a_saved_plan_does_not_fit_when_it_loses_more_marks_than_it_said() {
+fn a_plan_does_not_fit_when_it_loses_other_marks_than_it_said() {
     let db = support::database();
     db.client().batch_execute(SHOP).unwrap();
     let emaj = |words: &[&str]| support::emaj(&db).args(words).run();
@@ -209,6 +209,18 @@ fn a_saved_plan_does_not_fit_when_it_loses_more_marks_than_it_said() {
         let carry_out = ["install", "--plan", "plan.json", "--allow-destroy"];
         let run = emaj(&carry_out).code(4);
         assert!(run.stderr.contains("the saved plan no longer fits"), "{run}");
+        // As many, but another one; the script says it itself.
+        db.file("plan.json", &emaj(&["plan", "-o", "json"]).ok().stdout);
+        let script = emaj(&["plan", "-o", "sql"]).ok().stdout;
+        emaj(&["mark", "delete", group, "later"]).ok();
+        emaj(&["mark", "set", group, "another"]).ok();
+        let run = emaj(&carry_out).code(4);
+        assert!(run.stderr.contains("the saved plan no longer fits"), "{run}");
+        let refused = db.client().batch_execute(&script).unwrap_err();
+        let refused = refused.as_db_error().expect("an answer of the server");
+        let reason = format!("since this was planned marks of group `{group}` were set or deleted");
+        assert!(refused.message().contains(&reason), "{refused}");
+        assert!(emaj(&["mark", "list", group]).ok().stdout.contains("another"));
         // The rows of a log come by themselves, and are no reason.
         db.file("plan.json", &emaj(&["plan", "-o", "json"]).ok().stdout);
         db.psql("insert into s.b (n) values (1)");

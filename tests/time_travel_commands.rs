@@ -1065,7 +1065,8 @@ fn without_an_installation_or_without_rights_the_way_on_is_named() {
     $ emaj group list
     --- stderr
     error: emaj is not installed in schema `emaj` of database `[db]`
-    hint: `emaj install manifest.yaml` installs it; `--schema` names another schema
+    hint: `emaj install` installs it
+    hint: `--schema` names another schema
     --- exit code 10
     "#);
     let shop = shop();

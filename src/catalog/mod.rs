@@ -12,6 +12,7 @@ use std::ops::RangeInclusive;
 use serde::Serialize;
 
 use crate::names::{QualifiedName, quote_ident};
+use crate::pg::Span;
 
 pub use functions::functions;
 pub(crate) use read::COLLATED;
@@ -37,8 +38,8 @@ pub struct Catalog {
     pub roles: Vec<String>,
     /// Functions that were asked for and exist, with all their signatures.
     pub functions: BTreeMap<QualifiedName, Vec<Signature>>,
-    /// Intervals of the manifest: as written, and as PostgreSQL writes them.
-    pub intervals: BTreeMap<String, String>,
+    /// Intervals of the manifest, by what is written there.
+    pub intervals: BTreeMap<String, Span>,
     /// Settings of the manifest that emaj's owner may not read, each with what PostgreSQL says.
     pub unreadable_settings: BTreeMap<String, String>,
     /// The event triggers that fire: what forbids DDL, if anything does.

@@ -72,12 +72,19 @@ pub struct ManifestArgs {
 impl ManifestArgs {
     /// Returns `emaj VERB` with these manifests, to be typed as it stands; `./emaj.yaml` need not be named.
     pub(crate) fn command(&self, verb: &str) -> String {
-        let mut words = vec![format!("emaj {verb}")];
-        if self.manifest != [PathBuf::from("emaj.yaml")] {
-            words.extend(self.manifest.iter().map(|path| shell(&path.to_string_lossy())));
-        }
-        words.join(" ")
+        format!("emaj {verb}{}", named(&self.manifest))
     }
+}
+
+/// Returns manifests as they follow a verb on the command line, each behind a blank; `./emaj.yaml` need not be named.
+pub(super) fn named(manifests: &[PathBuf]) -> String {
+    if manifests == [PathBuf::from("emaj.yaml")] {
+        return String::new();
+    }
+    manifests
+        .iter()
+        .map(|path| format!(" {}", shell(&path.to_string_lossy())))
+        .collect()
 }
 
 /// For verbs that need no manifest: it may still say where the database and the schema are.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::Context;
+use super::{Context, new_file};
 use crate::errors::{Error, Kind, Result};
 use crate::import::{copiste, emaj};
 use crate::manifest;
@@ -51,7 +51,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     })?;
     match &args.to {
         None => context.output.text(&translated.yaml)?,
-        Some(path) => write(path, &translated.yaml)?,
+        Some(path) => new_file::write(path, &translated.yaml, false)?,
     }
     translated.notes.iter().for_each(|(note, _)| context.output.warn(note));
     let missing = translated.notes.iter().filter(|(_, is_missing)| *is_missing).count();
@@ -125,21 +125,4 @@ fn read(file: &Path) -> Result<(String, String)> {
             .hint("convert the file first: `iconv -f latin1 -t utf-8`")
     })?;
     Ok((shown, text))
-}
-
-/// Writes a new file; one that is there stays as it is.
-fn write(path: &Path, text: &str) -> Result<()> {
-    use std::io::Write as _;
-    let made = std::fs::OpenOptions::new().write(true).create_new(true).open(path);
-    let written = made.and_then(|mut file| file.write_all(text.as_bytes()));
-    written.map_err(|error| {
-        let exists = error.kind() == std::io::ErrorKind::AlreadyExists;
-        let kind = if exists { Kind::Refused } else { Kind::Failed };
-        let error = Error::new(kind, error).context(format!("failed to write `{}`", path.display()));
-        if exists {
-            error.hint("name a file that is not there yet")
-        } else {
-            error
-        }
-    })
 }

@@ -22,6 +22,7 @@ pub mod man;
 pub mod mark;
 mod moment;
 pub mod new;
+mod new_file;
 pub mod plan;
 pub mod release;
 pub mod replay;
@@ -77,6 +78,7 @@ impl Context {
     /// All problems of all files.
     pub fn load(&self, paths: &[PathBuf]) -> Result<Manifest> {
         let loaded = manifest::load(paths)?;
+        self.output.name_manifests(args::named(paths));
         for warning in &loaded.warnings {
             self.output.warn(format!("{warning:#}"));
         }
@@ -165,7 +167,7 @@ impl Context {
         let mut session = self.connect_with_notices(manifest.as_ref(), handle).map_err(hinted)?;
         let database = session.wanted().dbname().to_owned();
         journal::check_usable(&mut *session, &schema, &database).map_err(|error| match error.kind() {
-            Kind::NotInstalled => hinted(error),
+            Kind::NotInstalled => hinted(error.hint("`--schema` names another schema")),
             _ => error,
         })?;
         Ok((session, schema))

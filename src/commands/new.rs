@@ -1,12 +1,10 @@
 //! `emaj new`: a manifest to start from.
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::Context;
 use super::args::schema_named;
+use super::{Context, new_file};
 use crate::errors::{Error, Kind, Result};
 use crate::install::{self, draft};
 use crate::manifest;
@@ -41,11 +39,12 @@ const STARTER: &str = include_str!("new.yaml");
 pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     context.output.accept(&[Format::Table])?;
     let printed = args.file == Path::new("-");
-    if !printed && !args.force && args.file.exists() {
-        return Err(
-            Error::message(Kind::Refused, format!("{} is there already", args.file.display()))
-                .hint("`--force` overwrites it; another name can be given"),
-        );
+    let or_force = |error: Error| match error.kind() {
+        Kind::Refused => error.hint("`--force` overwrites it"),
+        _ => error,
+    };
+    if !printed && !args.force {
+        new_file::check(&args.file).map_err(or_force)?;
     }
     let text = if args.from_db {
         from_database(&args, context)?
@@ -59,7 +58,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         context.output.text(&text)?;
         return Ok(ExitCode::SUCCESS);
     }
-    write(&args.file, &text, args.force)?;
+    new_file::write(&args.file, &text, args.force).map_err(or_force)?;
     context.output.say(format!("wrote {}", args.file.display()));
     context.output.hint(format!(
         "look it through, then `emaj plan {0}` and `emaj install {0}`",
@@ -87,15 +86,4 @@ fn from_database(args: &Args, context: &Context) -> Result<String> {
         }
     ));
     Ok(draft.text)
-}
-
-fn write(file: &Path, text: &str, force: bool) -> Result<()> {
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .create_new(!force)
-        .open(file)
-        .and_then(|mut open| open.write_all(text.as_bytes()))
-        .map_err(|error| Error::from(error).context(format!("failed to write {}", file.display())))
 }

@@ -51,6 +51,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     match (work(&args, context), args.log_format) {
         // Whoever reads the log by a program gets its last line in the same form.
         (Err(error), LogFormat::Json) => {
+            let error = context.output.complete(error);
             tracing::error!(hint = %error.hints().join("; "), "{error}");
             Ok(ExitCode::from(error.exit_code()))
         }

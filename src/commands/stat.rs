@@ -50,7 +50,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     if let Some(astray) = journal::astray(&mut *session, &schema)? {
         context
             .output
-            .warn(format!("what is counted and named may be wrong: {}", astray.problem));
+            .warn(format!("what is counted may be wrong: {}", astray.problem));
         context.output.hint(&astray.repair);
     }
     let wanted = StatWanted {

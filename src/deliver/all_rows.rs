@@ -198,5 +198,5 @@ pub(super) fn not_installed(binding: &Binding) -> Error {
         Kind::Refused,
         format!("binding `{}` is not installed", binding.name.value),
     )
-    .hint("`emaj install` with this manifest installs it")
+    .hint("`emaj install` installs it")
 }

@@ -522,7 +522,7 @@ fn unreadable(error: postgres::Error, sources: &Sources) -> Error {
         ),
         Kind::Denied => error.hint("connect as the owner of emaj's schema"),
         Kind::Failed => error.hint(
-            "`emaj verify` says whether a log is missing or is not what the registry says; `emaj install` with the manifest mends it",
+            "`emaj verify` says whether a log is missing or is not what the registry says; `emaj install` mends it",
         ),
         _ => error,
     }

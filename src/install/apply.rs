@@ -16,7 +16,7 @@ use crate::catalog::{self, Catalog};
 use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, Journal, UnfinishedRollback};
 use crate::manifest::{KeepMarks, Manifest};
-use crate::pg::{self, Interrupt, Locking, Lossy, Session};
+use crate::pg::{self, Interrupt, Locking, Lossy, Session, Span};
 
 /// Reads catalogue and registry in one snapshot.
 ///
@@ -63,7 +63,13 @@ fn read(client: &mut Transaction<'_>, manifest: &Manifest) -> Result<(Catalog, O
         .chain(manifest.sinks.iter().filter_map(|sink| sink.max_lag.as_ref()));
     for text in written {
         let interval = client
-            .query_one("select $1::text::interval::text", &[&text.value])
+            .query_one(
+                &format!(
+                    "select {} from (select $1::text::interval) as read(i)",
+                    Span::columns("i")
+                ),
+                &[&text.value],
+            )
             .map_err(|error| {
                 let place = &text.place;
                 Error::from(error).context(format!(
@@ -73,7 +79,9 @@ fn read(client: &mut Transaction<'_>, manifest: &Manifest) -> Result<(Catalog, O
                     place.column()
                 ))
             })?;
-        catalog.intervals.insert(text.value.clone(), interval.get(0));
+        catalog
+            .intervals
+            .extend(Span::get(&interval, 0).map(|interval| (text.value.clone(), interval)));
     }
     catalog.functions = catalog::functions(client, &manifest.called())?;
     catalog.unreadable_settings = catalog::unreadable_settings(client, &manifest.settings())?;

@@ -9,6 +9,7 @@ use crate::catalog::Catalog;
 use crate::journal::{HistoryKept, Journal};
 use crate::manifest::Manifest;
 use crate::names::quote_ident;
+use crate::pg::Span;
 use crate::render::{RenderError, Renderer};
 use crate::words::count;
 
@@ -52,7 +53,7 @@ pub(super) fn plan(
             doing: "enter the installation into the registry".to_owned(),
             sql: renderer.render(
                 "registry/install",
-                context! { version => VERSION, retention => kept.retention, manifest => kept.manifest },
+                context! { version => VERSION, retention => kept.retention.as_ref().map(Span::text), manifest => kept.manifest },
             )?,
         });
         let what = count(functions.len(), "function");
@@ -148,15 +149,14 @@ fn parameters(plan: &mut Plan, kept: HistoryKept, journal: &Journal, renderer: &
     if kept == journal.history_kept && journal.version == VERSION {
         return Ok(());
     }
-    let retention = kept.retention.as_deref();
     plan.push(Step::new(
         Phase::Functions,
         Action::Change,
         "parameters",
-        format!("history is kept for {}, version {VERSION}", retention.unwrap_or("ever")),
+        format!("history is kept for {}, version {VERSION}", kept.retention.as_ref().map_or("ever", Span::text)),
         renderer.render(
             "registry/change",
-            context! { version => VERSION, retention, manifest => kept.manifest },
+            context! { version => VERSION, retention => kept.retention.as_ref().map(Span::text), manifest => kept.manifest },
         )?,
     ));
     Ok(())

@@ -6,8 +6,9 @@ use super::plan::{Action, Phase, Plan, Step};
 use super::wanted::{WantedGroup, wants_logging};
 use super::{delivery, table};
 use crate::catalog::Catalog;
-use crate::journal::{Group, Journal};
+use crate::journal::{ActiveMarks, Group, Journal};
 use crate::manifest::{KeepMarks, Manifest};
+use crate::pg::Span;
 use crate::render::{RenderError, Renderer};
 use crate::words::{count, shell};
 
@@ -37,7 +38,7 @@ pub(super) fn plan(
         bound: delivery::bound(manifest, wanted.group),
         logging,
         enabled: logging || starts,
-        active_marks: known.map_or(0, |known| known.active_marks),
+        active_marks: known.map_or_else(ActiveMarks::default, |known| known.active_marks),
     };
     for wanted in &wanted.tables {
         table::plan(plan, &setting, wanted, journal, renderer)?;
@@ -80,10 +81,15 @@ fn plan_entry(
 ) -> Result<(), RenderError> {
     let name = &wanted.group.name.value;
     let object = format!("group {name}");
-    let retention = wanted.group.retention.as_ref().and_then(|text| {
-        let read = catalog.intervals.get(&text.value).cloned();
-        read.or_else(|| wanted.group.implicit.then(|| text.value.clone()))
-    });
+    let retention = match wanted.group.implicit {
+        // Of a group that nobody declared: how long its log is kept beyond what sinks have read.
+        true => Some(Span::day()),
+        false => wanted
+            .group
+            .retention
+            .as_ref()
+            .and_then(|text| catalog.intervals.get(&text.value).cloned()),
+    };
     let (keep_marks, keep_time) = match &wanted.group.keep_marks {
         None => (None, None),
         Some(KeepMarks::Number(number)) => (Some(*number), None),
@@ -92,10 +98,10 @@ fn plan_entry(
     let max_size = wanted.group.max_size.and_then(|bytes| i64::try_from(bytes).ok());
     let values = |because: &str| {
         context! {
-            keep_marks => keep_marks.map(|number| number.to_string()), keep_time => keep_time.clone(),
+            keep_marks => keep_marks.map(|number| number.to_string()), keep_time => keep_time.as_ref().map(Span::text),
             max_size => max_size.map(|bytes| bytes.to_string()),
             group => name, manifest => wanted.manifest, rollback => wanted.group.rollback,
-            comment => wanted.group.comment.clone(), retention => retention.clone(), because => because,
+            comment => wanted.group.comment.clone(), retention => retention.as_ref().map(Span::text), because => because,
         }
     };
     let Some(known) = known else {
@@ -146,7 +152,10 @@ fn plan_entry(
         false => step.holding(name),
     };
     if begins_rollback {
-        step.and_marks(known.active_marks, "of the audit-only time cannot be rolled back to");
+        step.and_marks(
+            known.active_marks.count,
+            "of the audit-only time cannot be rolled back to",
+        );
     }
     if keeps_otherwise {
         step.and_marks(known.expiring, "will go with the next purge");

@@ -1,12 +1,13 @@
 //! A plan: steps in the order in which they run, each with its reason, its lock and what it will cost.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::delivery::Gap;
+use crate::journal::ActiveMarks;
 use crate::manifest::Manifest;
 use crate::names::{hex, one_line, quote_literal};
 use crate::pg;
@@ -103,9 +104,9 @@ pub struct Step {
     /// Something is lost that cannot be made again: log rows, or marks to roll back to.
     pub destroys: bool,
     pub sql: String,
-    /// How many marks are lost with what it takes away.
+    /// The group whose marks are lost with what it takes away, and those that it has.
     #[serde(skip)]
-    lost_marks: i64,
+    loses: Option<(String, ActiveMarks)>,
     /// What the SQL consists of, where a failure should say which of many things it was about; empty: one thing.
     #[serde(skip)]
     parts: Vec<Part>,
@@ -137,7 +138,7 @@ impl Step {
             effect: String::new(),
             destroys: false,
             sql,
-            lost_marks: 0,
+            loses: None,
             parts: Vec::new(),
             tables: Vec::new(),
             sequences: Vec::new(),
@@ -210,12 +211,12 @@ impl Step {
         }
     }
 
-    /// Says that so many marks are lost. With another number it is another plan.
-    pub(super) fn losing(mut self, marks: i64) -> Self {
-        self.destroys |= marks > 0;
-        self.lost_marks += marks;
-        self.and_marks(marks, "can no longer be rolled back to");
-        self
+    /// Says that the marks of this group are lost. With others it is another plan.
+    pub(super) fn losing(mut self, group: &str, marks: ActiveMarks) -> Self {
+        self.destroys |= marks.count > 0;
+        self.loses = Some((group.to_owned(), marks));
+        self.and_marks(marks.count, "can no longer be rolled back to");
+        self.holding(group)
     }
 }
 
@@ -232,7 +233,7 @@ pub(super) struct Made {
 pub struct Plan {
     pub manifest: String,
     pub schema: String,
-    /// A hash of the script and of how many marks each step destroys: a saved plan fits only while a new one would be the same.
+    /// A hash of the script: a saved plan fits only while a new one would be the same.
     pub fingerprint: String,
     pub steps: Vec<Step>,
     /// What the reviewer should know beside the steps.
@@ -247,6 +248,9 @@ pub struct Plan {
     pub(super) event: Option<&'static str>,
     #[serde(skip)]
     lock: Option<String>,
+    /// What refuses the installation under its locks when other marks would be lost than when it was planned.
+    #[serde(skip)]
+    marks: Option<String>,
     /// What refuses the installation at its end when a table was altered while its lock was waited for.
     #[serde(skip)]
     pub(super) looks: Vec<String>,
@@ -275,6 +279,7 @@ impl Plan {
             notes,
             unchanged: 0,
             lock: None,
+            marks: None,
             looks: Vec::new(),
             names: BTreeSet::new(),
             made: Made::default(),
@@ -297,11 +302,8 @@ impl Plan {
             )
         });
         self.lock = self.locks(renderer);
-        let marks: Vec<i64> = self.steps.iter().map(|step| step.lost_marks).collect();
-        let digest = Sha256::new()
-            .chain_update(self.script())
-            .chain_update(format!("{marks:?}"));
-        self.fingerprint = hex(&digest.finalize());
+        self.marks = self.marks(renderer);
+        self.fingerprint = hex(&Sha256::digest(self.script()));
         self
     }
 
@@ -337,6 +339,31 @@ impl Plan {
         (!locks.is_empty()).then(|| locks.join("\n"))
     }
 
+    /// Returns what looks, once nobody can set or delete one, whether the marks that are lost are those of now.
+    fn marks(&self, renderer: &Renderer) -> Option<String> {
+        let schema = postgres_protocol::escape::escape_identifier(renderer.schema());
+        let lost: BTreeMap<_, _> = self
+            .steps
+            .iter()
+            .filter_map(|step| step.loses.as_ref())
+            .map(|(group, marks)| (group, marks))
+            .collect();
+        let looks: Vec<String> = lost
+            .into_iter()
+            .map(|(group, marks)| {
+                let last = marks.last.map_or("null".to_owned(), |id| id.to_string());
+                format!(
+                    "select {schema}._refuse({}, 'review a new plan')
+  from {schema}.emaj_mark where mark_group = {} and mark_state = 'ACTIVE' having (count(*), max(mark_id)) is distinct from ({}, {last});",
+                    quote_literal(&format!("since this was planned marks of group `{group}` were set or deleted: others would be lost")),
+                    quote_literal(group),
+                    marks.count,
+                )
+            })
+            .collect();
+        (!looks.is_empty()).then(|| looks.join("\n"))
+    }
+
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }
@@ -348,11 +375,12 @@ impl Plan {
     /// Returns the statements in their order: the locks before the first step that needs one; what closes what was made, the last looks and
     /// the entry in the history at the end.
     pub fn statements(&self) -> Vec<Statement<'_>> {
-        let mut statements = Vec::with_capacity(self.steps.len() + self.looks.len() + 4);
+        let mut statements = Vec::with_capacity(self.steps.len() + self.looks.len() + 5);
         let mut locked = false;
         for step in &self.steps {
             if step.phase >= Phase::Capture && !locked {
                 statements.extend(self.lock.as_deref().map(Statement::Lock));
+                statements.extend(self.marks.as_deref().map(Statement::Marks));
                 locked = true;
             }
             statements.push(Statement::Step(step));
@@ -386,6 +414,7 @@ impl Plan {
         for statement in self.statements() {
             let title = match &statement {
                 Statement::Lock(_) => "from here on writers of these tables wait".to_owned(),
+                Statement::Marks(_) => "the marks that are lost are still those of when this was planned".to_owned(),
                 Statement::Step(step) => format!("{} {}: {}", step.action.sign(), step.object, step.because),
                 Statement::Close(_) => {
                     "what was made is nobody's but the owner's, and logs are there to be read".to_owned()
@@ -427,6 +456,8 @@ set local quote_all_identifiers = off;",
 pub enum Statement<'a> {
     /// Locks tables together.
     Lock(&'a str),
+    /// Refuses when the marks that are lost are others by now.
+    Marks(&'a str),
     Step(&'a Step),
     /// Takes from everybody else what default privileges gave on what was made.
     Close(&'a str),
@@ -439,7 +470,7 @@ pub enum Statement<'a> {
 impl Statement<'_> {
     pub fn sql(&self) -> &str {
         match self {
-            Statement::Lock(sql) | Statement::Close(sql) | Statement::Look(sql) => sql,
+            Statement::Lock(sql) | Statement::Marks(sql) | Statement::Close(sql) | Statement::Look(sql) => sql,
             Statement::Step(step) => &step.sql,
             Statement::Record(sql) => sql,
         }
@@ -461,6 +492,7 @@ impl Statement<'_> {
     fn doing(&self) -> String {
         match self {
             Statement::Lock(_) => "lock the tables".to_owned(),
+            Statement::Marks(_) => "look at the marks once more".to_owned(),
             Statement::Step(step) => format!("{} {}", step.action.verb(), step.object),
             Statement::Close(_) => "close what was made to everybody else".to_owned(),
             Statement::Look(_) => "look at the tables once more".to_owned(),

@@ -61,7 +61,7 @@ pub(super) fn plan(
                 renderer,
             )?
             // (Who uninstalls loses them all, however many there are by then.)
-            .losing(group.active_marks);
+            .losing(name, group.active_marks);
             if starved.is_empty() && delivery::is_implied(manifest, name, journal) {
                 step.destroys = false;
                 step.effect = "its logs go, which nothing else reads".to_owned();
@@ -76,7 +76,7 @@ pub(super) fn plan(
             } else {
                 "it is gone from the database"
             };
-            table::end(plan, relation, because, group.active_marks, renderer);
+            table::end(plan, relation, because, Some(group), renderer);
         }
         if group.logging
             && !ends.is_empty()

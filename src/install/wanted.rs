@@ -13,6 +13,7 @@ use crate::manifest::{
     Capture, ContextColumn, Diagnostic, Diagnostics, Group, Located, Manifest, Place, Sequences, State,
 };
 use crate::names::{Pattern, QualifiedName, nearest, quote_ident};
+use crate::pg::Span;
 
 /// How a table's changes are caught.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -276,7 +277,7 @@ impl<'a> Resolver<'a, '_> {
             return;
         };
         if self.catalog.intervals.get(&said.value) != kept.retention.as_ref() {
-            let there = kept.retention.as_deref().unwrap_or("ever");
+            let there = kept.retention.as_ref().map_or("ever", Span::text);
             self.found.problem(
                 Kind::Refused,
                 &said.place,

@@ -9,6 +9,7 @@ use postgres_protocol::escape::escape_identifier;
 
 use crate::errors::Result;
 use crate::names::QualifiedName;
+use crate::pg::Span;
 use crate::words::shell;
 
 /// So many undelivered changes are counted; of more it is only said that there are more.
@@ -19,8 +20,7 @@ pub const COUNTED: i64 = 10_000;
 pub struct InstalledSink {
     pub manifest: String,
     pub kind: String,
-    /// Text of an interval.
-    pub max_lag: Option<String>,
+    pub max_lag: Option<Span>,
 }
 
 /// A binding that a manifest has installed.
@@ -46,14 +46,17 @@ type Installed = (BTreeMap<String, InstalledSink>, BTreeMap<String, InstalledBin
 /// Reads them all. `s` is the quoted schema.
 pub(super) fn read(client: &mut impl GenericClient, s: &str) -> Result<Installed> {
     let sinks = client.query(
-        &format!("select sink_name, sink_manifest, sink_kind, sink_max_lag::text from {s}.emaj_sink"),
+        &format!(
+            "select sink_name, sink_manifest, sink_kind, {} from {s}.emaj_sink",
+            Span::columns("sink_max_lag")
+        ),
         &[],
     )?;
     let sinks = sinks.iter().map(|row| {
         let sink = InstalledSink {
             manifest: row.get(1),
             kind: row.get(2),
-            max_lag: row.get(3),
+            max_lag: Span::get(row, 3),
         };
         (row.get(0), sink)
     });

@@ -32,7 +32,7 @@ use postgres::GenericClient;
 
 use crate::errors::{Error, Kind, Result};
 use crate::names::QualifiedName;
-use crate::pg::Lossy;
+use crate::pg::{Lossy, Span};
 
 pub use activity::{Look, Seen, Stand, look};
 pub use cursor::{Cursor, Reached, SinkLook, key_part, place_of, reached};
@@ -111,8 +111,7 @@ pub struct Journal {
 /// How long the history is kept; nothing: for ever.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HistoryKept {
-    /// Text of an interval.
-    pub retention: Option<String>,
+    pub retention: Option<Span>,
     /// The manifest that says so.
     pub manifest: Option<String>,
 }
@@ -125,20 +124,25 @@ pub struct Function {
     pub arguments: String,
 }
 
+/// The marks of a group that can be rolled back to. They get larger and larger ids: with the same number and the same last one they are the same.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ActiveMarks {
+    pub count: i64,
+    pub last: Option<i64>,
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Group {
     pub manifest: String,
     pub logging: bool,
     pub rollback: bool,
     pub comment: Option<String>,
-    /// Text of an interval.
-    pub retention: Option<String>,
+    pub retention: Option<Span>,
     pub keep_marks: Option<i32>,
-    /// Text of an interval.
-    pub keep_time: Option<String>,
+    pub keep_time: Option<Span>,
     /// In bytes.
     pub max_size: Option<i64>,
-    pub active_marks: i64,
+    pub active_marks: ActiveMarks,
     /// How many marks the next purge deletes, with the `keep_marks` of the manifest; known to `install` alone.
     pub expiring: i64,
 }
@@ -207,5 +211,5 @@ pub fn not_installed(schema: &str, database: &str) -> Error {
         Kind::NotInstalled,
         format!("emaj is not installed in schema `{schema}` of database `{database}`"),
     )
-    .hint("`emaj install manifest.yaml` installs it; `--schema` names another schema")
+    .hint("`emaj install` installs it")
 }

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 use postgres::GenericClient;
 use postgres_protocol::escape::escape_identifier;
 
-use super::{Column, Function, Group, HistoryKept, Journal, Relation, installed, registry, rights};
+use super::{ActiveMarks, Column, Function, Group, HistoryKept, Journal, Relation, installed, registry, rights};
 use crate::catalog::COLLATED;
 use crate::errors::Result;
 use crate::names::QualifiedName;
+use crate::pg::Span;
 use crate::render::{Renderer, parameter_names};
 
 /// Reads the installation in `schema`; `None` when there is none.
@@ -37,8 +38,9 @@ pub fn read(client: &mut impl GenericClient, schema: &str) -> Result<Option<Jour
                           select role_name from {s}.emaj_role join pg_catalog.pg_roles r on r.rolname = role_name
                            where pg_catalog.shobj_description(r.oid, 'pg_authid') = $1
                            order by 1),
-                    param_value_interval::text, param_manifest
-               from {s}.emaj_install left join {s}.emaj_param on param_key = 'history_retention'"
+                    param_manifest, {}
+               from {s}.emaj_install left join {s}.emaj_param on param_key = 'history_retention'",
+            Span::columns("param_value_interval")
         ),
         &[&rights::ROLE_MADE_BY_EMAJ],
     )?;
@@ -54,8 +56,8 @@ pub fn read(client: &mut impl GenericClient, schema: &str) -> Result<Option<Jour
         version: row.get(0),
         roles: row.get(1),
         history_kept: HistoryKept {
-            retention: row.get(2),
-            manifest: row.get(3),
+            retention: Span::get(&row, 3),
+            manifest: row.get(2),
         },
         groups: groups(client, &s)?,
         relations: relations(client, &s)?,
@@ -135,10 +137,13 @@ fn functions(client: &mut impl GenericClient, s: &str, renderer: &Renderer) -> R
 fn groups(client: &mut impl GenericClient, s: &str) -> Result<BTreeMap<String, Group>> {
     let rows = client.query(
         &format!(
-            "select group_name, group_manifest, group_state = 'LOGGING', group_rollback, group_comment, group_retention::text,
-                    group_keep_marks, group_keep_time::text, group_max_size,
-                    (select count(*) from {s}.emaj_mark where mark_group = group_name and mark_state = 'ACTIVE')
-               from {s}.emaj_group"
+            "select group_name, group_manifest, group_state = 'LOGGING', group_rollback, group_comment, group_keep_marks, group_max_size,
+                    marks.count, marks.last, {}, {}
+               from {s}.emaj_group
+              cross join lateral (
+                select count(*), max(mark_id) as last from {s}.emaj_mark where mark_group = group_name and mark_state = 'ACTIVE') as marks",
+            Span::columns("group_retention"),
+            Span::columns("group_keep_time")
         ),
         &[],
     )?;
@@ -150,11 +155,14 @@ fn groups(client: &mut impl GenericClient, s: &str) -> Result<BTreeMap<String, G
                 logging: row.get(2),
                 rollback: row.get(3),
                 comment: row.get(4),
-                retention: row.get(5),
-                keep_marks: row.get(6),
-                keep_time: row.get(7),
-                max_size: row.get(8),
-                active_marks: row.get(9),
+                keep_marks: row.get(5),
+                max_size: row.get(6),
+                active_marks: ActiveMarks {
+                    count: row.get(7),
+                    last: row.get(8),
+                },
+                retention: Span::get(row, 9),
+                keep_time: Span::get(row, 11),
                 expiring: 0,
             };
             (row.get(0), group)

@@ -228,7 +228,7 @@ pub fn past_rollbacks(
                 "select rlbk_id, rlbk_groups, rlbk_mark, rlbk_logged, rlbk_state, greatest(cardinality(rlbk_prepared), 1)::bigint, rlbk_start,
                         extract(epoch from rlbk_end - rlbk_start)::float8,
                         (select coalesce(sum(rlbt_inserted + rlbt_updated + rlbt_deleted), 0)::bigint from {s}.emaj_rollback_table where rlbt_rollback = rlbk_id),
-                        rlbk_strategy, rlbk_user, rlbk_comment, rlbk_left is not null
+                        rlbk_strategy, rlbk_user, rlbk_comment, rlbk_partial
                    from {s}.emaj_rollback
                   where rlbk_state in ('DONE', 'ABORTED', 'BROKEN') and ($1::text is null or $1 = any (rlbk_groups))
                   order by rlbk_id desc limit $2"

@@ -294,7 +294,8 @@ pub fn check_names(
         &format!(
             "select distinct coalesce(n.nspname, rel_schema)::text, coalesce(c.relname, rel_name)::text
                from {s}.emaj_relation
-               left join pg_catalog.pg_class c on c.oid = rel_oid and rel_ended is null
+              cross join {s}.emaj_origin() as o
+               left join pg_catalog.pg_class c on c.oid = rel_oid and rel_ended is null and o.origin <> 'restored'
                left join pg_catalog.pg_namespace n on n.oid = c.relnamespace
               where rel_group = any ($1) and (rel_kind = 'S') = $2
               order by 1, 2"

@@ -26,6 +26,7 @@ mod service;
 mod session;
 mod settings;
 mod signature;
+mod span;
 mod target;
 mod tls;
 mod transact;
@@ -45,6 +46,7 @@ pub use resolve::resolve;
 pub use session::{Canceller, Notice, Session};
 pub(crate) use session::{OWN_PATH, PATH_OF_ROLE};
 pub use settings::Settings;
+pub use span::Span;
 pub use transact::transact;
 
 /// With these a value has one text, whoever writes it and whoever reads it.

@@ -200,6 +200,7 @@ templates! {
     "rollback/left_api",
     "rollback/left_of",
     "rollback/left_orphans",
+    "rollback/left_partly",
     "rollback/locked",
     "rollback/logged_api",
     "rollback/logged_groups_api",

@@ -20,9 +20,8 @@ pub struct Estimate {
     pub seconds: f64,
     pub sessions: usize,
     pub tables: Vec<TableEstimate>,
-    /// What would be left as it is; only of a partial rollback.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub left: Option<Vec<Left>>,
+    /// What would be left as it is.
+    pub left: Vec<Left>,
 }
 
 /// How long one table would take.

@@ -24,9 +24,8 @@ pub struct Preview {
     pub marks_lost: Vec<LostMark>,
     /// The tables with changes to undo.
     pub tables: Vec<TableChanges>,
-    /// What it would leave as it is; only of a partial one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub left: Option<Vec<Left>>,
+    /// What it would leave as it is.
+    pub left: Vec<Left>,
     /// Why it would be refused; empty when it would not.
     pub refusals: Vec<Refusal>,
     /// Which session does what; only where several are wanted.

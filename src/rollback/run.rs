@@ -27,9 +27,8 @@ pub struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
     pub tables: Vec<TableReport>,
-    /// What was left as it was; only of a partial one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub left: Option<Vec<Left>>,
+    /// What was left as it was.
+    pub left: Vec<Left>,
 }
 
 /// What a rollback did to one table.
@@ -108,7 +107,7 @@ pub(super) fn report(
         ),
         &[&id],
     )?;
-    let left = left::noted(client, s, id, wanted)?;
+    let left = left::noted(client, s, id)?;
     Ok(Report {
         id,
         left,

@@ -1,6 +1,7 @@
 //! What a command prints through: one value, made from the options of the command line, handed down.
 
 use std::io::{self, IsTerminal as _, Write};
+use std::sync::OnceLock;
 
 use anstream::{AutoStream, ColorChoice};
 
@@ -24,6 +25,8 @@ pub struct Output {
     talks_to_terminal: bool,
     /// Whether somebody can be asked.
     can_ask: bool,
+    /// What stands behind `emaj install` in a hint.
+    manifests: OnceLock<String>,
 }
 
 impl Output {
@@ -43,6 +46,7 @@ impl Output {
             redraws: io::stdout().is_terminal() && std::env::var_os("TERM").is_some_and(|term| term != "dumb"),
             talks_to_terminal,
             can_ask: talks_to_terminal && io::stdin().is_terminal(),
+            manifests: OnceLock::new(),
         }
     }
 
@@ -123,8 +127,25 @@ impl Output {
     /// Says what could be done next, on stderr; `--quiet` leaves it out.
     pub fn hint(&self, sentence: impl AsRef<str>) {
         if !self.quiet {
-            self.talk(&line("hint", HINT, sentence.as_ref()));
+            self.talk(&line("hint", HINT, &self.completed(sentence.as_ref())));
         }
+    }
+
+    /// Keeps how the manifests that were named follow a verb: what finds a fault far below, or in the database, does not know them.
+    pub fn name_manifests(&self, named: String) {
+        let _ = self.manifests.set(named);
+    }
+
+    /// Names the manifests in the hints of an error.
+    pub fn complete(&self, error: Error) -> Error {
+        error.with_hints(|hint| self.completed(hint))
+    }
+
+    fn completed(&self, hint: &str) -> String {
+        let named = self.manifests.get().map_or("", String::as_str);
+        ["install", "plan"].iter().fold(hint.to_owned(), |hint, verb| {
+            hint.replace(&format!("`emaj {verb}`"), &format!("`emaj {verb}{named}`"))
+        })
     }
 
     /// Asks before something that cannot be taken back; `yes` is the answer that was given on the command line.
@@ -251,6 +272,7 @@ mod tests {
             redraws: false,
             talks_to_terminal: false,
             can_ask: false,
+            manifests: OnceLock::new(),
         };
         assert!(output.confirm("drop everything?", true).is_ok());
         assert_eq!(

@@ -265,8 +265,16 @@ stories! {
         story.install("*");
         for ways in [&[][..], &["--jobs", "2"], &["--partial"], &["--unlogged"]] {
             story.sql("delete from t where id > 10; delete from u; insert into t (id) values (99)");
-            assert_eq!(story.ask("select left_relation from emaj.emaj_rollback_left(array['g'], 'm')"), format!("{}.s", story.schema));
-            let run = story.emaj(&[&["rollback", "g", "m", "--yes"], ways].concat()).ok();
+            assert_eq!(story.ask("select left_relation from emaj.emaj_rollback_left(array['g'], 'm', false)"), format!("{}.s", story.schema));
+            for look in ["--dry-run", "--estimate"] {
+                let would = story.emaj(&[&["rollback", "g", "m", look], ways].concat()).ok();
+                assert!(would.stderr.contains(&format!("warning: {}.s would be left as it is: column n of", story.schema)), "{ways:?}: {would}");
+            }
+            let run = story.emaj(&[&["rollback", "g", "m", "--yes", "-o", "json"], ways].concat()).ok();
+            assert_eq!(run.stdout_json()["left"][0]["relation"], format!("{}.s", story.schema), "{ways:?}");
+            assert!(run.stderr.contains("rolled a part of group `g` back") && run.stderr.contains("1 relation is left as it is"), "{ways:?}: {run}");
+            assert_eq!(story.ask("select hist_wording like '%left as they are: %.s (column n of %' from emaj.emaj_hist where hist_function = 'ROLLBACK_GROUP' order by hist_id desc limit 1"), "t");
+            assert_eq!(story.ask("select rlbk_partial from emaj.emaj_rollback order by rlbk_id desc limit 1") == "t", ways == ["--partial"]);
             let left = format!("warning: {0}.s is left as it is: column n of {0}.t came later", story.schema);
             assert!(run.stderr.contains(&left), "{ways:?}: {run}");
             assert!(!run.stderr.contains("several sessions cannot do it"), "{run}");
@@ -274,6 +282,27 @@ stories! {
             assert_eq!(story.ask("select (select count(*) from t) || ' ' || (select count(*) from u)"), "20 20", "{ways:?}");
             story.sql("begin; insert into t (id) select 100 + i from generate_series(1, 20) i; rollback");
         }
+        // Two tables and the other sequence.
+        assert_eq!(story.ask("select emaj.emaj_logged_rollback_group('g', 'm')"), "3");
+    }
+
+    // Where no identity was another, the log is not asked twice which ones were.
+    an_identity_column_that_nobody_wrote_costs_nothing(story) {
+        story.sql("create table t (k int primary key, n int generated always as identity, v text); insert into t (k, v) select i, 'a' from generate_series(1, 5) i;
+                   create table u (k int primary key, n int, v text); insert into u select i, i, 'a' from generate_series(1, 5) i");
+        story.install("*");
+        story.mark("m");
+        let (before, definitions) = (story.state(), story.definitions());
+        story.sql("update t set v = 'b'; update u set v = 'b'; update t set v = 'c' where k = 3; update u set v = 'c' where k = 3");
+        let scans = story.ask(&format!(
+            "begin; select from emaj.emaj_logged_rollback_group('g', 'm');
+             select string_agg((seq_scan + coalesce(idx_scan, 0))::text, ' ' order by relname) from pg_stat_xact_all_tables
+              where schemaname = 'emaj' and relname in ('{0}_t_log', '{0}_u_log'); commit",
+            story.schema
+        ));
+        let (t, u) = scans.trim().split_once(' ').expect("both logs are read");
+        assert_eq!(t, u, "how often the logs were read");
+        story.is(&before, &definitions, "rolled back");
     }
 
     // An update does not write such a column: rows in which it was another are taken out and put in again, and only those. No table is made for so few.

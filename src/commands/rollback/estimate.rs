@@ -21,7 +21,7 @@ pub(super) fn run(
 ) -> Result<ExitCode> {
     let estimate = rollback::estimate(&mut **session, schema, wanted, preview)?;
     context.output.data(&Shown(&estimate))?;
-    for left in estimate.left.iter().flatten() {
+    for left in &estimate.left {
         context.output.warn(super::show::left(left, "would be left"));
     }
     let sessions = if estimate.sessions > 1 {

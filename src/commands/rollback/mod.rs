@@ -106,7 +106,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     if args.dry_run {
         context.output.data(&show::Undone(&preview))?;
         preview.check()?;
-        for left in preview.left.iter().flatten() {
+        for left in &preview.left {
             context.output.warn(show::left(left, "would be left"));
         }
         context.output.say(sentence(&preview, "would undo"));
@@ -209,7 +209,7 @@ fn sentence(preview: &Preview, begin: &str) -> String {
             names.join(", ")
         ));
     }
-    text.push_str(&stays(preview.left.as_ref()));
+    text.push_str(&stays(&preview.left));
     if preview.stop {
         text.push_str(stopped(&preview.groups));
     }
@@ -226,8 +226,8 @@ fn name(lost: &LostMark, preview: &Preview) -> String {
 }
 
 /// Returns how many relations stay as they are, as the end of a sentence.
-fn stays(left: Option<&Vec<Left>>) -> String {
-    match left.map_or(0, Vec::len) {
+fn stays(left: &[Left]) -> String {
+    match left.len() {
         0 => String::new(),
         1 => "; 1 relation is left as it is".to_owned(),
         several => format!("; {} are left as they are", count(several, "relation")),
@@ -243,7 +243,7 @@ fn stopped(groups: &[String]) -> &'static str {
 }
 
 fn summary(report: &Report) -> String {
-    let stays = stays(report.left.as_ref());
+    let stays = stays(&report.left);
     let rows: i64 = report
         .tables
         .iter()

@@ -74,7 +74,7 @@ pub(super) fn changes(preview: &Preview) -> String {
         .tables
         .iter()
         .map(changes)
-        .chain(preview.left.iter().flatten().map(|stays| left(stays, "is left")))
+        .chain(preview.left.iter().map(|stays| left(stays, "is left")))
         .collect();
     lines.join("\n")
 }

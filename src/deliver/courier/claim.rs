@@ -134,7 +134,7 @@ fn not_installed(sink: &str) -> Error {
         Kind::NotInstalled,
         format!("sink `{sink}` is not installed in this database"),
     )
-    .hint("`emaj install` with this manifest installs it")
+    .hint("`emaj install` installs it")
 }
 
 impl Courier<'_> {

@@ -10,9 +10,6 @@ use crate::journal::Journal;
 use crate::manifest::{Group, Located, Manifest, Sequences, State};
 use crate::names::{Pattern, QualifiedName, derived_name};
 
-/// How long the log of a group that nobody declared is kept beyond what sinks have read.
-const RETENTION: &str = "1 day";
-
 /// Adds a group for the bound tables that no group of the manifest selects and nobody captures yet: without it their changes would be
 /// written down nowhere.
 pub(in crate::install) fn complete<'m>(
@@ -60,14 +57,14 @@ pub(in crate::install) fn complete<'m>(
     };
     let mut completed = manifest.clone();
     completed.groups.push(Group {
-        name: Located::new(group, place.clone()),
+        name: Located::new(group, place),
         tables,
         sequences: Sequences::None,
         state: State::Logging,
         rollback: false,
         comment: Some("tables that bindings read and no group has".to_owned()),
         context: Vec::new(),
-        retention: Some(Located::new(RETENTION.to_owned(), place)),
+        retention: None,
         keep_marks: None,
         max_size: None,
         table_options: Vec::new(),

@@ -6,6 +6,7 @@ use crate::catalog::Catalog;
 use crate::install::plan::{Action, Phase, Plan, Step};
 use crate::journal::Journal;
 use crate::manifest::{Manifest, Sink};
+use crate::pg::Span;
 use crate::render::{RenderError, Renderer};
 
 /// Plans what differs between a declaration and the registry.
@@ -26,7 +27,7 @@ pub(super) fn plan_sink(
     let Some(known) = journal.and_then(|journal| journal.sinks.get(name)) else {
         let sql = renderer.render(
             "sink/create",
-            context! { sink => name, manifest => &manifest.name, kind, max_lag },
+            context! { sink => name, manifest => &manifest.name, kind, max_lag => max_lag.as_ref().map(Span::text) },
         )?;
         let step = Step::new(Phase::Delivery, Action::Create, object, "the manifest declares it", sql);
         plan.push(step.effect("what is committed from now on waits in the log until it has been delivered"));
@@ -41,7 +42,7 @@ pub(super) fn plan_sink(
     if known.max_lag != max_lag {
         reasons.push("the time the log waits for it".to_owned());
         if let Some(max_lag) = &max_lag {
-            effect = format!("given up when it takes nothing for {max_lag}");
+            effect = format!("given up when it takes nothing for {}", max_lag.text());
         }
     }
     if reasons.is_empty() {
@@ -50,7 +51,7 @@ pub(super) fn plan_sink(
     let because = reasons.join(", ");
     let sql = renderer.render(
         "sink/change",
-        context! { sink => name, kind, max_lag, because => &because },
+        context! { sink => name, kind, max_lag => max_lag.as_ref().map(Span::text), because => &because },
     )?;
     plan.push(Step::new(Phase::Delivery, Action::Change, object, because, sql).effect(effect));
     Ok(())

@@ -69,7 +69,7 @@ pub(super) fn follow(
     )
     .locking(lock, capture.oid);
     step = match difference.gap() {
-        true => step.losing(setting.active_marks),
+        true => step.losing(&known.group, setting.active_marks),
         false => step.effect("writers wait; the log goes on without a gap"),
     };
     plan.push(step);

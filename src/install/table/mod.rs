@@ -20,7 +20,7 @@ use super::delivery::{Gap, Missed};
 use super::plan::{Action, Lock, Phase, Plan, Step};
 use super::wanted::WantedTable;
 use crate::catalog;
-use crate::journal::{self, Journal, Relation};
+use crate::journal::{self, ActiveMarks, Journal, Relation};
 use crate::manifest::Group;
 use crate::names::QualifiedName;
 use crate::render::{RenderError, Renderer};
@@ -34,13 +34,17 @@ pub(super) struct Setting<'a> {
     pub logging: bool,
     /// The triggers are to fire.
     pub enabled: bool,
-    pub active_marks: i64,
+    pub active_marks: ActiveMarks,
 }
 
 impl Setting<'_> {
     /// Returns how many marks a rollback refuses once the group takes in a relation that was not captured at them.
     fn lost_marks(&self) -> i64 {
-        if self.group.rollback { self.active_marks } else { 0 }
+        if self.group.rollback {
+            self.active_marks.count
+        } else {
+            0
+        }
     }
 }
 
@@ -76,7 +80,7 @@ pub(super) fn plan(
     };
     if let Some((reason, missed)) = must_begin_anew(setting, wanted, journal, known) {
         plan.gaps.extend(missed.map(|missed| gap(wanted, missed)));
-        end(plan, known, &reason, marks_of(journal, known), renderer);
+        end(plan, known, &reason, can_go_back(journal, known), renderer);
         let capture = capture(
             setting,
             wanted,
@@ -106,14 +110,19 @@ pub(super) fn plan(
     follow(plan, setting, wanted, &capture, journal, known, renderer)
 }
 
-/// Returns how many marks the group that holds a relation now can be rolled back to.
-fn marks_of(journal: &Journal, known: &Relation) -> i64 {
-    let group = journal.groups.get(&known.group).filter(|group| group.rollback);
-    group.map_or(0, |group| group.active_marks)
+/// Returns the group that holds a relation now, if it can be rolled back.
+fn can_go_back<'a>(journal: &'a Journal, known: &Relation) -> Option<&'a journal::Group> {
+    journal.groups.get(&known.group).filter(|group| group.rollback)
 }
 
-/// Ends what is captured now; the marks set before can no longer be rolled back to.
-pub(super) fn end(plan: &mut Plan, known: &Relation, because: &str, marks: i64, renderer: &Renderer) {
+/// Ends what is captured now; the marks of its group that were set before can no longer be rolled back to, where `group` is given.
+pub(super) fn end(
+    plan: &mut Plan,
+    known: &Relation,
+    because: &str,
+    group: Option<&journal::Group>,
+    renderer: &Renderer,
+) {
     let schema = postgres_protocol::escape::escape_identifier(renderer.schema());
     let sql = format!("select {schema}._end_relation({});", known.id);
     let noun = if known.kind == 'S' { "sequence" } else { "table" };
@@ -127,7 +136,9 @@ pub(super) fn end(plan: &mut Plan, known: &Relation, because: &str, marks: i64, 
     if known.kind != 'S' {
         step = step.locking(Lock::AccessExclusive, known.oid);
     }
-    step = step.losing(marks);
+    if let Some(group) = group {
+        step = step.losing(&known.group, group.active_marks);
+    }
     step.also("its log stays readable until the group is reset");
     plan.push(step);
 }

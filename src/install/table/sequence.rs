@@ -3,7 +3,7 @@
 use minijinja::context;
 
 use super::capture::serde_value;
-use super::{LOST_BEFORE, Setting, end, marks_of};
+use super::{LOST_BEFORE, Setting, can_go_back, end};
 use crate::install::plan::{Action, Phase, Plan, Step};
 use crate::journal::Journal;
 use crate::names::QualifiedName;
@@ -38,8 +38,8 @@ pub(in crate::install) fn plan_sequence(
         _ => {
             let lost = setting.lost_marks();
             if let Some(known) = known {
-                let marks = journal.map_or(0, |journal| marks_of(journal, known));
-                end(plan, known, "it moves to another group", marks, renderer);
+                let group = journal.and_then(|journal| can_go_back(journal, known));
+                end(plan, known, "it moves to another group", group, renderer);
             }
             let sql = renderer.render("sequence/register", context! { group, oid, name => serde_value(name) })?;
             let mut step = Step::new(
