@@ -131,6 +131,96 @@ fn a_mark_beside_a_sequence_that_is_dropped() {
 }
 
 #[test]
+fn a_sequence_that_is_restarted_between_the_position_and_its_reading() {
+    let db = installed();
+    // Reads when `held` is empty.
+    db.psql(
+        "create table held (yes boolean); create table who (xid bigint);
+         alter function emaj._sequences_now rename to sequences_now;
+         create function emaj._sequences_now(p_group text) returns emaj.emaj_mark_sequence language plpgsql as $$
+         begin
+           while exists (select from public.held) loop
+             perform pg_sleep(0.01);
+           end loop;
+           return emaj.sequences_now(p_group);
+         end $$",
+    );
+    // As soon as every transaction from before that is over, those of other tests too.
+    support::wait_for("a look that holds", 300, || {
+        db.psql("select emaj.emaj_set_mark_group('g', '%')");
+        (db.psql("select emaj._looked('g')") == "t").then_some(())
+    });
+    db.psql("insert into held values (true)");
+    scope(|scope| {
+        let mark = scope.spawn(|| sql(&db, "select emaj.emaj_set_mark_group('g', 'm')"));
+        let sleeps = "select exists (select from pg_stat_activity where datname = current_database() and wait_event = 'PgSleep')";
+        until("the mark has its position", || {
+            db.psql(sleeps) == "t" || mark.is_finished()
+        });
+        db.psql(
+            "begin; insert into who select txid_current(); truncate t restart identity; insert into t (v) values ('new'); delete from held; commit",
+        );
+        assert_eq!(mark.join().unwrap(), Ok(()));
+    });
+    assert_eq!(
+        db.psql("select pg_visible_in_snapshot(xid::text::xid8, (mark_position).snapshot) from who, emaj.emaj_mark where mark_name = 'm'"),
+        "t"
+    );
+    db.psql("insert into t (v) values ('later')");
+    back(&db);
+    assert_eq!(db.psql("insert into t (v) values ('next') returning id"), "2");
+}
+
+#[test]
+fn a_mark_reads_its_sequences_once_where_nothing_was_altered() {
+    let db = installed();
+    let read = || {
+        let mut client = db.client();
+        client
+            .batch_execute("set track_functions = 'all'; begin; select emaj.emaj_set_mark_group('g', '%')")
+            .unwrap();
+        let calls = "select string_agg(funcname || ' ' || calls, ', ' order by funcname) from pg_stat_xact_user_functions where funcname ~ '_sequences'";
+        let calls: String = client.query_one(calls, &[]).unwrap().get(0);
+        client.batch_execute("commit").unwrap();
+        calls
+    };
+    // As soon as every transaction from before the last change is over, those of other tests too.
+    support::wait_for("a mark that reads them once", 300, || {
+        (read() == "_sequences_now 1").then_some(())
+    });
+    db.psql("truncate t restart identity");
+    assert_eq!(read(), "_sequences_now 2, _settle_sequences 1");
+}
+
+#[test]
+fn a_mark_waits_as_long_as_its_session_would() {
+    let db = installed();
+    let mark = "select emaj.emaj_set_mark_group('g', 'm%')";
+    let mut open = db.client();
+    open.batch_execute("begin; alter sequence t_id_seq increment 2")
+        .unwrap();
+    let refused = sql(&db, &format!("set lock_timeout = '300ms'; {mark}")).unwrap_err();
+    assert!(refused.contains("lock timeout"), "{refused}");
+    open.batch_execute("rollback").unwrap();
+    let mut session = db.client();
+    session.batch_execute("set lock_timeout = '77s'").unwrap();
+    for alter in ["", "alter sequence t_id_seq increment 2"] {
+        session.batch_execute("begin").unwrap();
+        if alter.is_empty() {
+            session.batch_execute(mark).unwrap();
+        } else {
+            assert_eq!(
+                beside(&db, alter, "", || said(session.batch_execute(mark))),
+                (Ok(()), Ok(()))
+            );
+        }
+        let left: String = session.query_one("show lock_timeout", &[]).unwrap().get(0);
+        assert_eq!(left, "77s", "{alter}");
+        session.batch_execute("commit").unwrap();
+    }
+}
+
+#[test]
 fn a_mark_of_an_old_snapshot() {
     let db = installed();
     let mut old = db.client();

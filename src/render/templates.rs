@@ -260,7 +260,7 @@ templates! {
     "row/upsert",
     "sequence/away",
     "sequence/lock",
-    "sequence/note",
+    "sequence/now",
     "sequence/register",
     "sequence/rename",
     "sequence/restore",
