@@ -22,10 +22,12 @@ const MOST_PLACES: u64 = 20_000;
 /// Types of a key whose values may stand there instead of places, which have to be looked up: they are written as they are compared.
 const PLAIN_KEYS: [&str; 4] = ["smallint", "integer", "bigint", "uuid"];
 
-/// Whether a log has been rotated: then a place says where a row is together with its part only.
-const HAS_PARTS: &str =
+/// Whether a log has been rotated: then a place says where a row is together with its part only. And whether the server hashes a list that a value
+/// must not be in, as PostgreSQL does from 15 on.
+const HAS_PARTS_AND_HASHES: &str =
     "select exists (select from pg_catalog.pg_inherits i join pg_catalog.pg_class c on c.oid = i.inhparent
-                    join pg_catalog.pg_namespace n on n.oid = c.relnamespace where n.nspname = $1 and c.relname = $2)";
+                    join pg_catalog.pg_namespace n on n.oid = c.relnamespace where n.nspname = $1 and c.relname = $2),
+            pg_catalog.current_setting('server_version_num')::integer >= 150000";
 
 /// The view that the query itself is made into, to see what it reads.
 const QUERY: &str = "emaj: the query";
@@ -144,15 +146,18 @@ fn prepare<'q>(
     query: &'q str,
 ) -> Result<Asked<'q>> {
     let query = query.trim().trim_end_matches(|c: char| c == ';' || c.is_whitespace());
-    let path: String = transaction
-        .query_one("select reset_val from pg_settings where name = 'search_path'", &[])?
-        .get(0);
     // Rows that a policy hides would be hidden now, and not in the log.
     transaction.batch_execute("set local row_security = off")?;
     let window = journal::window(transaction, schema, wanted)?;
     window.refuse_gaps("to read the past")?;
     let renderer = Renderer::new(schema);
-    let shadows = shadows(transaction, &renderer, &window, &path)?;
+    let (path, tables) = bare(transaction, &window)?;
+    let mut shadows = Vec::new();
+    for table in tables {
+        if shadow(transaction, &renderer, &window, table)? {
+            shadows.push(table.name.as_str());
+        }
+    }
     // A path may name the place of temporary objects last.
     let path = ["pg_temp", &path].join(if path.is_empty() { "" } else { ", " });
     set_path(transaction, &path)?;
@@ -179,96 +184,115 @@ fn set_path(transaction: &mut Transaction<'_>, path: &str) -> Result<()> {
     Ok(())
 }
 
-/// Makes a view for each table that can have one; returns their names. What has drifted is shown as it is now, so that a query of it is known by that.
-fn shadows(transaction: &mut Transaction<'_>, renderer: &Renderer, window: &Window, path: &str) -> Result<Vec<String>> {
-    let hashes: bool = transaction
-        .query_one(
-            "select pg_catalog.current_setting('server_version_num')::integer >= 150000",
-            &[],
-        )?
+/// Makes a view of a table, and says whether it shows the past. What has drifted is shown as it is now, so that a query of it is known by that; a
+/// table that has changed and has no key has no view.
+fn shadow(
+    transaction: &mut Transaction<'_>,
+    renderer: &Renderer,
+    window: &Window,
+    table: &LoggedTable,
+) -> Result<bool> {
+    if window.drift.iter().any(|one| one.relation == table.relation) {
+        if called(transaction, &[&table.label])? == [Some(table.oid)] {
+            let name = quote_ident(&table.name);
+            transaction.batch_execute(&format!(
+                "create temporary view {name} as select * from {}",
+                table.label
+            ))?;
+        }
+        return Ok(false);
+    }
+    let shown = Value::from(Serde(table));
+    let (from, _) = window.borders();
+    let question = renderer.render_value("changes/touched", context! { table => &shown, from, until => () })?;
+    let touched: bool = transaction.query_one(&question, &[])?.get(0);
+    if touched && table.key.is_empty() {
+        return Ok(false);
+    }
+    let what = if touched {
+        changed(transaction, renderer, window, table)?
+    } else {
+        context! { touched }
+    };
+    let view = renderer.render_value("past/view", context! { table => &shown, ..what })?;
+    transaction.batch_execute(&view)?;
+    Ok(true)
+}
+
+/// Notes what the rows of a table were that have changed; returns how its view finds them.
+fn changed(
+    transaction: &mut Transaction<'_>,
+    renderer: &Renderer,
+    window: &Window,
+    table: &LoggedTable,
+) -> Result<Value> {
+    let row = transaction.query_one(HAS_PARTS_AND_HASHES, &[&renderer.schema(), &table.log])?;
+    let (parts, hashes): (bool, bool) = (row.get(0), row.get(1));
+    let name = format!("emaj: past {}", table.relation);
+    let by_key = matches!(table.key.as_slice(), [only] if PLAIN_KEYS.contains(&only.r#type.as_str()));
+    let (from, _) = window.borders();
+    let values = context! { table => Value::from(Serde(table)), name => &name, from, parts, by_key, touched => true };
+    let states = renderer.render_value("past/states", values.clone())?;
+    // To compile what compares a few rows takes longer than to compare them. And it compares images as text; the query itself is answered in the
+    // settings of the role.
+    let states = [
+        "set local jit = off;\n",
+        &pg::same_values("set local"),
+        &states,
+        ";\n",
+        &pg::values_of_role(),
+    ]
+    .concat();
+    let count = transaction.simple_query(&states)?.iter().map(rows_of).max();
+    let constants = count.unwrap_or(0) <= MOST_PLACES && !table.partitioned && hashes;
+    if constants {
+        transaction.batch_execute(&renderer.render_value("past/arrays", values.clone())?)?;
+    } else {
+        transaction.batch_execute(&format!("analyze pg_temp.{}", quote_ident(&name)))?;
+    }
+    transaction.batch_execute("reset jit")?;
+    Ok(context! { constants, ..values })
+}
+
+/// Returns how many rows a statement was about.
+fn rows_of(message: &SimpleQueryMessage) -> u64 {
+    match message {
+        SimpleQueryMessage::CommandComplete(rows) => *rows,
+        _ => 0,
+    }
+}
+
+/// Returns the search path of the role, and the tables that a bare name means by it: of several with one name the one that it finds first. Tables
+/// that inherit rows are none.
+fn bare<'w>(transaction: &mut Transaction<'_>, window: &'w Window) -> Result<(String, Vec<&'w LoggedTable>)> {
+    transaction.batch_execute("set local search_path to default")?;
+    let path: String = transaction
+        .query_one("select pg_catalog.current_setting('search_path')", &[])?
         .get(0);
-    let mut names = Vec::new();
-    for table in bare(transaction, window, path)? {
-        if window.drift.iter().any(|one| one.relation == table.relation) {
-            if called(transaction, &table.label)? == Some(table.oid) {
-                let name = quote_ident(&table.name);
-                transaction.batch_execute(&format!(
-                    "create temporary view {name} as select * from {}",
-                    table.label
-                ))?;
-            }
-            continue;
-        }
-        let shown = Value::from(Serde(table));
-        let (from, _) = window.borders();
-        let question = renderer.render_value(
-            "changes/touched",
-            context! { table => &shown, from => &from, until => () },
-        )?;
-        let touched: bool = transaction.query_one(&question, &[])?.get(0);
-        let name = format!("emaj: past {}", table.relation);
-        let by_key = matches!(table.key.as_slice(), [only] if PLAIN_KEYS.contains(&only.r#type.as_str()));
-        let (mut hidden, mut old, mut old_parts) = (None::<String>, None::<String>, None::<String>);
-        let mut parts = false;
-        if touched {
-            if table.key.is_empty() {
-                continue;
-            }
-            // To compile what compares a few rows takes longer than to compare them.
-            transaction.batch_execute("set local jit = off")?;
-            parts = transaction
-                .query_one(HAS_PARTS, &[&renderer.schema(), &table.log])?
-                .get(0);
-            let states =
-                renderer.render_value("past/states", context! { table => &shown, name => &name, from, parts })?;
-            // It compares images as text; the query itself is answered in the settings of the role.
-            transaction.batch_execute(&pg::same_values("set local"))?;
-            let count = transaction.execute(&states, &[])?;
-            transaction.batch_execute(&pg::values_of_role())?;
-            if count <= MOST_PLACES && !table.partitioned && hashes {
-                let arrays = renderer.render_value(
-                    "past/arrays",
-                    context! { table => &shown, name => &name, by_key, parts },
-                )?;
-                // So few rows are found by the index of the key; to read the table for it would take as long as the query.
-                transaction.batch_execute("set local enable_hashjoin = off; set local enable_mergejoin = off")?;
-                let row = transaction.query_one(&arrays, &[])?;
-                transaction.batch_execute("reset enable_hashjoin; reset enable_mergejoin")?;
-                (hidden, old, old_parts) = (row.get(0), row.get(1), row.get(2));
-            } else {
-                transaction.batch_execute(&format!("analyze pg_temp.{}", quote_ident(&name)))?;
-            }
-            transaction.batch_execute("reset jit")?;
-        }
-        let view = renderer.render_value(
-            "past/view",
-            context! { table => &shown, touched, by_key, parts, hidden, old, old_parts, name => &name },
-        )?;
-        transaction.batch_execute(&view)?;
-        names.push(table.name.clone());
-    }
-    Ok(names)
-}
-
-/// Returns the tables that a bare name means: of several with one name the one that the search path finds first. Tables that inherit rows are none.
-fn bare<'w>(transaction: &mut Transaction<'_>, window: &'w Window, path: &str) -> Result<Vec<&'w LoggedTable>> {
-    let mut tables: Vec<&LoggedTable> = Vec::new();
-    set_path(transaction, path)?;
-    for table in window.tables.iter().filter(|table| !table.inherits) {
-        let found = called(transaction, &quote_ident(&table.name))?;
-        let same = window.tables.iter().filter(|other| other.name == table.name).count();
-        if found == Some(table.oid) || found.is_none() && same == 1 {
-            tables.push(table);
-        }
-    }
+    let tables: Vec<&LoggedTable> = window.tables.iter().filter(|table| !table.inherits).collect();
+    let names: Vec<String> = tables.iter().map(|table| quote_ident(&table.name)).collect();
+    let found = called(transaction, &names)?;
     set_path(transaction, OUR_PATH)?;
-    Ok(tables)
+    let is_meant = |table: &LoggedTable, found: Option<u32>| {
+        let same = || window.tables.iter().filter(|other| other.name == table.name).count();
+        found == Some(table.oid) || found.is_none() && same() == 1
+    };
+    let meant = tables
+        .into_iter()
+        .zip(found)
+        .filter(|(table, found)| is_meant(table, *found));
+    Ok((path, meant.map(|(table, _)| table).collect()))
 }
 
-/// Returns the relation that a name means.
-fn called(transaction: &mut Transaction<'_>, name: &str) -> Result<Option<u32>> {
-    let row = transaction.query_one("select pg_catalog.to_regclass($1::text)::oid", &[&name])?;
-    Ok(row.get(0))
+/// Returns the relations that names mean.
+fn called(transaction: &mut Transaction<'_>, names: &[impl AsRef<str>]) -> Result<Vec<Option<u32>>> {
+    let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+    let rows = transaction.query(
+        "select pg_catalog.to_regclass(name)::oid
+           from pg_catalog.unnest($1::text[]) with ordinality as n(name, place) order by place",
+        &[&names],
+    )?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 /// What can be asked.
@@ -334,16 +358,11 @@ fn columns(transaction: &mut Transaction<'_>, names: Vec<String>) -> Result<Vec<
 }
 
 /// Refuses a query that would read a table of the group otherwise than by a view of the past.
-fn check(transaction: &mut Transaction<'_>, renderer: &Renderer, window: &Window, shadows: &[String]) -> Result<()> {
-    let mut oids: Vec<u32> = Vec::new();
-    for table in &window.tables {
-        // Another table may be called as one that is gone.
-        oids.extend(
-            [Some(table.oid), called(transaction, &table.label)?]
-                .into_iter()
-                .flatten(),
-        );
-    }
+fn check(transaction: &mut Transaction<'_>, renderer: &Renderer, window: &Window, shadows: &[&str]) -> Result<()> {
+    let labels: Vec<&str> = window.tables.iter().map(|table| table.label.as_str()).collect();
+    // Another table may be called as one that is gone.
+    let mut oids: Vec<u32> = called(transaction, &labels)?.into_iter().flatten().collect();
+    oids.extend(window.tables.iter().map(|table| table.oid));
     let uses = renderer.render_value(
         "past/uses",
         context! { query => quote_ident(QUERY), shadows => Value::from(Serde(shadows)), tables => Value::from(Serde(&oids)) },

@@ -104,11 +104,11 @@ pub(super) fn tables(
 /// is never handed to a cast, which somebody may have made: it is shown as text (`changes/value`).
 pub fn is_builtin(oid: &str) -> String {
     format!(
-        "exists (with recursive under as (
+        "case when {oid} < 16384 then true else exists (with recursive under as (
                    select {oid} as oid
                    union all
                    select t.typbasetype from under join pg_catalog.pg_type t on t.oid = under.oid and t.typtype = 'd')
-                 select from under join pg_catalog.pg_type t on t.oid = under.oid and t.typtype <> 'd' where t.oid < 16384)"
+                 select from under join pg_catalog.pg_type t on t.oid = under.oid and t.typtype <> 'd' where t.oid < 16384) end"
     )
 }
 

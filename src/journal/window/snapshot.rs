@@ -4,7 +4,7 @@
 //! what was emptied is seen, and what is still there stays.
 
 use postgres::error::SqlState;
-use postgres::{GenericClient, IsolationLevel, Transaction};
+use postgres::{GenericClient, IsolationLevel, Statement, Transaction};
 use postgres_protocol::escape::escape_identifier;
 
 use super::WindowWanted;
@@ -22,7 +22,10 @@ pub fn begin_reading<'s>(
     wanted: &WindowWanted<'_>,
     with_tables: bool,
 ) -> Result<Transaction<'s>> {
-    let found = files(&mut **session, schema, wanted, with_tables)?;
+    let s = escape_identifier(schema);
+    // It is asked twice, and understood once.
+    let question = session.prepare(&question(&s))?;
+    let found = files(&mut **session, &question, &s, wanted, with_tables)?;
     let mut transaction = session
         .build_transaction()
         .isolation_level(IsolationLevel::RepeatableRead)
@@ -38,7 +41,7 @@ pub fn begin_reading<'s>(
             _ => classify(error, "lock what is read"),
         })?;
     }
-    let now = files(&mut transaction, schema, wanted, with_tables)?;
+    let now = files(&mut transaction, &question, &s, wanted, with_tables)?;
     if now.iter().all(|file| found.iter().any(|known| known.oid == file.oid)) {
         return Ok(transaction);
     }
@@ -59,16 +62,26 @@ struct File {
 /// Reads which tables a window is read from, in the order in which they are locked everywhere.
 fn files(
     client: &mut impl GenericClient,
-    schema: &str,
+    question: &Statement,
+    s: &str,
     wanted: &WindowWanted<'_>,
     with_tables: bool,
 ) -> Result<Vec<File>> {
-    let s = escape_identifier(schema);
     let schemas: Vec<&str> = wanted.tables.iter().map(|table| table.schema.as_str()).collect();
     let names: Vec<&str> = wanted.tables.iter().map(|table| table.name.as_str()).collect();
-    let rows = client.query(
-        &format!(
-            "with relation as (
+    let rows = client.query(question, &[&wanted.group, &s, &schemas, &names, &with_tables])?;
+    Ok(rows
+        .iter()
+        .map(|row| File {
+            oid: row.get(0),
+            name: row.get(1),
+        })
+        .collect())
+}
+
+fn question(s: &str) -> String {
+    format!(
+        "with relation as (
                select r.*, c.oid as table_oid, n.nspname, c.relname
                  from {s}.emaj_relation r
                  left join pg_catalog.pg_class c on c.oid = r.rel_oid
@@ -93,14 +106,5 @@ fn files(
                      union all
                      select 3, rel_priority, rel_oid, rel_id, i.inhrelid, null from log join pg_catalog.pg_inherits i on i.inhparent = log_oid) as f
               order by kind, rel_priority, rel_oid, rel_id, oid"
-        ),
-        &[&wanted.group, &s, &schemas, &names, &with_tables],
-    )?;
-    Ok(rows
-        .iter()
-        .map(|row| File {
-            oid: row.get(0),
-            name: row.get(1),
-        })
-        .collect())
+    )
 }
