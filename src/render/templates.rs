@@ -82,6 +82,7 @@ templates! {
     "log/needed",
     "log/one_size",
     "log/ordered",
+    "log/partition_came",
     "log/parts",
     "log/purge",
     "log/purge_group",
