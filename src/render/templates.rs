@@ -209,6 +209,7 @@ templates! {
     "rollback/mend_api",
     "rollback/name_foreign_key_parts",
     "rollback/note_left",
+    "rollback/numbered",
     "rollback/open",
     "rollback/order",
     "rollback/parallel_begin",
