@@ -250,11 +250,11 @@ fn shadows(transaction: &mut Transaction<'_>, renderer: &Renderer, window: &Wind
     Ok(names)
 }
 
-/// Returns the tables that a bare name means: of several with one name the one that the search path finds first. Tables that inherit rows are none.
+/// Returns the tables that a bare name means: of several with one name the one that the search path finds first. Tables with heirs are none: a view of their own rows is not the whole.
 fn bare<'w>(transaction: &mut Transaction<'_>, window: &'w Window, path: &str) -> Result<Vec<&'w LoggedTable>> {
     let mut tables: Vec<&LoggedTable> = Vec::new();
     set_path(transaction, path)?;
-    for table in window.tables.iter().filter(|table| !table.inherits) {
+    for table in window.tables.iter().filter(|table| !table.heirs) {
         let found = called(transaction, &quote_ident(&table.name))?;
         let same = window.tables.iter().filter(|other| other.name == table.name).count();
         if found == Some(table.oid) || found.is_none() && same == 1 {
@@ -356,15 +356,15 @@ fn check(transaction: &mut Transaction<'_>, renderer: &Renderer, window: &Window
         let of_it = |table: &LoggedTable| table.relation == relation && used.contains(&table.label);
         window.tables.iter().any(of_it)
     })?;
-    let inherits = window
+    let unreadable = window
         .tables
         .iter()
-        .any(|table| (table.inherits || table.key.is_empty()) && used.contains(&table.label));
+        .any(|table| (table.heirs || table.key.is_empty()) && used.contains(&table.label));
     let error = Error::message(
         Kind::Refused,
         format!("the query would read as they are now: {}", used.join(", ")),
     );
-    Err(if inherits {
+    Err(if unreadable {
         error.hint("a table that others inherit from, or that has no primary key, cannot be read as it was")
     } else {
         error.hint("name tables of the group without their schema, and not by a view; of two with one name the search path finds the first")
