@@ -152,6 +152,7 @@ templates! {
     "registry/origin",
     "registry/refuse",
     "registry/release",
+    "registry/restored",
     "registry/role",
     "registry/seal",
     "registry/set_aside",
