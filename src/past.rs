@@ -263,13 +263,13 @@ fn rows_of(message: &SimpleQueryMessage) -> u64 {
 }
 
 /// Returns the search path of the role, and the tables that a bare name means by it: of several with one name the one that it finds first. Tables
-/// that inherit rows are none.
+/// with heirs are none: a view of their own rows is not the whole.
 fn bare<'w>(transaction: &mut Transaction<'_>, window: &'w Window) -> Result<(String, Vec<&'w LoggedTable>)> {
     transaction.batch_execute("set local search_path to default")?;
     let path: String = transaction
         .query_one("select pg_catalog.current_setting('search_path')", &[])?
         .get(0);
-    let tables: Vec<&LoggedTable> = window.tables.iter().filter(|table| !table.inherits).collect();
+    let tables: Vec<&LoggedTable> = window.tables.iter().filter(|table| !table.heirs).collect();
     let names: Vec<String> = tables.iter().map(|table| quote_ident(&table.name)).collect();
     let found = called(transaction, &names)?;
     set_path(transaction, OUR_PATH)?;
@@ -375,15 +375,15 @@ fn check(transaction: &mut Transaction<'_>, renderer: &Renderer, window: &Window
         let of_it = |table: &LoggedTable| table.relation == relation && used.contains(&table.label);
         window.tables.iter().any(of_it)
     })?;
-    let inherits = window
+    let unreadable = window
         .tables
         .iter()
-        .any(|table| (table.inherits || table.key.is_empty()) && used.contains(&table.label));
+        .any(|table| (table.heirs || table.key.is_empty()) && used.contains(&table.label));
     let error = Error::message(
         Kind::Refused,
         format!("the query would read as they are now: {}", used.join(", ")),
     );
-    Err(if inherits {
+    Err(if unreadable {
         error.hint("a table that others inherit from, or that has no primary key, cannot be read as it was")
     } else {
         error.hint("name tables of the group without their schema, and not by a view; of two with one name the search path finds the first")

@@ -248,12 +248,12 @@ fn the_history_is_kept_for_ever_or_as_long_as_a_manifest_says() {
     // Another manifest that does not say leaves it so, and goes without changing it.
     file("two", "b", "");
     assert_eq!(kept(), "1 mon");
-    // One that says the same leaves it to the first.
+    // Another may say the same, and it holds until none says it.
     file("two", "b", "history: { retention: 1 month }\n");
     file("one", "a", "history: { retention: 1 month }\n");
     assert_eq!(
-        db.psql("select param_manifest from emaj.emaj_param where param_key = 'history_retention'"),
-        "one"
+        db.psql("select param_manifests from emaj.emaj_param where param_key = 'history_retention'"),
+        "{one,two}"
     );
     // The same said otherwise is the same.
     for same in ["30 days", "720 hours", "1 month"] {
@@ -280,8 +280,14 @@ fn the_history_is_kept_for_ever_or_as_long_as_a_manifest_says() {
     file("one", "a", "");
     assert_eq!(kept(), "ever");
     file("two", "b", "history: { retention: 1 year }\n");
+    file("one", "a", "history: { retention: 12 months }\n");
     file("one", "a", "");
     assert_eq!(kept(), "1 year");
+    file("one", "a", "history: { retention: 12 months }\n");
+    emaj(&db).args(["uninstall", "two.yaml", "--yes"]).run().ok();
+    assert_eq!(kept(), "1 year");
+    file("two", "b", "history: { retention: 1 year }\n");
+    file("one", "a", "");
     emaj(&db).args(["group", "purge"]).run().ok();
     assert_eq!(old(), "0");
     emaj(&db).args(["uninstall", "two.yaml", "--yes"]).run().ok();

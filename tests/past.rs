@@ -448,6 +448,7 @@ groups:
         "cycle_a",
         "cycle_b",
         "counted",
+        "daughter",
     ];
     let all: Vec<String> = tables
         .iter()

@@ -47,7 +47,8 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         .map(|name| table_named(name))
         .collect::<Result<Vec<_>>>()?;
     let (mut session, schema) = connect(context, &args.installation)?;
-    if let Some(astray) = journal::astray(&mut *session, &schema)? {
+    let astray = journal::astray(&mut *session, &schema)?;
+    if let Some(astray) = &astray {
         context
             .output
             .warn(format!("what is counted may be wrong: {}", astray.problem));
@@ -66,6 +67,8 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         ))
     };
     let several = args.groups.len() > 1;
+    let restored = astray.is_some_and(|astray| astray.origin == journal::Origin::Restored);
+    let inexactly = if restored { "≈" } else { "≥" };
     let interrupt = Interrupt::listen(&session)?;
     let client = &mut *session;
     let failed = |error| interrupt.cause(failed(error));
@@ -78,7 +81,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         // Of named tables every interval is shown, of all tables those in which something was changed.
         rows.retain(|row| !names.is_empty() || row.changes != 0 || row.altered == Some(true));
         let inexact = rows.iter().any(|row| !row.exact);
-        context.output.data(&by_interval(&rows, several))?;
+        context.output.data(&by_interval(&rows, several, inexactly))?;
         inexact
     } else if args.sequences {
         let rows = journal::sequence_stat(client, &schema, &wanted).map_err(failed)?;
@@ -87,15 +90,15 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     } else if args.detailed {
         let rows = journal::detailed_stat(client, &schema, &wanted).map_err(failed)?;
         let inexact = rows.iter().any(|row| !row.exact);
-        context.output.data(&by_role(&rows, several))?;
+        context.output.data(&by_role(&rows, several, inexactly))?;
         inexact
     } else {
         let rows = journal::table_stat(client, &schema, &wanted).map_err(failed)?;
         let inexact = rows.iter().any(|row| !row.exact);
-        context.output.data(&by_table(&rows, several))?;
+        context.output.data(&by_table(&rows, several, inexactly))?;
         inexact
     };
-    if inexact {
+    if inexact && !restored {
         context
             .output
             .warn("`≥`: at least as many; some log rows of that time were purged before they were counted");
@@ -103,12 +106,12 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A count as people read it: what is not exact is a lower bound.
-fn number(changes: i64, exact: bool) -> String {
+/// A count as people read it. What is not exact is a lower bound, and in a restored copy a guess.
+fn number(changes: i64, exact: bool, inexactly: &str) -> String {
     if exact {
         changes.to_string()
     } else {
-        format!("≥ {changes}")
+        format!("{inexactly} {changes}")
     }
 }
 
@@ -127,15 +130,18 @@ fn qualified(schema: &str, name: &str) -> String {
     QualifiedName::new(schema, name).to_string()
 }
 
-fn by_table(rows: &[TableStat], several: bool) -> impl Tabular {
+fn by_table(rows: &[TableStat], several: bool, inexactly: &'static str) -> impl Tabular {
     let own = [Column::left("table"), Column::right("changes")];
     List::new(rows, columns(several, own), move |row: &TableStat| {
-        let shown = [qualified(&row.schema, &row.table), number(row.changes, row.exact)];
+        let shown = [
+            qualified(&row.schema, &row.table),
+            number(row.changes, row.exact, inexactly),
+        ];
         cells(several, &row.group, shown)
     })
 }
 
-fn by_role(rows: &[RoleChanges], several: bool) -> impl Tabular {
+fn by_role(rows: &[RoleChanges], several: bool, inexactly: &'static str) -> impl Tabular {
     let own = [
         Column::left("table"),
         Column::left("role"),
@@ -147,7 +153,7 @@ fn by_role(rows: &[RoleChanges], several: bool) -> impl Tabular {
             qualified(&row.schema, &row.table),
             row.role.clone(),
             row.verb.clone(),
-            number(row.changes, row.exact),
+            number(row.changes, row.exact, inexactly),
         ];
         cells(several, &row.group, shown)
     })
@@ -173,7 +179,7 @@ fn altered(altered: bool) -> String {
     if altered { "altered" } else { "" }.to_owned()
 }
 
-fn by_interval(rows: &[Interval], several: bool) -> impl Tabular {
+fn by_interval(rows: &[Interval], several: bool, inexactly: &'static str) -> impl Tabular {
     let own = [
         Column::left("name"),
         Column::left("from"),
@@ -191,7 +197,7 @@ fn by_interval(rows: &[Interval], several: bool) -> impl Tabular {
             row.from.clone(),
             moment(row.since),
             row.to.clone().unwrap_or_else(|| "now".to_owned()),
-            number(row.changes, row.exact),
+            number(row.changes, row.exact, inexactly),
             notes.join("; "),
         ];
         cells(several, &row.group, shown)

@@ -53,7 +53,7 @@ pub(super) fn plan(
             doing: "enter the installation into the registry".to_owned(),
             sql: renderer.render(
                 "registry/install",
-                context! { version => VERSION, retention => kept.retention.as_ref().map(Span::text), manifest => kept.manifest },
+                context! { version => VERSION, retention => kept.retention.as_ref().map(Span::text), manifests => kept.manifests },
             )?,
         });
         let what = count(functions.len(), "function");
@@ -110,25 +110,28 @@ pub(super) fn plan(
     Ok(changed.iter().map(|function| function.name.clone()).collect())
 }
 
-/// Returns how long the history is to be kept. It is one for all manifests: one that does not say leaves it as another has it, or whoever
-/// set it by hand; one that says the same as another leaves it to that one.
+/// Returns how long the history is to be kept. It is one for all manifests: one that does not say leaves it as others have it, or whoever
+/// set it by hand; those that say it say the same.
 fn history_kept(manifest: &Manifest, catalog: &Catalog, journal: Option<&Journal>) -> HistoryKept {
-    let kept = journal.map_or_else(HistoryKept::default, |journal| without(&manifest.name, journal));
-    match &manifest.history.retention {
-        Some(text) if kept.manifest.is_none() => HistoryKept {
-            retention: catalog.intervals.get(&text.value).cloned(),
-            manifest: Some(manifest.name.clone()),
-        },
-        _ => kept,
+    let mut kept = journal.map_or_else(HistoryKept::default, |journal| without(&manifest.name, journal));
+    if let Some(said) = &manifest.history.retention {
+        if kept.manifests.is_empty() {
+            kept.retention = catalog.intervals.get(&said.value).cloned();
+        }
+        kept.manifests.push(manifest.name.clone());
+        kept.manifests.sort();
     }
+    kept
 }
 
 /// Returns how long the history is kept when a manifest does not say so (any more).
 fn without(manifest: &str, journal: &Journal) -> HistoryKept {
-    match &journal.history_kept {
-        kept if kept.manifest.as_deref() == Some(manifest) => HistoryKept::default(),
-        kept => kept.clone(),
+    let mut kept = journal.history_kept.clone();
+    kept.manifests.retain(|other| other != manifest);
+    if kept.manifests.is_empty() && !journal.history_kept.manifests.is_empty() {
+        kept.retention = None;
     }
+    kept
 }
 
 /// Plans that a manifest which goes, while others stay, does not say any more how long the history is kept.
@@ -156,7 +159,7 @@ fn parameters(plan: &mut Plan, kept: HistoryKept, journal: &Journal, renderer: &
         format!("history is kept for {}, version {VERSION}", kept.retention.as_ref().map_or("ever", Span::text)),
         renderer.render(
             "registry/change",
-            context! { version => VERSION, retention => kept.retention.as_ref().map(Span::text), manifest => kept.manifest },
+            context! { version => VERSION, retention => kept.retention.as_ref().map(Span::text), manifests => kept.manifests },
         )?,
     ));
     Ok(())

@@ -265,7 +265,7 @@ impl<'a> Resolver<'a, '_> {
         true
     }
 
-    /// There is one history for all manifests: the first that says how long it is kept decides, another may only say the same.
+    /// There is one history for all manifests: those that say how long it is kept say the same.
     fn check_history(&mut self) {
         let Some(said) = &self.manifest.history.retention else {
             return;
@@ -273,7 +273,7 @@ impl<'a> Resolver<'a, '_> {
         let Some(kept) = self.journal.map(|journal| &journal.history_kept) else {
             return;
         };
-        let Some(owner) = kept.manifest.as_ref().filter(|owner| **owner != self.manifest.name) else {
+        let Some(owner) = kept.manifests.iter().find(|owner| **owner != self.manifest.name) else {
             return;
         };
         if self.catalog.intervals.get(&said.value) != kept.retention.as_ref() {

@@ -112,8 +112,8 @@ pub struct Journal {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HistoryKept {
     pub retention: Option<Span>,
-    /// The manifest that says so.
-    pub manifest: Option<String>,
+    /// The manifests that say so, in the order of their names.
+    pub manifests: Vec<String>,
 }
 
 /// A function in the installation's schema.

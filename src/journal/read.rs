@@ -38,7 +38,7 @@ pub fn read(client: &mut impl GenericClient, schema: &str) -> Result<Option<Jour
                           select role_name from {s}.emaj_role join pg_catalog.pg_roles r on r.rolname = role_name
                            where pg_catalog.shobj_description(r.oid, 'pg_authid') = $1
                            order by 1),
-                    param_manifest, {}
+                    coalesce(param_manifests, '{{}}'), {}
                from {s}.emaj_install left join {s}.emaj_param on param_key = 'history_retention'",
             Span::columns("param_value_interval")
         ),
@@ -57,7 +57,7 @@ pub fn read(client: &mut impl GenericClient, schema: &str) -> Result<Option<Jour
         roles: row.get(1),
         history_kept: HistoryKept {
             retention: Span::get(&row, 3),
-            manifest: row.get(2),
+            manifests: row.get(2),
         },
         groups: groups(client, &s)?,
         relations: relations(client, &s)?,

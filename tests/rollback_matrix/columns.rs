@@ -286,6 +286,22 @@ stories! {
         assert_eq!(story.ask("select emaj.emaj_logged_rollback_group('g', 'm')"), "3");
     }
 
+    // So also where only a partition draws from it, which has its columns in another order.
+    a_column_of_a_partition_that_came_later_and_its_sequence(story) {
+        story.sql("create sequence s; create table t (id int primary key, v text) partition by range (id);
+                   create table t_1 (gone int, v text, id int not null); alter table t_1 drop gone; alter table t attach partition t_1 for values from (0) to (100);
+                   insert into t values (1, 'a')");
+        story.install("*");
+        story.mark("m");
+        story.sql("alter table t add n int; alter table t_1 alter n set default nextval('s')");
+        story.install("*");
+        story.sql("update t set n = nextval('s'), v = 'b'; insert into t_1 (id, v) values (2, 'b')");
+        let left = "select format('%s: %s', left_relation, left_reason) from emaj.emaj_rollback_left(array['g'], 'm', false)";
+        assert_eq!(story.ask(left), format!("{0}.s: column n of {0}.t_1 came later, and draws from it", story.schema));
+        story.logged_rollback("m");
+        assert_eq!(story.ask("select (t.*, last_value)::text from t, s"), "(1,a,1,2)");
+    }
+
     // Where no identity was another, the log is not asked twice which ones were.
     an_identity_column_that_nobody_wrote_costs_nothing(story) {
         story.sql("create table t (k int primary key, n int generated always as identity, v text); insert into t (k, v) select i, 'a' from generate_series(1, 5) i;

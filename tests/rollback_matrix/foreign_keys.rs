@@ -76,6 +76,13 @@ cases! {
         => "update p set number = default where id < 3; update c set v = 'x' where id = 3; update d set p_id = 2 where id = 3",
            "update p set number = default; delete from c where id = 1";
 
+    cascade_from_a_partition_that_is_put_in_again:
+        "create table p (id int primary key, number int generated always as identity, v text) partition by range (id); create table p1 partition of p for values from (0) to (1000);
+         create table c (id int primary key, p_id int references p1 on delete cascade, v text);
+         insert into p (id, v) select i, 'x' from generate_series(1, 4) i; insert into c select i, i, 'c' from generate_series(1, 4) i"
+        => "update p set number = default where id < 3; update c set v = 'x' where id = 4",
+           "update p set number = default; delete from c where id = 1";
+
     self_reference:
         "create table t (id int primary key, boss int references t, v int);
          insert into t values (1, null), (2, 1), (3, 2), (4, 3), (5, 1)"

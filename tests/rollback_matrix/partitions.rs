@@ -325,6 +325,61 @@ stories! {
         story.logged_rollback("before");
     }
 
+    // No row that was not there at a mark may come of the deletion of one.
+    a_partition_that_came_with_rows_which_went(story) {
+        let ways = [
+            "delete from t where id = 60",
+            "update t set v = 'x' where id = 60; delete from t where id = 60",
+            "insert into t values (61, 'nl', 'new'); delete from t where id = 60",
+            "delete from t where id = 60; insert into t values (60, 'nl', 'again')",
+            "update t set region = 'us' where id = 60",
+            "update t set id = 62 where id = 60",
+            "truncate t",
+        ];
+        for installed in [false, true] {
+            for (at, way) in ways.iter().enumerate() {
+                story.sql(PARTED);
+                story.install("t");
+                story.mark("before");
+                story.sql("update t set v = 'seen'; create table t_nl (id int, region text, v text, primary key (id, region)); insert into t_nl values (60, 'nl', 'came'); alter table t attach partition t_nl for values in ('nl')");
+                if installed {
+                    story.install("t");
+                }
+                story.sql(way);
+                let everything = story.everything();
+                let refusal = story.refused("select emaj.emaj_rollback_group('g', 'before')");
+                assert!(refusal.contains("partitions came with rows in them") && refusal.contains("t_nl"), "{installed} {at}: {refusal}");
+                story.unchanged(&everything);
+                story.emaj(&["at", "g", "before", "select * from t"]).code(4);
+                story.emaj(&["uninstall", "--yes", "emaj.yaml"]).ok();
+                story.sql("drop table t");
+            }
+        }
+    }
+
+    // What was taken out of another partition before this one came was there at the mark, whoever writes to this one first.
+    a_partition_that_came_empty_after_rows_of_its_range_went(story) {
+        for first in ["", "insert into t values (210, 'new')", "begin; insert into t values (210, 'new'); delete from t; commit", "truncate t"] {
+            story.sql("create table t (id int primary key, v text) partition by range (id); create table t_def partition of t default; insert into t select i, 'x' from generate_series(198, 205) i");
+            story.install("t");
+            story.mark("m");
+            let rows = |story: &mut crate::support::story::Story<'_>| story.ask("select t::text from t order by id");
+            let before = rows(story);
+            story.sql("delete from t where id >= 200; create table t_2 partition of t for values from (200) to (300)");
+            story.sql(first);
+            let after = rows(story);
+            story.logged_rollback("m");
+            assert_eq!(rows(story), before, "{first}");
+            let start = story.last_start_mark();
+            story.logged_rollback(&start);
+            assert_eq!(rows(story), after, "{first}");
+            story.rollback("m");
+            assert_eq!(rows(story), before, "{first}");
+            story.emaj(&["uninstall", "--yes", "emaj.yaml"]).ok();
+            story.sql("drop table t");
+        }
+    }
+
     rows_moved_by_hand_into_a_partition_that_came_with_them(story) {
         story.sql("create table t (id int primary key, v text) partition by range (id); create table t_def partition of t default; insert into t select i, 'x' from generate_series(1, 10) i");
         story.install("t");

@@ -27,7 +27,7 @@ pub(super) fn tables(
                     exists (select from pg_catalog.pg_index i
                              where (i.indrelid = c.oid or i.indrelid in (select relid from pg_catalog.pg_partition_tree(c.oid)))
                                and not i.indisprimary and (i.indisunique or i.indisexclusion) and i.indimmediate),
-                    r.rel_kind = 'r' and exists (select from pg_catalog.pg_inherits h where h.inhparent = c.oid or h.inhrelid = c.oid and not c.relispartition),
+                    r.rel_kind = 'r' and exists (select from pg_catalog.pg_inherits h where h.inhparent = c.oid),
                     exists (select from pg_catalog.pg_index i where i.indrelid = c.oid and i.indisprimary and not i.indimmediate),
                     array(select pg_catalog.format('%I', a.attname) from pg_catalog.pg_attribute a
                            where a.attrelid = r.rel_oid and r.rel_ended is null and a.attnum > r.rel_natts and not a.attisdropped and a.attgenerated = ''
@@ -92,7 +92,7 @@ pub(super) fn tables(
             key,
             context: row.get(13),
             unique: row.get(14),
-            inherits: row.get(15),
+            heirs: row.get(15),
             deferrable: row.get(16),
             uncaptured: row.get(17),
         });

@@ -83,8 +83,8 @@ pub struct LoggedTable {
     pub unique: bool,
     /// Whether two rows may have one key for a while.
     pub deferrable: bool,
-    /// Whether other tables inherit from it, or it from others; partitions do not count.
-    pub inherits: bool,
+    /// Whether other tables inherit from it; partitions do not count.
+    pub heirs: bool,
 }
 
 /// A captured column.
