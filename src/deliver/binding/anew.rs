@@ -200,7 +200,7 @@ impl Entry {
     /// Tells whether what a row of a binding gives was told behind it, and is there still.
     fn has(&self, binding: &str, key: &str) -> bool {
         let is_told = self.given.get(binding).is_some_and(|keys| keys.contains(key));
-        is_told && self.former.is_empty() && self.moved_from.is_none()
+        is_told && self.filters_gone().next().is_none() && self.moved_from.is_none()
     }
 
     /// Returns the filters that found it while it was another row's, and find it no more.
