@@ -1,8 +1,8 @@
 //! An entry becomes another row's where it stands: what other rows give goes by what they name, the name or the row.
 
-use super::{drain, install, prepare, set_aside, to_directory};
+use super::{column, drain, install, prepare, set_aside, to_directory};
 use crate::support::slapd::{Slapd, slapd};
-use crate::support::{Database, column, database};
+use crate::support::{Database, database};
 
 /// Roles name a person by the number, badges by the login. (Nothing forbids two people of one login.)
 const TABLES: &str = "create table person (id int primary key, login text, name text default 'x');
