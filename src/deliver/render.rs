@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::binding::{Ask, Bound, Envelope, OneKey};
+use super::binding::{Ask, Bound, Envelope, Made, OneKey};
 use super::digest::digest;
 use super::lanes::Keyed;
 use super::stream::Placed;
@@ -29,12 +29,17 @@ pub(super) fn render(
         source: &source.uri,
     };
     let made = bound.make(&placed.change, &envelope, ask, beside, one)?;
-    Ok(made.map(|made| Keyed {
+    Ok(made.map(|made| keyed(bound, placed, source, made)))
+}
+
+/// Makes the delivery of what was made of a change.
+pub(super) fn keyed(bound: &Bound, placed: &Placed, source: &Source, made: Made) -> Keyed {
+    Keyed {
         delivery: Delivery {
-            id,
+            id: id_of(&bound.name, placed, source),
             binding: Arc::clone(&bound.name),
             offset: placed.offset.clone(),
-            time,
+            time: time_of(placed),
             replay: placed.replay,
             retried: false,
             event: made.event,
@@ -42,7 +47,7 @@ pub(super) fn render(
         },
         keys: made.keys,
         entries: made.entries,
-    }))
+    }
 }
 
 /// Returns what a change must not be overtaken by: whatever has one of these keys. Also of a change that cannot be rendered.

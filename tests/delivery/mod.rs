@@ -2,6 +2,7 @@
 
 mod again;
 mod beside;
+mod changes_hands;
 mod comes_again;
 mod edits;
 mod failures;

@@ -11,8 +11,9 @@ use std::sync::Arc;
 use super::{Ask, Awaited, Bound, Compiled, Form, Later, Target};
 use crate::deliver::change::Change;
 use crate::deliver::row::Row;
-use crate::sink::ldap::{filters_of, folded};
-use crate::sink::{Action, Delivery, EntryChange, EntryTarget, Fault};
+use crate::manifest::Mode;
+use crate::sink::ldap::{filter_of, filters_of, folded};
+use crate::sink::{self, Action, Attribute, Delivery, EntryChange, EntryTarget, Fault, ValueChange};
 
 /// Entries that came.
 #[derive(Debug, Default)]
@@ -21,13 +22,23 @@ pub(in crate::deliver) struct Come {
     entries: HashMap<String, Entry>,
     /// The folded names of those that a filter finds, by its folded text.
     found_by: HashMap<String, Vec<String>>,
+    /// The same for filters that found them, and names that they had, while they were other rows'.
+    meant_before: HashMap<String, Vec<String>>,
+    /// Filters that found entries which rows gave up, by folded name: they may stand there, and become other rows'.
+    left: HashMap<String, Vec<String>>,
+    /// Rows as they were, by binding, that gave something to an entry that is found by `search`.
+    gave: HashMap<Arc<str>, Vec<Row>>,
 }
 
 #[derive(Debug)]
 struct Entry {
-    dn: String,
+    made: sink::Entry,
     /// Filters that find it.
     filters: Vec<String>,
+    /// Filters that found it while it was another row's.
+    former: Vec<String>,
+    /// The name that it had, and another row has: what was given to it by that one moved along.
+    moved_from: Option<String>,
     /// What was given to it since: the keys of the rows, by binding.
     given: HashMap<Arc<str>, HashSet<Arc<str>>>,
 }
@@ -41,49 +52,98 @@ impl Come {
     pub(in crate::deliver) fn note(&mut self, delivery: &Delivery, change: &Change) {
         match &delivery.action {
             _ if delivery.event.is_none() => {}
-            Action::Entry(entry) => self.note_entry(entry),
+            Action::Entry(entry) => self.note_entry(entry, delivery.replay.is_some()),
             Action::Value(value) => {
                 let targets = value.add.iter().map(|(target, _)| target);
                 self.note_given(targets, &delivery.binding, &change.key);
+                let removed = value.remove.iter().map(|(target, _)| target);
+                self.note_gave(removed, &delivery.binding, change);
             }
             Action::Attributes(all) => {
                 self.note_given(all.iter().map(|(target, _)| target), &delivery.binding, &change.key);
+                self.note_gave(all.iter().map(|(target, _)| target), &delivery.binding, change);
             }
             Action::Message(_) | Action::Row(_) => {}
         }
     }
 
-    fn note_entry(&mut self, change: &EntryChange) {
-        let old = change.old.as_ref().map(|old| folded(&old.dn));
-        let name = change.new.as_ref().map(|new| folded(&new.dn));
-        if old == name {
+    /// `is_again`: it was delivered before, and the entry may have gone the row's way from under a name that another row has.
+    fn note_entry(&mut self, change: &EntryChange, is_again: bool) {
+        let name = |entry: &sink::Entry| folded(&entry.dn);
+        if change.old.as_ref().map(name) == change.new.as_ref().map(name) {
             return;
         }
-        if let Some(old) = old.filter(|_| change.heir.is_none()) {
-            self.goes(&old);
+        if let Some(old) = &change.old {
+            let mut filters = filters_of(old);
+            filters.extend(self.goes(&folded(&old.dn)));
+            self.left.entry(folded(&old.dn)).or_default().extend(filters);
         }
-        let (Some(new), Some(name)) = (&change.new, name) else {
-            return;
-        };
-        let filters = filters_of(new);
+        if let Some(heir) = &change.heir {
+            self.comes(heir);
+        }
+        let Some(new) = &change.new else { return };
+        self.comes(new);
+        if let (Some(old), Some(_), true) = (&change.old, &change.heir, is_again) {
+            self.moved(&folded(&new.dn), old);
+        }
+    }
+
+    /// Notes that an entry came, or is this row's now.
+    fn comes(&mut self, made: &sink::Entry) {
+        let name = folded(&made.dn);
+        let mut former = self.goes(&name);
+        former.extend(self.left.remove(&name).unwrap_or_default());
+        let filters = filters_of(made);
         for filter in &filters {
             self.found_by.entry(folded(filter)).or_default().push(name.clone());
         }
-        let come = self.entries.entry(name).or_insert_with(|| Entry {
-            dn: new.dn.clone(),
-            filters: Vec::new(),
+        for filter in &former {
+            self.meant_before.entry(folded(filter)).or_default().push(name.clone());
+        }
+        let come = Entry {
+            made: made.clone(),
+            filters,
+            former,
+            moved_from: None,
             given: HashMap::new(),
-        });
-        come.filters.extend(filters);
+        };
+        self.entries.insert(name, come);
     }
 
-    /// Notes that an entry went again.
-    fn goes(&mut self, name: &str) {
-        let Some(entry) = self.entries.remove(name) else { return };
+    /// Notes that an entry may have come from under a name that stays another row's.
+    fn moved(&mut self, name: &str, old: &sink::Entry) {
+        let Some(come) = self.entries.get_mut(name) else { return };
+        come.moved_from = Some(old.dn.clone());
+        self.meant_before
+            .entry(folded(&old.dn))
+            .or_default()
+            .push(name.to_owned());
+    }
+
+    /// Notes that an entry went again. Returns the filters that found it.
+    fn goes(&mut self, name: &str) -> Vec<String> {
+        let Some(entry) = self.entries.remove(name) else {
+            return Vec::new();
+        };
         for filter in &entry.filters {
             if let Some(found) = self.found_by.get_mut(&folded(filter)) {
                 found.retain(|found| found != name);
             }
+        }
+        [entry.filters, entry.former].concat()
+    }
+
+    /// Notes that a row gave something, before its change, to an entry that is found by `search`.
+    fn note_gave<'t>(
+        &mut self,
+        mut targets: impl Iterator<Item = &'t EntryTarget>,
+        binding: &Arc<str>,
+        change: &Change,
+    ) {
+        if let Some(old) = &change.old
+            && targets.any(|target| matches!(target, EntryTarget::Search { .. }))
+        {
+            self.gave.entry(Arc::clone(binding)).or_default().push(old.clone());
         }
     }
 
@@ -117,16 +177,137 @@ impl Come {
     fn meant(&self, target: &EntryTarget) -> Option<&Entry> {
         self.entries.get(&self.name_of(target)?)
     }
-}
 
-impl Entry {
-    /// Tells whether what a row of a binding gives was told behind it.
-    fn has(&self, binding: &str, key: &str) -> bool {
-        self.given.get(binding).is_some_and(|keys| keys.contains(key))
+    /// Returns the entries that a target meant while they were other rows', and means no more.
+    fn meant_before(&self, target: &EntryTarget) -> impl Iterator<Item = &Entry> {
+        let text = match target {
+            EntryTarget::Dn(dn) => dn,
+            EntryTarget::Search { filter, .. } => filter,
+        };
+        let names = self.meant_before.get(&folded(text)).into_iter().flatten();
+        let names: BTreeSet<&String> = names.collect();
+        let entries = names.into_iter().filter_map(|name| self.entries.get(name));
+        entries.filter(move |entry| match target {
+            EntryTarget::Dn(dn) => entry.moved_from.as_deref().map(folded) == Some(folded(dn)),
+            EntryTarget::Search { base, filter, .. } => {
+                folded(&entry.made.dn).ends_with(&folded(base)) && entry.was_found_by(filter)
+            }
+        })
     }
 }
 
+impl Entry {
+    /// Tells whether what a row of a binding gives was told behind it, and is there still.
+    fn has(&self, binding: &str, key: &str) -> bool {
+        let is_told = self.given.get(binding).is_some_and(|keys| keys.contains(key));
+        is_told && self.filters_gone().next().is_none() && self.moved_from.is_none()
+    }
+
+    /// Returns the filters that found it while it was another row's, and find it no more.
+    fn filters_gone(&self) -> impl Iterator<Item = &String> {
+        self.former.iter().filter(move |filter| self.was_found_by(filter))
+    }
+
+    /// Tells whether a filter found it while it was another row's, and finds it no more.
+    fn was_found_by(&self, filter: &str) -> bool {
+        let is_among = |filters: &[String]| filters.iter().any(|known| folded(known) == folded(filter));
+        is_among(&self.former) && !is_among(&self.filters)
+    }
+
+    /// Tells whether its row gives it a value of an attribute; `None`: any.
+    fn has_own(&self, attribute: &str, value: Option<&str>) -> bool {
+        let classes = self.made.object_classes.iter();
+        let own = classes.map(|class| filter_of("objectClass", class));
+        let mut own = own.chain(self.filters.iter().cloned()).map(|filter| folded(&filter));
+        match value {
+            Some(value) => own.any(|own| own == folded(&filter_of(attribute, value))),
+            None => own.any(|own| own.starts_with(&folded(&format!("({attribute}=")))),
+        }
+    }
+}
+
+/// What a row gave to an entry that is another row's by now.
+pub(in crate::deliver) struct LeftBehind {
+    pub row: Row,
+    /// The entry.
+    pub dn: String,
+    /// Takes it away there.
+    pub action: Action,
+}
+
 impl Bound {
+    /// Returns what rows gave to entries that became other rows' where they stand, and that no search finds there now. `last` as for [`Bound::referring`].
+    ///
+    /// # Errors
+    /// Whatever the server answers.
+    pub(in crate::deliver) fn left_behind(
+        &self,
+        come: &Come,
+        last: Option<&Change>,
+        ask: &mut dyn Ask,
+    ) -> Result<Vec<LeftBehind>, Fault> {
+        let Some((target, form)) = self.target_and_form() else {
+            return Ok(Vec::new());
+        };
+        let entries = come.entries.values();
+        let texts: Vec<&String> = match target {
+            Target::Dn(_) => entries.filter_map(|entry| entry.moved_from.as_ref()).collect(),
+            Target::Search { .. } => entries.flat_map(Entry::filters_gone).collect(),
+        };
+        let is_meant = |row: &Row| {
+            let target = self.refers_to(row, target);
+            target.is_some_and(|target| come.meant_before(&target).next().is_some())
+        };
+        let rows = self.rows_of(form, &texts, &is_meant, last, ask)?;
+        let known = rows.into_iter().map(|(_, known)| known);
+        let known = known.chain(come.gave.get(&self.name).into_iter().flatten().cloned());
+        let mut left = Vec::new();
+        for row in known {
+            let Some(meant) = self.refers_to(&row, target) else {
+                continue;
+            };
+            for entry in come.meant_before(&meant) {
+                if let Some(action) = self.taken_back(&row, entry) {
+                    let (row, dn) = (row.clone(), entry.made.dn.clone());
+                    left.push(LeftBehind { row, dn, action });
+                }
+            }
+        }
+        Ok(left)
+    }
+
+    /// Returns what takes away what a row gave to an entry; `None`: nothing, or it stays.
+    fn taken_back(&self, row: &Row, entry: &Entry) -> Option<Action> {
+        let target = EntryTarget::Dn(entry.made.dn.clone());
+        match &self.kind {
+            Compiled::Value { attribute, .. } => {
+                let (_, value) = self.given_by(row)?;
+                (!entry.has_own(attribute, Some(&value))).then(|| {
+                    Action::Value(ValueChange {
+                        attribute: attribute.clone(),
+                        add: None,
+                        remove: Some((target, value)),
+                        instead: None,
+                    })
+                })
+            }
+            // (What was written only where there was nothing may be anybody's.)
+            Compiled::Query {
+                attribute,
+                mode: Mode::Force,
+                ..
+            } => (!entry.has_own(attribute, None)).then(|| {
+                let attribute = Attribute {
+                    name: attribute.clone(),
+                    mode: Mode::Force,
+                    values: Vec::new(),
+                };
+                Action::Attributes(vec![(target, attribute)])
+            }),
+            _ => None,
+        }
+    }
+
     /// Returns the rows that refer to entries which came, and do for the sink as well, but for those that were told behind it. `last` is the last change
     /// that it knows of the window that is under way; `None`: none is.
     ///
@@ -138,43 +319,65 @@ impl Bound {
         last: Option<&Change>,
         ask: &mut dyn Ask,
     ) -> Result<Vec<Row>, Fault> {
-        let (target, form, texts): (&Target, &Form, Vec<&String>) = match &self.kind {
-            Compiled::Value { target, forms, .. } | Compiled::Query { target, forms, .. } => match (target, &forms[..])
-            {
-                (Target::Dn(_), [form, ..]) => (target, form, come.entries.values().map(|entry| &entry.dn).collect()),
-                (Target::Search { .. }, [_, form, ..]) => {
-                    let filters = come.entries.values().flat_map(|entry| &entry.filters);
-                    (target, form, filters.collect())
-                }
-                _ => return Ok(Vec::new()),
-            },
-            _ => return Ok(Vec::new()),
-        };
-        let texts: Vec<&String> = texts.into_iter().filter(|text| form.may_be_name(text)).collect();
-        if texts.is_empty() {
+        let Some((target, form)) = self.target_and_form() else {
             return Ok(Vec::new());
-        }
+        };
+        let entries = come.entries.values();
+        let texts: Vec<&String> = match target {
+            Target::Dn(_) => entries.map(|entry| &entry.made.dn).collect(),
+            Target::Search { .. } => entries.flat_map(|entry| &entry.filters).collect(),
+        };
         let is_told = |row: &Row| {
             let entry = self.refers_to(row, target).and_then(|target| come.meant(&target));
             entry.is_some_and(|entry| !entry.has(&self.name, &self.key_of(row)))
         };
+        let rows = self.rows_of(form, &texts, &is_told, last, ask)?;
+        Ok(rows.into_iter().map(|(row, _)| row).collect())
+    }
+
+    /// Returns which entry a value, a flag or a query is for, and the form of what says that: the name, or the filter.
+    fn target_and_form(&self) -> Option<(&Target, &Form)> {
+        match &self.kind {
+            Compiled::Value { target, forms, .. } | Compiled::Query { target, forms, .. } => {
+                let at = usize::from(matches!(target, Target::Search { .. }));
+                Some((target, forms.get(at)?))
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns the rows of which a template may make one of `texts` and that are `wanted`, as they are now and as the sink knows them.
+    fn rows_of(
+        &self,
+        form: &Form,
+        texts: &[&String],
+        is_wanted: &dyn Fn(&Row) -> bool,
+        last: Option<&Change>,
+        ask: &mut dyn Ask,
+    ) -> Result<Vec<(Row, Row)>, Fault> {
+        let texts: Vec<&String> = texts.iter().copied().filter(|text| form.may_be_name(text)).collect();
+        if texts.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut rows: Vec<Row> = Vec::new();
         ask.with_one_of(self.table, &shown(form, &texts), false, &mut |row| {
-            if is_told(row) {
+            if is_wanted(row) {
                 rows.push(row.clone());
             }
             Ok(false)
         })?;
-        if rows.is_empty() || self.names.key.is_empty() {
-            return Ok(rows);
-        }
-        let awaited: Vec<Awaited> = rows.iter().map(|row| self.await_behind(last, row)).collect();
-        let later = ask.later(self.table, &awaited)?;
-        let known = |(row, later)| match later {
-            None => Some(row),
+        let later = match rows.is_empty() || self.names.key.is_empty() {
+            true => vec![None; rows.len()],
+            false => {
+                let awaited: Vec<Awaited> = rows.iter().map(|row| self.await_behind(last, row)).collect();
+                ask.later(self.table, &awaited)?
+            }
+        };
+        let known = |(row, later): (Row, Option<Later>)| match later {
+            None => Some((row.clone(), row)),
             // It comes itself, or gets there itself.
             Some(Later { is_new: true, .. }) => None,
-            Some(Later { row: known, .. }) => is_told(&known).then_some(row),
+            Some(Later { row: known, .. }) => is_wanted(&known).then_some((row, known)),
         };
         Ok(rows.into_iter().zip(later).filter_map(known).collect())
     }

@@ -1,27 +1,68 @@
 //! Tells rows anew whose values went with an entry that comes again: they are delivered when it has arrived, and how far the chunk has come is on record
-//! behind them.
+//! behind them. Before, what rows gave to entries that became other rows' is taken away there.
 
 use super::hand_over::Made;
 use super::{Courier, unasked};
 use crate::deliver::ask::Asker;
-use crate::deliver::binding::Come;
+use crate::deliver::binding::{self, Bound, Come, LeftBehind};
 use crate::deliver::change::Change;
+use crate::deliver::render::keyed;
 use crate::deliver::row::Row;
 use crate::deliver::stream::Placed;
 use crate::errors::{Error, Kind, Result};
-use crate::sink::Verdict;
+use crate::sink::ldap::folded;
+use crate::sink::{Fault, Verdict};
 
 impl Courier<'_> {
     /// Delivers what other rows give to entries that came; `like` is the last of the changes by which they did, `last` the last one that is delivered of the window
     /// that is under way, if one is. `false`: told to stop before.
     pub(super) fn deliver_anew(&mut self, come: &Come, like: &Placed, last: Option<&Change>) -> Result<bool> {
-        for (at, rows) in self.referring(come, like, last)? {
+        if come.is_empty() {
+            return Ok(true);
+        }
+        let left = self.of_each("refer to an entry that was another row's", |bound, asker| {
+            bound.left_behind(come, last, asker)
+        })?;
+        for (at, left) in left {
+            let (made, rows) = self.made_to_go(at, left, like);
+            if !self.hand_over(made, &rows, None)? {
+                return Ok(false);
+            }
+        }
+        let referring = self.of_each("refer to an entry that came", |bound, asker| {
+            bound.referring(come, last, asker)
+        })?;
+        for (at, rows) in referring {
+            let rows: Vec<Placed> = rows.into_iter().map(|row| self.placed(at, row, like)).collect();
             let made = self.made_anew(at, &rows)?;
             if !self.hand_over(made, &rows, None)? {
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    /// Makes the deliveries that take away what rows of a binding left behind, and the rows.
+    fn made_to_go(&self, at: usize, left: Vec<LeftBehind>, like: &Placed) -> (Made, Vec<Placed>) {
+        let bound = &self.fed.bound[at];
+        let (mut work, mut rows) = (Vec::new(), Vec::new());
+        for LeftBehind { row, dn, action } in left {
+            let placed = self.placed(at, row, like);
+            let made = binding::Made {
+                event: None,
+                action,
+                keys: self.keys_of(at, &placed),
+                entries: vec![folded(&dn)],
+            };
+            work.push((rows.len(), at, keyed(bound, &placed, &self.orders.source, made)));
+            rows.push(placed);
+        }
+        let made = Made {
+            keyed: work,
+            aside: Vec::new(),
+            parked: self.parked.clone(),
+        };
+        (made, rows)
     }
 
     /// Renders what a binding makes of rows as they are now. What of a row waits comes with that.
@@ -31,12 +72,31 @@ impl Courier<'_> {
         Ok(made)
     }
 
-    /// Looks up which rows refer to entries that came, by binding; their places are that of `like`.
-    fn referring(&mut self, come: &Come, like: &Placed, last: Option<&Change>) -> Result<Vec<(usize, Vec<Placed>)>> {
-        let mut all = Vec::new();
-        if come.is_empty() {
-            return Ok(all);
+    /// A row as it is told beside the changes of the log, at the place of `like`.
+    fn placed(&self, at: usize, row: Row, like: &Placed) -> Placed {
+        let bound = &self.fed.bound[at];
+        Placed {
+            offset: like.offset.clone(),
+            relation: i64::from(self.fed.sources.tables[bound.table].oid),
+            replay: None,
+            change: Change {
+                table: bound.table,
+                key: bound.key_of(&row).into(),
+                old: None,
+                new: Some(row),
+                is_init: true,
+                ..like.change.clone()
+            },
         }
+    }
+
+    /// Looks up which rows of each binding `do_so`, where there are any.
+    fn of_each<T>(
+        &mut self,
+        do_so: &str,
+        look: impl Fn(&Bound, &mut Asker<'_>) -> std::result::Result<Vec<T>, Fault>,
+    ) -> Result<Vec<(usize, Vec<T>)>> {
+        let mut all = Vec::new();
         for (at, bound) in self.fed.bound.iter().enumerate() {
             let mut asker = Asker::new(
                 &mut self.sessions.asker,
@@ -44,36 +104,19 @@ impl Courier<'_> {
                 &self.fed.sources,
                 Some(self.progress.passed()),
             );
-            let rows = match bound.referring(come, last, &mut asker) {
-                Ok(rows) => rows,
+            match look(bound, &mut asker) {
+                Ok(rows) if rows.is_empty() => {}
+                Ok(rows) => all.push((at, rows)),
                 Err(fault) if fault.verdict == Verdict::Down => return Err(unasked(fault)),
                 // (Not a lost session: it is put on record what the sink waits for.)
                 Err(fault) => {
-                    let what = format!("which rows of binding `{}` refer to an entry that came", bound.name);
+                    let what = format!("which rows of binding `{}` {do_so}", bound.name);
                     return Err(Error::message(
                         Kind::Failed,
                         format!("{what} is not known: {}", fault.reason),
                     ));
                 }
-            };
-            if rows.is_empty() {
-                continue;
             }
-            let relation = i64::from(self.fed.sources.tables[bound.table].oid);
-            let placed = |row: Row| Placed {
-                offset: like.offset.clone(),
-                relation,
-                replay: None,
-                change: Change {
-                    table: bound.table,
-                    key: bound.key_of(&row).into(),
-                    old: None,
-                    new: Some(row),
-                    is_init: true,
-                    ..like.change.clone()
-                },
-            };
-            all.push((at, rows.into_iter().map(placed).collect()));
         }
         Ok(all)
     }

@@ -502,14 +502,18 @@ pub(super) fn identity(schema: &Schema, dn: &str) -> String {
 
 /// Returns the filters of one comparison that find an entry by what it is made of.
 pub(crate) fn filters_of(entry: &Entry) -> Vec<String> {
-    let filter = |name: &str, value: &str| format!("({name}={})", filter_value(value));
     let dn = Dn::parse(&entry.dn).ok();
     let rdn = dn.iter().filter_map(|dn| dn.0.first()).flat_map(|rdn| &rdn.parts);
-    let of_name = rdn.filter_map(|part| Some(filter(&part.name, std::str::from_utf8(&part.value).ok()?)));
+    let of_name = rdn.filter_map(|part| Some(filter_of(&part.name, std::str::from_utf8(&part.value).ok()?)));
     let attributes = entry.attributes.iter();
     let of_attributes =
-        attributes.flat_map(|attribute| attribute.values.iter().map(|value| filter(&attribute.name, value)));
+        attributes.flat_map(|attribute| attribute.values.iter().map(|value| filter_of(&attribute.name, value)));
     of_name.chain(of_attributes).collect()
+}
+
+/// Returns the filter that finds entries by a value of an attribute.
+pub(crate) fn filter_of(attribute: &str, value: &str) -> String {
+    format!("({attribute}={})", filter_value(value))
 }
 
 fn bad_dn(dn: &str, error: BadDn) -> Fault {

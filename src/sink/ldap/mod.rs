@@ -50,7 +50,7 @@ use crate::words::bytes;
 const TURNS: usize = 2;
 
 pub use self::dn::folded;
-pub(crate) use self::entry::filters_of;
+pub(crate) use self::entry::{filter_of, filters_of};
 pub use self::escape::{dn_value, filter_value};
 
 /// Looks up the settings of an LDAP sink.

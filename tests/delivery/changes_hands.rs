@@ -1,0 +1,176 @@
+//! An entry becomes another row's where it stands: what other rows give goes by what they name, the name or the row.
+
+use super::{column, drain, install, prepare, set_aside, to_directory};
+use crate::support::slapd::{Slapd, slapd};
+use crate::support::{Database, database};
+
+/// Roles name a person by the number, badges by the login. (Nothing forbids two people of one login.)
+const TABLES: &str = "create table person (id int primary key, login text, name text default 'x');
+    create table role (id int primary key, person int, name text);
+    create table badge (id int primary key, login text);";
+const BINDINGS: &str = "
+  people:
+    table: public.person
+    to: directory
+    entry:
+      dn: \"uid={{ row.login }},ou=people,dc=example,dc=org\"
+      object_classes: [inetOrgPerson]
+      attributes: { cn: x, sn: \"{{ row.name }}\", employeeNumber: \"{{ row.id }}\" }
+  roles:
+    table: public.role
+    to: directory
+    value:
+      search: { base: \"ou=people,dc=example,dc=org\", filter: \"(employeeNumber={{ row.person }})\" }
+      attribute: employeeType
+      value: \"{{ row.name }}\"
+  counted:
+    table: public.role
+    to: directory
+    query:
+      search: { base: \"ou=people,dc=example,dc=org\", filter: \"(employeeNumber={{ row.person }})\" }
+      attribute: description
+      query: \"select count(*) from role where person = {{ row.person }} having count(*) > 0\"
+  badges:
+    table: public.badge
+    to: directory
+    flag: { dn: \"uid={{ row.login }},ou=people,dc=example,dc=org\", attribute: businessCategory, value: badge }
+";
+/// What the tables say that each entry holds.
+const WANTED: &str = "select concat_ws(' ', p.login, p.id, (select string_agg(distinct name, ' ' order by name) from role where person = p.id),
+        (select nullif(count(*), 0) from role where person = p.id), (select 'badge' from badge where login = p.login limit 1))
+    from person p order by login";
+
+fn installed(db: &Database, slapd: &Slapd, rows: &str) {
+    db.psql(TABLES);
+    db.psql(rows);
+    let groups = "groups: { g: { tables: [public.person, public.role, public.badge] } }\nsinks:";
+    install(db, &to_directory(slapd, BINDINGS).replace("sinks:", groups));
+    prepare(db, &["init", "emaj.yaml"]).run().ok();
+}
+
+/// What each entry holds.
+fn entries(slapd: &Slapd) -> Vec<String> {
+    let names = slapd.names("ou=people,dc=example,dc=org");
+    let mut entries: Vec<String> = names
+        .iter()
+        .filter(|name| name.starts_with("uid="))
+        .map(|name| {
+            let of = |attribute: &&str| {
+                let mut values = slapd.values(name, attribute);
+                values.sort();
+                values
+            };
+            let attributes = [
+                "uid",
+                "employeeNumber",
+                "employeeType",
+                "description",
+                "businessCategory",
+            ];
+            attributes.iter().flat_map(of).collect::<Vec<_>>().join(" ")
+        })
+        .collect();
+    entries.sort();
+    entries
+}
+
+fn is_as_wanted(db: &Database, slapd: &Slapd) {
+    assert_eq!(entries(slapd), column(db, WANTED));
+    assert_eq!(set_aside(db), [] as [&str; 0]);
+}
+
+#[test]
+fn what_is_given_to_a_row_goes_with_it_when_names_are_exchanged() {
+    let (db, slapd) = (database(), slapd());
+    installed(
+        &db,
+        &slapd,
+        "insert into person values (1, 'bob'), (2, 'ann'), (3, 'cyd');
+         insert into role values (1, 1, 'boss'), (2, 2, 'clerk'), (3, 3, 'cook'), (4, 1, 'nurse'), (5, 2, 'nurse');
+         insert into badge values (1, 'bob')",
+    );
+    is_as_wanted(&db, &slapd);
+    for sql in [
+        "update person set login = case id when 1 then 'ann' else 'bob' end where id in (1, 2)",
+        // One of them goes on to a name that is free, and what the other one had a third one takes.
+        "update person set login = case id when 1 then 'bob' when 2 then 'dan' end where id in (1, 2)",
+        "update person set login = case id when 1 then 'dan' when 2 then 'eve' else 'bob' end",
+        // Roles come, go and change hands with the names.
+        "begin; update person set login = case id when 1 then 'bob' else 'dan' end where id in (1, 3); delete from role where id = 3;
+         update role set person = 2 where id = 4; insert into role values (6, 3, 'boss'), (7, 3, 'cook'); commit",
+        "begin; delete from role where id = 6; update person set login = case id when 1 then 'dan' else 'bob' end where id in (1, 3); commit",
+    ] {
+        db.psql(sql);
+        drain(&db).run().ok();
+        is_as_wanted(&db, &slapd);
+    }
+    let before = slapd.dump();
+    prepare(&db, &["init", "emaj.yaml"]).run().ok();
+    assert!(slapd.dump() == before);
+}
+
+#[test]
+fn what_is_given_to_a_row_goes_with_it_when_its_name_was_taken_while_it_was_refused() {
+    let (db, slapd) = (database(), slapd());
+    installed(
+        &db,
+        &slapd,
+        "insert into person values (1, 'bob'), (2, 'ann'); insert into role values (1, 1, 'boss'), (2, 2, 'clerk')",
+    );
+    db.psql("update person set login = 'dan', name = ' ' where id = 2");
+    drain(&db).run().code(3);
+    db.psql("update person set login = 'ann' where id = 1");
+    drain(&db).run().code(3);
+    db.psql("update person set name = 'x' where id = 2");
+    drain(&db).run().ok();
+    is_as_wanted(&db, &slapd);
+}
+
+#[test]
+fn what_is_given_to_a_name_stays_when_a_replay_gives_its_entry_back() {
+    for sql in [
+        "delete from person where id = 1",
+        "update person set login = 'rob' where id = 1",
+    ] {
+        let (db, slapd) = (database(), slapd());
+        let rows = "insert into person values (1, 'bob'), (2, 'bob'); insert into badge values (1, 'bob')";
+        installed(&db, &slapd, rows);
+        db.psql("update person set name = 'one' where id = 1");
+        drain(&db).run().ok();
+        prepare(&db, &["mark", "set", "g", "m"]).run().ok();
+        db.psql(sql);
+        drain(&db).run().ok();
+        is_as_wanted(&db, &slapd);
+        // A directory that is as it was at the mark.
+        for name in slapd
+            .names("ou=people,dc=example,dc=org")
+            .iter()
+            .filter(|name| name.starts_with("uid="))
+        {
+            slapd.modify(&format!("dn: {name}\nchangetype: delete\n"));
+        }
+        slapd.modify(
+            "dn: uid=bob,ou=people,dc=example,dc=org\nchangetype: add\nobjectClass: inetOrgPerson\ncn: x\nsn: one\nemployeeNumber: 1\n\
+             businessCategory: badge\n",
+        );
+        prepare(&db, &["replay", "directory", "--from", "m", "--yes"])
+            .run()
+            .ok();
+        drain(&db).run().ok();
+        is_as_wanted(&db, &slapd);
+    }
+}
+
+#[test]
+fn what_is_given_to_a_name_comes_when_its_entry_is_made_for_the_row_that_has_it_too() {
+    let (db, slapd) = (database(), slapd());
+    installed(
+        &db,
+        &slapd,
+        "insert into person values (1, 'bob'), (2, 'bob'); insert into badge values (1, 'bob'); insert into role values (1, 2, 'boss')",
+    );
+    slapd.modify("dn: uid=bob,ou=people,dc=example,dc=org\nchangetype: delete\n");
+    db.psql("delete from person where id = 1");
+    drain(&db).run().ok();
+    is_as_wanted(&db, &slapd);
+}
