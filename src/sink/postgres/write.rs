@@ -87,8 +87,10 @@ struct Straight {
 }
 
 /// What is known about the tables that rows go to.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Tables {
+    /// Those that bindings of the sink make rows of.
+    targets: Arc<[QualifiedName]>,
     shapes: HashMap<QualifiedName, Shape>,
     upserts: Vec<Upsert>,
     deletes: Vec<Delete>,
@@ -119,10 +121,27 @@ const TOGETHER: [GroupUp; 3] = [|items| vec![items.to_vec()], transactions, refe
 type Refused = HashSet<(QualifiedName, Arc<str>)>;
 
 impl Tables {
+    pub(super) fn new(targets: Arc<[QualifiedName]>) -> Tables {
+        Tables {
+            targets,
+            shapes: HashMap::new(),
+            upserts: Vec::new(),
+            deletes: Vec::new(),
+            keys: Vec::new(),
+            straight: HashMap::new(),
+            lines: Vec::new(),
+        }
+    }
+
+    /// Returns the table's columns and keys as they are now.
+    pub(super) fn read(&self, client: &mut Client, table: &QualifiedName) -> Result<Shape, Fault> {
+        Shape::read(client, table, &self.targets)
+    }
+
     /// Returns the table's columns and keys.
     pub(super) fn shape(&mut self, client: &mut Client, table: &QualifiedName) -> Result<&Shape, Fault> {
         if !self.shapes.contains_key(table) {
-            let shape = Shape::read(client, table)?;
+            let shape = self.read(client, table)?;
             self.shapes.insert(table.clone(), shape);
         }
         Ok(&self.shapes[table])
@@ -130,18 +149,19 @@ impl Tables {
 
     /// Tells whether this table was altered since it was looked at.
     pub(super) fn is_altered(&self, client: &mut Client, table: &QualifiedName) -> Result<bool, Fault> {
-        Shape::is_altered(client, self.shapes.get_key_value(table).into_iter())
+        Shape::is_altered(client, self.shapes.get_key_value(table).into_iter(), &self.targets)
     }
 
     /// Tells whether a table that is known was altered since it was looked at.
     pub(super) fn are_altered(&self, client: &mut Client, items: &[Item<'_>]) -> Result<bool, Fault> {
         let touched: HashSet<&QualifiedName> = items.iter().map(|item| &item.change.table).collect();
-        Shape::is_altered(client, self.shapes.iter().filter(|(table, _)| touched.contains(table)))
+        let shapes = self.shapes.iter().filter(|(table, _)| touched.contains(table));
+        Shape::is_altered(client, shapes, &self.targets)
     }
 
     /// Forgets all tables; outside a transaction.
     pub(super) fn forget(&mut self, client: &mut Client) -> Result<(), Fault> {
-        *self = Tables::default();
+        *self = Tables::new(Arc::clone(&self.targets));
         client
             .batch_execute("discard temp")
             .map_err(|error| of_postgres(&error))
