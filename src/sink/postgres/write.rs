@@ -452,12 +452,7 @@ impl Tables {
             let Some(fault) = self.last_attempt(client, &tried, outcomes)? else {
                 return Ok(());
             };
-            // What the other row is by now may be what is refused: its own change says so.
-            if let Some(bare) = item.without_own_heir()
-                && self.last_attempt(client, &[&bare], outcomes)?.is_none()
-            {
-                return Ok(());
-            }
+            let fault = self.of_heir(client, item, outcomes)?.unwrap_or(fault);
             outcomes[item.at] = Some(Outcome::Failed(fault));
             refused.extend(item.keys());
             return Ok(());
@@ -468,6 +463,32 @@ impl Tables {
         let (first, second) = tried.split_at(tried.len() / 2);
         self.part(client, first, outcomes, refused)?;
         self.part(client, second, outcomes, refused)
+    }
+
+    /// Returns why a delivery that is refused waits: what is refused is what is made of another row that has its key by now. That may pass for this row: the other
+    /// one is corrected, or goes, or gives the key up too. Writes nothing.
+    fn of_heir(
+        &mut self,
+        client: &mut Client,
+        item: &Item<'_>,
+        outcomes: &mut [Option<Outcome>],
+    ) -> Result<Option<Fault>, Fault> {
+        let Some(heir) = item.only_heir() else {
+            return Ok(None);
+        };
+        let failed = |error: postgres::Error| of_postgres(&error);
+        client.batch_execute("savepoint emaj_heir").map_err(failed)?;
+        let fault = self.attempt(client, &[&heir], Deletes::Last, outcomes)?;
+        client
+            .batch_execute("rollback to savepoint emaj_heir; release savepoint emaj_heir")
+            .map_err(failed)?;
+        let fault = fault.filter(|fault| fault.verdict == Verdict::Never);
+        Ok(fault.map(|fault| {
+            Fault::later(format!(
+                "another row has this key by now, and what is made of that one is refused: {}",
+                fault.reason
+            ))
+        }))
     }
 
     /// Attempts what is not split any further. A row that could not be moved to its key may stand in its own way: it has the unique values that
@@ -545,9 +566,6 @@ impl Tables {
             for group in &groups {
                 step(self, client, group, &mut idle)?;
             }
-        }
-        for at in groups.iter().flat_map(|group| &group.kept) {
-            *idle.entry(*at).or_default() += 1;
         }
         for item in items {
             let parts = item.delete.iter().chain(&item.upsert).count();
