@@ -183,5 +183,10 @@ fn opener(slapd: &Slapd) -> Outcome<Box<dyn Opener>> {
     environment
         .variables
         .insert("LDAP_PASSWORD".to_owned(), PASSWORD.to_owned());
-    Ok(emaj::sink::opener(&loaded.manifest.sinks[0], &environment, "bench")?)
+    Ok(emaj::sink::opener(
+        &loaded.manifest,
+        &loaded.manifest.sinks[0],
+        &environment,
+        "bench",
+    )?)
 }

@@ -120,6 +120,7 @@ fn deliver(bench: &Bench, event: Option<Event>) -> Outcome<Duration> {
     )?;
     let manifest = manifest::load(&[path]).map_err(|error| error.to_string())?.manifest;
     let opener = opener(
+        &manifest,
         manifest.sink("there").ok_or("no sink")?,
         &Environment::default(),
         "bench",

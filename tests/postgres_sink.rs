@@ -4,7 +4,7 @@ use emaj::manifest::Event;
 use emaj::names::QualifiedName;
 use emaj::sink::{Action, Delivery, Fault, Offset, Opener, Outcome, RowsAsText, Sink, TextColumn, Verdict};
 
-use crate::support::rows::{delivery, manifest_of, opener_of, row, sink_into};
+use crate::support::rows::{delivery, manifest_of, opener_in, opener_of, row, sink_into};
 use crate::support::{self, Database};
 
 /// Makes what opens a sink into `db`, as `role`.
@@ -1024,10 +1024,7 @@ fn rows_of_tables_that_inherit_are_none_of_its_own_and_those_of_partitions_are()
             "",
         ),
         (
-            "create table t (id numeric primary key, v text); create table below (primary key (id)) inherits (t);
-             create function routed() returns trigger language plpgsql as $$
-             begin insert into below select new.* on conflict (id) do update set v = excluded.v; return null; end $$;
-             create trigger routed before insert on t for each row execute function routed()",
+            &format!("create table t (id numeric primary key, v text); {ROUTED}"),
             "",
         ),
     ] {
@@ -1070,6 +1067,81 @@ bindings: { b: { table: public.t, to: there, row: { key: [id] } } }",
         assert_eq!(own, "3|kid");
         assert_eq!(db.psql("select id, v from t order by id"), rest, "{all}");
     }
+}
+
+/// A parent and a table that inherits from it, and a trigger before each insert that puts no row elsewhere.
+const STAMPED: &str = "create table t (id int primary key, v text); create table kid (primary key (id)) inherits (t);
+                       create function stamped() returns trigger language plpgsql as $$ begin return new; end $$;
+                       create trigger stamped before insert on t for each row execute function stamped()";
+
+/// What puts the rows of `t` into `below`.
+const ROUTED: &str = "create table below (primary key (id)) inherits (t);
+                      create function routed() returns trigger language plpgsql as $$
+                      begin insert into below select new.* on conflict (id) do update set v = excluded.v; return null; end $$;
+                      create trigger routed before insert on t for each row execute function routed()";
+
+#[test]
+fn rows_of_a_table_below_that_is_itself_written_are_none_of_its_own() {
+    let db = support::database();
+    db.psql(STAMPED);
+    db.psql("create table grandkid (primary key (id)) inherits (kid)");
+    for bound in ["kid", "grandkid"] {
+        db.psql(&format!(
+            "truncate t; insert into {bound} values (1, 'below'), (2, 'below'), (3, 'below')"
+        ));
+        let manifest = manifest_of(
+            db.dir(),
+            &format!(
+                "sinks: {{ there: {} }}
+bindings:
+  b: {{ table: public.t, to: there, row: {{ key: [id] }} }}
+  other: {{ table: public.x, to: there, row: {{ table: public.{bound}, key: [id] }} }}",
+                sink_into(&db, support::shared_cluster().superuser())
+            ),
+        );
+        let mut sink = opener_in(&manifest, "there", &[]).unwrap().open().unwrap();
+        let mut deliver = |batch: &[Delivery]| outcomes(&sink.deliver(batch));
+        assert_eq!(deliver(&[insert(1, "t", r#"{"id":2,"v":"below"}"#)]), "w");
+        assert_eq!(deliver(&[update(2, "t", r#"{"id":1,"v":"below"}"#)]), "w");
+        assert_eq!(deliver(&[rekey(3, "t", r#"{"id":1}"#, r#"{"id":3,"v":"own"}"#)]), "w");
+        assert_eq!(deliver(&[delete(4, "t", r#"{"id":2}"#)]), "w");
+        assert_eq!(deliver(&[delete(5, "t", r#"{"id":2}"#)]), "=");
+        let mut found = Vec::new();
+        sink.existing(manifest.binding("b").unwrap(), &mut |existing| {
+            found.push(existing.identity)
+        })
+        .unwrap();
+        assert_eq!(found, ["[3]"]);
+        assert_eq!(
+            db.psql("select id, v from t order by id, v"),
+            "1|below\n2|below\n3|below\n3|own",
+            "{bound}"
+        );
+    }
+}
+
+#[test]
+fn a_table_may_begin_to_put_its_rows_below_between_two_batches() {
+    let db = support::database();
+    db.psql("create table t (id int primary key, v text)");
+    let mut sink = into(&db).open().unwrap();
+    let mut deliver = |batch: &[Delivery]| outcomes(&sink.deliver(batch));
+    assert_eq!(deliver(&[insert(1, "t", r#"{"id":1,"v":"own"}"#)]), "w");
+    assert_eq!(deliver(&[delete(2, "t", r#"{"id":9}"#)]), "=");
+    db.psql(ROUTED);
+    assert_eq!(deliver(&[insert(3, "t", r#"{"id":2,"v":"below"}"#)]), "w");
+    assert_eq!(deliver(&[update(4, "t", r#"{"id":2,"v":"below"}"#)]), "=");
+    assert_eq!(
+        deliver(&[delete(5, "t", r#"{"id":1}"#), delete(6, "t", r#"{"id":2}"#)]),
+        "ww"
+    );
+    assert_eq!(db.psql("select count(*) from t"), "0");
+    // And to keep them.
+    assert_eq!(deliver(&[insert(7, "t", r#"{"id":3,"v":"below"}"#)]), "w");
+    db.psql("drop trigger routed on t");
+    assert_eq!(deliver(&[update(8, "t", r#"{"id":3,"v":"own"}"#)]), "w");
+    assert_eq!(deliver(&[delete(9, "t", r#"{"id":3}"#)]), "w");
+    assert_eq!(db.psql("select id, v from t"), "3|below");
 }
 
 #[test]

@@ -34,7 +34,7 @@ impl<'a> Ground<'a> {
         let source = worker::source(self.session, &self.manifest.schema)?;
         Ok(Some(Target {
             sink,
-            opener: sink::opener(sink, self.environment, &source.uri)?,
+            opener: sink::opener(self.manifest, sink, self.environment, &source.uri)?,
             source,
         }))
     }

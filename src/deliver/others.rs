@@ -98,7 +98,8 @@ fn others<'a>(ground: &Ground<'a>, target: &Target<'_>, binding: &Binding) -> Re
             };
             let is_here = sink.kind.word() == target.sink.kind.word()
                 && (sink.name.value == target.sink.name.value
-                    || sink::opener(sink, ground.environment, &target.source.uri)?.place() == target.opener.place());
+                    || sink::opener(manifest, sink, ground.environment, &target.source.uri)?.place()
+                        == target.opener.place());
             if is_here {
                 all.push((manifest, other));
             }

@@ -244,7 +244,7 @@ fn orders(
             renderer: Arc::clone(&renderer),
             sink: sink.clone(),
             bindings,
-            opener: sink::opener(sink, environment, &source.uri)?.into(),
+            opener: sink::opener(manifest, sink, environment, &source.uri)?.into(),
             source: source.clone(),
             until_empty: task.until_empty,
             patience: task.patience,

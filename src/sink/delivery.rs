@@ -208,10 +208,10 @@ pub struct RowChange {
     pub key: Vec<String>,
     /// The row to be taken away, a JSON object with the key's columns at least: that of before, where a row got another key.
     pub delete: Option<Arc<str>>,
-    /// Another row of the binding has the key of `delete` by now: what is there under it is that one, and not to be taken away.
-    pub taken: bool,
     /// What another row that has the key of `delete` is to be there, of this binding or of another one: what is there stays, and becomes this.
     pub heir: Option<Arc<str>>,
+    /// The heir is of this binding: what is there under the key of `delete` is that one already, and does not move to the key of `upsert`.
+    pub taken: bool,
     /// The row to be there: a JSON object of the columns to be written.
     pub upsert: Option<Arc<str>>,
 }

@@ -196,14 +196,25 @@ pub trait Opener: Send + Sync {
     }
 }
 
-/// Looks up the references of a sink's settings. `source` names the installation to those sinks that keep a record of it.
+/// Looks up the references of the settings of `sink`, which is one of `manifest`. `source` names the installation to those sinks that keep a record of it.
 ///
 /// # Errors
 /// All references that lead nowhere, with their places in the manifest.
-pub fn opener(sink: &manifest::Sink, environment: &Environment, source: &str) -> Result<Box<dyn Opener>> {
+pub fn opener(
+    manifest: &manifest::Manifest,
+    sink: &manifest::Sink,
+    environment: &Environment,
+    source: &str,
+) -> Result<Box<dyn Opener>> {
     match &sink.kind {
         SinkKind::Ldap(settings) => ldap::opener(settings, environment),
-        SinkKind::Postgres(database) => postgres::opener(&sink.name, database, environment, source),
+        SinkKind::Postgres(database) => postgres::opener(
+            &sink.name,
+            database,
+            manifest.bindings_to(&sink.name),
+            environment,
+            source,
+        ),
         SinkKind::Webhook(settings) => webhook::opener(settings, environment),
         #[cfg(feature = "nats")]
         SinkKind::Nats(settings) => nats::opener(settings, environment),

@@ -25,7 +25,7 @@ pub fn try_opener(settings: &str) -> emaj::errors::Result<Box<dyn Opener>> {
     environment
         .variables
         .insert("LDAP_PASSWORD".to_owned(), PASSWORD.to_owned());
-    emaj::sink::opener(&loaded.manifest.sinks[0], &environment, "test")
+    emaj::sink::opener(&loaded.manifest, &loaded.manifest.sinks[0], &environment, "test")
 }
 
 /// Returns the settings of a plain connection to `slapd`, logged in by password.

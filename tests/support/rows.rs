@@ -43,12 +43,20 @@ pub fn named_opener_of(folder: &Path, name: &str, sink: &str, variables: &[(&str
 
 /// As [`named_opener_of`]; what is wrong with the settings is handed back.
 pub fn try_opener(folder: &Path, name: &str, sink: &str, variables: &[(&str, &str)]) -> Result<Box<dyn Opener>, Error> {
-    let manifest = manifest_of(folder, &format!("sinks: {{ {name}: {sink} }}"));
+    opener_in(
+        &manifest_of(folder, &format!("sinks: {{ {name}: {sink} }}")),
+        name,
+        variables,
+    )
+}
+
+/// Makes what opens a sink of a manifest that may have bindings.
+pub fn opener_in(manifest: &Manifest, name: &str, variables: &[(&str, &str)]) -> Result<Box<dyn Opener>, Error> {
     let mut environment = Environment::default();
     for (name, value) in variables {
         environment.variables.insert((*name).to_owned(), (*value).to_owned());
     }
-    opener(manifest.sink(name).expect("the sink"), &environment, "here")
+    opener(manifest, manifest.sink(name).expect("the sink"), &environment, "here")
 }
 
 /// A delivery with an offset of its own; `event` `None` is `emaj init`.

@@ -30,7 +30,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
         if !args.sink.is_empty() && !args.sink.contains(name) {
             continue;
         }
-        let opener = sink::opener(sink, &context.environment, "emaj sink test")?;
+        let opener = sink::opener(&manifest, sink, &context.environment, "emaj sink test")?;
         let findings = opener.open().and_then(|mut place| place.probe());
         let findings = findings.unwrap_or_else(|fault| {
             exit = exit.max(Kind::Unreachable.exit_code());

@@ -106,11 +106,8 @@ impl Bound {
                     .remove(&name)
                     .unwrap_or_default(),
             };
-            for row in rows.iter() {
-                // (Of one of which nothing can be made nothing ever was.)
-                if let Some(made) = other.row_there(row, envelope)? {
-                    return Ok(Some(made));
-                }
+            if let Some(made) = other.first_row(rows.iter().map(Ok), envelope)? {
+                return Ok(Some(made));
             }
         }
         Ok(None)

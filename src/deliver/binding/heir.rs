@@ -34,15 +34,6 @@ pub(in crate::deliver) struct Found {
     pub(super) later: HashMap<Awaited, Option<Later>>,
 }
 
-/// Who of the binding's rows has a key in another table after another one.
-#[derive(Debug)]
-pub(super) enum Instead {
-    Nobody,
-    /// A row has it, of which nothing can be made as it is now.
-    Unmade,
-    Row(Row),
-}
-
 /// A row of which something may come later than a change.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(in crate::deliver) struct Awaited {
@@ -227,40 +218,48 @@ impl Bound {
         Ok(nearly)
     }
 
-    /// Returns who else has the key in another table that the row `row` gives up with `change`: the row, and what is made of it.
+    /// Returns what is made of another row that has the key in another table which the row `row` gives up with `change`; `None`: nobody has it then.
     pub(super) fn row_instead(
         &self,
         change: &Change,
         row: &Row,
         envelope: &Envelope<'_>,
         ask: &mut dyn Ask,
-    ) -> Result<Instead, Fault> {
+    ) -> Result<Option<Row>, Fault> {
         let Some(name) = self.name_of(row) else {
-            return Ok(Instead::Nobody);
+            return Ok(None);
         };
         let all = self.all_with(change, &name, ask)?;
-        let mut instead = Instead::Nobody;
-        for other in self.others(change, &all) {
-            if !self.had(change, other, &name, ask)? {
-                continue;
-            }
-            match self.row_there(other, envelope)? {
-                Some(made) => return Ok(Instead::Row(made)),
-                None => instead = Instead::Unmade,
-            }
-        }
-        Ok(instead)
+        let having = self.others(change, &all).filter_map(|other| {
+            let had = self.had(change, other, &name, ask);
+            had.map(|had| had.then_some(other)).transpose()
+        });
+        self.first_row(having, envelope)
     }
 
-    /// Returns what is made of a row in the other table; `None`: nothing can be.
-    pub(super) fn row_there(&self, row: &Row, envelope: &Envelope<'_>) -> Result<Option<Row>, Fault> {
+    /// Returns what is made, in the other table, of the first one of `rows` of which something can be. If they all are unfit, what gives their key up waits: something may have
+    /// been made of them before, and they may be corrected, or go.
+    pub(super) fn first_row<'r>(
+        &self,
+        rows: impl Iterator<Item = Result<&'r Row, Fault>>,
+        envelope: &Envelope<'_>,
+    ) -> Result<Option<Row>, Fault> {
         let Compiled::Row { columns, .. } = &self.kind else {
             return Ok(None);
         };
-        match self.columns(row, columns, envelope) {
-            Err(fault) if fault.verdict == Verdict::Never => Ok(None),
-            made => made.map(Some),
+        let mut unmade = None;
+        for row in rows {
+            match self.columns(row?, columns, envelope) {
+                Err(fault) if fault.verdict == Verdict::Never => unmade = Some(fault),
+                made => return made.map(Some),
+            }
         }
+        unmade.map_or(Ok(None), |fault| {
+            Err(Fault::later(format!(
+                "another row has this key by now, and nothing can be made of that one: {}",
+                fault.reason
+            )))
+        })
     }
 
     /// Returns the rows that have the name `name`, which a row gives up with `change`.

@@ -24,7 +24,6 @@ use minijinja::{Environment, Value, context};
 pub(super) use self::anew::{Come, LeftBehind};
 use self::directory::{Giver, is_nearly, name_of_target};
 use self::form::Form;
-use self::heir::Instead;
 pub(super) use self::heir::{Awaited, GivenUp, Namesakes};
 pub(super) use self::keys::{OneKey, every_row_of};
 use self::keys::{in_one_way, key_text};
@@ -368,15 +367,14 @@ impl Bound {
                         .map(|key| format!("{table}\u{1f}{key}")),
                 );
                 let old_row = old_row.filter(|_| old_key != new_key);
-                let instead = match old_row.filter(|_| self.names_change_hands()) {
+                let own_heir = match old_row.filter(|_| self.names_change_hands()) {
                     Some(row) => self.row_instead(change, row, envelope, ask)?,
-                    None => Instead::Nobody,
+                    None => None,
                 };
-                let taken = !matches!(instead, Instead::Nobody);
-                let heir = match (instead, old_row) {
-                    (Instead::Nobody, Some(row)) => self.row_beside(row, envelope, ask, beside)?,
-                    (Instead::Row(row), _) => Some(row),
-                    _ => None,
+                let taken = own_heir.is_some();
+                let heir = match old_row.filter(|_| !taken) {
+                    Some(row) => self.row_beside(row, envelope, ask, beside)?,
+                    None => own_heir,
                 };
                 Action::Row(RowChange {
                     table: table.clone(),

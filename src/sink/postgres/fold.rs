@@ -64,10 +64,11 @@ impl<'a> Item<'a> {
         })
     }
 
-    /// Returns it for the case that what stands at the key of `delete` stays as it is, if that is another row of the binding.
-    pub(super) fn without_own_heir(&self) -> Option<Item<'a>> {
-        (self.change.taken && self.heir.is_some()).then(|| Item {
-            heir: None,
+    /// Returns what it does for the row that has the key of `delete` by now, and no more.
+    pub(super) fn only_heir(&self) -> Option<Item<'a>> {
+        self.heir.is_some().then(|| Item {
+            delete: None,
+            upsert: None,
             ..self.clone()
         })
     }
@@ -140,8 +141,6 @@ pub(super) struct Group<'i, 'a> {
     pub(super) key: &'a [String],
     /// Rows that go to another key if nobody is there, in rounds: those of a round make room for the next one.
     pub(super) moves: Vec<Vec<Move<'i, 'a>>>,
-    /// The places of deliveries whose row is not deleted, because what is there is another one's.
-    pub(super) kept: Vec<usize>,
     /// The deleted row, and its delivery's place.
     pub(super) deletes: Vec<(usize, &'i Row<'a>)>,
     pub(super) upserts: Vec<(usize, &'i Row<'a>)>,
@@ -160,11 +159,7 @@ pub(super) struct Move<'i, 'a> {
 
 /// What is at a key in the end.
 enum Last<'i, 'a> {
-    Gone {
-        row: &'i Row<'a>,
-        /// What is there is another one's.
-        is_kept: bool,
-    },
+    Gone(&'i Row<'a>),
     There {
         row: &'i Row<'a>,
         /// The row as it was told at the key that it had before the batch, which is its own where it was not seen to move; `None`: it had none,
@@ -186,16 +181,16 @@ struct Table<'i, 'a> {
 }
 
 impl<'i, 'a> Table<'i, 'a> {
-    /// Takes the row away from its key, but what is there where that `is_kept`; returns where it was before the batch, if it was anywhere.
-    fn take(&mut self, at: usize, row: &'i Row<'a>, is_kept: bool) -> Option<&'i Row<'a>> {
-        let gone = Last::Gone { row, is_kept };
+    /// Takes the row away from its key; returns where it was before the batch, if it was anywhere.
+    fn take(&mut self, at: usize, row: &'i Row<'a>) -> Option<&'i Row<'a>> {
+        let gone = Last::Gone(row);
         let Some(place) = self.by_key.get(&*row.key) else {
             self.note(at, row, gone);
             return Some(row);
         };
         self.all_new = false;
         match std::mem::replace(&mut self.order[*place], (at, gone)).1 {
-            Last::Gone { .. } => None,
+            Last::Gone(_) => None,
             Last::There { from, .. } => from,
         }
     }
@@ -205,7 +200,7 @@ impl<'i, 'a> Table<'i, 'a> {
         let from = moved.unwrap_or_else(|| match self.by_key.get(&*row.key) {
             None => Some(row),
             Some(place) => match self.order[*place].1 {
-                Last::Gone { .. } => None,
+                Last::Gone(_) => None,
                 Last::There { from, .. } => from,
             },
         });
@@ -226,12 +221,11 @@ impl<'i, 'a> Table<'i, 'a> {
     }
 
     fn group(self) -> Group<'i, 'a> {
-        let (mut kept, mut deletes, mut upserts, mut moves) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut deletes, mut upserts, mut moves) = (Vec::new(), Vec::new(), Vec::new());
         let is_anothers = |key: &str| self.taken.contains(key) && !self.came.contains(key);
         for (at, last) in self.order {
             match last {
-                Last::Gone { is_kept: true, .. } => kept.push(at),
-                Last::Gone { row, .. } => deletes.push((at, row)),
+                Last::Gone(row) => deletes.push((at, row)),
                 Last::There { row, from } => {
                     upserts.push((at, row));
                     let from = from.filter(|from| from.key != row.key && !is_anothers(&from.key));
@@ -243,7 +237,6 @@ impl<'i, 'a> Table<'i, 'a> {
             table: &self.change.table,
             key: &self.change.key,
             moves: rounds(moves),
-            kept,
             deletes,
             upserts,
             all_new: self.all_new,
@@ -381,10 +374,7 @@ pub(super) fn groups<'i, 'a>(items: &[&'i Item<'a>]) -> Vec<Group<'i, 'a>> {
             if let Some(row) = item.upsert.as_ref().filter(|_| item.is_new || item.delete.is_some()) {
                 tables[at].came.insert(&row.key);
             }
-            let taken = item
-                .delete
-                .as_ref()
-                .map(|row| tables[at].take(item.at, row, item.change.taken));
+            let taken = item.delete.as_ref().map(|row| tables[at].take(item.at, row));
             put.extend(item.heir.as_ref().map(|row| (at, item.at, row, None)));
             put.extend(item.upsert.as_ref().map(|row| (at, item.at, row, taken)));
         }
@@ -400,7 +390,7 @@ mod tests {
     use super::*;
     use crate::sink::Offset;
 
-    /// `7:a>b` changes the key a to b in transaction 7, `7:a>` deletes, `7:>b` writes; with `a!` another row has that key by now, with `a^`
+    /// `7:a>b` changes the key a to b in transaction 7, `7:a>` deletes, `7:>b` writes; with `a!` another row has that key by now and becomes that, with `a^`
     /// one of another binding;
     /// `7:=>b` writes one that was there.
     fn delivery(at: usize, text: &str) -> Delivery {
@@ -422,7 +412,7 @@ mod tests {
                 key: vec!["id".into()],
                 delete: row(old),
                 taken,
-                heir: row(old).filter(|_| is_left),
+                heir: row(old).filter(|_| taken || is_left),
                 upsert: row(new),
             }),
         }
@@ -526,12 +516,12 @@ mod tests {
             ("1:a>b 2:>x 1:b>a", " - +a2,b0,x1"),
             ("1:a>b 1:b>c", "b>c;a>b -a0 +b0,c1"),
             ("1:b>c 2:a>b", "b>c;a>b -a1 +b1,c0"),
-            // What another row has by now is left to it, also when that does not come in this batch.
-            ("1:a!>b", " - +b0"),
-            ("1:a!>", " - +"),
+            // What another row has by now is left to it, and becomes that one, also when that does not come in this batch.
+            ("1:a!>b", " - +a0,b0"),
+            ("1:a!>", " - +a0"),
             ("1:a!>b 1:c>a", "a>b;c>a -c1 +a1,b0"),
             ("1:a!>b 2:=>a", " - +a1,b0"),
-            ("1:c!>a 1:a!>b", "a>b - +a0,b1"),
+            ("1:c!>a 1:a!>b", "a>b - +a1,b1,c0"),
             // What a row of another binding has stays, and becomes that one's.
             ("1:a^>", " - +a0"),
             ("1:a^>b", "a>b - +a0,b0"),
@@ -539,13 +529,13 @@ mod tests {
             ("1:a^> 1:=>a", " - +a1"),
             ("1:>a 2:a^> 3:a>", " -a2 +"),
             // Also when that came earlier in this batch.
-            ("1:>a 2:a!>", " - +a0 |  - +"),
-            ("1:>a 2:a!>x", " - +a0 |  - +x1"),
-            ("1:>a 2:>y 1:>b 2:a!>x", " - +a0,b2 |  - +x3,y1"),
+            ("1:>a 2:a!>", " - +a0 |  - +a1"),
+            ("1:>a 2:a!>x", " - +a0 |  - +a1,x1"),
+            ("1:>a 2:>y 1:>b 2:a!>x", " - +a0,b2 |  - +a3,x3,y1"),
             // Until the other row goes too.
             ("1:a!> 2:a>", " -a1 +"),
             // What it got by a row of another binding is not that one's for good.
-            ("1:a^> 2:a!>x", " - +a0 |  - +x1"),
+            ("1:a^> 2:a!>x", " - +a0 |  - +a1,x1"),
         ] {
             assert_eq!(folded(deliveries), expected, "{deliveries}");
         }

@@ -168,13 +168,14 @@ pub(super) fn table_of(binding: &Binding) -> Option<&QualifiedName> {
 pub(super) fn existing(
     client: &mut Client,
     renderer: &Renderer,
+    tables: &mut Tables,
     binding: &Binding,
     visit: &mut dyn FnMut(Existing),
 ) -> Result<(), Fault> {
     let (BindingKind::Row { key, .. }, Some(table)) = (&binding.kind, table_of(binding)) else {
         return Err(Fault::never("a database lists rows only"));
     };
-    let shape = Shape::read(client, table)?;
+    let shape = tables.read(client, table)?;
     let key: Vec<String> = match key.as_slice() {
         [] => shape.primary_key.clone(),
         named => named.iter().map(|name| name.value.clone()).collect(),

@@ -13,8 +13,11 @@ mod spelling;
 mod text;
 mod write;
 
+use std::sync::Arc;
+
 use crate::errors::Result;
 use crate::manifest;
+use crate::names::QualifiedName;
 use crate::pg::{self, Environment, Given, Prompt, Session, Settings};
 use crate::render::Renderer;
 
@@ -46,9 +49,10 @@ const OF_THE_SOURCE: &[&str] = &[
 const LIMITS: &[(&str, &str)] = &[("connect_timeout", "30"), ("tcp_user_timeout", "60000")];
 
 /// Decides how to connect. What the sink does not say comes from libpq's files, never from the variables that lead to the source.
-pub(super) fn opener(
+pub(super) fn opener<'b>(
     name: &str,
     database: &manifest::Database,
+    bindings: impl Iterator<Item = &'b manifest::Binding>,
     environment: &Environment,
     source: &str,
 ) -> Result<Box<dyn Opener>> {
@@ -71,6 +75,7 @@ pub(super) fn opener(
             source: source.to_owned(),
             sink: name.to_owned(),
         },
+        targets: bindings.filter_map(listing::table_of).cloned().collect(),
     }))
 }
 
@@ -78,6 +83,8 @@ pub(super) fn opener(
 struct Database {
     settings: Settings,
     who: Who,
+    /// The tables that bindings of the sink make rows of.
+    targets: Arc<[QualifiedName]>,
 }
 
 impl Opener for Database {
@@ -104,7 +111,7 @@ impl Opener for Database {
             session,
             renderer: Renderer::new("emaj"),
             who: self.who.clone(),
-            tables: Tables::default(),
+            tables: Tables::new(Arc::clone(&self.targets)),
             has_position: false,
             known: None,
         }))
@@ -284,6 +291,6 @@ impl Sink for PostgresSink {
     }
 
     fn existing(&mut self, binding: &manifest::Binding, visit: &mut dyn FnMut(Existing)) -> Result<(), Fault> {
-        listing::existing(&mut self.session, &self.renderer, binding, visit)
+        listing::existing(&mut self.session, &self.renderer, &mut self.tables, binding, visit)
     }
 }

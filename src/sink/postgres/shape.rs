@@ -24,11 +24,28 @@ const HIDES: &str = "(pg_catalog.row_security_active(c.oid) and coalesce(
                             and ('0' = any (p.polroles)
                                  or exists (select from unnest(p.polroles) r (oid) where pg_catalog.pg_has_role(r.oid, 'usage')))), true))";
 
+/// Whether rows of a table `c` may be in tables below it: in its partitions, or, of one that is not partitioned, where a trigger before each insert may put them. Where
+/// one of these tables, `$1` and `$2` are their schemas and names, is itself one of a binding, its rows are that one's.
+const ROUTED: &str = "(c.relkind = 'p'
+                       or exists (select from pg_catalog.pg_trigger t
+                                   where t.tgrelid = c.oid and not t.tgisinternal and t.tgtype & 7 = 7)
+                          and exists (select from pg_catalog.pg_inherits i where i.inhparent = c.oid)
+                          and not exists (with recursive below (oid) as (
+                                            select i.inhrelid from pg_catalog.pg_inherits i where i.inhparent = c.oid
+                                            union
+                                            select i.inhrelid from below join pg_catalog.pg_inherits i on i.inhparent = below.oid)
+                                          select
+                                            from below
+                                            join pg_catalog.pg_class k on k.oid = below.oid
+                                            join pg_catalog.pg_namespace s on s.oid = k.relnamespace
+                                            join unnest($1::text[], $2::text[]) bound (schema, name)
+                                              on bound.schema = s.nspname and bound.name = k.relname))";
+
 /// What changes with a table `c`: it is another one, its columns, what makes its rows unique or the attributes of their types were altered, row-level security
-/// applies to this role or hides rows from it, or no more. (Types with attributes are the user's own: they are numbered from 16384.)
+/// applies to this role or hides rows from it, or its rows may be in tables below it, or no more. (Types with attributes are the user's own: they are numbered from 16384.)
 fn state() -> String {
     format!(
-        "pg_catalog.concat_ws(' ', c.oid, pg_catalog.row_security_active(c.oid), {HIDES},
+        "pg_catalog.concat_ws(' ', c.oid, pg_catalog.row_security_active(c.oid), {HIDES}, {ROUTED},
             (select pg_catalog.string_agg(a.xmin::text, ' ' order by a.attnum)
                from pg_catalog.pg_attribute a
               where a.attrelid = c.oid and a.attnum > 0),
@@ -67,7 +84,7 @@ pub(super) struct Shape {
     /// The lists of columns that a row can be found by.
     keys: Vec<Vec<String>>,
     pub(super) primary_key: Vec<String>,
-    /// Its rows may be in tables below it: in its partitions, or where a trigger before each insert puts them.
+    /// Its rows may be in tables below it.
     is_routed: bool,
     /// Row-level security applies to the role: `copy` does not write to the table.
     pub(super) is_secured: bool,
@@ -94,22 +111,22 @@ pub(super) struct Column {
 }
 
 impl Shape {
-    /// Reads a table.
-    pub(super) fn read(client: &mut Client, table: &QualifiedName) -> Result<Shape, Fault> {
+    /// Reads a table; `targets` are those that bindings of the sink make rows of.
+    pub(super) fn read(client: &mut Client, table: &QualifiedName, targets: &[QualifiedName]) -> Result<Shape, Fault> {
         let failed = |error: postgres::Error| of_postgres(&error);
+        let (target_schemas, target_names) = in_columns(targets);
         let found = client
             .query_opt(
                 &format!(
                     "select c.oid, c.relkind::text, {}, case when {HIDES} then current_user::text end,
                             pg_catalog.row_security_active(c.oid),
-                            c.relkind = 'p' or exists (select from pg_catalog.pg_trigger t
-                                                        where t.tgrelid = c.oid and not t.tgisinternal and t.tgtype & 7 = 7)
+                            {ROUTED}
                        from pg_catalog.pg_class c
                        join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-                      where n.nspname = $1 and c.relname = $2",
+                      where n.nspname = $3 and c.relname = $4",
                     state()
                 ),
-                &[&table.schema, &table.name],
+                &[&target_schemas, &target_names, &table.schema, &table.name],
             )
             .map_err(failed)?;
         let Some(found) = found else {
@@ -192,7 +209,9 @@ impl Shape {
     pub(super) fn is_altered<'t>(
         client: &mut Client,
         shapes: impl Iterator<Item = (&'t QualifiedName, &'t Shape)>,
+        targets: &[QualifiedName],
     ) -> Result<bool, Fault> {
+        let (target_schemas, target_names) = in_columns(targets);
         let (mut schemas, mut names, mut states) = (Vec::new(), Vec::new(), Vec::new());
         for (table, shape) in shapes {
             schemas.push(&table.schema);
@@ -203,13 +222,13 @@ impl Shape {
             .query_one(
                 &format!(
                     "select count(*)
-                       from unnest($1::text[], $2::text[], $3::text[]) t (schema, name, state)
+                       from unnest($3::text[], $4::text[], $5::text[]) t (schema, name, state)
                        join pg_catalog.pg_namespace n on n.nspname = t.schema
                        join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = t.name
                       where {} = t.state",
                     state()
                 ),
-                &[&schemas, &names, &states],
+                &[&target_schemas, &target_names, &schemas, &names, &states],
             )
             .map_err(|error| of_postgres(&error))?;
         Ok(usize::try_from(row.get::<_, i64>(0)).ok() != Some(names.len()))
@@ -276,6 +295,14 @@ impl Shape {
              `alter table {table} add unique ({list})`, or name another `row.key`"
         )))
     }
+}
+
+/// The schemas and the names of tables, as a query takes them.
+fn in_columns(tables: &[QualifiedName]) -> (Vec<&str>, Vec<&str>) {
+    tables
+        .iter()
+        .map(|table| (table.schema.as_str(), table.name.as_str()))
+        .unzip()
 }
 
 fn no_table(client: &mut Client, table: &QualifiedName) -> Result<Fault, Fault> {

@@ -87,8 +87,10 @@ struct Straight {
 }
 
 /// What is known about the tables that rows go to.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Tables {
+    /// Those that bindings of the sink make rows of.
+    targets: Arc<[QualifiedName]>,
     shapes: HashMap<QualifiedName, Shape>,
     upserts: Vec<Upsert>,
     deletes: Vec<Delete>,
@@ -119,10 +121,27 @@ const TOGETHER: [GroupUp; 3] = [|items| vec![items.to_vec()], transactions, refe
 type Refused = HashSet<(QualifiedName, Arc<str>)>;
 
 impl Tables {
+    pub(super) fn new(targets: Arc<[QualifiedName]>) -> Tables {
+        Tables {
+            targets,
+            shapes: HashMap::new(),
+            upserts: Vec::new(),
+            deletes: Vec::new(),
+            keys: Vec::new(),
+            straight: HashMap::new(),
+            lines: Vec::new(),
+        }
+    }
+
+    /// Returns the table's columns and keys as they are now.
+    pub(super) fn read(&self, client: &mut Client, table: &QualifiedName) -> Result<Shape, Fault> {
+        Shape::read(client, table, &self.targets)
+    }
+
     /// Returns the table's columns and keys.
     pub(super) fn shape(&mut self, client: &mut Client, table: &QualifiedName) -> Result<&Shape, Fault> {
         if !self.shapes.contains_key(table) {
-            let shape = Shape::read(client, table)?;
+            let shape = self.read(client, table)?;
             self.shapes.insert(table.clone(), shape);
         }
         Ok(&self.shapes[table])
@@ -130,18 +149,19 @@ impl Tables {
 
     /// Tells whether this table was altered since it was looked at.
     pub(super) fn is_altered(&self, client: &mut Client, table: &QualifiedName) -> Result<bool, Fault> {
-        Shape::is_altered(client, self.shapes.get_key_value(table).into_iter())
+        Shape::is_altered(client, self.shapes.get_key_value(table).into_iter(), &self.targets)
     }
 
     /// Tells whether a table that is known was altered since it was looked at.
     pub(super) fn are_altered(&self, client: &mut Client, items: &[Item<'_>]) -> Result<bool, Fault> {
         let touched: HashSet<&QualifiedName> = items.iter().map(|item| &item.change.table).collect();
-        Shape::is_altered(client, self.shapes.iter().filter(|(table, _)| touched.contains(table)))
+        let shapes = self.shapes.iter().filter(|(table, _)| touched.contains(table));
+        Shape::is_altered(client, shapes, &self.targets)
     }
 
     /// Forgets all tables; outside a transaction.
     pub(super) fn forget(&mut self, client: &mut Client) -> Result<(), Fault> {
-        *self = Tables::default();
+        *self = Tables::new(Arc::clone(&self.targets));
         client
             .batch_execute("discard temp")
             .map_err(|error| of_postgres(&error))
@@ -432,12 +452,7 @@ impl Tables {
             let Some(fault) = self.last_attempt(client, &tried, outcomes)? else {
                 return Ok(());
             };
-            // What the other row is by now may be what is refused: its own change says so.
-            if let Some(bare) = item.without_own_heir()
-                && self.last_attempt(client, &[&bare], outcomes)?.is_none()
-            {
-                return Ok(());
-            }
+            let fault = self.of_heir(client, item, outcomes)?.unwrap_or(fault);
             outcomes[item.at] = Some(Outcome::Failed(fault));
             refused.extend(item.keys());
             return Ok(());
@@ -448,6 +463,32 @@ impl Tables {
         let (first, second) = tried.split_at(tried.len() / 2);
         self.part(client, first, outcomes, refused)?;
         self.part(client, second, outcomes, refused)
+    }
+
+    /// Returns why a delivery that is refused waits: what is refused is what is made of another row that has its key by now. That may pass for this row: the other
+    /// one is corrected, or goes, or gives the key up too. Writes nothing.
+    fn of_heir(
+        &mut self,
+        client: &mut Client,
+        item: &Item<'_>,
+        outcomes: &mut [Option<Outcome>],
+    ) -> Result<Option<Fault>, Fault> {
+        let Some(heir) = item.only_heir() else {
+            return Ok(None);
+        };
+        let failed = |error: postgres::Error| of_postgres(&error);
+        client.batch_execute("savepoint emaj_heir").map_err(failed)?;
+        let fault = self.attempt(client, &[&heir], Deletes::Last, outcomes)?;
+        client
+            .batch_execute("rollback to savepoint emaj_heir; release savepoint emaj_heir")
+            .map_err(failed)?;
+        let fault = fault.filter(|fault| fault.verdict == Verdict::Never);
+        Ok(fault.map(|fault| {
+            Fault::later(format!(
+                "another row has this key by now, and what is made of that one is refused: {}",
+                fault.reason
+            ))
+        }))
     }
 
     /// Attempts what is not split any further. A row that could not be moved to its key may stand in its own way: it has the unique values that
@@ -525,9 +566,6 @@ impl Tables {
             for group in &groups {
                 step(self, client, group, &mut idle)?;
             }
-        }
-        for at in groups.iter().flat_map(|group| &group.kept) {
-            *idle.entry(*at).or_default() += 1;
         }
         for item in items {
             let parts = item.delete.iter().chain(&item.upsert).count();
