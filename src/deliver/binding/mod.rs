@@ -3,7 +3,7 @@
 //! Rows for which `when` is false are treated as not there; so an update may be an insert or a delete to the binding. All kinds
 //! that keep a state (entry, value, flag, row) speak of the state before and after; a message speaks of the event.
 //!
-//! `anew` finds rows whose values went with an entry that comes again, `beside` knows what other bindings make under a name that a row gives up, `compile` reads the templates, `directory` and `message` make what such places take, `form` finds rows of which a text may be made, `heir` finds who has an entry that a row gives up, `keys` says
+//! `anew` finds rows whose values went with an entry that comes again, or stand at one that is another row's now, `beside` knows what other bindings make under a name that a row gives up, `compile` reads the templates, `directory` and `message` make what such places take, `form` finds rows of which a text may be made, `heir` finds who has an entry that a row gives up, `keys` says
 //! what nothing may overtake.
 
 mod anew;
