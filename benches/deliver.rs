@@ -301,6 +301,7 @@ impl Nats {
         let folder = tempfile::tempdir()?;
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let server = Command::new("nats-server")
+            .env("PATH", crate::ldap::slapd::search_path())
             .args(["-js", "-a", "127.0.0.1", "-p", &port.to_string(), "-sd"])
             .arg(folder.path())
             .stdout(Stdio::null())

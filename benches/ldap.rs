@@ -4,7 +4,7 @@
 
 #[path = "../tests/support/slapd.rs"]
 #[allow(dead_code, reason = "the tests use more of it")]
-mod slapd;
+pub mod slapd;
 
 use std::fmt::Write as _;
 use std::io::Write as _;

@@ -107,6 +107,7 @@ impl Server {
     /// A shell stands between: it waits for the end of its input, which comes whatever becomes of this process.
     pub fn start(package: &str, command: &[&str]) -> Server {
         let is_there = Command::new("sh")
+            .env("PATH", super::slapd::search_path())
             .args(["-c", "command -v \"$0\"", command[0]])
             .output()
             .unwrap();
@@ -118,6 +119,7 @@ impl Server {
         let script =
             "\"$@\" 2>&1 </dev/null & server=$!; cat >/dev/null; kill -9 $server; wait $server 2>/dev/null; exit 0";
         let mut shell = Command::new("sh")
+            .env("PATH", super::slapd::search_path())
             .args(["-c", script, "sh"])
             .args(command)
             .stdin(Stdio::piped())

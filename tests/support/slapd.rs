@@ -5,6 +5,7 @@
 //! Missing programs fail the test, with the line that installs them.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -364,11 +365,17 @@ fn program(name: &str) -> Command {
     Command::new(find(name).unwrap_or_else(|| missing(name, &"not found")))
 }
 
-/// Servers stand in directories that are not on everybody's path.
-fn find(name: &str) -> Option<PathBuf> {
+/// Returns the directories of programs, with those of servers, which are not on everybody's path.
+pub fn search_path() -> OsString {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let places = std::env::split_paths(&path).chain(["/usr/sbin", "/usr/libexec", "/sbin"].map(PathBuf::from));
-    places.map(|place| place.join(name)).find(|file| file.is_file())
+    let servers = ["/usr/sbin", "/usr/libexec", "/sbin"].map(PathBuf::from);
+    std::env::join_paths(std::env::split_paths(&path).chain(servers)).expect("no colon in a directory")
+}
+
+fn find(name: &str) -> Option<PathBuf> {
+    std::env::split_paths(&search_path())
+        .map(|place| place.join(name))
+        .find(|file| file.is_file())
 }
 
 fn missing(name: &str, why: &dyn std::fmt::Display) -> ! {
