@@ -67,7 +67,7 @@ pub fn begin_anew(client: &mut impl GenericClient, schema: &str, sink: &str) -> 
     client.execute(
         &format!(
             "update {s}.emaj_sink set sink_state = 'ACTIVE', sink_reason = null, sink_from = {s}._position(), sink_until = null,
-                    sink_offset = null, sink_there = null where sink_state = 'LOST' and sink_name = $1"
+                    sink_offset = null, sink_replay = null, sink_there = null where sink_state = 'LOST' and sink_name = $1"
         ),
         &[&sink],
     )?;

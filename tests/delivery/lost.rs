@@ -69,7 +69,10 @@ fn it_begins_anew_with_all_its_bindings_or_not_at_all() {
         let run = prepare(&db, &["sink", verb, "lines"]).run().code(4);
         assert!(run.stderr.contains("sink `lines` was given up"), "{verb}: {run}");
     }
+    // Nor does it go back to where a replay was to end.
+    db.psql("update emaj.emaj_sink set sink_replay = pg_current_snapshot()");
     prepare(&db, &["init", "emaj.yaml"]).run().ok();
+    assert_eq!(db.psql("select sink_replay is null from emaj.emaj_sink"), "t");
     let lines = lines(&db);
     assert!(lines.contains(&"item 7 1".to_owned()) && lines.contains(&"old 2".to_owned()));
     assert_eq!(lines.len(), 1502);
@@ -154,8 +157,8 @@ fn beside_a_courier(db: &Database, holds: &str, work: impl FnOnce(&mut Client) +
     });
 }
 
-#[test]
-fn a_sink_is_given_up_behind_what_couriers_have_before_it() {
+/// A table in a group whose log is kept for a sink only, and that sink away for longer than its limit.
+fn away() -> Database {
     let db = database();
     db.psql("create table item (id int primary key, n int)");
     let groups = "groups: { g: { tables: [public.item], rollback: false, retention: 0 seconds } }\nsinks:";
@@ -168,12 +171,37 @@ fn a_sink_is_given_up_behind_what_couriers_have_before_it() {
     drain(&db).run().ok();
     db.psql("insert into item values (2, 0)");
     db.psql("update emaj.public_item_log set emaj_changed = emaj_changed - interval '3 hours'; update emaj.emaj_sink set sink_moved = sink_moved - interval '3 hours'");
+    db
+}
+
+fn state(db: &Database) -> String {
+    db.psql("select sink_state from emaj.emaj_sink")
+}
+
+#[test]
+fn a_log_that_somebody_has_locked_is_looked_at_the_next_time() {
+    let db = away();
+    let mut other = db.client();
+    let mut locked = other.transaction().unwrap();
+    locked
+        .batch_execute("lock table emaj.public_item_log in access exclusive mode")
+        .unwrap();
+    db.psql("select emaj.emaj_trim_group('g')");
+    assert_eq!(state(&db), "ACTIVE");
+    locked.commit().unwrap();
+    db.psql("select emaj.emaj_trim_group('g')");
+    assert_eq!(state(&db), "LOST");
+}
+
+#[test]
+fn a_sink_is_given_up_behind_what_couriers_have_before_it() {
+    let db = away();
     // (Or the purge gives in after half a second.)
     db.psql("alter function emaj._purge(bigint[], bigint) set lock_timeout = 0");
     beside_a_courier(&db, "update emaj.emaj_binding set bind_init_done = 0", |client| {
         client.batch_execute("select emaj.emaj_purge_group('g')").unwrap();
     });
-    assert_eq!(db.psql("select sink_state from emaj.emaj_sink"), "LOST");
+    assert_eq!(state(&db), "LOST");
     let left = || {
         column(
             &db,
@@ -196,6 +224,6 @@ fn it_begins_anew_behind_what_couriers_have_before_it() {
         emaj::journal::begin_anew(&mut transaction, "emaj", "copy").unwrap();
         transaction.commit().unwrap();
     });
-    assert_eq!(db.psql("select sink_state from emaj.emaj_sink"), "ACTIVE");
+    assert_eq!(state(&db), "ACTIVE");
     assert_eq!(set_aside(&db), [] as [&str; 0]);
 }
