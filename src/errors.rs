@@ -109,6 +109,12 @@ impl Error {
         self
     }
 
+    /// Makes it one of another kind.
+    pub fn with_kind(mut self, kind: Kind) -> Self {
+        self.kind = kind;
+        self
+    }
+
     pub fn kind(&self) -> Kind {
         self.kind
     }

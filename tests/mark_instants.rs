@@ -70,6 +70,14 @@ fn sql(db: &Database, sql: &str) -> Result<(), String> {
     said(db.client().batch_execute(sql))
 }
 
+/// Sets marks until a look for drift holds: that is once every transaction before it is over, those of other tests too.
+fn looks(db: &Database) {
+    support::wait_for("a look that holds", 300, || {
+        db.psql("select emaj.emaj_set_mark_group('g', 'look %')");
+        (db.psql("select emaj._looked('g')") == "t").then_some(())
+    });
+}
+
 /// Sets mark `m` while a transaction has done something; the mark has to have seen it.
 fn marked_beside(db: &Database, open: &str) {
     let set = || sql(db, "select emaj.emaj_set_mark_group('g', 'm')");
@@ -145,11 +153,7 @@ fn a_sequence_that_is_restarted_between_the_position_and_its_reading() {
            return emaj.sequences_now(p_group);
          end $$",
     );
-    // As soon as every transaction from before that is over, those of other tests too.
-    support::wait_for("a look that holds", 300, || {
-        db.psql("select emaj.emaj_set_mark_group('g', '%')");
-        (db.psql("select emaj._looked('g')") == "t").then_some(())
-    });
+    looks(&db);
     db.psql("insert into held values (true)");
     scope(|scope| {
         let mark = scope.spawn(|| sql(&db, "select emaj.emaj_set_mark_group('g', 'm')"));
@@ -190,6 +194,31 @@ fn a_mark_reads_its_sequences_once_where_nothing_was_altered() {
     });
     db.psql("truncate t restart identity");
     assert_eq!(read(), "_sequences_now 2, _settle_sequences 1");
+}
+
+#[test]
+fn a_mark_looks_at_the_group_that_was_just_started() {
+    let groups = "groups: { g: { tables: [public.t] }, h: { tables: [public.u], sequences: [public.s] } }";
+    for (drift, reason) in [
+        (
+            "alter table u disable trigger user",
+            "public.u: its capture triggers are missing or disabled",
+        ),
+        ("drop sequence s", "public.s: the sequence is gone"),
+    ] {
+        let db = support::database();
+        db.psql("create table t (id int primary key); create table u (id int primary key); create sequence s");
+        db.file(
+            "emaj.yaml",
+            &format!("version: 1\nroles: {{ admin: null, viewer: null }}\n{groups}\n"),
+        );
+        emaj(&db).args(["install"]).run().ok();
+        db.psql("select emaj.emaj_stop_group('h'); select emaj.emaj_start_group('h')");
+        db.psql(drift);
+        looks(&db);
+        let refused = sql(&db, "select emaj.emaj_set_mark_groups('{g,h}', 'm')").unwrap_err();
+        assert!(refused.contains(reason), "{refused}");
+    }
 }
 
 #[test]

@@ -229,6 +229,49 @@ fn a_plan_does_not_fit_when_it_loses_other_marks_than_it_said() {
 }
 
 #[test]
+fn an_install_plans_anew_when_a_mark_is_set_while_it_waits() {
+    let db = support::database();
+    db.client().batch_execute(SHOP).unwrap();
+    let tables = |tables: &str| {
+        db.file(
+            "emaj.yaml",
+            &format!("{HEAD}groups: {{ g: {{ tables: [{tables}] }} }}\n"),
+        )
+    };
+    tables("s.a, s.b");
+    support::emaj(&db).args(["install"]).run().ok();
+    tables("s.a");
+    let saved = support::emaj(&db).args(["plan", "-o", "json"]).run().ok().stdout;
+    db.file("plan.json", &saved);
+    let marked_beside = |mark: &str, words: &[&str]| {
+        let mut open = db.client();
+        open.batch_execute("begin; lock table s.b in row exclusive mode")
+            .unwrap();
+        support::emaj(&db)
+            .args(["install", "--allow-destroy", "--lock-timeout", "60s", "--wait", "300s"])
+            .args(words)
+            .run_while(|_| {
+                support::until("the install waits", || {
+                    db.psql("select count(*) from pg_locks where relation = 's.b'::regclass and not granted") == "1"
+                });
+                db.psql(&format!("select emaj.emaj_set_mark_group('g', '{mark}')"));
+                open.batch_execute("commit").unwrap();
+            })
+    };
+    let refused = marked_beside("first", &["--plan", "plan.json"]).code(4);
+    assert!(refused.stderr.contains("the saved plan no longer fits"), "{refused}");
+    let done = marked_beside("second", &[]).ok();
+    assert!(
+        done.stdout.contains("3 marks can no longer be rolled back to"),
+        "{done}"
+    );
+    assert_eq!(
+        db.psql("select rel_name from emaj.emaj_relation where rel_ended is null and rel_log is not null"),
+        "a"
+    );
+}
+
+#[test]
 fn a_saved_plan_that_destroys_nothing_fits_after_a_mark() {
     let db = support::database();
     db.client().batch_execute(SHOP).unwrap();

@@ -131,7 +131,8 @@ pub(super) fn act_as_owner(client: &mut impl GenericClient, schema: &str) -> Res
     Ok(())
 }
 
-/// Makes a plan under the advisory lock, lets the caller agree to it, and carries it out; tries again while locks are missing.
+/// Makes a plan under the advisory lock, lets the caller agree to it, and carries it out; tries again while locks are missing, or
+/// when the marks that are lost have become others before it had them.
 ///
 /// `make` is called anew for each try; `agree` once for each plan that differs from the one before, and may refuse. `told` is called
 /// with the number of statements done and their total.
@@ -196,9 +197,13 @@ fn attempt(
             check_made(&mut transaction)?;
         }
         for (doing, sql) in statement.parts() {
-            transaction
-                .batch_execute(sql)
-                .map_err(|error| failed(error, &doing, sql, &catalog))?;
+            transaction.batch_execute(sql).map_err(|error| {
+                match (&statement, failed(error, &doing, sql, &catalog)) {
+                    // They were set while it waited for its locks: what it loses now is for a new plan to say.
+                    (Statement::Marks(_), error) if error.kind() == Kind::Refused => error.with_kind(Kind::Locked),
+                    (_, error) => error,
+                }
+            })?;
         }
         told(at + 1, total);
     }
