@@ -153,7 +153,7 @@ impl<'a> Difference<'a> {
         let there = &self.wanted.table.partitions;
         let is_new = |leaf: &&Partition| leaf.leaf && leaf.triggers.iter().all(|own| own.name != names.truncate);
         let came: Vec<String> = there.iter().filter(is_new).map(|leaf| leaf.name.clone()).collect();
-        let known = self.body.and_then(around_partitions).map_or("", |(_, list, _)| list);
+        let known = self.body.and_then(named_partitions).unwrap_or_default();
         let is_gone = |oid: u32| there.iter().all(|leaf| leaf.oid != oid);
         let went = known.split(',').filter_map(|oid| oid.trim().parse().ok()).any(is_gone);
         let came = (!came.is_empty()).then_some(Missed::Came(came));
@@ -216,7 +216,7 @@ impl<'a> Difference<'a> {
         }
         note(self.body.is_none(), "its capture function is gone");
         if let Some(body) = self.body.filter(|body| *body != self.function.body) {
-            let without = |body| around_partitions(body).map(|(before, _, after)| (before, after));
+            let without = |body| named_partitions(body).map(|list| body.replace(&format!("array[{list}]"), ""));
             let partitions = without(body).is_some() && without(body) == without(&self.function.body);
             note(
                 partitions && self.triggers != Triggers::Partitions,
@@ -295,12 +295,10 @@ impl<'a> Difference<'a> {
     }
 }
 
-/// Takes the body of a capture function apart: what comes before the list of partitions that it names, the list, and what comes behind (see
-/// `log/function`).
-fn around_partitions(body: &str) -> Option<(&str, &str, &str)> {
-    let (before, rest) = body.split_once("tg_relid operator(pg_catalog.<>) all (array[")?;
-    let (partitions, after) = rest.split_once(']')?;
-    Some((before, partitions, after))
+/// Returns the list of partitions that the body of a capture function names, in all places alike (see `log/function`).
+fn named_partitions(body: &str) -> Option<&str> {
+    let (_, rest) = body.split_once("tg_relid operator(pg_catalog.<>) all (array[")?;
+    Some(rest.split_once(']')?.0)
 }
 
 fn known_column<'k>(known: &'k Relation, column: &Column) -> Option<&'k journal::Column> {
