@@ -1,6 +1,6 @@
 //! An entry becomes another row's where it stands: what other rows give goes by what they name, the name or the row.
 
-use super::{column, drain, install, prepare, set_aside, to_directory};
+use super::{column, drain, install, prepare, set_aside, to_directory, writes};
 use crate::support::slapd::{Slapd, slapd};
 use crate::support::{Database, database};
 
@@ -173,4 +173,101 @@ fn what_is_given_to_a_name_comes_when_its_entry_is_made_for_the_row_that_has_it_
     db.psql("delete from person where id = 1");
     drain(&db).run().ok();
     is_as_wanted(&db, &slapd);
+}
+
+#[test]
+fn what_is_given_to_two_that_make_an_entry_together_stays() {
+    let accounts = "
+  accounts:
+    table: public.account
+    to: directory
+    entry:
+      dn: \"uid={{ row.login }},ou=people,dc=example,dc=org\"
+      object_classes: [inetOrgPerson, posixAccount]
+      attributes: { cn: x, sn: x, uidNumber: \"{{ row.id }}\", gidNumber: \"1\", homeDirectory: /x, mail: { template: \"{{ row.mail }}\", mode: merge } }
+  mailed:
+    table: public.ring
+    to: directory
+    value:
+      search: { base: \"ou=people,dc=example,dc=org\", filter: \"(mail={{ row.mail }})\" }
+      attribute: roomNumber
+      value: \"{{ row.name }}\"
+";
+    let (db, slapd) = (database(), slapd());
+    db.psql(TABLES);
+    db.psql("create table account (id int primary key, login text, mail text); create table ring (id int primary key, mail text, name text);");
+    install(&db, &to_directory(&slapd, &format!("{BINDINGS}{accounts}")));
+    prepare(&db, &["init", "emaj.yaml"]).run().ok();
+    let rooms = |login: &str| {
+        let mut rooms = slapd.values(&format!("uid={login},ou=people,dc=example,dc=org"), "roomNumber");
+        rooms.sort();
+        rooms
+    };
+    for (sql, login, given) in [
+        (
+            "begin; insert into person values (1, 'bob'); insert into account values (1, 'bob', 'a@x'); insert into role values (1, 1, 'boss');
+             insert into ring values (1, 'a@x', 'one'); commit",
+            "bob",
+            &["one"][..],
+        ),
+        (
+            "begin; insert into account values (2, 'bob', 'b@x'); insert into ring values (2, 'b@x', 'two'); commit",
+            "bob",
+            &["one", "two"],
+        ),
+        (
+            "begin; update person set login = 'rob'; update account set login = 'rob'; commit",
+            "rob",
+            &["one", "two"],
+        ),
+        (
+            "begin; update account set login = 'bob'; update person set login = 'bob'; commit",
+            "bob",
+            &["one", "two"],
+        ),
+        (
+            "begin; delete from person; delete from account; insert into account values (2, 'bob', 'b@x'), (1, 'bob', 'a@x');
+             insert into person values (1, 'bob'); commit",
+            "bob",
+            &["one", "two"],
+        ),
+        // The value that found it goes with the row that gave it.
+        ("delete from account where id = 1", "bob", &["two"]),
+    ] {
+        db.psql(sql);
+        drain(&db).run().ok();
+        is_as_wanted(&db, &slapd);
+        assert_eq!(rooms(login), given, "{sql}");
+    }
+    db.psql("delete from ring where id = 1");
+    drain(&db).run().ok();
+    let before = slapd.dump();
+    prepare(&db, &["init", "emaj.yaml"]).run().ok();
+    assert!(slapd.dump() == before);
+}
+
+#[test]
+fn what_both_rows_give_is_not_taken_away_when_they_exchange_their_names() {
+    let (db, slapd) = (database(), slapd());
+    installed(&db, &slapd, "insert into person values (1, 'bob'), (2, 'ann')");
+    let exchange = || {
+        let before = writes(&slapd);
+        db.psql("update person set login = case login when 'ann' then 'bob' else 'ann' end");
+        drain(&db).run().ok();
+        is_as_wanted(&db, &slapd);
+        writes(&slapd) - before
+    };
+    let alone = exchange();
+    db.psql("insert into role values (1, 1, 'nurse'), (2, 2, 'nurse')");
+    drain(&db).run().ok();
+    // Each role is told, and is there.
+    assert_eq!(exchange(), alone + 2);
+    // A directory may take it for the same value.
+    db.psql("update role set name = 'Nurse' where id = 2");
+    drain(&db).run().ok();
+    db.psql("update person set login = case login when 'ann' then 'bob' else 'ann' end");
+    drain(&db).run().ok();
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+    let of = |login| slapd.values(&format!("uid={login},ou=people,dc=example,dc=org"), "employeeType");
+    assert_eq!([of("ann"), of("bob")], [["nurse"], ["Nurse"]]);
 }

@@ -15,28 +15,33 @@ use crate::manifest::Mode;
 use crate::sink::ldap::{filter_of, filters_of, folded};
 use crate::sink::{self, Action, Attribute, Delivery, EntryChange, EntryTarget, Fault, ValueChange};
 
+/// Filters by their folded texts, each with the ways in which it was written.
+type Filters = BTreeMap<String, BTreeSet<String>>;
+
 /// Entries that came.
 #[derive(Debug, Default)]
 pub(in crate::deliver) struct Come {
     /// By folded name.
     entries: HashMap<String, Entry>,
     /// The folded names of those that a filter finds, by its folded text.
-    found_by: HashMap<String, Vec<String>>,
+    found_by: HashMap<String, BTreeSet<String>>,
     /// The same for filters that found them, and names that they had, while they were other rows'.
-    meant_before: HashMap<String, Vec<String>>,
+    meant_before: HashMap<String, BTreeSet<String>>,
     /// Filters that found entries which rows gave up, by folded name: they may stand there, and become other rows'.
-    left: HashMap<String, Vec<String>>,
+    left: HashMap<String, Filters>,
     /// Rows as they were, by binding, that gave something to an entry that is found by `search`.
     gave: HashMap<Arc<str>, Vec<Row>>,
 }
 
 #[derive(Debug)]
 struct Entry {
-    made: sink::Entry,
-    /// Filters that find it.
-    filters: Vec<String>,
-    /// Filters that found it while it was another row's.
-    former: Vec<String>,
+    dn: String,
+    /// Filters that find it: several rows may make it together.
+    filters: Filters,
+    /// Filters that found it before.
+    former: Filters,
+    /// The same of its object classes.
+    classes: BTreeSet<String>,
     /// The name that it had, and another row has: what was given to it by that one moved along.
     moved_from: Option<String>,
     /// What was given to it since: the keys of the rows, by binding.
@@ -73,13 +78,10 @@ impl Come {
         if change.old.as_ref().map(name) == change.new.as_ref().map(name) {
             return;
         }
-        if let Some(old) = &change.old {
-            let mut filters = filters_of(old);
-            filters.extend(self.goes(&folded(&old.dn)));
-            self.left.entry(folded(&old.dn)).or_default().extend(filters);
-        }
-        if let Some(heir) = &change.heir {
-            self.comes(heir);
+        match (&change.old, &change.heir) {
+            (Some(old), Some(heir)) => self.handed_on(old, heir, &change.others),
+            (Some(old), None) => self.goes(old),
+            (None, _) => {}
         }
         let Some(new) = &change.new else { return };
         self.comes(new);
@@ -88,49 +90,82 @@ impl Come {
         }
     }
 
-    /// Notes that an entry came, or is this row's now.
-    fn comes(&mut self, made: &sink::Entry) {
+    /// Notes that an entry came, or is this row's now, alone or with others.
+    fn comes(&mut self, made: &sink::Entry) -> &mut Entry {
         let name = folded(&made.dn);
-        let mut former = self.goes(&name);
-        former.extend(self.left.remove(&name).unwrap_or_default());
-        let filters = filters_of(made);
-        for filter in &filters {
-            self.found_by.entry(folded(filter)).or_default().push(name.clone());
-        }
-        for filter in &former {
-            self.meant_before.entry(folded(filter)).or_default().push(name.clone());
-        }
-        let come = Entry {
-            made: made.clone(),
-            filters,
-            former,
+        let left = self.left.remove(&name);
+        let come = self.entries.entry(name.clone()).or_insert_with(|| Entry {
+            dn: made.dn.clone(),
+            filters: Filters::new(),
+            former: left.unwrap_or_default(),
+            classes: BTreeSet::new(),
             moved_from: None,
             given: HashMap::new(),
-        };
-        self.entries.insert(name, come);
+        });
+        let filters = filters_of(made);
+        for key in come.overwritten(made, &filters) {
+            no_more(&mut self.found_by, &key, &name);
+            self.meant_before.entry(key.clone()).or_default().insert(name.clone());
+            if let Some(texts) = come.filters.remove(&key) {
+                come.former.entry(key).or_default().extend(texts);
+            }
+        }
+        for filter in &filters {
+            self.found_by.entry(folded(filter)).or_default().insert(name.clone());
+        }
+        put(&mut come.filters, filters);
+        let classes = made.object_classes.iter();
+        come.classes
+            .extend(classes.map(|class| folded(&filter_of("objectClass", class))));
+        come
+    }
+
+    /// Notes that a row gave up an entry which another row has: what it alone gave is no more.
+    fn handed_on(&mut self, old: &sink::Entry, heir: &sink::Entry, others: &[(String, String)]) {
+        let name = folded(&old.dn);
+        let others = others.iter().map(|(attribute, value)| filter_of(attribute, value));
+        let stays: BTreeSet<String> = others.chain(filters_of(heir)).map(|filter| folded(&filter)).collect();
+        let mut gone = filters_of(old);
+        gone.retain(|filter| !stays.contains(&folded(filter)));
+        let keys: Vec<String> = gone.iter().map(|filter| folded(filter)).collect();
+        let come = self.comes(heir);
+        come.given.clear();
+        for key in &keys {
+            come.filters.remove(key);
+        }
+        put(&mut come.former, gone);
+        for key in keys {
+            no_more(&mut self.found_by, &key, &name);
+            self.meant_before.entry(key).or_default().insert(name.clone());
+        }
     }
 
     /// Notes that an entry may have come from under a name that stays another row's.
     fn moved(&mut self, name: &str, old: &sink::Entry) {
         let Some(come) = self.entries.get_mut(name) else { return };
         come.moved_from = Some(old.dn.clone());
-        self.meant_before
-            .entry(folded(&old.dn))
-            .or_default()
-            .push(name.to_owned());
+        let names = self.meant_before.entry(folded(&old.dn)).or_default();
+        names.insert(name.to_owned());
     }
 
-    /// Notes that an entry went again. Returns the filters that found it.
-    fn goes(&mut self, name: &str) -> Vec<String> {
-        let Some(entry) = self.entries.remove(name) else {
-            return Vec::new();
-        };
-        for filter in &entry.filters {
-            if let Some(found) = self.found_by.get_mut(&folded(filter)) {
-                found.retain(|found| found != name);
+    /// Notes that an entry went, unless another row takes it over.
+    fn goes(&mut self, old: &sink::Entry) {
+        let name = folded(&old.dn);
+        let mut gone = filters_of(old);
+        if let Some(entry) = self.entries.remove(&name) {
+            for key in entry.filters.keys() {
+                no_more(&mut self.found_by, key, &name);
             }
+            gone.extend(entry.filters.into_values().flatten());
+            self.left.insert(name.clone(), entry.former);
         }
-        [entry.filters, entry.former].concat()
+        for filter in &gone {
+            self.meant_before
+                .entry(folded(filter))
+                .or_default()
+                .insert(name.clone());
+        }
+        put(self.left.entry(name).or_default(), gone);
     }
 
     /// Notes that a row gave something, before its change, to an entry that is found by `search`.
@@ -185,12 +220,11 @@ impl Come {
             EntryTarget::Search { filter, .. } => filter,
         };
         let names = self.meant_before.get(&folded(text)).into_iter().flatten();
-        let names: BTreeSet<&String> = names.collect();
-        let entries = names.into_iter().filter_map(|name| self.entries.get(name));
+        let entries = names.filter_map(|name| self.entries.get(name));
         entries.filter(move |entry| match target {
             EntryTarget::Dn(dn) => entry.moved_from.as_deref().map(folded) == Some(folded(dn)),
             EntryTarget::Search { base, filter, .. } => {
-                folded(&entry.made.dn).ends_with(&folded(base)) && entry.was_found_by(filter)
+                folded(&entry.dn).ends_with(&folded(base)) && entry.was_found_by(filter)
             }
         })
     }
@@ -203,26 +237,60 @@ impl Entry {
         is_told && self.filters_gone().next().is_none() && self.moved_from.is_none()
     }
 
-    /// Returns the filters that found it while it was another row's, and find it no more.
+    /// Returns the folded filters that find it no more when a row writes it that gives values of their attributes, and allows no others beside them.
+    fn overwritten(&self, made: &sink::Entry, filters: &[String]) -> Vec<String> {
+        let own: BTreeSet<String> = filters.iter().map(|filter| folded(filter)).collect();
+        let forced = made.attributes.iter().filter(|given| given.mode == Mode::Force);
+        let keys = forced.flat_map(|attribute| of_attribute(&self.filters, &attribute.name));
+        keys.filter(|key| !own.contains(*key)).cloned().collect()
+    }
+
+    /// Returns the filters that found it before, and find it no more.
     fn filters_gone(&self) -> impl Iterator<Item = &String> {
-        self.former.iter().filter(move |filter| self.was_found_by(filter))
+        let gone = self.former.iter().filter(|(key, _)| !self.filters.contains_key(*key));
+        gone.flat_map(|(_, texts)| texts)
     }
 
-    /// Tells whether a filter found it while it was another row's, and finds it no more.
+    /// Tells whether a filter found it before, and finds it no more.
     fn was_found_by(&self, filter: &str) -> bool {
-        let is_among = |filters: &[String]| filters.iter().any(|known| folded(known) == folded(filter));
-        is_among(&self.former) && !is_among(&self.filters)
+        let key = folded(filter);
+        self.former.contains_key(&key) && !self.filters.contains_key(&key)
     }
 
-    /// Tells whether its row gives it a value of an attribute; `None`: any.
+    /// Tells whether its rows give it a value of an attribute; `None`: any.
     fn has_own(&self, attribute: &str, value: Option<&str>) -> bool {
-        let classes = self.made.object_classes.iter();
-        let own = classes.map(|class| filter_of("objectClass", class));
-        let mut own = own.chain(self.filters.iter().cloned()).map(|filter| folded(&filter));
         match value {
-            Some(value) => own.any(|own| own == folded(&filter_of(attribute, value))),
-            None => own.any(|own| own.starts_with(&folded(&format!("({attribute}=")))),
+            Some(value) => {
+                let key = folded(&filter_of(attribute, value));
+                self.filters.contains_key(&key) || self.classes.contains(&key)
+            }
+            None => {
+                let is_class = folded(attribute) == folded("objectClass") && !self.classes.is_empty();
+                is_class || of_attribute(&self.filters, attribute).next().is_some()
+            }
         }
+    }
+}
+
+/// Returns the folded filters that compare an attribute.
+fn of_attribute<'f>(filters: &'f Filters, attribute: &str) -> impl Iterator<Item = &'f String> {
+    let begins = folded(&format!("({attribute}="));
+    let behind = filters.range(begins.clone()..);
+    behind
+        .map(|(key, _)| key)
+        .take_while(move |key| key.starts_with(&begins))
+}
+
+fn put(filters: &mut Filters, more: impl IntoIterator<Item = String>) {
+    for filter in more {
+        filters.entry(folded(&filter)).or_default().insert(filter);
+    }
+}
+
+/// Notes that a filter does not find an entry any more.
+fn no_more(found_by: &mut HashMap<String, BTreeSet<String>>, filter: &str, name: &str) {
+    if let Some(names) = found_by.get_mut(filter) {
+        names.remove(name);
     }
 }
 
@@ -235,7 +303,73 @@ pub(in crate::deliver) struct LeftBehind {
     pub action: Action,
 }
 
+/// What rows give to entries that came, which are told anew: that is not taken away there before.
+#[derive(Debug, Default)]
+pub(in crate::deliver) struct GivenAnew {
+    /// How values are spelt, by name of the entry, attribute and value, all folded.
+    values: HashMap<(String, String, String), BTreeSet<String>>,
+    /// Names of entries and their attributes of which a query gives all values.
+    attributes: HashSet<(String, String)>,
+}
+
+impl GivenAnew {
+    /// Returns what is still to be taken away; `None`: nothing.
+    pub(in crate::deliver) fn spares(&self, mut left: LeftBehind) -> Option<LeftBehind> {
+        let key = |attribute: &str| (folded(&left.dn), folded(attribute));
+        match &mut left.action {
+            Action::Value(change) => {
+                let (dn, attribute) = key(&change.attribute);
+                let (_, value) = change.remove.as_ref()?;
+                if let Some(spelt) = self.values.get(&(dn, attribute, folded(value))) {
+                    if spelt.contains(value) {
+                        return None;
+                    }
+                    change.instead = spelt.first().cloned();
+                }
+            }
+            Action::Attributes(all) => {
+                all.retain(|(_, attribute)| !self.attributes.contains(&key(&attribute.name)));
+                if all.is_empty() {
+                    return None;
+                }
+            }
+            Action::Entry(_) | Action::Message(_) | Action::Row(_) => {}
+        }
+        Some(left)
+    }
+}
+
 impl Bound {
+    /// Notes what rows of this binding give to entries that came.
+    pub(in crate::deliver) fn note_anew(&self, rows: &[Row], come: &Come, anew: &mut GivenAnew) {
+        let Some((target, _)) = self.target_and_form() else {
+            return;
+        };
+        for row in rows {
+            let meant = self.refers_to(row, target);
+            let Some(entry) = meant.and_then(|target| come.meant(&target)) else {
+                continue;
+            };
+            let dn = folded(&entry.dn);
+            match &self.kind {
+                Compiled::Value { attribute, .. } => {
+                    if let Some((_, value)) = self.given_by(row) {
+                        let key = (dn, folded(attribute), folded(&value));
+                        anew.values.entry(key).or_default().insert(value);
+                    }
+                }
+                Compiled::Query {
+                    attribute,
+                    mode: Mode::Force,
+                    ..
+                } => {
+                    anew.attributes.insert((dn, folded(attribute)));
+                }
+                _ => {}
+            }
+        }
+    }
+
     /// Returns what rows gave to entries that became other rows' where they stand, and that no search finds there now. `last` as for [`Bound::referring`].
     ///
     /// # Errors
@@ -268,7 +402,7 @@ impl Bound {
             };
             for entry in come.meant_before(&meant) {
                 if let Some(action) = self.taken_back(&row, entry) {
-                    let (row, dn) = (row.clone(), entry.made.dn.clone());
+                    let (row, dn) = (row.clone(), entry.dn.clone());
                     left.push(LeftBehind { row, dn, action });
                 }
             }
@@ -278,7 +412,7 @@ impl Bound {
 
     /// Returns what takes away what a row gave to an entry; `None`: nothing, or it stays.
     fn taken_back(&self, row: &Row, entry: &Entry) -> Option<Action> {
-        let target = EntryTarget::Dn(entry.made.dn.clone());
+        let target = EntryTarget::Dn(entry.dn.clone());
         match &self.kind {
             Compiled::Value { attribute, .. } => {
                 let (_, value) = self.given_by(row)?;
@@ -324,8 +458,8 @@ impl Bound {
         };
         let entries = come.entries.values();
         let texts: Vec<&String> = match target {
-            Target::Dn(_) => entries.map(|entry| &entry.made.dn).collect(),
-            Target::Search { .. } => entries.flat_map(|entry| &entry.filters).collect(),
+            Target::Dn(_) => entries.map(|entry| &entry.dn).collect(),
+            Target::Search { .. } => entries.flat_map(|entry| entry.filters.values().flatten()).collect(),
         };
         let is_told = |row: &Row| {
             let entry = self.refers_to(row, target).and_then(|target| come.meant(&target));

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use minijinja::{Environment, Value, context};
 
-pub(super) use self::anew::{Come, LeftBehind};
+pub(super) use self::anew::{Come, GivenAnew, LeftBehind};
 use self::directory::{Giver, is_nearly, name_of_target};
 use self::form::Form;
 pub(super) use self::heir::{Awaited, GivenUp, Namesakes};

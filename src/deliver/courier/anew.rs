@@ -4,7 +4,7 @@
 use super::hand_over::Made;
 use super::{Courier, unasked};
 use crate::deliver::ask::Asker;
-use crate::deliver::binding::{self, Bound, Come, LeftBehind};
+use crate::deliver::binding::{self, Bound, Come, GivenAnew, LeftBehind};
 use crate::deliver::change::Change;
 use crate::deliver::render::keyed;
 use crate::deliver::row::Row;
@@ -23,15 +23,20 @@ impl Courier<'_> {
         let left = self.of_each("refer to an entry that was another row's", |bound, asker| {
             bound.left_behind(come, last, asker)
         })?;
+        let referring = self.of_each("refer to an entry that came", |bound, asker| {
+            bound.referring(come, last, asker)
+        })?;
+        let mut anew = GivenAnew::default();
+        for (at, rows) in &referring {
+            self.fed.bound[*at].note_anew(rows, come, &mut anew);
+        }
         for (at, left) in left {
+            let left = left.into_iter().filter_map(|left| anew.spares(left)).collect();
             let (made, rows) = self.made_to_go(at, left, like);
             if !self.hand_over(made, &rows, None)? {
                 return Ok(false);
             }
         }
-        let referring = self.of_each("refer to an entry that came", |bound, asker| {
-            bound.referring(come, last, asker)
-        })?;
         for (at, rows) in referring {
             let rows: Vec<Placed> = rows.into_iter().map(|row| self.placed(at, row, like)).collect();
             let made = self.made_anew(at, &rows)?;

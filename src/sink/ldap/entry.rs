@@ -344,7 +344,10 @@ async fn rename<D: Directory>(
     let is_refused = |fault: &Fault| !matches!(fault.verdict, Verdict::Down | Verdict::Silent);
     if moved.as_ref().err().is_some_and(is_refused) && !back.is_empty() {
         // (Why it is refused is what counts.)
-        _ = work.directory.write(&Change::new(&old.dn, Kind::Modify(back))).await;
+        if let Err(trouble) = work.directory.write(&Change::new(&old.dn, Kind::Modify(back))).await {
+            let fault = trouble.into_fault(&old.dn);
+            tracing::warn!("what was written before a move that was refused is not taken back: {fault}");
+        }
     }
     moved
 }
