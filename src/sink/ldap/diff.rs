@@ -157,9 +157,8 @@ mod tests {
         mods.iter().map(one).collect::<Vec<_>>().join(", ")
     }
 
-    #[track_caller]
-    fn case(mode: Mode, rule: Rule, present: &str, ours: &str, values: &str, naming: &str, expected: &str) {
-        let wanted = Wanted {
+    fn wanted(mode: Mode, rule: Rule, ours: &str, values: &str, naming: &str) -> Wanted {
+        Wanted {
             name: "x".to_owned(),
             key: "x".to_owned(),
             rule,
@@ -167,7 +166,12 @@ mod tests {
             values: list(values),
             ours: list(ours),
             naming: list(naming),
-        };
+        }
+    }
+
+    #[track_caller]
+    fn case(mode: Mode, rule: Rule, present: &str, ours: &str, values: &str, naming: &str, expected: &str) {
+        let wanted = wanted(mode, rule, ours, values, naming);
         assert_eq!(shown(&difference(&wanted, &list(present), Care::Plain)), expected);
     }
 
@@ -188,15 +192,7 @@ mod tests {
     #[test]
     fn what_was_written_is_taken_back() {
         let back = |mode, rule, present, values, expected: &str| {
-            let wanted = Wanted {
-                name: "x".to_owned(),
-                key: "x".to_owned(),
-                rule,
-                mode,
-                values: list(values),
-                ours: list("a"),
-                naming: Values::new(),
-            };
+            let wanted = wanted(mode, rule, "a", values, "");
             let mods = difference(&wanted, &list(present), Care::Plain);
             assert_eq!(shown(&reverse(&mods, &wanted, &list(present))), expected);
         };
