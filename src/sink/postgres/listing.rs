@@ -168,7 +168,7 @@ pub(super) fn table_of(binding: &Binding) -> Option<&QualifiedName> {
 pub(super) fn existing(
     client: &mut Client,
     renderer: &Renderer,
-    tables: &mut Tables,
+    tables: &Tables,
     binding: &Binding,
     visit: &mut dyn FnMut(Existing),
 ) -> Result<(), Fault> {

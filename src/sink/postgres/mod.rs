@@ -291,6 +291,6 @@ impl Sink for PostgresSink {
     }
 
     fn existing(&mut self, binding: &manifest::Binding, visit: &mut dyn FnMut(Existing)) -> Result<(), Fault> {
-        listing::existing(&mut self.session, &self.renderer, &mut self.tables, binding, visit)
+        listing::existing(&mut self.session, &self.renderer, &self.tables, binding, visit)
     }
 }

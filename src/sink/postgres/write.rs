@@ -87,7 +87,7 @@ struct Straight {
 }
 
 /// What is known about the tables that rows go to.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Tables {
     /// Those that bindings of the sink make rows of.
     targets: Arc<[QualifiedName]>,
@@ -124,12 +124,7 @@ impl Tables {
     pub(super) fn new(targets: Arc<[QualifiedName]>) -> Tables {
         Tables {
             targets,
-            shapes: HashMap::new(),
-            upserts: Vec::new(),
-            deletes: Vec::new(),
-            keys: Vec::new(),
-            straight: HashMap::new(),
-            lines: Vec::new(),
+            ..Tables::default()
         }
     }
 
