@@ -23,14 +23,34 @@ type Filters = BTreeMap<String, BTreeSet<String>>;
 pub(in crate::deliver) struct Come {
     /// By folded name.
     entries: HashMap<String, Entry>,
-    /// The folded names of those that a filter finds, by its folded text.
-    found_by: HashMap<String, BTreeSet<String>>,
-    /// The same for filters that found them, and names that they had, while they were other rows'.
-    meant_before: HashMap<String, BTreeSet<String>>,
+    /// Which of them filters find, and found.
+    index: Index,
     /// Filters that found entries which rows gave up, by folded name: they may stand there, and become other rows'.
     left: HashMap<String, Filters>,
     /// Rows as they were, by binding, that gave something to an entry that is found by `search`.
     gave: HashMap<Arc<str>, Vec<Row>>,
+}
+
+/// The folded names of entries, by folded text.
+#[derive(Debug, Default)]
+struct Index {
+    /// Of those that a filter finds.
+    now: HashMap<String, BTreeSet<String>>,
+    /// Of those that it found, or that had this name, while they were other rows'.
+    before: HashMap<String, BTreeSet<String>>,
+}
+
+impl Index {
+    /// Notes that a filter does not find an entry any more.
+    fn finds_no_more(&mut self, filter: &str, name: &str) {
+        if let Some(names) = self.now.get_mut(filter) {
+            names.remove(name);
+        }
+        self.before
+            .entry(filter.to_owned())
+            .or_default()
+            .insert(name.to_owned());
+    }
 }
 
 #[derive(Debug)]
@@ -104,14 +124,13 @@ impl Come {
         });
         let filters = filters_of(made);
         for key in come.overwritten(made, &filters) {
-            no_more(&mut self.found_by, &key, &name);
-            self.meant_before.entry(key.clone()).or_default().insert(name.clone());
+            self.index.finds_no_more(&key, &name);
             if let Some(texts) = come.filters.remove(&key) {
                 come.former.entry(key).or_default().extend(texts);
             }
         }
         for filter in &filters {
-            self.found_by.entry(folded(filter)).or_default().insert(name.clone());
+            self.index.now.entry(folded(filter)).or_default().insert(name.clone());
         }
         put(&mut come.filters, filters);
         let classes = made.object_classes.iter();
@@ -135,8 +154,7 @@ impl Come {
         }
         put(&mut come.former, gone);
         for key in keys {
-            no_more(&mut self.found_by, &key, &name);
-            self.meant_before.entry(key).or_default().insert(name.clone());
+            self.index.finds_no_more(&key, &name);
         }
     }
 
@@ -144,7 +162,7 @@ impl Come {
     fn moved(&mut self, name: &str, old: &sink::Entry) {
         let Some(come) = self.entries.get_mut(name) else { return };
         come.moved_from = Some(old.dn.clone());
-        let names = self.meant_before.entry(folded(&old.dn)).or_default();
+        let names = self.index.before.entry(folded(&old.dn)).or_default();
         names.insert(name.to_owned());
     }
 
@@ -153,17 +171,11 @@ impl Come {
         let name = folded(&old.dn);
         let mut gone = filters_of(old);
         if let Some(entry) = self.entries.remove(&name) {
-            for key in entry.filters.keys() {
-                no_more(&mut self.found_by, key, &name);
-            }
             gone.extend(entry.filters.into_values().flatten());
             self.left.insert(name.clone(), entry.former);
         }
         for filter in &gone {
-            self.meant_before
-                .entry(folded(filter))
-                .or_default()
-                .insert(name.clone());
+            self.index.finds_no_more(&folded(filter), &name);
         }
         put(self.left.entry(name).or_default(), gone);
     }
@@ -202,7 +214,7 @@ impl Come {
         match target {
             EntryTarget::Dn(dn) => Some(folded(dn)),
             EntryTarget::Search { base, filter, .. } => {
-                let (base, names) = (folded(base), self.found_by.get(&folded(filter))?);
+                let (base, names) = (folded(base), self.index.now.get(&folded(filter))?);
                 names.iter().find(|name| name.ends_with(&base)).cloned()
             }
         }
@@ -219,7 +231,7 @@ impl Come {
             EntryTarget::Dn(dn) => dn,
             EntryTarget::Search { filter, .. } => filter,
         };
-        let names = self.meant_before.get(&folded(text)).into_iter().flatten();
+        let names = self.index.before.get(&folded(text)).into_iter().flatten();
         let entries = names.filter_map(|name| self.entries.get(name));
         entries.filter(move |entry| match target {
             EntryTarget::Dn(dn) => entry.moved_from.as_deref().map(folded) == Some(folded(dn)),
@@ -284,13 +296,6 @@ fn of_attribute<'f>(filters: &'f Filters, attribute: &str) -> impl Iterator<Item
 fn put(filters: &mut Filters, more: impl IntoIterator<Item = String>) {
     for filter in more {
         filters.entry(folded(&filter)).or_default().insert(filter);
-    }
-}
-
-/// Notes that a filter does not find an entry any more.
-fn no_more(found_by: &mut HashMap<String, BTreeSet<String>>, filter: &str, name: &str) {
-    if let Some(names) = found_by.get_mut(filter) {
-        names.remove(name);
     }
 }
 
