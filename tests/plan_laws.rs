@@ -228,19 +228,21 @@ fn a_plan_does_not_fit_when_it_loses_other_marks_than_it_said() {
     }
 }
 
+/// Writes a manifest with one group of these tables.
+fn declare(db: &Database, tables: &str) {
+    db.file(
+        "emaj.yaml",
+        &format!("{HEAD}groups: {{ g: {{ tables: [{tables}] }} }}\n"),
+    );
+}
+
 #[test]
 fn an_install_plans_anew_when_a_mark_is_set_while_it_waits() {
     let db = support::database();
     db.client().batch_execute(SHOP).unwrap();
-    let tables = |tables: &str| {
-        db.file(
-            "emaj.yaml",
-            &format!("{HEAD}groups: {{ g: {{ tables: [{tables}] }} }}\n"),
-        )
-    };
-    tables("s.a, s.b");
+    declare(&db, "s.a, s.b");
     support::emaj(&db).args(["install"]).run().ok();
-    tables("s.a");
+    declare(&db, "s.a");
     let saved = support::emaj(&db).args(["plan", "-o", "json"]).run().ok().stdout;
     db.file("plan.json", &saved);
     let marked_beside = |mark: &str, words: &[&str]| {
@@ -444,15 +446,9 @@ fn an_installation_that_cannot_have_its_locks_keeps_nobody_waiting() {
 fn locks_of_both_kinds_give_way_together() {
     let db = support::database();
     db.client().batch_execute(SHOP).unwrap();
-    let tables = |tables: &str| {
-        db.file(
-            "emaj.yaml",
-            &format!("{HEAD}groups: {{ g: {{ tables: [{tables}] }} }}\n"),
-        )
-    };
-    tables("s.a");
+    declare(&db, "s.a");
     support::emaj(&db).args(["install"]).run().ok();
-    tables("s.b");
+    declare(&db, "s.b");
     let plan = support::emaj(&db).args(["plan", "-o", "json"]).run().ok().stdout_json();
     let locks: Vec<_> = plan["steps"]
         .as_array()
