@@ -95,8 +95,19 @@ stories! {
             let refused = stat(&other).code(4);
             assert!(refused.stderr.contains(&format!("table `{other}` is not in `g`")), "{form:?}: {refused}");
         }
+        // In SQL as well.
+        assert_eq!(story.ask("select sum(stat_changes) > 0 from emaj.emaj_log_stat_table(current_schema, 't', 'g', 'm')"), "t");
+        assert!(story.refused("select emaj.emaj_log_stat_table(current_schema, 'u')").contains("u is in no group"));
         story.rollback("m");
         assert_eq!(story.ask("select count(*) from t"), "20");
+        story.sql("create sequence numbers");
+        story.install("*");
+        story.mark("n");
+        story.sql("select nextval('numbers'); alter sequence numbers rename to others");
+        assert_eq!(story.ask("select stat_increments from emaj.emaj_log_stat_sequence(current_schema, 'others', 'g', 'n')"), "1");
+        assert!(story.refused("select emaj.emaj_log_stat_sequence(current_schema, 'numbers')").contains("numbers is in no group"));
+        let refused = story.refused("select emaj.emaj_rollback_group('g', 'm')");
+        assert!(refused.contains("others is captured only since a later moment"), "{refused}");
     }
 
     a_comment_stays_with_its_rollback(story) {
