@@ -54,6 +54,19 @@ stories! {
         assert_eq!(story.state(), before);
     }
 
+    whatever_it_tells_of_itself_it_is_listed(story) {
+        prepared(story);
+        let most = i64::MAX;
+        story.sql(&format!("begin; set local emaj.progress = '9999'; select emaj._rollback_tell(4294967295, 'working', {most}, {most}, {most}, {most}, now())"));
+        let listed = "select concat_ws(' ', act_rollback, act_lane, act_phase, act_tables_done, act_tables, act_rows_done, act_rows) from emaj.emaj_rollback_activity()";
+        assert_eq!(story.ask(listed), "4294967295 255 working 65535 65535 4294967295 4294967295", "as much as there is room for");
+        story.sql("rollback; begin; set local emaj.progress = '12'; select emaj._rollback_tell(1234567, 'finishing', 300, 1000, 5000000, 10000000, clock_timestamp() - interval '100 s')");
+        assert_eq!(story.ask(listed), "1234567 12 finishing 300 1000 5000000 10000000");
+        assert_eq!(story.ask("select bool_and(act_seconds >= 99 and act_seconds_left = act_seconds) from emaj.emaj_rollback_activity()"), "t");
+        story.sql("rollback");
+        assert_eq!(story.ask(listed), "");
+    }
+
     another_installation_sees_what_a_rollback_does(story) {
         prepared(story);
         let manifest = story.manifest(&format!("{}.*", story.schema)).replace("version: 1", "version: 1\nname: other\nschema: beside").replace("  g:", "  other:");
