@@ -425,6 +425,39 @@ fn an_update_that_changed_a_key_is_taken_back_whole_or_not_at_all() {
     revert(&shop, &["--txid", &last, "--from", "a"]).ok();
 }
 
+/// What a role is used to decides neither what a value is nor what is said.
+#[test]
+fn the_settings_of_a_role_change_no_answer() {
+    let shop = shop();
+    shop.sql(
+        "create table shop.doc (id int primary key, v text, body xml); insert into shop.doc values (1, 'a', 'a<b/>')",
+    );
+    shop.run(&["install"]).ok();
+    shop.run(&["mark", "set", "shop", "b"]).ok();
+    let first = transaction(&shop, "update shop.doc set v = 'b' where id = 1");
+    transaction(&shop, "update shop.doc set id = 2 where id = 1");
+    transaction(&shop, "update shop.doc set v = 'c' where id = 2");
+    let mut client = shop.db.client_as(&shop.owner);
+    client
+        .batch_execute("set xmloption = document; set array_nulls = off; set quote_all_identifiers = on")
+        .unwrap();
+    for call in [
+        "emaj_check_revert_group('shop', 'b', $txid, null, null, null)",
+        "emaj_revert_group('shop', 'b', $txid, null, null, null, true)",
+    ] {
+        let refused = client.batch_execute(&format!("select emaj.{}", call.replace("$txid", &first)));
+        let said = refused.unwrap_err().as_db_error().unwrap().message().to_owned();
+        assert!(
+            said.contains("changed the key of one of these rows of shop.doc"),
+            "{call}: {said}"
+        );
+    }
+    let differ = "select string_agg(proname, ' ') from pg_proc
+        where pronamespace = 'emaj'::regnamespace and 'extra_float_digits=1' = any (proconfig)
+          and not proconfig @> array['IntervalStyle=postgres', 'DateStyle=ISO', 'TimeZone=UTC', 'xmloption=content', 'array_nulls=on', 'quote_all_identifiers=off']";
+    assert_eq!(shop.db.psql(differ), "");
+}
+
 /// Nothing is left of a move whose other key is again what it was: then no half of it is taken back.
 #[test]
 fn a_row_that_went_to_another_key_and_came_back_is_taken_back() {

@@ -49,7 +49,8 @@ pub use settings::Settings;
 pub use span::Span;
 pub use transact::transact;
 
-/// With these a value has one text, whoever writes it and whoever reads it.
+/// With these a value has one text, whoever writes it and whoever reads it. (A function that reads what it has written itself, in the same
+/// call, needs fewer of them: `row/as_text`. It reads bytes in either form, and money as it has written it.)
 const SAME_VALUES: [&str; 8] = [
     "datestyle = 'ISO, MDY'",
     "intervalstyle = 'postgres'",

@@ -248,6 +248,7 @@ templates! {
     "rollback/update",
     "rollback/went_back",
     "rollback/written_since",
+    "row/as_text",
     "row/copy",
     "row/delete",
     "row/empty",
