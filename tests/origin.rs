@@ -238,6 +238,14 @@ impl Place<'_> {
         assert!(asked.stderr.contains("`--yes`"), "{asked}");
         self.emaj(&["verify", "--repair", "--dry-run"]).ok();
         assert_eq!(everything(), before, "something was changed without a yes");
+        for call in [
+            "emaj_rollback_tables(array['g'], 'm')",
+            "emaj_estimate_rollback_group('g', 'm')",
+        ] {
+            let refused = self.client().batch_execute(&format!("select emaj.{call}")).unwrap_err();
+            let said = refused.as_db_error().unwrap().message().to_owned();
+            assert!(said.contains(problem), "{call}: {said}");
+        }
         // History stays readable, and the application writes. What the group holds is said as the registry knows it.
         let shown = self.emaj(&["group", "show", "g"]).ok().stdout;
         assert!(shown.contains("shop.item") && !shown.contains("(gone)"), "{shown}");

@@ -77,12 +77,23 @@ stories! {
             "emaj_set_mark_groups(array['g', 'nobody'], 'm')", "emaj_start_groups(array['nobody'])", "emaj_stop_groups(array['g', 'nobody'])",
             "emaj_comment_mark_group('nobody', 'm', 'c')", "emaj_delete_before_mark_group('nobody', 'm')",
             "emaj_get_previous_mark_group('nobody', 'm')", "emaj_get_previous_mark_group('nobody', now())",
+            "emaj_rollback_tables(array['g', 'nobody'], 'm')", "emaj_estimate_rollback_group('nobody', 'm')",
+            "emaj_estimate_rollback_groups(array['nobody'], 'm')", "emaj_estimate_rollback_tables(array['nobody'], 'm')",
         ], "unknown group `nobody` (known groups: `g`)");
     }
 
     no_group(story) {
         begin(story);
         refuses(story, &["emaj_set_mark_group(null, 'm')", "emaj_rollback_group(null, 'm')", "emaj_start_group(null, 'm')", "emaj_set_mark_group('', 'm')"], "unknown group");
+    }
+
+    no_groups(story) {
+        begin(story);
+        refuses(story, &[
+            "emaj_rollback_tables('{}', 'm')", "emaj_rollback_tables(null, 'm')", "emaj_estimate_rollback_groups('{}', 'm')",
+            "emaj_estimate_rollback_groups(null, 'm')", "emaj_estimate_rollback_tables(null, 'm')", "emaj_rollback_left('{}', 'm')",
+            "emaj_check_rollback_groups('{}', 'm')",
+        ], "no group given (name at least one");
     }
 
     unknown_mark(story) {
