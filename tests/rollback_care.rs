@@ -83,6 +83,19 @@ stories! {
         story.emaj(&["uninstall", "--yes", other.to_str().unwrap()]).ok();
     }
 
+    installations_do_not_hold_each_other_up(story) {
+        prepared(story);
+        let manifest = story.manifest(&format!("{}.*", story.schema)).replace("version: 1", "version: 1\nname: other\nschema: beside");
+        let manifest = story.db.file("other.yaml", &manifest);
+        story.emaj(&["install", manifest.to_str().unwrap()]).ok();
+        story.sql("select beside.emaj_set_mark_group('g', 'a'); select beside.emaj_set_mark_group('g', 'b')");
+        // The other one counts, and begins to read.
+        let mut other = story.db.client();
+        other.batch_execute("begin; select beside.emaj_count_group('g'); select beside._begin_to_read()").unwrap();
+        assert_ne!(story.ask("select emaj.emaj_count_group('g')"), "0");
+        story.sql("select emaj._begin_to_read(); select emaj.emaj_rollback_group('g', 'm')");
+    }
+
     tables_that_exchanged_their_names_are_called_by_them(story) {
         prepared(story);
         story.sql("delete from u where id <= 3; alter table t rename to was_t; alter table u rename to t; alter table was_t rename to u");

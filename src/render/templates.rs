@@ -149,6 +149,7 @@ templates! {
     "registry/drop_hollow",
     "registry/grant",
     "registry/install",
+    "registry/lock_key",
     "registry/new_name",
     "registry/origin",
     "registry/refuse",

@@ -235,10 +235,7 @@ fn a_binding_does_not_begin_beside_who_takes_rows_out() {
     let mut client = db.client();
     let mut rollback = client.transaction().unwrap();
     rollback
-        .execute(
-            "select pg_advisory_xact_lock_shared(hashtextextended('emaj replay', 0))",
-            &[],
-        )
+        .execute("select pg_advisory_xact_lock_shared(emaj._lock_key('replay'))", &[])
         .unwrap();
     lose(&db);
     let is_locked = |words: &[&str]| {
@@ -330,7 +327,7 @@ fn a_purge_under_way_and_a_replay_wait_for_each_other() {
     // And the other way round.
     let mut replays = client.transaction().unwrap();
     replays
-        .execute("select pg_advisory_xact_lock(hashtextextended('emaj replay', 0))", &[])
+        .execute("select pg_advisory_xact_lock(emaj._lock_key('replay'))", &[])
         .unwrap();
     write(&db, 2, "two");
     drain(&db).run().ok();
