@@ -167,6 +167,8 @@ stories! {
         assert_eq!(story.ask(updatable), "", "a guard is no way into its table");
         story.emaj(&["plan", "--detailed-exitcode"]).code(0);
 
+        story.sql("create procedure emaj.mine() language sql as 'select 1'; select emaj._close(null, null); drop procedure emaj.mine()");
+
         // Whatever is made later is closed as well: the part of a log, a guard, a function, a log of a table that comes.
         story.sql("alter default privileges in schema emaj grant all on tables to public; alter default privileges in schema emaj grant execute on functions to public");
         story.mark("m");
