@@ -213,7 +213,7 @@ stories! {
         story.sql("select emaj.emaj_set_mark_group('g', 'm'); select emaj.emaj_set_mark_group('h', 'm'); select emaj._put_mark(array['g', 'h'], 'both')");
         let (both, definitions) = (story.state(), story.definitions());
         change(story);
-        refuses(story, &["_rollback(array['g', 'h'], 'm', true)"], "mark `m` is not one instant in the groups g, h");
+        refuses(story, &["_rollback(array['g', 'h'], 'm', true)"], "mark `m` is not one instant in groups `g`, `h`");
         // In one transaction it is two instants too: something may have been written between them.
         story.sql("begin; select emaj.emaj_set_mark_group('g', 'm2'); update q set v = 'between'; select emaj.emaj_set_mark_group('h', 'm2'); commit");
         refuses(story, &["_rollback(array['h', 'g'], 'm2', false)"], "is not one instant");

@@ -151,7 +151,7 @@ stories! {
         let everything = story.everything();
         for more in [&[][..], &["--jobs", "2"]] {
             let run = rollback(story, "m", more).code(4);
-            said(&run, "mark `m` is not one instant in the groups g, h");
+            said(&run, "mark `m` is not one instant in groups `g`, `h`");
             said(&run, "roll the groups back one by one");
         }
         story.unchanged(&everything);
