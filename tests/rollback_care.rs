@@ -156,6 +156,23 @@ stories! {
         assert_eq!(story.ask("select rlbk_comment from emaj.emaj_rollback order by rlbk_id desc limit 1"), "by two");
     }
 
+    one_of_a_thing_is_told_as_one(story) {
+        story.sql("create table t (id int primary key)");
+        story.install("t");
+        story.mark("m");
+        for act in [
+            "insert into t values (1)", "select emaj.emaj_logged_rollback_group('g', 'm')", "select emaj.emaj_delete_before_mark_group('g', 'm')",
+            "insert into t values (1)", "select emaj.emaj_revert_group('g', null, null, null, 't'::regclass, '{\"id\": 1}', false)",
+            "select emaj.emaj_stop_group('g')", "select emaj.emaj_start_group('g', 'anew')",
+        ] {
+            story.sql(act);
+        }
+        assert_eq!(
+            story.ask("select hist_wording from emaj.emaj_hist where hist_event = 'END' or hist_function = 'DELETE_BEFORE_MARK_GROUP' order by hist_id"),
+            "1 relation\n1 table changed (plain)\n1 mark before m\n1 row of 1 table\n1 relation"
+        );
+    }
+
     an_estimate_goes_by_earlier_rollbacks_and_never_overflows(story) {
         prepared(story);
         let estimate = "select emaj.emaj_estimate_rollback_group('g', 'm')";

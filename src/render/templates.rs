@@ -63,6 +63,7 @@ templates! {
     "group/stop_groups_api",
     "group/unprotect_api",
     "group/unwatched_files",
+    "history/count",
     "history/purge",
     "history/purge_api",
     "history/shell_word",
