@@ -107,6 +107,7 @@ templates! {
     "log/type_now",
     "log/uncapture",
     "log/untrigger",
+    "log/unwatched",
     "mark/comment",
     "mark/delete",
     "mark/delete_before",
