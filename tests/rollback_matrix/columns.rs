@@ -13,13 +13,13 @@ const TYPES: &str = "
       b bool, ba bytea, c \"char\", n name, i2 int2, i8 int8, tx text, o oid, js json, xm xml, jb jsonb, pt point, ls lseg, pa path, bx box,
       pg polygon, ln line, ci circle, f4 float4, f8 float8, mo money, ma macaddr, ne inet, cd cidr, bp char(5), vc varchar(9), da date, ti time,
       ts timestamp, tz timestamptz, iv interval, tt timetz, bi bit(3), vb varbit, nu numeric, n2 numeric(8,3), uu uuid, tv tsvector, tq tsquery,
-      ls2 pg_lsn, r4 int4range, nr numrange, mr int4multirange, ar int[], at text[][], am mood[], e mood, p pair, pp pair[], po positive, wo words, jp jsonpath, rc regclass, g int generated always as (id * 2) stored);
+      ls2 pg_lsn, r4 int4range, nr numrange, mr int4multirange, ar int[], at text[][], am mood[], e mood, p pair, pp pair[], po positive, wo words, jp jsonpath, rc regclass, cu refcursor, g int generated always as (id * 2) stored);
     insert into t (id, po, wo) values (1, 1.5, 'null'), (2, 2, '');
     insert into t values (3, true, '\\x00ff00', 'x', 'name', -32768, 9223372036854775807, E'a\\n\\\\b''\"', 4294967295, '{\"b\":  1, \"a\":1, \"a\":2}', '<a> <b/></a>',
       '{\"x\": [1, 2.00, null]}', '(1.1,-0)', '[(0,0),(1,1)]', '((0,0),(1,1))', '((0,0),(1,1))', '((0,0),(1,1),(2,0))', '{1,2,3}', '<(0,0),5>', 'nan', '-0',
       '-12.34', '08:00:2b:01:02:03', '192.168.0.1/24', '10.0.0.0/8', 'ab', 'ab ', 'infinity', '24:00', '-infinity', 'infinity', '1 year 2 mons -3 days 04:05:06.789',
       '12:34:56.789+05:30', '101', '1', '1.2300', '-0.001', gen_random_uuid(), 'a:1A b:2', 'a & !b', '16/B374D848', '[1,5)', '(1.0,2.00]', '{[1,2),[5,6)}',
-      '[0:2]={1,2,NULL}', '{{a,\"b,c\"},{NULL,\"NULL\"}}', '{sad,NULL}', 'happy', '(1,\"{a,\"\"b c\"\"}\")', array['(2,{})'::pair, null], 3, 'x', '$.a[*] ? (@ > 1)', 'pg_class')";
+      '[0:2]={1,2,NULL}', '{{a,\"b,c\"},{NULL,\"NULL\"}}', '{sad,NULL}', 'happy', '(1,\"{a,\"\"b c\"\"}\")', array['(2,{})'::pair, null], 3, 'x', '$.a[*] ? (@ > 1)', 'pg_class', 'a \"cursor\"')";
 
 cases! {
     every_type: TYPES
