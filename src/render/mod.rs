@@ -178,6 +178,17 @@ mod tests {
         }
     }
 
+    /// Such a plan costs so much that it would be compiled with every optimisation, however few rows it reads.
+    #[test]
+    fn what_is_planned_without_nested_loops_is_not_compiled() {
+        for function in Renderer::new("emaj").functions().unwrap() {
+            let settings = function.sql.split("$emaj$").next().unwrap_or_default();
+            if settings.contains("enable_nestloop = off") {
+                assert!(settings.contains("jit = off"), "{}", function.name);
+            }
+        }
+    }
+
     #[test]
     fn a_bare_string_is_an_error() {
         let mut renderer = Renderer::new("emaj");
