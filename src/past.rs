@@ -386,6 +386,9 @@ fn check(transaction: &mut Transaction<'_>, renderer: &Renderer, window: &Window
     Err(if unreadable {
         error.hint("a table that others inherit from, or that has no primary key, cannot be read as it was")
     } else {
-        error.hint("name tables of the group without their schema, and not by a view; of two with one name the search path finds the first")
+        error.hint(
+            "name tables of the group without their schema, and not by a view; of two with one name the search path finds the first: \
+             PGOPTIONS='-c search_path=SCHEMA,pg_catalog' sets it",
+        )
     })
 }

@@ -90,6 +90,22 @@ fn settings_of_the_role_blur_no_past_and_stay_those_of_the_query() {
 }
 
 #[test]
+fn a_table_that_is_called_as_one_of_the_catalogue_is_read_by_the_search_path() {
+    let shop = Shop::open(
+        "create schema shop; create table shop.pg_user (id int primary key, usename text); insert into shop.pg_user values (1, 'mine')",
+        "version: 1\ngroups:\n  g: { tables: [shop.*] }\n",
+    );
+    shop.run(&["mark", "set", "g", "a"]).ok();
+    shop.sql("update shop.pg_user set usename = 'yours'");
+    let refused = shop.run(&["at", "g", "a", "select usename from shop.pg_user"]).code(4);
+    let way = "-c search_path=SCHEMA,pg_catalog";
+    assert!(refused.stderr.contains(way), "{refused}");
+    let read = shop.emaj(&["at", "g", "a", "select usename from pg_user", "-o", "csv"]);
+    let read = read.env("PGOPTIONS", way.replace("SCHEMA", "shop")).run().ok();
+    assert_eq!(read.stdout, "usename\nmine\n", "{read}");
+}
+
+#[test]
 fn what_cannot_be_read_as_it_was_is_refused() {
     let shop = Shop::open(SHOP, MANIFEST);
     shop.sql(&format!(
