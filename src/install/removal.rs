@@ -70,8 +70,11 @@ pub(super) fn plan(
             continue;
         };
         for relation in &ends {
-            let there = catalog.table(relation.oid).is_some() || relation.kind == 'S';
-            let because = if there {
+            let is_there = match relation.kind {
+                'S' => catalog.sequences.values().any(|sequence| sequence.oid == relation.oid),
+                _ => catalog.table(relation.oid).is_some(),
+            };
+            let because = if is_there {
                 "the manifest does not name it any more"
             } else {
                 "it is gone from the database"
