@@ -246,7 +246,7 @@ pub struct Trigger {
 #[derive(Debug, Clone, Default)]
 pub struct Partition {
     pub oid: u32,
-    pub name: String,
+    pub name: QualifiedName,
     pub leaf: bool,
     pub owned: bool,
     pub owner: String,
@@ -297,7 +297,7 @@ impl Catalog {
         }
     }
 
-    /// Finds a table by its oid.
+    /// Finds one table by its oid; it looks at them all.
     pub fn table(&self, oid: u32) -> Option<(&QualifiedName, &Table)> {
         self.tables.iter().find(|(_, table)| table.oid == oid)
     }

@@ -445,7 +445,7 @@ fn nest_partitions(tables: &mut BTreeMap<u32, Found>) {
             let found = &tables[&oid];
             let partition = Partition {
                 oid,
-                name: found.name.to_string(),
+                name: found.name.clone(),
                 leaf: !found.table.partitioned,
                 owned: found.table.owned,
                 owner: found.table.owner.clone(),

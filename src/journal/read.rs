@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use postgres::GenericClient;
 use postgres_protocol::escape::escape_identifier;
 
-use super::{ActiveMarks, Column, Function, Group, HistoryKept, Journal, Relation, installed, registry, rights};
+use super::{ActiveMarks, Column, Function, Group, HistoryKept, Journal, Relation, Relations, installed, registry, rights};
 use crate::catalog::COLLATED;
 use crate::errors::Result;
 use crate::names::QualifiedName;
@@ -170,7 +170,7 @@ fn groups(client: &mut impl GenericClient, s: &str) -> Result<BTreeMap<String, G
         .collect())
 }
 
-fn relations(client: &mut impl GenericClient, s: &str) -> Result<Vec<Relation>> {
+fn relations(client: &mut impl GenericClient, s: &str) -> Result<Relations> {
     let mut columns: HashMap<i64, Vec<Column>> = HashMap::new();
     for row in &client.query(
         // The type is asked of the log: a type that got another name or schema is still the same.
