@@ -24,8 +24,6 @@ use crate::words::quoted;
 /// How rows are to be sent.
 #[derive(Debug, Clone, Default)]
 pub struct Initial {
-    /// Only these bindings; empty: all that go to a sink.
-    pub bindings: Vec<String>,
     pub prune: bool,
     pub restart: bool,
     /// How long a place may be out of reach, or a sink taken over by somebody else.
