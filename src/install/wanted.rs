@@ -9,9 +9,7 @@ use super::{table, width};
 use crate::catalog::{Catalog, Table};
 use crate::errors::{Error, Kind};
 use crate::journal::Journal;
-use crate::manifest::{
-    Capture, ContextColumn, Diagnostic, Diagnostics, Group, Located, Manifest, Place, Sequences, State,
-};
+use crate::manifest::{Capture, ContextColumn, Diagnostic, Diagnostics, Group, Located, Manifest, Place, Sequences};
 use crate::names::{Pattern, QualifiedName, nearest, quote_ident};
 use crate::pg::Span;
 
@@ -634,11 +632,6 @@ pub(super) fn needs_row(table: &Table) -> Option<&'static str> {
     } else {
         None
     }
-}
-
-/// Whether the group is to be started when it is not logging. `idle` leaves that to whoever runs the group.
-pub(super) fn wants_logging(group: &Group) -> bool {
-    group.state == State::Logging
 }
 
 /// Says how a table is left alone: one that no group of the manifest has is there for its bindings.
