@@ -15,7 +15,6 @@ use crate::names::{QualifiedName, quote_ident};
 use crate::pg::Span;
 
 pub use functions::functions;
-pub(crate) use read::COLLATED;
 pub use read::{check_owner, read};
 pub use settings::unreadable_settings;
 

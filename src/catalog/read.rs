@@ -10,7 +10,7 @@ use super::{
 };
 use crate::errors::{Error, Kind, Result};
 use crate::names::{QualifiedName, quote_ident};
-use crate::pg::Lossy;
+use crate::pg::{COLLATED, Lossy};
 
 /// Reads what a plan needs to know about the database, besides what emaj itself wrote. `schema` is the installation schema,
 /// `roles` the cluster roles whose existence matters.
@@ -298,10 +298,6 @@ fn name(row: &Row, at: usize) -> QualifiedName {
         name: row.get(at + 1),
     }
 }
-
-/// What stands behind the type `t` of a log's column where its collation `l`, of schema `n`, is not the type's.
-pub(crate) const COLLATED: &str =
-    "case when l.oid <> t.typcollation then pg_catalog.format(' collate %I.%I', n.nspname, l.collname) else '' end";
 
 fn add_columns(client: &mut impl GenericClient, tables: &mut BTreeMap<u32, Found>) -> Result<()> {
     let oids: Vec<u32> = tables.keys().copied().collect();

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, HashMap};
 use postgres::GenericClient;
 use postgres_protocol::escape::escape_identifier;
 
-use super::{ActiveMarks, Column, Function, Group, HistoryKept, Journal, Relation, Relations, installed, registry, rights};
-use crate::catalog::COLLATED;
+use super::{
+    ActiveMarks, Column, Function, Group, HistoryKept, Journal, Relation, Relations, installed, registry, rights,
+};
 use crate::errors::Result;
 use crate::names::QualifiedName;
-use crate::pg::Span;
+use crate::pg::{COLLATED, Span};
 use crate::render::{Renderer, parameter_names};
 
 /// Reads the installation in `schema`; `None` when there is none.

@@ -49,6 +49,10 @@ pub use settings::Settings;
 pub use span::Span;
 pub use transact::transact;
 
+/// What stands behind the type `t` of a column, in SQL, where its collation `l`, of schema `n`, is not the type's.
+pub(crate) const COLLATED: &str =
+    "case when l.oid <> t.typcollation then pg_catalog.format(' collate %I.%I', n.nspname, l.collname) else '' end";
+
 /// With these a value has one text, whoever writes it and whoever reads it.
 const SAME_VALUES: [&str; 8] = [
     "datestyle = 'ISO, MDY'",
