@@ -36,7 +36,7 @@ mod verifier;
 
 pub use copy::{Rows, copy_out};
 pub use environment::Environment;
-pub use error::{ServerError, classify, classify_in, not_begun};
+pub use error::{Doing, ServerError, classify, classify_in, not_begun};
 pub use given::Given;
 pub use interrupt::{Interrupt, hangup_is_ignored, heeded};
 pub use locking::{Locking, NO_LIMITS, limits, retry_locked, retry_locked_among};
