@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, LoggedTable, Window, WindowWanted};
 use crate::names::quote_ident;
-use crate::pg::{self, Interrupt, Rows, Session};
+use crate::pg::{self, Doing as _, Interrupt, Rows, Session};
 use crate::render::Renderer;
 
 /// How many places of rows may stand in a view as constants: a list is hashed, and quicker than a join.
@@ -96,7 +96,7 @@ pub fn read(session: &mut Session, schema: &str, group: &str, mark: &str, query:
     within(session, schema, group, mark, query, &mut |transaction, asked| {
         let messages = transaction
             .simple_query(asked.query)
-            .map_err(|error| pg::classify_in(error, "run the query", asked.query))?;
+            .doing_in("run the query", asked.query)?;
         for message in messages {
             match message {
                 SimpleQueryMessage::RowDescription(columns) => {
@@ -134,7 +134,7 @@ fn within(
     let done = prepare(&mut transaction, schema, &wanted, query)
         .and_then(|asked| work(&mut transaction, &asked))
         .map_err(cause);
-    transaction.rollback()?;
+    transaction.rollback().doing("take back the views of the past")?;
     done
 }
 
@@ -147,7 +147,9 @@ fn prepare<'q>(
 ) -> Result<Asked<'q>> {
     let query = query.trim().trim_end_matches(|c: char| c == ';' || c.is_whitespace());
     // Rows that a policy hides would be hidden now, and not in the log.
-    transaction.batch_execute("set local row_security = off")?;
+    transaction
+        .batch_execute("set local row_security = off")
+        .doing("switch row level security off")?;
     let window = journal::window(transaction, schema, wanted)?;
     window.refuse_gaps("to read the past")?;
     let renderer = Renderer::new(schema);
@@ -172,7 +174,9 @@ fn prepare<'q>(
     check(transaction, &renderer, &window, &shadows)?;
     let columns = columns(transaction, names)?;
     set_path(transaction, &path)?;
-    transaction.batch_execute("set transaction read only")?;
+    transaction
+        .batch_execute("set transaction read only")
+        .doing("make the transaction read only")?;
     Ok(Asked { query, columns })
 }
 
@@ -180,7 +184,9 @@ fn prepare<'q>(
 const OUR_PATH: &str = "pg_catalog, pg_temp";
 
 fn set_path(transaction: &mut Transaction<'_>, path: &str) -> Result<()> {
-    transaction.execute("select pg_catalog.set_config('search_path', $1, true)", &[&path])?;
+    transaction
+        .execute("select pg_catalog.set_config('search_path', $1, true)", &[&path])
+        .doing("set the search path")?;
     Ok(())
 }
 
@@ -195,17 +201,22 @@ fn shadow(
     if window.drift.iter().any(|one| one.relation == table.relation) {
         if called(transaction, &[&table.label])? == [Some(table.oid)] {
             let name = quote_ident(&table.name);
-            transaction.batch_execute(&format!(
-                "create temporary view {name} as select * from {}",
-                table.label
-            ))?;
+            transaction
+                .batch_execute(&format!(
+                    "create temporary view {name} as select * from {}",
+                    table.label
+                ))
+                .doing(&format!("make a view of {}", table.label))?;
         }
         return Ok(false);
     }
     let shown = Value::from(Serde(table));
     let (from, _) = window.borders();
     let question = renderer.render_value("changes/touched", context! { table => &shown, from, until => () })?;
-    let touched: bool = transaction.query_one(&question, &[])?.get(0);
+    let touched: bool = transaction
+        .query_one(&question, &[])
+        .doing_in(&format!("look for changes of {}", table.label), &question)?
+        .get(0);
     if touched && table.key.is_empty() {
         return Ok(false);
     }
@@ -215,7 +226,9 @@ fn shadow(
         context! { touched }
     };
     let view = renderer.render_value("past/view", context! { table => &shown, ..what })?;
-    transaction.batch_execute(&view)?;
+    transaction
+        .batch_execute(&view)
+        .doing_in(&format!("make a view of {}", table.label), &view)?;
     Ok(true)
 }
 
@@ -226,7 +239,9 @@ fn changed(
     window: &Window,
     table: &LoggedTable,
 ) -> Result<Value> {
-    let row = transaction.query_one(HAS_PARTS_AND_HASHES, &[&renderer.schema(), &table.log])?;
+    let row = transaction
+        .query_one(HAS_PARTS_AND_HASHES, &[&renderer.schema(), &table.log])
+        .doing(&format!("look at the log of {}", table.label))?;
     let (parts, hashes): (bool, bool) = (row.get(0), row.get(1));
     let name = format!("emaj: past {}", table.relation);
     let by_key = matches!(table.key.as_slice(), [only] if PLAIN_KEYS.contains(&only.r#type.as_str()));
@@ -243,14 +258,18 @@ fn changed(
         &pg::values_of_role(),
     ]
     .concat();
-    let count = transaction.simple_query(&states)?.iter().map(rows_of).max();
+    let doing = format!("find what rows of {} were", table.label);
+    let done = transaction.simple_query(&states).doing_in(&doing, &states)?;
+    let count = done.iter().map(rows_of).max();
     let constants = count.unwrap_or(0) <= MOST_PLACES && !table.partitioned && hashes;
     if constants {
-        transaction.batch_execute(&renderer.render_value("past/arrays", values.clone())?)?;
+        let arrays = renderer.render_value("past/arrays", values.clone())?;
+        transaction.batch_execute(&arrays).doing_in(&doing, &arrays)?;
     } else {
-        transaction.batch_execute(&format!("analyze pg_temp.{}", quote_ident(&name)))?;
+        let analyze = format!("analyze pg_temp.{}", quote_ident(&name));
+        transaction.batch_execute(&analyze).doing(&doing)?;
     }
-    transaction.batch_execute("reset jit")?;
+    transaction.batch_execute("reset jit").doing(&doing)?;
     Ok(context! { constants, ..values })
 }
 
@@ -265,9 +284,13 @@ fn rows_of(message: &SimpleQueryMessage) -> u64 {
 /// Returns the search path of the role, and the tables that a bare name means by it: of several with one name the one that it finds first. Tables
 /// with heirs are none: a view of their own rows is not the whole.
 fn bare<'w>(transaction: &mut Transaction<'_>, window: &'w Window) -> Result<(String, Vec<&'w LoggedTable>)> {
-    transaction.batch_execute("set local search_path to default")?;
+    let doing = "read the search path of the role";
+    transaction
+        .batch_execute("set local search_path to default")
+        .doing(doing)?;
     let path: String = transaction
-        .query_one("select pg_catalog.current_setting('search_path')", &[])?
+        .query_one("select pg_catalog.current_setting('search_path')", &[])
+        .doing(doing)?
         .get(0);
     let tables: Vec<&LoggedTable> = window.tables.iter().filter(|table| !table.heirs).collect();
     let names: Vec<String> = tables.iter().map(|table| quote_ident(&table.name)).collect();
@@ -287,11 +310,13 @@ fn bare<'w>(transaction: &mut Transaction<'_>, window: &'w Window) -> Result<(St
 /// Returns the relations that names mean.
 fn called(transaction: &mut Transaction<'_>, names: &[impl AsRef<str>]) -> Result<Vec<Option<u32>>> {
     let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
-    let rows = transaction.query(
-        "select pg_catalog.to_regclass(name)::oid
-           from pg_catalog.unnest($1::text[]) with ordinality as n(name, place) order by place",
-        &[&names],
-    )?;
+    let rows = transaction
+        .query(
+            "select pg_catalog.to_regclass(name)::oid
+               from pg_catalog.unnest($1::text[]) with ordinality as n(name, place) order by place",
+            &[&names],
+        )
+        .doing("look up names of tables")?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
@@ -341,14 +366,16 @@ fn understand(transaction: &mut Transaction<'_>, query: &str) -> Result<Vec<Stri
 
 /// Returns the columns of the query's view, as they are called in the answer.
 fn columns(transaction: &mut Transaction<'_>, names: Vec<String>) -> Result<Vec<Column>> {
-    let rows = transaction.query(
-        &format!(
-            "select {} from pg_catalog.pg_attribute a
-              where a.attrelid = pg_catalog.to_regclass($1) and a.attnum > 0 order by a.attnum",
-            journal::is_builtin("a.atttypid")
-        ),
-        &[&format!("pg_temp.{}", quote_ident(QUERY))],
-    )?;
+    let rows = transaction
+        .query(
+            &format!(
+                "select {} from pg_catalog.pg_attribute a
+                  where a.attrelid = pg_catalog.to_regclass($1) and a.attnum > 0 order by a.attnum",
+                journal::is_builtin("a.atttypid")
+            ),
+            &[&format!("pg_temp.{}", quote_ident(QUERY))],
+        )
+        .doing("read the columns of the answer")?;
     let builtin = rows.iter().map(|row| row.get(0));
     Ok(names
         .into_iter()
@@ -367,7 +394,10 @@ fn check(transaction: &mut Transaction<'_>, renderer: &Renderer, window: &Window
         "past/uses",
         context! { query => quote_ident(QUERY), shadows => Value::from(Serde(shadows)), tables => Value::from(Serde(&oids)) },
     )?;
-    let used: Vec<String> = transaction.query(&uses, &[])?.iter().map(|row| row.get(0)).collect();
+    let used = transaction
+        .query(&uses, &[])
+        .doing_in("find what the query reads", &uses)?;
+    let used: Vec<String> = used.iter().map(|row| row.get(0)).collect();
     if used.is_empty() {
         return Ok(());
     }

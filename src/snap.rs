@@ -33,7 +33,7 @@ impl File {
 
 /// Writes a file for each relation of `group` into `directory`, which is made when it is not there.
 ///
-/// `told` is called with the number of files that are written and how many there will be.
+/// `done` is called after each file.
 ///
 /// # Errors
 /// [`Kind::Refused`] when a file is there already, unless `force`; rights that are missing; a full disk. No file has got its name
@@ -44,7 +44,7 @@ pub fn write(
     group: &str,
     directory: &Path,
     force: bool,
-    told: &dyn Fn(usize, usize),
+    done: &dyn Fn(),
 ) -> Result<Vec<File>> {
     let interrupt = Interrupt::listen(session)?;
     let mut transaction = session
@@ -54,7 +54,7 @@ pub fn write(
         .read_only(false)
         .start()
         .map_err(pg::not_begun)?;
-    let gathered = gather(&mut transaction, schema, group, directory, force, &interrupt, told)
+    let gathered = gather(&mut transaction, schema, group, directory, force, &interrupt, done)
         .and_then(|files| interrupt.check().map(|()| files))
         .map_err(|error| interrupt.cause(error))?;
     // From here on it is a matter of moments, and half of the names would be worse than all.
@@ -81,7 +81,7 @@ fn gather(
     directory: &Path,
     force: bool,
     interrupt: &Interrupt,
-    told: &dyn Fn(usize, usize),
+    done: &dyn Fn(),
 ) -> Result<Vec<(Piece, NamedTempFile, u64)>> {
     transaction.batch_execute(&pg::same_text())?;
     let pieces = pieces(transaction, schema, group, &std::path::absolute(directory)?)?;
@@ -89,13 +89,12 @@ fn gather(
         refuse_to_overwrite(&pieces)?;
     }
     std::fs::create_dir_all(directory).map_err(|error| cannot("make the directory", directory, error))?;
-    let total = pieces.len();
     let mut files = Vec::new();
     for piece in pieces {
         interrupt.check()?;
         let (file, bytes) = copy(transaction, &piece, directory)?;
         files.push((piece, file, bytes));
-        told(files.len(), total);
+        done();
     }
     Ok(files)
 }

@@ -79,23 +79,21 @@ pub fn moment(time: jiff::Timestamp) -> String {
 /// Returns the size with PostgreSQL's units, of 1024 each: "512 bytes", "1.5 kB", "20 MB".
 pub fn bytes(size: impl TryInto<u64>) -> String {
     let size: u64 = size.try_into().unwrap_or(0);
-    let mut unit = 1024_u64;
-    if size < unit {
+    if size < 1024 {
         return count(size, "byte");
     }
-    for name in ["kB", "MB", "GB", "TB", "PB", "EB"] {
-        // The largest unit has no next one; there the division ends.
-        if unit.checked_mul(1024).is_none_or(|next| size < next) {
-            let tenths = u128::from(size) * 10 / u128::from(unit);
-            return if tenths < 100 && !tenths.is_multiple_of(10) {
-                format!("{}.{} {name}", tenths / 10, tenths % 10)
-            } else {
-                format!("{} {name}", tenths / 10)
-            };
+    let (mut unit, mut name) = (1024_u64, "kB");
+    for larger in ["MB", "GB", "TB", "PB", "EB"] {
+        if size / unit >= 1024 {
+            (unit, name) = (unit * 1024, larger);
         }
-        unit *= 1024;
     }
-    unreachable!("a u64 is less than 16 EB")
+    let tenths = u128::from(size) * 10 / u128::from(unit);
+    if tenths < 100 && !tenths.is_multiple_of(10) {
+        format!("{}.{} {name}", tenths / 10, tenths % 10)
+    } else {
+        format!("{} {name}", tenths / 10)
+    }
 }
 
 #[cfg(test)]

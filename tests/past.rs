@@ -212,6 +212,18 @@ fn what_cannot_be_read_as_it_was_is_refused() {
         .args(["at", "shop", "a", "select * from invoice"])
         .run()
         .code(12);
+    // What was attempted is said with what the server answers.
+    let name = shop.db.name();
+    shop.db
+        .psql(&format!("revoke temporary on database {name} from public"));
+    let denied = emaj(&shop.db)
+        .user(&viewer)
+        .args(["at", "shop", "a", "select * from invoice"])
+        .run()
+        .code(12);
+    let expected = "failed to make a view of shop.customer";
+    assert!(denied.stderr.contains(expected), "{denied}");
+    shop.db.psql(&format!("grant temporary on database {name} to public"));
     shop.db.psql(&format!("drop owned by {viewer}; drop role {viewer}"));
     shop.run(&["group", "stop", "shop"]).ok();
     asked(4, "shop", "a", "select 1", "is stopped");

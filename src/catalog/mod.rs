@@ -15,7 +15,6 @@ use crate::names::{QualifiedName, quote_ident};
 use crate::pg::Span;
 
 pub use functions::functions;
-pub(crate) use read::COLLATED;
 pub use read::{check_owner, read};
 pub use settings::unreadable_settings;
 
@@ -246,7 +245,7 @@ pub struct Trigger {
 #[derive(Debug, Clone, Default)]
 pub struct Partition {
     pub oid: u32,
-    pub name: String,
+    pub name: QualifiedName,
     pub leaf: bool,
     pub owned: bool,
     pub owner: String,
@@ -297,7 +296,7 @@ impl Catalog {
         }
     }
 
-    /// Finds a table by its oid.
+    /// Finds one table by its oid; it looks at them all.
     pub fn table(&self, oid: u32) -> Option<(&QualifiedName, &Table)> {
         self.tables.iter().find(|(_, table)| table.oid == oid)
     }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::errors::{Error, Kind, Result};
 use crate::names::{QualifiedName, quote_ident};
-use crate::pg::Lossy;
+use crate::pg::{COLLATED, Doing as _, Lossy};
 
 /// Reads what a plan needs to know about the database, besides what emaj itself wrote. `schema` is the installation schema,
 /// `roles` the cluster roles whose existence matters.
@@ -41,7 +41,8 @@ pub fn read(client: &mut impl GenericClient, schema: &str, roles: &[&str]) -> Re
                 "select nspname::text from pg_catalog.pg_namespace where not has_schema_privilege(oid, 'usage')
                     and (getdatabaseencoding() <> 'SQL_ASCII' or nspname::text ~ '^[ -~]*$')",
                 &[],
-            )?
+            )
+            .doing("read which schemas may be used")?
             .iter()
             .map(|row| row.get(0))
             .collect(),
@@ -49,7 +50,8 @@ pub fn read(client: &mut impl GenericClient, schema: &str, roles: &[&str]) -> Re
             .query(
                 "select rolname::text from pg_catalog.pg_roles where rolname = any ($1::text[])",
                 &[&roles],
-            )?
+            )
+            .doing("read the roles")?
             .iter()
             .map(|row| row.get(0))
             .collect(),
@@ -63,16 +65,18 @@ pub fn read(client: &mut impl GenericClient, schema: &str, roles: &[&str]) -> Re
 /// Returns the schemas that hold an installation of emaj or, with the registry's tables still in it, what is left of one, under whatever name;
 /// `schema` is one of them beforehand.
 fn emaj_schemas(client: &mut impl GenericClient, schema: &str) -> Result<BTreeSet<String>> {
-    let rows = client.query(
-        "select n.nspname::text
+    let rows = client
+        .query(
+            "select n.nspname::text
            from pg_catalog.pg_class c
            join pg_catalog.pg_namespace n on n.oid = c.relnamespace
           where c.relkind = 'r'
             and c.relname in ('emaj_group', 'emaj_hist', 'emaj_mark', 'emaj_relation')
           group by n.nspname
          having count(*) = 4",
-        &[],
-    )?;
+            &[],
+        )
+        .doing("look for installations of emaj")?;
     Ok(rows.iter().map(|row| row.get(0)).chain([schema.to_owned()]).collect())
 }
 
@@ -90,15 +94,17 @@ fn refuse_old(server: &Server) -> Result<()> {
 }
 
 fn event_triggers(client: &mut impl GenericClient) -> Result<Vec<EventTrigger>> {
-    let rows = client.query(
-        "select quote_ident(e.evtname), e.evtowner::regrole::text, format('%I.%I()', n.nspname, p.proname)
+    let rows = client
+        .query(
+            "select quote_ident(e.evtname), e.evtowner::regrole::text, format('%I.%I()', n.nspname, p.proname)
            from pg_catalog.pg_event_trigger e
            join pg_catalog.pg_proc p on p.oid = e.evtfoid
            join pg_catalog.pg_namespace n on n.oid = p.pronamespace
           where e.evtenabled <> 'D'
           order by e.evtname",
-        &[],
-    )?;
+            &[],
+        )
+        .doing("read the event triggers")?;
     Ok(rows
         .iter()
         .map(|row| EventTrigger {
@@ -165,7 +171,9 @@ fn server(client: &mut impl GenericClient, schema: &str) -> Result<Server> {
            left join pg_catalog.pg_extension e on e.extnamespace = n.oid and e.extname = 'emaj'
           where d.datname = current_database()"
     );
-    let row = client.query_one(&query, &[&schema])?;
+    let row = client
+        .query_one(&query, &[&schema])
+        .doing("read what the server is and the role may do")?;
     let version: i32 = row.get(0);
     let superuser: bool = row.get(3);
     let may_be_replica = superuser
@@ -174,7 +182,8 @@ fn server(client: &mut impl GenericClient, schema: &str) -> Result<Server> {
                 .query_one(
                     "select has_parameter_privilege(current_user, 'session_replication_role', 'set')",
                     &[],
-                )?
+                )
+                .doing("read what the server is and the role may do")?
                 .get::<_, bool>(0);
     Ok(Server {
         version,
@@ -222,7 +231,8 @@ fn unreadable(client: &mut impl GenericClient) -> Result<Vec<(u32, String)>> {
             and c.relpersistence <> 't'
           order by n.nspname, c.relname",
         &[],
-    )?;
+    )
+    .doing("look for names that are not UTF-8")?;
     let read = |row: &Row| {
         let (name, others): (&[u8], &[u8]) = (row.get(1), row.get(2));
         let fine = std::str::from_utf8(name).is_ok() && std::str::from_utf8(others).is_ok();
@@ -232,8 +242,9 @@ fn unreadable(client: &mut impl GenericClient) -> Result<Vec<(u32, String)>> {
 }
 
 fn tables(client: &mut impl GenericClient, left_out: &[&str], unreadable: &[u32]) -> Result<BTreeMap<u32, Found>> {
-    let rows = client.query(
-        "select c.oid, n.nspname::text, c.relname::text, c.relkind = 'p', c.relpersistence = 'u',
+    let rows = client
+        .query(
+            "select c.oid, n.nspname::text, c.relname::text, c.relkind = 'p', c.relpersistence = 'u',
                 case when c.relispartition then i.inhparent end,
                 not c.relispartition and i.inhparent is not null
                   or exists (select from pg_catalog.pg_inherits k join pg_catalog.pg_class kc on kc.oid = k.inhrelid
@@ -255,8 +266,9 @@ fn tables(client: &mut impl GenericClient, left_out: &[&str], unreadable: &[u32]
             and n.nspname <> all ($1)
             and n.nspname !~ '^pg_(toast_)?temp_'
             and c.oid <> all ($2)",
-        &[&left_out, &unreadable],
-    )?;
+            &[&left_out, &unreadable],
+        )
+        .doing("read the tables")?;
     Ok(rows
         .iter()
         .map(|row| {
@@ -299,10 +311,6 @@ fn name(row: &Row, at: usize) -> QualifiedName {
     }
 }
 
-/// What stands behind the type `t` of a log's column where its collation `l`, of schema `n`, is not the type's.
-pub(crate) const COLLATED: &str =
-    "case when l.oid <> t.typcollation then pg_catalog.format(' collate %I.%I', n.nspname, l.collname) else '' end";
-
 fn add_columns(client: &mut impl GenericClient, tables: &mut BTreeMap<u32, Found>) -> Result<()> {
     let oids: Vec<u32> = tables.keys().copied().collect();
     let rows = client.query(
@@ -336,7 +344,8 @@ fn add_columns(client: &mut impl GenericClient, tables: &mut BTreeMap<u32, Found
             and not a.attisdropped
           order by a.attrelid, a.attnum"),
         &[&oids],
-    )?;
+    )
+    .doing("read the columns of tables")?;
     for row in &rows {
         if let Some(found) = tables.get_mut(&row.get(0)) {
             let generated = match row.get::<_, i8>(4) as u8 {
@@ -361,14 +370,17 @@ fn add_columns(client: &mut impl GenericClient, tables: &mut BTreeMap<u32, Found
 }
 
 fn add_keys(client: &mut impl GenericClient, tables: &mut BTreeMap<u32, Found>) -> Result<()> {
-    for row in &client.query(
-        "select i.indrelid,
+    for row in &client
+        .query(
+            "select i.indrelid,
                 array(select k from unnest(i.indkey::int2[]) with ordinality as x(k, place)
                        where place <= i.indnkeyatts order by place)
            from pg_catalog.pg_index i
           where i.indisprimary",
-        &[],
-    )? {
+            &[],
+        )
+        .doing("read the primary keys of tables")?
+    {
         if let Some(found) = tables.get_mut(&row.get(0)) {
             found.table.key = row.get(1);
         }
@@ -378,15 +390,18 @@ fn add_keys(client: &mut impl GenericClient, tables: &mut BTreeMap<u32, Found>) 
 
 fn add_triggers(client: &mut impl GenericClient, tables: &mut BTreeMap<u32, Found>) -> Result<()> {
     let oids: Vec<u32> = tables.keys().copied().collect();
-    for row in &client.query(
-        "select tgrelid, tgname::text, tgenabled, tgfoid, tgparentid <> 0, oid, xmin::text
+    for row in &client
+        .query(
+            "select tgrelid, tgname::text, tgenabled, tgfoid, tgparentid <> 0, oid, xmin::text
            from pg_catalog.pg_trigger
           -- PostgreSQL 14 calls a trigger internal that a partition has from its parent.
           where (not tgisinternal or (tgparentid <> 0 and tgconstraint = 0))
             and tgrelid = any ($1)
           order by tgrelid, tgname",
-        &[&oids],
-    )? {
+            &[&oids],
+        )
+        .doing("read the triggers of tables")?
+    {
         if let Some(found) = tables.get_mut(&row.get(0)) {
             found.table.triggers.push(Trigger {
                 name: row.get(1),
@@ -402,16 +417,19 @@ fn add_triggers(client: &mut impl GenericClient, tables: &mut BTreeMap<u32, Foun
 }
 
 fn add_sequences(client: &mut impl GenericClient, tables: &mut BTreeMap<u32, Found>) -> Result<()> {
-    for row in &client.query(
-        "select distinct d.refobjid, d.objid
+    for row in &client
+        .query(
+            "select distinct d.refobjid, d.objid
            from pg_catalog.pg_depend d
            join pg_catalog.pg_class c on c.oid = d.objid and c.relkind = 'S'
           where d.classid = 'pg_catalog.pg_class'::regclass
             and d.refclassid = 'pg_catalog.pg_class'::regclass
             and d.deptype in ('a', 'i')
             and d.refobjsubid > 0",
-        &[],
-    )? {
+            &[],
+        )
+        .doing("read the sequences of columns")?
+    {
         if let Some(found) = tables.get_mut(&row.get(0)) {
             found.table.sequences.push(row.get(1));
         }
@@ -445,7 +463,7 @@ fn nest_partitions(tables: &mut BTreeMap<u32, Found>) {
             let found = &tables[&oid];
             let partition = Partition {
                 oid,
-                name: found.name.to_string(),
+                name: found.name.clone(),
                 leaf: !found.table.partitioned,
                 owned: found.table.owned,
                 owner: found.table.owner.clone(),
@@ -490,7 +508,8 @@ fn sequences(
             and n.nspname <> all ($1)
             and c.oid <> all ($2)",
         &[&left_out, &unreadable],
-    )?;
+    )
+    .doing("read the sequences")?;
     Ok(rows
         .iter()
         .map(|row| {

@@ -2,6 +2,7 @@
 //!
 //! Each is taken in with `#[command(flatten)]`; its doc comments are the help. What is done with them is in `commands` and `act`.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::pg::{Given, Locking};
 use crate::words::shell;
 
 /// Where the database is. What is not given comes from `EMAJ_*`, the manifest, and libpq's own (`PG*`, service file, `~/.pgpass`).
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Clone, Default, Args)]
 #[command(next_help_heading = "Connection")]
 pub struct ConnectionArgs {
     /// Connection string: a `postgresql://` URI or `keyword=value` pairs
@@ -58,6 +59,13 @@ impl ConnectionArgs {
             settings: settings.into_iter().filter_map(named).collect(),
             ..Given::default()
         }
+    }
+}
+
+impl fmt::Debug for ConnectionArgs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What is given, without its values: a connection string may have a password in it.
+        self.given().fmt(f)
     }
 }
 
@@ -196,4 +204,20 @@ pub fn parse_duration(text: &str) -> std::result::Result<Duration, String> {
         .checked_mul(factor)
         .map(Duration::from_millis)
         .ok_or_else(|| format!("`{text}` is too long"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_output_of_a_connection_holds_no_value() {
+        let connection = ConnectionArgs {
+            url: Some("postgresql://u:hunter2@h".to_owned()),
+            dbname: Some("password=hunter2".to_owned()),
+            username: Some("hunter2".to_owned()),
+            ..ConnectionArgs::default()
+        };
+        assert_eq!(format!("{connection:?}"), r#"{"user", "uri"}"#);
+    }
 }

@@ -54,12 +54,11 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         catalog::check_owner(&mut *session, &manifest.schema)?;
     }
     let initial = Initial {
-        bindings: args.binding.clone(),
         prune: args.prune,
         restart: args.restart,
         patience: args.wait,
     };
-    let chosen = deliver::choose(&manifest, &initial.bindings)?;
+    let chosen = deliver::choose(&manifest, &args.binding)?;
     let mut ground = Ground {
         manifest: &manifest,
         beside: &beside,

@@ -50,7 +50,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
             plan::show(plan, "--allow-destroy", context)?;
             allowed(plan, args.allow_destroy, "--allow-destroy")
         },
-        &|_, _| progress.advance(1),
+        &|| progress.advance(1),
     )?;
     drop(progress);
     if !plan.is_empty() {

@@ -94,7 +94,7 @@ pub(super) fn carry_out(
             true => Ok(()),
             false => allowed(plan, asking.yes, "--yes"),
         },
-        &|_, _| progress.advance(1),
+        &|| progress.advance(1),
     )?;
     drop(progress);
     let steps = count(plan.steps.len(), "step");

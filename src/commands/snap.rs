@@ -29,7 +29,7 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     let (mut session, schema) = connect(context, &args.installation)?;
     let progress = context.output.progress("writing files", None);
-    let written = snap::write(&mut session, &schema, &args.group, &args.dir, args.force, &|_, _| {
+    let written = snap::write(&mut session, &schema, &args.group, &args.dir, args.force, &|| {
         progress.advance(1);
     });
     drop(progress);

@@ -9,7 +9,7 @@ use super::ground::Ground;
 use super::init::{self, MOST_ROWS, Next, Read};
 use super::render::render;
 use super::set_aside;
-use super::sources::{Fed, Sources, load};
+use super::sources::{Fed, Sources, load, not_installed};
 use super::stream::{Placed, Stream, Window};
 use super::worker::Source;
 use crate::errors::{Error, Kind, Result};
@@ -51,14 +51,14 @@ impl AllRows {
         let mut asker = settings.connect(Prompt::Never)?;
         settle(&mut asker, &renderer)?;
         let sink = binding.to.as_ref().and_then(|to| manifest.sink(&to.value));
-        let sink = sink.ok_or_else(|| not_installed(binding))?;
+        let sink = sink.ok_or_else(|| not_installed("binding", &binding.name.value))?;
         let bindings: Vec<Binding> = manifest.bindings_to(&sink.name.value).cloned().collect();
         let fed = load(&mut asker, &renderer, &manifest.schema, sink, &bindings)?;
         let at = fed
             .bound
             .iter()
             .position(|bound| *bound.name == *binding.name.value)
-            .ok_or_else(|| not_installed(binding))?;
+            .ok_or_else(|| not_installed("binding", &binding.name.value))?;
         Ok(AllRows {
             stream: Stream::new(
                 settings.connect(Prompt::Never)?,
@@ -190,13 +190,4 @@ fn before(mut placed: Placed) -> Option<Placed> {
     change.new = change.new.is_some().then(|| change.old.take()).flatten();
     (change.old, change.is_init) = (None, true);
     change.new.is_some().then_some(placed)
-}
-
-/// Says that a binding is not installed.
-pub(super) fn not_installed(binding: &Binding) -> Error {
-    Error::message(
-        Kind::Refused,
-        format!("binding `{}` is not installed", binding.name.value),
-    )
-    .hint("`emaj install` installs it")
 }

@@ -4,11 +4,12 @@
 
 use std::time::Duration;
 
-use super::all_rows::{AllRows, not_installed};
+use super::all_rows::AllRows;
 use super::ground::{Ground, Target};
 use super::init::no_order;
 use super::left_out::LeftOut;
 use super::prune;
+use super::sources::not_installed;
 use super::status::Status;
 use super::stop::Stop;
 use super::take_over::beside_nobody;
@@ -23,8 +24,6 @@ use crate::words::quoted;
 /// How rows are to be sent.
 #[derive(Debug, Clone, Default)]
 pub struct Initial {
-    /// Only these bindings; empty: all that go to a sink.
-    pub bindings: Vec<String>,
     pub prune: bool,
     pub restart: bool,
     /// How long a place may be out of reach, or a sink taken over by somebody else.
@@ -142,7 +141,7 @@ pub fn begin(ground: &mut Ground<'_>, initial: &Initial, chosen: &[Binding]) -> 
         let mut total = 0;
         for binding in chosen {
             let rows = journal::want_rows(transaction, schema, &binding.name.value, initial.restart)?;
-            let rows = rows.ok_or_else(|| not_installed(binding))?;
+            let rows = rows.ok_or_else(|| not_installed("binding", &binding.name.value))?;
             total += u64::try_from(rows).unwrap_or(0);
         }
         // (After all of them: what was sent before a sink lost its place is sent again.)

@@ -15,6 +15,7 @@ use super::ground::{Ground, Target};
 use super::initial::Done;
 use super::left_out::LeftOut;
 use super::others;
+use super::sources::not_installed;
 use super::stop::Stop;
 use super::take_over::take_over;
 use crate::errors::{Error, Kind, Result};
@@ -176,8 +177,7 @@ pub(super) fn prune(
     };
     let (schema, name) = (&ground.manifest.schema, &target.sink.name.value);
     let mut keeper = ground.session.sibling()?;
-    let record = journal::sink_named(&mut *keeper, schema, name)?
-        .ok_or_else(|| Error::message(Kind::NotInstalled, format!("sink `{name}` is not installed")))?;
+    let record = journal::sink_named(&mut *keeper, schema, name)?.ok_or_else(|| not_installed("sink", name))?;
     if !take_over(&mut keeper, schema, &record, wait, stop)? {
         return Ok(());
     }

@@ -69,6 +69,11 @@ pub(super) struct Fed {
     pub bound: Vec<Bound>,
 }
 
+/// Says that a sink or a binding is not installed.
+pub(super) fn not_installed(noun: &str, name: &str) -> Error {
+    Error::message(Kind::Refused, format!("{noun} `{name}` is not installed")).hint("`emaj install` installs it")
+}
+
 /// Reads what a sink is fed by, and holds it against the manifest's bindings.
 ///
 /// # Errors

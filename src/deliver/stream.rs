@@ -38,6 +38,22 @@ const MOST_BYTES: usize = 4 << 20;
 const SMALL: i64 = 32 << 10;
 const GROWN: usize = 20_000;
 
+/// What `stream/window` selects, in its order. (By number: it is read for every change.)
+mod column {
+    pub(super) const NUMBER: usize = 0;
+    pub(super) const TXID: usize = 1;
+    pub(super) const POSITION: usize = 2;
+    pub(super) const LSN: usize = 3;
+    pub(super) const TIME: usize = 4;
+    pub(super) const IS_NEW: usize = 5;
+    pub(super) const KEY: usize = 6;
+    pub(super) const PART: usize = 7;
+    pub(super) const IMAGE: usize = 8;
+    pub(super) const REKEYED: usize = 9;
+    pub(super) const ORDINAL: usize = 10;
+    pub(super) const SORTED: usize = 11;
+}
+
 /// A window of the log.
 #[derive(Debug, Clone)]
 pub(super) struct Window {
@@ -454,30 +470,31 @@ impl Stream {
         let mut bytes = 0;
         let mut placed = Vec::with_capacity(rows.len());
         for row in &rows {
-            let number = row.get::<_, i32>(0) as usize;
+            let number = row.get::<_, i32>(column::NUMBER) as usize;
             let (table, log) = &sources.logs[number];
-            if row.get(9) {
+            if row.get(column::REKEYED) {
                 self.rekeyed.insert(*table);
             }
-            let position = u64::from(row.get::<_, PgLsn>(2));
-            let image = Row::read(row, 8, &sources.texts);
+            let position = u64::from(row.get::<_, PgLsn>(column::POSITION));
+            let image = Row::read(row, column::IMAGE, &sources.texts);
             bytes += image.json.len();
             let image = Image {
                 table: *table,
-                txid: row.get(1),
+                txid: row.get(column::TXID),
                 position,
-                lsn: u64::from(row.get::<_, PgLsn>(3)),
-                time: row.get::<_, Timestamp>(4),
-                is_new: row.get(5),
-                key: sources.texts.text(row, 6).0.into(),
+                lsn: u64::from(row.get::<_, PgLsn>(column::LSN)),
+                time: row.get::<_, Timestamp>(column::TIME),
+                is_new: row.get(column::IS_NEW),
+                key: sources.texts.text(row, column::KEY).0.into(),
                 sorted: match sources.texts.are_sorted_otherwise() {
-                    true => row.get::<_, Option<&str>>(11).map(Arc::from),
+                    true => row.get::<_, Option<&str>>(column::SORTED).map(Arc::from),
                     false => None,
                 },
                 row: image,
-                ordinal: row.get(10),
+                ordinal: row.get(column::ORDINAL),
             };
-            let offset = offset(reading.window.number, position, log.relation, image.txid, row.get(7));
+            let part = row.get(column::PART);
+            let offset = offset(reading.window.number, position, log.relation, image.txid, part);
             if reading.open.last().is_some_and(|(open, ..)| *open != offset) {
                 close(reading, &mut placed);
             }
@@ -620,5 +637,39 @@ pub(super) fn summarise(session: &mut Session, schema: &str, renderer: &Renderer
     for (_, log) in &sources.logs {
         let name = format!("{}.{}", escape_identifier(schema), escape_identifier(&log.log));
         let _ = session.execute(&sql, &[&name]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_columns_of_a_window_are_those_of_its_template() {
+        use column::*;
+        let columns = [
+            (NUMBER, "number"),
+            (TXID, "emaj_txid"),
+            (POSITION, "position"),
+            (LSN, "emaj_gid"),
+            (TIME, "emaj_changed"),
+            (IS_NEW, "emaj_tuple = 'NEW'"),
+            (KEY, "key"),
+            (PART, "part"),
+            (IMAGE, "image"),
+            (REKEYED, "rekeyed"),
+            (ORDINAL, "emaj_ord"),
+            (SORTED, "sorted"),
+        ];
+        for raw in [false, true] {
+            let none: [u8; 0] = [];
+            let values = context! { logs => none, resume => (), replay => false, hex => true, raw };
+            let sql = Renderer::new("emaj").render_value("stream/window", values).unwrap();
+            let (_, list) = sql.split_once("select ").unwrap();
+            let (list, _) = list.split_once("\n  from (").unwrap();
+            let list = list.replace("pg_catalog.convert_to(", "").replace(", 'SQL_ASCII')", "");
+            let selected: Vec<(usize, &str)> = list.split(',').map(str::trim).enumerate().collect();
+            assert_eq!(selected, columns);
+        }
     }
 }

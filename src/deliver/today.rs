@@ -12,11 +12,6 @@ use crate::pg::Session;
 use crate::render::Renderer;
 use crate::sink::Fault;
 
-/// Which columns of `stream/columns` say this.
-const PLACE: usize = 5;
-const LOOSE: usize = 10;
-const OID: usize = 13;
-
 /// A table under its present name, with those of its columns that the log has.
 #[derive(Debug, Clone)]
 pub(super) struct Today {
@@ -86,8 +81,13 @@ impl Today {
 /// Whatever the server answers.
 pub(super) fn with_loose_keys(session: &mut Session, renderer: &Renderer, oids: &[u32]) -> Result<HashSet<u32>> {
     let rows = session.query(&renderer.render("stream/columns", ())?, &[&oids])?;
-    let is_loose = |row: &&Row| row.get::<_, i32>(PLACE) >= 0 && row.get(LOOSE);
-    Ok(rows.iter().filter(is_loose).map(|row| row.get(OID)).collect())
+    let is_loose = |row: &&Row| is_key(row) && row.get("is_loose");
+    Ok(rows.iter().filter(is_loose).map(|row| row.get("oid")).collect())
+}
+
+/// Tells whether a row of `stream/columns` is of the primary key.
+fn is_key(row: &Row) -> bool {
+    row.get::<_, i32>("place") >= 0
 }
 
 /// Looks up how a table is called.
@@ -104,26 +104,26 @@ pub(super) fn look_at(session: &mut Session, renderer: &Renderer, source: &Sourc
     };
     Ok(Today {
         table: Name {
-            schema: first.get(0),
-            name: first.get(1),
-            partitioned: first.get(2),
+            schema: first.get("table_schema"),
+            name: first.get("table_name"),
+            partitioned: first.get("partitioned"),
         },
         columns: rows
             .iter()
             .filter_map(|row| {
-                let attnum: i16 = row.get(6);
-                let (_, log) = source.columns.iter().find(|(number, _)| *number == attnum)?;
+                let number: i16 = row.get("number");
+                let (_, log) = source.columns.iter().find(|(known, _)| *known == number)?;
                 Some(Column {
-                    name: row.get(3),
+                    name: row.get("name"),
                     log: log.clone(),
-                    r#type: row.get(4),
-                    is_key: row.get::<_, i32>(PLACE) >= 0,
-                    operators: row.get::<_, Option<Vec<String>>>(7).unwrap_or_default(),
-                    is_text: row.get(8),
-                    is_plain: row.get(9),
-                    is_loose: row.get(LOOSE),
-                    collation: row.get(11),
-                    order: row.get(12),
+                    r#type: row.get("type"),
+                    is_key: is_key(row),
+                    operators: row.get::<_, Option<Vec<String>>>("operators").unwrap_or_default(),
+                    is_text: row.get("is_text"),
+                    is_plain: row.get("is_plain"),
+                    is_loose: row.get("is_loose"),
+                    collation: row.get("collation"),
+                    order: row.get("written_by"),
                 })
             })
             .collect(),

@@ -144,7 +144,7 @@ pub(super) fn plan(
     let trigger = trigger_name(&binding.name.value, renderer.schema());
     let there = journal.and_then(|journal| journal.functions.get(&name));
     let triggers = there.map(|there| triggers_of(there.oid, catalog)).unwrap_or_default();
-    let is_right = matches!(triggers.as_slice(), [(table, found)]
+    let is_right = matches!(triggers.as_slice(), [(_, table, found)]
         if table.oid == wanted.table.oid && found.name == trigger && found.state == 'O');
     let same = known.is_some_and(|known| known.fingerprint == binding.fingerprint() && known.oid == wanted.table.oid);
     let mut made = Made {
@@ -175,8 +175,8 @@ pub(super) fn plan(
     made.lock = Some(Lock::ShareRowExclusive);
     if !triggers.is_empty() {
         made.lock = Some(Lock::AccessExclusive);
-        made.tables.extend(triggers.iter().map(|(table, _)| table.oid));
-        made.sql.push_str(&drop_triggers(&triggers, None, catalog, renderer)?);
+        made.tables.extend(triggers.iter().map(|(_, table, _)| table.oid));
+        made.sql.push_str(&drop_triggers(&triggers, None, renderer)?);
         made.sql.push('\n');
     }
     let events: Vec<&str> = binding.events.iter().map(|event| event.word()).collect();
@@ -200,38 +200,34 @@ pub(super) fn end(
     };
     let oid = journal.functions.get(name).map(|function| function.oid);
     let triggers = oid.map(|oid| triggers_of(oid, catalog)).unwrap_or_default();
-    let mut sql = drop_triggers(&triggers, Some(name), catalog, renderer)?;
+    let mut sql = drop_triggers(&triggers, Some(name), renderer)?;
     sql.push('\n');
     Ok(Some(Made {
         function: name.clone(),
         sql,
         because: Vec::new(),
         lock: (!triggers.is_empty()).then_some(Lock::AccessExclusive),
-        tables: triggers.iter().map(|(table, _)| table.oid).collect(),
+        tables: triggers.iter().map(|(_, table, _)| table.oid).collect(),
     }))
 }
 
 /// Finds the triggers that call a function, clones on partitions left out: they go with their parent's.
-fn triggers_of(function: u32, catalog: &Catalog) -> Vec<(&Table, &Trigger)> {
-    let tables = catalog.tables.values();
+fn triggers_of(function: u32, catalog: &Catalog) -> Vec<(&QualifiedName, &Table, &Trigger)> {
+    let tables = catalog.tables.iter();
     tables
-        .flat_map(|table| table.triggers.iter().map(move |trigger| (table, trigger)))
-        .filter(|(_, trigger)| trigger.function == function && !trigger.cloned)
+        .flat_map(|(name, table)| table.triggers.iter().map(move |trigger| (name, table, trigger)))
+        .filter(|(.., trigger)| trigger.function == function && !trigger.cloned)
         .collect()
 }
 
 fn drop_triggers(
-    triggers: &[(&Table, &Trigger)],
+    triggers: &[(&QualifiedName, &Table, &Trigger)],
     function: Option<&str>,
-    catalog: &Catalog,
     renderer: &Renderer,
 ) -> Result<String, RenderError> {
     let dropped: Vec<Value> = triggers
         .iter()
-        .filter_map(|(table, trigger)| {
-            let (name, _) = catalog.table(table.oid)?;
-            Some(context! { name => &trigger.name, table => name.to_string() })
-        })
+        .map(|(table, _, trigger)| context! { name => &trigger.name, table => table.to_string() })
         .collect();
     renderer.render("action/drop", context! { drop_triggers => dropped, function })
 }

@@ -134,8 +134,8 @@ pub(super) fn act_as_owner(client: &mut impl GenericClient, schema: &str) -> Res
 /// Makes a plan under the advisory lock, lets the caller agree to it, and carries it out; tries again while locks are missing, or
 /// when the marks that are lost have become others before it had them.
 ///
-/// `make` is called anew for each try; `agree` once for each plan that differs from the one before, and may refuse. `told` is called
-/// with the number of statements done and their total.
+/// `make` is called anew for each try; `agree` once for each plan that differs from the one before, and may refuse. `done` is called
+/// after each statement.
 ///
 /// # Errors
 /// [`Kind::Locked`] with the blocker's name when the wait is over; [`Kind::Interrupted`]; whatever `make` and `agree` refuse; whatever
@@ -146,7 +146,7 @@ pub fn apply(
     locking: Locking,
     make: &dyn Fn(&Catalog, Option<&Journal>) -> Result<Plan>,
     agree: &mut dyn FnMut(&Plan) -> Result<()>,
-    told: &dyn Fn(usize, usize),
+    done: &dyn Fn(),
 ) -> Result<Plan> {
     let mut agreed = String::new();
     let mut agree_once = |plan: &Plan| {
@@ -157,11 +157,11 @@ pub fn apply(
         Ok(())
     };
     let interrupt = Interrupt::listen(session)?;
-    let done = pg::retry_locked(session, locking, &mut |session| {
+    let applied = pg::retry_locked(session, locking, &mut |session| {
         interrupt.check()?;
-        attempt(session, manifest, locking, &interrupt, make, &mut agree_once, told)
+        attempt(session, manifest, locking, &interrupt, make, &mut agree_once, done)
     });
-    done.map_err(|error| interrupt.cause(error))
+    applied.map_err(|error| interrupt.cause(error))
 }
 
 fn attempt(
@@ -171,7 +171,7 @@ fn attempt(
     interrupt: &Interrupt,
     make: &dyn Fn(&Catalog, Option<&Journal>) -> Result<Plan>,
     agree: &mut dyn FnMut(&Plan) -> Result<()>,
-    told: &dyn Fn(usize, usize),
+    done: &dyn Fn(),
 ) -> Result<Plan> {
     let mut transaction = session
         .build_transaction()
@@ -186,12 +186,11 @@ fn attempt(
     let plan = make(&catalog, journal.as_ref())?;
     agree(&plan)?;
     let statements = plan.statements();
-    let total = statements.len();
     let check_made = |transaction: &mut Transaction<'_>| match &journal {
         None => journal::check_made(transaction, &manifest.schema).map_err(|error| altered(error, &catalog)),
         Some(_) => Ok(()),
     };
-    for (at, statement) in statements.into_iter().enumerate() {
+    for statement in statements {
         // Before anything is written there by names.
         if matches!(statement, Statement::Lock(_)) {
             check_made(&mut transaction)?;
@@ -205,7 +204,7 @@ fn attempt(
                 }
             })?;
         }
-        told(at + 1, total);
+        done();
     }
     check_made(&mut transaction)?;
     interrupt.check()?;

@@ -93,7 +93,7 @@ fn nothing_left(catalog: &Catalog, found: &BTreeMap<&str, Schema<'_>>, schemas: 
 fn survey<'a>(catalog: &'a Catalog, journal: Option<&Journal>) -> BTreeMap<&'a str, Schema<'a>> {
     let taken: BTreeMap<u32, &str> = journal
         .into_iter()
-        .flat_map(|journal| &journal.relations)
+        .flat_map(|journal| journal.relations.iter())
         .map(|relation| (relation.oid, relation.group.as_str()))
         .collect();
     let mut schemas: BTreeMap<&str, Schema> = BTreeMap::new();
@@ -137,11 +137,8 @@ fn place(name: &QualifiedName, table: &Table, catalog: &Catalog, taken: &BTreeMa
     if let Some(extension) = &table.extension {
         return Err(format!("table {name} belongs to the extension `{extension}`"));
     }
-    let below = table
-        .partitions
-        .iter()
-        .filter_map(|partition| catalog.table(partition.oid));
-    let mut names = std::iter::once(name).chain(below.map(|(name, _)| name));
+    let below = table.partitions.iter().map(|partition| &partition.name);
+    let mut names = std::iter::once(name).chain(below);
     let first = |rollback: Option<&str>| {
         let asked = Asked {
             rollback,

@@ -38,7 +38,7 @@ pub fn drift(session: &mut Session, manifest: &Manifest) -> Result<Vec<Finding>>
         &[&manifest.name],
     );
     let mut findings: Vec<Finding> = rows
-        .map_err(|error| classify(error, "look for drift"))?
+        .map_err(failed)?
         .iter()
         .map(|row| Finding {
             group: row.get(0),
@@ -51,9 +51,7 @@ pub fn drift(session: &mut Session, manifest: &Manifest) -> Result<Vec<Finding>>
     if findings.is_empty() {
         findings = strays(&mut transaction, &s)?;
     }
-    transaction
-        .rollback()
-        .map_err(|error| classify(error, "look for drift"))?;
+    transaction.rollback().map_err(failed)?;
     Ok(findings)
 }
 

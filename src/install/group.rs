@@ -3,11 +3,11 @@
 use minijinja::context;
 
 use super::plan::{Action, Phase, Plan, Step};
-use super::wanted::{WantedGroup, wants_logging};
+use super::wanted::WantedGroup;
 use super::{delivery, table};
 use crate::catalog::Catalog;
 use crate::journal::{ActiveMarks, Group, Journal};
-use crate::manifest::{KeepMarks, Manifest};
+use crate::manifest::{KeepMarks, Manifest, State};
 use crate::pg::Span;
 use crate::render::{RenderError, Renderer};
 use crate::words::{count, shell};
@@ -25,8 +25,10 @@ pub(super) fn plan(
     plan_entry(plan, wanted, known, catalog, renderer)?;
     let sequences = wanted.sequence_oids();
     let logging = known.is_some_and(|known| known.logging);
-    let starts = !logging && wants_logging(wanted.group);
-    if logging && !wants_logging(wanted.group) {
+    // `idle` leaves it to whoever runs the group whether it logs.
+    let wants_logging = wanted.group.state == State::Logging;
+    let starts = !logging && wants_logging;
+    if logging && !wants_logging {
         plan.notes.push(format!(
             "group `{name}` logs, though its state here is idle: an install stops no group (`emaj group stop {}` does)",
             shell(name)

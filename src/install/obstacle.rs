@@ -63,7 +63,7 @@ pub(super) fn of_table(
     catalog: &Catalog,
     journal: Option<&Journal>,
 ) -> Vec<Obstacle> {
-    let known = journal.and_then(|journal| journal.relations.iter().find(|relation| relation.oid == table.oid));
+    let known = journal.and_then(|journal| journal.relations.of(table.oid));
     let mut all: Vec<Obstacle> = foreign(name, table, catalog).into_iter().collect();
     // What is captured already was allowed then; `drift` tells what is not any more.
     if known.is_none() {
@@ -123,7 +123,7 @@ pub(super) fn of_another(what: &str, owner: &str, object: &str, catalog: &Catalo
 fn of_partitions(name: &QualifiedName, table: &Table, catalog: &Catalog) -> Vec<Obstacle> {
     let mut all = Vec::new();
     for partition in &table.partitions {
-        let own = &partition.name;
+        let own = partition.name.to_string();
         if !partition.owned {
             let what = format!("partition {own} of table {name}");
             all.push(of_another(&what, &partition.owner, &format!("table {own}"), catalog));
@@ -131,7 +131,7 @@ fn of_partitions(name: &QualifiedName, table: &Table, catalog: &Catalog) -> Vec<
             all.push(lacking(
                 &format!("partition {own} of table {name}"),
                 "trigger",
-                own,
+                &own,
                 catalog,
             ));
         }

@@ -29,12 +29,14 @@ pub(super) fn plan(
 ) -> Result<(), RenderError> {
     let Some(journal) = journal else { return Ok(()) };
     tell_stranger(plan, manifest, journal);
-    let kept = |oid: u32| {
-        wanted.iter().any(|group| {
-            group.tables.iter().any(|table| table.table.oid == oid)
-                || group.sequences.iter().any(|(_, sequence)| *sequence == oid)
-        })
-    };
+    let tables = wanted
+        .iter()
+        .flat_map(|group| group.tables.iter().map(|table| table.table.oid));
+    let sequences = wanted.iter().flat_map(WantedGroup::sequence_oids);
+    let kept: BTreeSet<u32> = tables.chain(sequences).collect();
+    let tables = catalog.tables.values().map(|table| table.oid);
+    let sequences = catalog.sequences.values().map(|sequence| sequence.oid);
+    let there: BTreeSet<u32> = tables.chain(sequences).collect();
     let is_ours = |owner: &str| owner == manifest.name;
     let mut ended: Vec<&Relation> = Vec::new();
     for (name, group) in journal.groups.iter().filter(|(_, group)| is_ours(&group.manifest)) {
@@ -46,7 +48,7 @@ pub(super) fn plan(
         let ends: Vec<&Relation> = relations
             .iter()
             .copied()
-            .filter(|relation| !kept(relation.oid))
+            .filter(|relation| !kept.contains(&relation.oid))
             .collect();
         ended.extend(&ends);
         let Some(wanted) = wanted.iter().find(|wanted| wanted.group.name.value == *name) else {
@@ -70,11 +72,7 @@ pub(super) fn plan(
             continue;
         };
         for relation in &ends {
-            let is_there = match relation.kind {
-                'S' => catalog.sequences.values().any(|sequence| sequence.oid == relation.oid),
-                _ => catalog.table(relation.oid).is_some(),
-            };
-            let because = if is_there {
+            let because = if there.contains(&relation.oid) {
                 "the manifest does not name it any more"
             } else {
                 "it is gone from the database"
@@ -384,11 +382,8 @@ fn drop_hollow(
 /// Refuses when somebody's triggers would have to be dropped whose tables emaj's owner has no say in any more.
 fn check_tables(plan: &Plan, catalog: &Catalog) -> Result<(), PlanError> {
     let tables: BTreeSet<u32> = plan.steps.iter().flat_map(|step| step.tables.iter().copied()).collect();
-    let lost: Vec<(&QualifiedName, &Table)> = tables
-        .iter()
-        .filter_map(|oid| catalog.table(*oid))
-        .filter(|(_, table)| !table.owned)
-        .collect();
+    let is_lost = |table: &Table| !table.owned && tables.contains(&table.oid);
+    let lost: Vec<(&QualifiedName, &Table)> = catalog.tables.iter().filter(|(_, table)| is_lost(table)).collect();
     if lost.is_empty() {
         return Ok(());
     }

@@ -9,9 +9,7 @@ use super::{table, width};
 use crate::catalog::{Catalog, Table};
 use crate::errors::{Error, Kind};
 use crate::journal::Journal;
-use crate::manifest::{
-    Capture, ContextColumn, Diagnostic, Diagnostics, Group, Located, Manifest, Place, Sequences, State,
-};
+use crate::manifest::{Capture, ContextColumn, Diagnostic, Diagnostics, Group, Located, Manifest, Place, Sequences};
 use crate::names::{Pattern, QualifiedName, nearest, quote_ident};
 use crate::pg::Span;
 
@@ -421,8 +419,7 @@ impl<'a> Resolver<'a, '_> {
         }
         self.check_schema(name, place);
         for partition in &table.partitions {
-            let found = self.catalog.table(partition.oid);
-            found.into_iter().for_each(|(name, _)| self.check_schema(name, place));
+            self.check_schema(&partition.name, place);
         }
         if let Some(bytes) = width::too_wide(&table.columns, own_columns) {
             self.found.notes.push(format!(
@@ -491,20 +488,16 @@ impl<'a> Resolver<'a, '_> {
                 format!("a relation is in one group only: take it out of one of them (`\"!{name}\"`)"),
             );
         }
-        let related: Vec<u32> = std::iter::once(oid)
-            .chain(table.ancestors.iter().copied())
-            .chain(table.partitions.iter().map(|partition| partition.oid))
-            .collect();
         let Some(journal) = self.journal else { return };
-        let holder = journal.relations.iter().find(|relation| {
-            related.contains(&relation.oid)
-                && journal
-                    .groups
-                    .get(&relation.group)
-                    .is_some_and(|group| group.manifest != self.manifest.name)
+        let mut related = std::iter::once(oid)
+            .chain(table.ancestors.iter().copied())
+            .chain(table.partitions.iter().map(|partition| partition.oid));
+        let holder = related.find_map(|oid| {
+            let holder = journal.relations.of(oid)?;
+            let owner = &journal.groups.get(&holder.group)?.manifest;
+            (*owner != self.manifest.name).then_some((holder, owner))
         });
-        if let Some(holder) = holder {
-            let owner = &journal.groups[&holder.group].manifest;
+        if let Some((holder, owner)) = holder {
             let (holder_name, holder_group) = (&holder.name, &holder.group);
             self.found.problem(
                 Kind::Refused,
@@ -543,12 +536,12 @@ impl<'a> Resolver<'a, '_> {
                     .table
                     .partitions
                     .iter()
-                    .filter_map(|partition| self.catalog.table(partition.oid));
+                    .filter_map(|partition| self.catalog.tables.get(&partition.name));
                 wanted
                     .table
                     .sequences
                     .iter()
-                    .chain(below.flat_map(|(_, table)| &table.sequences))
+                    .chain(below.flat_map(|table| &table.sequences))
                     .copied()
             })
             .collect();
@@ -639,11 +632,6 @@ pub(super) fn needs_row(table: &Table) -> Option<&'static str> {
     } else {
         None
     }
-}
-
-/// Whether the group is to be started when it is not logging. `idle` leaves that to whoever runs the group.
-pub(super) fn wants_logging(group: &Group) -> bool {
-    group.state == State::Logging
 }
 
 /// Says how a table is left alone: one that no group of the manifest has is there for its bindings.

@@ -5,7 +5,7 @@ use postgres_protocol::escape::escape_identifier;
 
 use super::parked::promote;
 use crate::errors::Result;
-use crate::pg::Session;
+use crate::pg::{Doing as _, Session};
 
 /// A place among the rows of a table: what it means there, and which.
 pub type RowPlace<'a> = (&'a str, &'a str);
@@ -16,7 +16,9 @@ pub type RowPlace<'a> = (&'a str, &'a str);
 /// Whatever the server answers.
 pub fn lock_set_aside(client: &mut impl GenericClient, schema: &str) -> Result<()> {
     let s = escape_identifier(schema);
-    Ok(client.batch_execute(&format!("lock table {s}.emaj_failure in row exclusive mode"))?)
+    client
+        .batch_execute(&format!("lock table {s}.emaj_failure in row exclusive mode"))
+        .doing("lock what is set aside")
 }
 
 /// Notes that the rows of a binding are wanted, and returns how many there are about, without those that an unfinished run has sent: that one
@@ -39,7 +41,8 @@ pub fn want_rows(client: &mut impl GenericClient, schema: &str, binding: &str, r
               returning greatest(bind_init_total - bind_init_done, 0)"
         ),
         &[&binding, &restart],
-    )?;
+    )
+    .doing("note that rows are wanted")?;
     Ok(row.map(|row| row.get(0)))
 }
 
@@ -52,16 +55,18 @@ pub fn begin_anew(client: &mut impl GenericClient, schema: &str, sink: &str) -> 
     let s = escape_identifier(schema);
     // (With that nobody else lets it go on.)
     let lost = format!("select {s}._begin_to_read() from {s}.emaj_sink where sink_state = 'LOST' and sink_name = $1");
-    if client.execute(&lost, &[&sink])? == 0 {
+    if client.execute(&lost, &[&sink]).doing("have the sink begin to read")? == 0 {
         return Ok(());
     }
-    client.execute(
-        &format!(
-            "delete from {s}.emaj_failure using {s}.emaj_binding
+    client
+        .execute(
+            &format!(
+                "delete from {s}.emaj_failure using {s}.emaj_binding
               where fail_sink = $1 and bind_name = fail_binding and bind_kind <> 'message'"
-        ),
-        &[&sink],
-    )?;
+            ),
+            &[&sink],
+        )
+        .doing("discard what is set aside")?;
     promote(client, schema)?;
     // Last: a courier has what it sets aside before it has its sink.
     client.execute(
@@ -70,7 +75,8 @@ pub fn begin_anew(client: &mut impl GenericClient, schema: &str, sink: &str) -> 
                     sink_offset = null, sink_replay = null, sink_there = null where sink_state = 'LOST' and sink_name = $1"
         ),
         &[&sink],
-    )?;
+    )
+    .doing("have the sink begin anew")?;
     Ok(())
 }
 
@@ -79,13 +85,13 @@ pub fn begin_anew(client: &mut impl GenericClient, schema: &str, sink: &str) -> 
 /// # Errors
 /// Whatever the server answers.
 pub fn want_all_again(session: &mut Session, schema: &str, sink: &str, bindings: &[String]) -> Result<()> {
-    let mut transaction = session.transaction()?;
+    let mut transaction = session.transaction().doing("begin a transaction")?;
     lock_set_aside(&mut transaction, schema)?;
     for binding in bindings {
         want_rows(&mut transaction, schema, binding, true)?;
     }
     begin_anew(&mut transaction, schema, sink)?;
-    Ok(transaction.commit()?)
+    transaction.commit().doing("note that all rows are wanted")
 }
 
 /// Returns where the last row of a binding is that was sent: what a place means in its table, and the place; `None`: the first is next.
@@ -94,10 +100,12 @@ pub fn want_all_again(session: &mut Session, schema: &str, sink: &str, bindings:
 /// The binding is gone, or whatever the server answers.
 pub fn rows_sent(client: &mut impl GenericClient, schema: &str, binding: &str) -> Result<Option<(String, String)>> {
     let s = escape_identifier(schema);
-    let row = client.query_one(
-        &format!("select bind_init_key from {s}.emaj_binding where bind_name = $1"),
-        &[&binding],
-    )?;
+    let row = client
+        .query_one(
+            &format!("select bind_init_key from {s}.emaj_binding where bind_name = $1"),
+            &[&binding],
+        )
+        .doing("look up which rows are sent")?;
     let sent: Option<String> = row.get(0);
     Ok(sent.map(|sent| match sent.split_once('\n') {
         Some((order, place)) => (order.to_owned(), place.to_owned()),
@@ -111,10 +119,12 @@ pub fn rows_sent(client: &mut impl GenericClient, schema: &str, binding: &str) -
 /// Whatever the server answers.
 pub fn rows_anew(client: &mut impl GenericClient, schema: &str, binding: &str) -> Result<()> {
     let s = escape_identifier(schema);
-    client.execute(
-        &format!("update {s}.emaj_binding set bind_init_key = null, bind_init_done = 0 where bind_name = $1"),
-        &[&binding],
-    )?;
+    client
+        .execute(
+            &format!("update {s}.emaj_binding set bind_init_key = null, bind_init_done = 0 where bind_name = $1"),
+            &[&binding],
+        )
+        .doing("note that rows are sent from the first on")?;
     Ok(())
 }
 
@@ -127,7 +137,8 @@ pub fn all_rows_anew(client: &mut impl GenericClient, schema: &str, sink: &str) 
     client.execute(
         &format!("update {s}.emaj_binding set bind_init_key = null, bind_init_done = 0 where bind_sink = $1 and bind_init in ('WANTED', 'RUNNING')"),
         &[&sink],
-    )?;
+    )
+    .doing("note that rows are sent from the first on")?;
     Ok(())
 }
 
@@ -137,15 +148,17 @@ pub fn all_rows_anew(client: &mut impl GenericClient, schema: &str, sink: &str) 
 /// Whatever the server answers.
 pub fn without_key(client: &mut impl GenericClient, schema: &str, bindings: &[&str]) -> Result<Vec<String>> {
     let s = escape_identifier(schema);
-    let rows = client.query(
-        &format!(
-            "select distinct pg_catalog.format('%I.%I', bind_schema, bind_table) from {s}.emaj_binding
+    let rows = client
+        .query(
+            &format!(
+                "select distinct pg_catalog.format('%I.%I', bind_schema, bind_table) from {s}.emaj_binding
               where bind_name = any ($1) and bind_oid in (select oid from pg_catalog.pg_class)
                 and not exists (select from pg_catalog.pg_index where indrelid = bind_oid and indisprimary)
               order by 1"
-        ),
-        &[&bindings],
-    )?;
+            ),
+            &[&bindings],
+        )
+        .doing("look for tables without a primary key")?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
@@ -173,7 +186,8 @@ pub fn note_rows(
               where bind_name = $1 and bind_init_key is not distinct from $2"
         ),
         &[&binding, &from, &until, &rows, &is_over],
-    )?;
+    )
+    .doing("note which rows are sent")?;
     Ok(noted > 0)
 }
 
@@ -189,6 +203,7 @@ pub fn groups_of(client: &mut impl GenericClient, schema: &str, sink: &str) -> R
               where rel_ended is null and rel_oid in (select bind_oid from {s}.emaj_binding where bind_sink = $1) order by 1"
         ),
         &[&sink],
-    )?;
+    )
+    .doing("look up the groups of the sink")?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }

@@ -26,7 +26,8 @@ mod status;
 mod verify;
 mod window;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Deref;
 
 use postgres::GenericClient;
 
@@ -86,7 +87,7 @@ pub struct Journal {
     /// How long the history is kept.
     pub history_kept: HistoryKept,
     pub groups: BTreeMap<String, Group>,
-    pub relations: Vec<Relation>,
+    pub relations: Relations,
     pub sinks: BTreeMap<String, InstalledSink>,
     pub bindings: BTreeMap<String, InstalledBinding>,
     /// Functions in the schema by name; of several with one name, emaj's.
@@ -168,6 +169,39 @@ pub struct Relation {
     /// Its capture triggers, by oid, as they were when emaj last switched them.
     pub triggers: BTreeMap<u32, String>,
     pub columns: Vec<Column>,
+}
+
+/// The relations in the order in which they were captured, found by their oids too.
+#[derive(Debug, Clone, Default)]
+pub struct Relations {
+    all: Vec<Relation>,
+    by_oid: HashMap<u32, usize>,
+}
+
+impl Relations {
+    /// Returns what is captured of the table or sequence with this oid.
+    pub fn of(&self, oid: u32) -> Option<&Relation> {
+        Some(&self.all[*self.by_oid.get(&oid)?])
+    }
+}
+
+impl FromIterator<Relation> for Relations {
+    fn from_iter<I: IntoIterator<Item = Relation>>(relations: I) -> Self {
+        let all: Vec<Relation> = relations.into_iter().collect();
+        let by_oid = all.iter().enumerate().map(|(at, relation)| (relation.oid, at));
+        Relations {
+            by_oid: by_oid.collect(),
+            all,
+        }
+    }
+}
+
+impl Deref for Relations {
+    type Target = [Relation];
+
+    fn deref(&self) -> &[Relation] {
+        &self.all
+    }
 }
 
 /// A captured column: its number in the table, its name and type in the log.

@@ -6,7 +6,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use minijinja::{Value, context};
+use postgres::Row;
 use postgres::types::PgLsn;
+
+use crate::errors::{Error, Kind};
 
 /// A snapshot as `pg_current_snapshot()` prints it: `xmin:xmax:xip,…`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -71,6 +74,36 @@ pub struct Position {
 }
 
 impl Position {
+    /// Returns the columns, of the expression `value`, that [`Position::get`] reads under this name.
+    pub fn columns(value: &str, name: &str) -> String {
+        format!(
+            "({value}).snapshot::text as {name}_snapshot, ({value}).txid as {name}_txid, ({value}).lsn as {name}_lsn"
+        )
+    }
+
+    /// Reads the position of this name.
+    ///
+    /// # Errors
+    /// Its snapshot is none.
+    pub fn get(row: &Row, name: &str) -> Result<Position, Error> {
+        let column = |part: &str| format!("{name}_{part}");
+        let snapshot: &str = row.get(&*column("snapshot"));
+        Ok(Position {
+            snapshot: snapshot.parse().map_err(|error| Error::new(Kind::Failed, error))?,
+            txid: row.get(&*column("txid")),
+            lsn: row.get::<_, PgLsn>(&*column("lsn")).into(),
+        })
+    }
+
+    /// Like [`Position::get`]; none where it is null.
+    ///
+    /// # Errors
+    /// As [`Position::get`].
+    pub fn get_opt(row: &Row, name: &str) -> Result<Option<Position>, Error> {
+        let snapshot: Option<&str> = row.get(&*format!("{name}_snapshot"));
+        snapshot.map(|_| Position::get(row, name)).transpose()
+    }
+
     /// Tells whether a change, written by `txid` at `lsn`, comes after this position.
     pub fn is_before(&self, txid: i64, lsn: u64) -> bool {
         if self.txid != 0 && txid == self.txid {

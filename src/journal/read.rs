@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, HashMap};
 use postgres::GenericClient;
 use postgres_protocol::escape::escape_identifier;
 
-use super::{ActiveMarks, Column, Function, Group, HistoryKept, Journal, Relation, installed, registry, rights};
-use crate::catalog::COLLATED;
+use super::{
+    ActiveMarks, Column, Function, Group, HistoryKept, Journal, Relation, Relations, installed, registry, rights,
+};
 use crate::errors::Result;
 use crate::names::QualifiedName;
-use crate::pg::Span;
+use crate::pg::{COLLATED, Span};
 use crate::render::{Renderer, parameter_names};
 
 /// Reads the installation in `schema`; `None` when there is none.
@@ -170,7 +171,7 @@ fn groups(client: &mut impl GenericClient, s: &str) -> Result<BTreeMap<String, G
         .collect())
 }
 
-fn relations(client: &mut impl GenericClient, s: &str) -> Result<Vec<Relation>> {
+fn relations(client: &mut impl GenericClient, s: &str) -> Result<Relations> {
     let mut columns: HashMap<i64, Vec<Column>> = HashMap::new();
     for row in &client.query(
         // The type is asked of the log: a type that got another name or schema is still the same.

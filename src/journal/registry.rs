@@ -157,7 +157,8 @@ fn differences(wanted: &BTreeMap<String, BTreeSet<String>>, there: &BTreeMap<Str
     all
 }
 
-/// Reads tables and columns off the rendered template: one column a line, constraints of the table begin with a word of SQL.
+/// Reads tables and columns off the rendered template: each column begins a line that is indented by two, constraints of the table begin with a word
+/// of SQL. What is indented further goes on with the line above.
 fn columns_of(sql: &str) -> BTreeMap<String, BTreeSet<String>> {
     let mut tables = BTreeMap::new();
     let statements = sql.split("\ncreate table ").skip(1);
@@ -170,8 +171,8 @@ fn columns_of(sql: &str) -> BTreeMap<String, BTreeSet<String>> {
         let name = name.rsplit('.').next().unwrap_or_default();
         let columns = lines
             .take_while(|line| !line.starts_with(')'))
-            .filter_map(|line| line.split_whitespace().next())
-            .filter(|word| !["primary", "unique", "check", "foreign", "constraint", "--"].contains(word));
+            .filter_map(|line| line.strip_prefix("  ")?.split(' ').next())
+            .filter(|word| !["", "primary", "unique", "check", "foreign", "constraint", "--"].contains(word));
         tables.insert(name.to_owned(), columns.map(str::to_owned).collect());
     }
     tables
@@ -190,6 +191,13 @@ mod tests {
         let expected = ["role_manifest", "role_name", "role_right"].map(str::to_owned);
         assert_eq!(tables["emaj_role"], BTreeSet::from(expected));
         assert!(tables.values().all(|columns| !columns.is_empty()));
+    }
+
+    #[test]
+    fn a_column_may_go_on_in_the_next_line() {
+        let sql = "\ncreate table emaj.emaj_t (\n  -- A note.\n  t_one text\n    default '',\n  t_two text,\n  primary key (t_one)\n);\n";
+        let expected = BTreeSet::from(["t_one", "t_two"].map(str::to_owned));
+        assert_eq!(columns_of(sql), BTreeMap::from([("emaj_t".to_owned(), expected)]));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Turns what the server or the connection says into [`Error`]: the SQLSTATE decides the kind.
 //!
-//! Called wherever a statement may fail: `classify(error, "set the mark")`, or `?` on a `postgres::Error`. The server's
+//! Called wherever a statement may fail: `….doing("set the mark")?`, or a bare `?` where the database says a sentence of its own. The server's
 //! own hint becomes ours. The errors of opening a connection are put together in `search`.
 
 use std::fmt;
@@ -92,6 +92,31 @@ pub fn classify_in(error: postgres::Error, doing: &str, sql: &str) -> Error {
     let problem = format!("{server} {}", place(sql, at));
     let made = Error::message(kind(&error), problem).context(format!("failed to {doing}"));
     with_hint(made, server.hint)
+}
+
+/// Names what a call attempted, should it fail.
+pub trait Doing<T> {
+    /// See [`classify`].
+    ///
+    /// # Errors
+    /// That of the call.
+    fn doing(self, what: &str) -> Result<T, Error>;
+
+    /// See [`classify_in`]: for a statement that was rendered.
+    ///
+    /// # Errors
+    /// That of the call.
+    fn doing_in(self, what: &str, sql: &str) -> Result<T, Error>;
+}
+
+impl<T> Doing<T> for Result<T, postgres::Error> {
+    fn doing(self, what: &str) -> Result<T, Error> {
+        self.map_err(|error| classify(error, what))
+    }
+
+    fn doing_in(self, what: &str, sql: &str) -> Result<T, Error> {
+        self.map_err(|error| classify_in(error, what, sql))
+    }
 }
 
 /// Returns where a character of a statement is: "at line 2, column 8: `from nowhere`".

@@ -36,7 +36,7 @@ mod verifier;
 
 pub use copy::{Rows, copy_out};
 pub use environment::Environment;
-pub use error::{ServerError, classify, classify_in, not_begun};
+pub use error::{Doing, ServerError, classify, classify_in, not_begun};
 pub use given::Given;
 pub use interrupt::{Interrupt, hangup_is_ignored, heeded};
 pub use locking::{Locking, NO_LIMITS, limits, retry_locked, retry_locked_among};
@@ -48,6 +48,10 @@ pub(crate) use session::{OWN_PATH, PATH_OF_ROLE};
 pub use settings::Settings;
 pub use span::Span;
 pub use transact::transact;
+
+/// What stands behind the type `t` of a column, in SQL, where its collation `l`, of schema `n`, is not the type's.
+pub(crate) const COLLATED: &str =
+    "case when l.oid <> t.typcollation then pg_catalog.format(' collate %I.%I', n.nspname, l.collname) else '' end";
 
 /// With these a value has one text, whoever writes it and whoever reads it. (A function that reads what it has written itself, in the same
 /// call, needs fewer of them: `row/as_text`. It reads bytes in either form, and money as it has written it.)

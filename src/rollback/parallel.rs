@@ -16,7 +16,7 @@ use super::run::{Report, comment, report};
 use super::{Wanted, recover, work};
 use crate::errors::{Error, Kind, Result};
 use crate::fail_at;
-use crate::pg::{self, Interrupt, Locking, Session, classify, retry_locked_among};
+use crate::pg::{self, Doing as _, Interrupt, Locking, Session, classify, retry_locked_among};
 
 /// How often the lanes are looked at, and a cancel is repeated: one that comes between two statements is lost.
 const PACE: Duration = Duration::from_millis(50);
@@ -100,8 +100,15 @@ pub fn run_parallel(
     for (at, lane) in lanes.lanes.iter().enumerate() {
         let mut session = session.sibling()?;
         prepare_session(&mut session)?;
-        session.batch_execute(&format!("set emaj.progress = '{}'", at + 1))?;
-        pids.push(session.query_one("select pg_catalog.pg_backend_pid()", &[])?.get(0));
+        session
+            .batch_execute(&format!("set emaj.progress = '{}'", at + 1))
+            .doing("prepare a session of the rollback")?;
+        pids.push(
+            session
+                .query_one("select pg_catalog.pg_backend_pid()", &[])
+                .doing("prepare a session of the rollback")?
+                .get(0),
+        );
         open.push(Lane {
             session,
             rels: lane.rels.clone(),
@@ -119,7 +126,8 @@ pub fn run_parallel(
 fn prepare_session(session: &mut Session) -> Result<()> {
     session.batch_execute(
         "set idle_session_timeout = 0; set idle_in_transaction_session_timeout = 0; set client_min_messages = notice",
-    )?;
+    )
+    .doing("prepare a session of the rollback")?;
     // Not to be had on every system.
     let _ = session.batch_execute("set client_connection_check_interval = '1s'");
     Ok(())
@@ -201,7 +209,7 @@ fn begin(session: &mut Session, s: &str, wanted: &Wanted, lanes: usize, timeout:
             &wanted.partial,
         ],
     )?;
-    session.batch_execute("commit")?;
+    session.batch_execute("commit").doing("note that the rollback begins")?;
     Ok(Begun {
         id: row.get(0),
         key: row.get(1),
@@ -256,9 +264,7 @@ fn carry_out(
         comment(&mut **session, &s, wanted, begun.id)?;
         interrupt.check()?;
         fail_at::passing("rollback.undecided");
-        session
-            .batch_execute("commit")
-            .map_err(|error| classify(error, "commit the decision"))?;
+        session.batch_execute("commit").doing("commit the decision")?;
         fail_at::passing("rollback.decided");
         Ok(())
     })()
@@ -273,7 +279,8 @@ fn lock(open: &mut [Lane], s: &str, wanted: &Wanted, work: &Work, timeout: Durat
     let patience = patience(&mut open[0].session)?;
     for lane in &mut *open {
         lane.session
-            .execute("select pg_catalog.pg_advisory_lock_shared($1)", &[&begun.key])?;
+            .execute("select pg_catalog.pg_advisory_lock_shared($1)", &[&begun.key])
+            .doing("take the lock of the rollback")?;
     }
     let mut turns = turns(open, work);
     loop {
@@ -285,14 +292,16 @@ fn lock(open: &mut [Lane], s: &str, wanted: &Wanted, work: &Work, timeout: Durat
             Err((at, error)) if at > 0 && error.kind() == Kind::Locked && Instant::now() < deadline => {
                 turns[..=at].rotate_right(1);
                 for lane in &mut *open {
-                    lane.session.batch_execute("rollback")?;
+                    lane.session.batch_execute("rollback").doing("let go of the locks")?;
                 }
             }
             Err((_, error)) => return Err(error),
         }
     }
     for lane in &mut *open {
-        lane.session.batch_execute(&pg::limits(timeout))?;
+        lane.session
+            .batch_execute(&pg::limits(timeout))
+            .doing("set the limits of a session")?;
     }
     Ok(())
 }
@@ -336,10 +345,12 @@ fn lock_in_turn(
 
 /// Returns how long a session waits for a lock while another one of the rollback holds some.
 fn patience(session: &mut Session) -> Result<Duration> {
-    let row = session.query_one(
-        "select setting::bigint * 2 / 5 from pg_catalog.pg_settings where name = 'deadlock_timeout'",
-        &[],
-    )?;
+    let row = session
+        .query_one(
+            "select setting::bigint * 2 / 5 from pg_catalog.pg_settings where name = 'deadlock_timeout'",
+            &[],
+        )
+        .doing("read deadlock_timeout")?;
     Ok(Duration::from_millis(row.get::<_, i64>(0).unsigned_abs()))
 }
 

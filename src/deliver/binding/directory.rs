@@ -70,10 +70,9 @@ impl Bound {
             entries.push(name_of_target(&entry));
             attributes.push((entry, attribute));
         }
-        let actions: Vec<(EntryTarget, Attribute)> = attributes;
-        Ok((!actions.is_empty()).then_some(Made {
+        Ok((!attributes.is_empty()).then_some(Made {
             event: Some(event),
-            action: Action::Attributes(actions),
+            action: Action::Attributes(attributes),
             keys,
             entries,
         }))

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::standby::Standby;
 use super::{Courier, Ended, Orders};
+use crate::deliver::sources::not_installed;
 use crate::deliver::status::SinkCondition;
 use crate::deliver::stream::{Window, in_window};
 use crate::deliver::take_over;
@@ -30,7 +31,8 @@ pub(super) fn take(orders: &Orders, keeper: &mut Session) -> Result<Turn> {
     let mut told: Option<String> = None;
     loop {
         orders.status.beat(name, false);
-        let sink = journal::sink_named(&mut **keeper, &orders.schema, name)?.ok_or_else(|| not_installed(name))?;
+        let sink =
+            journal::sink_named(&mut **keeper, &orders.schema, name)?.ok_or_else(|| not_installed("sink", name))?;
         let (courier, claim) = journal::sink_locks(&orders.schema, sink.id);
         let free: bool = match sink.state {
             SinkState::Active if orders.init.is_empty() => keeper
@@ -74,8 +76,8 @@ pub(super) fn take(orders: &Orders, keeper: &mut Session) -> Result<Turn> {
             let taken: bool = keeper.query_one("select pg_try_advisory_lock($1)", &[&courier])?.get(0);
             if taken {
                 // Anew: the one before may have moved the cursor.
-                let sink =
-                    journal::sink_named(&mut **keeper, &orders.schema, name)?.ok_or_else(|| not_installed(name))?;
+                let sink = journal::sink_named(&mut **keeper, &orders.schema, name)?
+                    .ok_or_else(|| not_installed("sink", name))?;
                 let worker = format!("{}@{}", std::process::id(), whoami::hostname().unwrap_or_default());
                 Cursor::new(&orders.schema, sink.id).taken_by(&mut **keeper, &worker)?;
                 return Ok(Turn::Ours(Box::new(sink)));
@@ -129,14 +131,6 @@ pub(super) fn snapshot(text: &str) -> Result<Snapshot> {
     text.parse().map_err(|error| Error::new(Kind::Failed, error))
 }
 
-fn not_installed(sink: &str) -> Error {
-    Error::message(
-        Kind::NotInstalled,
-        format!("sink `{sink}` is not installed in this database"),
-    )
-    .hint("`emaj install` installs it")
-}
-
 impl Courier<'_> {
     /// One cheap question: has anything happened, is anything due, may this courier go on? `None`: it may not.
     pub(super) fn look(&mut self) -> Result<Option<SinkLook>> {
@@ -148,7 +142,7 @@ impl Courier<'_> {
             .progress
             .cursor
             .look(&mut *self.sessions.keeper, claim)?
-            .ok_or_else(|| not_installed(self.name()))?;
+            .ok_or_else(|| not_installed("sink", self.name()))?;
         Ok(look.may_go_on.then_some(look))
     }
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::Courier;
 use super::chunk::own_offset;
 use crate::deliver::init::{self, AsText, Init, MOST_COPIED, MOST_ROWS, Next, Read, rows};
+use crate::deliver::sources::not_installed;
 use crate::deliver::stream::{Placed, Window, init_offset};
 use crate::errors::{Error, Kind, Result};
 use crate::fail_at::passing;
@@ -48,10 +49,7 @@ impl Courier<'_> {
     /// at least, or else there would be less and less time for them under writers as fast as the sink.
     pub(super) fn send_rows(&mut self, window: &Window, binding: &str, before: Duration) -> Result<Init> {
         let Some(at) = self.fed.bound.iter().position(|bound| &*bound.name == binding) else {
-            return Err(Error::message(
-                Kind::Refused,
-                format!("binding `{binding}` is not installed"),
-            ));
+            return Err(not_installed("binding", binding));
         };
         let began = Instant::now();
         let mut as_text = self.as_text(at)?;

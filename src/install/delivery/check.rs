@@ -228,7 +228,7 @@ fn check_delivered(
         .groups
         .iter()
         .find(|group| group.select(std::iter::once(name)).chosen.contains(&name));
-    let theirs = journal.and_then(|journal| journal.relations.iter().find(|relation| relation.oid == table.oid));
+    let theirs = journal.and_then(|journal| journal.relations.of(table.oid));
     let idle = match (ours, theirs) {
         (Some(group), _) => (group.state == State::Idle && !logging(&group.name.value)).then_some(&group.name.value),
         (None, Some(relation)) => (!logging(&relation.group)).then_some(&relation.group),

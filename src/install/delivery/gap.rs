@@ -4,7 +4,7 @@
 //! `table` notes where capture begins ([`Gap`]); here it is held against the bindings that were there before. `removal` knows where capture ends: bindings
 //! of other manifests stay there, and are told nothing any more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::catalog::Catalog;
 use crate::install::plan::Plan;
@@ -96,7 +96,8 @@ pub(in crate::install) fn starved<'j>(
     ours: &dyn Fn(&str) -> bool,
     (catalog, journal): (&Catalog, &'j Journal),
 ) -> Starved<'j> {
-    let ends = |oid: u32| catalog.table(oid).is_some() && relations.iter().any(|relation| relation.oid == oid);
+    let ended: BTreeSet<u32> = relations.iter().map(|relation| relation.oid).collect();
+    let ends = |oid: u32| ended.contains(&oid) && catalog.table(oid).is_some();
     let bindings = journal.bindings.iter();
     bindings
         .filter(|(_, known)| known.sink.is_some() && !ours(&known.manifest) && ends(known.oid))

@@ -3,7 +3,7 @@
 //! It is added to the manifest before anything is planned, and planned like the others.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::catalog::Catalog;
 use crate::journal::Journal;
@@ -18,17 +18,16 @@ pub(in crate::install) fn complete<'m>(
     journal: Option<&Journal>,
 ) -> Cow<'m, Manifest> {
     let group = group_name(manifest, journal);
-    let selected: Vec<&QualifiedName> = manifest
+    let selected: BTreeSet<&QualifiedName> = manifest
         .groups
         .iter()
         .flat_map(|group| group.select(catalog.tables.keys()).chosen)
         .collect();
     let elsewhere = |oid: u32| {
         journal.is_some_and(|journal| {
-            journal.relations.iter().any(|relation| {
-                let owner = journal.groups.get(&relation.group).map(|group| &group.manifest);
-                relation.oid == oid && owner.is_some_and(|owner| *owner != manifest.name)
-            })
+            let relation = journal.relations.of(oid);
+            let group = relation.and_then(|relation| journal.groups.get(&relation.group));
+            group.is_some_and(|group| group.manifest != manifest.name)
         })
     };
     let mut tables: Vec<Located<Pattern>> = Vec::new();

@@ -49,7 +49,7 @@ pub(super) struct Capture<'a> {
     pub(super) priority: i32,
     pub(super) keep_triggers: &'a [String],
     pub(super) uniform: Vec<u32>,
-    pub(super) partitions: Vec<&'a str>,
+    pub(super) partitions: Vec<String>,
     pub(super) enabled: bool,
 }
 
@@ -164,7 +164,7 @@ pub(super) fn capture<'a>(
             .partitions
             .iter()
             .filter(|partition| partition.leaf)
-            .map(|partition| partition.name.as_str())
+            .map(|partition| partition.name.to_string())
             .collect(),
         enabled: setting.enabled,
     }

@@ -152,7 +152,7 @@ impl<'a> Difference<'a> {
     fn partitions(&self, names: &TriggerNames) -> Vec<Missed> {
         let there = &self.wanted.table.partitions;
         let is_new = |leaf: &&Partition| leaf.leaf && leaf.triggers.iter().all(|own| own.name != names.truncate);
-        let came: Vec<String> = there.iter().filter(is_new).map(|leaf| leaf.name.clone()).collect();
+        let came: Vec<String> = there.iter().filter(is_new).map(|leaf| leaf.name.to_string()).collect();
         let known = self.body.and_then(named_partitions).unwrap_or_default();
         let is_gone = |oid: u32| there.iter().all(|leaf| leaf.oid != oid);
         let went = known.split(',').filter_map(|oid| oid.trim().parse().ok()).any(is_gone);

@@ -59,15 +59,7 @@ pub(super) fn plan(
     journal: Option<&Journal>,
     renderer: &Renderer,
 ) -> Result<(), RenderError> {
-    let known = journal.and_then(|journal| {
-        Some((
-            journal,
-            journal
-                .relations
-                .iter()
-                .find(|relation| relation.oid == wanted.table.oid)?,
-        ))
-    });
+    let known = journal.and_then(|journal| Some((journal, journal.relations.of(wanted.table.oid)?)));
     let Some((journal, known)) = known else {
         let taken = Taken { journal, plan };
         let capture = capture(setting, wanted, &taken, None);

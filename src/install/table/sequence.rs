@@ -19,7 +19,7 @@ pub(in crate::install) fn plan_sequence(
     renderer: &Renderer,
 ) -> Result<(), RenderError> {
     let group = &setting.group.name.value;
-    let known = journal.and_then(|journal| journal.relations.iter().find(|relation| relation.oid == oid));
+    let known = journal.and_then(|journal| journal.relations.of(oid));
     match known {
         Some(known) if known.group == *group && known.name == *name => plan.unchanged += 1,
         Some(known) if known.group == *group => {

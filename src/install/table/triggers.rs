@@ -83,7 +83,7 @@ pub(super) fn own_triggers(wanted: &WantedTable<'_>, names: &TriggerNames) -> Ve
     };
     let mut all = of(wanted.name.to_string(), &wanted.table.triggers);
     for partition in &wanted.table.partitions {
-        all.extend(of(partition.name.clone(), &partition.triggers));
+        all.extend(of(partition.name.to_string(), &partition.triggers));
     }
     all
 }

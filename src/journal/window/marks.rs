@@ -3,10 +3,11 @@
 use postgres::GenericClient;
 use postgres_protocol::escape::escape_identifier;
 
-use super::{MarkPosition, position};
+use super::MarkPosition;
 use crate::errors::{Error, Kind, Result};
 use crate::journal::groups::{group_named, groups};
 use crate::journal::marks::mark_called;
+use crate::journal::position::Position;
 use crate::names::listed;
 use crate::words::shell;
 
@@ -15,9 +16,9 @@ pub(super) fn marks(client: &mut impl GenericClient, schema: &str, group: &str) 
     let s = escape_identifier(schema);
     let rows = client.query(
         &format!(
-            "select mark_id, mark_name, mark_state = 'ACTIVE', (mark_position).snapshot::text, (mark_position).txid, (mark_position).lsn,
-                    mark_starts
-               from {s}.emaj_mark where mark_group = $1 order by mark_id"
+            "select mark_id, mark_name, mark_state = 'ACTIVE', mark_starts, {}
+               from {s}.emaj_mark where mark_group = $1 order by mark_id",
+            Position::columns("mark_position", "position")
         ),
         &[&group],
     )?;
@@ -32,8 +33,8 @@ pub(super) fn marks(client: &mut impl GenericClient, schema: &str, group: &str) 
                 id: row.get(0),
                 name: row.get(1),
                 active: row.get(2),
-                position: position(row, 3)?,
-                starts: row.get(6),
+                position: Position::get(row, "position")?,
+                starts: row.get(3),
             })
         })
         .collect()

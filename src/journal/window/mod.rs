@@ -9,8 +9,7 @@ mod marks;
 mod snapshot;
 
 use minijinja::value::Value;
-use postgres::types::PgLsn;
-use postgres::{GenericClient, Row};
+use postgres::GenericClient;
 use postgres_protocol::escape::escape_identifier;
 use serde::Serialize;
 
@@ -252,14 +251,5 @@ pub fn window(client: &mut impl GenericClient, schema: &str, wanted: &WindowWant
         gaps,
         drift,
         astray,
-    })
-}
-
-fn position(row: &Row, at: usize) -> Result<Position> {
-    let text: String = row.get(at);
-    Ok(Position {
-        snapshot: text.parse().map_err(|error| Error::new(Kind::Failed, error))?,
-        txid: row.get(at + 1),
-        lsn: row.get::<_, PgLsn>(at + 2).into(),
     })
 }
