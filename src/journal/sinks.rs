@@ -7,9 +7,9 @@ use postgres_protocol::escape::escape_identifier;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::installed::lists;
 use super::position::Position;
 use crate::errors::{Error, Kind, Result};
+use crate::manifest::Ability;
 use crate::names::QualifiedName;
 use crate::words::shell;
 
@@ -51,7 +51,7 @@ impl SinkState {
         match self {
             SinkState::Lost => format!(
                 "`emaj init{} and lets it go on from there; where a mark is older than what is missing there, `emaj replay {} --from MARK` does as well",
-                if lists(kind) {
+                if Ability::of(kind).is_some_and(|ability| !ability.lists.is_empty()) {
                     " --prune` sends all rows anew, takes away what was deleted meanwhile,"
                 } else {
                     "` sends all rows anew"

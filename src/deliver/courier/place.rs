@@ -47,7 +47,7 @@ impl Place {
             lanes: None,
             resume: None,
             there: sink.there.clone().map(Offset),
-            keeps_position: matches!(kind, SinkKind::File(_) | SinkKind::Postgres(_)),
+            keeps_position: kind.ability().keeps_position,
             reached: Instant::now(),
             silence: Silence::default(),
             was_in_fault: sink.fault.is_some() && !sink.is_broken(),
