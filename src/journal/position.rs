@@ -41,7 +41,7 @@ pub struct NoSnapshot(String);
 impl FromStr for Snapshot {
     type Err = NoSnapshot;
 
-    fn from_str(text: &str) -> Result<Self, NoSnapshot> {
+    fn from_str(text: &str) -> std::result::Result<Self, NoSnapshot> {
         let wrong = || NoSnapshot(text.to_owned());
         let mut parts = text.splitn(3, ':');
         let mut number = || parts.next().and_then(|part| part.parse().ok()).ok_or_else(wrong);
@@ -51,7 +51,7 @@ impl FromStr for Snapshot {
             .split(',')
             .filter(|txid| !txid.is_empty())
             .map(|txid| txid.parse().map_err(|_| wrong()))
-            .collect::<Result<_, _>>()?;
+            .collect::<std::result::Result<_, _>>()?;
         Ok(Snapshot { xmin, xmax, running })
     }
 }
@@ -90,8 +90,8 @@ impl Position {
         let snapshot: &str = row.get(&*column("snapshot"));
         Ok(Position {
             snapshot: snapshot.parse().map_err(|error| Error::new(Kind::Failed, error))?,
-            txid: row.get(&*column("txid")),
-            lsn: row.get::<_, PgLsn>(&*column("lsn")).into(),
+            txid: row.get::<_, Option<i64>>(&*column("txid")).unwrap_or(0),
+            lsn: row.get::<_, Option<PgLsn>>(&*column("lsn")).map_or(0, u64::from),
         })
     }
 
