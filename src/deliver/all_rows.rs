@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::ask::{Asker, settle};
+use super::ask::{Asker, settle, unasked};
 use super::binding::OneKey;
 use super::ground::Ground;
 use super::init::{self, MOST_ROWS, Next, Read};
@@ -80,14 +80,14 @@ impl AllRows {
     /// What `take` fails with; whatever the server answers.
     pub(super) fn each(&mut self, source: &Source, take: &mut dyn FnMut(Vec<Rendered>) -> Result<()>) -> Result<()> {
         self.stream.hold()?;
-        let at = self.fed.bound[self.at].table;
+        let number = self.fed.bound[self.at].table;
         let mut next = Next {
             most: MOST_ROWS,
             ..Next::default()
         };
         loop {
-            let table = &self.fed.sources.tables[at];
-            let Read { rows, last } = init::rows(self.stream.session(), &self.renderer, table, 0, &next, at)?;
+            let table = &self.fed.sources.tables[number];
+            let Read { rows, last } = init::rows(self.stream.session(), &self.renderer, table, 0, &next, number)?;
             take(self.rendered(&rows, source)?)?;
             if rows.len() < next.most {
                 return self.stream.release();
@@ -168,9 +168,7 @@ impl AllRows {
             let made = match render(bound, placed, source, &mut asker, &self.fed.bound, &OneKey::default()) {
                 Ok(None) => continue,
                 Ok(Some(keyed)) => Ok(keyed.delivery),
-                Err(fault) if fault.verdict == Verdict::Down => {
-                    return Err(Error::message(Kind::Unreachable, fault.reason));
-                }
+                Err(fault) if fault.verdict == Verdict::Down => return Err(unasked(fault)),
                 Err(fault) => Err(fault),
             };
             let row = placed.change.new.as_ref();

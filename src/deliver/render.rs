@@ -22,47 +22,62 @@ pub(super) fn render(
     beside: &[Bound],
     one: &OneKey,
 ) -> Result<Option<Keyed>, Fault> {
-    let (id, time) = (id_of(&bound.name, placed, source), time_of(placed));
-    let envelope = Envelope {
-        id: &id,
-        time: &time,
-        source: &source.uri,
-    };
-    let made = bound.make(&placed.change, &envelope, ask, beside, one)?;
-    Ok(made.map(|made| keyed(bound, placed, source, made)))
+    let named = Named::of(bound, placed, source);
+    let made = bound.make(&placed.change, &named.envelope(), ask, beside, one)?;
+    Ok(made.map(|made| named.keyed(bound, placed, made)))
 }
 
 /// Makes the delivery of what was made of a change.
 pub(super) fn keyed(bound: &Bound, placed: &Placed, source: &Source, made: Made) -> Keyed {
-    Keyed {
-        delivery: Delivery {
-            id: id_of(&bound.name, placed, source),
-            binding: Arc::clone(&bound.name),
-            offset: placed.offset.clone(),
-            time: time_of(placed),
-            replay: placed.replay,
-            retried: false,
-            event: made.event,
-            action: made.action,
-        },
-        keys: made.keys,
-        entries: made.entries,
-    }
+    Named::of(bound, placed, source).keyed(bound, placed, made)
 }
 
 /// Returns what a change must not be overtaken by: whatever has one of these keys. Also of a change that cannot be rendered.
 pub(super) fn keys_of(bound: &Bound, placed: &Placed, source: &Source, one: &OneKey) -> Vec<String> {
-    let (id, time) = (id_of(&bound.name, placed, source), time_of(placed));
-    let envelope = Envelope {
-        id: &id,
-        time: &time,
-        source: &source.uri,
-    };
-    bound.order_keys(&placed.change, &envelope, one)
+    let named = Named::of(bound, placed, source);
+    bound.order_keys(&placed.change, &named.envelope(), one)
 }
 
-fn time_of(placed: &Placed) -> String {
-    format!("{:.6}", placed.change.time)
+/// What a delivery is called, and when its change was made: the same in what it says of itself and in what the sink is told beside it.
+struct Named<'a> {
+    id: String,
+    time: String,
+    source: &'a str,
+}
+
+impl<'a> Named<'a> {
+    fn of(bound: &Bound, placed: &Placed, source: &'a Source) -> Self {
+        Named {
+            id: id_of(&bound.name, placed, source),
+            time: format!("{:.6}", placed.change.time),
+            source: &source.uri,
+        }
+    }
+
+    fn envelope(&self) -> Envelope<'_> {
+        Envelope {
+            id: &self.id,
+            time: &self.time,
+            source: self.source,
+        }
+    }
+
+    fn keyed(self, bound: &Bound, placed: &Placed, made: Made) -> Keyed {
+        Keyed {
+            delivery: Delivery {
+                id: self.id,
+                binding: Arc::clone(&bound.name),
+                offset: placed.offset.clone(),
+                time: self.time,
+                replay: placed.replay,
+                retried: false,
+                event: made.event,
+                action: made.action,
+            },
+            keys: made.keys,
+            entries: made.entries,
+        }
+    }
 }
 
 /// Names an event. Bindings, transactions and tables of two installations may be called the same, and both may deliver to one place: what is hashed

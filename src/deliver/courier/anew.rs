@@ -1,17 +1,17 @@
 //! Tells rows anew whose values went with an entry that comes again: they are delivered when it has arrived, and how far the chunk has come is on record
 //! behind them. Before, what rows gave to entries that became other rows' is taken away there.
 
+use super::Courier;
 use super::hand_over::Made;
-use super::{Courier, unasked};
-use crate::deliver::ask::Asker;
+use crate::deliver::ask::{Asker, unasked};
 use crate::deliver::binding::{self, Bound, Come, GivenAnew, LeftBehind};
 use crate::deliver::change::Change;
 use crate::deliver::render::keyed;
 use crate::deliver::row::Row;
 use crate::deliver::stream::Placed;
-use crate::errors::{Error, Kind, Result};
+use crate::errors::Result;
+use crate::sink::Fault;
 use crate::sink::ldap::folded;
-use crate::sink::{Fault, Verdict};
 
 impl Courier<'_> {
     /// Delivers what other rows give to entries that came; `like` is the last of the changes by which they did, `last` the last one that is delivered of the window
@@ -32,7 +32,7 @@ impl Courier<'_> {
         }
         for (at, left) in left {
             let left = left.into_iter().filter_map(|left| anew.spares(left)).collect();
-            let (made, rows) = self.made_to_go(at, left, like);
+            let (made, rows) = self.made_to_go(at, left, like)?;
             if !self.hand_over(made, &rows, None)? {
                 return Ok(false);
             }
@@ -48,26 +48,33 @@ impl Courier<'_> {
     }
 
     /// Makes the deliveries that take away what rows of a binding left behind, and the rows.
-    fn made_to_go(&self, at: usize, left: Vec<LeftBehind>, like: &Placed) -> (Made, Vec<Placed>) {
-        let bound = &self.fed.bound[at];
-        let (mut work, mut rows) = (Vec::new(), Vec::new());
+    fn made_to_go(&mut self, at: usize, left: Vec<LeftBehind>, like: &Placed) -> Result<(Made, Vec<Placed>)> {
+        let (mut rows, mut gone) = (Vec::new(), Vec::new());
         for LeftBehind { row, dn, action } in left {
-            let placed = self.placed(at, row, like);
+            rows.push(self.placed(at, row, like));
+            gone.push((dn, action));
+        }
+        let one = self.one_keys(&rows)?;
+        let mut work = Vec::with_capacity(rows.len());
+        for ((number, placed), (dn, action)) in rows.iter().enumerate().zip(gone) {
             let made = binding::Made {
                 event: None,
                 action,
-                keys: self.keys_of(at, &placed),
+                keys: self.keys_of(at, placed, &one),
                 entries: vec![folded(&dn)],
             };
-            work.push((rows.len(), at, keyed(bound, &placed, &self.orders.source, made)));
-            rows.push(placed);
+            work.push((
+                number,
+                at,
+                keyed(&self.fed.bound[at], placed, &self.orders.source, made),
+            ));
         }
         let made = Made {
             keyed: work,
             aside: Vec::new(),
-            parked: self.parked.clone(),
+            one,
         };
-        (made, rows)
+        Ok((made, rows))
     }
 
     /// Renders what a binding makes of rows as they are now. What of a row waits comes with that.
@@ -112,14 +119,9 @@ impl Courier<'_> {
             match look(bound, &mut asker) {
                 Ok(rows) if rows.is_empty() => {}
                 Ok(rows) => all.push((at, rows)),
-                Err(fault) if fault.verdict == Verdict::Down => return Err(unasked(fault)),
-                // (Not a lost session: it is put on record what the sink waits for.)
                 Err(fault) => {
-                    let what = format!("which rows of binding `{}` {do_so}", bound.name);
-                    return Err(Error::message(
-                        Kind::Failed,
-                        format!("{what} is not known: {}", fault.reason),
-                    ));
+                    let what = format!("which rows of binding `{}` {do_so} is not known", bound.name);
+                    return Err(unasked(fault).context(what));
                 }
             }
         }

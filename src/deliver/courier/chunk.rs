@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::Courier;
 use super::hand_over::{ASIDE, Made};
-use super::parked::Aside;
+use super::one_key::OneKeys;
+use super::parked::{Aside, Parked};
 use super::replay::Present;
-use super::{Courier, unasked};
-use crate::deliver::ask::Asker;
-use crate::deliver::binding::{GivenUp, Namesakes, OneKey};
+use crate::deliver::ask::{Asker, unasked};
+use crate::deliver::binding::{GivenUp, Namesakes};
 use crate::deliver::lanes::Keyed;
 use crate::deliver::render::{id_of, render};
 use crate::deliver::stream::Placed;
@@ -31,8 +32,9 @@ impl Courier<'_> {
     /// waits behind it too.
     pub(super) fn make(&mut self, chunk: &[Placed], only: Option<usize>) -> Result<Made> {
         let (mut keyed, mut aside) = (Vec::with_capacity(chunk.len()), Vec::new());
-        let parked = self.parked.clone();
-        self.know_keys(chunk)?;
+        // What waits of this chunk. (Where it belongs is settled in the end: a change before it may be refused too.)
+        let mut here = Parked::default();
+        let one = self.one_keys(chunk)?;
         let present = self.present(chunk)?;
         let namesakes = self.namesakes(chunk, &present, only)?;
         let mut turn = 0;
@@ -48,9 +50,10 @@ impl Courier<'_> {
                     continue;
                 }
                 let binding = Arc::clone(&bound.name);
-                if !self.parked.is_empty() {
-                    let keys = self.keys_of(at, placed);
-                    if self.parked.park(&keys).is_some() {
+                if !self.parked.is_empty() || !here.is_empty() {
+                    let keys = self.keys_of(at, placed, &one);
+                    if self.parked.holds(&keys) || here.holds(&keys) {
+                        here.begin("", &keys);
                         if bound.keeps_state() && placed.change.new.is_none() {
                             self.guard.count_waiting(at);
                         }
@@ -69,7 +72,7 @@ impl Courier<'_> {
                 let Some(instead) = present.instead(&self.fed.bound[at], placed) else {
                     continue;
                 };
-                match self.render(at, &instead, Some(&namesakes)) {
+                match self.render(at, &instead, &one, Some(&namesakes)) {
                     Ok(Some(mut made)) => {
                         made.delivery.offset = own_offset(&placed.offset, turn, &binding);
                         self.guard.count(at, placed, &instead, made.delivery.event);
@@ -83,9 +86,8 @@ impl Courier<'_> {
                     Err(fault) => {
                         let id = id_of(&binding, placed, &self.orders.source);
                         tracing::warn!(sink = %self.name(), %binding, %id, "{ASIDE}");
-                        let keys = self.keys_of(at, placed);
-                        // (Settled in the end: a change before it may be refused too.)
-                        self.parked.begin("", &keys);
+                        let keys = self.keys_of(at, placed, &one);
+                        here.begin("", &keys);
                         aside.push(Aside {
                             number,
                             at,
@@ -96,7 +98,7 @@ impl Courier<'_> {
                 }
             }
         }
-        Ok(Made { keyed, aside, parked })
+        Ok(Made { keyed, aside, one })
     }
 
     /// Looks up who else has the entries, and the keys in other tables, that rows of a chunk give up, also by other bindings, for all of them at once. What cannot be asked is asked again for each of them.
@@ -143,11 +145,12 @@ impl Courier<'_> {
         Ok(namesakes)
     }
 
-    /// Renders what a binding makes of a change. `namesakes` is known of the names that rows give up; `None`: it is asked.
+    /// Renders what a binding makes of a change. `one` is known of its keys, `namesakes` of the names that rows give up; `None`: it is asked.
     pub(super) fn render(
         &mut self,
         at: usize,
         placed: &Placed,
+        one: &OneKeys,
         namesakes: Option<&Namesakes>,
     ) -> Result<Option<Keyed>, Fault> {
         let mut asker = Asker {
@@ -157,8 +160,8 @@ impl Courier<'_> {
             passed: Some(self.progress.passed()),
             namesakes,
         };
-        let (bound, as_written) = (&self.fed.bound, OneKey::default());
-        let one = self.one_keys.get(&bound[at].table).unwrap_or(&as_written);
+        let bound = &self.fed.bound;
+        let one = one.of(bound[at].table);
         render(&bound[at], placed, &self.orders.source, &mut asker, bound, one)
     }
 }

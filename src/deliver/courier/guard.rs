@@ -11,15 +11,16 @@ use std::time::{Duration, Instant};
 use minijinja::context;
 use minijinja::value::{Serde, Value};
 
-use super::{Courier, unasked};
-use crate::deliver::ask::fault;
+use super::Courier;
+use super::one_key::OneKeys;
+use crate::deliver::ask::{unasked, unread};
 use crate::deliver::binding::{Bound, Namesakes};
 use crate::deliver::status::SinkCondition;
 use crate::deliver::stream::{Placed, Window};
 use crate::deliver::today::look_at;
 use crate::errors::{Error, Kind, Result};
 use crate::manifest::Event;
-use crate::sink::{Fault, Offset, Verdict};
+use crate::sink::{Offset, Verdict};
 use crate::words::shell;
 
 /// What is known of deletions in the window under way.
@@ -135,9 +136,11 @@ impl Courier<'_> {
     /// Counts the deletions of a chunk that is not delivered yet.
     fn count(&mut self, chunk: &[Placed]) -> Result<()> {
         let present = self.present(chunk)?;
-        if !self.parked.is_empty() {
-            self.know_keys(chunk)?;
-        }
+        // (Keys matter to what waits only.)
+        let one = match self.parked.is_empty() {
+            true => OneKeys::default(),
+            false => self.one_keys(chunk)?,
+        };
         for placed in chunk {
             for at in 0..self.fed.bound.len() {
                 let bound = &self.fed.bound[at];
@@ -147,14 +150,15 @@ impl Courier<'_> {
                 }
                 // What waits behind something is not delivered with this window; but where the last state counts, it is tried soon, and
                 // nobody counts then.
-                if !bound.keeps_state() && !self.parked.is_empty() && self.parked.holds(&self.keys_of(at, placed)) {
+                if !bound.keeps_state() && !self.parked.is_empty() && self.parked.holds(&self.keys_of(at, placed, &one))
+                {
                     continue;
                 }
                 let Some(instead) = present.instead(&self.fed.bound[at], placed) else {
                     continue;
                 };
                 // (Who has an entry next changes nothing of what goes.)
-                match self.render(at, &instead, Some(&Namesakes::NoMatter)) {
+                match self.render(at, &instead, &one, Some(&Namesakes::NoMatter)) {
                     Ok(Some(made)) => self.guard.count(at, placed, &instead, made.delivery.event),
                     Err(fault) if fault.verdict == Verdict::Down => {
                         return Err(unasked(fault));
@@ -215,19 +219,15 @@ impl Courier<'_> {
 
     /// How many rows a table has, but no more than `most`.
     fn rows_left(&mut self, table: usize, most: u64) -> Result<u64> {
-        let failed = |fault: Fault| Error::message(Kind::Failed, fault.reason);
         let source = &self.fed.sources.tables[table];
         // By its present name: it may be another one than at the last install.
-        let today = look_at(&mut self.sessions.asker, &self.orders.renderer, source).map_err(failed)?;
+        let today = look_at(&mut self.sessions.asker, &self.orders.renderer, source).map_err(unasked)?;
         let sql = self.orders.renderer.render_value(
             "stream/count",
             context! { table => Value::from(Serde(&today.table)), most => i64::try_from(most).unwrap_or(i64::MAX) },
         )?;
-        let row = self
-            .sessions
-            .asker
-            .query_one(&sql, &[])
-            .map_err(|error| failed(fault(&error, "count the rows")))?;
+        let row = self.sessions.asker.query_one(&sql, &[]);
+        let row = row.map_err(|error| unasked(unread(&mut self.sessions.asker, &error, source)))?;
         Ok(u64::try_from(row.get::<_, i64>(0)).unwrap_or(0))
     }
 }

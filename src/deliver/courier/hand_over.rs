@@ -7,6 +7,7 @@ use postgres::IsolationLevel;
 
 use super::Courier;
 use super::claim::holds;
+use super::one_key::OneKeys;
 use super::parked::{Aside, Parked, Settled};
 use crate::deliver::binding::Come;
 use crate::deliver::lanes::{Fate, Keyed};
@@ -27,8 +28,8 @@ pub(super) type Work = (usize, usize, Keyed);
 pub(super) struct Made {
     pub keyed: Vec<Work>,
     pub aside: Vec<Aside>,
-    /// What was set aside before this chunk.
-    pub parked: Parked,
+    /// Which keys of it are one.
+    pub one: OneKeys,
 }
 
 /// What is to be done next about a chunk.
@@ -44,33 +45,44 @@ struct Turn {
     aside: Vec<Aside>,
 }
 
+/// What has become of a chunk so far.
+struct Course {
+    /// What is set aside and not on record.
+    aside: Vec<Aside>,
+    /// What came that rows of others refer to.
+    come: Come,
+    /// Whether nothing was refused: beyond what it refused, a place need not have put a position on record.
+    is_whole: bool,
+}
+
 impl Courier<'_> {
     /// Hands deliveries to the place until all have arrived or are set aside, and puts that on record. `false`: told to stop before.
     pub(super) fn hand_over(&mut self, made: Made, chunk: &[Placed], offset: Option<&Offset>) -> Result<bool> {
         let Made {
             keyed: mut work,
-            mut aside,
-            mut parked,
+            aside,
+            one,
         } = made;
         // What was put on record of this chunk.
         let mut noted = Parked::default();
-        // Whether nothing was refused so far: beyond what it refused, a place need not have put a position on record.
-        let mut is_whole = true;
-        let mut come = Come::default();
+        let mut course = Course {
+            aside,
+            come: Come::default(),
+            is_whole: true,
+        };
         loop {
             self.leave_out_what_is_there(&mut work);
             if work.is_empty() {
                 break;
             }
-            let turn = self.next_turn(work, aside, &noted, chunk);
-            (work, aside) = (turn.now, turn.aside);
+            let turn = self.next_turn(work, course.aside, &noted, chunk, &one);
+            (work, course.aside) = (turn.now, turn.aside);
             let mut rest = turn.later;
             if !turn.note.is_empty() {
                 turn.note.iter().for_each(|aside| noted.begin("", &aside.keys));
-                let settled = self.settle(turn.note, parked, chunk);
-                parked = self.parked.clone();
+                let settled = self.settle(turn.note, chunk);
                 let first = [&work, &rest].into_iter().flatten().map(|work| work.0);
-                let first = first.chain(aside.iter().map(|aside| aside.number)).min();
+                let first = first.chain(course.aside.iter().map(|aside| aside.number)).min();
                 let upto = first.filter(|_| offset.is_some()).and_then(|first| upto(chunk, first));
                 self.note(&settled, upto)?;
                 if let (Some(upto), Some((_, at))) = (upto, &mut self.progress.unfinished) {
@@ -97,45 +109,9 @@ impl Courier<'_> {
             self.orders.status.beat(&self.orders.sink.name.value, false);
             let (fates, down) = delivered?;
             self.place.reached = Instant::now();
-            let mut left = Vec::new();
-            let (mut written, mut unchanged, mut refused) = (0, 0, 0);
-            for (((number, at), keyed), fate) in numbers.into_iter().zip(keyed).zip(fates) {
-                is_whole &= !matches!(fate, Fate::Done(Outcome::Failed(_)) | Fate::Behind);
-                if is_whole && fate != Fate::NotTried {
-                    self.place.has(&keyed.delivery.offset);
-                }
-                if let Fate::Done(Outcome::Written | Outcome::Unchanged) = fate {
-                    come.note(&keyed.delivery, &chunk[number].change);
-                }
-                match fate {
-                    Fate::Done(Outcome::Written) => written += 1,
-                    Fate::Done(Outcome::Unchanged) => unchanged += 1,
-                    // A place that keeps the order itself refuses what comes behind a refused change of a row: that one waits for it.
-                    Fate::Done(Outcome::Failed(fault)) => {
-                        refused += 1;
-                        let (sink, binding) = (&self.orders.sink.name.value, &self.fed.bound[at].name);
-                        tracing::warn!(%sink, %binding, id = %keyed.delivery.id, "{ASIDE}");
-                        aside.push(self.aside(number, at, chunk, fault));
-                    }
-                    // Behind a message with the same key it waits; behind a row that wants the same entry it is tried by itself.
-                    Fate::Behind => {
-                        let fault = Fault::later("an earlier change with the same key was refused");
-                        aside.push(self.aside(number, at, chunk, fault));
-                    }
-                    Fate::NotTried => left.push((number, at, keyed)),
-                }
-            }
-            let delay = chunk.last().map_or(0.0, |placed| {
-                (Timestamp::now() - placed.change.time)
-                    .total(jiff::Unit::Second)
-                    .unwrap_or(0.0)
-            });
-            self.orders.status.update(self.name(), |status| {
-                status.written += written;
-                status.unchanged += unchanged;
-                status.refused += refused;
-                status.delay = delay;
-            });
+            let tried = numbers.into_iter().zip(keyed);
+            let tried = tried.map(|((number, at), keyed)| (number, at, keyed)).zip(fates);
+            let mut left = self.judge(tried, chunk, &one, &mut course);
             left.append(&mut rest);
             work = left;
             if down.is_none() && !work.is_empty() && self.orders.stop.is_set() {
@@ -155,7 +131,8 @@ impl Courier<'_> {
             }
         }
         passing("chunk.delivered");
-        let settled = self.settle(aside, parked, chunk);
+        let Course { aside, come, .. } = course;
+        let settled = self.settle(aside, chunk);
         match chunk.last().filter(|_| !come.is_empty()) {
             None => self.note(&settled, offset)?,
             Some(last) => {
@@ -169,6 +146,57 @@ impl Courier<'_> {
         }
         passing("chunk.noted");
         Ok(true)
+    }
+
+    /// Goes through what became of deliveries that the place was given. Returns those that it was not given after all.
+    fn judge(
+        &mut self,
+        tried: impl Iterator<Item = (Work, Fate)>,
+        chunk: &[Placed],
+        one: &OneKeys,
+        course: &mut Course,
+    ) -> Vec<Work> {
+        let mut left = Vec::new();
+        let (mut written, mut unchanged, mut refused) = (0, 0, 0);
+        for ((number, at, keyed), fate) in tried {
+            course.is_whole &= !matches!(fate, Fate::Done(Outcome::Failed(_)) | Fate::Behind);
+            if course.is_whole && fate != Fate::NotTried {
+                self.place.has(&keyed.delivery.offset);
+            }
+            if let Fate::Done(Outcome::Written | Outcome::Unchanged) = fate {
+                course.come.note(&keyed.delivery, &chunk[number].change);
+            }
+            match fate {
+                Fate::Done(Outcome::Written) => written += 1,
+                Fate::Done(Outcome::Unchanged) => unchanged += 1,
+                // A place that keeps the order itself refuses what comes behind a refused change of a row: that one waits for it.
+                Fate::Done(Outcome::Failed(fault)) => {
+                    refused += 1;
+                    let (sink, binding) = (self.name(), &self.fed.bound[at].name);
+                    let key = &chunk[number].change.key;
+                    tracing::warn!(%sink, %binding, id = %keyed.delivery.id, "row {key} is set aside: {ASIDE}");
+                    course.aside.push(self.aside(number, at, chunk, one, fault));
+                }
+                // Behind a message with the same key it waits; behind a row that wants the same entry it is tried by itself.
+                Fate::Behind => {
+                    let fault = Fault::later("an earlier change with the same key was refused");
+                    course.aside.push(self.aside(number, at, chunk, one, fault));
+                }
+                Fate::NotTried => left.push((number, at, keyed)),
+            }
+        }
+        let delay = chunk.last().map_or(0.0, |placed| {
+            (Timestamp::now() - placed.change.time)
+                .total(jiff::Unit::Second)
+                .unwrap_or(0.0)
+        });
+        self.orders.status.update(self.name(), |status| {
+            status.written += written;
+            status.unchanged += unchanged;
+            status.refused += refused;
+            status.delay = delay;
+        });
+        left
     }
 
     /// Leaves out what the place knows to have: that is not sent again.
@@ -189,7 +217,14 @@ impl Courier<'_> {
     /// A place that keeps the position itself goes beyond what is set aside: that is on record before. What stands behind a change of
     /// its row that is still to go is not, it would be tried again before that one; it waits until that one has gone, and so does all behind it. How far the
     /// chunk has come is on record with it then: what has arrived does not come again, and behind what came later of its row.
-    fn next_turn(&self, work: Vec<Work>, mut aside: Vec<Aside>, noted: &Parked, chunk: &[Placed]) -> Turn {
+    fn next_turn(
+        &self,
+        work: Vec<Work>,
+        mut aside: Vec<Aside>,
+        noted: &Parked,
+        chunk: &[Placed],
+        one: &OneKeys,
+    ) -> Turn {
         let mut turn = Turn::default();
         if aside.is_empty() && noted.is_empty() {
             turn.now = work;
@@ -205,7 +240,7 @@ impl Courier<'_> {
                 Some(waits) => waits,
                 None => {
                     let Some((number, at, keyed)) = work.next() else { break };
-                    let keys = self.keys_of(at, &chunk[number]);
+                    let keys = self.keys_of(at, &chunk[number], one);
                     if !behind.holds(&keys) {
                         to_go.begin("", &keys);
                         match turn.aside.is_empty() || !keeps_position {
@@ -234,11 +269,11 @@ impl Courier<'_> {
         turn
     }
 
-    fn aside(&self, number: usize, at: usize, chunk: &[Placed], fault: Fault) -> Aside {
+    fn aside(&self, number: usize, at: usize, chunk: &[Placed], one: &OneKeys, fault: Fault) -> Aside {
         Aside {
             number,
             at,
-            keys: self.keys_of(at, &chunk[number]),
+            keys: self.keys_of(at, &chunk[number], one),
             fault: Some(fault),
         }
     }

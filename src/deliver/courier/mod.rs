@@ -27,7 +27,6 @@ mod rows;
 mod standby;
 mod window;
 
-use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,10 +34,9 @@ use std::time::{Duration, Instant};
 
 use self::claim::{Turn, snapshot, take, unfinished};
 use self::guard::Guard;
-use self::parked::Parked;
+use self::parked::{Mark, Parked};
 use self::place::Place;
 use super::ask::{Passed, settle};
-use super::binding::OneKey;
 use super::sources::Fed;
 use super::status::{SinkCondition, Status};
 use super::stop::Stop;
@@ -49,7 +47,7 @@ use crate::journal::{self, Cursor, Position};
 use crate::manifest;
 use crate::pg::{Prompt, Session, Settings};
 use crate::render::Renderer;
-use crate::sink::{Fault, Offset, Opener};
+use crate::sink::{Offset, Opener};
 
 /// The pauses between tries to reach a place that is down, and the database.
 const PAUSES: [u64; 5] = [200, 500, 1_000, 2_000, 5_000];
@@ -149,15 +147,6 @@ fn broke_down(sink: &str) -> Error {
     .hint("the log names the place in the program: please report it; nothing is lost, what is not delivered stays in the log")
 }
 
-/// What ends the sessions when the database does not answer what bindings ask.
-fn unasked(fault: Fault) -> Error {
-    let kind = match fault.is_denied {
-        true => Kind::Denied,
-        false => Kind::Unreachable,
-    };
-    Error::message(kind, fault.reason)
-}
-
 fn backoff(failures: usize) -> Duration {
     Duration::from_millis(PAUSES[failures.min(PAUSES.len() - 1)])
 }
@@ -198,8 +187,7 @@ fn serve(orders: &Orders) -> Result<Option<Ended>> {
         fed: Fed::default(),
         guard: Guard::new(sink.allows_deletes()),
         parked: Parked::default(),
-        one_keys: HashMap::new(),
-        parked_mark: String::new(),
+        parked_mark: None,
         place: Place::new(&sink, &orders.sink.kind),
         pace: Pace {
             kept: Instant::now(),
@@ -224,10 +212,8 @@ struct Courier<'a> {
     fed: Fed,
     guard: Guard,
     parked: Parked,
-    /// Which keys of the chunk that is delivered are one, by table.
-    one_keys: HashMap<usize, OneKey>,
-    /// What is on record of it at that time: it is read anew when that has changed.
-    parked_mark: String,
+    /// It is read anew when that has changed on record; `None`: in any case.
+    parked_mark: Option<Mark>,
     place: Place,
     pace: Pace,
     /// Rows delivered since the ends of the logs were summarised.

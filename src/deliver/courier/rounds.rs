@@ -14,7 +14,7 @@ const IDLE_POLL: Duration = Duration::from_millis(100);
 const IDLE_AFTER: Duration = Duration::from_secs(5);
 /// A look that found nothing is followed by a pause this many times as long: looking costs 1.5% at most, of which
 /// something is left for the rest.
-const REST: u32 = 75;
+pub(super) const REST: u32 = 75;
 /// How often the cursor is put on record while there is nothing to deliver: the log behind it can go then.
 const KEEP: Duration = Duration::from_secs(10);
 
@@ -47,18 +47,17 @@ impl Courier<'_> {
             if self.place.lanes.is_none() && !self.open()? {
                 continue;
             }
-            self.reload_parked(&look.parked)?;
+            self.reload_parked()?;
             // (In the middle of a window it is not known of each row what is delivered of it.)
             if look.is_due && self.progress.unfinished.is_none() && self.retry_due()? {
                 continue;
             }
             if look.snapshot == seen && self.progress.unfinished.is_none() && init.is_empty() {
                 if self.orders.until_empty {
-                    if self.hasten()? {
-                        continue;
+                    match self.is_at_its_end()? {
+                        true => return Ok(Some(Ended::Empty)),
+                        false => continue,
                     }
-                    self.keep()?;
-                    return Ok(Some(Ended::Empty));
                 }
                 if look.is_still {
                     // Or it would be taken for one that is away, once a transaction ends that has taken long.
@@ -76,11 +75,7 @@ impl Courier<'_> {
                     self.pace.pause = Duration::ZERO;
                     seen.clear();
                     // What was written while the rows were sent is a worker's: under writers that never rest there is no end of it.
-                    if init.is_empty() && !self.orders.init.is_empty() {
-                        if self.hasten()? {
-                            continue;
-                        }
-                        self.keep()?;
+                    if init.is_empty() && !self.orders.init.is_empty() && self.is_at_its_end()? {
                         return Ok(Some(Ended::Empty));
                     }
                 }
@@ -95,11 +90,10 @@ impl Courier<'_> {
                         status.caught_up = Some(Timestamp::now());
                     });
                     if self.orders.until_empty && init.is_empty() {
-                        if self.hasten()? {
-                            continue;
+                        match self.is_at_its_end()? {
+                            true => return Ok(Some(Ended::Empty)),
+                            false => continue,
                         }
-                        self.keep()?;
-                        return Ok(Some(Ended::Empty));
                     }
                     seen = look.snapshot;
                     if self.pace.kept.elapsed() > KEEP {
@@ -107,17 +101,28 @@ impl Courier<'_> {
                     }
                     self.rest();
                 }
-                // What was set aside in a chunk that comes again is not on record.
-                Step::Interrupted => self.parked_mark.clear(),
+                Step::Interrupted => {}
             }
         }
     }
 
+    /// Tells whether nothing is left to be done; the cursor is on record then.
+    fn is_at_its_end(&mut self) -> Result<bool> {
+        if self.hasten()? {
+            return Ok(false);
+        }
+        self.keep()?;
+        Ok(true)
+    }
+
     /// Has what waits for something else tried once more, at the end: it may have come meanwhile. Returns whether there is any.
-    pub(super) fn hasten(&mut self) -> Result<bool> {
+    fn hasten(&mut self) -> Result<bool> {
         if std::mem::replace(&mut self.is_hastened, true) {
             return Ok(false);
         }
+        // What it waited for may be gone since.
+        self.parked_mark = None;
+        self.reload_parked()?;
         let name = self.orders.sink.name.value.as_str();
         Ok(journal::hasten(&mut *self.sessions.keeper, &self.orders.schema, name)? > 0)
     }
