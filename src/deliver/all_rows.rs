@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::ask::{Asker, settle};
+use super::ask::{Asker, settle, unasked};
 use super::binding::OneKey;
 use super::ground::Ground;
 use super::init::{self, MOST_ROWS, Next, Read};
@@ -168,9 +168,7 @@ impl AllRows {
             let made = match render(bound, placed, source, &mut asker, &self.fed.bound, &OneKey::default()) {
                 Ok(None) => continue,
                 Ok(Some(keyed)) => Ok(keyed.delivery),
-                Err(fault) if fault.verdict == Verdict::Down => {
-                    return Err(Error::message(Kind::Unreachable, fault.reason));
-                }
+                Err(fault) if fault.verdict == Verdict::Down => return Err(unasked(fault)),
                 Err(fault) => Err(fault),
             };
             let row = placed.change.new.as_ref();

@@ -15,11 +15,11 @@ use super::raw::Texts;
 use super::row::Row;
 use super::sources::{SourceTable, Sources};
 use super::today::{Column, Today, look_at};
-use crate::errors::Error;
+use crate::errors::{Error, Kind};
 use crate::journal::{LogColumn, Position};
 use crate::pg::{self, OWN_PATH, PATH_OF_ROLE, Session, classify};
 use crate::render::Renderer;
-use crate::sink::Fault;
+use crate::sink::{Fault, Verdict, of_source};
 
 /// Asks over a connection of its own.
 pub(super) struct Asker<'a> {
@@ -78,7 +78,7 @@ impl Ask for Asker<'_> {
             _ => with_values(self.session, self.renderer, query).map_err(Fault::never)?,
         };
         Ok(messages
-            .map_err(|error| fault(&error, "query"))?
+            .map_err(|error| of_source(&error, "query"))?
             .iter()
             .filter_map(|message| match message {
                 SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
@@ -180,7 +180,7 @@ impl Ask for Asker<'_> {
         let rows = self
             .session
             .query(&sql, &[&keys, &behind, &later_by(0), &later_by(1)])
-            .map_err(|error| fault(&error, "the log"))?;
+            .map_err(|error| of_source(&error, "the log"))?;
         for row in &rows {
             let number = row.get::<_, i64>(0) as usize - 1;
             later[number] = Some(Later {
@@ -295,25 +295,23 @@ fn without_type(error: &postgres::Error) -> Option<usize> {
     after[..digits].parse::<usize>().ok()?.checked_sub(1)
 }
 
-/// What follows from an error of the database that the bindings are in: a lost connection is nobody's fault at the sink.
-pub(super) fn fault(error: &postgres::Error, what: &str) -> Fault {
-    match error.as_db_error() {
-        Some(server) => match &server.code().code()[..2] {
-            // Connection, resources, operator intervention, locks.
-            "08" | "53" | "57" | "55" | "40" => Fault::later(format!("{what}: {}", server.message())),
-            _ => Fault::never(format!("{what}: {}", server.message())),
-        },
-        None => Fault::down(format!("{what}: the connection to the database is lost")),
-    }
+/// What it means to whoever asked that there is no answer: a lost connection mends itself, and a question that is refused does not.
+pub(super) fn unasked(fault: Fault) -> Error {
+    let kind = match (fault.of_source, fault.verdict) {
+        (Some(kind), _) => kind,
+        (None, Verdict::Never) => Kind::Failed,
+        (None, _) => Kind::Unreachable,
+    };
+    Error::message(kind, fault.reason)
 }
 
 /// What follows when the rows of a bound table cannot be read. Where the worker's role may not, that is about every change for which they are asked:
 /// the sink waits until it may.
-fn unread(session: &mut Session, error: &postgres::Error, source: &SourceTable) -> Fault {
+pub(super) fn unread(session: &mut Session, error: &postgres::Error, source: &SourceTable) -> Fault {
     let is_denied = error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE);
     match is_denied.then(|| Rights::of(session, source.oid)).flatten() {
-        Some(rights) => Fault::denied(rights.told()),
-        None => fault(error, "the table"),
+        Some(rights) => Fault::of_source(Kind::Denied, rights.told()),
+        None => of_source(error, "the table"),
     }
 }
 

@@ -13,6 +13,7 @@ use minijinja::value::{Serde, Value};
 use postgres::error::{DbError, SqlState};
 use serde::Serialize;
 
+use super::ask::unasked;
 use super::change::Change;
 use super::lanes::Piece;
 use super::row::Row;
@@ -117,7 +118,7 @@ pub(super) fn order(session: &mut Session, renderer: &Renderer, source: &SourceT
 
 /// Looks up how the table is called today; one without a primary key has no order.
 fn in_order(session: &mut Session, renderer: &Renderer, source: &SourceTable) -> Result<Today> {
-    let today = look_at(session, renderer, source).map_err(|fault| Error::message(Kind::Failed, fault.reason))?;
+    let today = look_at(session, renderer, source).map_err(unasked)?;
     if today.key().is_empty() {
         return Err(no_order(&source.names.name));
     }

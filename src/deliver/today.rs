@@ -5,12 +5,11 @@ use std::collections::HashSet;
 use postgres::Row;
 use serde::Serialize;
 
-use super::ask::fault;
 use super::sources::SourceTable;
-use crate::errors::Result;
+use crate::errors::{Kind, Result};
 use crate::pg::Session;
 use crate::render::Renderer;
-use crate::sink::Fault;
+use crate::sink::{Fault, of_source};
 
 /// Which columns of `stream/columns` say this.
 const PLACE: usize = 5;
@@ -93,14 +92,15 @@ pub(super) fn with_loose_keys(session: &mut Session, renderer: &Renderer, oids: 
 /// Looks up how a table is called.
 ///
 /// # Errors
-/// The table is gone, or whatever the server answers.
+/// The table is gone, which is no fault of a change; whatever the server answers.
 pub(super) fn look_at(session: &mut Session, renderer: &Renderer, source: &SourceTable) -> Result<Today, Fault> {
     let sql = renderer.render("stream/columns", ()).map_err(Fault::never)?;
     let rows = session
         .query(&sql, &[&[source.oid].as_slice()])
-        .map_err(|error| fault(&error, "look at the table"))?;
+        .map_err(|error| of_source(&error, "look at the table"))?;
     let Some(first) = rows.first() else {
-        return Err(Fault::down("the bound table is gone: `emaj install` says what to do"));
+        let gone = format!("table {} is gone: `emaj install` says what to do", source.names.name);
+        return Err(Fault::of_source(Kind::Failed, gone));
     };
     Ok(Today {
         table: Name {

@@ -5,6 +5,7 @@
 use std::time::Duration;
 use std::{fmt, io};
 
+use crate::errors::Kind;
 use crate::pg::ServerError;
 
 /// What an error causes.
@@ -31,8 +32,8 @@ pub struct Fault {
     pub reason: String,
     /// The place asked for this much time (`Retry-After`).
     pub pause: Option<Duration>,
-    /// It is not the place: the worker's role lacks a right in the database that is read.
-    pub is_denied: bool,
+    /// It is not the place, but something of this kind in the database that is read.
+    pub of_source: Option<Kind>,
     /// Another row has a value of this one that only one may have.
     pub is_ambiguous: bool,
 }
@@ -43,7 +44,7 @@ impl Fault {
             verdict,
             reason: reason.to_string(),
             pause: None,
-            is_denied: false,
+            of_source: None,
             is_ambiguous: false,
         }
     }
@@ -64,9 +65,10 @@ impl Fault {
         Fault::of(Verdict::Down, reason)
     }
 
-    pub fn denied(reason: impl fmt::Display) -> Self {
+    /// Everything waits for something in the database that is read; its kind says what becomes of a courier.
+    pub fn of_source(kind: Kind, reason: impl fmt::Display) -> Self {
         Fault {
-            is_denied: true,
+            of_source: Some(kind),
             ..Fault::down(reason)
         }
     }
@@ -326,6 +328,19 @@ pub(super) fn of_postgres_values(error: &postgres::Error) -> Fault {
 fn is_about_a_row(server: &ServerError) -> bool {
     let has_place = server.context.is_some() || server.inner_statement.is_some();
     has_place && !OF_THE_PLACE.iter().any(|class| server.code.starts_with(class))
+}
+
+/// PostgreSQL, when it is asked for more than the rows that are read: what may pass by itself (connection, locks, resources, operator intervention).
+const PASSES: &[&str] = &["08", "40", "53", "55", "57"];
+
+/// Returns what an error of the database that is read causes, when it was asked for `what`: a lost connection is nobody's fault at the sink.
+pub fn of_source(error: &postgres::Error, what: &str) -> Fault {
+    let Some(server) = error.as_db_error() else {
+        return Fault::down(format!("{what}: the connection to the database is lost"));
+    };
+    let passes = PASSES.iter().any(|class| server.code().code().starts_with(class));
+    let verdict = if passes { Verdict::Later } else { Verdict::Never };
+    Fault::of(verdict, format!("{what}: {}", server.message()))
 }
 
 /// Returns what an error of a file causes: whatever it is, it is not about one delivery.

@@ -25,7 +25,7 @@ pub use delivery::{
     Action, Attribute, Delivery, Entry, EntryChange, EntryTarget, Message, Offset, RowChange, RowsAsText, TextColumn,
     ValueChange,
 };
-pub use fault::{Fault, Verdict};
+pub use fault::{Fault, Verdict, of_source};
 pub use lease::Lease;
 
 use std::sync::Arc;

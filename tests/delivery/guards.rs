@@ -1,8 +1,9 @@
 //! `max_deletes`: a window that would delete more is not begun, however long it is, and whoever was killed in one goes on with it.
 
-use super::{drain, install, prepare, worker};
+use super::{LOGINS, column, drain, install, prepare, to_directory, worker};
 use crate::reliability::named_points::uri;
-use crate::support::{Database, database, wait_for};
+use crate::support::slapd::slapd;
+use crate::support::{Database, database, owner, wait_for};
 
 /// A table with so many rows, all of them in the file.
 fn items(rows: usize, limit: &str) -> Database {
@@ -223,4 +224,54 @@ fn the_worker_says_why_it_delivers_no_more_and_when_it_does_again() {
     says(1, "the sink is stopped");
     says(1, "the sink is paused");
     assert_eq!(worker.stop(), Some(0));
+}
+
+#[test]
+fn a_table_whose_rows_may_not_be_counted_is_named_with_what_gives_the_right() {
+    let db = database();
+    let owner = owner(&db);
+    let name = owner.name();
+    owner
+        .client()
+        .batch_execute("create table item (id int primary key)")
+        .unwrap();
+    let manifest = format!(
+        "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks: {{ lines: {{ file: {{ path: out.ndjson }} }} }}\n\
+         bindings: {{ items: {{ table: {name}.item, to: lines, max_deletes: 50%, message: {{ body: \"{{{{ event }}}}\" }} }} }}\n"
+    );
+    std::fs::write(db.dir().join("emaj.yaml"), manifest).unwrap();
+    prepare(&db, &["install", "emaj.yaml"]).user(name).run().ok();
+    db.psql(&format!(
+        "insert into {name}.item select generate_series(1, 100); revoke select on {name}.item from {name}"
+    ));
+    drain(&db).user(name).run().ok();
+    db.psql(&format!("delete from {name}.item where id <= 10"));
+    let run = drain(&db).user(name).run().code(12);
+    assert!(
+        run.stderr.contains(&format!("`grant select on {name}.item to {name}`")),
+        "{run}"
+    );
+    db.psql(&format!("grant select on {name}.item to {name}"));
+    drain(&db).user(name).run().ok();
+    assert_eq!(lines(&db), [100, 10]);
+}
+
+#[test]
+fn a_table_that_is_gone_is_on_record_as_what_the_sink_waits_for() {
+    let db = database();
+    db.psql("create table person (id int primary key, login text)");
+    let slapd = slapd();
+    install(&db, &to_directory(&slapd, LOGINS));
+    db.psql("insert into person values (1, 'ann')");
+    drain(&db).run().ok();
+    // Whether another row has the name that is given up only the table would say.
+    db.psql("update person set login = 'anna'; drop table person cascade");
+    let run = drain(&db).run().code(1);
+    assert!(
+        run.stderr
+            .contains("table public.person is gone: `emaj install` says what to do"),
+        "{run}"
+    );
+    let fault = column(&db, "select sink_fault from emaj.emaj_sink");
+    assert!(fault[0].starts_with("broken: table public.person is gone"), "{fault:?}");
 }

@@ -1,17 +1,17 @@
 //! Tells rows anew whose values went with an entry that comes again: they are delivered when it has arrived, and how far the chunk has come is on record
 //! behind them. Before, what rows gave to entries that became other rows' is taken away there.
 
+use super::Courier;
 use super::hand_over::Made;
-use super::{Courier, unasked};
-use crate::deliver::ask::Asker;
+use crate::deliver::ask::{Asker, unasked};
 use crate::deliver::binding::{self, Bound, Come, GivenAnew, LeftBehind};
 use crate::deliver::change::Change;
 use crate::deliver::render::keyed;
 use crate::deliver::row::Row;
 use crate::deliver::stream::Placed;
-use crate::errors::{Error, Kind, Result};
+use crate::errors::Result;
+use crate::sink::Fault;
 use crate::sink::ldap::folded;
-use crate::sink::{Fault, Verdict};
 
 impl Courier<'_> {
     /// Delivers what other rows give to entries that came; `like` is the last of the changes by which they did, `last` the last one that is delivered of the window
@@ -112,14 +112,9 @@ impl Courier<'_> {
             match look(bound, &mut asker) {
                 Ok(rows) if rows.is_empty() => {}
                 Ok(rows) => all.push((at, rows)),
-                Err(fault) if fault.verdict == Verdict::Down => return Err(unasked(fault)),
-                // (Not a lost session: it is put on record what the sink waits for.)
                 Err(fault) => {
-                    let what = format!("which rows of binding `{}` {do_so}", bound.name);
-                    return Err(Error::message(
-                        Kind::Failed,
-                        format!("{what} is not known: {}", fault.reason),
-                    ));
+                    let what = format!("which rows of binding `{}` {do_so} is not known", bound.name);
+                    return Err(unasked(fault).context(what));
                 }
             }
         }

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::Courier;
 use super::hand_over::{ASIDE, Made};
 use super::parked::Aside;
 use super::replay::Present;
-use super::{Courier, unasked};
-use crate::deliver::ask::Asker;
+use crate::deliver::ask::{Asker, unasked};
 use crate::deliver::binding::{GivenUp, Namesakes, OneKey};
 use crate::deliver::lanes::Keyed;
 use crate::deliver::render::render;

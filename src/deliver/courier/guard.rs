@@ -11,15 +11,15 @@ use std::time::{Duration, Instant};
 use minijinja::context;
 use minijinja::value::{Serde, Value};
 
-use super::{Courier, unasked};
-use crate::deliver::ask::fault;
+use super::Courier;
+use crate::deliver::ask::{unasked, unread};
 use crate::deliver::binding::{Bound, Namesakes};
 use crate::deliver::status::SinkCondition;
 use crate::deliver::stream::{Placed, Window};
 use crate::deliver::today::look_at;
 use crate::errors::{Error, Kind, Result};
 use crate::manifest::Event;
-use crate::sink::{Fault, Offset, Verdict};
+use crate::sink::{Offset, Verdict};
 use crate::words::shell;
 
 /// What is known of deletions in the window under way.
@@ -215,19 +215,15 @@ impl Courier<'_> {
 
     /// How many rows a table has, but no more than `most`.
     fn rows_left(&mut self, table: usize, most: u64) -> Result<u64> {
-        let failed = |fault: Fault| Error::message(Kind::Failed, fault.reason);
         let source = &self.fed.sources.tables[table];
         // By its present name: it may be another one than at the last install.
-        let today = look_at(&mut self.sessions.asker, &self.orders.renderer, source).map_err(failed)?;
+        let today = look_at(&mut self.sessions.asker, &self.orders.renderer, source).map_err(unasked)?;
         let sql = self.orders.renderer.render_value(
             "stream/count",
             context! { table => Value::from(Serde(&today.table)), most => i64::try_from(most).unwrap_or(i64::MAX) },
         )?;
-        let row = self
-            .sessions
-            .asker
-            .query_one(&sql, &[])
-            .map_err(|error| failed(fault(&error, "count the rows")))?;
+        let row = self.sessions.asker.query_one(&sql, &[]);
+        let row = row.map_err(|error| unasked(unread(&mut self.sessions.asker, &error, source)))?;
         Ok(u64::try_from(row.get::<_, i64>(0)).unwrap_or(0))
     }
 }

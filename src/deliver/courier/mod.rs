@@ -49,7 +49,7 @@ use crate::journal::{self, Cursor, Position};
 use crate::manifest;
 use crate::pg::{Prompt, Session, Settings};
 use crate::render::Renderer;
-use crate::sink::{Fault, Offset, Opener};
+use crate::sink::{Offset, Opener};
 
 /// The pauses between tries to reach a place that is down, and the database.
 const PAUSES: [u64; 5] = [200, 500, 1_000, 2_000, 5_000];
@@ -150,15 +150,6 @@ fn broke_down(sink: &str) -> Error {
         format!("the courier of sink `{sink}` broke down: a mistake in emaj, not in the manifest or at the sink"),
     )
     .hint("the log names the place in the program: please report it; nothing is lost, what is not delivered stays in the log")
-}
-
-/// What ends the sessions when the database does not answer what bindings ask.
-fn unasked(fault: Fault) -> Error {
-    let kind = match fault.is_denied {
-        true => Kind::Denied,
-        false => Kind::Unreachable,
-    };
-    Error::message(kind, fault.reason)
 }
 
 fn backoff(failures: usize) -> Duration {

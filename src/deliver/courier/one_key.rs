@@ -9,13 +9,13 @@ use std::collections::{BTreeSet, HashMap};
 use minijinja::context;
 use minijinja::value::{Serde, Value};
 
-use super::{Courier, unasked};
-use crate::deliver::ask::fault;
+use super::Courier;
+use crate::deliver::ask::unasked;
 use crate::deliver::binding::OneKey;
 use crate::deliver::stream::Placed;
 use crate::deliver::today::look_at;
 use crate::errors::Result;
-use crate::sink::{Fault, Verdict};
+use crate::sink::{Fault, Verdict, of_source};
 
 impl Courier<'_> {
     /// Asks which keys of a chunk are one.
@@ -60,7 +60,7 @@ impl Courier<'_> {
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
         let rows = session
             .query(&sql, &[&keys])
-            .map_err(|error| fault(&error, "compare keys"))?;
+            .map_err(|error| of_source(&error, "compare keys"))?;
         Ok(OneKey(rows.iter().map(|row| (row.get(0), row.get(1))).collect()))
     }
 }

@@ -12,8 +12,8 @@ use std::collections::{HashMap, HashSet};
 use minijinja::context;
 use minijinja::value::{Serde, Value};
 
-use super::{Courier, unasked};
-use crate::deliver::ask::{Asker, Passed, fault};
+use super::Courier;
+use crate::deliver::ask::{Asker, Passed, unasked};
 use crate::deliver::binding::{Ask, Awaited, Bound, Later};
 use crate::deliver::row::Row;
 use crate::deliver::sources::SourceTable;
@@ -23,7 +23,7 @@ use crate::errors::Result;
 use crate::journal::Position;
 use crate::pg::Session;
 use crate::render::Renderer;
-use crate::sink::{Fault, Verdict};
+use crate::sink::{Fault, Verdict, of_source};
 
 /// The rows of a chunk as they were at the end of what was delivered before, by table and key; of those tables only whose changes are delivered again in this way.
 #[derive(Debug, Default)]
@@ -114,7 +114,7 @@ impl Courier<'_> {
         asker
             .session
             .batch_execute("begin isolation level repeatable read read only")
-            .map_err(|error| fault(&error, "begin to look up the rows"))?;
+            .map_err(|error| of_source(&error, "begin to look up the rows"))?;
         let source = &self.fed.sources.tables[table];
         let read = rows(asker.session, &self.orders.renderer, source, keys).and_then(|rows| {
             let awaited = |key: &&str| Awaited {
@@ -128,7 +128,7 @@ impl Courier<'_> {
         asker
             .session
             .batch_execute("commit")
-            .map_err(|error| fault(&error, "end looking up the rows"))?;
+            .map_err(|error| of_source(&error, "end looking up the rows"))?;
         let (mut rows, later) = read?;
         for (key, later) in keys.iter().zip(later) {
             match later {
@@ -163,7 +163,7 @@ fn rows(
         .map_err(Fault::never)?;
     let rows = session
         .query(&sql, &[&keys])
-        .map_err(|error| fault(&error, "look up the rows"))?;
+        .map_err(|error| of_source(&error, "look up the rows"))?;
     Ok(rows
         .iter()
         .map(|row| {

@@ -9,8 +9,9 @@
 
 use std::collections::BTreeSet;
 
+use super::Courier;
 use super::claim::holds;
-use super::{Courier, unasked};
+use crate::deliver::ask::unasked;
 use crate::deliver::binding::{Bound, Come};
 use crate::deliver::lanes::{Fate, Keyed, Silence};
 use crate::deliver::row::Row;
