@@ -1,6 +1,6 @@
 //! Keys that change, and keys that are written in another way and are the same.
 
-use super::{LOGINS, column, drain, install, people, set_aside, to_directory};
+use super::{LOGINS, PEOPLE, column, drain, install, people, prepare, set_aside, to_directory};
 use crate::support::rows::sink_into;
 use crate::support::slapd::slapd;
 use crate::support::{Database, database};
@@ -465,4 +465,29 @@ fn a_row_whose_key_is_null_is_not_overtaken() {
         .ok();
     change("update person set mail = 'e', share = 1").run().ok();
     assert_eq!((all().as_str(), set_aside(&db)), ("e|10|ours", vec![]));
+}
+
+#[test]
+fn what_is_tried_again_of_a_row_is_nothing_when_only_its_key_is_written_in_another_way() {
+    let (db, slapd) = (database(), slapd());
+    db.psql("create extension citext; create table person (id citext primary key, login text, name text, mail text)");
+    install(&db, &to_directory(&slapd, PEOPLE));
+    db.psql("insert into person values ('Bob', 'bob', 'Bob', 'bob@example.org')");
+    drain(&db).run().ok();
+    for (sql, waits) in [
+        ("update person set mail = 'é'", "people [\"Bob\"] never"),
+        (
+            "update person set id = 'bob', mail = 'bob@example.org'",
+            "people [\"bob\"] behind",
+        ),
+    ] {
+        db.psql(sql);
+        drain(&db).run().code(3);
+        assert_eq!(set_aside(&db).last().map(String::as_str), Some(waits));
+    }
+    prepare(&db, &["failures", "retry", "--all"]).run().ok();
+    // (To the table it is the same key: the entry need not be told again under another one.)
+    let run = drain(&db).run().ok();
+    assert!(run.stderr.contains("delivered 0 changes"), "{run}");
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
 }

@@ -32,7 +32,7 @@ impl Courier<'_> {
         }
         for (at, left) in left {
             let left = left.into_iter().filter_map(|left| anew.spares(left)).collect();
-            let (made, rows) = self.made_to_go(at, left, like);
+            let (made, rows) = self.made_to_go(at, left, like)?;
             if !self.hand_over(made, &rows, None)? {
                 return Ok(false);
             }
@@ -48,26 +48,34 @@ impl Courier<'_> {
     }
 
     /// Makes the deliveries that take away what rows of a binding left behind, and the rows.
-    fn made_to_go(&self, at: usize, left: Vec<LeftBehind>, like: &Placed) -> (Made, Vec<Placed>) {
-        let bound = &self.fed.bound[at];
-        let (mut work, mut rows) = (Vec::new(), Vec::new());
+    fn made_to_go(&mut self, at: usize, left: Vec<LeftBehind>, like: &Placed) -> Result<(Made, Vec<Placed>)> {
+        let (mut rows, mut gone) = (Vec::new(), Vec::new());
         for LeftBehind { row, dn, action } in left {
-            let placed = self.placed(at, row, like);
+            rows.push(self.placed(at, row, like));
+            gone.push((dn, action));
+        }
+        let one = self.one_keys(&rows)?;
+        let mut work = Vec::with_capacity(rows.len());
+        for ((number, placed), (dn, action)) in rows.iter().enumerate().zip(gone) {
             let made = binding::Made {
                 event: None,
                 action,
-                keys: self.keys_of(at, &placed),
+                keys: self.keys_of(at, placed, &one),
                 entries: vec![folded(&dn)],
             };
-            work.push((rows.len(), at, keyed(bound, &placed, &self.orders.source, made)));
-            rows.push(placed);
+            work.push((
+                number,
+                at,
+                keyed(&self.fed.bound[at], placed, &self.orders.source, made),
+            ));
         }
         let made = Made {
             keyed: work,
             aside: Vec::new(),
             parked: self.parked.clone(),
+            one,
         };
-        (made, rows)
+        Ok((made, rows))
     }
 
     /// Renders what a binding makes of rows as they are now. What of a row waits comes with that.

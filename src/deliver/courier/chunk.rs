@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use super::Courier;
 use super::hand_over::{ASIDE, Made};
+use super::one_key::OneKeys;
 use super::parked::Aside;
 use super::replay::Present;
 use crate::deliver::ask::{Asker, unasked};
-use crate::deliver::binding::{GivenUp, Namesakes, OneKey};
+use crate::deliver::binding::{GivenUp, Namesakes};
 use crate::deliver::lanes::Keyed;
 use crate::deliver::render::render;
 use crate::deliver::stream::Placed;
@@ -32,7 +33,7 @@ impl Courier<'_> {
     pub(super) fn make(&mut self, chunk: &[Placed], only: Option<usize>) -> Result<Made> {
         let (mut keyed, mut aside) = (Vec::with_capacity(chunk.len()), Vec::new());
         let parked = self.parked.clone();
-        self.know_keys(chunk)?;
+        let one = self.one_keys(chunk)?;
         let present = self.present(chunk)?;
         let namesakes = self.namesakes(chunk, &present, only)?;
         let mut turn = 0;
@@ -49,7 +50,7 @@ impl Courier<'_> {
                 }
                 let binding = Arc::clone(&bound.name);
                 if !self.parked.is_empty() {
-                    let keys = self.keys_of(at, placed);
+                    let keys = self.keys_of(at, placed, &one);
                     if self.parked.park(&keys).is_some() {
                         if bound.keeps_state() && placed.change.new.is_none() {
                             self.guard.count_waiting(at);
@@ -69,7 +70,7 @@ impl Courier<'_> {
                 let Some(instead) = present.instead(&self.fed.bound[at], placed) else {
                     continue;
                 };
-                match self.render(at, &instead, Some(&namesakes)) {
+                match self.render(at, &instead, &one, Some(&namesakes)) {
                     Ok(Some(mut made)) => {
                         made.delivery.offset = own_offset(&placed.offset, turn, &binding);
                         self.guard.count(at, placed, &instead, made.delivery.event);
@@ -82,7 +83,7 @@ impl Courier<'_> {
                     Err(_) if self.is_there(&own_offset(&placed.offset, turn, &binding)) => {}
                     Err(fault) => {
                         tracing::warn!(sink = %self.name(), %binding, "row {} is set aside: {ASIDE}", placed.change.key);
-                        let keys = self.keys_of(at, placed);
+                        let keys = self.keys_of(at, placed, &one);
                         // (Settled in the end: a change before it may be refused too.)
                         self.parked.begin("", &keys);
                         aside.push(Aside {
@@ -95,7 +96,12 @@ impl Courier<'_> {
                 }
             }
         }
-        Ok(Made { keyed, aside, parked })
+        Ok(Made {
+            keyed,
+            aside,
+            parked,
+            one,
+        })
     }
 
     /// Looks up who else has the entries, and the keys in other tables, that rows of a chunk give up, also by other bindings, for all of them at once. What cannot be asked is asked again for each of them.
@@ -142,11 +148,12 @@ impl Courier<'_> {
         Ok(namesakes)
     }
 
-    /// Renders what a binding makes of a change. `namesakes` is known of the names that rows give up; `None`: it is asked.
+    /// Renders what a binding makes of a change. `one` is known of its keys, `namesakes` of the names that rows give up; `None`: it is asked.
     pub(super) fn render(
         &mut self,
         at: usize,
         placed: &Placed,
+        one: &OneKeys,
         namesakes: Option<&Namesakes>,
     ) -> Result<Option<Keyed>, Fault> {
         let mut asker = Asker {
@@ -156,8 +163,8 @@ impl Courier<'_> {
             passed: Some(self.progress.passed()),
             namesakes,
         };
-        let (bound, as_written) = (&self.fed.bound, OneKey::default());
-        let one = self.one_keys.get(&bound[at].table).unwrap_or(&as_written);
+        let bound = &self.fed.bound;
+        let one = one.of(bound[at].table);
         render(&bound[at], placed, &self.orders.source, &mut asker, bound, one)
     }
 }

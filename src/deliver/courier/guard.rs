@@ -12,6 +12,7 @@ use minijinja::context;
 use minijinja::value::{Serde, Value};
 
 use super::Courier;
+use super::one_key::OneKeys;
 use crate::deliver::ask::{unasked, unread};
 use crate::deliver::binding::{Bound, Namesakes};
 use crate::deliver::status::SinkCondition;
@@ -135,9 +136,11 @@ impl Courier<'_> {
     /// Counts the deletions of a chunk that is not delivered yet.
     fn count(&mut self, chunk: &[Placed]) -> Result<()> {
         let present = self.present(chunk)?;
-        if !self.parked.is_empty() {
-            self.know_keys(chunk)?;
-        }
+        // (Keys matter to what waits only.)
+        let one = match self.parked.is_empty() {
+            true => OneKeys::default(),
+            false => self.one_keys(chunk)?,
+        };
         for placed in chunk {
             for at in 0..self.fed.bound.len() {
                 let bound = &self.fed.bound[at];
@@ -147,14 +150,15 @@ impl Courier<'_> {
                 }
                 // What waits behind something is not delivered with this window; but where the last state counts, it is tried soon, and
                 // nobody counts then.
-                if !bound.keeps_state() && !self.parked.is_empty() && self.parked.holds(&self.keys_of(at, placed)) {
+                if !bound.keeps_state() && !self.parked.is_empty() && self.parked.holds(&self.keys_of(at, placed, &one))
+                {
                     continue;
                 }
                 let Some(instead) = present.instead(&self.fed.bound[at], placed) else {
                     continue;
                 };
                 // (Who has an entry next changes nothing of what goes.)
-                match self.render(at, &instead, Some(&Namesakes::NoMatter)) {
+                match self.render(at, &instead, &one, Some(&Namesakes::NoMatter)) {
                     Ok(Some(made)) => self.guard.count(at, placed, &instead, made.delivery.event),
                     Err(fault) if fault.verdict == Verdict::Down => {
                         return Err(unasked(fault));

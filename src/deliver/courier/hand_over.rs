@@ -7,6 +7,7 @@ use postgres::IsolationLevel;
 
 use super::Courier;
 use super::claim::holds;
+use super::one_key::OneKeys;
 use super::parked::{Aside, Parked, Settled};
 use crate::deliver::binding::Come;
 use crate::deliver::lanes::{Fate, Keyed};
@@ -28,6 +29,8 @@ pub(super) struct Made {
     pub aside: Vec<Aside>,
     /// What was set aside before this chunk.
     pub parked: Parked,
+    /// Which keys of it are one.
+    pub one: OneKeys,
 }
 
 /// What is to be done next about a chunk.
@@ -50,6 +53,7 @@ impl Courier<'_> {
             keyed: mut work,
             mut aside,
             mut parked,
+            one,
         } = made;
         // What was put on record of this chunk.
         let mut noted = Parked::default();
@@ -61,7 +65,7 @@ impl Courier<'_> {
             if work.is_empty() {
                 break;
             }
-            let turn = self.next_turn(work, aside, &noted, chunk);
+            let turn = self.next_turn(work, aside, &noted, chunk, &one);
             (work, aside) = (turn.now, turn.aside);
             let mut rest = turn.later;
             if !turn.note.is_empty() {
@@ -115,12 +119,12 @@ impl Courier<'_> {
                         let (sink, binding) = (&self.orders.sink.name.value, &self.fed.bound[at].name);
                         let key = &chunk[number].change.key;
                         tracing::warn!(%sink, %binding, id = %keyed.delivery.id, "row {key} is set aside: {ASIDE}");
-                        aside.push(self.aside(number, at, chunk, fault));
+                        aside.push(self.aside(number, at, chunk, &one, fault));
                     }
                     // Behind a message with the same key it waits; behind a row that wants the same entry it is tried by itself.
                     Fate::Behind => {
                         let fault = Fault::later("an earlier change with the same key was refused");
-                        aside.push(self.aside(number, at, chunk, fault));
+                        aside.push(self.aside(number, at, chunk, &one, fault));
                     }
                     Fate::NotTried => left.push((number, at, keyed)),
                 }
@@ -189,7 +193,14 @@ impl Courier<'_> {
     /// A place that keeps the position itself goes beyond what is set aside: that is on record before. What stands behind a change of
     /// its row that is still to go is not, it would be tried again before that one; it waits until that one has gone, and so does all behind it. How far the
     /// chunk has come is on record with it then: what has arrived does not come again, and behind what came later of its row.
-    fn next_turn(&self, work: Vec<Work>, mut aside: Vec<Aside>, noted: &Parked, chunk: &[Placed]) -> Turn {
+    fn next_turn(
+        &self,
+        work: Vec<Work>,
+        mut aside: Vec<Aside>,
+        noted: &Parked,
+        chunk: &[Placed],
+        one: &OneKeys,
+    ) -> Turn {
         let mut turn = Turn::default();
         if aside.is_empty() && noted.is_empty() {
             turn.now = work;
@@ -205,7 +216,7 @@ impl Courier<'_> {
                 Some(waits) => waits,
                 None => {
                     let Some((number, at, keyed)) = work.next() else { break };
-                    let keys = self.keys_of(at, &chunk[number]);
+                    let keys = self.keys_of(at, &chunk[number], one);
                     if !behind.holds(&keys) {
                         to_go.begin("", &keys);
                         match turn.aside.is_empty() || !keeps_position {
@@ -234,11 +245,11 @@ impl Courier<'_> {
         turn
     }
 
-    fn aside(&self, number: usize, at: usize, chunk: &[Placed], fault: Fault) -> Aside {
+    fn aside(&self, number: usize, at: usize, chunk: &[Placed], one: &OneKeys, fault: Fault) -> Aside {
         Aside {
             number,
             at,
-            keys: self.keys_of(at, &chunk[number]),
+            keys: self.keys_of(at, &chunk[number], one),
             fault: Some(fault),
         }
     }

@@ -27,7 +27,6 @@ mod rows;
 mod standby;
 mod window;
 
-use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,7 +37,6 @@ use self::guard::Guard;
 use self::parked::Parked;
 use self::place::Place;
 use super::ask::{Passed, settle};
-use super::binding::OneKey;
 use super::sources::Fed;
 use super::status::{SinkCondition, Status};
 use super::stop::Stop;
@@ -192,7 +190,6 @@ fn serve(orders: &Orders) -> Result<Option<Ended>> {
         fed: Fed::default(),
         guard: Guard::new(sink.reason.as_deref() == Some(DELETES_ALLOWED)),
         parked: Parked::default(),
-        one_keys: HashMap::new(),
         parked_mark: String::new(),
         place: Place::new(&sink, &orders.sink.kind),
         pace: Pace {
@@ -218,8 +215,6 @@ struct Courier<'a> {
     fed: Fed,
     guard: Guard,
     parked: Parked,
-    /// Which keys of the chunk that is delivered are one, by table.
-    one_keys: HashMap<usize, OneKey>,
     /// What is on record of it at that time: it is read anew when that has changed.
     parked_mark: String,
     place: Place,

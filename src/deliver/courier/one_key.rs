@@ -2,9 +2,11 @@
 //! not tell them apart, `1 day` and `24:00:00`, a label of an enum that was renamed. What has such a key goes behind what was done to it before, and must
 //! not overtake what waits of it.
 //!
-//! Only the database can say that. It is asked once for all keys of a chunk, of tables that may have such keys.
+//! Only the database can say that. It is asked once for all keys of a chunk, of tables that may have such keys; who wants the keys of a change has to
+//! bring the answer.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::LazyLock;
 
 use minijinja::context;
 use minijinja::value::{Serde, Value};
@@ -17,9 +19,21 @@ use crate::deliver::today::look_at;
 use crate::errors::Result;
 use crate::sink::{Fault, Verdict, of_source};
 
+/// Which keys of some changes are one, by table; of tables that are not here, those that are written alike.
+#[derive(Debug, Default)]
+pub(super) struct OneKeys(HashMap<usize, OneKey>);
+
+impl OneKeys {
+    /// Returns which keys of a table are one.
+    pub(super) fn of(&self, table: usize) -> &OneKey {
+        static AS_WRITTEN: LazyLock<OneKey> = LazyLock::new(OneKey::default);
+        self.0.get(&table).unwrap_or(&AS_WRITTEN)
+    }
+}
+
 impl Courier<'_> {
-    /// Asks which keys of a chunk are one.
-    pub(super) fn know_keys(&mut self, chunk: &[Placed]) -> Result<()> {
+    /// Asks which keys of some changes are one.
+    pub(super) fn one_keys(&mut self, chunk: &[Placed]) -> Result<OneKeys> {
         let mut keys: HashMap<usize, BTreeSet<String>> = HashMap::new();
         for placed in chunk {
             let table = placed.change.table;
@@ -30,12 +44,11 @@ impl Courier<'_> {
                     .extend(bound.keys_of(&placed.change));
             }
         }
-        self.one_keys.clear();
+        let mut one = OneKeys::default();
         for (table, keys) in keys {
-            let one = self.one_key(table, &keys)?;
-            self.one_keys.insert(table, one);
+            one.0.insert(table, self.one_key(table, &keys)?);
         }
-        Ok(())
+        Ok(one)
     }
 
     /// Asks which keys of a table are one. Where that cannot be said, those are that are written alike.

@@ -6,7 +6,8 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::Courier;
-use crate::deliver::binding::{OneKey, every_row_of};
+use super::one_key::OneKeys;
+use crate::deliver::binding::every_row_of;
 use crate::deliver::digest::digest;
 use crate::deliver::render::keys_of;
 use crate::deliver::set_aside::record;
@@ -106,11 +107,10 @@ impl Courier<'_> {
         Ok(())
     }
 
-    /// The keys of a change: what has one of them must not overtake it. [`Courier::know_keys`] has looked at it before.
-    pub(super) fn keys_of(&self, at: usize, placed: &Placed) -> Vec<String> {
-        let (bound, as_written) = (&self.fed.bound[at], OneKey::default());
-        let one = self.one_keys.get(&bound.table).unwrap_or(&as_written);
-        keys_of(bound, placed, &self.orders.source, one)
+    /// The keys of a change: what has one of them must not overtake it. `one` is known of it.
+    pub(super) fn keys_of(&self, at: usize, placed: &Placed, one: &OneKeys) -> Vec<String> {
+        let bound = &self.fed.bound[at];
+        keys_of(bound, placed, &self.orders.source, one.of(bound.table))
     }
 
     /// Settles what waits for what in the order of the changes, whatever was refused first. `parked` is what was set aside before.

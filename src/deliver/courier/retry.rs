@@ -121,8 +121,7 @@ impl Courier<'_> {
             let Some(step) = first.filter(is_one) else {
                 continue;
             };
-            match self.render_again(step.at, &step.change) {
-                Err(fault) if fault.verdict == Verdict::Down => return Err(unasked(fault)),
+            match self.render_again(step.at, &step.change)? {
                 // Tried alone, it is settled.
                 Err(_) | Ok(None) => {}
                 Ok(Some(made)) => {
@@ -281,10 +280,7 @@ impl Courier<'_> {
 
     /// Tries a change of a step again.
     fn try_again(&mut self, step: &Step, change: &Placed) -> Result<Tried> {
-        let keyed = match self.render_again(step.at, change) {
-            Err(fault) if fault.verdict == Verdict::Down => {
-                return Err(unasked(fault));
-            }
+        let keyed = match self.render_again(step.at, change)? {
             Err(fault) => return Ok(Tried::NotMade(fault)),
             Ok(None) => return Ok(Tried::Nothing),
             Ok(Some(keyed)) => keyed,
@@ -308,10 +304,14 @@ impl Courier<'_> {
         })
     }
 
-    fn render_again(&mut self, at: usize, change: &Placed) -> Result<Option<Keyed>, Fault> {
-        let mut made = self.render(at, change, None)?;
-        if let Some(made) = &mut made {
-            made.delivery.retried = true;
+    /// Renders a change that is tried again; within is why it cannot be.
+    fn render_again(&mut self, at: usize, change: &Placed) -> Result<Result<Option<Keyed>, Fault>> {
+        let one = self.one_keys(std::slice::from_ref(change))?;
+        let mut made = self.render(at, change, &one, None);
+        match &mut made {
+            Err(fault) if fault.verdict == Verdict::Down => return Err(unasked(fault.clone())),
+            Ok(Some(made)) => made.delivery.retried = true,
+            Ok(None) | Err(_) => {}
         }
         Ok(made)
     }
