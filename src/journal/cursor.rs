@@ -61,8 +61,6 @@ pub fn key_part(key: &str, in_hex: bool) -> String {
 pub struct SinkLook {
     /// The server's snapshot: as long as it is the same, nothing has happened.
     pub snapshot: String,
-    /// A text that changes when something is set aside or comes back.
-    pub parked: String,
     /// Something that is set aside is to be tried again.
     pub is_due: bool,
     /// The sink is active, and nobody claims it.
@@ -96,10 +94,10 @@ impl Cursor {
     /// # Errors
     /// Whatever the server answers.
     pub fn look(&self, client: &mut impl GenericClient, claim: Option<i64>) -> Result<Option<SinkLook>> {
+        // (An index is of no use where the clock goes on while it is read.)
         let sql = format!(
             "select pg_current_snapshot()::text, sink_state = 'ACTIVE' and ($2::bigint is null or pg_try_advisory_xact_lock_shared($2)),
-                    (select concat(count(*), ':', sum(fail_id)) from {s}.emaj_failure where fail_sink = sink_name),
-                    exists (select from {s}.emaj_failure where fail_sink = sink_name and fail_retry <= clock_timestamp()),
+                    exists (select from {s}.emaj_failure where fail_sink = sink_name and fail_retry <= statement_timestamp()),
                     coalesce(sink_moved < clock_timestamp() - sink_max_lag / 4, false)
                from {s}.emaj_sink where sink_id = $1",
             s = self.schema
@@ -110,9 +108,8 @@ impl Cursor {
         Ok(row.map(|row| SinkLook {
             snapshot: row.get(0),
             may_go_on: row.get(1),
-            parked: row.get(2),
-            is_due: row.get(3),
-            is_still: row.get(4),
+            is_due: row.get(2),
+            is_still: row.get(3),
         }))
     }
 

@@ -50,7 +50,7 @@ pub use marks::{LastMark, MarkState, last_marks, marks};
 pub use origin::{Astray, Origin, astray, check_origin, free_schema};
 pub use parked::{
     ChangeKept, Known, SetAside, arrived, begun, change_of, due, failed_again, hasten, join, known, known_anew,
-    not_begun, one_front, promote, queue, retry_queues, set_aside, tried_again, waiting,
+    mark_of_waiting, not_begun, one_front, promote, queue, retry_queues, set_aside, tried_again, waiting,
 };
 pub use position::{Position, Snapshot};
 pub use read::read;

@@ -96,6 +96,16 @@ fn identity(change: &str) -> String {
     )
 }
 
+/// Returns a text that changes when something is set aside for a sink or comes back. All that waits is counted for it.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn mark_of_waiting(client: &mut impl GenericClient, schema: &str, sink: &str) -> Result<String> {
+    let s = escape_identifier(schema);
+    let sql = format!("select concat(count(*), ':', sum(fail_id)) from {s}.emaj_failure where fail_sink = $1");
+    Ok(client.query_one(&sql, &[&sink])?.get(0))
+}
+
 /// Reads what waits for a sink, in order.
 ///
 /// # Errors
@@ -194,7 +204,7 @@ pub fn due(client: &mut impl GenericClient, schema: &str, sink: &str) -> Result<
     let s = escape_identifier(schema);
     let rows = client.query(
         &format!(
-            "select fail_queue from {s}.emaj_failure where fail_sink = $1 and fail_retry <= clock_timestamp()
+            "select fail_queue from {s}.emaj_failure where fail_sink = $1 and fail_retry <= statement_timestamp()
               group by fail_queue order by min(fail_id)"
         ),
         &[&sink],

@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use emaj::journal::Cursor;
+
 use super::{
     PEOPLE, PERSON, column, drain, install, items_to_hook, logins, people, prepare, set_aside, to_directory, worker,
 };
@@ -636,4 +638,38 @@ fn order_is_kept_whatever_is_refused_and_killed() {
         let expected: Vec<String> = (0..=last).map(|version| version.to_string()).collect();
         assert_eq!(first_seen, expected, "item {id}");
     }
+}
+
+#[test]
+fn a_look_reads_nothing_of_what_is_set_aside_and_not_due() {
+    let db = database();
+    db.psql("create table item (id int primary key)");
+    install(
+        &db,
+        "version: 1\nroles: { admin: null, viewer: null }\nsinks: { lines: { file: { path: out.ndjson } } }\n\
+         bindings: { items: { table: public.item, to: lines, message: {} } }\n",
+    );
+    db.psql(
+        "insert into emaj.emaj_failure (fail_sink, fail_binding, fail_key, fail_queue, fail_keys, fail_state, fail_change, fail_retry)
+         select 'lines', 'items', n::text, n::text, array[n::text], case when n % 2 = 0 then 'NEVER' else 'LATER' end, '{}',
+                case when n % 2 = 1 then now() + '1 day' end
+           from generate_series(1, 10000) as n;
+         analyze emaj.emaj_failure",
+    );
+    let mut client = db.client();
+    let sink = client
+        .query_one("select sink_id from emaj.emaj_sink", &[])
+        .unwrap()
+        .get(0);
+    let mut looked_at = |is_due: bool| -> i64 {
+        let mut transaction = client.transaction().unwrap();
+        let look = Cursor::new("emaj", sink).look(&mut transaction, None).unwrap().unwrap();
+        assert_eq!(look.is_due, is_due);
+        let read = "select coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) from pg_stat_xact_user_tables where relname = 'emaj_failure'";
+        transaction.query_one(read, &[]).unwrap().get(0)
+    };
+    assert_eq!(looked_at(false), 0);
+    db.psql("update emaj.emaj_failure set fail_retry = now() where fail_key = '4711'");
+    let read = looked_at(true);
+    assert!(read <= 1, "{read} were read to find one");
 }

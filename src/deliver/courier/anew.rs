@@ -72,7 +72,6 @@ impl Courier<'_> {
         let made = Made {
             keyed: work,
             aside: Vec::new(),
-            parked: self.parked.clone(),
             one,
         };
         Ok((made, rows))

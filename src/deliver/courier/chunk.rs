@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Courier;
 use super::hand_over::{ASIDE, Made};
 use super::one_key::OneKeys;
-use super::parked::Aside;
+use super::parked::{Aside, Parked};
 use super::replay::Present;
 use crate::deliver::ask::{Asker, unasked};
 use crate::deliver::binding::{GivenUp, Namesakes};
@@ -32,7 +32,8 @@ impl Courier<'_> {
     /// waits behind it too.
     pub(super) fn make(&mut self, chunk: &[Placed], only: Option<usize>) -> Result<Made> {
         let (mut keyed, mut aside) = (Vec::with_capacity(chunk.len()), Vec::new());
-        let parked = self.parked.clone();
+        // What waits of this chunk. (Where it belongs is settled in the end: a change before it may be refused too.)
+        let mut here = Parked::default();
         let one = self.one_keys(chunk)?;
         let present = self.present(chunk)?;
         let namesakes = self.namesakes(chunk, &present, only)?;
@@ -49,9 +50,10 @@ impl Courier<'_> {
                     continue;
                 }
                 let binding = Arc::clone(&bound.name);
-                if !self.parked.is_empty() {
+                if !self.parked.is_empty() || !here.is_empty() {
                     let keys = self.keys_of(at, placed, &one);
-                    if self.parked.park(&keys).is_some() {
+                    if self.parked.holds(&keys) || here.holds(&keys) {
+                        here.begin("", &keys);
                         if bound.keeps_state() && placed.change.new.is_none() {
                             self.guard.count_waiting(at);
                         }
@@ -84,8 +86,7 @@ impl Courier<'_> {
                     Err(fault) => {
                         tracing::warn!(sink = %self.name(), %binding, "row {} is set aside: {ASIDE}", placed.change.key);
                         let keys = self.keys_of(at, placed, &one);
-                        // (Settled in the end: a change before it may be refused too.)
-                        self.parked.begin("", &keys);
+                        here.begin("", &keys);
                         aside.push(Aside {
                             number,
                             at,
@@ -96,12 +97,7 @@ impl Courier<'_> {
                 }
             }
         }
-        Ok(Made {
-            keyed,
-            aside,
-            parked,
-            one,
-        })
+        Ok(Made { keyed, aside, one })
     }
 
     /// Looks up who else has the entries, and the keys in other tables, that rows of a chunk give up, also by other bindings, for all of them at once. What cannot be asked is asked again for each of them.

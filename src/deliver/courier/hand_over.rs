@@ -27,8 +27,6 @@ pub(super) type Work = (usize, usize, Keyed);
 pub(super) struct Made {
     pub keyed: Vec<Work>,
     pub aside: Vec<Aside>,
-    /// What was set aside before this chunk.
-    pub parked: Parked,
     /// Which keys of it are one.
     pub one: OneKeys,
 }
@@ -52,7 +50,6 @@ impl Courier<'_> {
         let Made {
             keyed: mut work,
             mut aside,
-            mut parked,
             one,
         } = made;
         // What was put on record of this chunk.
@@ -70,8 +67,7 @@ impl Courier<'_> {
             let mut rest = turn.later;
             if !turn.note.is_empty() {
                 turn.note.iter().for_each(|aside| noted.begin("", &aside.keys));
-                let settled = self.settle(turn.note, parked, chunk);
-                parked = self.parked.clone();
+                let settled = self.settle(turn.note, chunk);
                 let first = [&work, &rest].into_iter().flatten().map(|work| work.0);
                 let first = first.chain(aside.iter().map(|aside| aside.number)).min();
                 let upto = first.filter(|_| offset.is_some()).and_then(|first| upto(chunk, first));
@@ -159,7 +155,7 @@ impl Courier<'_> {
             }
         }
         passing("chunk.delivered");
-        let settled = self.settle(aside, parked, chunk);
+        let settled = self.settle(aside, chunk);
         match chunk.last().filter(|_| !come.is_empty()) {
             None => self.note(&settled, offset)?,
             Some(last) => {

@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 
 use self::claim::{Turn, snapshot, take, unfinished};
 use self::guard::Guard;
-use self::parked::Parked;
+use self::parked::{Mark, Parked};
 use self::place::Place;
 use super::ask::{Passed, settle};
 use super::sources::Fed;
@@ -190,7 +190,7 @@ fn serve(orders: &Orders) -> Result<Option<Ended>> {
         fed: Fed::default(),
         guard: Guard::new(sink.reason.as_deref() == Some(DELETES_ALLOWED)),
         parked: Parked::default(),
-        parked_mark: String::new(),
+        parked_mark: None,
         place: Place::new(&sink, &orders.sink.kind),
         pace: Pace {
             kept: Instant::now(),
@@ -215,8 +215,8 @@ struct Courier<'a> {
     fed: Fed,
     guard: Guard,
     parked: Parked,
-    /// What is on record of it at that time: it is read anew when that has changed.
-    parked_mark: String,
+    /// It is read anew when that has changed on record; `None`: in any case.
+    parked_mark: Option<Mark>,
     place: Place,
     pace: Pace,
     /// Rows delivered since the ends of the logs were summarised.

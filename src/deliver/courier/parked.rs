@@ -4,9 +4,11 @@
 //! as in one of next week: the keys are on record with what was set aside.
 
 use std::collections::{BTreeSet, HashMap};
+use std::time::Instant;
 
 use super::Courier;
 use super::one_key::OneKeys;
+use super::rounds::REST;
 use crate::deliver::binding::every_row_of;
 use crate::deliver::digest::digest;
 use crate::deliver::render::keys_of;
@@ -27,20 +29,21 @@ impl Parked {
 
     /// Tells whether something waits that has one of `keys`.
     pub(super) fn holds(&self, keys: &[String]) -> bool {
-        !self.queues(keys).is_empty()
+        self.queues(keys).next().is_some()
     }
 
     /// The queues that hold something that has one of `keys`; several when it waits for several things.
-    fn queues(&self, keys: &[String]) -> BTreeSet<String> {
+    fn queues(&self, keys: &[String]) -> impl Iterator<Item = &String> {
         let every = keys.iter().filter_map(|key| every_row_of(key));
         let all = keys.iter().map(String::as_str).chain(every);
-        all.filter_map(|key| self.0.get(key)).cloned().collect()
+        all.filter_map(|key| self.0.get(key))
     }
 
     /// Puts what has `keys` behind all that it has to wait for. Returns its queue and those that became part of it; nothing when it
     /// has to wait for nothing.
     pub(super) fn park(&mut self, keys: &[String]) -> Option<(String, Vec<String>)> {
-        let mut queues = self.queues(keys).into_iter();
+        let queues: BTreeSet<String> = self.queues(keys).cloned().collect();
+        let mut queues = queues.into_iter();
         let queue = queues.next()?;
         let joined: Vec<String> = queues.collect();
         if !joined.is_empty() {
@@ -57,6 +60,13 @@ impl Parked {
     pub(super) fn begin(&mut self, queue: &str, keys: &[String]) {
         self.0.extend(keys.iter().map(|key| (key.clone(), queue.to_owned())));
     }
+}
+
+/// What was on record when it was read last.
+pub(super) struct Mark {
+    text: String,
+    /// It is not asked for again before.
+    good_until: Instant,
 }
 
 /// A change that is to be set aside.
@@ -77,17 +87,27 @@ pub(super) struct Settled {
 }
 
 impl Courier<'_> {
-    pub(super) fn reload_parked(&mut self, mark: &str) -> Result<()> {
-        if self.parked_mark == mark {
+    /// Reads what is set aside anew where that has changed on record: somebody has discarded some of it, perhaps. Nobody but this courier sets aside, so
+    /// while nothing is, nobody is asked. Where much is, asking takes long; until it is asked again, what has the keys of something that is gone
+    /// waits, and is tried then.
+    pub(super) fn reload_parked(&mut self) -> Result<()> {
+        let is_known = |mark: &Mark| self.parked.is_empty() || Instant::now() < mark.good_until;
+        if self.parked_mark.as_ref().is_some_and(is_known) {
             return Ok(());
         }
-        self.read_parked()?;
-        self.parked_mark = mark.to_owned();
+        let began = Instant::now();
+        let (keeper, name) = (&mut *self.sessions.keeper, &self.orders.sink.name.value);
+        let text = journal::mark_of_waiting(keeper, &self.orders.schema, name)?;
+        if self.parked_mark.as_ref().is_none_or(|mark| mark.text != text) {
+            self.read_parked()?;
+        }
+        let good_until = Instant::now() + began.elapsed() * REST;
+        self.parked_mark = Some(Mark { text, good_until });
         Ok(())
     }
 
     /// Reads what is set aside.
-    pub(super) fn read_parked(&mut self) -> Result<()> {
+    fn read_parked(&mut self) -> Result<()> {
         let name = self.name().to_owned();
         let waiting = journal::waiting(&mut *self.sessions.keeper, &self.orders.schema, &name)?;
         self.orders
@@ -113,9 +133,8 @@ impl Courier<'_> {
         keys_of(bound, placed, &self.orders.source, one.of(bound.table))
     }
 
-    /// Settles what waits for what in the order of the changes, whatever was refused first. `parked` is what was set aside before.
-    pub(super) fn settle(&mut self, mut aside: Vec<Aside>, parked: Parked, chunk: &[Placed]) -> Settled {
-        self.parked = parked;
+    /// Settles what waits for what in the order of the changes, whatever was refused first.
+    pub(super) fn settle(&mut self, mut aside: Vec<Aside>, chunk: &[Placed]) -> Settled {
         aside.sort_by_key(|aside| (aside.number, aside.at));
         let mut settled = Settled {
             changes: Vec::with_capacity(aside.len()),

@@ -48,7 +48,7 @@ impl Courier<'_> {
             journal::one_front(&mut transaction, schema, name, &queue)?;
         }
         transaction.commit()?;
-        self.parked_mark.clear();
+        self.parked_mark = None;
         Ok(())
     }
 

@@ -100,8 +100,8 @@ impl Courier<'_> {
         if !waits.is_empty() && !self.orders.opener.refuses() {
             self.retry_together(&waits)?;
         }
-        self.read_parked()?;
-        self.parked_mark.clear();
+        self.parked_mark = None;
+        self.reload_parked()?;
         Ok(!due.is_empty())
     }
 

@@ -14,7 +14,7 @@ const IDLE_POLL: Duration = Duration::from_millis(100);
 const IDLE_AFTER: Duration = Duration::from_secs(5);
 /// A look that found nothing is followed by a pause this many times as long: looking costs 1.5% at most, of which
 /// something is left for the rest.
-const REST: u32 = 75;
+pub(super) const REST: u32 = 75;
 /// How often the cursor is put on record while there is nothing to deliver: the log behind it can go then.
 const KEEP: Duration = Duration::from_secs(10);
 
@@ -47,7 +47,7 @@ impl Courier<'_> {
             if self.place.lanes.is_none() && !self.open()? {
                 continue;
             }
-            self.reload_parked(&look.parked)?;
+            self.reload_parked()?;
             // (In the middle of a window it is not known of each row what is delivered of it.)
             if look.is_due && self.progress.unfinished.is_none() && self.retry_due()? {
                 continue;
@@ -107,8 +107,7 @@ impl Courier<'_> {
                     }
                     self.rest();
                 }
-                // What was set aside in a chunk that comes again is not on record.
-                Step::Interrupted => self.parked_mark.clear(),
+                Step::Interrupted => {}
             }
         }
     }
@@ -118,6 +117,9 @@ impl Courier<'_> {
         if std::mem::replace(&mut self.is_hastened, true) {
             return Ok(false);
         }
+        // What it waited for may be gone since.
+        self.parked_mark = None;
+        self.reload_parked()?;
         let name = self.orders.sink.name.value.as_str();
         Ok(journal::hasten(&mut *self.sessions.keeper, &self.orders.schema, name)? > 0)
     }
