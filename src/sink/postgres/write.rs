@@ -41,7 +41,7 @@ struct Upsert {
     fixed: Option<Fixed>,
     write: Statement,
     /// Moves rows to other keys; `None`: a key that can never be changed.
-    moves: Option<String>,
+    moves: Option<Statement>,
     /// The place where rows wait may hold some of this transaction.
     used: bool,
 }
@@ -346,6 +346,7 @@ impl Tables {
             None => None,
         };
         let write = client.prepare(&write).map_err(failed)?;
+        let moves = moves.map(|moves| client.prepare(&moves)).transpose().map_err(failed)?;
         self.upserts.push(Upsert {
             table: table.clone(),
             key: key.to_vec(),
@@ -582,7 +583,7 @@ impl Tables {
         for rows in round.chunk_by(|a, b| same_columns(a.to, b.to)) {
             let plan = self.upsert_plan(group.table, group.key, rows[0].to);
             let plan = plan.map(|at| &self.upserts[at]).ok_or_else(not_prepared)?;
-            let Some(sql) = &plan.moves else { continue };
+            let Some(moves) = &plan.moves else { continue };
             let mut json = String::with_capacity(rows.len() * 128);
             for row in rows {
                 json.push(if json.is_empty() { '[' } else { ',' });
@@ -590,7 +591,7 @@ impl Tables {
             }
             json.push(']');
             let done = client
-                .query(sql, &[&json])
+                .query(moves, &[&json])
                 .map_err(|error| of_postgres_values(&error))?;
             moved.extend(done.iter().filter_map(|row| usize::try_from(row.get::<_, i32>(0)).ok()));
         }
