@@ -24,7 +24,6 @@ use crate::render::Renderer;
 use self::fold::Item;
 use self::received::{Version, Who};
 use self::write::Tables;
-use super::fault::of_postgres;
 use super::resume::arrived;
 use super::{Action, Delivery, Existing, Fault, Finding, Offset, Opener, Outcome, RowsAsText, Sink, Verdict};
 
@@ -102,8 +101,7 @@ impl Opener for Database {
                  set jit = off",
             )
             // Values are read as the source wrote them, and what is listed is the whole value.
-            .and_then(|()| session.batch_execute(&pg::same_values("set")))
-            .map_err(|error| of_postgres(&error))?;
+            .and_then(|()| session.batch_execute(&pg::same_values("set")))?;
         session
             .by_path_of_role()
             .map_err(|error| Fault::down(format!("{error}")))?;
@@ -167,17 +165,16 @@ impl PostgresSink {
         if !copy::fits(self.tables.shape(&mut self.session, &rows.table)?, rows) {
             return Ok(None);
         }
-        let failed = |error: ::postgres::Error| of_postgres(&error);
-        self.session.batch_execute(BEGIN).map_err(failed)?;
+        self.session.batch_execute(BEGIN)?;
         received::lock(&mut self.session, &self.who, self.known.as_ref())?;
         let number = copy::write(&mut self.session, &self.renderer, rows, text)?;
         if self.tables.is_altered(&mut self.session, &rows.table)? {
-            self.session.batch_execute("rollback").map_err(failed)?;
+            self.session.batch_execute("rollback")?;
             self.tables.forget(&mut self.session)?;
             return Ok(None);
         }
         let version = received::write(&mut self.session, &self.who, &rows.offset)?;
-        self.session.batch_execute("commit").map_err(failed)?;
+        self.session.batch_execute("commit")?;
         self.known = Some(version);
         Ok(Some(number))
     }
@@ -204,12 +201,11 @@ impl PostgresSink {
         }
         self.ensure_position()?;
         self.tables.prepare(&mut self.session, &self.renderer, &items)?;
-        let failed = |error: ::postgres::Error| of_postgres(&error);
-        self.session.batch_execute(BEGIN).map_err(failed)?;
+        self.session.batch_execute(BEGIN)?;
         received::lock(&mut self.session, &self.who, self.known.as_ref())?;
         self.tables.write(&mut self.session, &mut items, &mut outcomes)?;
         if self.tables.are_altered(&mut self.session, &items)? {
-            self.session.batch_execute("rollback").map_err(failed)?;
+            self.session.batch_execute("rollback")?;
             return Ok(None);
         }
         let missing = || Outcome::Failed(Fault::later("it was not tried"));
@@ -221,7 +217,7 @@ impl PostgresSink {
             Some(offset) => Some(received::write(&mut self.session, &self.who, offset)?),
             None => None,
         };
-        self.session.batch_execute("commit").map_err(failed)?;
+        self.session.batch_execute("commit")?;
         self.known = version.or(self.known.take());
         Ok(Some(outcomes))
     }

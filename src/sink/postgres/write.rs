@@ -19,7 +19,7 @@ use super::spelling::{Spelling, keys, settle};
 use super::text::{Kind, field, literal};
 use crate::names::{QualifiedName, quote_ident};
 use crate::render::Renderer;
-use crate::sink::fault::{of_postgres, of_postgres_values};
+use crate::sink::fault::of_postgres_values;
 use crate::sink::{Fault, Outcome, Verdict};
 
 /// How to write rows of certain columns to a table; made once a session.
@@ -157,9 +157,7 @@ impl Tables {
     /// Forgets all tables; outside a transaction.
     pub(super) fn forget(&mut self, client: &mut Client) -> Result<(), Fault> {
         *self = Tables::new(Arc::clone(&self.targets));
-        client
-            .batch_execute("discard temp")
-            .map_err(|error| of_postgres(&error))
+        client.batch_execute("discard temp").map_err(Fault::from)
     }
 
     /// Prepares what the items need; outside the transaction, so that it stays.
@@ -219,7 +217,7 @@ impl Tables {
         let columns = described(shape, key.iter().map(String::as_str));
         let values = json!({ "table": shape.named(table), "columns": columns });
         let delete = renderer.render("row/delete", &values).map_err(Fault::down)?;
-        let statement = client.prepare(&delete).map_err(|error| of_postgres(&error))?;
+        let statement = client.prepare(&delete)?;
         self.deletes.push(Delete {
             table: table.clone(),
             key: key.to_vec(),
@@ -243,7 +241,7 @@ impl Tables {
         let same = match client.prepare(&same) {
             Ok(same) => Some(same),
             Err(error) if error.code() == Some(&SqlState::UNDEFINED_FUNCTION) => None,
-            Err(error) => return Err(of_postgres(&error)),
+            Err(error) => return Err(error.into()),
         };
         self.keys.push(Keys {
             table: table.clone(),
@@ -328,12 +326,11 @@ impl Tables {
             }
             false => None,
         };
-        let failed = |error: postgres::Error| of_postgres(&error);
-        client.batch_execute(&make).map_err(failed)?;
-        let unchanged = client.prepare(&unchanged).map_err(failed)?;
+        client.batch_execute(&make)?;
+        let unchanged = client.prepare(&unchanged)?;
         let respell = match respell {
             Some((is_needed, sql)) => Some(Respell {
-                is_needed: client.prepare(&is_needed).map_err(failed)?,
+                is_needed: client.prepare(&is_needed)?,
                 sql,
             }),
             None => None,
@@ -341,12 +338,12 @@ impl Tables {
         let fixed = match is_other {
             Some(is_other) => Some(Fixed {
                 columns: fixed,
-                is_other: client.prepare(&is_other).map_err(failed)?,
+                is_other: client.prepare(&is_other)?,
             }),
             None => None,
         };
-        let write = client.prepare(&write).map_err(failed)?;
-        let moves = moves.map(|moves| client.prepare(&moves)).transpose().map_err(failed)?;
+        let write = client.prepare(&write)?;
+        let moves = moves.map(|moves| client.prepare(&moves)).transpose()?;
         self.upserts.push(Upsert {
             table: table.clone(),
             key: key.to_vec(),
@@ -472,12 +469,9 @@ impl Tables {
         let Some(heir) = item.only_heir() else {
             return Ok(None);
         };
-        let failed = |error: postgres::Error| of_postgres(&error);
-        client.batch_execute("savepoint emaj_heir").map_err(failed)?;
+        client.batch_execute("savepoint emaj_heir")?;
         let fault = self.attempt(client, &[&heir], Deletes::Last, outcomes)?;
-        client
-            .batch_execute("rollback to savepoint emaj_heir; release savepoint emaj_heir")
-            .map_err(failed)?;
+        client.batch_execute("rollback to savepoint emaj_heir; release savepoint emaj_heir")?;
         let fault = fault.filter(|fault| fault.verdict == Verdict::Never);
         Ok(fault.map(|fault| {
             Fault::later(format!(
@@ -513,8 +507,7 @@ impl Tables {
         deletes: Deletes,
         outcomes: &mut [Option<Outcome>],
     ) -> Result<Option<Fault>, Fault> {
-        let failed = |error: postgres::Error| of_postgres(&error);
-        client.batch_execute("savepoint emaj_part").map_err(failed)?;
+        client.batch_execute("savepoint emaj_part")?;
         let mut sets = sets(items).into_iter();
         let fault = match sets.try_for_each(|set| self.set(client, &set, deletes, outcomes)) {
             // Deferred constraints have their say before the next part. What they say is about the set: with others it may be taken.
@@ -522,7 +515,7 @@ impl Tables {
                 "set constraints all immediate; set constraints all deferred; release savepoint emaj_part",
             ) {
                 Ok(()) => return Ok(None),
-                Err(error) => match of_postgres(&error) {
+                Err(error) => match Fault::from(error) {
                     fault if fault.verdict == Verdict::Never => Fault::later(fault),
                     fault => fault,
                 },
@@ -532,9 +525,7 @@ impl Tables {
         if fault.verdict == Verdict::Down {
             return Err(fault);
         }
-        client
-            .batch_execute("rollback to savepoint emaj_part; release savepoint emaj_part")
-            .map_err(failed)?;
+        client.batch_execute("rollback to savepoint emaj_part; release savepoint emaj_part")?;
         Ok(Some(fault))
     }
 
@@ -590,9 +581,7 @@ impl Tables {
                 json.push_str(&plan.moved(row, group.key)?);
             }
             json.push(']');
-            let done = client
-                .query(moves, &[&json])
-                .map_err(|error| of_postgres_values(&error))?;
+            let done = client.query(moves, &[&json]).map_err(of_postgres_values)?;
             moved.extend(done.iter().filter_map(|row| usize::try_from(row.get::<_, i32>(0)).ok()));
         }
         Ok(())
@@ -610,9 +599,7 @@ impl Tables {
         let plan = self.delete_plan(group.table, group.key).map(|at| &self.deletes[at]);
         let plan = plan.ok_or_else(not_prepared)?;
         let json = keys(group.deletes.iter().map(|(at, row)| (*at, *row)), group.key);
-        let rows = client
-            .query(&plan.statement, &[&json])
-            .map_err(|error| of_postgres_values(&error))?;
+        let rows = client.query(&plan.statement, &[&json]).map_err(of_postgres_values)?;
         let gone: HashSet<i32> = rows.iter().map(|row| row.get(0)).collect();
         for (at, _) in &group.deletes {
             if !i32::try_from(*at).is_ok_and(|at| gone.contains(&at)) {
@@ -651,22 +638,17 @@ impl Tables {
             return Ok(false);
         }
         lines(&mut self.lines, plan, rows, false)?;
-        let failed = |error: postgres::Error| of_postgres(&error);
-        client.batch_execute("savepoint emaj_straight").map_err(failed)?;
+        client.batch_execute("savepoint emaj_straight")?;
         let Err(error) = copy(client, &plan.copy, &self.lines) else {
-            client
-                .batch_execute("release savepoint emaj_straight")
-                .map_err(failed)?;
+            client.batch_execute("release savepoint emaj_straight")?;
             straight.next_pause = 0;
             return Ok(true);
         };
         // A row was there.
         if error.code() != Some(&SqlState::UNIQUE_VIOLATION) {
-            return Err(of_postgres(&error));
+            return Err(error.into());
         }
-        client
-            .batch_execute("rollback to savepoint emaj_straight; release savepoint emaj_straight")
-            .map_err(failed)?;
+        client.batch_execute("rollback to savepoint emaj_straight; release savepoint emaj_straight")?;
         straight.next_pause = (straight.next_pause * 2).clamp(1, 1024);
         straight.pause = straight.next_pause;
         Ok(false)
@@ -681,24 +663,23 @@ impl Tables {
     ) -> Result<Vec<usize>, Fault> {
         let plan = &mut self.upserts[plan];
         lines(&mut self.lines, plan, rows, true)?;
-        let failed = |error: postgres::Error| of_postgres(&error);
         if std::mem::replace(&mut plan.used, true) {
-            client.batch_execute(&plan.empty).map_err(failed)?;
+            client.batch_execute(&plan.empty)?;
         }
-        copy(client, &plan.copy_staged, &self.lines).map_err(failed)?;
-        let there = client.query(&plan.unchanged, &[]).map_err(failed)?;
+        copy(client, &plan.copy_staged, &self.lines)?;
+        let there = client.query(&plan.unchanged, &[])?;
         if there.len() < rows.len() {
             if let Some(fixed) = &plan.fixed
-                && client.query_one(&fixed.is_other, &[]).map_err(failed)?.get(0)
+                && client.query_one(&fixed.is_other, &[])?.get(0)
             {
                 return Err(fixed.fault(&plan.table));
             }
             if let Some(respell) = &plan.respell
-                && client.query_one(&respell.is_needed, &[]).map_err(failed)?.get(0)
+                && client.query_one(&respell.is_needed, &[])?.get(0)
             {
-                client.batch_execute(&respell.sql).map_err(failed)?;
+                client.batch_execute(&respell.sql)?;
             }
-            client.execute(&plan.write, &[]).map_err(failed)?;
+            client.execute(&plan.write, &[])?;
         }
         Ok(there
             .iter()
