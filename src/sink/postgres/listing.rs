@@ -6,10 +6,11 @@ use postgres::Client;
 use postgres::fallible_iterator::FallibleIterator as _;
 
 use super::fold::{Item, Row, key_text};
+use super::plan::described;
 use super::shape::Shape;
 use super::spelling::{in_halves, keys};
 use super::text::{literal, members};
-use super::write::{Tables, described};
+use super::write::Tables;
 use serde_json::json;
 
 use crate::manifest::{Binding, BindingKind};

@@ -1,12 +1,15 @@
 //! The sink `postgres`: rows of another database, written in sets, each row once.
 //!
 //! How far it has come stands in the other database and is written with the rows, so that a batch is there whole or not at all, whatever
-//! is killed. `copy` takes rows that come as text, `fold` makes sets of a batch, `text` makes lines of rows, `write` writes them, `shape` knows the tables, `spelling` which
-//! texts are one key, `received` the position. One connection: there is one position. `docs/sinks/postgres.md` is the page for people.
+//! is killed. `copy` takes rows that come as text, `fold` makes sets of a batch, `text` makes texts of values and `lines` of rows, `plan` prepares what is to be said for
+//! them, `write` writes them, `shape` knows the tables, `spelling` which texts are one key, `received` the position. One connection: there is one position.
+//! `docs/sinks/postgres.md` is the page for people.
 
 mod copy;
 mod fold;
+mod lines;
 mod listing;
+mod plan;
 mod received;
 mod shape;
 mod spelling;
