@@ -10,7 +10,7 @@ use super::{Courier, unasked};
 use crate::deliver::ask::Asker;
 use crate::deliver::binding::{GivenUp, Namesakes, OneKey};
 use crate::deliver::lanes::Keyed;
-use crate::deliver::render::render;
+use crate::deliver::render::{id_of, render};
 use crate::deliver::stream::Placed;
 use crate::errors::Result;
 use crate::sink::{Fault, Offset, Verdict};
@@ -81,7 +81,8 @@ impl Courier<'_> {
                     }
                     Err(_) if self.is_there(&own_offset(&placed.offset, turn, &binding)) => {}
                     Err(fault) => {
-                        tracing::warn!(sink = %self.name(), %binding, "row {} is set aside: {ASIDE}", placed.change.key);
+                        let id = id_of(&binding, placed, &self.orders.source);
+                        tracing::warn!(sink = %self.name(), %binding, %id, "{ASIDE}");
                         let keys = self.keys_of(at, placed);
                         // (Settled in the end: a change before it may be refused too.)
                         self.parked.begin("", &keys);
