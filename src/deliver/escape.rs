@@ -30,32 +30,38 @@ pub(super) enum Syntax {
 }
 
 impl Syntax {
-    const ALL: [(Syntax, &'static str); 8] = [
-        (Syntax::Dn, "dn"),
-        (Syntax::Filter, "filter"),
-        (Syntax::Attribute, "attribute"),
-        (Syntax::Value, "value"),
-        (Syntax::Query, "query"),
-        (Syntax::Subject, "subject"),
-        (Syntax::Json, "json"),
-        (Syntax::Text, "text"),
-    ];
-
     /// Returns the name under which a template is kept, so that the engine knows its syntax again.
     pub(super) fn name(self, number: usize) -> String {
         format!("{}/{number}", self.word())
     }
 
-    /// Returns the syntax of the template with this name.
-    pub(super) fn of(name: &str) -> Syntax {
-        let word = name.split('/').next();
-        let found = Syntax::ALL.iter().find(|(_, known)| word == Some(*known));
-        found.map_or(Syntax::Text, |(syntax, _)| *syntax)
+    /// Returns the syntax of the template with this name; `None`: nobody knows how its values are to be escaped.
+    pub(super) fn of(name: &str) -> Option<Syntax> {
+        let (word, _) = name.split_once('/')?;
+        Some(match word {
+            "dn" => Syntax::Dn,
+            "filter" => Syntax::Filter,
+            "attribute" => Syntax::Attribute,
+            "value" => Syntax::Value,
+            "query" => Syntax::Query,
+            "subject" => Syntax::Subject,
+            "json" => Syntax::Json,
+            "text" => Syntax::Text,
+            _ => return None,
+        })
     }
 
     fn word(self) -> &'static str {
-        let found = Syntax::ALL.iter().find(|(syntax, _)| *syntax == self);
-        found.map_or("text", |(_, word)| word)
+        match self {
+            Syntax::Dn => "dn",
+            Syntax::Filter => "filter",
+            Syntax::Attribute => "attribute",
+            Syntax::Value => "value",
+            Syntax::Query => "query",
+            Syntax::Subject => "subject",
+            Syntax::Json => "json",
+            Syntax::Text => "text",
+        }
     }
 }
 
@@ -64,12 +70,13 @@ impl Syntax {
 pub(super) fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.set_auto_escape_callback(|name| AutoEscape::Custom(Syntax::of(name).word().into()));
+    environment.set_auto_escape_callback(|_| AutoEscape::Custom("syntax".into()));
     nulls::keep(&mut environment);
     environment.add_filter("dn", in_dn);
     environment.set_formatter(|out, state, value| {
         // (By the name: `{% autoescape %}` changes nothing.)
-        let syntax = Syntax::of(state.name());
+        let syntax = Syntax::of(state.name())
+            .ok_or_else(|| Error::new(ErrorKind::BadEscape, format!("`{}` has no known syntax", state.name())))?;
         if value.is_undefined() {
             return Err(Error::new(ErrorKind::UndefinedError, "a value is not there"));
         }
@@ -134,7 +141,7 @@ pub(super) fn is_null(error: &Error) -> bool {
 
 /// The filter for a value that becomes a part of a name in another place than a name: where names are made it is escaped anyway.
 fn in_dn(state: &State<'_, '_>, value: Value) -> Result<Value, Error> {
-    let stays = value.is_none() || value.is_undefined() || Syntax::of(state.name()) == Syntax::Dn;
+    let stays = value.is_none() || value.is_undefined() || Syntax::of(state.name()) == Some(Syntax::Dn);
     if stays {
         return Ok(value);
     }
@@ -209,6 +216,20 @@ mod tests {
         assert_eq!(render(Syntax::Attribute, "{{ x }}", true).unwrap(), "TRUE");
         assert_eq!(render(Syntax::Text, "{{ x }}", true).unwrap(), "true");
         assert_eq!(render(Syntax::Text, "{{ x }}", "<é>").unwrap(), "<é>");
+    }
+
+    #[test]
+    fn a_name_tells_the_syntax_or_nothing_is_made() {
+        use Syntax::{Attribute, Dn, Filter, Json, Query, Subject, Text, Value as OneValue};
+        for syntax in [Dn, Filter, Attribute, OneValue, Query, Subject, Json, Text] {
+            assert_eq!(Syntax::of(&syntax.name(7)), Some(syntax));
+        }
+        let mut environment = environment();
+        for name in ["name/0", "dn", "<string>"] {
+            environment.add_template(name, "cn={{ x }}").unwrap();
+            let made = environment.get_template(name).unwrap().render(context! { x => "a,b" });
+            assert_eq!(made.unwrap_err().kind(), ErrorKind::BadEscape, "{name}");
+        }
     }
 
     #[test]

@@ -35,7 +35,6 @@ mod uncaptured;
 mod unsent;
 mod worker;
 
-pub use courier::DELETES_ALLOWED;
 pub use ground::Ground;
 pub use initial::{Begun, Done, Initial, begin, choose, initialise, preview, source_group};
 pub use left_out::LeftOut;

@@ -71,7 +71,7 @@ pub(super) fn keep(environment: &mut Environment<'_>) {
         })
     });
     add(environment, "tojson", |state, value, rest| {
-        match value.is_none() && Syntax::of(state.name()) != Syntax::Text {
+        match value.is_none() && Syntax::of(state.name()) != Some(Syntax::Text) {
             true => Ok(value),
             false => json(state, &with(value, rest)),
         }

@@ -8,9 +8,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
-
 use super::all_rows::{AllRows, Rendered};
+use super::digest::digest_bytes;
 use super::ground::{Ground, Target};
 use super::initial::Done;
 use super::left_out::LeftOut;
@@ -72,7 +71,7 @@ impl Identities {
             let names = place.identities(&made).map_err(|fault| target.down(fault))?;
             for (name, key) in names.into_iter().zip(keys) {
                 match name {
-                    Some(name) => _ = identities.insert(hash(&name)),
+                    Some(name) => _ = identities.insert(digest_bytes(&name)),
                     None if like.is_some() => {
                         let why = "it gives no key by which the two could be compared";
                         note(key, Fault::never(why));
@@ -91,13 +90,13 @@ impl Identities {
 
     /// Tells whether a row has this identity, or had it before a change that has not arrived.
     pub(super) fn has(&self, identity: &str) -> bool {
-        let identity = hash(identity);
+        let identity = digest_bytes(identity);
         self.rows.contains(&identity) || self.before.contains(&identity)
     }
 
     /// Tells whether a row had this identity before a change that has not arrived, and none has it now.
     fn had(&self, identity: &str) -> bool {
-        let identity = hash(identity);
+        let identity = digest_bytes(identity);
         self.before.contains(&identity) && !self.rows.contains(&identity)
     }
 }
@@ -253,13 +252,6 @@ fn surplus(
     let rows = identities.rows.len() as u64;
     let is_known = others::spare(ground, target, place, binding, &mut things, left_out)?;
     Ok(is_known.then_some(Surplus { things, rows }))
-}
-
-fn hash(identity: &str) -> [u8; 16] {
-    let digest = Sha256::digest(identity);
-    let mut short = [0; 16];
-    short.copy_from_slice(&digest[..16]);
-    short
 }
 
 /// Refuses to take away more than the binding's `max_deletes`.

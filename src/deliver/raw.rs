@@ -11,6 +11,7 @@ use std::sync::Arc;
 use postgres::types::Type;
 
 use crate::errors::Result;
+use crate::names::hex;
 use crate::pg::{Session, classify};
 use crate::render::Renderer;
 
@@ -117,7 +118,7 @@ impl Texts {
     pub(super) fn exact(&self, row: &postgres::Row, at: usize) -> String {
         match self.text(row, at) {
             (text, true) => text.into_owned(),
-            _ => hex("\\x", row.get(at)),
+            _ => format!("\\x{}", hex(row.get(at))),
         }
     }
 }
@@ -180,13 +181,6 @@ fn told(bytes: &[u8]) -> String {
     text
 }
 
-fn hex(prefix: &str, bytes: &[u8]) -> String {
-    bytes.iter().fold(prefix.to_owned(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,7 +189,6 @@ mod tests {
     fn what_is_not_utf8_is_told_by_its_bytes() {
         assert_eq!(told(b"m\xfcller \xc3\xa9"), "m\u{fffd}fcller \u{e9}");
         assert_ne!(told(b"\xfc"), told(b"\xfd"));
-        assert_eq!(hex("\\x", b"[\xfc]"), "\\x5bfc5d");
         assert!(is_marked(&told(b"\xfc")));
     }
 

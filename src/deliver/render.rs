@@ -82,7 +82,7 @@ impl<'a> Named<'a> {
 
 /// Names an event. Bindings, transactions and tables of two installations may be called the same, and both may deliver to one place: what is hashed
 /// tells them apart.
-fn id_of(binding: &str, placed: &Placed, source: &Source) -> String {
+pub(super) fn id_of(binding: &str, placed: &Placed, source: &Source) -> String {
     let short = digest(&format!("{}\n{}", source.name, placed.change.key));
     if placed.change.is_init {
         format!("{binding}-init-{:x}-{short}", placed.relation)

@@ -7,7 +7,7 @@ use super::raw::Texts;
 use super::today::with_loose_keys;
 use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, LogRecord};
-use crate::manifest::{self, SinkKind};
+use crate::manifest;
 use crate::names::QualifiedName;
 use crate::pg::Session;
 use crate::render::Renderer;
@@ -80,7 +80,7 @@ pub(super) fn load(
     sink: &manifest::Sink,
     bindings: &[manifest::Binding],
 ) -> Result<Fed> {
-    let keeps_rows = matches!(sink.kind, SinkKind::Postgres(_));
+    let keeps_rows = sink.kind.ability().keeps_rows;
     let sink = &*sink.name.value;
     let structure = journal::structure_of(&mut **session, schema, sink)?;
     let records = journal::bindings_of(&mut **session, schema, sink)?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::doctor::{Check, Level, check};
-use crate::journal::{BROKEN, SinkLag, SinkState};
+use crate::journal::{SinkLag, SinkState, Trouble};
 use crate::words::{count, quoted, shell};
 
 /// A sink that is so far behind is one to look after (as in docs/alerts.yaml).
@@ -46,12 +46,15 @@ fn problems(sink: &SinkLag, now: Timestamp) -> Vec<(String, String)> {
             all.push((format!("it is {}: {reason}", sink.state.word()), way_on));
         }
         SinkState::Active => {
-            if let Some(reason) = sink.reason.as_ref().filter(|reason| reason.starts_with("down: ")) {
-                let todo = format!("`emaj sink test --sink {name}` says more; it is tried again by itself");
-                all.push((format!("it is {reason}"), todo));
-            } else if let Some(reason) = sink.reason.as_ref().filter(|reason| reason.starts_with(BROKEN)) {
-                let todo = "`emaj verify` says what is wrong with the logs; it is tried again by itself".to_owned();
-                all.push((format!("it is {reason}"), todo));
+            if let Some(trouble) = &sink.trouble {
+                let more = match trouble {
+                    Trouble::Down(_) => format!("`emaj sink test --sink {name}` says more"),
+                    Trouble::Broken(_) => "`emaj verify` says what is wrong with the logs".to_owned(),
+                };
+                all.push((
+                    format!("it is {trouble}"),
+                    format!("{more}; it is tried again by itself"),
+                ));
             }
         }
     }
@@ -113,6 +116,7 @@ mod tests {
             manifest: "m".to_owned(),
             state: SinkState::Active,
             reason: None,
+            trouble: None,
             max_lag: None,
             worker: Some("1@host".to_owned()),
             changes: 0,
@@ -131,6 +135,21 @@ mod tests {
     #[test]
     fn each_trouble_is_named_with_what_to_do() {
         assert_eq!(said(sink()), ["ok: everything is delivered > "]);
+        let troubled = |trouble: Trouble| SinkLag {
+            reason: Some(trouble.to_string()),
+            trouble: Some(trouble),
+            ..sink()
+        };
+        assert_eq!(
+            said(troubled(Trouble::Down("broken: pipe".to_owned()))),
+            ["warning: it is down: broken: pipe > `emaj sink test --sink out` says more; it is tried again by itself"]
+        );
+        assert_eq!(
+            said(troubled(Trouble::Broken("no column".to_owned()))),
+            [
+                "warning: it is broken: no column > `emaj verify` says what is wrong with the logs; it is tried again by itself"
+            ]
+        );
         let since = |seconds: i64| Timestamp::from_second(1_000_000 - seconds).ok();
         let behind = |seconds: i64| SinkLag {
             changes: 7,

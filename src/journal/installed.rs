@@ -8,6 +8,7 @@ use postgres::GenericClient;
 use postgres_protocol::escape::escape_identifier;
 
 use crate::errors::Result;
+use crate::manifest::Ability;
 use crate::names::QualifiedName;
 use crate::pg::Span;
 use crate::words::shell;
@@ -165,10 +166,5 @@ pub fn init_command(binding: &str, kind: &str, sink_kind: &str, prune: bool) -> 
 
 /// Tells whether a sink can list what bindings of a kind make there: then `emaj init --prune` takes away what has no row any more.
 pub fn is_listed(kind: &str, sink_kind: &str) -> bool {
-    kind == "entry" || kind == "row" && sink_kind == "postgres"
-}
-
-/// Tells whether a sink of a kind can list what is there.
-pub(super) fn lists(sink_kind: &str) -> bool {
-    ["ldap", "postgres"].contains(&sink_kind)
+    Ability::of(sink_kind).is_some_and(|ability| ability.lists(kind))
 }

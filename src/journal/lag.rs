@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::cursor::{Reached, key_part, reached};
 use super::logs::{LogRecord, logs_of};
-use super::sinks::{BindingRecord, SinkState, bindings_of, sinks};
+use super::sinks::{BindingRecord, SinkState, Trouble, bindings_of, sinks};
 use crate::errors::Result;
 use crate::pg::same_values;
 
@@ -22,8 +22,10 @@ pub struct SinkLag {
     pub kind: String,
     pub manifest: String,
     pub state: SinkState,
-    /// What is wrong with it.
+    /// What is wrong with it, or why it is in that state.
     pub reason: Option<String>,
+    #[serde(skip)]
+    pub trouble: Option<Trouble>,
     /// How long the log waits for it, in seconds; for ever, when there is no limit.
     pub max_lag: Option<f64>,
     /// The process that delivers; none when nobody does. On a standby words: it cannot know.
@@ -96,7 +98,8 @@ pub fn lag(client: &mut impl GenericClient, schema: &str) -> Result<Vec<SinkLag>
             kind: sink.kind.clone(),
             manifest: sink.manifest.clone(),
             state: sink.state,
-            reason: sink.trouble().or(sink.reason),
+            reason: sink.trouble.as_ref().map(Trouble::to_string).or(sink.reason),
+            trouble: sink.trouble,
             max_lag,
             worker,
             changes,

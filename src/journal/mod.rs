@@ -62,7 +62,7 @@ pub use rollbacks::{
     unfinished_rollbacks,
 };
 pub use sinks::{
-    BROKEN, BindingRecord, SinkRecord, SinkState, bindings_like, bindings_of, set_sink_state, sink_locks, sink_named,
+    BindingRecord, SinkRecord, SinkState, Trouble, bindings_like, bindings_of, pause, resume, sink_locks, sink_named,
     sinks,
 };
 pub use stat::{

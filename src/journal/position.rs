@@ -6,7 +6,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use minijinja::{Value, context};
+use postgres::Row;
 use postgres::types::PgLsn;
+
+use crate::errors::{Error, Kind, Result};
 
 /// A snapshot as `pg_current_snapshot()` prints it: `xmin:xmax:xip,…`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -38,7 +41,7 @@ pub struct NoSnapshot(String);
 impl FromStr for Snapshot {
     type Err = NoSnapshot;
 
-    fn from_str(text: &str) -> Result<Self, NoSnapshot> {
+    fn from_str(text: &str) -> std::result::Result<Self, NoSnapshot> {
         let wrong = || NoSnapshot(text.to_owned());
         let mut parts = text.splitn(3, ':');
         let mut number = || parts.next().and_then(|part| part.parse().ok()).ok_or_else(wrong);
@@ -48,7 +51,7 @@ impl FromStr for Snapshot {
             .split(',')
             .filter(|txid| !txid.is_empty())
             .map(|txid| txid.parse().map_err(|_| wrong()))
-            .collect::<Result<_, _>>()?;
+            .collect::<std::result::Result<_, _>>()?;
         Ok(Snapshot { xmin, xmax, running })
     }
 }
@@ -96,6 +99,27 @@ impl Position {
         context! {
             xmax => self.snapshot.xmax, running => running, txid => self.txid, lsn => PgLsn::from(self.lsn).to_string(),
         }
+    }
+}
+
+impl Position {
+    /// Returns the columns, of the registry's column `name`, that [`Position::get`] reads.
+    pub(super) fn columns(name: &str) -> String {
+        format!("({name}).snapshot::text as {name}_snapshot, ({name}).txid as {name}_txid, ({name}).lsn as {name}_lsn")
+    }
+
+    /// Returns the position that the registry has in its column `name`.
+    ///
+    /// # Errors
+    /// What is there is none.
+    pub(super) fn get(row: &Row, name: &str) -> Result<Position> {
+        let column = |part: &str| format!("{name}_{part}");
+        let snapshot = row.get::<_, &str>(&*column("snapshot")).parse();
+        Ok(Position {
+            snapshot: snapshot.map_err(|error| Error::new(Kind::Failed, error))?,
+            txid: row.get::<_, Option<i64>>(&*column("txid")).unwrap_or(0),
+            lsn: row.get::<_, Option<PgLsn>>(&*column("lsn")).map_or(0, u64::from),
+        })
     }
 }
 

@@ -1,15 +1,16 @@
 //! Sinks and bindings as the registry knows them: cursors, states, and what was set aside.
 
+use std::fmt;
+
 use jiff::Timestamp;
-use postgres::types::PgLsn;
 use postgres::{GenericClient, Row};
 use postgres_protocol::escape::escape_identifier;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::installed::lists;
 use super::position::Position;
 use crate::errors::{Error, Kind, Result};
+use crate::manifest::Ability;
 use crate::names::QualifiedName;
 use crate::words::shell;
 
@@ -27,13 +28,17 @@ pub enum SinkState {
 }
 
 impl SinkState {
-    fn of(text: &str) -> Self {
-        match text {
+    fn of(text: &str) -> Result<Self> {
+        Ok(match text {
+            "ACTIVE" => SinkState::Active,
             "PAUSED" => SinkState::Paused,
             "STOPPED" => SinkState::Stopped,
             "LOST" => SinkState::Lost,
-            _ => SinkState::Active,
-        }
+            _ => {
+                let what = format!("the registry has a sink in the state `{text}`, which this emaj does not know");
+                return Err(Error::message(Kind::Failed, what));
+            }
+        })
     }
 
     /// Returns the word people read.
@@ -51,7 +56,7 @@ impl SinkState {
         match self {
             SinkState::Lost => format!(
                 "`emaj init{} and lets it go on from there; where a mark is older than what is missing there, `emaj replay {} --from MARK` does as well",
-                if lists(kind) {
+                if Ability::of(kind).is_some_and(|ability| !ability.lists.is_empty()) {
                     " --prune` sends all rows anew, takes away what was deleted meanwhile,"
                 } else {
                     "` sends all rows anew"
@@ -91,26 +96,45 @@ pub struct SinkRecord {
     pub worker: Option<String>,
     /// Whether a worker delivers to it at this moment; unknown on a standby, which has no locks of others.
     pub is_taken: Option<bool>,
-    /// What is wrong at the place, or, behind [`BROKEN`], with what is read for it; and since when.
-    pub fault: Option<(String, Timestamp)>,
+    pub trouble: Option<Trouble>,
 }
 
-/// What a fault begins with that is not one of the place: what is owed to it cannot be read.
-pub const BROKEN: &str = "broken: ";
-
 impl SinkRecord {
-    /// Returns what is wrong, with the word for it: `down: …` or `broken: …`.
-    pub fn trouble(&self) -> Option<String> {
-        let (fault, _) = self.fault.as_ref()?;
-        Some(match self.is_broken() {
-            true => fault.clone(),
-            false => format!("down: {fault}"),
-        })
+    /// Tells whether its guard is overruled for the window that it stopped at.
+    pub fn allows_deletes(&self) -> bool {
+        self.state == SinkState::Active && self.reason.as_deref() == Some(DELETES_ALLOWED)
     }
+}
 
-    /// Returns whether what is owed to it cannot be read.
-    pub fn is_broken(&self) -> bool {
-        self.fault.as_ref().is_some_and(|(fault, _)| fault.starts_with(BROKEN))
+/// The reason of an active sink whose guard was overruled.
+const DELETES_ALLOWED: &str = "deletes allowed";
+
+/// What keeps a sink from being delivered to. On record as it is shown: `down: …` or `broken: …`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    /// The place is out of reach, or refuses the login.
+    Down(String),
+    /// What is owed to it cannot be read.
+    Broken(String),
+}
+
+impl Trouble {
+    fn of(text: &str) -> Self {
+        match text.split_once(": ") {
+            Some(("broken", reason)) => Trouble::Broken(reason.to_owned()),
+            Some(("down", reason)) => Trouble::Down(reason.to_owned()),
+            // (Workers of earlier versions wrote no word for it.)
+            _ => Trouble::Down(text.to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Trouble::Down(reason) => write!(f, "down: {reason}"),
+            Trouble::Broken(reason) => write!(f, "broken: {reason}"),
+        }
     }
 }
 
@@ -142,42 +166,38 @@ pub fn sink_locks(schema: &str, sink: i32) -> (i64, i64) {
     (base | i64::from(sink) << 1, base | i64::from(sink) << 1 | 1)
 }
 
-const SINK_COLUMNS: &str = "sink_id, sink_name, sink_manifest, sink_kind, sink_state, sink_reason, sink_window,
-    (sink_from).snapshot::text, coalesce((sink_from).txid, 0), (sink_from).lsn, sink_until::text, sink_offset, sink_moved,
-    sink_worker, sink_fault, sink_fault_since, sink_replay::text, sink_there,
-    array(select (classid::bigint << 32 | objid::bigint) from pg_catalog.pg_locks
-           where locktype = 'advisory' and objsubid = 1 and granted
-             and database = (select oid from pg_catalog.pg_database where datname = current_database())),
-    pg_catalog.pg_is_in_recovery()";
-
-fn position(row: &Row, at: usize) -> Result<Position> {
-    let text: String = row.get(at);
-    Ok(Position {
-        snapshot: text.parse().map_err(|error| Error::new(Kind::Failed, error))?,
-        txid: row.get(at + 1),
-        lsn: row.get::<_, Option<PgLsn>>(at + 2).map_or(0, u64::from),
-    })
+fn sink_columns() -> String {
+    format!(
+        "sink_id, sink_name, sink_manifest, sink_kind, sink_state, sink_reason, sink_window, {}, sink_until::text as sink_until, sink_offset,
+         sink_replay::text as sink_replay, sink_there, sink_moved, sink_worker, sink_fault,
+         array(select (classid::bigint << 32 | objid::bigint) from pg_catalog.pg_locks
+                where locktype = 'advisory' and objsubid = 1 and granted
+                  and database = (select oid from pg_catalog.pg_database where datname = current_database())) as held,
+         pg_catalog.pg_is_in_recovery() as is_standby",
+        Position::columns("sink_from")
+    )
 }
 
 fn sink(schema: &str, row: &Row) -> Result<SinkRecord> {
-    let (held, standby): (Vec<i64>, bool) = (row.get(18), row.get(19));
+    let (id, held): (i32, Vec<i64>) = (row.get("sink_id"), row.get("held"));
+    let is_standby: bool = row.get("is_standby");
     Ok(SinkRecord {
-        is_taken: (!standby).then(|| held.contains(&sink_locks(schema, row.get(0)).0)),
-        id: row.get(0),
-        name: row.get(1),
-        manifest: row.get(2),
-        kind: row.get(3),
-        state: SinkState::of(row.get(4)),
-        reason: row.get(5),
-        window: row.get(6),
-        from: position(row, 7)?,
-        until: row.get(10),
-        offset: row.get(11),
-        replay: row.get(16),
-        there: row.get(17),
-        moved: row.get(12),
-        worker: row.get(13),
-        fault: row.get::<_, Option<String>>(14).zip(row.get(15)),
+        id,
+        name: row.get("sink_name"),
+        manifest: row.get("sink_manifest"),
+        kind: row.get("sink_kind"),
+        state: SinkState::of(row.get("sink_state"))?,
+        reason: row.get("sink_reason"),
+        window: row.get("sink_window"),
+        from: Position::get(row, "sink_from")?,
+        until: row.get("sink_until"),
+        offset: row.get("sink_offset"),
+        replay: row.get("sink_replay"),
+        there: row.get("sink_there"),
+        moved: row.get("sink_moved"),
+        worker: row.get("sink_worker"),
+        is_taken: (!is_standby).then(|| held.contains(&sink_locks(schema, id).0)),
+        trouble: row.get::<_, Option<&str>>("sink_fault").map(Trouble::of),
     })
 }
 
@@ -188,7 +208,7 @@ fn sink(schema: &str, row: &Row) -> Result<SinkRecord> {
 pub fn sinks(client: &mut impl GenericClient, schema: &str) -> Result<Vec<SinkRecord>> {
     let s = escape_identifier(schema);
     let rows = client.query(
-        &format!("select {SINK_COLUMNS} from {s}.emaj_sink order by sink_name"),
+        &format!("select {} from {s}.emaj_sink order by sink_name", sink_columns()),
         &[],
     )?;
     rows.iter().map(|row| sink(schema, row)).collect()
@@ -201,7 +221,7 @@ pub fn sinks(client: &mut impl GenericClient, schema: &str) -> Result<Vec<SinkRe
 pub fn sink_named(client: &mut impl GenericClient, schema: &str, name: &str) -> Result<Option<SinkRecord>> {
     let s = escape_identifier(schema);
     let row = client.query_opt(
-        &format!("select {SINK_COLUMNS} from {s}.emaj_sink where sink_name = $1"),
+        &format!("select {} from {s}.emaj_sink where sink_name = $1", sink_columns()),
         &[&name],
     )?;
     row.as_ref().map(|row| sink(schema, row)).transpose()
@@ -215,26 +235,26 @@ pub fn bindings_of(client: &mut impl GenericClient, schema: &str, sink: &str) ->
     let s = escape_identifier(schema);
     let rows = client.query(
         &format!(
-            "select bind_name, bind_oid, bind_schema, bind_table, bind_fingerprint, (bind_since).snapshot::text,
-                    coalesce((bind_since).txid, 0), (bind_since).lsn, bind_init, bind_init_done, bind_init_total
-               from {s}.emaj_binding where bind_sink = $1 order by bind_name"
+            "select bind_name, bind_oid, bind_schema, bind_table, bind_fingerprint, {}, bind_init, bind_init_done, bind_init_total
+               from {s}.emaj_binding where bind_sink = $1 order by bind_name",
+            Position::columns("bind_since")
         ),
         &[&sink],
     )?;
     rows.iter()
         .map(|row| {
             Ok(BindingRecord {
-                name: row.get(0),
-                oid: row.get(1),
+                name: row.get("bind_name"),
+                oid: row.get("bind_oid"),
                 table: QualifiedName {
-                    schema: row.get(2),
-                    name: row.get(3),
+                    schema: row.get("bind_schema"),
+                    name: row.get("bind_table"),
                 },
-                fingerprint: row.get(4),
-                since: position(row, 5)?,
-                init: row.get(8),
-                init_done: row.get(9),
-                init_total: row.get(10),
+                fingerprint: row.get("bind_fingerprint"),
+                since: Position::get(row, "bind_since")?,
+                init: row.get("bind_init"),
+                init_done: row.get("bind_init_done"),
+                init_total: row.get("bind_init_total"),
             })
         })
         .collect()
@@ -265,11 +285,26 @@ pub fn bindings_like(
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
-/// Lets a person change the state of a sink.
+/// Has a sink wait until a person lets it go on. Returns whether it is installed.
 ///
 /// # Errors
-/// Whatever the server answers; nothing is changed when the sink is not installed: then it is `false`.
-pub fn set_sink_state(
+/// Whatever the server answers.
+pub fn pause(client: &mut impl GenericClient, schema: &str, sink: &str, because: &str) -> Result<bool> {
+    set_state(client, schema, sink, SinkState::Paused, Some(because))
+}
+
+/// Lets a sink go on that was paused or stopped. Whoever says so has looked at what its guard stopped it for, and that is delivered; said twice, it is allowed all the
+/// same. Returns whether it is installed.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn resume(client: &mut impl GenericClient, schema: &str, sink: &SinkRecord) -> Result<bool> {
+    let is_overruled = sink.state == SinkState::Stopped || sink.allows_deletes();
+    let reason = is_overruled.then_some(DELETES_ALLOWED);
+    set_state(client, schema, &sink.name, SinkState::Active, reason)
+}
+
+fn set_state(
     client: &mut impl GenericClient,
     schema: &str,
     sink: &str,
@@ -282,4 +317,37 @@ pub fn set_sink_state(
         &[&sink, &state.word().to_uppercase(), &reason],
     )?;
     Ok(changed == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trouble_is_read_as_it_was_written() {
+        for trouble in [
+            Trouble::Down("refused: no".to_owned()),
+            Trouble::Down("broken: pipe".to_owned()),
+            Trouble::Broken("no column `mail`".to_owned()),
+        ] {
+            assert_eq!(Trouble::of(&trouble.to_string()), trouble);
+        }
+        assert_eq!(
+            Trouble::of("timed out: 30 s"),
+            Trouble::Down("timed out: 30 s".to_owned())
+        );
+    }
+
+    #[test]
+    fn no_state_is_taken_for_another_one() {
+        for state in [
+            SinkState::Active,
+            SinkState::Paused,
+            SinkState::Stopped,
+            SinkState::Lost,
+        ] {
+            assert_eq!(SinkState::of(&state.word().to_uppercase()).unwrap(), state);
+        }
+        assert!(SinkState::of("ASLEEP").is_err());
+    }
 }

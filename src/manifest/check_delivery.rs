@@ -1,6 +1,6 @@
 //! What ties bindings to sinks, and the settings of a sink to each other.
 //!
-//! One table says which kinds of binding a kind of sink can deliver ([`KINDS_OF_SINK`]).
+//! `sink_kinds` says which kinds of binding a kind of sink can deliver.
 
 use std::collections::HashSet;
 
@@ -11,17 +11,8 @@ use super::diagnostic::Diagnostic;
 use super::merge::{Item, Named, RawManifest};
 use super::rows_shared::{self, RowsOf};
 use super::shape::one_of;
+use super::sink_kinds::{ABILITIES, Ability};
 use crate::names::nearest;
-
-/// Which kinds of binding each kind of sink delivers.
-const KINDS_OF_SINK: [(&str, &[&str]); 6] = [
-    ("ldap", &["entry", "value", "flag", "query"]),
-    ("postgres", &["row"]),
-    ("webhook", &["message"]),
-    ("nats", &["message"]),
-    ("kafka", &["message"]),
-    ("file", &["message", "row"]),
-];
 
 /// The kinds that are done inside the transaction.
 const IN_DATABASE: [&str; 3] = ["warn", "notify", "sql"];
@@ -55,7 +46,7 @@ pub(super) fn check(raw: &RawManifest<'_>, out: &mut Vec<Diagnostic>) {
 fn check_rows(raw: &RawManifest<'_>, out: &mut Vec<Diagnostic>) {
     let keeps_rows = |name: &str| {
         let mut sinks = raw.sinks.iter();
-        sinks.any(|sink| sink.name.as_str() == name && sink.item.get("postgres").is_some())
+        sinks.any(|sink| sink.name.as_str() == name && ability(sink.item).is_some_and(|ability| ability.keeps_rows))
     };
     let rows = raw.bindings.iter().filter(|binding| {
         let to = binding.item.get("to").and_then(|to| to.text());
@@ -125,9 +116,9 @@ fn check_binding(binding: &Named<'_>, raw: &RawManifest<'_>, out: &mut Vec<Diagn
     check_twice(binding.item.get("events"), out);
     check_twice(binding.item.get("columns"), out);
     let kinds = || {
-        KINDS_OF_SINK
+        ABILITIES
             .iter()
-            .flat_map(|(_, kinds)| *kinds)
+            .flat_map(|ability| ability.takes)
             .chain(&IN_DATABASE)
             .copied()
     };
@@ -174,25 +165,36 @@ fn check_binding(binding: &Named<'_>, raw: &RawManifest<'_>, out: &mut Vec<Diagn
         });
         return;
     };
-    let Some((word, takes)) = KINDS_OF_SINK.iter().find(|(word, _)| sink.item.get(word).is_some()) else {
-        return;
-    };
-    if !takes.contains(&kind) {
+    let Some(ability) = ability(sink.item) else { return };
+    if !ability.takes.contains(&kind) {
         let place = binding.item.get(kind).map_or(name.place.clone(), |item| item.place());
         out.push(
             Diagnostic::error(&place, format!("the sink `{}` cannot take `{kind}`", to.value))
-                .expected(format!("{} for a sink of the kind `{word}`", one_of(takes)))
+                .expected(format!(
+                    "{} for a sink of the kind `{}`",
+                    one_of(ability.takes),
+                    ability.word
+                ))
                 .related(&sink.name.place, "the sink"),
         );
     }
     if let Some(message) = binding.item.get("message") {
-        check_message(message, word, name, out);
+        check_message(message, ability, name, out);
     }
 }
 
+/// What a sink can do, by the key that it is declared with.
+fn ability(sink: Item<'_>) -> Option<&'static Ability> {
+    ABILITIES.into_iter().find(|ability| sink.get(ability.word).is_some())
+}
+
 /// A broker needs an address, and each broker calls it differently.
-fn check_message(message: Item<'_>, sink: &str, name: &super::Located<String>, out: &mut Vec<Diagnostic>) {
-    for (key, of) in [("subject", "nats"), ("topic", "kafka")] {
+fn check_message(message: Item<'_>, ability: &Ability, name: &super::Located<String>, out: &mut Vec<Diagnostic>) {
+    let sink = ability.word;
+    for of in ABILITIES {
+        let (Some(key), of) = (of.address, of.word) else {
+            continue;
+        };
         match message.get(key) {
             None if sink == of => out.push(
                 Diagnostic::error(&name.place, format!("the message of `{}` has no `{key}`", name.value))

@@ -17,7 +17,7 @@ pub struct Sink {
     pub kind: SinkKind,
 }
 
-/// What sort of place, with its settings.
+/// What sort of place, with its settings. (`sink_kinds` says what each can do.)
 #[derive(Debug, Clone)]
 pub enum SinkKind {
     Ldap(LdapSink),
@@ -26,20 +26,6 @@ pub enum SinkKind {
     Nats(NatsSink),
     Kafka(KafkaSink),
     File(FileSink),
-}
-
-impl SinkKind {
-    /// Returns the key of the manifest.
-    pub fn word(&self) -> &'static str {
-        match self {
-            SinkKind::Ldap(_) => "ldap",
-            SinkKind::Postgres(_) => "postgres",
-            SinkKind::Webhook(_) => "webhook",
-            SinkKind::Nats(_) => "nats",
-            SinkKind::Kafka(_) => "kafka",
-            SinkKind::File(_) => "file",
-        }
-    }
 }
 
 #[derive(Debug, Clone)]

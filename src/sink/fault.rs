@@ -294,11 +294,18 @@ const OF_THE_PLACE: &[&str] = &["08", "25", "28", "3D", "42501", "53", "57P", "5
 /// What is said of a name in a statement, and of one that is a value.
 const OF_NAMES: &[&str] = &["3F000", "42P01", "42725"];
 
-/// Returns what an error of PostgreSQL causes. What is said of a row is the message, which names the constraint: the detail would be its content.
-pub(super) fn of_postgres(error: &postgres::Error) -> Fault {
-    let Some(mut server) = ServerError::of(error) else {
-        return Fault::down(chain(error));
-    };
+impl From<postgres::Error> for Fault {
+    /// What an error of a database that a sink leads to causes. (What the database that is read says is judged in `deliver::ask`.)
+    fn from(error: postgres::Error) -> Self {
+        match ServerError::of(&error) {
+            Some(server) => of_server(server),
+            None => Fault::down(chain(&error)),
+        }
+    }
+}
+
+/// What is said of a row is the message, which names the constraint: the detail would be its content.
+fn of_server(mut server: ServerError) -> Fault {
     let verdict = match SQLSTATES.iter().find(|(state, _)| server.code.starts_with(state)) {
         // Where it came up (a line of `copy`, a function that a trigger calls) is told of what concerns this row: a statement that is refused as a
         // whole has no such place.
@@ -315,13 +322,14 @@ pub(super) fn of_postgres(error: &postgres::Error) -> Fault {
     }
 }
 
-/// The same of a statement that gets rows as JSON: what names something that is not there (`regclass`), without a place in the statement's own text, is a value
-/// of a row.
-pub(super) fn of_postgres_values(error: &postgres::Error) -> Fault {
-    let fault = of_postgres(error);
-    match ServerError::of(error) {
-        Some(server) if server.position.is_none() && OF_NAMES.contains(&&*server.code) => Fault::never(fault),
-        _ => fault,
+/// Returns what an error of a statement causes that gets rows as JSON: what names something that is not there (`regclass`), without a place in the statement's own
+/// text, is a value of a row.
+pub(super) fn of_postgres_values(error: postgres::Error) -> Fault {
+    let is_of_a_value =
+        ServerError::of(&error).is_some_and(|server| server.position.is_none() && OF_NAMES.contains(&&*server.code));
+    match (is_of_a_value, Fault::from(error)) {
+        (true, fault) => Fault::never(fault),
+        (false, fault) => fault,
     }
 }
 

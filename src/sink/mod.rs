@@ -2,8 +2,8 @@
 //!
 //! `deliver` makes [`Delivery`] values out of the log and the bindings of a manifest, and hands them to a [`Sink`] in batches. A sink
 //! knows its protocol and nothing of logs, cursors or templates. What an error causes is decided by the table in [`fault`].
-//! A new kind of sink is: a record of keys in `manifest/keys/sinks.rs`, a file here, a line in [`opener`], a page in
-//! `docs/sinks/`, a manifest in the gallery.
+//! A new kind of sink is: a record of keys in `manifest/keys/sinks.rs`, what it can do in `manifest/sink_kinds.rs`, a file here, a line in [`opener`], a
+//! page in `docs/sinks/`, a manifest in the gallery.
 
 mod delivery;
 mod fault;

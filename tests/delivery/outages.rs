@@ -112,7 +112,7 @@ fn a_service_that_is_there_and_takes_nothing_is_down() {
         .pop()
     };
     let said = wait_for("the fault", 30, || {
-        fault().filter(|fault| fault.starts_with("nothing gets an answer"))
+        fault().filter(|fault| fault.starts_with("down: nothing gets an answer"))
     });
     assert!(said.contains("can be reached"), "{said}");
     // It has been tried several times.

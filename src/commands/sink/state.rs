@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use crate::commands::act::{connect_as_owner, tell_record};
 use crate::commands::{Context, InstallationArgs};
-use crate::deliver::DELETES_ALLOWED;
 use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, SinkRecord, SinkState};
 use crate::names::listed;
@@ -37,7 +36,9 @@ pub(super) fn pause(args: &PauseArgs, context: &Context) -> Result<ExitCode> {
         return Err(lost(&sink));
     }
     let reason = args.because.as_deref().unwrap_or("paused by hand");
-    set(&mut session, &schema, &args.which.sink, SinkState::Paused, Some(reason))?;
+    if !journal::pause(&mut *session, &schema, &args.which.sink, reason)? {
+        return Err(unknown_sink(&mut session, &schema, &args.which.sink));
+    }
     let sentence = format!("sink `{}` is paused; its changes wait in the log", args.which.sink);
     let record = [
         ("sink", args.which.sink.as_str().into()),
@@ -50,16 +51,14 @@ pub(super) fn pause(args: &PauseArgs, context: &Context) -> Result<ExitCode> {
 
 pub(super) fn resume(args: &Args, context: &Context) -> Result<ExitCode> {
     let (mut session, schema) = connect_as_owner(context, &args.installation)?;
-    let sink = journal::sink_named(&mut *session, &schema, &args.sink)?;
-    if let Some(sink) = sink.as_ref().filter(|sink| sink.state == SinkState::Lost) {
-        return Err(lost(sink));
-    }
-    let reason = match sink.as_ref().map(|sink| (sink.state, sink.reason.as_deref())) {
-        // A person has looked at what it was stopped for; said twice, it is allowed all the same.
-        Some((SinkState::Stopped, _)) | Some((SinkState::Active, Some(DELETES_ALLOWED))) => Some(DELETES_ALLOWED),
-        _ => None,
+    let is_resumed = match journal::sink_named(&mut *session, &schema, &args.sink)? {
+        Some(sink) if sink.state == SinkState::Lost => return Err(lost(&sink)),
+        Some(sink) => journal::resume(&mut *session, &schema, &sink)?,
+        None => false,
     };
-    set(&mut session, &schema, &args.sink, SinkState::Active, reason)?;
+    if !is_resumed {
+        return Err(unknown_sink(&mut session, &schema, &args.sink));
+    }
     let record = [("sink", args.sink.as_str().into()), ("done", "resumed".into())];
     tell_record(&context.output, &record, &format!("sink `{}` goes on", args.sink))?;
     Ok(ExitCode::SUCCESS)
@@ -74,13 +73,6 @@ fn lost(sink: &SinkRecord) -> Error {
         ),
     )
     .hint(sink.state.way_on(&sink.name, &sink.kind))
-}
-
-fn set(session: &mut Session, schema: &str, sink: &str, state: SinkState, reason: Option<&str>) -> Result<()> {
-    if journal::set_sink_state(&mut **session, schema, sink, state, reason)? {
-        return Ok(());
-    }
-    Err(unknown_sink(session, schema, sink))
 }
 
 /// The error of a sink that is not installed; it names those that are.

@@ -11,7 +11,7 @@ use super::replay::Present;
 use crate::deliver::ask::{Asker, unasked};
 use crate::deliver::binding::{GivenUp, Namesakes};
 use crate::deliver::lanes::Keyed;
-use crate::deliver::render::render;
+use crate::deliver::render::{id_of, render};
 use crate::deliver::stream::Placed;
 use crate::errors::Result;
 use crate::sink::{Fault, Offset, Verdict};
@@ -84,7 +84,8 @@ impl Courier<'_> {
                     }
                     Err(_) if self.is_there(&own_offset(&placed.offset, turn, &binding)) => {}
                     Err(fault) => {
-                        tracing::warn!(sink = %self.name(), %binding, "row {} is set aside: {ASIDE}", placed.change.key);
+                        let id = id_of(&binding, placed, &self.orders.source);
+                        tracing::warn!(sink = %self.name(), %binding, %id, "{ASIDE}");
                         let keys = self.keys_of(at, placed, &one);
                         here.begin("", &keys);
                         aside.push(Aside {

@@ -17,8 +17,9 @@ use crate::fail_at::passing;
 use crate::journal;
 use crate::sink::{Fault, Offset, Outcome};
 
-/// What to do about a row that is set aside; the log has its key, and the list the reason.
-pub(super) const ASIDE: &str = "`emaj failures list` says why, `emaj failures retry` has it tried again";
+/// What the log says of a row that is set aside, by the delivery's id; its key has values of the row, and stands in the list with the reason.
+pub(super) const ASIDE: &str =
+    "a row is set aside: `emaj failures list` says why, `emaj failures retry` has it tried again";
 
 /// A delivery, with the numbers of its change in the chunk and of its binding.
 pub(super) type Work = (usize, usize, Keyed);
@@ -113,8 +114,7 @@ impl Courier<'_> {
                     Fate::Done(Outcome::Failed(fault)) => {
                         refused += 1;
                         let (sink, binding) = (&self.orders.sink.name.value, &self.fed.bound[at].name);
-                        let key = &chunk[number].change.key;
-                        tracing::warn!(%sink, %binding, id = %keyed.delivery.id, "row {key} is set aside: {ASIDE}");
+                        tracing::warn!(%sink, %binding, id = %keyed.delivery.id, "{ASIDE}");
                         aside.push(self.aside(number, at, chunk, &one, fault));
                     }
                     // Behind a message with the same key it waits; behind a row that wants the same entry it is tried by itself.

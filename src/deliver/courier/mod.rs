@@ -52,9 +52,6 @@ use crate::sink::{Offset, Opener};
 /// The pauses between tries to reach a place that is down, and the database.
 const PAUSES: [u64; 5] = [200, 500, 1_000, 2_000, 5_000];
 
-/// The reason of an active sink whose guard was overruled for the window that it stopped at.
-pub const DELETES_ALLOWED: &str = "deletes allowed";
-
 /// What a courier is made of.
 #[derive(Clone)]
 pub(super) struct Orders {
@@ -188,7 +185,7 @@ fn serve(orders: &Orders) -> Result<Option<Ended>> {
             replay: sink.replay.as_deref().map(snapshot).transpose()?.map(Position::from),
         },
         fed: Fed::default(),
-        guard: Guard::new(sink.reason.as_deref() == Some(DELETES_ALLOWED)),
+        guard: Guard::new(sink.allows_deletes()),
         parked: Parked::default(),
         parked_mark: None,
         place: Place::new(&sink, &orders.sink.kind),

@@ -8,7 +8,7 @@ use crate::deliver::status::SinkCondition;
 use crate::deliver::stream::{in_window, window_number_of};
 use crate::errors::{Error, Kind, Result};
 use crate::fail_at::passing;
-use crate::journal::{self, BROKEN, SinkRecord};
+use crate::journal::{self, SinkRecord, Trouble};
 use crate::manifest::SinkKind;
 use crate::sink::{Fault, Offset};
 
@@ -47,11 +47,11 @@ impl Place {
             lanes: None,
             resume: None,
             there: sink.there.clone().map(Offset),
-            keeps_position: matches!(kind, SinkKind::File(_) | SinkKind::Postgres(_)),
+            keeps_position: kind.ability().keeps_position,
             reached: Instant::now(),
             silence: Silence::default(),
-            was_in_fault: sink.fault.is_some() && !sink.is_broken(),
-            is_broken: sink.is_broken(),
+            was_in_fault: matches!(sink.trouble, Some(Trouble::Down(_))),
+            is_broken: matches!(sink.trouble, Some(Trouble::Broken(_))),
             faults: 0,
             down_since: None,
             not_before: None,
@@ -207,11 +207,15 @@ impl Courier<'_> {
         if !matches!(error.kind(), Kind::Failed | Kind::Denied) {
             return;
         }
-        let reason = format!("{BROKEN}{error}");
-        let reason = self.fed.sources.texts.kept(&reason);
-        if let Err(error) = self.progress.cursor.fault(&mut *self.sessions.keeper, Some(&reason)) {
+        if let Err(error) = self.note_trouble(&Trouble::Broken(error.to_string())) {
             tracing::warn!(sink = %self.name(), "what is wrong could not be put on record: {error}");
         }
+    }
+
+    fn note_trouble(&mut self, trouble: &Trouble) -> Result<()> {
+        let text = trouble.to_string();
+        let text = self.fed.sources.texts.kept(&text);
+        self.progress.cursor.fault(&mut *self.sessions.keeper, Some(&text))
     }
 
     /// Notes that the place is down, and when it is tried again. An error when nobody wants to wait for it any longer.
@@ -230,8 +234,7 @@ impl Courier<'_> {
         }
         self.condition(SinkCondition::Down(fault.reason.clone()));
         self.place.is_broken = false;
-        let reason = self.fed.sources.texts.kept(&fault.reason);
-        self.progress.cursor.fault(&mut *self.sessions.keeper, Some(&reason))?;
+        self.note_trouble(&Trouble::Down(fault.reason.clone()))?;
         let nobody_waits = since.elapsed() + asked >= self.orders.patience && (refusals > 0 || !asked.is_zero());
         if self.orders.until_empty && nobody_waits {
             return Err(Error::message(

@@ -8,7 +8,7 @@ use super::Orders;
 use crate::deliver::sources::{Sources, load};
 use crate::deliver::stream::Stream;
 use crate::errors::{Error, Kind, Result};
-use crate::journal::{SinkRecord, Snapshot};
+use crate::journal::{SinkRecord, Snapshot, Trouble};
 use crate::pg::Prompt;
 
 /// A worker that has not moved a cursor for so long is not waited for any longer than a person wants to.
@@ -90,13 +90,13 @@ impl Seen {
         }
         let silent = now.saturating_duration_since(self.since);
         let name = &sink.name;
-        match &sink.fault {
-            Some(_) if silent >= patience => Err(Error::message(
-                match sink.is_broken() {
-                    true => Kind::Failed,
-                    false => Kind::Unreachable,
+        match &sink.trouble {
+            Some(trouble) if silent >= patience => Err(Error::message(
+                match trouble {
+                    Trouble::Broken(_) => Kind::Failed,
+                    Trouble::Down(_) => Kind::Unreachable,
                 },
-                format!("sink `{name}` is {}", sink.trouble().unwrap_or_default()),
+                format!("sink `{name}` is {trouble}"),
             )
             .hint("nothing is lost: what is not delivered stays in the log")),
             None if silent >= patience.max(STUCK) => {
@@ -140,7 +140,7 @@ mod tests {
             moved: Timestamp::UNIX_EPOCH,
             worker: Some("17@host".to_owned()),
             is_taken: Some(true),
-            fault: None,
+            trouble: None,
         };
         let mut last = Seen::of(&sink);
         let after = |seconds| Instant::now() + Duration::from_secs(seconds);
@@ -153,7 +153,7 @@ mod tests {
         assert!(last.check(&sink, Duration::from_secs(90), after(61)).is_ok());
         sink.offset = Some("further".to_owned());
         assert!(last.check(&sink, Duration::ZERO, after(0)).is_ok(), "it moves");
-        sink.fault = Some(("gone".to_owned(), Timestamp::UNIX_EPOCH));
+        sink.trouble = Some(Trouble::Down("gone".to_owned()));
         assert!(last.check(&sink, Duration::from_secs(5), after(0)).is_ok());
         let error = last.check(&sink, Duration::from_secs(5), after(6)).unwrap_err();
         assert!(error.kind() == Kind::Unreachable, "{error}");

@@ -8,7 +8,7 @@ use crate::install::action;
 use crate::install::obstacle::unlogged;
 use crate::install::wanted::{Found, Problem, place_text};
 use crate::journal::{InstalledBinding, Journal};
-use crate::manifest::{Binding, BindingKind, Diagnostic, Manifest, Place, RowsOf, SinkKind, State, complaints_of_rows};
+use crate::manifest::{Binding, BindingKind, Diagnostic, Manifest, Place, RowsOf, State, complaints_of_rows};
 use crate::names::{QualifiedName, nearest};
 use crate::words::shell;
 
@@ -52,7 +52,7 @@ pub(in crate::install) fn resolve<'a>(
 fn check_rows(manifest: &Manifest, wanted: &[WantedBinding<'_>], found: &mut Found) {
     let keeps_rows = |binding: &Binding| {
         let sink = binding.to.as_ref().and_then(|to| manifest.sink(&to.value));
-        sink.is_some_and(|sink| matches!(sink.kind, SinkKind::Postgres(_)))
+        sink.is_some_and(|sink| sink.kind.ability().keeps_rows)
     };
     let bound = wanted.iter().filter(|bound| keeps_rows(bound.binding));
     let rows: Vec<RowsOf<'_>> = bound

@@ -368,7 +368,7 @@ impl Connection {
             };
             self.lease.check()?;
             let produced = tokio::time::timeout(self.settings.timeout, client.produce(records, compression)).await;
-            Ok((client, produced))
+            Ok::<_, Fault>((client, produced))
         });
         let (client, produced) = sent?;
         match produced {

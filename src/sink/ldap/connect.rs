@@ -8,7 +8,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::super::fault::Fault;
 use super::directory::{Trouble, refused};
-use super::settings::{Login, Settings, percent_decoded};
+use super::settings::{Login, Settings};
 
 /// Opens a connection and logs in; the whole of it within the time-out.
 ///
@@ -54,9 +54,9 @@ enum Stream {
 /// Opens the socket. It is done here because small messages must not wait for each other (`TCP_NODELAY`).
 async fn stream(settings: &Settings) -> Result<Stream, String> {
     let refused = |error: std::io::Error| format!("cannot connect: {error}");
-    let host = settings.url.host_str().unwrap_or_default();
+    let host = settings.host();
     if settings.url.scheme() == "ldapi" {
-        let stream = UnixStream::connect(percent_decoded(host)).await.map_err(refused)?;
+        let stream = UnixStream::connect(&*host).await.map_err(refused)?;
         return stream.into_std().map(Stream::Unix).map_err(refused);
     }
     let port = settings

@@ -2,11 +2,13 @@
 //!
 //! Files of certificates are read once, here; a bad one is an error of the manifest, not an outage.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use percent_encoding::percent_decode_str;
 use rustls::crypto::ring;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -90,13 +92,17 @@ impl Settings {
 
     /// Returns which server this is: the same one may be reached in the clear and with TLS, at two ports.
     pub(super) fn place(&self) -> String {
-        percent_decoded(self.url.host_str().unwrap_or_default()).to_lowercase()
+        self.host().to_lowercase()
+    }
+
+    /// Returns the server's name, or the path of its socket.
+    pub(super) fn host(&self) -> Cow<'_, str> {
+        percent_decode_str(self.url.host_str().unwrap_or_default()).decode_utf8_lossy()
     }
 
     /// Returns where this leads, without secrets.
     pub(super) fn describe(&self) -> String {
-        let host = self.url.host_str().unwrap_or_default();
-        let host = percent_decoded(host);
+        let host = self.host();
         match self.url.port() {
             Some(port) => format!("{}://{host}:{port}", self.url.scheme()),
             None => format!("{}://{host}", self.url.scheme()),
@@ -125,17 +131,6 @@ fn read_url(text: &str) -> std::result::Result<Url, String> {
         });
     }
     Ok(url)
-}
-
-pub(super) fn percent_decoded(text: &str) -> String {
-    let (mut bytes, mut rest) = (Vec::new(), text.as_bytes());
-    while let [first, tail @ ..] = rest {
-        let code = tail.get(..2).filter(|_| *first == b'%');
-        let byte = code.and_then(|code| u8::from_str_radix(std::str::from_utf8(code).ok()?, 16).ok());
-        bytes.push(byte.unwrap_or(*first));
-        rest = if byte.is_some() { &tail[2..] } else { tail };
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn tls(ca: Option<&PathBuf>, client: Option<(&Path, &Path)>) -> std::result::Result<Arc<ClientConfig>, String> {

@@ -10,7 +10,6 @@ use serde_json::json;
 use super::shape::Shape;
 use super::text::Kind;
 use crate::render::Renderer;
-use crate::sink::fault::of_postgres;
 use crate::sink::{Fault, RowsAsText};
 
 /// Whether the table takes the columns as they are: it has each of them, makes none of them itself, their types write alike, it refuses rows
@@ -53,7 +52,7 @@ pub(super) fn write(
     let columns: Vec<&str> = rows.columns.iter().map(|column| column.name.as_str()).collect();
     let values = json!({ "table": rows.table.to_string(), "columns": columns });
     let sql = renderer.render("row/copy", values).map_err(Fault::down)?;
-    let mut writer = client.copy_in(&sql).map_err(|error| of_postgres(&error))?;
+    let mut writer = client.copy_in(&sql)?;
     // (A writer that is dropped takes the whole `copy` back.)
     while let Some(piece) = text()? {
         // A refusal comes again, with its cause, from `finish`.
@@ -61,7 +60,7 @@ pub(super) fn write(
             break;
         }
     }
-    writer.finish().map_err(|error| of_postgres(&error))
+    writer.finish().map_err(Fault::from)
 }
 
 #[cfg(test)]

@@ -245,17 +245,25 @@ impl<'i, 'a> Table<'i, 'a> {
 }
 
 /// Puts moves in an order in which nobody goes where somebody else still is. Rows that go round in a circle stay where they are: they are
-/// written over.
-fn rounds<'i, 'a>(mut moves: Vec<Move<'i, 'a>>) -> Vec<Vec<Move<'i, 'a>>> {
-    let mut rounds = Vec::new();
-    while !moves.is_empty() {
-        let left: HashSet<&str> = moves.iter().map(|row| &*row.from.key).collect();
-        let (free, waiting): (Vec<_>, Vec<_>) = moves.iter().partition(|row| !left.contains(&*row.to.key));
-        if free.is_empty() {
-            break;
+/// written over. (No two of them go to one key, and no two were at one.)
+fn rounds<'i, 'a>(moves: Vec<Move<'i, 'a>>) -> Vec<Vec<Move<'i, 'a>>> {
+    let left: HashSet<&str> = moves.iter().map(|row| &*row.from.key).collect();
+    let waiting: HashMap<&str, usize> = (moves.iter().enumerate()).map(|(at, row)| (&*row.to.key, at)).collect();
+    // From each that nobody is in the way of to the one that waits for its place, and so on.
+    let mut round_of = vec![None; moves.len()];
+    let mut number = 0;
+    for (at, _) in moves.iter().enumerate().filter(|(_, row)| !left.contains(&*row.to.key)) {
+        let (mut next, mut round) = (Some(at), 0);
+        while let Some(at) = next {
+            round_of[at] = Some(round);
+            next = waiting.get(&*moves[at].from.key).copied();
+            round += 1;
         }
-        rounds.push(free);
-        moves = waiting;
+        number = number.max(round);
+    }
+    let mut rounds = vec![Vec::new(); number];
+    for (row, round) in moves.into_iter().zip(round_of) {
+        round.into_iter().for_each(|round| rounds[round].push(row));
     }
     rounds
 }
@@ -387,6 +395,8 @@ pub(super) fn groups<'i, 'a>(items: &[&'i Item<'a>]) -> Vec<Group<'i, 'a>> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::sink::Offset;
 
@@ -458,6 +468,70 @@ mod tests {
             list(&group.deletes),
             list(&group.upserts)
         )
+    }
+
+    /// As [`rounds`] says it: in each round go all that nobody is in the way of.
+    fn rounds_one_by_one<'i, 'a>(mut moves: Vec<Move<'i, 'a>>) -> Vec<Vec<Move<'i, 'a>>> {
+        let mut rounds = Vec::new();
+        while !moves.is_empty() {
+            let left: HashSet<&str> = moves.iter().map(|row| &*row.from.key).collect();
+            let (free, waiting): (Vec<_>, Vec<_>) = moves.iter().partition(|row| !left.contains(&*row.to.key));
+            if free.is_empty() {
+                break;
+            }
+            rounds.push(free);
+            moves = waiting;
+        }
+        rounds
+    }
+
+    fn rows_with_keys(keys: usize) -> Vec<Row<'static>> {
+        let row = |key: usize| Row {
+            key: key.to_string().into(),
+            members: Vec::new(),
+            is_retried: false,
+        };
+        (0..keys).map(row).collect()
+    }
+
+    /// Moves from the keys of the first list to those of the second, in this order.
+    fn moves<'i>(rows: &'i [Row<'static>], from: &[usize], to: &[usize]) -> Vec<Move<'i, 'static>> {
+        let pairs = from.iter().zip(to).filter(|(from, to)| from != to);
+        pairs
+            .enumerate()
+            .map(|(at, (from, to))| Move {
+                at,
+                from: &rows[*from],
+                to: &rows[*to],
+            })
+            .collect()
+    }
+
+    fn places(rounds: &[Vec<Move<'_, '_>>]) -> Vec<Vec<usize>> {
+        let place = |round: &Vec<Move<'_, '_>>| round.iter().map(|row| row.at).collect();
+        rounds.iter().map(place).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn moves_go_as_soon_as_they_can(
+            from in Just((0..12).collect::<Vec<usize>>()).prop_shuffle(),
+            to in Just((0..16).collect::<Vec<usize>>()).prop_shuffle(),
+            number in 0..=12_usize,
+        ) {
+            let rows = rows_with_keys(16);
+            let moves = moves(&rows, &from[..number], &to[..number]);
+            prop_assert_eq!(places(&rounds(moves.clone())), places(&rounds_one_by_one(moves)));
+        }
+    }
+
+    #[test]
+    fn each_row_of_a_long_chain_is_looked_at_once() {
+        const ROWS: usize = 200_000;
+        let rows = rows_with_keys(ROWS + 1);
+        let (from, to): (Vec<usize>, Vec<usize>) = (0..ROWS).map(|key| (key, key + 1)).unzip();
+        let rounds = places(&rounds(moves(&rows, &from, &to)));
+        assert!(rounds.iter().flatten().eq(&(0..ROWS).rev().collect::<Vec<usize>>()));
     }
 
     #[test]

@@ -6,28 +6,27 @@ use postgres::Client;
 use postgres::fallible_iterator::FallibleIterator as _;
 
 use super::fold::{Item, Row, key_text};
+use super::plan::described;
 use super::shape::Shape;
 use super::spelling::{in_halves, keys};
 use super::text::{literal, members};
-use super::write::{Tables, described};
+use super::write::Tables;
 use serde_json::json;
 
 use crate::manifest::{Binding, BindingKind};
 use crate::names::QualifiedName;
 use crate::render::Renderer;
-use crate::sink::fault::{of_postgres, of_postgres_values};
+use crate::sink::fault::of_postgres_values;
 use crate::sink::{Action, Delivery, Existing, Fault, Finding, RowChange};
 
 /// Looks at the login, the server, and the place of the position.
 pub(super) fn probe(client: &mut Client) -> Result<Vec<Finding>, Fault> {
-    let row = client
-        .query_one(
-            "select current_user::text, current_setting('server_version'), current_database()::text,
-                    current_setting('transaction_read_only') = 'on',
-                    has_database_privilege(current_database(), 'temporary')",
-            &[],
-        )
-        .map_err(|error| of_postgres(&error))?;
+    let row = client.query_one(
+        "select current_user::text, current_setting('server_version'), current_database()::text,
+                current_setting('transaction_read_only') = 'on',
+                has_database_privilege(current_database(), 'temporary')",
+        &[],
+    )?;
     let (role, version, database): (String, String, String) = (row.get(0), row.get(1), row.get(2));
     let position = super::received::state(client)?;
     Ok(vec![
@@ -136,7 +135,7 @@ pub(super) fn identities(
             &rows,
             &mut |rows| {
                 let keys = keys(rows.iter().map(|(_, at, row)| (*at, *row)), key);
-                client.query(&sql, &[&keys]).map_err(|error| of_postgres_values(&error))
+                client.query(&sql, &[&keys]).map_err(of_postgres_values)
             },
             &mut |_, there| found.extend(there),
         )?;
@@ -191,11 +190,8 @@ pub(super) fn existing(
     let sql = renderer
         .render("row/keys", json!({ "table": shape.named(table), "key": key }))
         .map_err(Fault::down)?;
-    let failed = |error: postgres::Error| of_postgres(&error);
-    let mut rows = client
-        .query_raw(&sql, std::iter::empty::<&(dyn postgres::types::ToSql + Sync)>())
-        .map_err(failed)?;
-    while let Some(row) = rows.next().map_err(failed)? {
+    let mut rows = client.query_raw(&sql, std::iter::empty::<&(dyn postgres::types::ToSql + Sync)>())?;
+    while let Some(row) = rows.next()? {
         let object: Arc<str> = row.get::<_, String>(0).into();
         let identity = identity_of(&object, &key)?;
         visit(Existing {

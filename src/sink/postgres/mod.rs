@@ -1,12 +1,15 @@
 //! The sink `postgres`: rows of another database, written in sets, each row once.
 //!
 //! How far it has come stands in the other database and is written with the rows, so that a batch is there whole or not at all, whatever
-//! is killed. `copy` takes rows that come as text, `fold` makes sets of a batch, `text` makes lines of rows, `write` writes them, `shape` knows the tables, `spelling` which
-//! texts are one key, `received` the position. One connection: there is one position. `docs/sinks/postgres.md` is the page for people.
+//! is killed. `copy` takes rows that come as text, `fold` makes sets of a batch, `text` makes texts of values and `lines` of rows, `plan` prepares what is to be said for
+//! them, `write` writes them, `shape` knows the tables, `spelling` which texts are one key, `received` the position. One connection: there is one position.
+//! `docs/sinks/postgres.md` is the page for people.
 
 mod copy;
 mod fold;
+mod lines;
 mod listing;
+mod plan;
 mod received;
 mod shape;
 mod spelling;
@@ -24,7 +27,6 @@ use crate::render::Renderer;
 use self::fold::Item;
 use self::received::{Version, Who};
 use self::write::Tables;
-use super::fault::of_postgres;
 use super::resume::arrived;
 use super::{Action, Delivery, Existing, Fault, Finding, Offset, Opener, Outcome, RowsAsText, Sink, Verdict};
 
@@ -102,8 +104,7 @@ impl Opener for Database {
                  set jit = off",
             )
             // Values are read as the source wrote them, and what is listed is the whole value.
-            .and_then(|()| session.batch_execute(&pg::same_values("set")))
-            .map_err(|error| of_postgres(&error))?;
+            .and_then(|()| session.batch_execute(&pg::same_values("set")))?;
         session
             .by_path_of_role()
             .map_err(|error| Fault::down(format!("{error}")))?;
@@ -167,17 +168,16 @@ impl PostgresSink {
         if !copy::fits(self.tables.shape(&mut self.session, &rows.table)?, rows) {
             return Ok(None);
         }
-        let failed = |error: ::postgres::Error| of_postgres(&error);
-        self.session.batch_execute(BEGIN).map_err(failed)?;
+        self.session.batch_execute(BEGIN)?;
         received::lock(&mut self.session, &self.who, self.known.as_ref())?;
         let number = copy::write(&mut self.session, &self.renderer, rows, text)?;
         if self.tables.is_altered(&mut self.session, &rows.table)? {
-            self.session.batch_execute("rollback").map_err(failed)?;
+            self.session.batch_execute("rollback")?;
             self.tables.forget(&mut self.session)?;
             return Ok(None);
         }
         let version = received::write(&mut self.session, &self.who, &rows.offset)?;
-        self.session.batch_execute("commit").map_err(failed)?;
+        self.session.batch_execute("commit")?;
         self.known = Some(version);
         Ok(Some(number))
     }
@@ -204,12 +204,11 @@ impl PostgresSink {
         }
         self.ensure_position()?;
         self.tables.prepare(&mut self.session, &self.renderer, &items)?;
-        let failed = |error: ::postgres::Error| of_postgres(&error);
-        self.session.batch_execute(BEGIN).map_err(failed)?;
+        self.session.batch_execute(BEGIN)?;
         received::lock(&mut self.session, &self.who, self.known.as_ref())?;
         self.tables.write(&mut self.session, &mut items, &mut outcomes)?;
         if self.tables.are_altered(&mut self.session, &items)? {
-            self.session.batch_execute("rollback").map_err(failed)?;
+            self.session.batch_execute("rollback")?;
             return Ok(None);
         }
         let missing = || Outcome::Failed(Fault::later("it was not tried"));
@@ -221,7 +220,7 @@ impl PostgresSink {
             Some(offset) => Some(received::write(&mut self.session, &self.who, offset)?),
             None => None,
         };
-        self.session.batch_execute("commit").map_err(failed)?;
+        self.session.batch_execute("commit")?;
         self.known = version.or(self.known.take());
         Ok(Some(outcomes))
     }

@@ -11,7 +11,6 @@ use super::spelling::Spelling;
 use super::text::Kind;
 use crate::names::{QualifiedName, nearest, quote_ident};
 use crate::sink::Fault;
-use crate::sink::fault::of_postgres;
 
 /// Whether row-level security may hide rows of a table `c` from this role: no policy gives it all rows for all commands, or a restrictive one applies.
 const HIDES: &str = "(pg_catalog.row_security_active(c.oid) and coalesce(
@@ -113,22 +112,19 @@ pub(super) struct Column {
 impl Shape {
     /// Reads a table; `targets` are those that bindings of the sink make rows of.
     pub(super) fn read(client: &mut Client, table: &QualifiedName, targets: &[QualifiedName]) -> Result<Shape, Fault> {
-        let failed = |error: postgres::Error| of_postgres(&error);
         let (target_schemas, target_names) = in_columns(targets);
-        let found = client
-            .query_opt(
-                &format!(
-                    "select c.oid, c.relkind::text, {}, case when {HIDES} then current_user::text end,
-                            pg_catalog.row_security_active(c.oid),
-                            {ROUTED}
-                       from pg_catalog.pg_class c
-                       join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-                      where n.nspname = $3 and c.relname = $4",
-                    state()
-                ),
-                &[&target_schemas, &target_names, &table.schema, &table.name],
-            )
-            .map_err(failed)?;
+        let found = client.query_opt(
+            &format!(
+                "select c.oid, c.relkind::text, {}, case when {HIDES} then current_user::text end,
+                        pg_catalog.row_security_active(c.oid),
+                        {ROUTED}
+                   from pg_catalog.pg_class c
+                   join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+                  where n.nspname = $3 and c.relname = $4",
+                state()
+            ),
+            &[&target_schemas, &target_names, &table.schema, &table.name],
+        )?;
         let Some(found) = found else {
             return Err(no_table(client, table)?);
         };
@@ -158,8 +154,7 @@ impl Shape {
                   where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
                   order by a.attnum",
                 &[&oid],
-            )
-            .map_err(failed)?;
+            )?;
         let mut columns = Vec::with_capacity(rows.len());
         let mut known = HashMap::new();
         for row in rows {
@@ -179,20 +174,18 @@ impl Shape {
             });
         }
         // Those that `on conflict` can use: not deferrable, whole, of plain columns, and not `without overlaps` (18).
-        let keys = client
-            .query(
-                "select array(select a.attname::text
-                                from unnest(i.indkey::smallint[]) with ordinality k(attnum, place)
-                                join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
-                               where k.place <= i.indnkeyatts
-                               order by k.place),
-                        i.indisprimary
-                   from pg_catalog.pg_index i
-                  where i.indrelid = $1 and i.indisunique and i.indimmediate and i.indisvalid
-                    and not i.indisexclusion and i.indpred is null and i.indexprs is null",
-                &[&oid],
-            )
-            .map_err(failed)?;
+        let keys = client.query(
+            "select array(select a.attname::text
+                            from unnest(i.indkey::smallint[]) with ordinality k(attnum, place)
+                            join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
+                           where k.place <= i.indnkeyatts
+                           order by k.place),
+                    i.indisprimary
+               from pg_catalog.pg_index i
+              where i.indrelid = $1 and i.indisunique and i.indimmediate and i.indisvalid
+                and not i.indisexclusion and i.indpred is null and i.indexprs is null",
+            &[&oid],
+        )?;
         let primary = keys.iter().find(|row| row.get(1));
         Ok(Shape {
             state: found.get(2),
@@ -218,19 +211,17 @@ impl Shape {
             names.push(&table.name);
             states.push(&shape.state);
         }
-        let row = client
-            .query_one(
-                &format!(
-                    "select count(*)
-                       from unnest($3::text[], $4::text[], $5::text[]) t (schema, name, state)
-                       join pg_catalog.pg_namespace n on n.nspname = t.schema
-                       join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = t.name
-                      where {} = t.state",
-                    state()
-                ),
-                &[&target_schemas, &target_names, &schemas, &names, &states],
-            )
-            .map_err(|error| of_postgres(&error))?;
+        let row = client.query_one(
+            &format!(
+                "select count(*)
+                   from unnest($3::text[], $4::text[], $5::text[]) t (schema, name, state)
+                   join pg_catalog.pg_namespace n on n.nspname = t.schema
+                   join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = t.name
+                  where {} = t.state",
+                state()
+            ),
+            &[&target_schemas, &target_names, &schemas, &names, &states],
+        )?;
         Ok(usize::try_from(row.get::<_, i64>(0)).ok() != Some(names.len()))
     }
 
@@ -306,15 +297,13 @@ fn in_columns(tables: &[QualifiedName]) -> (Vec<&str>, Vec<&str>) {
 }
 
 fn no_table(client: &mut Client, table: &QualifiedName) -> Result<Fault, Fault> {
-    let rows = client
-        .query(
-            "select n.nspname::text, c.relname::text
-               from pg_catalog.pg_class c
-               join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-              where c.relkind in ('r', 'p') and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'",
-            &[],
-        )
-        .map_err(|error| of_postgres(&error))?;
+    let rows = client.query(
+        "select n.nspname::text, c.relname::text
+           from pg_catalog.pg_class c
+           join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+          where c.relkind in ('r', 'p') and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'",
+        &[],
+    )?;
     let names = rows
         .iter()
         .map(|row| QualifiedName::new(row.get::<_, String>(0), row.get::<_, String>(1)));
@@ -329,7 +318,6 @@ fn kind_of(client: &mut Client, oid: u32, known: &mut HashMap<u32, Kind>) -> Res
     if let Some(kind) = known.get(&oid) {
         return Ok(kind.clone());
     }
-    let failed = |error: postgres::Error| of_postgres(&error);
     let row = client
         .query_one(
             "select t.typtype::text, t.typbasetype, e.oid, e.typdelim::text, t.typrelid, pg_catalog.format_type(t.oid, null),
@@ -342,8 +330,7 @@ fn kind_of(client: &mut Client, oid: u32, known: &mut HashMap<u32, Kind>) -> Res
                left join pg_catalog.pg_type e on e.typarray = t.oid
               where t.oid = $1",
             &[&oid],
-        )
-        .map_err(failed)?;
+        )?;
     let sort: String = row.get(0);
     let element: Option<(u32, String)> = row.get::<_, Option<u32>>(2).map(|oid| (oid, row.get(3)));
     let kind = match (sort.as_str(), element) {
@@ -354,14 +341,12 @@ fn kind_of(client: &mut Client, oid: u32, known: &mut HashMap<u32, Kind>) -> Res
         }
         ("c", None) => {
             let relation: u32 = row.get(4);
-            let rows = client
-                .query(
-                    "select attname::text, atttypid from pg_catalog.pg_attribute
-                      where attrelid = $1 and attnum > 0 and not attisdropped
-                      order by attnum",
-                    &[&relation],
-                )
-                .map_err(failed)?;
+            let rows = client.query(
+                "select attname::text, atttypid from pg_catalog.pg_attribute
+                  where attrelid = $1 and attnum > 0 and not attisdropped
+                  order by attnum",
+                &[&relation],
+            )?;
             let mut attributes = Vec::with_capacity(rows.len());
             for row in rows {
                 attributes.push((row.get(0), kind_of(client, row.get(1), known)?));

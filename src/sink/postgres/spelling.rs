@@ -11,7 +11,7 @@ use postgres::{Client, Statement};
 
 use super::fold::{Item, Row};
 use crate::names::QualifiedName;
-use crate::sink::fault::{of_postgres, of_postgres_values};
+use crate::sink::fault::of_postgres_values;
 use crate::sink::{Fault, Verdict};
 
 /// How the values of a column are written, as far as two texts of one value are concerned.
@@ -109,20 +109,17 @@ pub(super) fn settle(
         if rows.len() < 2 {
             return Ok(());
         }
-        let failed = |error: postgres::Error| of_postgres(&error);
         let mut ask = |rows: &[&Row<'_>]| -> Result<Vec<postgres::Row>, Fault> {
-            client.batch_execute("savepoint emaj_keys").map_err(failed)?;
+            client.batch_execute("savepoint emaj_keys")?;
             match client.query(same, &[&keys(rows.iter().copied().enumerate(), key)]) {
                 Ok(found) => {
-                    client.batch_execute("release savepoint emaj_keys").map_err(failed)?;
+                    client.batch_execute("release savepoint emaj_keys")?;
                     Ok(found)
                 }
                 Err(error) => {
-                    let fault = of_postgres_values(&error);
+                    let fault = of_postgres_values(error);
                     if fault.verdict != Verdict::Down {
-                        client
-                            .batch_execute("rollback to savepoint emaj_keys; release savepoint emaj_keys")
-                            .map_err(failed)?;
+                        client.batch_execute("rollback to savepoint emaj_keys; release savepoint emaj_keys")?;
                     }
                     Err(fault)
                 }

@@ -7,77 +7,18 @@ use std::collections::{HashMap, HashSet};
 use std::io::Write as _;
 use std::sync::Arc;
 
+use postgres::Client;
 use postgres::error::SqlState;
-use postgres::{Client, Statement};
-use serde::Serialize;
-use serde_json::json;
-use serde_json::value::RawValue;
 
 use super::fold::{Group, Item, Move, Row, groups, references, sets, transactions};
-use super::shape::{Column, Shape};
-use super::spelling::{Spelling, keys, settle};
-use super::text::{Kind, field, literal};
-use crate::names::{QualifiedName, quote_ident};
+use super::lines::{lines, moved_json};
+use super::plan::Plans;
+use super::shape::Shape;
+use super::spelling::{keys, settle};
+use crate::names::QualifiedName;
 use crate::render::Renderer;
-use crate::sink::fault::{of_postgres, of_postgres_values};
+use crate::sink::fault::of_postgres_values;
 use crate::sink::{Fault, Outcome, Verdict};
-
-/// How to write rows of certain columns to a table; made once a session.
-#[derive(Debug)]
-struct Upsert {
-    table: QualifiedName,
-    key: Vec<String>,
-    /// As the rows have them, with how each is written; `None`: the table makes this one itself.
-    columns: Vec<(String, Option<Kind>)>,
-    /// What they are called where rows wait, or are told as JSON.
-    staged: HashMap<String, String>,
-    copy: String,
-    copy_staged: String,
-    empty: String,
-    unchanged: Statement,
-    /// Only where a key can be written in several ways.
-    respell: Option<Respell>,
-    /// Only where columns can be given once and never changed.
-    fixed: Option<Fixed>,
-    write: Statement,
-    /// Moves rows to other keys; `None`: a key that can never be changed.
-    moves: Option<String>,
-    /// The place where rows wait may hold some of this transaction.
-    used: bool,
-}
-
-/// Rows that are there under another spelling of their key get the one that comes. What writes keys wants more rights and stronger locks, so it is
-/// asked before whether there are such rows.
-#[derive(Debug)]
-struct Respell {
-    is_needed: Statement,
-    sql: String,
-}
-
-/// Columns that are `generated always as identity`: a row that is there with other values of them cannot get those that come.
-#[derive(Debug)]
-struct Fixed {
-    columns: Vec<String>,
-    is_other: Statement,
-}
-
-#[derive(Debug)]
-struct Delete {
-    table: QualifiedName,
-    key: Vec<String>,
-    statement: Statement,
-}
-
-/// How to tell which texts are one key of a table.
-#[derive(Debug)]
-struct Keys {
-    table: QualifiedName,
-    key: Vec<String>,
-    /// Of the key's columns.
-    spellings: Vec<Spelling>,
-    /// `None`: the key's type has no order by which that could be told.
-    same: Option<Statement>,
-}
 
 /// Whether new rows are copied straight into a table: not for a while after one of them was there.
 #[derive(Debug, Default)]
@@ -92,9 +33,7 @@ pub(super) struct Tables {
     /// Those that bindings of the sink make rows of.
     targets: Arc<[QualifiedName]>,
     shapes: HashMap<QualifiedName, Shape>,
-    upserts: Vec<Upsert>,
-    deletes: Vec<Delete>,
-    keys: Vec<Keys>,
+    plans: Plans,
     straight: HashMap<QualifiedName, Straight>,
     lines: Vec<u8>,
 }
@@ -157,9 +96,7 @@ impl Tables {
     /// Forgets all tables; outside a transaction.
     pub(super) fn forget(&mut self, client: &mut Client) -> Result<(), Fault> {
         *self = Tables::new(Arc::clone(&self.targets));
-        client
-            .batch_execute("discard temp")
-            .map_err(|error| of_postgres(&error))
+        client.batch_execute("discard temp").map_err(Fault::from)
     }
 
     /// Prepares what the items need; outside the transaction, so that it stays.
@@ -170,197 +107,12 @@ impl Tables {
         items: &[Item<'_>],
     ) -> Result<(), Fault> {
         for item in items {
-            let (table, key) = (&item.change.table, &item.change.key);
-            if item.delete.is_some() && self.delete_plan(table, key).is_none() {
-                self.prepare_delete(client, renderer, table, key)?;
-            }
-            for row in item.heir.iter().chain(&item.upsert) {
-                if self.upsert_plan(table, key, row).is_none() {
-                    self.prepare_upsert(client, renderer, table, key, row)?;
-                }
-            }
-            if !self.keys.iter().any(|keys| keys.table == *table && keys.key == *key) {
-                self.prepare_keys(client, renderer, table, key)?;
+            if !self.plans.are_there_for(item) {
+                let table = &item.change.table;
+                self.shape(client, table)?;
+                self.plans.prepare(client, renderer, &self.shapes[table], item)?;
             }
         }
-        Ok(())
-    }
-
-    fn upsert_plan(&self, table: &QualifiedName, key: &[String], row: &Row<'_>) -> Option<usize> {
-        self.upserts.iter().position(|plan| {
-            plan.columns.len() == row.members.len()
-                && plan.table == *table
-                && plan.key == key
-                && plan
-                    .columns
-                    .iter()
-                    .zip(&row.members)
-                    .all(|(column, member)| column.0 == member.0)
-        })
-    }
-
-    fn delete_plan(&self, table: &QualifiedName, key: &[String]) -> Option<usize> {
-        self.deletes
-            .iter()
-            .position(|plan| plan.table == *table && plan.key == key)
-    }
-
-    fn prepare_delete(
-        &mut self,
-        client: &mut Client,
-        renderer: &Renderer,
-        table: &QualifiedName,
-        key: &[String],
-    ) -> Result<(), Fault> {
-        let shape = self.shape(client, table)?;
-        if let Some(fault) = shape.complaint(table, key, key.iter().map(String::as_str)) {
-            return Err(fault);
-        }
-        let columns = described(shape, key.iter().map(String::as_str));
-        let values = json!({ "table": shape.named(table), "columns": columns });
-        let delete = renderer.render("row/delete", &values).map_err(Fault::down)?;
-        let statement = client.prepare(&delete).map_err(|error| of_postgres(&error))?;
-        self.deletes.push(Delete {
-            table: table.clone(),
-            key: key.to_vec(),
-            statement,
-        });
-        Ok(())
-    }
-
-    /// (Of a table and a key that were looked at.)
-    fn prepare_keys(
-        &mut self,
-        client: &mut Client,
-        renderer: &Renderer,
-        table: &QualifiedName,
-        key: &[String],
-    ) -> Result<(), Fault> {
-        let columns = described(self.shape(client, table)?, key.iter().map(String::as_str));
-        let spellings = columns.iter().map(|column| column.spelling).collect();
-        let values = json!({ "table": table, "columns": columns });
-        let same = renderer.render("row/same", &values).map_err(Fault::down)?;
-        let same = match client.prepare(&same) {
-            Ok(same) => Some(same),
-            Err(error) if error.code() == Some(&SqlState::UNDEFINED_FUNCTION) => None,
-            Err(error) => return Err(of_postgres(&error)),
-        };
-        self.keys.push(Keys {
-            table: table.clone(),
-            key: key.to_vec(),
-            spellings,
-            same,
-        });
-        Ok(())
-    }
-
-    fn prepare_upsert(
-        &mut self,
-        client: &mut Client,
-        renderer: &Renderer,
-        table: &QualifiedName,
-        key: &[String],
-        row: &Row<'_>,
-    ) -> Result<(), Fault> {
-        let stage = format!("emaj_rows_{}", self.upserts.len() + 1);
-        let shape = self.shape(client, table)?;
-        let names: Vec<&str> = row.members.iter().map(|(name, _)| name.as_ref()).collect();
-        if let Some(fault) = shape.complaint(table, key, names.iter().copied()) {
-            return Err(fault);
-        }
-        let columns: Vec<(String, Option<Kind>)> = names
-            .iter()
-            .filter_map(|name| shape.column(name))
-            .map(|column| (column.name.clone(), (!column.generated).then(|| column.kind.clone())))
-            .collect();
-        let written: Vec<&str> = columns
-            .iter()
-            .filter(|(_, kind)| kind.is_some())
-            .map(|(name, _)| name.as_str())
-            .collect();
-        let is_fixed = |name: &&str| shape.column(name).is_some_and(|column| column.identity_always);
-        let is_key = |name: &&str| key.iter().any(|column| column == name);
-        let changeable: Vec<&str> = written.iter().copied().filter(|name| !is_fixed(name)).collect();
-        let changed: Vec<&str> = changeable.iter().copied().filter(|name| !is_key(name)).collect();
-        let render = |name: &str, values| renderer.render(name, values).map_err(Fault::down);
-        let named = shape.named(table);
-        let staged = described(shape, written.iter().copied());
-        let make = render("row/stage", json!({ "stage": stage, "columns": staged }))?;
-        let described_key = described(shape, key.iter().map(String::as_str));
-        let unchanged = render(
-            "row/unchanged",
-            json!({ "stage": stage, "table": named, "key": described_key, "columns": staged }),
-        )?;
-        let columns_changeable = described(shape, changeable.iter().copied());
-        let values = json!({ "stage": stage, "table": named, "key": described_key, "columns": columns_changeable });
-        let respell = match described_key.iter().any(|column| column.spelling == Spelling::Free) {
-            true => Some((render("row/respelled", values.clone())?, render("row/respell", values)?)),
-            false => None,
-        };
-        let fixed: Vec<&str> = written
-            .iter()
-            .copied()
-            .filter(|name| is_fixed(name) && !is_key(name))
-            .collect();
-        let is_other = match fixed.is_empty() {
-            true => None,
-            false => Some(render(
-                "row/fixed",
-                json!({ "stage": stage, "table": named, "key": described_key, "columns": described(shape, fixed.iter().copied()) }),
-            )?),
-        };
-        let write = render(
-            "row/upsert",
-            json!({ "stage": stage, "table": table, "key": key, "changed": changed, "columns": staged }),
-        )?;
-        let copy = render("row/copy", json!({ "table": table.to_string(), "columns": written }))?;
-        let staged_names = staged
-            .iter()
-            .map(|column| (column.name.to_owned(), column.staged.clone()))
-            .collect();
-        let copy_staged = render("row/copy", copy_to_stage(&stage, &staged))?;
-        let empty = render("row/empty", json!({ "stage": stage }))?;
-        let fixed: Vec<String> = fixed.into_iter().map(str::to_owned).collect();
-        let moves = match key.iter().all(|name| changeable.contains(&name.as_str())) {
-            true => {
-                let values = json!({ "table": named, "key": described_key, "columns": columns_changeable });
-                Some(render("row/move", values)?)
-            }
-            false => None,
-        };
-        let failed = |error: postgres::Error| of_postgres(&error);
-        client.batch_execute(&make).map_err(failed)?;
-        let unchanged = client.prepare(&unchanged).map_err(failed)?;
-        let respell = match respell {
-            Some((is_needed, sql)) => Some(Respell {
-                is_needed: client.prepare(&is_needed).map_err(failed)?,
-                sql,
-            }),
-            None => None,
-        };
-        let fixed = match is_other {
-            Some(is_other) => Some(Fixed {
-                columns: fixed,
-                is_other: client.prepare(&is_other).map_err(failed)?,
-            }),
-            None => None,
-        };
-        let write = client.prepare(&write).map_err(failed)?;
-        self.upserts.push(Upsert {
-            table: table.clone(),
-            key: key.to_vec(),
-            columns,
-            staged: staged_names,
-            copy,
-            copy_staged,
-            empty,
-            unchanged,
-            respell,
-            fixed,
-            write,
-            moves,
-            used: false,
-        });
         Ok(())
     }
 
@@ -374,10 +126,10 @@ impl Tables {
         items: &mut [Item<'_>],
         outcomes: &mut [Option<Outcome>],
     ) -> Result<(), Fault> {
-        for plan in &mut self.upserts {
+        for plan in &mut self.plans.upserts {
             plan.used = false;
         }
-        for keys in &self.keys {
+        for keys in &self.plans.keys {
             if let Some(same) = &keys.same {
                 settle(client, items, &keys.table, &keys.key, &keys.spellings, same)?;
             }
@@ -471,12 +223,9 @@ impl Tables {
         let Some(heir) = item.only_heir() else {
             return Ok(None);
         };
-        let failed = |error: postgres::Error| of_postgres(&error);
-        client.batch_execute("savepoint emaj_heir").map_err(failed)?;
+        client.batch_execute("savepoint emaj_heir")?;
         let fault = self.attempt(client, &[&heir], Deletes::Last, outcomes)?;
-        client
-            .batch_execute("rollback to savepoint emaj_heir; release savepoint emaj_heir")
-            .map_err(failed)?;
+        client.batch_execute("rollback to savepoint emaj_heir; release savepoint emaj_heir")?;
         let fault = fault.filter(|fault| fault.verdict == Verdict::Never);
         Ok(fault.map(|fault| {
             Fault::later(format!(
@@ -512,8 +261,7 @@ impl Tables {
         deletes: Deletes,
         outcomes: &mut [Option<Outcome>],
     ) -> Result<Option<Fault>, Fault> {
-        let failed = |error: postgres::Error| of_postgres(&error);
-        client.batch_execute("savepoint emaj_part").map_err(failed)?;
+        client.batch_execute("savepoint emaj_part")?;
         let mut sets = sets(items).into_iter();
         let fault = match sets.try_for_each(|set| self.set(client, &set, deletes, outcomes)) {
             // Deferred constraints have their say before the next part. What they say is about the set: with others it may be taken.
@@ -521,7 +269,7 @@ impl Tables {
                 "set constraints all immediate; set constraints all deferred; release savepoint emaj_part",
             ) {
                 Ok(()) => return Ok(None),
-                Err(error) => match of_postgres(&error) {
+                Err(error) => match Fault::from(error) {
                     fault if fault.verdict == Verdict::Never => Fault::later(fault),
                     fault => fault,
                 },
@@ -531,9 +279,7 @@ impl Tables {
         if fault.verdict == Verdict::Down {
             return Err(fault);
         }
-        client
-            .batch_execute("rollback to savepoint emaj_part; release savepoint emaj_part")
-            .map_err(failed)?;
+        client.batch_execute("rollback to savepoint emaj_part; release savepoint emaj_part")?;
         Ok(Some(fault))
     }
 
@@ -580,18 +326,15 @@ impl Tables {
         moved: &mut HashSet<usize>,
     ) -> Result<(), Fault> {
         for rows in round.chunk_by(|a, b| same_columns(a.to, b.to)) {
-            let plan = self.upsert_plan(group.table, group.key, rows[0].to);
-            let plan = plan.map(|at| &self.upserts[at]).ok_or_else(not_prepared)?;
-            let Some(sql) = &plan.moves else { continue };
+            let plan = &self.plans.upserts[self.plans.upsert(group.table, group.key, rows[0].to)?];
+            let Some(moves) = &plan.moves else { continue };
             let mut json = String::with_capacity(rows.len() * 128);
             for row in rows {
                 json.push(if json.is_empty() { '[' } else { ',' });
-                json.push_str(&plan.moved(row, group.key)?);
+                json.push_str(&moved_json(plan, row, group.key)?);
             }
             json.push(']');
-            let done = client
-                .query(sql, &[&json])
-                .map_err(|error| of_postgres_values(&error))?;
+            let done = client.query(moves, &[&json]).map_err(of_postgres_values)?;
             moved.extend(done.iter().filter_map(|row| usize::try_from(row.get::<_, i32>(0)).ok()));
         }
         Ok(())
@@ -606,12 +349,9 @@ impl Tables {
         if group.deletes.is_empty() {
             return Ok(());
         }
-        let plan = self.delete_plan(group.table, group.key).map(|at| &self.deletes[at]);
-        let plan = plan.ok_or_else(not_prepared)?;
+        let delete = self.plans.delete(group.table, group.key)?;
         let json = keys(group.deletes.iter().map(|(at, row)| (*at, *row)), group.key);
-        let rows = client
-            .query(&plan.statement, &[&json])
-            .map_err(|error| of_postgres_values(&error))?;
+        let rows = client.query(delete, &[&json]).map_err(of_postgres_values)?;
         let gone: HashSet<i32> = rows.iter().map(|row| row.get(0)).collect();
         for (at, _) in &group.deletes {
             if !i32::try_from(*at).is_ok_and(|at| gone.contains(&at)) {
@@ -629,8 +369,7 @@ impl Tables {
     ) -> Result<(), Fault> {
         let takes_copy = self.shapes.get(group.table).is_some_and(|shape| !shape.is_secured);
         for rows in group.upserts.chunk_by(|a, b| same_columns(a.1, b.1)) {
-            let plan = self.upsert_plan(group.table, group.key, rows[0].1);
-            let plan = plan.ok_or_else(not_prepared)?;
+            let plan = self.plans.upsert(group.table, group.key, rows[0].1)?;
             if group.all_new && takes_copy && self.copy_straight(client, plan, rows)? {
                 continue;
             }
@@ -643,29 +382,24 @@ impl Tables {
 
     /// Copies new rows into the table; `false`: one was there, and nothing is done.
     fn copy_straight(&mut self, client: &mut Client, plan: usize, rows: &[(usize, &Row<'_>)]) -> Result<bool, Fault> {
-        let plan = &self.upserts[plan];
+        let plan = &self.plans.upserts[plan];
         let straight = self.straight.entry(plan.table.clone()).or_default();
         if straight.pause > 0 {
             straight.pause -= 1;
             return Ok(false);
         }
         lines(&mut self.lines, plan, rows, false)?;
-        let failed = |error: postgres::Error| of_postgres(&error);
-        client.batch_execute("savepoint emaj_straight").map_err(failed)?;
+        client.batch_execute("savepoint emaj_straight")?;
         let Err(error) = copy(client, &plan.copy, &self.lines) else {
-            client
-                .batch_execute("release savepoint emaj_straight")
-                .map_err(failed)?;
+            client.batch_execute("release savepoint emaj_straight")?;
             straight.next_pause = 0;
             return Ok(true);
         };
         // A row was there.
         if error.code() != Some(&SqlState::UNIQUE_VIOLATION) {
-            return Err(of_postgres(&error));
+            return Err(error.into());
         }
-        client
-            .batch_execute("rollback to savepoint emaj_straight; release savepoint emaj_straight")
-            .map_err(failed)?;
+        client.batch_execute("rollback to savepoint emaj_straight; release savepoint emaj_straight")?;
         straight.next_pause = (straight.next_pause * 2).clamp(1, 1024);
         straight.pause = straight.next_pause;
         Ok(false)
@@ -678,74 +412,30 @@ impl Tables {
         plan: usize,
         rows: &[(usize, &Row<'_>)],
     ) -> Result<Vec<usize>, Fault> {
-        let plan = &mut self.upserts[plan];
+        let plan = &mut self.plans.upserts[plan];
         lines(&mut self.lines, plan, rows, true)?;
-        let failed = |error: postgres::Error| of_postgres(&error);
         if std::mem::replace(&mut plan.used, true) {
-            client.batch_execute(&plan.empty).map_err(failed)?;
+            client.batch_execute(&plan.empty)?;
         }
-        copy(client, &plan.copy_staged, &self.lines).map_err(failed)?;
-        let there = client.query(&plan.unchanged, &[]).map_err(failed)?;
+        copy(client, &plan.copy_staged, &self.lines)?;
+        let there = client.query(&plan.unchanged, &[])?;
         if there.len() < rows.len() {
             if let Some(fixed) = &plan.fixed
-                && client.query_one(&fixed.is_other, &[]).map_err(failed)?.get(0)
+                && client.query_one(&fixed.is_other, &[])?.get(0)
             {
                 return Err(fixed.fault(&plan.table));
             }
             if let Some(respell) = &plan.respell
-                && client.query_one(&respell.is_needed, &[]).map_err(failed)?.get(0)
+                && client.query_one(&respell.is_needed, &[])?.get(0)
             {
-                client.batch_execute(&respell.sql).map_err(failed)?;
+                client.batch_execute(&respell.sql)?;
             }
-            client.execute(&plan.write, &[]).map_err(failed)?;
+            client.execute(&plan.write, &[])?;
         }
         Ok(there
             .iter()
             .filter_map(|row| usize::try_from(row.get::<_, i32>(0)).ok())
             .collect())
-    }
-}
-
-impl Upsert {
-    /// Returns a row that is to be moved as JSON: its number, its old key as `k1` and so on, its columns.
-    fn moved(&self, row: &Move<'_, '_>, key: &[String]) -> Result<String, Fault> {
-        let mut json = format!("{{\"n\":{}", row.at);
-        let kind_of = |name: &str| self.columns.iter().find(|(column, _)| column == name)?.1.as_ref();
-        for (at, name) in key.iter().enumerate() {
-            let value = row.from.members.iter().find(|(member, _)| member == name);
-            if let Some(((_, value), kind)) = value.zip(kind_of(name)) {
-                json.push_str(&format!(",\"k{}\":{}", at + 1, as_json(value, kind)?));
-            }
-        }
-        for ((_, value), (name, kind)) in row.to.members.iter().zip(&self.columns) {
-            if let (Some(kind), Some(staged)) = (kind, self.staged.get(name)) {
-                let value = as_json(value, kind).map_err(|fault| row.to.softened(fault))?;
-                json.push_str(&format!(",\"{staged}\":{value}"));
-            }
-        }
-        json.push('}');
-        Ok(json)
-    }
-}
-
-impl Fixed {
-    fn fault(&self, table: &QualifiedName) -> Fault {
-        let columns = self
-            .columns
-            .iter()
-            .map(|name| quote_ident(name))
-            .collect::<Vec<_>>()
-            .join(", ");
-        let alter: Vec<String> = self
-            .columns
-            .iter()
-            .map(|name| format!("alter {} set generated by default", quote_ident(name)))
-            .collect();
-        Fault::never(format!(
-            "{columns} of `{table}` is `generated always as identity` in the other database, and the row there has another value, which cannot be changed: \
-             `alter table {table} {}`, or name the columns to be written under `row.columns`, without it",
-            alter.join(", ")
-        ))
     }
 }
 
@@ -768,88 +458,8 @@ fn unblocked<'i, 'a>(
     left
 }
 
-fn not_prepared() -> Fault {
-    Fault::down("a statement was not prepared")
-}
-
 fn same_columns(a: &Row<'_>, b: &Row<'_>) -> bool {
     a.members.len() == b.members.len() && a.members.iter().zip(&b.members).all(|(a, b)| a.0 == b.0)
-}
-
-/// Columns as the templates take them.
-#[derive(Debug, Serialize)]
-pub(super) struct Described<'a> {
-    name: &'a str,
-    /// What it is called where rows wait: no name of the table's own is ever beside ours.
-    staged: String,
-    sql_type: &'a str,
-    collation: Option<&'a [String; 2]>,
-    equal: &'a str,
-    #[serde(skip)]
-    spelling: Spelling,
-}
-
-pub(super) fn described<'s, 'n>(shape: &'s Shape, names: impl IntoIterator<Item = &'n str>) -> Vec<Described<'s>> {
-    names
-        .into_iter()
-        .filter_map(|name| {
-            let is_it = |column: &Column| column.name == name;
-            let at = shape.columns.iter().position(is_it)?;
-            Some((at + 1, &shape.columns[at]))
-        })
-        .map(|(number, column)| Described {
-            name: &column.name,
-            staged: format!("c{number}"),
-            sql_type: &column.sql_type,
-            collation: column.collation.as_ref(),
-            equal: &column.equal,
-            spelling: column.spelling,
-        })
-        .collect()
-}
-
-/// Writes the rows as lines of `copy`, numbered by their places in the batch if wanted.
-fn lines(out: &mut Vec<u8>, plan: &Upsert, rows: &[(usize, &Row<'_>)], numbered: bool) -> Result<(), Fault> {
-    out.clear();
-    for (at, row) in rows {
-        if numbered {
-            out.extend_from_slice(at.to_string().as_bytes());
-            out.push(b'\t');
-        }
-        fields(out, &plan.columns, row)?;
-    }
-    Ok(())
-}
-
-/// Writes the columns of a row, to the end of its line.
-fn fields(out: &mut Vec<u8>, columns: &[(String, Option<Kind>)], row: &Row<'_>) -> Result<(), Fault> {
-    let mut is_first = true;
-    for ((_, value), (_, kind)) in row.members.iter().zip(columns) {
-        let Some(kind) = kind else { continue };
-        if !is_first {
-            out.push(b'\t');
-        }
-        is_first = false;
-        field(out, value, kind).map_err(|fault| row.softened(fault))?;
-    }
-    out.push(b'\n');
-    Ok(())
-}
-
-/// Says how rows are copied to where they wait: with their numbers.
-fn copy_to_stage(stage: &str, columns: &[Described<'_>]) -> serde_json::Value {
-    let staged = columns.iter().map(|column| column.staged.as_str());
-    let all: Vec<&str> = ["n"].into_iter().chain(staged).collect();
-    json!({ "table": format!("pg_temp.{stage}"), "columns": all })
-}
-
-/// Returns a value as the JSON of which `json_to_recordset` reads what [`field`] would write: the text that the type reads, but `json` as it is.
-fn as_json(value: &RawValue, kind: &Kind) -> Result<String, Fault> {
-    Ok(match (kind, literal(value.get(), kind)?) {
-        (_, None) => "null".to_owned(),
-        (Kind::Json, Some(json)) => json.into_owned(),
-        (_, Some(text)) => serde_json::Value::from(text.as_ref()).to_string(),
-    })
 }
 
 fn copy(client: &mut Client, sql: &str, lines: &[u8]) -> Result<(), postgres::Error> {
