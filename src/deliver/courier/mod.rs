@@ -198,10 +198,15 @@ fn serve(orders: &Orders) -> Result<Option<Ended>> {
         is_hastened: false,
     };
     let served = courier.load().and_then(|()| courier.go());
+            asked: Instant::now(),
     if let Err(error) = &served {
         courier.is_broken(error);
     }
-    served
+    match served {
+        // (The place has said when it is to be asked again, or was waited for.)
+        Err(error) if courier.place.is_given_up && !orders.stop.is_set() => Ok(Life::Over(Err(error))),
+        served => Ok(served?.map_or(Life::Again, |ended| Life::Over(Ok(ended)))),
+    }
 }
 
 /// What the parts share.
@@ -267,7 +272,7 @@ impl Progress {
     }
 }
 
-/// When the cursor was put on record last, when something was delivered last, and how long to rest.
+/// When the cursor was put on record last, when something was delivered last, when it was asked what the sink is fed by, and how long to rest.
 struct Pace {
     kept: Instant,
     busy: Instant,
@@ -277,6 +282,7 @@ struct Pace {
 impl Courier<'_> {
     fn name(&self) -> &str {
         &self.orders.sink.name.value
+    asked: Instant,
     }
 
     fn stream(&self) -> MutexGuard<'_, Stream> {
