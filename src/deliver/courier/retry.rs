@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::Courier;
-use super::claim::holds;
+use super::claim::look;
 use crate::deliver::ask::unasked;
 use crate::deliver::binding::{Bound, Come};
 use crate::deliver::lanes::{Fate, Keyed, Silence};
@@ -345,8 +345,9 @@ impl Courier<'_> {
         };
         // One that gets no answer is set aside already: of the place it says nothing.
         let mut silence = Silence::default();
-        let (keeper, stop) = (&mut self.sessions.keeper, &self.orders.stop);
-        let (fates, down) = lanes.deliver(keyed, &mut silence, stop, &mut || holds(keeper))?;
+        let (orders, keeper, cursor) = (self.orders, &mut self.sessions.keeper, &self.progress.cursor);
+        let mut may_go_on = || look(orders, keeper, cursor).map(|look| look.is_some());
+        let (fates, down) = lanes.deliver(keyed, &mut silence, &orders.stop, &mut may_go_on)?;
         if down.is_none() && silence == Silence::default() {
             self.place.silence = silence;
         }
