@@ -331,8 +331,9 @@ impl Lanes {
                     if let Outcome::Failed(fault) = &outcome
                         && fault.verdict == Verdict::Down
                     {
-                        down = Some(fault.clone());
-                        break;
+                        // (What has arrived behind it in the batch is not sent again.)
+                        down.get_or_insert_with(|| fault.clone());
+                        continue;
                     }
                     has_failed |= matches!(outcome, Outcome::Failed(_));
                     fates[*at] = Fate::Done(outcome);
@@ -511,7 +512,8 @@ mod tests {
     use crate::errors::{Error, Kind};
     use crate::sink::{Action, Finding, Message, Offset};
 
-    /// Writes down what arrives; refuses ids that begin with `bad`, has has no answer to `mute`, and is down for `down`, and behind three `mute` of a batch.
+    /// Writes down what arrives; refuses ids that begin with `bad`, has no answer to `mute`, is down for `down`, and behind three `mute` of a batch, and goes on behind
+    /// `gone`.
     struct Book(Arc<Mutex<Vec<String>>>);
 
     impl Sink for Book {
@@ -525,7 +527,9 @@ mod tests {
                     outcomes.push(Outcome::Failed(Fault::down("gone")));
                     break;
                 }
-                outcomes.push(if delivery.id.starts_with("bad") {
+                outcomes.push(if delivery.id.starts_with("gone") {
+                    Outcome::Failed(Fault::down("gone"))
+                } else if delivery.id.starts_with("bad") {
                     Outcome::Failed(Fault::never("no"))
                 } else if delivery.id.starts_with("mute") {
                     Outcome::Failed(Fault::silent("nothing"))
@@ -754,6 +758,18 @@ mod tests {
         assert_eq!(down.unwrap().verdict, Verdict::Down);
         assert_eq!(fates[0], Fate::Done(Outcome::Written));
         assert_eq!([&fates[1], &fates[3]], [&Fate::NotTried; 2]);
+    }
+
+    #[test]
+    fn what_arrived_behind_what_all_waits_for_is_not_tried_again() {
+        let (arrived, fates, down) = run_batches(&mut Silence::default(), 1, 10, "a:a gone:b c:c d:a");
+        assert_eq!(down.unwrap().verdict, Verdict::Down);
+        assert_eq!(
+            (arrived, &fates[1]),
+            (vec!["a".to_owned(), "c".to_owned()], &Fate::NotTried)
+        );
+        assert_eq!([&fates[0], &fates[2]], [&Fate::Done(Outcome::Written); 2]);
+        assert_eq!(fates[3], Fate::NotTried, "it comes behind a level that is not done");
     }
 
     #[test]

@@ -96,9 +96,11 @@ impl Courier<'_> {
             self.place.reached = Instant::now();
             let mut left = Vec::new();
             let (mut written, mut unchanged, mut refused) = (0, 0, 0);
+            let mut is_tried = true;
             for (((number, at), keyed), fate) in numbers.into_iter().zip(keyed).zip(fates) {
                 is_whole &= !matches!(fate, Fate::Done(Outcome::Failed(_)) | Fate::Behind);
-                if is_whole && fate != Fate::NotTried {
+                is_tried &= fate != Fate::NotTried;
+                if is_whole && is_tried {
                     self.place.has(&keyed.delivery.offset);
                 }
                 if let Fate::Done(Outcome::Written | Outcome::Unchanged) = fate {
