@@ -48,7 +48,7 @@ struct Named<'a> {
 impl<'a> Named<'a> {
     fn of(bound: &Bound, placed: &Placed, source: &'a Source) -> Self {
         Named {
-            id: id_of(&bound.name, placed, source),
+            id: id_of(bound, placed, source),
             time: format!("{:.6}", placed.change.time),
             source: &source.uri,
         }
@@ -81,12 +81,16 @@ impl<'a> Named<'a> {
 }
 
 /// Names an event. Bindings, transactions and tables of two installations may be called the same, and both may deliver to one place: what is hashed
-/// tells them apart.
-pub(super) fn id_of(binding: &str, placed: &Placed, source: &Source) -> String {
-    let short = digest(&format!("{}\n{}", source.name, placed.change.key));
-    if placed.change.is_init {
+/// tells them apart. A row that was there before is the same event as long as it is the same row, told in the same way: who drops what he has got already
+/// gets what has changed.
+pub(super) fn id_of(bound: &Bound, placed: &Placed, source: &Source) -> String {
+    let (binding, change) = (&bound.name, &placed.change);
+    if change.is_init {
+        let row = change.new.as_ref().map_or("", |row| &row.json);
+        let short = digest(&format!("{}\n{}\n{row}\n{}", source.name, change.key, bound.told));
         format!("{binding}-init-{:x}-{short}", placed.relation)
     } else {
-        format!("{binding}-{:x}-{:x}-{short}", placed.change.txid, placed.relation)
+        let short = digest(&format!("{}\n{}", source.name, change.key));
+        format!("{binding}-{:x}-{:x}-{short}", change.txid, placed.relation)
     }
 }

@@ -92,6 +92,8 @@ pub(super) struct Table {
 pub(super) struct Bound {
     pub name: Arc<str>,
     pub manifest: manifest::Binding,
+    /// What tells this declaration from another one.
+    pub told: String,
     /// Changes before this position are none of its business.
     pub since: Position,
     pub table: usize,
