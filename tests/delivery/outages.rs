@@ -217,6 +217,21 @@ fn one_of_three_sinks_is_dead() {
     assert_eq!(worker.stop(), Some(0));
 }
 
+/// Who only wants everything delivered does not wait for a place that says how long it is away, nor asks it before.
+#[test]
+fn a_place_is_not_asked_before_the_time_that_it_says() {
+    let db = database();
+    db.psql("create table item (id int primary key)");
+    let receiver = Receiver::start(|_, _| Answer::Say(429, "retry-after: 60\r\n", String::new()));
+    install(&db, &items_to_hook(&receiver.url(), "{{ row.id }}"));
+    db.psql("insert into item values (1)");
+    let run = prepare(&db, &["run", "emaj.yaml", "--until-empty", "--wait", "5s"])
+        .run()
+        .code(13);
+    assert_eq!(receiver.got().len(), 1, "{run}");
+    assert!(run.stderr.contains("answered 429"), "{run}");
+}
+
 /// What a stream has acknowledged behind a message that it does not take is not sent again.
 #[test]
 fn what_is_there_behind_what_all_waits_for_is_not_sent_again() {
