@@ -133,7 +133,9 @@ impl Courier<'_> {
                 status.written += written;
                 status.unchanged += unchanged;
                 status.refused += refused;
-                status.delay = delay;
+                if written + unchanged > 0 {
+                    status.delay = delay;
+                }
             });
             left.append(&mut rest);
             work = left;
