@@ -80,14 +80,14 @@ impl AllRows {
     /// What `take` fails with; whatever the server answers.
     pub(super) fn each(&mut self, source: &Source, take: &mut dyn FnMut(Vec<Rendered>) -> Result<()>) -> Result<()> {
         self.stream.hold()?;
-        let at = self.fed.bound[self.at].table;
+        let number = self.fed.bound[self.at].table;
         let mut next = Next {
             most: MOST_ROWS,
             ..Next::default()
         };
         loop {
-            let table = &self.fed.sources.tables[at];
-            let Read { rows, last } = init::rows(self.stream.session(), &self.renderer, table, 0, &next, at)?;
+            let table = &self.fed.sources.tables[number];
+            let Read { rows, last } = init::rows(self.stream.session(), &self.renderer, table, 0, &next, number)?;
             take(self.rendered(&rows, source)?)?;
             if rows.len() < next.most {
                 return self.stream.release();

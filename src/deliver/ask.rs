@@ -295,13 +295,12 @@ fn without_type(error: &postgres::Error) -> Option<usize> {
     after[..digits].parse::<usize>().ok()?.checked_sub(1)
 }
 
-/// What it means to whoever asked that there is no answer: a lost connection mends itself, and a question that is refused does not.
+/// What it means to a courier that there is no answer: a lost connection mends itself, and whatever else is in the way is put on record.
 pub(super) fn unasked(fault: Fault) -> Error {
-    let kind = match (fault.of_source, fault.verdict) {
-        (Some(kind), _) => kind,
-        (None, Verdict::Never) => Kind::Failed,
-        (None, _) => Kind::Unreachable,
-    };
+    let kind = fault.of_source.unwrap_or(match fault.verdict {
+        Verdict::Down => Kind::Unreachable,
+        _ => Kind::Failed,
+    });
     Error::message(kind, fault.reason)
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::binding::{Ask, Bound, Envelope, Made, OneKey};
+use super::binding::{Ask, Asking, Bound, Envelope, Made, OneKey};
 use super::digest::digest;
 use super::lanes::Keyed;
 use super::stream::Placed;
@@ -23,7 +23,13 @@ pub(super) fn render(
     one: &OneKey,
 ) -> Result<Option<Keyed>, Fault> {
     let named = Named::of(bound, placed, source);
-    let made = bound.make(&placed.change, &named.envelope(), ask, beside, one)?;
+    let envelope = named.envelope();
+    let mut asking = Asking {
+        envelope: &envelope,
+        ask,
+        beside,
+    };
+    let made = bound.make(&placed.change, &mut asking, one)?;
     Ok(made.map(|made| named.keyed(bound, placed, made)))
 }
 

@@ -45,31 +45,43 @@ struct Turn {
     aside: Vec<Aside>,
 }
 
+/// What has become of a chunk so far.
+struct Course {
+    /// What is set aside and not on record.
+    aside: Vec<Aside>,
+    /// What came that rows of others refer to.
+    come: Come,
+    /// Whether nothing was refused: beyond what it refused, a place need not have put a position on record.
+    is_whole: bool,
+}
+
 impl Courier<'_> {
     /// Hands deliveries to the place until all have arrived or are set aside, and puts that on record. `false`: told to stop before.
     pub(super) fn hand_over(&mut self, made: Made, chunk: &[Placed], offset: Option<&Offset>) -> Result<bool> {
         let Made {
             keyed: mut work,
-            mut aside,
+            aside,
             one,
         } = made;
         // What was put on record of this chunk.
         let mut noted = Parked::default();
-        // Whether nothing was refused so far: beyond what it refused, a place need not have put a position on record.
-        let mut is_whole = true;
-        let mut come = Come::default();
+        let mut course = Course {
+            aside,
+            come: Come::default(),
+            is_whole: true,
+        };
         loop {
             self.leave_out_what_is_there(&mut work);
             if work.is_empty() {
                 break;
             }
-            let turn = self.next_turn(work, aside, &noted, chunk, &one);
-            (work, aside) = (turn.now, turn.aside);
+            let turn = self.next_turn(work, course.aside, &noted, chunk, &one);
+            (work, course.aside) = (turn.now, turn.aside);
             let mut rest = turn.later;
             if !turn.note.is_empty() {
                 turn.note.iter().for_each(|aside| noted.begin("", &aside.keys));
                 let first = [&work, &rest].into_iter().flatten().map(|work| work.0);
-                let first = first.chain(aside.iter().map(|aside| aside.number)).min();
+                let first = first.chain(course.aside.iter().map(|aside| aside.number)).min();
                 self.note_before(turn.note, first, chunk, offset)?;
             }
             if work.is_empty() {
@@ -94,55 +106,16 @@ impl Courier<'_> {
             self.orders.status.beat(&self.orders.sink.name.value, false);
             let (fates, down) = delivered?;
             self.place.reached = Instant::now();
-            let mut left = Vec::new();
-            let (mut written, mut unchanged, mut refused) = (0, 0, 0);
-            let mut is_tried = true;
-            for (((number, at), keyed), fate) in numbers.into_iter().zip(keyed).zip(fates) {
-                is_whole &= !matches!(fate, Fate::Done(Outcome::Failed(_)) | Fate::Behind);
-                is_tried &= fate != Fate::NotTried;
-                if is_whole && is_tried {
-                    self.place.has(&keyed.delivery.offset);
-                }
-                if let Fate::Done(Outcome::Written | Outcome::Unchanged) = fate {
-                    come.note(&keyed.delivery, &chunk[number].change);
-                }
-                match fate {
-                    Fate::Done(Outcome::Written) => written += 1,
-                    Fate::Done(Outcome::Unchanged) => unchanged += 1,
-                    // A place that keeps the order itself refuses what comes behind a refused change of a row: that one waits for it.
-                    Fate::Done(Outcome::Failed(fault)) => {
-                        refused += 1;
-                        let (sink, binding) = (&self.orders.sink.name.value, &self.fed.bound[at].name);
-                        tracing::warn!(%sink, %binding, id = %keyed.delivery.id, "{ASIDE}");
-                        aside.push(self.aside(number, at, chunk, &one, fault));
-                    }
-                    // Behind a message with the same key it waits; behind a row that wants the same entry it is tried by itself.
-                    Fate::Behind => {
-                        let fault = Fault::later("an earlier change with the same key was refused");
-                        aside.push(self.aside(number, at, chunk, &one, fault));
-                    }
-                    Fate::NotTried => left.push((number, at, keyed)),
-                }
-            }
-            let delay = chunk.last().map_or(0.0, |placed| {
-                (Timestamp::now() - placed.change.time)
-                    .total(jiff::Unit::Second)
-                    .unwrap_or(0.0)
-            });
-            self.orders.status.update(self.name(), |status| {
-                status.written += written;
-                status.unchanged += unchanged;
-                status.refused += refused;
-                if written + unchanged > 0 {
-                    status.delay = delay;
-                }
-            });
+            let tried = numbers.into_iter().zip(keyed);
+            let tried = tried.map(|((number, at), keyed)| (number, at, keyed)).zip(fates);
+            let mut left = self.judge(tried, chunk, &one, &mut course);
             left.append(&mut rest);
             work = left;
             if down.is_none() && !work.is_empty() && is_over {
                 // (What entries took along is told at the end of a chunk: then it comes again from its start, as after a fault.)
-                if come.is_empty() {
+                if course.come.is_empty() {
                     let first = work.iter().map(|work| work.0).min();
+                    let mut aside = course.aside;
                     aside.retain(|aside| first.is_some_and(|first| aside.number < first));
                     self.note_before(aside, first, chunk, offset)?;
                 }
@@ -161,6 +134,7 @@ impl Courier<'_> {
             }
         }
         passing("chunk.delivered");
+        let Course { aside, come, .. } = course;
         let settled = self.settle(aside, chunk);
         match chunk.last().filter(|_| !come.is_empty()) {
             None => self.note(&settled, offset)?,
@@ -175,6 +149,60 @@ impl Courier<'_> {
         }
         passing("chunk.noted");
         Ok(true)
+    }
+
+    /// Goes through what became of deliveries that the place was given. Returns those that it was not given after all.
+    fn judge(
+        &mut self,
+        tried: impl Iterator<Item = (Work, Fate)>,
+        chunk: &[Placed],
+        one: &OneKeys,
+        course: &mut Course,
+    ) -> Vec<Work> {
+        let mut left = Vec::new();
+        let (mut written, mut unchanged, mut refused) = (0, 0, 0);
+        let mut is_tried = true;
+        for ((number, at, keyed), fate) in tried {
+            course.is_whole &= !matches!(fate, Fate::Done(Outcome::Failed(_)) | Fate::Behind);
+            is_tried &= fate != Fate::NotTried;
+            if course.is_whole && is_tried {
+                self.place.has(&keyed.delivery.offset);
+            }
+            if let Fate::Done(Outcome::Written | Outcome::Unchanged) = fate {
+                course.come.note(&keyed.delivery, &chunk[number].change);
+            }
+            match fate {
+                Fate::Done(Outcome::Written) => written += 1,
+                Fate::Done(Outcome::Unchanged) => unchanged += 1,
+                // A place that keeps the order itself refuses what comes behind a refused change of a row: that one waits for it.
+                Fate::Done(Outcome::Failed(fault)) => {
+                    refused += 1;
+                    let (sink, binding) = (self.name(), &self.fed.bound[at].name);
+                    tracing::warn!(%sink, %binding, id = %keyed.delivery.id, "{ASIDE}");
+                    course.aside.push(self.aside(number, at, chunk, one, fault));
+                }
+                // Behind a message with the same key it waits; behind a row that wants the same entry it is tried by itself.
+                Fate::Behind => {
+                    let fault = Fault::later("an earlier change with the same key was refused");
+                    course.aside.push(self.aside(number, at, chunk, one, fault));
+                }
+                Fate::NotTried => left.push((number, at, keyed)),
+            }
+        }
+        let delay = chunk.last().map_or(0.0, |placed| {
+            (Timestamp::now() - placed.change.time)
+                .total(jiff::Unit::Second)
+                .unwrap_or(0.0)
+        });
+        self.orders.status.update(self.name(), |status| {
+            status.written += written;
+            status.unchanged += unchanged;
+            status.refused += refused;
+            if written + unchanged > 0 {
+                status.delay = delay;
+            }
+        });
+        left
     }
 
     /// Leaves out what the place knows to have: that is not sent again.

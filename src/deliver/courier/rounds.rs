@@ -54,11 +54,10 @@ impl Courier<'_> {
             }
             if look.snapshot == seen && self.progress.unfinished.is_none() && init.is_empty() {
                 if self.orders.until_empty {
-                    if self.hasten()? {
-                        continue;
+                    match self.is_at_its_end()? {
+                        true => return Ok(Some(Ended::Empty)),
+                        false => continue,
                     }
-                    self.keep()?;
-                    return Ok(Some(Ended::Empty));
                 }
                 if look.is_still {
                     // Or it would be taken for one that is away, once a transaction ends that has taken long.
@@ -76,11 +75,7 @@ impl Courier<'_> {
                     self.pace.pause = Duration::ZERO;
                     seen.clear();
                     // What was written while the rows were sent is a worker's: under writers that never rest there is no end of it.
-                    if init.is_empty() && !self.orders.init.is_empty() {
-                        if self.hasten()? {
-                            continue;
-                        }
-                        self.keep()?;
+                    if init.is_empty() && !self.orders.init.is_empty() && self.is_at_its_end()? {
                         return Ok(Some(Ended::Empty));
                     }
                 }
@@ -95,11 +90,10 @@ impl Courier<'_> {
                         status.caught_up = Some(Timestamp::now());
                     });
                     if self.orders.until_empty && init.is_empty() {
-                        if self.hasten()? {
-                            continue;
+                        match self.is_at_its_end()? {
+                            true => return Ok(Some(Ended::Empty)),
+                            false => continue,
                         }
-                        self.keep()?;
-                        return Ok(Some(Ended::Empty));
                     }
                     seen = look.snapshot;
                     if self.pace.kept.elapsed() > KEEP {
@@ -112,8 +106,17 @@ impl Courier<'_> {
         }
     }
 
+    /// Tells whether nothing is left to be done; the cursor is on record then.
+    fn is_at_its_end(&mut self) -> Result<bool> {
+        if self.hasten()? {
+            return Ok(false);
+        }
+        self.keep()?;
+        Ok(true)
+    }
+
     /// Has what waits for something else tried once more, at the end: it may have come meanwhile. Returns whether there is any.
-    pub(super) fn hasten(&mut self) -> Result<bool> {
+    fn hasten(&mut self) -> Result<bool> {
         if std::mem::replace(&mut self.is_hastened, true) {
             return Ok(false);
         }
