@@ -64,7 +64,7 @@ pub(super) fn read(client: &mut impl GenericClient, s: &str) -> Result<Installed
     let rows = client.query(
         &format!(
             "select bind_name, bind_manifest, bind_sink, bind_oid, bind_schema, bind_table, bind_kind, bind_fingerprint, bind_action,
-                    (select count(*) from {s}.emaj_failure where fail_binding = bind_name)
+                    (select count(*) from {s}.emaj_failure where fail_binding = bind_name) as failures
                from {s}.emaj_binding"
         ),
         &[],
@@ -73,20 +73,20 @@ pub(super) fn read(client: &mut impl GenericClient, s: &str) -> Result<Installed
         .iter()
         .map(|row| {
             let binding = InstalledBinding {
-                manifest: row.get(1),
-                sink: row.get(2),
-                oid: row.get(3),
+                manifest: row.get("bind_manifest"),
+                sink: row.get("bind_sink"),
+                oid: row.get("bind_oid"),
                 table: QualifiedName {
-                    schema: row.get(4),
-                    name: row.get(5),
+                    schema: row.get("bind_schema"),
+                    name: row.get("bind_table"),
                 },
-                kind: row.get(6),
-                fingerprint: row.get(7),
-                action: row.get(8),
+                kind: row.get("bind_kind"),
+                fingerprint: row.get("bind_fingerprint"),
+                action: row.get("bind_action"),
                 unread: 0,
-                failures: row.get(9),
+                failures: row.get("failures"),
             };
-            (row.get(0), binding)
+            (row.get("bind_name"), binding)
         })
         .collect();
     for (name, log, condition) in unread_logs(client, s)? {
