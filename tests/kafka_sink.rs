@@ -156,6 +156,15 @@ fn a_topic_that_is_not_there_is_down_until_it_is_made() {
     let outcomes = sink.deliver(&batch);
     assert_eq!(words(&outcomes), ["written", "down"]);
     assert!(reason(&outcomes).contains("there is no topic"), "{}", reason(&outcomes));
+    // What is known behind it is said too.
+    kafka.topic("zz");
+    kafka.rule(|rules| rules.refuse = Some((b"\"z1\"".to_vec(), 19)));
+    let outcomes = opener
+        .open()
+        .unwrap()
+        .deliver(&[event("z1", "zz", "1"), event("o2", "other", "2")]);
+    assert_eq!(words(&outcomes), ["down", "written"]);
+    kafka.rule(|rules| rules.refuse = None);
     kafka.topic("shop");
     assert_eq!(words(&opener.open().unwrap().deliver(&events(0..4))), ["written"; 4]);
     for topic in ["", "..", "a b", "a/b", "\u{e9}", &"x".repeat(250), "a\r\nb"] {

@@ -148,12 +148,20 @@ fn without_a_stream_the_place_is_down_until_there_is_one() {
     );
     let opener = bus(&nats, "");
     let outcomes = opener.open().unwrap().deliver(&events(0..3));
-    assert_eq!(words(&outcomes), ["down"]);
+    assert_eq!(words(&outcomes), ["down"; 3]);
     assert!(
         reason(&outcomes).contains("no stream holds the message's subject"),
         "{}",
         reason(&outcomes)
     );
+    nats.stream("PAID", &["paid.>"], json!({}));
+    let mixed = [
+        event("p1", "other.1", "1"),
+        event("p2", "paid.2", "2"),
+        event("p3", "paid.3", "3"),
+    ];
+    let outcomes = opener.open().unwrap().deliver(&mixed);
+    assert_eq!(words(&outcomes), ["down", "written", "written"]);
     nats.stream("SHOP", &["shop.>"], json!({ "max_msgs": 2, "discard": "new" }));
     let outcomes = opener.open().unwrap().deliver(&events(0..3));
     assert_eq!(words(&outcomes), ["written", "written", "down"]);

@@ -12,7 +12,7 @@ use super::set_aside;
 use super::sources::{Fed, Sources, load, not_installed};
 use super::stream::{Placed, Stream, Window};
 use super::worker::Source;
-use crate::errors::{Error, Kind, Result};
+use crate::errors::Result;
 use crate::journal::{self, FailureFilter, SinkState};
 use crate::manifest::Binding;
 use crate::pg::{Prompt, Session};

@@ -89,8 +89,8 @@ pub(super) type Piece = Option<Vec<u8>>;
 /// How long an answer is waited for before it is looked whether the lease is old.
 const BEAT: Duration = Duration::from_millis(250);
 
-/// Asks whether the worker still has the sink.
-pub(super) type Holds<'a> = &'a mut dyn FnMut() -> Done<()>;
+/// Asks whether the worker still has the sink, and whether it may give it more (nobody has paused it, nobody claims it). Without the sink it is an error.
+pub(super) type Holds<'a> = &'a mut dyn FnMut() -> Done<bool>;
 
 /// How many pieces may wait between who reads rows and who writes them.
 const PIECES: usize = 16;
@@ -110,6 +110,8 @@ pub(super) struct Lanes {
     lease: Arc<Lease>,
     batch: usize,
     refuses: bool,
+    /// Whether more may be given, when that was asked last.
+    may_go_on: bool,
 }
 
 struct Lane {
@@ -131,6 +133,7 @@ impl Lanes {
             lease: Arc::new(Lease::limited()),
             batch: opener.batch().max(1),
             refuses: opener.refuses(),
+            may_go_on: true,
         };
         Ok((lanes, first))
     }
@@ -178,6 +181,11 @@ impl Lanes {
         self.lanes.len()
     }
 
+    /// Tells whether more could be given to the place at the end of the last delivery.
+    pub(super) fn may_go_on(&self) -> bool {
+        self.may_go_on
+    }
+
     /// Has rows written as text by the first connection while `read` reads them and sends them piece by piece (not their end: that is
     /// sent when it has come to it without an error). Sending fails when nobody takes them any more.
     ///
@@ -205,7 +213,7 @@ impl Lanes {
         was_read.map(|()| copied)
     }
 
-    /// Carries out deliveries. Returns a fate each, in order, and the fault when the place went down. Once `stop` is set only the
+    /// Carries out deliveries. Returns a fate each, in order, and the fault when the place went down. Once `stop` is set, or no more may be given, only the
     /// batches under way are finished.
     ///
     /// # Errors
@@ -217,6 +225,7 @@ impl Lanes {
         stop: &Stop,
         holds: Holds<'_>,
     ) -> Done<(Vec<Fate>, Option<Fault>)> {
+        self.may_go_on = true;
         let mut fates = vec![Fate::NotTried; work.len()];
         let mut failed: HashSet<&str> = HashSet::new();
         for level in levels(work, self.refuses) {
@@ -240,7 +249,7 @@ impl Lanes {
                     failed.extend(work[at].keys.iter().map(String::as_str));
                 }
             }
-            if down.is_some() || stop.is_set() {
+            if down.is_some() || stop.is_set() || !self.may_go_on {
                 return Ok((fates, down));
             }
         }
@@ -307,6 +316,9 @@ impl Lanes {
                 return Ok(down);
             }
             self.renew(holds)?;
+            if !self.may_go_on {
+                return Ok(down);
+            }
             for (lane, batch) in &round {
                 let deliveries = batch.iter().map(|at| work[*at].delivery.clone()).collect();
                 // A lane that is gone answers nothing: seen below.
@@ -319,8 +331,9 @@ impl Lanes {
                     if let Outcome::Failed(fault) = &outcome
                         && fault.verdict == Verdict::Down
                     {
-                        down = Some(fault.clone());
-                        break;
+                        // (What has arrived behind it in the batch is not sent again.)
+                        down.get_or_insert_with(|| fault.clone());
+                        continue;
                     }
                     has_failed |= matches!(outcome, Outcome::Failed(_));
                     fates[*at] = Fate::Done(outcome);
@@ -335,7 +348,7 @@ impl Lanes {
     }
 
     /// Waits for what a lane answers. The lease of all is renewed meanwhile, as long as it is held.
-    fn answer(&self, lane: usize, is_held: &mut Done<()>, holds: Holds<'_>) -> Vec<Outcome> {
+    fn answer(&mut self, lane: usize, is_held: &mut Done<()>, holds: Holds<'_>) -> Vec<Outcome> {
         loop {
             match self.lanes[lane].answers.recv_timeout(BEAT) {
                 Ok(outcomes) => return outcomes,
@@ -349,17 +362,22 @@ impl Lanes {
         }
     }
 
-    fn renew(&self, holds: Holds<'_>) -> Done<()> {
+    fn renew(&mut self, holds: Holds<'_>) -> Done<()> {
         if !self.lease.is_old() {
             return Ok(());
         }
         let asked = SystemTime::now();
-        let is_held = holds();
-        match &is_held {
-            Ok(()) => self.lease.renew(asked),
-            Err(_) => self.lease.lose(),
+        match holds() {
+            Ok(may_go_on) => {
+                self.may_go_on = may_go_on;
+                self.lease.renew(asked);
+                Ok(())
+            }
+            Err(error) => {
+                self.lease.lose();
+                Err(error)
+            }
         }
-        is_held
     }
 }
 
@@ -494,7 +512,8 @@ mod tests {
     use crate::errors::{Error, Kind};
     use crate::sink::{Action, Finding, Message, Offset};
 
-    /// Writes down what arrives; refuses ids that begin with `bad`, has no answer to `mute`, and is down for `down`, and behind three `mute` of a batch.
+    /// Writes down what arrives; refuses ids that begin with `bad`, has no answer to `mute`, is down for `down`, and behind three `mute` of a batch, and goes on behind
+    /// `gone`.
     struct Book(Arc<Mutex<Vec<String>>>);
 
     impl Sink for Book {
@@ -508,7 +527,9 @@ mod tests {
                     outcomes.push(Outcome::Failed(Fault::down("gone")));
                     break;
                 }
-                outcomes.push(if delivery.id.starts_with("bad") {
+                outcomes.push(if delivery.id.starts_with("gone") {
+                    Outcome::Failed(Fault::down("gone"))
+                } else if delivery.id.starts_with("bad") {
                     Outcome::Failed(Fault::never("no"))
                 } else if delivery.id.starts_with("mute") {
                     Outcome::Failed(Fault::silent("nothing"))
@@ -582,10 +603,11 @@ mod tests {
             lease: Arc::default(),
             batch,
             refuses: true,
+            may_go_on: true,
         };
         (0..lanes).for_each(|_| all.add(Box::new(Book(Arc::clone(&book)))));
         let work: Vec<Keyed> = work.split_whitespace().map(keyed).collect();
-        let (fates, down) = all.deliver(&work, silence, &Stop::default(), &mut || Ok(())).unwrap();
+        let (fates, down) = all.deliver(&work, silence, &Stop::default(), &mut || Ok(true)).unwrap();
         drop(all);
         let arrived = book.lock().unwrap().clone();
         (arrived, fates, down)
@@ -653,11 +675,12 @@ mod tests {
             lease: Arc::default(),
             batch: 2,
             refuses: false,
+            may_go_on: true,
         };
         all.add(Box::new(Book(Arc::clone(&book))));
         let work: Vec<Keyed> = "a:a bad1:b c:c d:d".split(' ').map(keyed).collect();
         let (fates, down) = all
-            .deliver(&work, &mut Silence::default(), &Stop::default(), &mut || Ok(()))
+            .deliver(&work, &mut Silence::default(), &Stop::default(), &mut || Ok(true))
             .unwrap();
         assert!(down.is_none());
         assert_eq!(fates[1], Fate::Done(Outcome::Failed(Fault::never("no"))));
@@ -721,6 +744,7 @@ mod tests {
             lease: Arc::new(Lease::limited()),
             batch: 2,
             refuses: true,
+            may_go_on: true,
         };
         all.add(Box::new(Book(Arc::clone(&book))));
         let mut lost = || Err(Error::message(Kind::Unreachable, "the session is lost"));
@@ -734,5 +758,36 @@ mod tests {
         assert_eq!(down.unwrap().verdict, Verdict::Down);
         assert_eq!(fates[0], Fate::Done(Outcome::Written));
         assert_eq!([&fates[1], &fates[3]], [&Fate::NotTried; 2]);
+    }
+
+    #[test]
+    fn what_arrived_behind_what_all_waits_for_is_not_tried_again() {
+        let (arrived, fates, down) = run_batches(&mut Silence::default(), 1, 10, "a:a gone:b c:c d:a");
+        assert_eq!(down.unwrap().verdict, Verdict::Down);
+        assert_eq!(
+            (arrived, &fates[1]),
+            (vec!["a".to_owned(), "c".to_owned()], &Fate::NotTried)
+        );
+        assert_eq!([&fates[0], &fates[2]], [&Fate::Done(Outcome::Written); 2]);
+        assert_eq!(fates[3], Fate::NotTried, "it comes behind a level that is not done");
+    }
+
+    #[test]
+    fn who_may_not_go_on_sends_nothing_more() {
+        let book = Arc::new(Mutex::new(Vec::new()));
+        let mut all = Lanes {
+            lanes: Vec::new(),
+            lease: Arc::new(Lease::limited()),
+            batch: 2,
+            refuses: true,
+            may_go_on: true,
+        };
+        all.add(Box::new(Book(Arc::clone(&book))));
+        let work = [keyed("a:a")];
+        let (fates, down) = all
+            .deliver(&work, &mut Silence::default(), &Stop::default(), &mut || Ok(false))
+            .unwrap();
+        assert!(down.is_none() && !all.may_go_on() && book.lock().unwrap().is_empty());
+        assert_eq!(fates, [Fate::NotTried]);
     }
 }

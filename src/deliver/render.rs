@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::binding::{Ask, Bound, Envelope, Made, OneKey};
+use super::binding::{Ask, Asking, Bound, Envelope, Made, OneKey};
 use super::digest::digest;
 use super::lanes::Keyed;
 use super::stream::Placed;
@@ -23,7 +23,13 @@ pub(super) fn render(
     one: &OneKey,
 ) -> Result<Option<Keyed>, Fault> {
     let named = Named::of(bound, placed, source);
-    let made = bound.make(&placed.change, &named.envelope(), ask, beside, one)?;
+    let envelope = named.envelope();
+    let mut asking = Asking {
+        envelope: &envelope,
+        ask,
+        beside,
+    };
+    let made = bound.make(&placed.change, &mut asking, one)?;
     Ok(made.map(|made| named.keyed(bound, placed, made)))
 }
 
@@ -48,7 +54,7 @@ struct Named<'a> {
 impl<'a> Named<'a> {
     fn of(bound: &Bound, placed: &Placed, source: &'a Source) -> Self {
         Named {
-            id: id_of(&bound.name, placed, source),
+            id: id_of(bound, placed, source),
             time: format!("{:.6}", placed.change.time),
             source: &source.uri,
         }
@@ -81,12 +87,16 @@ impl<'a> Named<'a> {
 }
 
 /// Names an event. Bindings, transactions and tables of two installations may be called the same, and both may deliver to one place: what is hashed
-/// tells them apart.
-pub(super) fn id_of(binding: &str, placed: &Placed, source: &Source) -> String {
-    let short = digest(&format!("{}\n{}", source.name, placed.change.key));
-    if placed.change.is_init {
+/// tells them apart. A row that was there before is the same event as long as it is the same row, told in the same way: who drops what he has got already
+/// gets what has changed.
+pub(super) fn id_of(bound: &Bound, placed: &Placed, source: &Source) -> String {
+    let (binding, change) = (&bound.name, &placed.change);
+    if change.is_init {
+        let row = change.new.as_ref().map_or("", |row| &row.json);
+        let short = digest(&format!("{}\n{}\n{row}\n{}", source.name, change.key, bound.told));
         format!("{binding}-init-{:x}-{short}", placed.relation)
     } else {
-        format!("{binding}-{:x}-{:x}-{short}", placed.change.txid, placed.relation)
+        let short = digest(&format!("{}\n{}", source.name, change.key));
+        format!("{binding}-{:x}-{:x}-{short}", change.txid, placed.relation)
     }
 }

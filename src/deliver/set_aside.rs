@@ -208,6 +208,7 @@ mod tests {
     fn table(columns: &[&str]) -> SourceTable {
         SourceTable {
             oid: 1,
+            is_replaced: false,
             names: Table {
                 name: QualifiedName::new("public", "t"),
                 key: vec![columns[0].to_owned()],

@@ -25,11 +25,10 @@ impl Sources {
     /// Returns the tables that nobody captures any more: what is left of their logs is delivered, and nothing comes.
     pub(super) fn uncaptured(&self) -> impl Iterator<Item = &QualifiedName> {
         let newest = |oid| self.logs.iter().rfind(|(_, log)| log.oid == oid);
-        let ended = self
-            .tables
-            .iter()
-            .filter(move |table| newest(table.oid).is_some_and(|(_, log)| log.is_ended));
-        ended.map(|table| &table.names.name)
+        let is_ended = move |oid| newest(oid).is_some_and(|(_, log)| log.is_ended);
+        let missing = self.tables.iter();
+        let missing = missing.filter(move |table| table.is_replaced || is_ended(table.oid));
+        missing.map(|table| &table.names.name)
     }
 }
 
@@ -39,6 +38,8 @@ pub(super) struct SourceTable {
     pub oid: u32,
     /// The name of the last install, which bindings go by.
     pub names: Table,
+    /// Another table has that name now.
+    pub is_replaced: bool,
     /// The columns as the newest log has them: number and name.
     pub columns: Vec<(i16, String)>,
     /// How its texts come.
@@ -138,6 +139,7 @@ pub(super) fn load(
         };
         sources.tables.push(SourceTable {
             oid: *oid,
+            is_replaced: record.is_replaced,
             names: Table {
                 name: record.table.clone(),
                 key: newest.key.clone(),

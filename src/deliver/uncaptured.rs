@@ -7,7 +7,7 @@ use crate::manifest::Manifest;
 use crate::names::QualifiedName;
 use crate::pg::Session;
 
-/// A binding whose table is not captured.
+/// A binding whose table is not captured: it was released, or another one has its name now.
 #[derive(Debug, Clone)]
 pub struct Uncaptured {
     pub binding: String,
@@ -46,7 +46,9 @@ pub fn uncaptured(session: &mut Session, manifest: &Manifest, only: &[String]) -
         let oids: Vec<u32> = records.iter().map(|record| record.oid).collect();
         let logs = journal::logs_of(&mut **session, schema, &oids)?;
         let is_captured = |oid| logs.iter().any(|log| log.oid == oid && !log.is_ended);
-        let missing = records.into_iter().filter(|record| !is_captured(record.oid));
+        let missing = records
+            .into_iter()
+            .filter(|record| record.is_replaced || !is_captured(record.oid));
         all.extend(missing.map(|record| Uncaptured {
             binding: record.name,
             sink: sink.clone(),

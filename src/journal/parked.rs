@@ -339,12 +339,15 @@ pub fn failed_again(
     Ok(())
 }
 
-/// Notes, before changes are tried, that they are: when nothing is heard of it any more, they may be there.
+/// Notes, before changes are tried, that they are: when nothing is heard of it any more, they may be there. Returns those that wait still: others were
+/// discarded meanwhile.
 ///
 /// # Errors
 /// Whatever the server answers.
-pub fn begun(client: &mut impl GenericClient, schema: &str, ids: &[i64]) -> Result<()> {
-    set_begun(client, schema, ids, true)
+pub fn begun(client: &mut impl GenericClient, schema: &str, ids: &[i64]) -> Result<Vec<i64>> {
+    let s = escape_identifier(schema);
+    let sql = format!("update {s}.emaj_failure set fail_begun = true where fail_id = any ($1) returning fail_id");
+    Ok(client.query(&sql, &[&ids])?.iter().map(|row| row.get(0)).collect())
 }
 
 /// Notes that changes which were tried are not there.
@@ -352,35 +355,33 @@ pub fn begun(client: &mut impl GenericClient, schema: &str, ids: &[i64]) -> Resu
 /// # Errors
 /// Whatever the server answers.
 pub fn not_begun(client: &mut impl GenericClient, schema: &str, ids: &[i64]) -> Result<()> {
-    set_begun(client, schema, ids, false)
-}
-
-fn set_begun(client: &mut impl GenericClient, schema: &str, ids: &[i64], begun: bool) -> Result<()> {
     let s = escape_identifier(schema);
-    let sql = format!("update {s}.emaj_failure set fail_begun = $2 where fail_id = any ($1) and fail_begun <> $2");
-    client.execute(&sql, &[&ids, &begun])?;
+    let sql = format!("update {s}.emaj_failure set fail_begun = false where fail_id = any ($1) and fail_begun");
+    client.execute(&sql, &[&ids])?;
     Ok(())
 }
 
-/// Forgets changes that arrived after all. What waited behind them is to be tried at once.
+/// Forgets changes that arrived after all. What waited behind them is to be tried at once. Tells whether all of `next` wait still: some may have been
+/// discarded meanwhile.
 ///
 /// # Errors
 /// Whatever the server answers.
-pub fn arrived(client: &mut impl GenericClient, schema: &str, ids: &[i64]) -> Result<()> {
+pub fn arrived(client: &mut impl GenericClient, schema: &str, ids: &[i64], next: &[i64]) -> Result<bool> {
     let s = escape_identifier(schema);
     // One statement: the next of a queue is never left without anybody to try it.
-    client.execute(
+    let row = client.query_one(
         &format!(
             "with gone as (delete from {s}.emaj_failure where fail_id = any ($1) returning fail_sink, fail_queue),
                   next as (select min(f.fail_id) as id
                              from (select distinct * from gone) as g
                              join {s}.emaj_failure as f using (fail_sink, fail_queue)
                             where f.fail_id <> all ($1)
-                            group by fail_sink, fail_queue)
-             update {s}.emaj_failure set fail_state = 'LATER', fail_retry = clock_timestamp()
-               from next where fail_id = next.id and fail_state = 'BEHIND'"
+                            group by fail_sink, fail_queue),
+                  front as (update {s}.emaj_failure set fail_state = 'LATER', fail_retry = clock_timestamp()
+                              from next where fail_id = next.id and fail_state = 'BEHIND')
+             select count(*) = cardinality($2::bigint[]) from {s}.emaj_failure where fail_id = any ($2)"
         ),
-        &[&ids],
+        &[&ids, &next],
     )?;
-    Ok(())
+    Ok(row.get(0))
 }

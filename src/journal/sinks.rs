@@ -144,6 +144,8 @@ pub struct BindingRecord {
     pub name: String,
     pub oid: u32,
     pub table: QualifiedName,
+    /// Another table has its name now.
+    pub is_replaced: bool,
     pub fingerprint: String,
     pub since: Position,
     /// `WANTED`, `RUNNING` or `DONE`.
@@ -235,7 +237,9 @@ pub fn bindings_of(client: &mut impl GenericClient, schema: &str, sink: &str) ->
     let s = escape_identifier(schema);
     let rows = client.query(
         &format!(
-            "select bind_name, bind_oid, bind_schema, bind_table, bind_fingerprint, {}, bind_init, bind_init_done, bind_init_total
+            "select bind_name, bind_oid, bind_schema, bind_table, bind_fingerprint, {}, bind_init, bind_init_done, bind_init_total,
+                    exists (select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+                             where n.nspname = bind_schema and c.relname = bind_table and c.oid <> bind_oid) as is_replaced
                from {s}.emaj_binding where bind_sink = $1 order by bind_name",
             Position::columns("bind_since", "bind_since")
         ),
@@ -250,6 +254,7 @@ pub fn bindings_of(client: &mut impl GenericClient, schema: &str, sink: &str) ->
                     schema: row.get("bind_schema"),
                     name: row.get("bind_table"),
                 },
+                is_replaced: row.get("is_replaced"),
                 fingerprint: row.get("bind_fingerprint"),
                 since: Position::get(row, "bind_since")?,
                 init: row.get("bind_init"),

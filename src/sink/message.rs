@@ -5,12 +5,12 @@ use std::collections::HashSet;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
-use super::{Action, Delivery, Fault, Message, Outcome, Verdict};
+use super::{Action, Delivery, Fault, Message, Outcome};
 
 /// Returns the message.
 ///
 /// # Errors
-/// [`Verdict::Never`] for any other action: a manifest that loads has none for such a sink.
+/// [`super::Verdict::Never`] for any other action: a manifest that loads has none for such a sink.
 pub(super) fn message(delivery: &Delivery) -> Result<&Message, Fault> {
     match &delivery.action {
         Action::Message(message) => Ok(message),
@@ -45,7 +45,7 @@ pub(super) fn with_own(ours: Vec<(String, String)>, message: &Message) -> Vec<(S
 /// Checks headers of a protocol of lines: a value that breaks its line would become a header, or more, of its own.
 ///
 /// # Errors
-/// [`Verdict::Never`], naming the header and not its value.
+/// [`super::Verdict::Never`], naming the header and not its value.
 pub(super) fn check_headers(headers: &[(String, String)], is_ours: fn(&str) -> bool) -> Result<(), Fault> {
     for (name, value) in headers {
         if name.is_empty() || !name.bytes().all(is_token) {
@@ -125,18 +125,13 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Returns the outcomes up to and including the first that says that the place is down.
-    pub(super) fn finish(self) -> Vec<Outcome> {
-        let mut done = Vec::with_capacity(self.outcomes.len());
-        for outcome in self.outcomes {
-            let outcome = outcome.unwrap_or_else(|| Outcome::Failed(Fault::down("it was not tried")));
-            let is_down = matches!(&outcome, Outcome::Failed(fault) if fault.verdict == Verdict::Down);
-            done.push(outcome);
-            if is_down {
-                break;
-            }
-        }
-        done
+    /// Returns the outcomes up to the last that is known.
+    pub(super) fn finish(mut self) -> Vec<Outcome> {
+        let known = self.outcomes.iter().rposition(Option::is_some);
+        self.outcomes.truncate(known.map_or(0, |last| last + 1));
+        let untried = || Outcome::Failed(Fault::down("it was not tried"));
+        let outcomes = self.outcomes.into_iter();
+        outcomes.map(|outcome| outcome.unwrap_or_else(untried)).collect()
     }
 }
 

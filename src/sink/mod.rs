@@ -59,8 +59,8 @@ pub enum Outcome {
 /// - **Time.** Every wait has an end: the time-out of the manifest.
 /// - No row value and no secret is ever logged or put into a fault, except what the place itself answered, with secrets taken out.
 pub trait Sink: Send {
-    /// Carries out a batch. Returns one outcome a delivery, in order; fewer when the last one of them is [`Verdict::Down`]: then
-    /// the rest was not tried, and this connection is dropped.
+    /// Carries out a batch. Returns one outcome a delivery, in order; when one of them is [`Verdict::Down`], this connection is dropped. Then there may be
+    /// fewer: the rest was not tried. What has another outcome behind that one is not given again.
     fn deliver(&mut self, batch: &[Delivery]) -> Vec<Outcome>;
 
     /// Gives what is asked before each write, where the place itself does not notice that another worker has written to it.

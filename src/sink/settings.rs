@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::errors::{Error, Kind, Result};
@@ -72,10 +73,17 @@ impl<'a> References<'a> {
 pub(super) struct Secrets(Vec<SecretString>);
 
 impl Secrets {
+    /// Adds a secret, also as others may write it when they quote it.
     pub(super) fn add(&mut self, secret: &SecretString) {
+        for form in quoted(secret.expose_secret()) {
+            self.add_form(SecretString::from(form));
+        }
+    }
+
+    fn add_form(&mut self, secret: SecretString) {
         let is_known = |known: &SecretString| known.expose_secret() == secret.expose_secret();
         if !secret.expose_secret().is_empty() && !self.0.iter().any(is_known) {
-            self.0.push(secret.clone());
+            self.0.push(secret);
             // What holds another one is to be found first.
             self.0
                 .sort_by_key(|secret| std::cmp::Reverse(secret.expose_secret().len()));
@@ -97,6 +105,42 @@ impl Secrets {
     }
 }
 
+/// Returns a text as it is, and within JSON, a URL, and HTML, in the ways of the usual libraries.
+fn quoted(text: &str) -> Vec<String> {
+    let json = serde_json::to_string(text).unwrap_or_default();
+    let json = json.trim_start_matches('"').strip_suffix('"').unwrap_or_default();
+    let ascii: String = json.chars().map(in_ascii).collect();
+    let url = percent_encode(text.as_bytes(), NON_ALPHANUMERIC).to_string();
+    let plain =
+        ["-", "_", ".", "~"].map(|plain| (percent_encode(plain.as_bytes(), NON_ALPHANUMERIC).to_string(), plain));
+    let url = plain.iter().fold(url, |url, (code, plain)| url.replace(code, plain));
+    let html = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let html = html.replace('"', "&quot;");
+    vec![
+        json.replace('/', "\\/"),
+        json.to_owned(),
+        ascii.replace('/', "\\/"),
+        ascii,
+        url.replace("%2F", "/"),
+        url.replace("%20", "+"),
+        url,
+        html.replace('\'', "&#39;"),
+        html.replace('\'', "&#x27;"),
+        html,
+        text.to_owned(),
+    ]
+}
+
+/// Returns a character as JSON writes it that is all ASCII.
+fn in_ascii(character: char) -> String {
+    if character.is_ascii() {
+        return character.to_string();
+    }
+    let mut units = [0; 2];
+    let units = character.encode_utf16(&mut units).iter();
+    units.map(|unit| format!("\\u{unit:04x}")).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,5 +153,24 @@ mod tests {
         }
         assert_eq!(secrets.hide("an apple tree\r\n and a  tree\u{7}"), "an *** and a ***");
         assert_eq!(secrets.hide(&"é".repeat(400)).chars().count(), 303);
+    }
+
+    #[test]
+    fn secrets_are_known_as_others_quote_them() {
+        let mut secrets = Secrets::default();
+        secrets.add(&SecretString::from("\"a/b\\ <é&'1"));
+        for said in [
+            r#"{"k":"\"a/b\\ <é&'1"}"#,
+            r#"{"k":"\"a\/b\\ <\u00e9&'1"}"#,
+            r#"{"k":"\"a/b\\ <\u00e9&'1"}"#,
+            "?k=%22a%2Fb%5C%20%3C%C3%A9%26%271",
+            "?k=%22a/b%5C%20%3C%C3%A9%26%271",
+            "?k=%22a%2Fb%5C+%3C%C3%A9%26%271",
+            "<b>&quot;a/b\\ &lt;é&amp;&#39;1</b>",
+            "<b>&quot;a/b\\ &lt;é&amp;&#x27;1</b>",
+        ] {
+            let hidden = secrets.hide(said);
+            assert!(hidden.contains("***") && hidden.len() < 12, "{said}: {hidden}");
+        }
     }
 }

@@ -408,3 +408,22 @@ fn rows_of_partitions_that_came_or_went_are_said_to_be_missed() {
     let said = prepare(&db, &["install", "emaj.yaml"]).run().ok().stderr;
     assert!(!said.contains("emaj init"), "{said}");
 }
+
+#[test]
+fn a_table_in_the_place_of_a_bound_one_is_told() {
+    let db = database();
+    db.psql("create table item (id int primary key)");
+    let manifest = "version: 1\nroles: { admin: null, viewer: null }\nsinks: { lines: { file: { path: out.ndjson } } }\n\
+                    bindings: { items: { table: public.item, to: lines, message: {} } }\n";
+    install(&db, manifest);
+    drain(&db).run().ok();
+    // Another name alone is followed.
+    db.psql("alter table item rename to thing; insert into thing values (1)");
+    drain(&db).run().ok();
+    db.psql("create table item (id int primary key); insert into item values (2)");
+    let run = drain(&db).run().code(3);
+    let never = "table public.item is not captured: what changes in it never arrives at sink `lines` (binding `items`)";
+    assert!(run.stderr.contains(never), "{run}");
+    let warned = "WARN table public.item is not captured";
+    assert!(run.stderr.contains(warned), "{run}");
+}

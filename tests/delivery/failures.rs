@@ -679,3 +679,60 @@ fn a_look_reads_nothing_of_what_is_set_aside_and_not_due() {
     let read = looked_at(true);
     assert!(read <= 1, "{read} were read to find one");
 }
+
+/// A worker that tries a queue of the six messages `1` to `6`, and waits for the answer to the first.
+fn in_the_middle_of_a_queue(then: impl FnOnce(&Database)) -> (Database, Vec<String>) {
+    let db = database();
+    db.psql("create table item (id int primary key)");
+    let (is_well, is_held) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(true)));
+    let receiver = Receiver::start({
+        let (is_well, is_held) = (Arc::clone(&is_well), Arc::clone(&is_held));
+        move |_, _| {
+            if !is_well.load(Ordering::Relaxed) {
+                return status(422);
+            }
+            while is_held.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            status(204)
+        }
+    });
+    install(&db, &one_queue(&receiver.url(), "{{ row.id }}"));
+    db.psql("insert into item select generate_series(1, 6)");
+    drain(&db).run().code(3);
+    let refused = receiver.got().len();
+    is_well.store(true, Ordering::Relaxed);
+    prepare(&db, &["failures", "retry", "--sink", "hook"]).run().ok();
+    let worker = worker(&db).start();
+    wait_for("the first to be tried", 30, || receiver.since(refused).pop());
+    then(&db);
+    is_held.store(false, Ordering::Relaxed);
+    wait_for("the end of the queue", 30, || set_aside(&db).is_empty().then_some(()));
+    assert_eq!(worker.stop(), Some(0));
+    let bodies = receiver.since(refused).into_iter().map(|request| request.body);
+    (db, bodies.collect())
+}
+
+/// A manifest that sends a message for each row of `item`, all of one key.
+fn one_queue(url: &str, body: &str) -> String {
+    items_to_hook(url, body).replace("message: {", "message: { key: all,")
+}
+
+#[test]
+fn what_is_discarded_while_its_queue_is_tried_does_not_arrive() {
+    let (_, arrived) = in_the_middle_of_a_queue(|db| {
+        prepare(db, &["failures", "discard", "5", "6", "2", "--yes"]).run().ok();
+    });
+    assert_eq!(arrived, ["1", "3", "4"]);
+}
+
+#[test]
+fn a_queue_that_is_tried_is_told_as_an_installation_says_meanwhile() {
+    let (_, arrived) = in_the_middle_of_a_queue(|db| {
+        let manifest = std::fs::read_to_string(db.dir().join("emaj.yaml")).unwrap();
+        install(db, &manifest.replace("{{ row.id }}", "new {{ row.id }}"));
+        // (It is asked for once a second.)
+        std::thread::sleep(Duration::from_millis(1100));
+    });
+    assert_eq!(arrived, ["1", "new 2", "new 3", "new 4", "new 5", "new 6"]);
+}

@@ -371,3 +371,18 @@ fn what_was_set_aside_is_there_once_when_the_worker_is_killed_behind_its_line() 
         assert_eq!(lines(&db).len(), 1, "{kind}");
     }
 }
+
+#[test]
+fn a_file_at_its_limit_of_size_is_down_and_the_others_go_on() {
+    let db = database();
+    db.psql("create table person (id int primary key, name text)");
+    let other = "  beside: { file: { path: beside.ndjson } }\nbindings:\n  ids: { table: public.person, to: beside, message: { body: \"{{ row.id }}\" } }\n";
+    install(&db, &MANIFEST.replace("bindings:\n", other));
+    db.psql("insert into person select n, repeat('x', 1000) from generate_series(1, 40) n");
+    let run = drain(&db).with_files_up_to(20_000).run().code(13);
+    assert!(run.stderr.contains("sink `lines` is down"), "{run}");
+    let beside = std::fs::read_to_string(db.dir().join("beside.ndjson")).unwrap();
+    assert_eq!(beside.lines().count(), 40, "{run}");
+    drain(&db).run().ok();
+    assert_eq!(lines(&db).len(), 40);
+}

@@ -3,8 +3,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::{PEOPLE, PERSON, column, drain, install, logins, people, prepare, set_aside, to_directory, worker, writes};
+use super::{
+    PEOPLE, PERSON, column, drain, install, items_to_hook, logins, people, prepare, set_aside, to_directory, worker,
+    writes,
+};
 use crate::reliability::named_points::uri;
+use crate::support::receiver::{Receiver, status};
 use crate::support::slapd::{Slapd, slapd};
 use crate::support::{Database, database, owner, scale, wait_for};
 
@@ -649,4 +653,48 @@ fn writers_as_fast_as_the_sink_do_not_keep_the_rows_waiting() {
     assert_eq!(copy.psql("select count(*) from small"), "1");
     let windows: usize = db.psql("select sink_window from emaj.emaj_sink").parse().unwrap();
     assert!(windows <= 2, "{windows} windows");
+}
+
+/// Who knows events by their ids drops what he has got, and nothing else.
+#[test]
+fn a_row_has_another_id_when_it_is_another_one() {
+    let db = database();
+    db.psql("create table item (id int primary key, text text); insert into item values (1, 'a'), (2, 'b')");
+    let receiver = Receiver::start(|_, _| status(204));
+    let manifest = items_to_hook(&receiver.url(), "{{ row.text }}");
+    install(&db, &manifest);
+    let mut known = 0;
+    let mut ids = || {
+        prepare(&db, &["init", "emaj.yaml", "--binding", "items"]).run().ok();
+        let got = receiver.since(known);
+        known += got.len();
+        let mut ids: Vec<(String, String)> = got
+            .iter()
+            .map(|request| (request.body.clone(), request.header("webhook-id").to_owned()))
+            .collect();
+        ids.sort();
+        ids
+    };
+    let first = ids();
+    assert_eq!(first.len(), 2);
+    assert_eq!(ids(), first, "the same rows");
+    db.psql("update item set text = 'c' where id = 1");
+    drain(&db).run().ok();
+    let changed: Vec<(String, String)> = ids().into_iter().filter(|(text, _)| text != "c").collect();
+    assert_eq!(changed, first[1..], "the row that is the same");
+    let told = ids();
+    install(&db, &manifest.replace("{{ row.text }}", "{{ row.text }}!"));
+    let otherwise = ids();
+    for (one, other) in [(&told, &first), (&otherwise, &told)] {
+        assert!(
+            one.iter()
+                .all(|(text, id)| *text == "b" || other.iter().all(|(_, known)| known != id))
+        );
+    }
+    assert!(
+        otherwise
+            .iter()
+            .all(|(_, id)| told.iter().all(|(_, known)| known != id)),
+        "told in another way"
+    );
 }

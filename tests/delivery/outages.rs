@@ -216,3 +216,46 @@ fn one_of_three_sinks_is_dead() {
     assert_eq!((lines(), nats.count("PEOPLE")), (20, 20));
     assert_eq!(worker.stop(), Some(0));
 }
+
+/// Who only wants everything delivered does not wait for a place that says how long it is away, nor asks it before.
+#[test]
+fn a_place_is_not_asked_before_the_time_that_it_says() {
+    let db = database();
+    db.psql("create table item (id int primary key)");
+    let receiver = Receiver::start(|_, _| Answer::Say(429, "retry-after: 60\r\n", String::new()));
+    install(&db, &items_to_hook(&receiver.url(), "{{ row.id }}"));
+    db.psql("insert into item values (1)");
+    let run = prepare(&db, &["run", "emaj.yaml", "--until-empty", "--wait", "5s"])
+        .run()
+        .code(13);
+    assert_eq!(receiver.got().len(), 1, "{run}");
+    assert!(run.stderr.contains("answered 429"), "{run}");
+}
+
+/// What a stream has acknowledged behind a message that it does not take is not sent again.
+#[test]
+fn what_is_there_behind_what_all_waits_for_is_not_sent_again() {
+    let nats = Nats::start();
+    nats.stream(
+        "PAID",
+        &["shop.paid"],
+        serde_json::json!({ "duplicate_window": 100_000_000 }),
+    );
+    let db = database();
+    db.psql("create table item (id int primary key, status text)");
+    install(
+        &db,
+        &format!(
+            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks: {{ bus: {{ nats: {{ url: \"{}\", timeout: 5 }} }} }}\n\
+             bindings: {{ items: {{ table: public.item, to: bus, message: {{ subject: \"shop.{{{{ row.status }}}}\", body: \"{{{{ row.id }}}}\" }} }} }}\n",
+            nats.url()
+        ),
+    );
+    db.psql("insert into item values (1, 'new'), (2, 'paid'), (3, 'paid')");
+    // It is tried several times within that time.
+    let run = prepare(&db, &["run", "emaj.yaml", "--until-empty", "--wait", "5s"])
+        .run()
+        .code(13);
+    assert!(run.stderr.contains("no stream holds"), "{run}");
+    assert_eq!(nats.count("PAID"), 2);
+}

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use emaj::cluster::Cluster;
 use postgres::{Client, NoTls};
 
-use super::{PEOPLE, PERSON, column, drain, install, items_to_hook, logins, set_aside, to_directory, worker};
+use super::{PEOPLE, PERSON, column, drain, install, items_to_hook, logins, prepare, set_aside, to_directory, worker};
 use crate::support::receiver::{Answer, Receiver, status};
 use crate::support::slapd::{PASSWORD, Slapd, slapd};
 use crate::support::{Chance, Database, database, emaj_alone, scale, seed, wait_for};
@@ -309,4 +309,37 @@ fn a_long_window_is_sorted_once() {
     let mut expected: Vec<i32> = (10001..=19001).chain([18999]).collect();
     expected.sort_unstable();
     assert_eq!(arrived, expected);
+}
+
+/// A chunk whose messages all share a key takes as many answers as it has changes: a pause does not wait for them, and none comes twice.
+#[test]
+fn a_pause_does_not_wait_for_a_chunk() {
+    let db = database();
+    db.psql("create table item (id int primary key)");
+    let is_slow = Arc::new(AtomicBool::new(true));
+    let receiver = Receiver::start({
+        let is_slow = Arc::clone(&is_slow);
+        move |_, _| match is_slow.load(Ordering::Relaxed) {
+            true => Answer::Late(Duration::from_millis(100), 204),
+            false => status(204),
+        }
+    });
+    install(
+        &db,
+        &items_to_hook(&receiver.url(), "{{ row.id }}").replace("message: {", "message: { key: all,"),
+    );
+    db.psql("insert into item select generate_series(1, 400)");
+    let worker = worker(&db).start();
+    wait_for("the first messages", 30, || receiver.got().get(2).cloned());
+    prepare(&db, &["sink", "pause", "hook"]).run().ok();
+    wait_for("the pause", 120, || worker.log().contains("is paused").then_some(()));
+    let arrived = receiver.got().len();
+    assert!(arrived < 400, "all of the chunk has gone before");
+    is_slow.store(false, Ordering::Relaxed);
+    prepare(&db, &["sink", "resume", "hook"]).run().ok();
+    drain(&db).run().ok();
+    assert_eq!(worker.stop(), Some(0));
+    let bodies: Vec<String> = receiver.got().into_iter().map(|request| request.body).collect();
+    let expected: Vec<String> = (1..=400).map(|id: i32| id.to_string()).collect();
+    assert_eq!(bodies, expected);
 }

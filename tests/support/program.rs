@@ -103,17 +103,22 @@ impl Emaj {
 
     /// Has it started with SIGHUP ignored, as `nohup` does.
     pub fn under_nohup(self) -> Self {
-        self.by("--ignore-signal=HUP")
+        self.by("env", "--ignore-signal=HUP")
     }
 
     /// Has it started with SIGHUP as it is by default, also where the tests run under `nohup`.
     pub fn in_a_terminal(self) -> Self {
-        self.by("--default-signal=HUP")
+        self.by("env", "--default-signal=HUP")
     }
 
-    /// Has it started by `env` with an option.
-    fn by(mut self, option: &str) -> Self {
-        let mut command = Command::new("env");
+    /// Has it started so that no file may grow beyond `bytes`.
+    pub fn with_files_up_to(self, bytes: u64) -> Self {
+        self.by("prlimit", &format!("--fsize={bytes}"))
+    }
+
+    /// Has it started by another program with an option.
+    fn by(mut self, program: &str, option: &str) -> Self {
+        let mut command = Command::new(program);
         command.arg(option).arg(self.command.get_program());
         command.args(self.command.get_args());
         for (name, value) in self.command.get_envs() {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 
 use super::heir::Found;
-use super::{Ask, Bound, Compiled, Envelope, Given, Namesakes};
+use super::{Ask, Asking, Bound, Compiled, Given, Namesakes};
 use crate::deliver::change::Change;
 use crate::deliver::row::Row;
 use crate::sink::ldap::folded;
@@ -87,26 +87,20 @@ impl Bound {
     }
 
     /// Returns what another binding makes of a row with the key in another table that `row` gives up.
-    pub(super) fn row_beside(
-        &self,
-        row: &Row,
-        envelope: &Envelope<'_>,
-        ask: &mut dyn Ask,
-        all: &[Bound],
-    ) -> Result<Option<Row>, Fault> {
+    pub(super) fn row_beside(&self, row: &Row, asking: &mut Asking<'_>) -> Result<Option<Row>, Fault> {
         let Some(name) = self.name_of(row) else {
             return Ok(None);
         };
-        for other in self.beside(all) {
-            let rows: Arc<[Row]> = match ask.known().and_then(|known| known.beside(other, &name)) {
+        for other in self.beside(asking.beside) {
+            let rows: Arc<[Row]> = match asking.ask.known().and_then(|known| known.beside(other, &name)) {
                 Some(known) => known,
                 None => other
-                    .rows_named([name.as_str()].into_iter(), ask)?
+                    .rows_named([name.as_str()].into_iter(), asking.ask)?
                     .beside
                     .remove(&name)
                     .unwrap_or_default(),
             };
-            if let Some(made) = other.first_row(rows.iter().map(Ok), envelope)? {
+            if let Some(made) = other.first_row(rows.iter().map(Ok), asking.envelope)? {
                 return Ok(Some(made));
             }
         }
@@ -118,16 +112,14 @@ impl Bound {
         &self,
         change: &Change,
         dn: &str,
-        envelope: &Envelope<'_>,
-        ask: &mut dyn Ask,
-        all: &[Bound],
+        asking: &mut Asking<'_>,
     ) -> Result<Option<Entry>, Fault> {
-        if matches!(ask.known(), Some(Namesakes::NoMatter)) {
+        if matches!(asking.ask.known(), Some(Namesakes::NoMatter)) {
             return Ok(None);
         }
-        for other in all.iter().filter(|other| other.name != self.name) {
-            let rows = other.rows_at(dn, ask)?;
-            if let Some(entry) = other.first_entry(change, rows.iter(), dn, envelope, ask)? {
+        for other in asking.beside.iter().filter(|other| other.name != self.name) {
+            let rows = other.rows_at(dn, asking.ask)?;
+            if let Some(entry) = other.first_entry(change, rows.iter(), dn, asking.envelope, asking.ask)? {
                 return Ok(Some(entry));
             }
         }

@@ -141,6 +141,7 @@ impl Bound {
             shares_message_keys: false,
             name: binding.name.value.as_str().into(),
             manifest: binding.clone(),
+            told: binding.fingerprint(),
             since,
             table,
             names,

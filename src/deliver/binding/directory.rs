@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use minijinja::Value;
 
-use super::{Ask, Bound, Compiled, Envelope, Made, Source, Target};
+use super::{Ask, Asking, Bound, Compiled, Envelope, Source, Target, Told};
 use crate::deliver::row::Row;
-use crate::manifest::{Event, Mode};
+use crate::manifest::Mode;
 use crate::sink::ldap::folded;
-use crate::sink::{Action, Attribute, Entry, EntryTarget, Fault, Verdict};
+use crate::sink::{Attribute, Entry, EntryChange, EntryTarget, Fault, ValueChange, Verdict};
 
 /// Who else gives a value to an entry.
 pub(super) enum Giver {
@@ -32,16 +32,90 @@ impl Giver {
 }
 
 impl Bound {
-    /// An attribute from a query belongs to the entry that the row names; when the row names another one now, to both.
-    pub(super) fn query(
+    /// Makes what becomes of the entry of a row; `entries`: the names of those that it touches.
+    pub(super) fn make_entry(
         &self,
-        old: Option<&Row>,
-        new: Option<&Row>,
-        event: Event,
-        envelope: &Envelope<'_>,
-        ask: &mut dyn Ask,
-        keys: Vec<String>,
-    ) -> Result<Option<Made>, Fault> {
+        told: &Told<'_>,
+        asking: &mut Asking<'_>,
+        entries: &mut Vec<String>,
+    ) -> Result<Option<EntryChange>, Fault> {
+        let envelope = asking.envelope;
+        let old = match told.old {
+            Some(row) => self.former_entry(row, envelope, asking.ask)?,
+            None => None,
+        };
+        let new = told.new.map(|row| self.entry(row, envelope, asking.ask)).transpose()?;
+        // What is asked for may have changed though the row has not.
+        if old == new && (new.is_none() || !self.asks() && !told.is_moved) {
+            return Ok(None);
+        }
+        entries.extend([&old, &new].into_iter().flatten().map(|entry| folded(&entry.dn)));
+        let given_up = old
+            .as_ref()
+            .map(|entry| entry.dn.as_str())
+            .filter(|dn| new.as_ref().is_none_or(|new| folded(&new.dn) != folded(dn)));
+        let heir = match (given_up, &told.change.old) {
+            (Some(dn), Some(_)) => match self.heir(told.change, dn, envelope, asking.ask)? {
+                None => self.entry_beside(told.change, dn, asking)?,
+                heir => heir,
+            },
+            _ => None,
+        };
+        let others = match (&old, heir.as_ref().or(new.as_ref())) {
+            (Some(old), Some(next)) => self.others_values(old, next, asking)?,
+            _ => Vec::new(),
+        };
+        Ok(Some(EntryChange { old, new, heir, others }))
+    }
+
+    /// Makes what becomes of the value that a row gives to an entry; `entries`: the names of those that it touches.
+    pub(super) fn make_value(
+        &self,
+        told: &Told<'_>,
+        asking: &mut Asking<'_>,
+        entries: &mut Vec<String>,
+    ) -> Result<Option<ValueChange>, Fault> {
+        let Compiled::Value { attribute, .. } = &self.kind else {
+            return Ok(None);
+        };
+        let given = |row: &Row| self.value(row, asking.envelope);
+        let old = told.old.map(given).transpose()?.flatten();
+        let new = told.new.map(given).transpose()?.flatten();
+        if old == new && !told.change.is_init && !(told.is_moved && new.is_some()) {
+            return Ok(None);
+        }
+        let given = [&old, &new].into_iter().flatten();
+        entries.extend(given.map(|(target, _)| name_of_target(target)));
+        let (mut remove, mut instead) = (None, None);
+        if let (Some(row), Some(value)) = (told.old, old.filter(|value| Some(value) != new.as_ref())) {
+            match self.giver(row, &value, asking)? {
+                Giver::Nobody => remove = Some(value),
+                Giver::Nearly(other) => {
+                    // (What comes may be the same to the directory as well, and stays then.)
+                    instead = (!new.as_ref().is_some_and(|new| is_nearly(new, &value))).then_some(other);
+                    remove = Some(value);
+                }
+                Giver::Another => {}
+            }
+        }
+        if new.is_none() && remove.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(ValueChange {
+            attribute: attribute.clone(),
+            add: new,
+            remove,
+            instead,
+        }))
+    }
+
+    /// Makes the attribute that a query gives: it belongs to the entry that the row names; when the row names another one now, to both. `entries`: their names.
+    pub(super) fn make_attributes(
+        &self,
+        told: &Told<'_>,
+        asking: &mut Asking<'_>,
+        entries: &mut Vec<String>,
+    ) -> Result<Option<Vec<(EntryTarget, Attribute)>>, Fault> {
         let Compiled::Query {
             target,
             attribute,
@@ -52,9 +126,9 @@ impl Bound {
         else {
             return Ok(None);
         };
-        let (mut attributes, mut entries) = (Vec::new(), Vec::new());
-        for row in [old, new].into_iter().flatten() {
-            let value = self.context(row, envelope);
+        let mut attributes: Vec<(EntryTarget, Attribute)> = Vec::new();
+        for row in [told.old, told.new].into_iter().flatten() {
+            let value = self.context(row, asking.envelope);
             // A row that names no entry concerns none.
             let Some(entry) = self.target(target, &value)? else {
                 continue;
@@ -65,17 +139,12 @@ impl Bound {
             let attribute = Attribute {
                 name: attribute.clone(),
                 mode: *mode,
-                values: self.ask(query, &value, ask)?,
+                values: self.ask(query, &value, asking.ask)?,
             };
             entries.push(name_of_target(&entry));
             attributes.push((entry, attribute));
         }
-        Ok((!attributes.is_empty()).then_some(Made {
-            event: Some(event),
-            action: Action::Attributes(attributes),
-            keys,
-            entries,
-        }))
+        Ok((!attributes.is_empty()).then_some(attributes))
     }
 
     /// The entry of a row as it was. From a row that no name can be made of none was ever made; and where only an attribute of
@@ -158,9 +227,7 @@ impl Bound {
         &self,
         row: &Row,
         given: &(EntryTarget, String),
-        envelope: &Envelope<'_>,
-        ask: &mut dyn Ask,
-        beside: &[Bound],
+        asking: &mut Asking<'_>,
     ) -> Result<Giver, Fault> {
         let Compiled::Value { columns, attribute, .. } = &self.kind else {
             return Ok(Giver::Nobody);
@@ -171,12 +238,13 @@ impl Bound {
             .collect();
         let mut giver = Giver::Nobody;
         // (Without a key none is left out.)
-        ask.namesakes(self.table, &[], &alike, false, &mut |other| {
+        let envelope = asking.envelope;
+        asking.ask.namesakes(self.table, &[], &alike, false, &mut |other| {
             Ok(self.gives(other, given, envelope, &mut giver))
         })?;
         match giver {
             Giver::Another => Ok(giver),
-            giver => self.giver_beside(giver, attribute, given, envelope, ask, beside),
+            giver => self.giver_beside(giver, attribute, given, asking),
         }
     }
 
@@ -186,17 +254,16 @@ impl Bound {
         mut giver: Giver,
         attribute: &str,
         given: &(EntryTarget, String),
-        envelope: &Envelope<'_>,
-        ask: &mut dyn Ask,
-        beside: &[Bound],
+        asking: &mut Asking<'_>,
     ) -> Result<Giver, Fault> {
-        for bound in beside.iter().filter(|bound| bound.name != self.name) {
+        let envelope = asking.envelope;
+        for bound in asking.beside.iter().filter(|bound| bound.name != self.name) {
             if let Some(texts) = bound.texts_of(attribute, given) {
-                ask.with_one_of(bound.table, &texts, false, &mut |other| {
+                asking.ask.with_one_of(bound.table, &texts, false, &mut |other| {
                     Ok(bound.gives(other, given, envelope, &mut giver))
                 })?;
             }
-            for text in bound.texts_at(attribute, &given.0, envelope, ask)? {
+            for text in bound.texts_at(attribute, &given.0, envelope, asking.ask)? {
                 giver.or_gives(&(given.0.clone(), text), given);
             }
             if matches!(giver, Giver::Another) {
@@ -247,9 +314,7 @@ impl Bound {
         &self,
         old: &Entry,
         next: &Entry,
-        envelope: &Envelope<'_>,
-        ask: &mut dyn Ask,
-        beside: &[Bound],
+        asking: &mut Asking<'_>,
     ) -> Result<Vec<(String, String)>, Fault> {
         let mut others = Vec::new();
         for attribute in old.attributes.iter().filter(|attribute| attribute.mode == Mode::Merge) {
@@ -257,7 +322,7 @@ impl Bound {
             let goes = |value: &&String| next_values.is_none_or(|next| !next.values.contains(value));
             for value in attribute.values.iter().filter(goes) {
                 let given = (EntryTarget::Dn(next.dn.clone()), value.clone());
-                let giver = self.giver_beside(Giver::Nobody, &attribute.name, &given, envelope, ask, beside)?;
+                let giver = self.giver_beside(Giver::Nobody, &attribute.name, &given, asking)?;
                 if !matches!(giver, Giver::Nobody) {
                     others.push((attribute.name.clone(), value.clone()));
                 }

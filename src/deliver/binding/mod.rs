@@ -22,7 +22,6 @@ use std::sync::Arc;
 use minijinja::{Environment, Value, context};
 
 pub(super) use self::anew::{Come, GivenAnew, LeftBehind};
-use self::directory::{Giver, is_nearly, name_of_target};
 use self::form::Form;
 pub(super) use self::heir::{Awaited, GivenUp, Namesakes};
 pub(super) use self::keys::{OneKey, every_row_of};
@@ -34,8 +33,7 @@ use super::row::Row;
 use crate::journal::Position;
 use crate::manifest::{self, Event, Mode, Place, Scope};
 use crate::names::QualifiedName;
-use crate::sink::ldap::folded;
-use crate::sink::{Action, EntryChange, Fault, RowChange, ValueChange, Verdict};
+use crate::sink::{Action, Fault, RowChange, Verdict};
 
 /// What a binding may have to ask the database that it is bound in.
 pub(super) trait Ask {
@@ -92,6 +90,8 @@ pub(super) struct Table {
 pub(super) struct Bound {
     pub name: Arc<str>,
     pub manifest: manifest::Binding,
+    /// What tells this declaration from another one.
+    pub told: String,
     /// Changes before this position are none of its business.
     pub since: Position,
     pub table: usize,
@@ -199,6 +199,23 @@ pub(super) struct Envelope<'a> {
     pub source: &'a str,
 }
 
+/// What a change is made with, beside its rows.
+pub(super) struct Asking<'a> {
+    pub envelope: &'a Envelope<'a>,
+    pub ask: &'a mut dyn Ask,
+    /// All bindings of the sink: another one may give what this one takes back.
+    pub beside: &'a [Bound],
+}
+
+/// A change as it is told to a binding: a row that does not fit is not there.
+struct Told<'a> {
+    change: &'a Change,
+    old: Option<&'a Row>,
+    new: Option<&'a Row>,
+    /// The row's key was changed: it is told anew even if nothing else was, since what comes later must not overtake what came before.
+    is_moved: bool,
+}
+
 impl Envelope<'_> {
     /// That of no message.
     const NONE: Envelope<'static> = Envelope {
@@ -240,24 +257,13 @@ impl Bound {
         }
     }
 
-    /// Makes what the sink is to do about a change; `None`: nothing. `beside` are all bindings of the sink: another one may give what this one takes back. `one` is
-    /// known of keys that are written in two ways.
+    /// Makes what the sink is to do about a change; `None`: nothing. `one` is known of keys that are written in two ways.
     ///
     /// # Errors
     /// [`crate::sink::Verdict::Never`] for a template that fails on this row, whatever a query fails with.
-    pub(super) fn make(
-        &self,
-        change: &Change,
-        envelope: &Envelope<'_>,
-        ask: &mut dyn Ask,
-        beside: &[Bound],
-        one: &OneKey,
-    ) -> Result<Option<Made>, Fault> {
-        if let Some(row) = [&change.new, &change.old]
-            .into_iter()
-            .flatten()
-            .find(|row| row.is_unreadable())
-        {
+    pub(super) fn make(&self, change: &Change, asking: &mut Asking<'_>, one: &OneKey) -> Result<Option<Made>, Fault> {
+        let mut rows = [&change.new, &change.old].into_iter().flatten();
+        if let Some(row) = rows.find(|row| row.is_unreadable()) {
             return Err(self.unreadable(row));
         }
         let old = self.fits(change.old.as_ref())?;
@@ -273,124 +279,82 @@ impl Bound {
         {
             return Ok(None);
         }
-        let mut keys = self.row_keys(change, one);
-        let mut entries = Vec::new();
-        // A row whose key was changed is told anew even if nothing else was: what comes later must not overtake what came before.
+        let (mut keys, mut entries) = (self.row_keys(change, one), Vec::new());
         let is_moved = keys.len() > 1;
-        let action = match &self.kind {
-            Compiled::Entry { .. } => {
-                let old = match old {
-                    Some(row) => self.former_entry(row, envelope, ask)?,
-                    None => None,
-                };
-                let new = new.map(|row| self.entry(row, envelope, ask)).transpose()?;
-                // What is asked for may have changed though the row has not.
-                if old == new && (new.is_none() || !self.asks() && !is_moved) {
-                    return Ok(None);
-                }
-                entries.extend([&old, &new].into_iter().flatten().map(|entry| folded(&entry.dn)));
-                let given_up = old
-                    .as_ref()
-                    .map(|entry| entry.dn.as_str())
-                    .filter(|dn| new.as_ref().is_none_or(|new| folded(&new.dn) != folded(dn)));
-                let heir = match (given_up, &change.old) {
-                    (Some(dn), Some(_)) => match self.heir(change, dn, envelope, ask)? {
-                        None => self.entry_beside(change, dn, envelope, ask, beside)?,
-                        heir => heir,
-                    },
-                    _ => None,
-                };
-                let others = match (&old, heir.as_ref().or(new.as_ref())) {
-                    (Some(old), Some(next)) => self.others_values(old, next, envelope, ask, beside)?,
-                    _ => Vec::new(),
-                };
-                Action::Entry(EntryChange { old, new, heir, others })
-            }
-            Compiled::Value { attribute, .. } => {
-                let old_value = old.map(|row| self.value(row, envelope)).transpose()?.flatten();
-                let new_value = new.map(|row| self.value(row, envelope)).transpose()?.flatten();
-                if old_value == new_value && !change.is_init && !(is_moved && new_value.is_some()) {
-                    return Ok(None);
-                }
-                entries.extend(
-                    [&old_value, &new_value]
-                        .into_iter()
-                        .flatten()
-                        .map(|(target, _)| name_of_target(target)),
-                );
-                let (mut remove, mut instead) = (None, None);
-                if let (Some(row), Some(value)) = (old, old_value.filter(|value| Some(value) != new_value.as_ref())) {
-                    match self.giver(row, &value, envelope, ask, beside)? {
-                        Giver::Nobody => remove = Some(value),
-                        Giver::Nearly(other) => {
-                            // (What comes may be the same to the directory as well, and stays then.)
-                            instead = (!new_value.as_ref().is_some_and(|new| is_nearly(new, &value))).then_some(other);
-                            remove = Some(value);
-                        }
-                        Giver::Another => {}
-                    }
-                }
-                if new_value.is_none() && remove.is_none() {
-                    return Ok(None);
-                }
-                Action::Value(ValueChange {
-                    attribute: attribute.clone(),
-                    add: new_value,
-                    remove,
-                    instead,
-                })
-            }
-            Compiled::Query { .. } => return self.query(old, new, event, envelope, ask, keys),
-            Compiled::Message { .. } => {
-                let message = self.message(change, old, new, word_of(change, event), envelope)?;
-                keys.extend(self.message_key(&message.key));
-                Action::Message(message)
-            }
-            Compiled::Row {
-                table, key, columns, ..
-            } => {
-                let old_row = old;
-                let old = match old {
-                    Some(row) => self.former_row(row, key, columns, envelope)?,
-                    None => None,
-                };
-                let new = new.map(|row| self.row(row, key, columns, envelope)).transpose()?;
-                if old == new {
-                    return Ok(None);
-                }
-                let of = |row: &Option<Row>| row.as_ref().map(|row| key_text(row, key));
-                let (old_key, new_key) = (of(&old), of(&new));
-                keys.extend(
-                    [&old_key, &new_key]
-                        .into_iter()
-                        .flatten()
-                        .map(|key| format!("{table}\u{1f}{key}")),
-                );
-                let old_row = old_row.filter(|_| old_key != new_key);
-                let own_heir = match old_row.filter(|_| self.names_change_hands()) {
-                    Some(row) => self.row_instead(change, row, envelope, ask)?,
-                    None => None,
-                };
-                let taken = own_heir.is_some();
-                let heir = match old_row.filter(|_| !taken) {
-                    Some(row) => self.row_beside(row, envelope, ask, beside)?,
-                    None => own_heir,
-                };
-                Action::Row(RowChange {
-                    table: table.clone(),
-                    key: key.clone(),
-                    delete: old.filter(|_| old_key != new_key).map(|row| row.json),
-                    taken,
-                    heir: heir.map(|row| row.json),
-                    upsert: new.map(|row| row.json),
-                })
-            }
+        let told = Told {
+            change,
+            old,
+            new,
+            is_moved,
         };
-        Ok(Some(Made {
+        let action = match &self.kind {
+            Compiled::Entry { .. } => self.make_entry(&told, asking, &mut entries)?.map(Action::Entry),
+            Compiled::Value { .. } => self.make_value(&told, asking, &mut entries)?.map(Action::Value),
+            Compiled::Query { .. } => self
+                .make_attributes(&told, asking, &mut entries)?
+                .map(Action::Attributes),
+            Compiled::Message { .. } => {
+                let message = self.message(change, old, new, word_of(change, event), asking.envelope)?;
+                keys.extend(self.message_key(&message.key));
+                Some(Action::Message(message))
+            }
+            Compiled::Row { .. } => self.make_row(&told, asking, &mut keys)?.map(Action::Row),
+        };
+        Ok(action.map(|action| Made {
             event: (!change.is_init).then_some(event),
             action,
             keys,
             entries,
+        }))
+    }
+
+    /// Makes what becomes of a row in another table; `keys`: also of those there.
+    fn make_row(
+        &self,
+        told: &Told<'_>,
+        asking: &mut Asking<'_>,
+        keys: &mut Vec<String>,
+    ) -> Result<Option<RowChange>, Fault> {
+        let Compiled::Row {
+            table, key, columns, ..
+        } = &self.kind
+        else {
+            return Ok(None);
+        };
+        let envelope = asking.envelope;
+        let old = match told.old {
+            Some(row) => self.former_row(row, key, columns, envelope)?,
+            None => None,
+        };
+        let new = told.new.map(|row| self.row(row, key, columns, envelope)).transpose()?;
+        if old == new {
+            return Ok(None);
+        }
+        let of = |row: &Option<Row>| row.as_ref().map(|row| key_text(row, key));
+        let (old_key, new_key) = (of(&old), of(&new));
+        keys.extend(
+            [&old_key, &new_key]
+                .into_iter()
+                .flatten()
+                .map(|key| format!("{table}\u{1f}{key}")),
+        );
+        let given_up = told.old.filter(|_| old_key != new_key);
+        let own_heir = match given_up.filter(|_| self.names_change_hands()) {
+            Some(row) => self.row_instead(told.change, row, envelope, asking.ask)?,
+            None => None,
+        };
+        let taken = own_heir.is_some();
+        let heir = match given_up.filter(|_| !taken) {
+            Some(row) => self.row_beside(row, asking)?,
+            None => own_heir,
+        };
+        Ok(Some(RowChange {
+            table: table.clone(),
+            key: key.clone(),
+            delete: old.filter(|_| old_key != new_key).map(|row| row.json),
+            taken,
+            heir: heir.map(|row| row.json),
+            upsert: new.map(|row| row.json),
         }))
     }
 

@@ -84,7 +84,7 @@ impl Courier<'_> {
                     }
                     Err(_) if self.is_there(&own_offset(&placed.offset, turn, &binding)) => {}
                     Err(fault) => {
-                        let id = id_of(&binding, placed, &self.orders.source);
+                        let id = id_of(&self.fed.bound[at], placed, &self.orders.source);
                         tracing::warn!(sink = %self.name(), %binding, %id, "{ASIDE}");
                         let keys = self.keys_of(at, placed, &one);
                         here.begin("", &keys);

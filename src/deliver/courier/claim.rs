@@ -101,12 +101,17 @@ pub(super) fn take(orders: &Orders, keeper: &mut Session) -> Result<Turn> {
     }
 }
 
-/// Asks whether the session that holds a sink is there: what it has locked nobody else has then.
+/// Asks how things stand, by the session that holds a sink: what it has locked nobody else has then. `None`: the courier may not go on.
 ///
 /// # Errors
-/// It is lost.
-pub(super) fn holds(keeper: &mut Session) -> Result<()> {
-    Ok(keeper.batch_execute("")?)
+/// The session is lost; whatever the server answers.
+pub(super) fn look(orders: &Orders, keeper: &mut Session, cursor: &Cursor) -> Result<Option<SinkLook>> {
+    let (_, claim) = journal::sink_locks(&orders.schema, cursor.sink());
+    // Who sends rows that were there before has claimed it himself.
+    let claim = orders.init.is_empty().then_some(claim);
+    let look = cursor.look(&mut **keeper, claim)?;
+    let look = look.ok_or_else(|| not_installed("sink", &orders.sink.name.value))?;
+    Ok(look.may_go_on.then_some(look))
 }
 
 /// The window that was left unfinished, and how far it is delivered.
@@ -135,14 +140,6 @@ impl Courier<'_> {
     /// One cheap question: has anything happened, is anything due, may this courier go on? `None`: it may not.
     pub(super) fn look(&mut self) -> Result<Option<SinkLook>> {
         self.orders.status.beat(self.name(), false);
-        let (_, claim) = journal::sink_locks(&self.orders.schema, self.progress.cursor.sink());
-        // Who sends rows that were there before has claimed it himself.
-        let claim = self.orders.init.is_empty().then_some(claim);
-        let look = self
-            .progress
-            .cursor
-            .look(&mut *self.sessions.keeper, claim)?
-            .ok_or_else(|| not_installed("sink", self.name()))?;
-        Ok(look.may_go_on.then_some(look))
+        look(self.orders, &mut self.sessions.keeper, &self.progress.cursor)
     }
 }

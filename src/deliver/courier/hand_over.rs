@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use postgres::IsolationLevel;
 
 use super::Courier;
-use super::claim::holds;
+use super::claim::look;
 use super::one_key::OneKeys;
 use super::parked::{Aside, Parked, Settled};
 use crate::deliver::binding::Come;
@@ -80,14 +80,9 @@ impl Courier<'_> {
             let mut rest = turn.later;
             if !turn.note.is_empty() {
                 turn.note.iter().for_each(|aside| noted.begin("", &aside.keys));
-                let settled = self.settle(turn.note, chunk);
                 let first = [&work, &rest].into_iter().flatten().map(|work| work.0);
                 let first = first.chain(course.aside.iter().map(|aside| aside.number)).min();
-                let upto = first.filter(|_| offset.is_some()).and_then(|first| upto(chunk, first));
-                self.note(&settled, upto)?;
-                if let (Some(upto), Some((_, at))) = (upto, &mut self.progress.unfinished) {
-                    *at = Some(upto.clone());
-                }
+                self.note_before(turn.note, first, chunk, offset)?;
             }
             if work.is_empty() {
                 continue;
@@ -104,8 +99,10 @@ impl Courier<'_> {
                 .map(|(number, at, keyed)| ((number, at), keyed))
                 .unzip();
             self.orders.status.beat(&self.orders.sink.name.value, true);
-            let (keeper, stop) = (&mut self.sessions.keeper, &self.orders.stop);
-            let delivered = lanes.deliver(&keyed, &mut self.place.silence, stop, &mut || holds(keeper));
+            let (orders, keeper, cursor) = (self.orders, &mut self.sessions.keeper, &self.progress.cursor);
+            let mut may_go_on = || look(orders, keeper, cursor).map(|look| look.is_some());
+            let delivered = lanes.deliver(&keyed, &mut self.place.silence, &orders.stop, &mut may_go_on);
+            let is_over = orders.stop.is_set() || !lanes.may_go_on();
             self.orders.status.beat(&self.orders.sink.name.value, false);
             let (fates, down) = delivered?;
             self.place.reached = Instant::now();
@@ -114,8 +111,14 @@ impl Courier<'_> {
             let mut left = self.judge(tried, chunk, &one, &mut course);
             left.append(&mut rest);
             work = left;
-            if down.is_none() && !work.is_empty() && self.orders.stop.is_set() {
-                // The chunk comes again from its start, as after a fault.
+            if down.is_none() && !work.is_empty() && is_over {
+                // (What entries took along is told at the end of a chunk: then it comes again from its start, as after a fault.)
+                if course.come.is_empty() {
+                    let first = work.iter().map(|work| work.0).min();
+                    let mut aside = course.aside;
+                    aside.retain(|aside| first.is_some_and(|first| aside.number < first));
+                    self.note_before(aside, first, chunk, offset)?;
+                }
                 return Ok(false);
             }
             if down.is_none() {
@@ -158,9 +161,11 @@ impl Courier<'_> {
     ) -> Vec<Work> {
         let mut left = Vec::new();
         let (mut written, mut unchanged, mut refused) = (0, 0, 0);
+        let mut is_tried = true;
         for ((number, at, keyed), fate) in tried {
             course.is_whole &= !matches!(fate, Fate::Done(Outcome::Failed(_)) | Fate::Behind);
-            if course.is_whole && fate != Fate::NotTried {
+            is_tried &= fate != Fate::NotTried;
+            if course.is_whole && is_tried {
                 self.place.has(&keyed.delivery.offset);
             }
             if let Fate::Done(Outcome::Written | Outcome::Unchanged) = fate {
@@ -173,8 +178,7 @@ impl Courier<'_> {
                 Fate::Done(Outcome::Failed(fault)) => {
                     refused += 1;
                     let (sink, binding) = (self.name(), &self.fed.bound[at].name);
-                    let key = &chunk[number].change.key;
-                    tracing::warn!(%sink, %binding, id = %keyed.delivery.id, "row {key} is set aside: {ASIDE}");
+                    tracing::warn!(%sink, %binding, id = %keyed.delivery.id, "{ASIDE}");
                     course.aside.push(self.aside(number, at, chunk, one, fault));
                 }
                 // Behind a message with the same key it waits; behind a row that wants the same entry it is tried by itself.
@@ -194,7 +198,9 @@ impl Courier<'_> {
             status.written += written;
             status.unchanged += unchanged;
             status.refused += refused;
-            status.delay = delay;
+            if written + unchanged > 0 {
+                status.delay = delay;
+            }
         });
         left
     }
@@ -276,6 +282,23 @@ impl Courier<'_> {
             keys: self.keys_of(at, &chunk[number], one),
             fault: Some(fault),
         }
+    }
+
+    /// Puts on record what is set aside, and that all before the change `first` of a chunk has arrived or is set aside.
+    fn note_before(
+        &mut self,
+        aside: Vec<Aside>,
+        first: Option<usize>,
+        chunk: &[Placed],
+        offset: Option<&Offset>,
+    ) -> Result<()> {
+        let settled = self.settle(aside, chunk);
+        let upto = first.filter(|_| offset.is_some()).and_then(|first| upto(chunk, first));
+        self.note(&settled, upto)?;
+        if let (Some(upto), Some((_, at))) = (upto, &mut self.progress.unfinished) {
+            *at = Some(upto.clone());
+        }
+        Ok(())
     }
 
     /// Puts what is set aside and the offset on record, in one transaction.

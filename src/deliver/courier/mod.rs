@@ -91,6 +91,13 @@ pub(super) enum Ended {
     Empty,
 }
 
+/// How a life of a courier's sessions came to its end.
+enum Life {
+    Over(Result<Ended>),
+    /// The sink was paused, or is wanted by another process.
+    Again,
+}
+
 /// Runs a courier until it is told to stop, or until all is delivered.
 ///
 /// # Errors
@@ -108,8 +115,8 @@ pub(super) fn run(orders: &Orders) -> Result<Ended> {
         // Whatever is lost of its state is in the database: a life that ends by a mistake in the program is followed by another one.
         let served = catch_unwind(AssertUnwindSafe(|| serve(orders))).unwrap_or_else(|_| Err(broke_down(name)));
         match served {
-            Ok(Some(ended)) => return Ok(ended),
-            Ok(None) => continue,
+            Ok(Life::Over(ended)) => return ended,
+            Ok(Life::Again) => continue,
             Err(error) => {
                 if orders.stop.is_set() {
                     return Ok(Ended::Stopped);
@@ -151,16 +158,15 @@ fn backoff(failures: usize) -> Duration {
     Duration::from_millis(PAUSES[failures.min(PAUSES.len() - 1)])
 }
 
-/// One life of the sessions: ends with an error when one of them is lost, with nothing when the sink was paused or is wanted by
-/// another process.
-fn serve(orders: &Orders) -> Result<Option<Ended>> {
+/// One life of the sessions: ends with an error when one of them is lost.
+fn serve(orders: &Orders) -> Result<Life> {
     let name = &orders.sink.name.value;
     let settings = orders.settings.with_application_name(&format!("emaj {name}"));
     let mut keeper = settings.connect(Prompt::Never)?;
     keeper.without_limits()?;
     let sink = match take(orders, &mut keeper)? {
         Turn::Ours(sink) => sink,
-        Turn::Over(ended) => return Ok(Some(ended)),
+        Turn::Over(ended) => return Ok(Life::Over(Ok(ended))),
     };
     let stream = Stream::new(
         settings.connect(Prompt::Never)?,
@@ -192,6 +198,7 @@ fn serve(orders: &Orders) -> Result<Option<Ended>> {
         pace: Pace {
             kept: Instant::now(),
             busy: Instant::now(),
+            asked: Instant::now(),
             pause: Duration::ZERO,
         },
         since_summary: 0,
@@ -201,7 +208,11 @@ fn serve(orders: &Orders) -> Result<Option<Ended>> {
     if let Err(error) = &served {
         courier.is_broken(error);
     }
-    served
+    match served {
+        // (The place has said when it is to be asked again, or was waited for.)
+        Err(error) if courier.place.is_given_up && !orders.stop.is_set() => Ok(Life::Over(Err(error))),
+        served => Ok(served?.map_or(Life::Again, |ended| Life::Over(Ok(ended)))),
+    }
 }
 
 /// What the parts share.
@@ -267,10 +278,11 @@ impl Progress {
     }
 }
 
-/// When the cursor was put on record last, when something was delivered last, and how long to rest.
+/// When the cursor was put on record last, when something was delivered last, when it was asked what the sink is fed by, and how long to rest.
 struct Pace {
     kept: Instant,
     busy: Instant,
+    asked: Instant,
     pause: Duration,
 }
 

@@ -38,6 +38,8 @@ pub(super) struct Place {
     faults: usize,
     down_since: Option<Instant>,
     not_before: Option<Instant>,
+    /// Nobody wants to wait for it any longer.
+    pub is_given_up: bool,
 }
 
 impl Place {
@@ -55,6 +57,7 @@ impl Place {
             faults: 0,
             down_since: None,
             not_before: None,
+            is_given_up: false,
         }
     }
 }
@@ -237,6 +240,7 @@ impl Courier<'_> {
         self.note_trouble(&Trouble::Down(fault.reason.clone()))?;
         let nobody_waits = since.elapsed() + asked >= self.orders.patience && (refusals > 0 || !asked.is_zero());
         if self.orders.until_empty && nobody_waits {
+            self.place.is_given_up = true;
             return Err(Error::message(
                 Kind::Unreachable,
                 format!("sink `{}` is down: {}", self.name(), fault.reason),

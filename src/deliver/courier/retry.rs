@@ -3,14 +3,16 @@
 //! Of a binding that keeps a state, what waits of a row is tried as one step. That it is being tried is on record before: if the worker
 //! ends before the outcome is, the same step is repeated as it was, and what came later is a step of its own behind it. When the place refuses it now,
 //! it may be there all the same, from the time before: it is tried as one with what came later, which begins from either state.
+//! What was discarded meanwhile is not tried: before each step it is known whether it waits still; only of the one that is under way nobody asks.
 //! A row that was refused may be there too: `emaj init` and `emaj replay` send what a place may have. So of one that came, and is gone
 //! or makes another thing now, what it made first is taken away; what is not there is no less there then.
 //! Where a place takes rows in sets, what was refused alone is tried together too: rows may need each other.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use super::Courier;
-use super::claim::holds;
+use super::claim::look;
 use crate::deliver::ask::unasked;
 use crate::deliver::binding::{Bound, Come};
 use crate::deliver::lanes::{Fate, Keyed, Silence};
@@ -34,7 +36,7 @@ enum Tried {
     NotMade(Fault),
     /// Some of it is there.
     Partly(Fault),
-    /// The place is down, and this courier was told to stop.
+    /// The place is down, some of it was discarded, or this courier was told to stop: the queue is to be read anew.
     Interrupted,
 }
 
@@ -71,15 +73,22 @@ enum Queue {
     Settled,
     /// Its first change was refused, and is tried again.
     Waits,
+    /// It is to be read anew, when the sink has been looked after.
     Interrupted,
 }
 
 /// How many queues that are not due are tried together with those that are: trying them all each time would be much work where much waits.
 const BESIDE: i64 = 100;
 
+/// How often it is asked, while a queue is tried, whether an installation has changed what the sink is fed by.
+const ASK: Duration = Duration::from_secs(1);
+
 impl Courier<'_> {
     /// Tries again what is due, each queue in its order, while no window is under way. `false`: there was nothing.
     pub(super) fn retry_due(&mut self) -> Result<bool> {
+        if !self.is_fed_as_known()? {
+            self.load()?;
+        }
         let due = journal::due(
             &mut *self.sessions.keeper,
             &self.orders.schema,
@@ -93,7 +102,10 @@ impl Courier<'_> {
             match self.retry_queue(queue, Together::AsItWas)? {
                 Queue::Settled => {}
                 Queue::Waits => waits.push(queue.clone()),
-                Queue::Interrupted => return Ok(true),
+                Queue::Interrupted => {
+                    self.parked_mark = None;
+                    return Ok(true);
+                }
             }
         }
         // (What refuses rows one by one and keeps no order of its own does not check them together.)
@@ -131,7 +143,9 @@ impl Courier<'_> {
             }
         }
         let tried: Vec<i64> = ids.iter().flat_map(|(ids, _)| ids.iter().copied()).collect();
-        journal::begun(&mut *self.sessions.keeper, schema, &tried)?;
+        if journal::begun(&mut *self.sessions.keeper, schema, &tried)?.len() < tried.len() {
+            return Ok(());
+        }
         let Some(fates) = self.send(&keyed)? else {
             return Ok(());
         };
@@ -146,7 +160,7 @@ impl Courier<'_> {
         self.orders
             .status
             .update(self.name(), |status| status.written += arrived.len() as u64);
-        journal::arrived(&mut *self.sessions.keeper, &self.orders.schema, &arrived.concat())?;
+        journal::arrived(&mut *self.sessions.keeper, &self.orders.schema, &arrived.concat(), &[])?;
         journal::not_begun(&mut *self.sessions.keeper, &self.orders.schema, &left.concat())
     }
 
@@ -156,13 +170,18 @@ impl Courier<'_> {
         let waiting = journal::queue(&mut *self.sessions.keeper, schema, &self.orders.sink.name.value, queue)?;
         let steps = self.steps(&waiting, together)?;
         let mut left: BTreeSet<i64> = steps.iter().flat_map(|step| step.ids.iter().copied()).collect();
-        for step in steps {
+        let mut steps = steps.into_iter().peekable();
+        while let Some(step) = steps.next() {
             let (fault, may_be_there) = match self.try_step(&step)? {
                 Tried::Interrupted => return Ok(Queue::Interrupted),
                 Tried::Arrived | Tried::Nothing => {
                     passing("retry.delivered");
-                    journal::arrived(&mut *self.sessions.keeper, schema, &step.ids)?;
+                    let next = steps.peek().map_or(&[][..], |next| next.ids.as_slice());
+                    let is_there = journal::arrived(&mut *self.sessions.keeper, schema, &step.ids, next)?;
                     passing("retry.noted");
+                    if !is_there || self.pace.asked.elapsed() > ASK && !self.is_fed_as_known()? {
+                        return Ok(Queue::Interrupted);
+                    }
                     step.ids.iter().for_each(|id| _ = left.remove(id));
                     continue;
                 }
@@ -234,7 +253,7 @@ impl Courier<'_> {
         }
         if !nobodys.is_empty() {
             // Their binding is gone: nobody wants them any more.
-            journal::arrived(&mut *self.sessions.keeper, &self.orders.schema, &nobodys)?;
+            journal::arrived(&mut *self.sessions.keeper, &self.orders.schema, &nobodys, &[])?;
         }
         let Some(bound) = steps.first().map(|step| &self.fed.bound[step.at]) else {
             return Ok(steps);
@@ -286,8 +305,11 @@ impl Courier<'_> {
             Ok(Some(keyed)) => keyed,
         };
         if !step.begun && self.fed.bound[step.at].keeps_state() {
-            journal::begun(&mut *self.sessions.keeper, &self.orders.schema, &step.ids)?;
+            let there = journal::begun(&mut *self.sessions.keeper, &self.orders.schema, &step.ids)?;
             passing("retry.begun");
+            if there.len() < step.ids.len() {
+                return Ok(Tried::Interrupted);
+            }
         }
         let Some(fates) = self.send(std::slice::from_ref(&keyed))? else {
             return Ok(Tried::Interrupted);
@@ -316,28 +338,32 @@ impl Courier<'_> {
         Ok(made)
     }
 
-    /// Gives deliveries to the place, over and over until it is not down. `None`: told to stop before.
+    /// Gives deliveries to the place. `None`: it is down, or this courier was told to stop.
     fn send(&mut self, keyed: &[Keyed]) -> Result<Option<Vec<Fate>>> {
-        loop {
-            let Some(lanes) = &mut self.place.lanes else {
-                if !self.open()? {
-                    return Ok(None);
-                }
-                continue;
-            };
-            // One that gets no answer is set aside already: of the place it says nothing.
-            let mut silence = Silence::default();
-            let (keeper, stop) = (&mut self.sessions.keeper, &self.orders.stop);
-            let (fates, down) = lanes.deliver(keyed, &mut silence, stop, &mut || holds(keeper))?;
-            if down.is_none() && silence == Silence::default() {
-                self.place.silence = silence;
-            }
-            if let Some(fault) = down {
-                self.is_down(&fault, true)?;
-                continue;
-            }
-            return Ok((!fates.contains(&Fate::NotTried)).then_some(fates));
+        let Some(lanes) = &mut self.place.lanes else {
+            return Ok(None);
+        };
+        // One that gets no answer is set aside already: of the place it says nothing.
+        let mut silence = Silence::default();
+        let (orders, keeper, cursor) = (self.orders, &mut self.sessions.keeper, &self.progress.cursor);
+        let mut may_go_on = || look(orders, keeper, cursor).map(|look| look.is_some());
+        let (fates, down) = lanes.deliver(keyed, &mut silence, &orders.stop, &mut may_go_on)?;
+        if down.is_none() && silence == Silence::default() {
+            self.place.silence = silence;
         }
+        if let Some(fault) = down {
+            // What waits may be discarded until it is up.
+            self.is_down(&fault, true)?;
+            return Ok(None);
+        }
+        Ok((!fates.contains(&Fate::NotTried)).then_some(fates))
+    }
+
+    /// Asks whether the sink is fed by what this courier knows.
+    fn is_fed_as_known(&mut self) -> Result<bool> {
+        self.pace.asked = Instant::now();
+        let (keeper, schema) = (&mut *self.sessions.keeper, &self.orders.schema);
+        Ok(journal::structure_of(keeper, schema, &self.orders.sink.name.value)? == self.fed.structure)
     }
 }
 

@@ -15,8 +15,11 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Once};
 
 use rustix::fs::Access;
+use signal_hook::consts::SIGXFSZ;
+use signal_hook::flag;
 
 use crate::errors::Result;
 use crate::manifest;
@@ -75,8 +78,19 @@ fn note_of(path: &Path) -> PathBuf {
     name.into()
 }
 
+/// A file that comes to the limit of its size (`ulimit -f`, `LimitFSIZE=`) fails to be written: the signal would end the worker, with all its sinks.
+fn survive_the_limit_of_files() {
+    static SURVIVES: Once = Once::new();
+    SURVIVES.call_once(|| {
+        if let Err(error) = flag::register(SIGXFSZ, Arc::default()) {
+            tracing::warn!("a file that comes to its limit of size ends the worker: {error}");
+        }
+    });
+}
+
 impl Opener for Target {
     fn open(&self) -> Result<Box<dyn Sink>, Fault> {
+        survive_the_limit_of_files();
         match std::fs::metadata(&self.path).map(|found| found.file_type()) {
             Ok(found) if found.is_char_device() => {
                 let file = OpenOptions::new().append(true).open(&self.path);

@@ -16,6 +16,7 @@ use async_nats::jetstream::context::{Context, PublishAckFuture, PublishError, Pu
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::{self, stream};
 use tokio::runtime::Runtime;
+use tokio::time::{Instant, timeout_at};
 
 pub(super) use self::server::opener;
 use self::server::{Lost, Settings};
@@ -153,17 +154,24 @@ impl Connection {
                 }
             }
         }
+        // Behind one that was not acknowledged the others have as long as that one had, all together: what is acknowledged is not sent again.
+        let mut end: Option<Instant> = None;
         for (at, message, promised) in sent {
-            let outcome = match promised.await {
+            let acknowledged = match end {
+                None => promised.await,
+                Some(end) => timeout_at(end, promised.into_future())
+                    .await
+                    .unwrap_or_else(|_| Err(PublishErrorKind::TimedOut.into())),
+            };
+            let outcome = match acknowledged {
                 Ok(ack) if ack.duplicate => Outcome::Unchanged,
                 Ok(_) => Outcome::Written,
                 Err(error) => Outcome::Failed(self.judge(&error)),
             };
-            let is_down = matches!(&outcome, Outcome::Failed(fault) if fault.verdict == Verdict::Down);
-            round.note(at, &message.key, outcome);
-            if is_down {
-                break;
+            if matches!(&outcome, Outcome::Failed(fault) if fault.verdict == Verdict::Down) {
+                end.get_or_insert_with(|| Instant::now() + self.settings.timeout);
             }
+            round.note(at, &message.key, outcome);
         }
     }
 
