@@ -166,7 +166,7 @@ fn comparable(text: &str) -> String {
         (r"\b(just now|\d+ s ago)", "[age]"),
         (r"\bprocess \d+", "process [pid]"),
         // What differs from version to version, of PostgreSQL and of emaj.
-        (r"\b\d+ (pages|kB)\b", "[n] $1"),
+        (r"\b\d+ kB\b", "[n] kB"),
         // How wide a column is depends on what stands in it.
         (r"[ -]{2,}", "  "),
         (r"(?m) +$", ""),

@@ -49,7 +49,10 @@ fn every_verb_has_a_manual_page() {
     let directory = tempfile::tempdir().unwrap();
     let page = emaj_alone(directory.path()).args(["man"]).run().ok();
     assert!(page.stdout.contains(".TH emaj 1"), "{page}");
-    emaj_alone(directory.path()).args(["man", "--dir", "a/man1"]).run().ok();
+    let run = emaj_alone(directory.path()).args(["man", "--dir", "a/man1"]).run().ok();
+    let written = std::fs::read_dir(directory.path().join("a/man1")).unwrap().count();
+    assert_eq!(run.stderr, format!("{written} pages written into a/man1\n"));
+    assert!(directory.path().join("a/man1/emaj-mark-set.1").exists());
     for verb in verbs() {
         let page = std::fs::read_to_string(directory.path().join(format!("a/man1/emaj-{verb}.1"))).unwrap();
         assert!(page.contains(".SH SYNOPSIS"), "{verb}");
