@@ -200,6 +200,11 @@ fn laid_out(page: &str) -> Place {
     place
 }
 
+#[test]
+fn the_page_of_keys_is_true() {
+    hold("docs/manifest.md", &Place::new("shopkeeper"), 2);
+}
+
 const TIME_TRAVEL: &str = "docs/commands/time-travel.md";
 
 #[test]
