@@ -296,7 +296,7 @@ fn lines_may_be_left_out_and_nothing_else() {
 }
 
 /// Returns the pages that people read.
-fn pages() -> Vec<PathBuf> {
+pub fn pages() -> Vec<PathBuf> {
     let mut found: Vec<_> = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"]
         .map(|name| root().join(name))
         .into();
