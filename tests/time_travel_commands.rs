@@ -385,8 +385,8 @@ fn groups_are_shown_stopped_started_reset_purged_and_dropped() {
     $ emaj group list
     --- stdout
     group  state    tables  sequences  marks  last mark                         notes
-    shop   LOGGING       2          1      1  START_[stamp]
-    stock  LOGGING       1          0      1  START_[stamp]
+    shop   logging       2          1      1  START_[stamp]
+    stock  logging       1          0      1  START_[stamp]
     --- exit code 0
     "#);
     let one = shop.run(&["group", "show", "shop", "-o", "json"]).ok().stdout_json();
