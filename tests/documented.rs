@@ -163,7 +163,7 @@ fn comparable(text: &str) -> String {
     [
         (r"\d{4}\.\d\d\.\d\d-\d\d\.\d\d\.\d\d\.\d{6}", "[stamp]"),
         (r"/home/\w+", "[home]"),
-        (r"\b(just now|\d+ s ago)", "[age]"),
+        (r"\b(just now|(\d+ (h|min|s) )+ago)", "[age]"),
         (r"\bprocess \d+", "process [pid]"),
         // What differs from version to version, of PostgreSQL and of emaj.
         (r"\b\d+ kB\b", "[n] kB"),
