@@ -149,10 +149,10 @@ fn a_mistake_is_rolled_back_and_the_rollback_is_undone() {
     $ emaj mark list shop -o csv
     --- stdout
     mark,state,time,user,notes
-    START_[stamp],ACTIVE,[time],keeper,
-    before,ACTIVE,[time],keeper,
-    RLBK_before_[stamp]_START,ACTIVE,[time],keeper,
-    RLBK_before_[stamp]_DONE,ACTIVE,[time],keeper,
+    START_[stamp],active,[time],keeper,
+    before,active,[time],keeper,
+    RLBK_before_[stamp]_START,active,[time],keeper,
+    RLBK_before_[stamp]_DONE,active,[time],keeper,
     --- exit code 0
     "#);
     let marks = shop.run(&["mark", "list", "shop", "-o", "json"]).ok().stdout_json();
