@@ -201,7 +201,7 @@ fn all_changes_their_ends_and_what_they_amount_to() {
     assert_eq!(
         lines(&since)[2],
         serde_json::json!({"schema": "shop", "table": "invoice", "verb": "TRU", "txid": lines(&since)[2]["txid"],
-        "position": lines(&since)[2]["position"], "time": lines(&since)[2]["time"], "user": lines(&since)[2]["user"], "old": null, "new": null})
+        "lsn": lines(&since)[2]["lsn"], "time": lines(&since)[2]["time"], "user": lines(&since)[2]["user"], "old": null, "new": null})
     );
 
     // People see the first of them, across tables in the order of the log.

@@ -74,23 +74,8 @@ fn the_page_has_every_table_with_its_columns() {
     same(&shown, &there);
 }
 
-#[test]
-fn the_page_says_what_viewers_may_call() {
-    let db = database();
-    let viewer = format!("{}_viewer", db.psql("select current_database()"));
-    db.psql(&format!("create table t (id int primary key); create role {viewer}"));
-    db.file(
-        "emaj.yaml",
-        &format!("version: 1\nroles: {{ admin: null, viewer: {viewer} }}\ngroups: {{ g: {{ tables: [public.t] }} }}\n"),
-    );
-    emaj(&db).args(["install"]).run().ok();
-    let there = lines(&db.psql(&format!(
-        r"select proname from pg_proc where pronamespace = 'emaj'::regnamespace and proname like 'emaj\_%'
-            and has_function_privilege('{viewer}', oid, 'execute')"
-    )));
-    emaj(&db).args(["uninstall", "-y"]).run().ok();
-    db.psql(&format!("drop role {viewer}"));
-    let page = page();
+/// The functions that the page marks for a role: `*viewer.*` in front of a text means all of its block, `(*viewer*)` the first of two.
+fn marked(page: &str, role: &str) -> BTreeSet<String> {
     let mut shown = BTreeSet::new();
     for part in page.split("```sql\n").skip(1) {
         let (block, text) = part.split_once("```\n").expect("the block has an end");
@@ -98,12 +83,40 @@ fn the_page_says_what_viewers_may_call() {
             .lines()
             .map(|line| line.split('(').next().unwrap_or_default().to_owned());
         let text = text.split("```").next().unwrap_or_default();
-        if text.contains("(*viewer*)") {
-            // Of two, the first.
+        if text.contains(&format!("(*{role}*)")) {
             shown.extend(names.next());
-        } else if text.trim_start().starts_with("*viewer.*") {
+        } else if text.trim_start().starts_with(&format!("*{role}.*")) {
             shown.extend(names);
         }
     }
-    same(&shown, &there);
+    shown
+}
+
+#[test]
+fn the_page_says_who_may_call_what() {
+    let db = database();
+    let name = db.psql("select current_database()");
+    let [admin, viewer] = ["adm", "viewer"].map(|role| format!("{name}_{role}"));
+    db.psql(&format!(
+        "create table t (id int primary key); create role {admin}; create role {viewer}"
+    ));
+    db.file(
+        "emaj.yaml",
+        &format!(
+            "version: 1\nroles: {{ admin: {admin}, viewer: {viewer} }}\ngroups: {{ g: {{ tables: [public.t] }} }}\n"
+        ),
+    );
+    emaj(&db).args(["install"]).run().ok();
+    let those = |condition: &str| {
+        lines(&db.psql(&format!(
+            r"select proname from pg_proc where pronamespace = 'emaj'::regnamespace and proname like 'emaj\_%' and {condition}"
+        )))
+    };
+    let for_viewers = those(&format!("has_function_privilege('{viewer}', oid, 'execute')"));
+    let for_owners = those(&format!("not has_function_privilege('{admin}', oid, 'execute')"));
+    emaj(&db).args(["uninstall", "-y"]).run().ok();
+    db.psql(&format!("drop role {admin}; drop role {viewer}"));
+    let page = page();
+    same(&marked(&page, "viewer"), &for_viewers);
+    same(&marked(&page, "owner"), &for_owners);
 }

@@ -1,9 +1,13 @@
 //! What every verb says of itself, and what is made of it: help, completions, manual pages, the page of exit codes.
 
+use std::collections::BTreeSet;
+
 use clap::CommandFactory as _;
 use emaj::cli::Cli;
 use emaj::errors::Kind;
+use regex::Regex;
 
+use crate::documented::pages;
 use crate::support::emaj_alone;
 
 fn verbs() -> Vec<String> {
@@ -49,7 +53,10 @@ fn every_verb_has_a_manual_page() {
     let directory = tempfile::tempdir().unwrap();
     let page = emaj_alone(directory.path()).args(["man"]).run().ok();
     assert!(page.stdout.contains(".TH emaj 1"), "{page}");
-    emaj_alone(directory.path()).args(["man", "--dir", "a/man1"]).run().ok();
+    let run = emaj_alone(directory.path()).args(["man", "--dir", "a/man1"]).run().ok();
+    let written = std::fs::read_dir(directory.path().join("a/man1")).unwrap().count();
+    assert_eq!(run.stderr, format!("{written} pages written into a/man1\n"));
+    assert!(directory.path().join("a/man1/emaj-mark-set.1").exists());
     for verb in verbs() {
         let page = std::fs::read_to_string(directory.path().join(format!("a/man1/emaj-{verb}.1"))).unwrap();
         assert!(page.contains(".SH SYNOPSIS"), "{verb}");
@@ -59,6 +66,29 @@ fn every_verb_has_a_manual_page() {
         .args(["man", "--dir", "file"])
         .run()
         .code(1);
+}
+
+/// Every option, and every variable that stands for one, is on some page.
+#[test]
+fn every_option_is_on_a_page() {
+    fn all(command: &clap::Command) -> Vec<clap::Arg> {
+        let own = command.get_arguments().cloned();
+        own.chain(command.get_subcommands().flat_map(all)).collect()
+    }
+    let pages: String = pages()
+        .iter()
+        .filter(|page| !page.ends_with("CONTRIBUTING.md") && !page.ends_with("ARCHITECTURE.md"))
+        .map(|page| std::fs::read_to_string(page).unwrap())
+        .collect();
+    let mut names = BTreeSet::new();
+    for option in all(&Cli::command()) {
+        names.extend(option.get_long().map(|name| format!("--{name}")));
+        names.extend(option.get_env().map(|name| name.to_string_lossy().into_owned()));
+    }
+    assert!(names.len() > 60, "{names:?}");
+    let is_there = |name: &String| Regex::new(&format!("{name}([^a-z-]|$)")).unwrap().is_match(&pages);
+    let missing: Vec<_> = names.iter().filter(|name| !is_there(name)).collect();
+    assert!(missing.is_empty(), "no page says what these are for: {missing:?}");
 }
 
 #[test]

@@ -272,7 +272,7 @@ impl Place<'_> {
         self.sql("insert into shop.item values (50, 'later'); delete from shop.item where id = 50");
     }
 
-    /// After the old installation was set aside or dropped.
+    /// After the old installation was archived or dropped.
     fn begins_anew(&self, lines: usize) {
         assert_eq!(
             self.ask("select count(*) from pg_trigger where tgname like '%emaj%'"),
@@ -295,7 +295,7 @@ fn folder() -> tempfile::TempDir {
 }
 
 #[test]
-fn a_dump_in_another_cluster_is_set_aside() {
+fn a_dump_in_another_cluster_is_archived() {
     let (old, here, there) = (support::database(), folder(), folder());
     let first = Place {
         cluster: support::shared_cluster(),

@@ -149,10 +149,10 @@ fn a_mistake_is_rolled_back_and_the_rollback_is_undone() {
     $ emaj mark list shop -o csv
     --- stdout
     mark,state,time,user,notes
-    START_[stamp],ACTIVE,[time],keeper,
-    before,ACTIVE,[time],keeper,
-    RLBK_before_[stamp]_START,ACTIVE,[time],keeper,
-    RLBK_before_[stamp]_DONE,ACTIVE,[time],keeper,
+    START_[stamp],active,[time],keeper,
+    before,active,[time],keeper,
+    RLBK_before_[stamp]_START,active,[time],keeper,
+    RLBK_before_[stamp]_DONE,active,[time],keeper,
     --- exit code 0
     "#);
     let marks = shop.run(&["mark", "list", "shop", "-o", "json"]).ok().stdout_json();
@@ -385,8 +385,8 @@ fn groups_are_shown_stopped_started_reset_purged_and_dropped() {
     $ emaj group list
     --- stdout
     group  state    tables  sequences  marks  last mark                         notes
-    shop   LOGGING       2          1      1  START_[stamp]
-    stock  LOGGING       1          0      1  START_[stamp]
+    shop   logging       2          1      1  START_[stamp]
+    stock  logging       1          0      1  START_[stamp]
     --- exit code 0
     "#);
     let one = shop.run(&["group", "show", "shop", "-o", "json"]).ok().stdout_json();

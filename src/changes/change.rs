@@ -17,7 +17,7 @@ pub struct Change {
     pub verb: String,
     pub txid: i64,
     /// A place in the WAL.
-    pub position: String,
+    pub lsn: String,
     pub time: String,
     pub user: String,
     pub old: Option<Values>,
@@ -31,7 +31,7 @@ impl Change {
 
     /// Returns the place in the WAL as a number.
     pub(super) fn place(&self) -> u64 {
-        self.position.parse::<postgres::types::PgLsn>().map_or(0, u64::from)
+        self.lsn.parse::<postgres::types::PgLsn>().map_or(0, u64::from)
     }
 }
 

@@ -16,8 +16,8 @@ use crate::words::count;
 /// Looks for inconsistencies between emaj's registry, logs, triggers and the tables, and says how to mend them; exits with 6
 /// when there are any
 ///
-/// With `--repair` it mends an installation that is not where it was made. After a restore of a dump, the old logs and history are set
-/// aside, to be read, and capture ends; `emaj install` begins anew. In a copy made with `create database … template`, marks and
+/// With `--repair` it mends an installation that is not where it was made. After a restore of a dump, the old logs and history are archived,
+/// to be read, and capture ends; `emaj install` begins anew. In a copy made with `create database … template`, marks and
 /// logs stay, and the sinks begin anew. After pg_upgrade everything stays. What it will do is shown first.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -83,7 +83,7 @@ fn repair(args: &Args, session: &mut Session, schema: &str, context: &Context) -
         true => install::foreign(session, &manifest, found, &renderer)?,
         false => Vec::new(),
     };
-    let aside = journal::free_schema(&mut **session, schema)?;
+    let archive = journal::free_schema(&mut **session, schema)?;
     let make = |catalog: &_, journal: Option<&journal::Journal>| {
         let journal = journal.ok_or_else(missing)?;
         let astray = journal.astray.as_ref().ok_or_else(missing)?;
@@ -92,7 +92,9 @@ fn repair(args: &Args, session: &mut Session, schema: &str, context: &Context) -
                 &manifest, true, &foreign, catalog, journal, &renderer,
             )?);
         }
-        Ok(install::repair(&manifest, astray, &aside, catalog, journal, &renderer)?)
+        Ok(install::repair(
+            &manifest, astray, &archive, catalog, journal, &renderer,
+        )?)
     };
     let first = make(&catalog, journal.as_ref())?;
     plan::show(&first, "--yes", context)?;

@@ -17,14 +17,14 @@ use crate::words::count;
 /// Registry tables that make a schema an installation: without them what stays is tables to be read.
 const KEYSTONES: &[&str] = &["emaj_install", "emaj_seal"];
 
-/// Plans the repair. After a restore the schema of the old installation is called `aside` from then on.
+/// Plans the repair. After a restore the schema of the old installation is called `archive` from then on.
 ///
 /// # Errors
 /// Rights that are missing.
 pub fn repair(
     manifest: &Manifest,
     astray: &Astray,
-    aside: &str,
+    archive: &str,
     catalog: &Catalog,
     journal: &Journal,
     renderer: &Renderer,
@@ -33,7 +33,7 @@ pub fn repair(
     let mut plan = Plan::new(manifest, catalog.server.schema_owner.clone(), Vec::new());
     plan.event = None;
     match astray.origin {
-        Origin::Restored => set_aside(&mut plan, astray, aside, catalog, journal, renderer)?,
+        Origin::Restored => archive_old(&mut plan, astray, archive, catalog, journal, renderer)?,
         Origin::Copied | Origin::Upgraded => home(&mut plan, astray, journal, renderer),
     }
     Ok(plan.finish(renderer))
@@ -66,10 +66,10 @@ fn home(plan: &mut Plan, astray: &Astray, journal: &Journal, renderer: &Renderer
     plan.push(step);
 }
 
-fn set_aside(
+fn archive_old(
     plan: &mut Plan,
     astray: &Astray,
-    aside: &str,
+    archive: &str,
     catalog: &Catalog,
     journal: &Journal,
     renderer: &Renderer,
@@ -115,8 +115,8 @@ fn set_aside(
         .filter(|table| journal.tables.contains_key(*table))
         .collect();
     let sql = renderer.render(
-        "registry/set_aside",
-        context! { functions => dropped, tables => keystones, aside },
+        "registry/archive",
+        context! { functions => dropped, tables => keystones, archive },
     )?;
     plan.push(
         Step::new(
@@ -128,7 +128,7 @@ fn set_aside(
         )
         .effect(format!(
             "it is called {} from then on: logs, marks and history stay readable there, as plain tables",
-            quote_ident(aside)
+            quote_ident(archive)
         ))
         .destroying(),
     );

@@ -34,7 +34,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
 fn row(group: &GroupState) -> Vec<String> {
     vec![
         group.group.clone(),
-        group.state.clone(),
+        group.state.to_lowercase(),
         group.tables.to_string(),
         group.sequences.to_string(),
         group.active_marks.to_string(),

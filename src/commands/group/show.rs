@@ -47,7 +47,7 @@ impl Tabular for Shown<'_> {
         let yes = |is: bool| Some(if is { "yes" } else { "no" }.to_owned());
         let properties = [
             ("group", Some(self.group.group.clone())),
-            ("state", Some(self.group.state.clone())),
+            ("state", Some(self.group.state.to_lowercase())),
             ("rollback", yes(self.group.rollback)),
             ("protected", yes(self.group.protected)),
             ("manifest", Some(self.group.manifest.clone())),

@@ -32,7 +32,8 @@ fn row(mark: &MarkState) -> Vec<String> {
     let notes: Vec<String> = protected.into_iter().chain(mark.comment.clone()).collect();
     vec![
         mark.mark.clone(),
-        mark.state.clone(),
+        // Older than the last stop: to be read, and no target.
+        if mark.is_active() { "active" } else { "history" }.to_owned(),
         moment(mark.time),
         mark.user.clone(),
         notes.join("; "),
