@@ -30,6 +30,7 @@ mod log_readers;
 mod look_commands;
 mod manifest;
 mod manifest_commands;
+mod many_tables;
 mod mark_instants;
 mod marks;
 mod names_like_ours;
