@@ -213,10 +213,7 @@ fn an_install_that_takes_a_binding_out_waits_for_what_is_being_set_aside_and_hol
         &["install", "emaj.yaml", "--allow-destroy", "--lock-timeout", "60s"],
     )
         .run_while(|_| {
-            until("the installation to wait", || {
-                let waits = "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')";
-                db.client().query_one(waits, &[]).unwrap().get(0)
-            });
+            until("the installation to wait", || db.waits_for_a_lock());
             emaj::journal::set_aside(&mut transaction, "emaj", "lines", &[change("01/bb")]).unwrap();
             Cursor::new("emaj", sink).advance(&mut transaction, "01/bb", None).unwrap();
             transaction.commit().unwrap();
