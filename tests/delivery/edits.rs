@@ -90,7 +90,7 @@ fn edited(url: &str, (hook, lines, more): (&str, &str, bool)) -> String {
         ""
     };
     format!(
-        "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks:\n  hook: {{ webhook: {{ url: \"{url}\", batch: 10, timeout: 60 }} }}\n  \
+        "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks:\n  hook: {{ webhook: {{ url: \"{url}\", batch: 10, timeout: 600 }} }}\n  \
          lines: {{ file: {{ path: lines.ndjson }} }}\n  more: {{ file: {{ path: more.ndjson }} }}\nbindings:\n  \
          hook: {{ table: public.item, to: hook, message: {hook} }}\n  lines: {{ table: public.item, to: lines, message: {lines} }}\n{more}"
     )
