@@ -46,7 +46,7 @@ fn worker(db: &Database) -> Emaj {
 
 /// The address that a worker says it listens to.
 pub fn address(worker: &Worker) -> String {
-    wait_for("the address", 20, || {
+    wait_for("the address", 120, || {
         let log = worker.log();
         let begin = log.find("http://127.0.0.1:")?;
         let address: String = log[begin..]
