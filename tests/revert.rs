@@ -67,13 +67,8 @@ fn a_role_with_a_name_as_long_as_may_be_is_known_by_it() {
     let right = content(&shop);
     set(&role, "update shop.customer set name = 'wrong' where id = 1");
     let run = shop.run(&["changes", "shop", "--from", "a", "-o", "json"]).ok();
-    let users: Vec<_> = run
-        .stdout_json()
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|change| change["user"].clone())
-        .collect();
+    let user = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["user"].clone();
+    let users: Vec<_> = run.stdout.lines().map(user).collect();
     assert_eq!(users, [near.as_str(), role.as_str()], "{run}");
     revert(&shop, &["--user", &role, "--from", "a"]).ok();
     assert_eq!(content(&shop), right);
