@@ -103,7 +103,10 @@ impl Database {
     /// Says whether a session of this database waits for a lock, of whatever kind.
     pub fn waits_for_a_lock(&self) -> bool {
         let waits = "select exists (select from pg_stat_activity where datname = current_database() and backend_type = 'client backend' and wait_event_type = 'Lock')";
-        self.client().query_one(waits, &[]).expect("activity can be seen").get(0)
+        self.client()
+            .query_one(waits, &[])
+            .expect("activity can be seen")
+            .get(0)
     }
 
     /// Returns what [`dump`] says of this database.
