@@ -11,12 +11,22 @@ use crate::ui::OutputArgs;
 
 /// Undo, explain, pass on and carry away the data of PostgreSQL tables, declared in a manifest.
 #[derive(Debug, Parser)]
-#[command(name = "emaj", version, propagate_version = true, max_term_width = 100)]
+// `-h` is the host, as in psql: whoever types `-h HOST` wants the command done, not explained.
+#[command(
+    name = "emaj",
+    version,
+    propagate_version = true,
+    max_term_width = 100,
+    disable_help_flag = true
+)]
 pub struct Cli {
     #[command(flatten)]
     pub connection: ConnectionArgs,
     #[command(flatten)]
     pub output: OutputArgs,
+    /// Print help
+    #[arg(long, global = true, action = clap::ArgAction::Help)]
+    pub help: Option<bool>,
     #[command(subcommand)]
     pub command: Command,
 }

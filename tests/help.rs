@@ -8,7 +8,7 @@ use emaj::errors::Kind;
 use regex::Regex;
 
 use crate::documented::pages;
-use crate::support::emaj_alone;
+use crate::support::{self, emaj_alone};
 
 fn verbs() -> Vec<String> {
     let program = Cli::command();
@@ -127,4 +127,17 @@ fn the_page_of_exit_codes_and_the_program_agree() {
     // A kind that is new in the program must be in the list above, too.
     let source = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/errors.rs")).unwrap();
     assert_eq!(source.matches("            Kind::").count(), kinds.len());
+}
+
+/// Whoever types `-h HOST` means the database server, and a script must not take a help for the work that it asked for.
+#[test]
+fn h_is_the_host_as_in_psql() {
+    let db = support::database();
+    for command in [&["mark", "set", "g", "m"][..], &["install"], &["status"]] {
+        let run = support::emaj(&db).args(command).args(["-h", "/nowhere"]).run();
+        assert_ne!(run.status, Some(0), "{run}");
+        support::emaj(&db).args(command).args(["-h"]).run().code(64);
+        let help = support::emaj(&db).args(command).args(["--help"]).run().ok();
+        assert!(help.stdout.contains("-h, --host <HOST>"), "{help}");
+    }
 }

@@ -24,7 +24,7 @@ pub struct ConnectionArgs {
     #[arg(long, global = true)]
     pub service: Option<String>,
     /// Database server host or socket directory
-    #[arg(long, global = true)]
+    #[arg(short = 'h', long, global = true)]
     pub host: Option<String>,
     /// Database server port
     #[arg(short = 'p', long, global = true)]
