@@ -401,3 +401,18 @@ fn a_schema_is_spelt_as_sql_does_everywhere() {
     let refused = emaj(&db).args(["doctor", "--schema", "Odd One"]).run().code(64);
     assert!(refused.stderr.contains("is not the name of a schema"), "{refused}");
 }
+
+#[test]
+fn a_doctor_says_when_changes_go_by_unlogged() {
+    let db = support::database();
+    db.psql("create schema s; create table s.t (id int primary key)");
+    db.file(
+        "emaj.yaml",
+        "version: 1\nroles: { admin: null, viewer: null }\ngroups: { g: { tables: [s.t] } }\n",
+    );
+    support::emaj(&db).args(["install"]).run().ok();
+    support::emaj(&db).args(["doctor"]).run().ok();
+    db.psql("alter table s.t disable trigger user");
+    let doctor = support::emaj(&db).args(["doctor"]).run().code(12);
+    support::said(&doctor, "its capture triggers are missing or disabled");
+}

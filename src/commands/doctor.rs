@@ -18,7 +18,7 @@ use crate::words::{count, count_as};
 
 /// Checks the rights and settings that emaj needs, and says what is missing
 ///
-/// What is missing comes with the SQL that gives it. Sinks that are installed are looked at too: whether they are delivered to, keep up, and
+/// What is missing comes with the SQL that gives it. What `emaj drift` finds of the installation is missing too: changes may go by unlogged. Sinks that are installed are looked at too: whether they are delivered to, keep up, and
 /// took everything. Changes nothing. Exits with 12 when something necessary is missing; warnings are
 /// about what would make it better.
 #[derive(Debug, clap::Args)]
@@ -49,6 +49,9 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     {
         let (catalog, journal) = install::look(&mut session, manifest)?;
         checks.extend(doctor::planning(manifest, &catalog, journal.as_ref()));
+        if journal.is_some() {
+            checks.extend(doctor::drifted(install::drift(&mut session, manifest)?));
+        }
     }
     // Whoever is not the owner may still be allowed to look.
     let is_others = catalog.server.schema_owner.is_some() && !catalog.server.owns_schema;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::PlanError;
+use super::{Finding, PlanError};
 use crate::catalog::{Catalog, ReadOnly, Server, Table};
 use crate::errors::Kind;
 use crate::journal::{self, Journal};
@@ -353,6 +353,18 @@ fn locks(server: &Server, tables: usize) -> Check {
         found,
         format!("alter system set max_locks_per_transaction = {enough}; -- then restart the server"),
     )
+}
+
+/// Returns what is no longer as it was installed. While that is so of a group, its changes may go by unlogged, and it takes no marks.
+pub fn drifted(findings: Vec<Finding>) -> impl Iterator<Item = Check> {
+    findings.into_iter().map(|finding| {
+        let level = match finding.group {
+            Some(_) => Level::Missing,
+            None => Level::Warning,
+        };
+        let what = finding.relation.as_deref().unwrap_or("installation");
+        check(level, what, finding.problem, finding.repair)
+    })
 }
 
 /// Returns what only a plan finds, once nothing else is missing: tables that are not there or have no key, sequences of others, groups of other manifests.
