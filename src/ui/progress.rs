@@ -4,10 +4,13 @@ use std::io::Write as _;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 /// How often a line is written where there is no bar.
 const PACE: Duration = Duration::from_secs(10);
+
+/// How often a bar is drawn anew.
+const TICK: Duration = Duration::from_millis(250);
 
 /// Work that is being shown; it may be shared by threads. Dropped, it leaves no bar behind.
 #[derive(Debug)]
@@ -28,6 +31,10 @@ impl Progress {
         let bar = ProgressBar::with_draw_target(total, target);
         bar.set_style(style(total.is_some()));
         bar.set_message(what.to_owned());
+        if terminal && !quiet {
+            // The time goes on while nothing gets done.
+            bar.enable_steady_tick(TICK);
+        }
         let lines = (!terminal && !quiet).then(|| Mutex::new(Pace::begin(Instant::now())));
         Progress {
             bar,
@@ -70,12 +77,24 @@ impl Drop for Progress {
 
 fn style(total_known: bool) -> ProgressStyle {
     let template = if total_known {
-        "{msg} [{bar:30}] {human_pos} of {human_len} ({eta} left)"
+        "{msg} [{bar:30}] {human_pos} of {human_len} ({time})"
     } else {
         "{spinner} {msg}: {human_pos} ({elapsed})"
     };
     ProgressStyle::with_template(template)
         .map_or_else(|_| ProgressStyle::default_bar(), |style| style.progress_chars("=> "))
+        .with_key("time", |state: &ProgressState, text: &mut dyn std::fmt::Write| {
+            // A text that cannot be written is one that nobody reads.
+            let _ = text.write_str(&time(state.pos(), state.elapsed(), state.eta()));
+        })
+}
+
+/// Says how long it will take; while nothing is done yet there is nothing to tell that from, and it says how long it has taken.
+fn time(done: u64, taken: Duration, left: Duration) -> String {
+    match done {
+        0 => format!("{:#}", HumanDuration(taken)),
+        _ => format!("about {:#} left", HumanDuration(left)),
+    }
 }
 
 fn sentence(what: &str, done: u64, total: Option<u64>) -> String {
@@ -132,6 +151,13 @@ mod tests {
             sentence("sending rows", 501, Some(500)),
             "sending rows: 501 of 500 (100 %)"
         );
+    }
+
+    #[test]
+    fn no_time_is_foretold_before_anything_is_done() {
+        let (taken, left) = (Duration::from_secs(4), Duration::ZERO);
+        assert_eq!(time(0, taken, left), "4s");
+        assert_eq!(time(1, taken, Duration::from_secs(90)), "about 90s left");
     }
 
     #[test]
