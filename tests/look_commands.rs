@@ -416,3 +416,15 @@ fn a_doctor_says_when_changes_go_by_unlogged() {
     let doctor = support::emaj(&db).args(["doctor"]).run().code(12);
     support::said(&doctor, "its capture triggers are missing or disabled");
 }
+
+#[test]
+fn a_plan_does_not_count_rows_of_a_table_that_nobody_has_counted() {
+    let db = support::database();
+    db.psql("create table t (id int primary key)");
+    db.file("emaj.yaml", "version: 1\ngroups: { g: { tables: [public.t] } }\n");
+    let plan = support::emaj(&db).args(["plan"]).run().ok();
+    support::said(&plan, "how many there are is not known: never analyzed");
+    db.psql("insert into t values (1), (2); analyze t");
+    let plan = support::emaj(&db).args(["plan"]).run().ok();
+    support::said(&plan, "about 2 rows");
+}

@@ -180,7 +180,7 @@ pub struct Table {
     pub rls_forced: bool,
     pub replicated: bool,
     pub extension: Option<String>,
-    pub rows: f64,
+    pub rows: Option<f64>,
     /// The highest column number ever used.
     pub natts: i16,
     /// The columns there are, by number.

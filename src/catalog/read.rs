@@ -254,7 +254,7 @@ fn tables(client: &mut impl GenericClient, left_out: &[&str], unreadable: &[u32]
                 (select e.extname::text from pg_catalog.pg_depend d join pg_catalog.pg_extension e on e.oid = d.refobjid
                   where d.classid = 'pg_catalog.pg_class'::regclass and d.objid = c.oid and d.deptype = 'e'
                     and d.refclassid = 'pg_catalog.pg_extension'::regclass),
-                greatest(c.reltuples, 0)::float8, c.relnatts,
+                nullif(c.reltuples, -1)::float8, c.relnatts,
                 array(select needed from unnest(array['select', 'insert', 'update', 'delete', 'trigger']) as needed
                        where not has_table_privilege(c.oid, needed))
            from pg_catalog.pg_class c

@@ -69,8 +69,11 @@ pub(super) fn create(
     )
     .locking(lock, capture.oid)
     .effect(format!(
-        "writers wait; no row is read (about {})",
-        count(wanted.table.rows as u64, "row")
+        "writers wait; no row is read ({})",
+        match wanted.table.rows {
+            Some(rows) => format!("about {}", count(rows as u64, "row")),
+            None => "how many there are is not known: never analyzed".to_owned(),
+        }
     ));
     step.and_marks(lost_marks, LOST_BEFORE);
     plan.push(step);
