@@ -393,7 +393,7 @@ fn a_pause_does_not_wait_for_a_chunk() {
         &db,
         &items_to_hook(&receiver.url(), "{{ row.id }}").replace("message: {", "message: { key: all,"),
     );
-    db.psql("insert into item select generate_series(1, 400)");
+    db.psql("insert into item select generate_series(1001, 1400)");
     let worker = worker(&db).start();
     wait_for("the first messages", 30, || receiver.got().get(2).cloned());
     prepare(&db, &["sink", "pause", "hook"]).run().ok();
@@ -405,6 +405,6 @@ fn a_pause_does_not_wait_for_a_chunk() {
     drain(&db).run().ok();
     assert_eq!(worker.stop(), Some(0));
     let bodies: Vec<String> = receiver.got().into_iter().map(|request| request.body).collect();
-    let expected: Vec<String> = (1..=400).map(|id: i32| id.to_string()).collect();
+    let expected: Vec<String> = (1001..=1400).map(|id: i32| id.to_string()).collect();
     assert_eq!(bodies, expected);
 }
