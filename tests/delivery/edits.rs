@@ -1,6 +1,15 @@
 //! The manifest and the tables change: what is on its way stays right. A rollback is followed like any other change.
 
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, RwLock};
+use std::time::Duration;
+
+use serde_json::Value;
+
 use super::{PEOPLE, PERSON, column, drain, install, people, prepare, set_aside, to_directory, worker, writes};
+use crate::reliability::lines;
+use crate::support::receiver::{Receiver, status};
 use crate::support::rows::sink_into;
 use crate::support::slapd::{Slapd, slapd};
 use crate::support::{database, shared_cluster, wait_for};
@@ -61,6 +70,103 @@ fn bindings_come_change_and_go() {
     // Installed once more, nothing changes.
     let run = prepare(&db, &["plan", "emaj.yaml", "--detailed-exitcode"]).run().ok();
     assert_eq!(run.status, Some(0));
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+}
+
+/// What the bindings of the next test are by turns: of the web service's, of the file's, and of one that comes and goes.
+const EDITS: &[(&str, &str, bool)] = &[
+    ("{}", "{}", false),
+    ("{}", "{}", true),
+    ("{ type: second }", "{}", true),
+    ("{ type: second }", "{ type: second }", false),
+    ("{ key: '{{ row.id % 3 }}' }", "{ type: second }", true),
+    ("{}", "{ type: third }", false),
+];
+
+fn edited(url: &str, (hook, lines, more): (&str, &str, bool)) -> String {
+    let more = if more {
+        "  more: { table: public.item, to: more, message: {} }\n"
+    } else {
+        ""
+    };
+    format!(
+        "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks:\n  hook: {{ webhook: {{ url: \"{url}\", batch: 10, timeout: 600 }} }}\n  \
+         lines: {{ file: {{ path: lines.ndjson }} }}\n  more: {{ file: {{ path: more.ndjson }} }}\nbindings:\n  \
+         hook: {{ table: public.item, to: hook, message: {hook} }}\n  lines: {{ table: public.item, to: lines, message: {lines} }}\n{more}"
+    )
+}
+
+/// The rows that events tell of; each event is there once.
+#[track_caller]
+fn told(events: &[Value]) -> Vec<i64> {
+    let ids: BTreeSet<_> = events.iter().map(|event| event["id"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), events.len(), "an event came twice");
+    let mut rows: Vec<_> = events
+        .iter()
+        .map(|event| event["data"]["row"]["id"].as_i64().unwrap())
+        .collect();
+    rows.sort_unstable();
+    rows
+}
+
+#[test]
+fn edits_beside_writers_and_a_worker_lose_nothing_and_repeat_nothing() {
+    let db = database();
+    db.psql("create table item (id bigserial primary key)");
+    let receiver = Receiver::start(|_, _| status(204));
+    let in_file = |name: &str| told(&lines(&db.dir().join(name)));
+    install(&db, &edited(&receiver.url(), EDITS[0]));
+    let mut worker = worker(&db).start();
+    let (over, written) = (AtomicBool::new(false), AtomicUsize::new(0));
+    // While the third binding is there beyond doubt, these are written.
+    let (is_there, surely) = (RwLock::new(false), Mutex::new(BTreeSet::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut client = db.client();
+                while !over.load(Ordering::Relaxed) {
+                    let is_there = is_there.read().unwrap();
+                    let row = client
+                        .query_one("insert into item default values returning id", &[])
+                        .unwrap();
+                    if *is_there {
+                        surely.lock().unwrap().insert(row.get::<_, i64>(0));
+                    }
+                    drop(is_there);
+                    written.fetch_add(1, Ordering::Relaxed);
+                    std::thread::sleep(Duration::from_millis(3));
+                }
+            });
+        }
+        for edit in EDITS {
+            install(&db, &edited(&receiver.url(), *edit));
+            *is_there.write().unwrap() = edit.2;
+            let before = written.load(Ordering::Relaxed);
+            wait_for("writers", 300, || {
+                (written.load(Ordering::Relaxed) > before + 60).then_some(())
+            });
+            *is_there.write().unwrap() = false;
+            // What of a binding is on its way when it goes does not arrive.
+            wait_for("what is on its way", 300, || {
+                let there: BTreeSet<i64> = in_file("more.ndjson").into_iter().collect();
+                there.is_superset(&surely.lock().unwrap()).then_some(())
+            });
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    assert!(worker.is_running(), "{}", worker.log());
+    assert_eq!(worker.stop(), Some(0));
+    drain(&db).run().ok();
+    let all: Vec<i64> = (1..=i64::try_from(written.into_inner()).unwrap()).collect();
+    assert_eq!(in_file("lines.ndjson"), all, "each row once in the file");
+    let posted = receiver.got().into_iter().filter(|request| request.method == "POST");
+    let posted: Vec<Value> = posted
+        .flat_map(|request| request.json().as_array().unwrap().clone())
+        .collect();
+    assert_eq!(told(&posted), all, "each row once at the web service");
+    let more = in_file("more.ndjson");
+    assert!(more.is_sorted_by(|one, next| one < next), "a row came twice");
+    assert!(more.len() < all.len(), "the binding was there all the time");
     assert_eq!(set_aside(&db), [] as [&str; 0]);
 }
 
