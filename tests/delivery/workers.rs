@@ -11,7 +11,7 @@ use postgres::{Client, NoTls};
 use super::{PEOPLE, PERSON, column, drain, install, items_to_hook, logins, set_aside, to_directory, worker};
 use crate::support::receiver::{Answer, Receiver, status};
 use crate::support::slapd::{PASSWORD, Slapd, slapd};
-use crate::support::{Chance, Database, database, emaj_alone, scale, seed, wait_for};
+use crate::support::{Chance, Database, database, emaj_alone, scale, seed, until, wait_for};
 
 /// What every row should be in the directory, and what is there.
 fn compared(wanted: &[String], slapd: &Slapd) -> Option<String> {
@@ -116,6 +116,71 @@ fn two_workers_share_and_take_over() {
         workers.remove(at).kill();
     }
     assert_eq!(ids(&db), (1..=next).collect::<Vec<_>>(), "each once, in order");
+}
+
+/// A worker with a sink of its own and one for all: each has a request under way, and neither is answered before both are seen.
+#[test]
+fn two_workers_deliver_to_two_sinks_at_the_same_time() {
+    let db = database();
+    db.psql("create table item (id int primary key)");
+    let is_held = Arc::new(AtomicBool::new(true));
+    let held = || {
+        let is_held = Arc::clone(&is_held);
+        Receiver::start(move |_, _| {
+            while is_held.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            status(204)
+        })
+    };
+    let hooks = [held(), held()];
+    let posts = |hook: &Receiver| -> Vec<String> {
+        let posts = hook.got().into_iter().filter(|request| request.method == "POST");
+        posts.map(|request| request.body).collect()
+    };
+    let sink =
+        |name: &str, hook: &Receiver| format!("  {name}: {{ webhook: {{ url: \"{}\", timeout: 600 }} }}\n", hook.url());
+    let binding = |name: &str| {
+        format!("  {name}: {{ table: public.item, to: {name}, message: {{ body: '{{{{ row.id }}}}' }} }}\n")
+    };
+    install(
+        &db,
+        &format!(
+            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks:\n{}{}bindings:\n{}{}",
+            sink("one", &hooks[0]),
+            sink("two", &hooks[1]),
+            binding("one"),
+            binding("two")
+        ),
+    );
+    let who = || {
+        let who = "select sink_name || ' ' || split_part(sink_worker, '@', 1) from emaj.emaj_sink where sink_worker is not null order by 1";
+        column(&db, who)
+    };
+    let first = worker(&db).args(["--sink", "one"]).start();
+    let of_first = format!("one {}", first.id());
+    until("the first worker", || who() == [of_first.clone()]);
+    let second = worker(&db).start();
+    let of_second = format!("two {}", second.id());
+    until("the second worker", || who() == [of_first.clone(), of_second.clone()]);
+    db.psql("insert into item values (1)");
+    until("both requests", || hooks.iter().all(|hook| posts(hook) == ["1"]));
+    assert_eq!(who(), [of_first, of_second]);
+    is_held.store(false, Ordering::Relaxed);
+    db.psql("insert into item values (2)");
+    until("the next change", || hooks.iter().all(|hook| posts(hook).len() > 1));
+    drain(&db).run().ok();
+    // The one that is for all takes over what the other one leaves.
+    assert_eq!(first.stop(), Some(0));
+    let id = second.id();
+    until("the change of hands", || {
+        who() == [format!("one {id}"), format!("two {id}")]
+    });
+    db.psql("insert into item values (3)");
+    drain(&db).run().ok();
+    for hook in &hooks {
+        assert_eq!(posts(hook), ["1", "2", "3"]);
+    }
 }
 
 #[test]
