@@ -266,6 +266,43 @@ fn what_was_taken_away_before_a_lock_could_not_be_had_is_said() {
 }
 
 #[test]
+fn killed_while_it_takes_away_it_goes_on_with_what_is_left() {
+    let (db, there) = (database(), database());
+    for db in [&db, &there] {
+        db.psql("create table a (id int primary key); create table z (id int primary key)");
+    }
+    db.psql("insert into a values (1); insert into z values (1)");
+    install(
+        &db,
+        &format!(
+            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks:\n  copy: {}\nbindings:\n  \
+             a: {{ table: public.a, to: copy, row: {{}} }}\n  z: {{ table: public.z, to: copy, row: {{}} }}\n",
+            sink_into(&there, shared_cluster().superuser())
+        ),
+    );
+    let left = || {
+        column(
+            &there,
+            "select 'a' || id from a union all select 'z' || id from z order by 1",
+        )
+    };
+    for (point, stay) in [
+        ("prune.taken", &["a1", "z1", "z8", "z9"][..]),
+        ("prune.taken:2", &["a1", "z1"]),
+    ] {
+        there.psql("insert into a values (8), (9); insert into z values (8), (9)");
+        let prune = || prepare(&db, &["init", "emaj.yaml", "--prune"]);
+        let run = prune().env("EMAJ_FAIL_AT", point).run();
+        assert_eq!(run.status, None, "{point} was not reached: {run}");
+        assert_eq!(left(), stay, "{point}");
+        let run = prune().run().ok();
+        let said = format!("took away {} things", stay.len() - 2);
+        assert!(run.stderr.contains(&said), "{point}: {run}");
+        assert_eq!(left(), ["a1", "z1"], "{point}");
+    }
+}
+
+#[test]
 fn nothing_is_taken_away_while_it_is_not_known_what_belongs_to_a_row() {
     let (db, slapd) = (database(), slapd());
     db.psql(PERSON);

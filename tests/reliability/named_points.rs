@@ -16,6 +16,7 @@ const ON_THE_WAY: &[&str] = &[
     "sink.opened",
     "window.begun",
     "chunk.fetched",
+    "batch.taken",
     "batch.delivered",
     "chunk.delivered",
     "chunk.noted",
