@@ -143,6 +143,22 @@ stories! {
         story.rollback("m");
     }
 
+    a_stop_ends_protection(story) {
+        begin(story);
+        story.sql("select emaj.emaj_protect_mark_group('g', 'm'); select emaj.emaj_protect_group('g')");
+        let protected = "select group_protected or bool_or(mark_protected) from emaj.emaj_group join emaj.emaj_mark on mark_group = group_name group by group_name";
+        assert_eq!(story.ask(protected), "t");
+        story.sql("select emaj.emaj_stop_group('g')");
+        assert_eq!(story.ask(protected), "f");
+        story.sql("select emaj.emaj_start_group('g', 'again', false)");
+        assert_eq!(story.ask(protected), "f");
+        let again = story.state();
+        change_again(story);
+        story.rollback("again");
+        assert_eq!(story.state(), again);
+        story.sql("select emaj.emaj_delete_mark_group('g', 'm')");
+    }
+
     the_last_mark_is_not_deleted(story) {
         begin(story);
         story.sql("select emaj.emaj_delete_mark_group('g', (select mark_name from emaj.emaj_mark order by mark_id limit 1))");

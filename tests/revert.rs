@@ -50,6 +50,36 @@ fn revert(shop: &Shop, words: &[&str]) -> Run {
 }
 
 #[test]
+fn a_role_with_a_name_as_long_as_may_be_is_known_by_it() {
+    let shop = shop();
+    // (Roles belong to the cluster: the database's name keeps tests apart.)
+    let role = format!("{:x<63}", format!("{}_", shop.db.name()));
+    let near = format!("{}y", &role[..62]);
+    assert_eq!((role.len(), near.len()), (63, 63));
+    for role in [&role, &near] {
+        shop.db.psql(&format!(
+            "create role {role} login; grant usage on schema shop to {role}; grant select, insert, update on all tables in schema shop to {role}"
+        ));
+    }
+    let set = |role: &str, sql: &str| shop.db.client_as(role).batch_execute(sql).unwrap();
+    let before = content(&shop);
+    set(&near, "update shop.customer set name = 'right' where id = 2");
+    let right = content(&shop);
+    set(&role, "update shop.customer set name = 'wrong' where id = 1");
+    let run = shop.run(&["changes", "shop", "--from", "a", "-o", "json"]).ok();
+    let user = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["user"].clone();
+    let users: Vec<_> = run.stdout.lines().map(user).collect();
+    assert_eq!(users, [near.as_str(), role.as_str()], "{run}");
+    revert(&shop, &["--user", &role, "--from", "a"]).ok();
+    assert_eq!(content(&shop), right);
+    revert(&shop, &["--user", &near, "--from", "a"]).ok();
+    assert_eq!(content(&shop), before);
+    for role in [&role, &near] {
+        shop.db.psql(&format!("drop owned by {role}; drop role {role}"));
+    }
+}
+
+#[test]
 fn one_transaction_is_taken_back_and_the_others_stay() {
     let shop = shop();
     let before = content(&shop);

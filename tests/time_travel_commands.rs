@@ -507,6 +507,15 @@ fn history_tells_what_was_done() {
     let all = shop.run(&["history", "--since", "1h", "-o", "json"]).ok().stdout_json();
     assert!(all.as_array().unwrap().len() > 5, "{all}");
     assert_eq!(all[0]["function"], "SET_MARK_GROUP");
+    // In which transaction: several acts of one, and another one's.
+    let mut client = shop.db.client_as(&shop.owner);
+    let both = "begin; select emaj.emaj_set_mark_group('shop', 'two'); select emaj.emaj_protect_group('shop')";
+    client.batch_execute(both).unwrap();
+    let txid: i64 = client.query_one("select txid_current()", &[]).unwrap().get(0);
+    client.batch_execute("commit").unwrap();
+    let last = shop.run(&["history", "--limit", "3", "-o", "json"]).ok().stdout_json();
+    let numbers: Vec<_> = last.as_array().unwrap().iter().map(|event| &event["txid"]).collect();
+    assert_eq!(numbers, [txid, txid, all[0]["txid"].as_i64().unwrap()], "{last}");
     assert_eq!(
         shop.run(&["history", "--since", "tomorrow", "-o", "json"])
             .ok()

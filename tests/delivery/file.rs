@@ -1,5 +1,7 @@
 //! Into a file: which changes arrive, in which order, how often.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use super::{drain, install};
@@ -30,6 +32,35 @@ fn data(db: &Database) -> Vec<Value> {
 }
 
 #[test]
+fn lines_on_standard_output_are_all_that_is_there() {
+    let db = database();
+    db.psql("create table person (id int primary key, name text)");
+    install(&db, &MANIFEST.replace("path: out.ndjson", "path: '-'"));
+    let mut told = HashSet::new();
+    for (sql, expected) in [
+        (
+            "insert into person values (1, 'Ann'), (2, 'Bob')",
+            &[("insert", 1), ("insert", 2)][..],
+        ),
+        ("update person set name = 'Rob' where id = 2", &[("update", 2)]),
+        ("select", &[]),
+        ("insert into person values (3, E'two\\nlines')", &[("insert", 3)]),
+    ] {
+        db.psql(sql);
+        let run = drain(&db).run().ok();
+        let events: Vec<Value> = run
+            .stdout
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let data = |event: &Value| (event["data"]["event"].clone(), event["data"]["row"]["id"].clone());
+        let wanted: Vec<_> = expected.iter().map(|(event, id)| (json!(event), json!(id))).collect();
+        assert_eq!(events.iter().map(data).collect::<Vec<_>>(), wanted, "{run}");
+        assert!(events.iter().all(|event| told.insert(event["id"].to_string())), "{run}");
+    }
+}
+
+#[test]
 fn changes_arrive_once_and_in_order() {
     let db = database();
     db.psql("create table person (id int primary key, name text); insert into person values (1, 'Ann')");
@@ -50,11 +81,7 @@ fn changes_arrive_once_and_in_order() {
     drain(&db).run().ok();
     assert_eq!(data(&db), expected, "a second run delivers nothing");
     let ids: Vec<String> = lines(&db).iter().map(|line| line["id"].to_string()).collect();
-    assert_eq!(
-        ids.len(),
-        ids.iter().collect::<std::collections::HashSet<_>>().len(),
-        "{ids:?}"
-    );
+    assert_eq!(ids.len(), ids.iter().collect::<HashSet<_>>().len(), "{ids:?}");
 }
 
 #[test]
