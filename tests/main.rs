@@ -17,6 +17,7 @@ mod encodings;
 mod epochs;
 mod exact_marks;
 mod file_sink;
+mod formats;
 mod gallery;
 mod harness;
 mod help;

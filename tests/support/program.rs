@@ -111,11 +111,27 @@ impl Emaj {
         self.by("--default-signal=HUP")
     }
 
+    /// Has it started by `script`, with a terminal of its own: standard output is then all that the terminal shows.
+    pub fn seen_on_a_terminal(self) -> Self {
+        let words = std::iter::once(self.command.get_program()).chain(self.command.get_args());
+        let quoted: Vec<_> = words
+            .map(|word| format!("'{}'", word.to_string_lossy().replace('\'', r"'\''")))
+            .collect();
+        let mut command = Command::new("script");
+        command.args(["-q", "-e", "-c", &quoted.join(" "), "/dev/null"]);
+        self.by_command(command)
+    }
+
     /// Has it started by `env` with an option.
-    fn by(mut self, option: &str) -> Self {
+    fn by(self, option: &str) -> Self {
         let mut command = Command::new("env");
         command.arg(option).arg(self.command.get_program());
         command.args(self.command.get_args());
+        self.by_command(command)
+    }
+
+    /// Has another command started in its place, with its folder and its environment.
+    fn by_command(mut self, mut command: Command) -> Self {
         for (name, value) in self.command.get_envs() {
             match value {
                 Some(value) => command.env(name, value),
