@@ -45,8 +45,8 @@ fn worker(db: &Database) -> Emaj {
 }
 
 /// The address that a worker says it listens to.
-fn address(worker: &Worker) -> String {
-    wait_for("the address", 20, || {
+pub fn address(worker: &Worker) -> String {
+    wait_for("the address", 120, || {
         let log = worker.log();
         let begin = log.find("http://127.0.0.1:")?;
         let address: String = log[begin..]
@@ -75,7 +75,7 @@ fn get(address: &str, path: &str) -> (u16, String, String) {
     )
 }
 
-fn ready(address: &str) -> (u16, Value) {
+pub fn ready(address: &str) -> (u16, Value) {
     let (status, _, body) = get(address, "/ready");
     (status, serde_json::from_str(&body).expect("JSON"))
 }

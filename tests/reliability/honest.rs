@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::{HEAD, drain, install, items, sink_list, worker};
+use crate::operating::{address, ready};
 use crate::support::receiver::{Answer, Receiver, status};
 use crate::support::sinks::free_port;
-use crate::support::{emaj, wait_for};
+use crate::support::{Database, emaj, wait_for};
 
 fn manifest(sink: &str, more: &str) -> String {
     format!(
@@ -30,12 +31,25 @@ fn expect(sink: &str, code: i32, word: &str) {
     }
     // It is no better the second time, and nothing was lost meanwhile.
     drain(&db).run().code(code);
+    not_ready(&db, if code == 13 { "down" } else { "up" });
     let lag = emaj(&db).args(["sink", "lag", "-o", "json"]).run().ok().stdout_json();
     assert_eq!(
         lag[0]["changes"].as_u64().unwrap() + lag[0]["set_aside"].as_u64().unwrap(),
         1,
         "{lag}"
     );
+}
+
+/// Starts a worker and asks whether it is ready, until its sink is known to be in a state and what is set aside is counted: then it is not.
+#[track_caller]
+fn not_ready(db: &Database, state: &str) {
+    let running = worker(db).args(["--listen", "127.0.0.1:0"]).start();
+    let at = address(&running);
+    wait_for(&format!("not to be ready, and sink `out` to be {state}"), 120, || {
+        let (status, said) = ready(&at);
+        assert_eq!(said["ready"], status == 200, "{said}");
+        (status == 503 && said["sinks"]["out"]["state"] == state).then_some(())
+    });
 }
 
 #[test]
@@ -100,6 +114,7 @@ fn a_place_that_is_not_there() {
         );
         db.psql("insert into item values (1, 'a')");
         drain(&db).run().code(13);
+        not_ready(&db, "down");
     }
 }
 
@@ -119,6 +134,7 @@ fn a_database_that_is_not_as_the_manifest_says() {
         &format!("{HEAD}{}", manifest("file: { path: out.ndjson }", ", when: row.id > 0")),
     );
     drain(&db).run().code(4);
+    not_ready(&db, "broken");
     // A sink that is not.
     db.file(
         "emaj.yaml",
@@ -131,6 +147,7 @@ fn a_database_that_is_not_as_the_manifest_says() {
     db.file("emaj.yaml", &format!("{HEAD}{file}"));
     emaj(&db).args(["sink", "pause", "out"]).run().ok();
     drain(&db).run().code(4);
+    not_ready(&db, "paused");
     assert_eq!(sink_list(&db, "out")["state"], "paused");
     emaj(&db).args(["sink", "resume", "out"]).run().ok();
     db.psql("alter table emaj.emaj_sink rename to was");
