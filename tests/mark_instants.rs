@@ -55,9 +55,7 @@ fn beside<T: Send + std::fmt::Debug>(
 
 /// Whether it waits, and is not at its end.
 fn until_it_waits<T>(db: &Database, other: &ScopedJoinHandle<'_, T>) -> bool {
-    let mut client = db.client();
-    let waiting = "select exists (select from pg_stat_activity where datname = current_database() and backend_type = 'client backend' and wait_event_type = 'Lock')";
-    while !client.query_one(waiting, &[]).unwrap().get::<_, bool>(0) {
+    while !db.waits_for_a_lock() {
         if other.is_finished() {
             return false;
         }

@@ -7,9 +7,10 @@ use std::time::Duration;
 use super::{
     PEOPLE, PERSON, column, drain, install, items_to_hook, logins, people, prepare, set_aside, to_directory, worker,
 };
+use crate::operating::{address, ready};
 use crate::support::receiver::{Receiver, status};
 use crate::support::slapd::slapd;
-use crate::support::{Chance, Database, database, scale, seed, wait_for};
+use crate::support::{Chance, Database, Worker, database, scale, seed, until, wait_for};
 
 #[test]
 fn a_refused_row_heals_when_it_is_corrected() {
@@ -469,14 +470,15 @@ fn a_mass_deletion_stops_a_worker_too() {
         &db,
         &to_directory(&slapd, &PEOPLE.replace("    entry:", "    max_deletes: 2\n    entry:")),
     );
-    let worker = worker(&db).start();
+    let worker = worker(&db).args(["--listen", "127.0.0.1:0"]).start();
     db.psql("insert into person select n, 'p' || n, 'p' || n from generate_series(1, 5) n");
     wait_for("the entries", 30, || (logins(&slapd).len() == 5).then_some(()));
     db.psql("delete from person where id < 4");
     let stopped = || (column(&db, "select sink_state from emaj.emaj_sink") == ["STOPPED"]).then_some(());
     wait_for("the guard", 30, stopped);
+    until_it_knows(&worker, "stopped");
     db.psql("insert into person values (6, 'six', 'six')");
-    std::thread::sleep(Duration::from_millis(500));
+    drain(&db).run().code(4);
     assert_eq!(logins(&slapd).len(), 5);
     prepare(&db, &["sink", "resume", "directory"]).run().ok();
     wait_for("what waited", 30, || {
@@ -485,19 +487,28 @@ fn a_mass_deletion_stops_a_worker_too() {
     assert_eq!(worker.stop(), Some(0));
 }
 
+/// Waits until a worker says that the directory is in a state.
+#[track_caller]
+fn until_it_knows(worker: &Worker, state: &str) {
+    let at = address(worker);
+    until(&format!("the sink to be {state}"), || {
+        ready(&at).1["sinks"]["directory"]["state"] == state
+    });
+}
+
 #[test]
 fn a_paused_sink_waits() {
     let (db, slapd) = (database(), slapd());
     db.psql(PERSON);
     install(&db, &to_directory(&slapd, PEOPLE));
-    let worker = worker(&db).start();
+    let worker = worker(&db).args(["--listen", "127.0.0.1:0"]).start();
     db.psql("insert into person values (1, 'ann', 'Ann')");
     wait_for("an entry", 30, || (logins(&slapd) == ["ann"]).then_some(()));
     prepare(&db, &["sink", "pause", "directory", "--because", "new disks"])
         .run()
         .ok();
     // A worker that is delivering ends its chunk.
-    std::thread::sleep(Duration::from_millis(500));
+    until_it_knows(&worker, "paused");
     db.psql("insert into person values (2, 'bob', 'Bob')");
     let run = drain(&db).run().code(4);
     assert!(

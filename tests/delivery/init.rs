@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{PEOPLE, PERSON, column, drain, install, logins, people, prepare, set_aside, to_directory, worker, writes};
 use crate::reliability::named_points::uri;
 use crate::support::slapd::{Slapd, slapd};
-use crate::support::{Database, database, owner, scale, wait_for};
+use crate::support::{Database, database, owner, scale, until, wait_for};
 
 /// A directory that does not wait for the disk and keeps no log.
 fn quick_slapd() -> Slapd {
@@ -330,10 +330,7 @@ fn a_second_one_names_the_first_and_waits_as_long_as_it_is_told() {
     }
     assert_eq!(column(&db, noted), before, "nothing was changed");
     let mut second = prepare(&db, &["init", "emaj.yaml", "--wait", "5min"]).start();
-    wait_for("the second one to wait", 60, || {
-        let waits = "select 'it' from pg_locks where locktype = 'advisory' and not granted";
-        (!column(&db, waits).is_empty()).then_some(())
-    });
+    until("the second one to wait", || db.waits_for_a_lock());
     std::fs::remove_file(hold).unwrap();
     wait_for("both", 60, || {
         (!first.is_running() && !second.is_running()).then_some(())

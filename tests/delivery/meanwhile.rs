@@ -212,16 +212,15 @@ fn an_install_that_takes_a_binding_out_waits_for_what_is_being_set_aside_and_hol
         &db,
         &["install", "emaj.yaml", "--allow-destroy", "--lock-timeout", "60s"],
     )
-        .run_while(|_| {
-            until("the installation to wait", || {
-                let waits = "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')";
-                db.client().query_one(waits, &[]).unwrap().get(0)
-            });
-            emaj::journal::set_aside(&mut transaction, "emaj", "lines", &[change("01/bb")]).unwrap();
-            Cursor::new("emaj", sink).advance(&mut transaction, "01/bb", None).unwrap();
-            transaction.commit().unwrap();
-        })
-        .ok();
+    .run_while(|_| {
+        until("the installation to wait", || db.waits_for_a_lock());
+        emaj::journal::set_aside(&mut transaction, "emaj", "lines", &[change("01/bb")]).unwrap();
+        Cursor::new("emaj", sink)
+            .advance(&mut transaction, "01/bb", None)
+            .unwrap();
+        transaction.commit().unwrap();
+    })
+    .ok();
     assert_eq!(set_aside(&db), [] as [&str; 0]);
     assert_eq!(column(&db, "select sink_max_lag::text from emaj.emaj_sink"), ["2 days"]);
     // Nor does anything come behind it.

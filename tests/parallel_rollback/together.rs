@@ -90,9 +90,7 @@ fn a_mark_waits_until_a_decided_rollback_is_seen_whole() {
                     .batch_execute("select emaj.emaj_set_mark_group('g', 'between')")
                     .unwrap();
             });
-            until("the mark waits", || {
-                story.db.psql("select count(*) from pg_locks where locktype = 'advisory' and not granted and database = (select oid from pg_database where datname = current_database())") == "1"
-            });
+            until("the mark waits", || story.db.waits_for_a_lock());
             std::fs::remove_file(&file).unwrap();
             marking.join().unwrap();
         });

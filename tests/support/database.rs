@@ -100,6 +100,15 @@ impl Database {
             .to_owned()
     }
 
+    /// Says whether a session of this database waits for a lock, of whatever kind.
+    pub fn waits_for_a_lock(&self) -> bool {
+        let waits = "select exists (select from pg_stat_activity where datname = current_database() and backend_type = 'client backend' and wait_event_type = 'Lock')";
+        self.client()
+            .query_one(waits, &[])
+            .expect("activity can be seen")
+            .get(0)
+    }
+
     /// Returns what [`dump`] says of this database.
     pub fn dump(&self, options: &[&str]) -> String {
         dump(shared_cluster(), &self.conninfo(), options)

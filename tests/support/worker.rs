@@ -57,7 +57,7 @@ impl Worker {
     pub fn stop(mut self) -> Option<i32> {
         let id = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("emaj can be asked to end");
-        let end = Instant::now() + Duration::from_secs(20);
+        let end = Instant::now() + Duration::from_secs(120);
         while Instant::now() < end {
             if let Some(status) = self.child.try_wait().expect("emaj can be waited for") {
                 return status.code();
