@@ -389,7 +389,7 @@ fn tls_is_verified_by_the_authority_of_the_manifest() {
 }
 
 #[test]
-fn it_can_be_looked_at_before() {
+fn a_probe_and_a_preview_come_before_the_first_delivery() {
     let nats = Nats::start();
     nats.stream(
         "SHOP",

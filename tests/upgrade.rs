@@ -186,7 +186,7 @@ fn lines(directory: &Path) -> usize {
 }
 
 #[test]
-fn marks_are_targets_after_it() {
+fn marks_are_targets_after_an_upgrade() {
     let targets = targets();
     let from = targets
         .iter()

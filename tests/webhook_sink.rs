@@ -483,7 +483,7 @@ fn settings_that_cannot_be_used_are_named_all_at_once() {
 }
 
 #[test]
-fn it_can_be_looked_at_before() {
+fn a_probe_and_a_preview_come_before_the_first_delivery() {
     let receiver = Receiver::start(|number, _| status(if number == 0 { 405 } else { 403 }));
     let mut sink = sink(&hook(&receiver, ", headers: { x-team: shop }"), &[])
         .open()

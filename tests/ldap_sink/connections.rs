@@ -17,7 +17,7 @@ fn writes(mut sink: Box<dyn Sink>, uid: &str) {
 }
 
 #[test]
-fn every_way_in() {
+fn each_way_to_log_in_leads_to_a_write() {
     let slapd = slapd();
     let login = format!("bind_dn: \"{ACCOUNT}\", password: \"${{env:LDAP_PASSWORD}}\"");
     let ca = format!("ca_file: {}", slapd.file("ca.crt").display());
@@ -154,7 +154,7 @@ fn the_secret_is_nowhere_to_be_seen() {
 }
 
 #[test]
-fn nobody_in_particular() {
+fn without_a_login_it_is_nobody_and_says_so() {
     let slapd = slapd();
     let mut sink = opener(&format!("url: \"{}\"", slapd.url())).open().unwrap();
     let findings = sink.probe().unwrap();

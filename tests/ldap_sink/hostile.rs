@@ -29,7 +29,7 @@ const HOSTILE: [&str; 16] = [
 ];
 
 #[test]
-fn known_tricks() {
+fn values_that_look_like_syntax_stay_values() {
     let slapd = slapd();
     let mut sink = connect(&slapd);
     for text in HOSTILE {
@@ -62,7 +62,7 @@ fn known_tricks() {
 }
 
 #[test]
-fn long_values() {
+fn long_values_arrive_whole_and_long_names_may_be_refused() {
     let slapd = slapd();
     let mut sink = connect(&slapd);
     for length in [1_000, 10_000, 1_000_000] {

@@ -211,7 +211,7 @@ fn unlogged_leaves_no_mark_and_no_log_for_an_owner() {
 }
 
 #[test]
-fn and_stop_is_part_of_it() {
+fn a_stop_is_part_of_the_rollback() {
     for more in [&["--stop"][..], &["--stop", "--unlogged"]] {
         tell(Who::Owner, |story| {
             let (at_mark, _) = changed(story);
