@@ -89,7 +89,7 @@ const STORY: &[(&str, &[&str], Writes)] = &[
     ("", &["top", "--count", "1", "--interval", "100ms"], Lines),
     ("", &["changes", "g", "--from", "a"], Lines),
     ("", &["changes", "g", "--from", "a", "--what", "net"], Lines),
-    ("", &["at", "g", "a", "select * from item"], Lines),
+    ("", &["at", "g", "a", "select count(*) from item"], Lines),
     ("", &["snap", "g", "--dir", "snap"], Json),
     (
         "",

@@ -551,8 +551,9 @@ fn killed_at(scene: &mut Scene, act: Act, table: &str, kind: Kill) -> bool {
         return false;
     }
     if matches!(kind, Kill::Server) {
-        drop((holder, watcher));
+        // What is in the way goes down with the server.
         scene.kill(kind, &mut child);
+        drop((holder, watcher));
     } else {
         // First the program, then its sessions, and what is in the way last: nobody goes on.
         let _ = child.kill();
