@@ -134,6 +134,8 @@ impl Courier<'_> {
                     let is_renumbered = self.catch_up()?;
                     self.place.lanes = Some(lanes);
                     self.place.reached = Instant::now();
+                    // (Who is told that it is up is told how much is set aside.)
+                    self.reload_parked()?;
                     // Some places can be opened without being asked: a fault is over when something has arrived.
                     if !self.place.was_in_fault {
                         self.condition(SinkCondition::Up);
