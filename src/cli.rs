@@ -31,7 +31,7 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// One verb, one file in `commands/`. A variant without a comment has the help of its `Args`.
+/// One verb, one file in `commands/`: the comment on its `Args` is its help, the first line of it in the list of verbs.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Demo(commands::demo::Args),
@@ -44,46 +44,26 @@ pub enum Command {
     Doctor(commands::doctor::Args),
     Completions(commands::completions::Args),
     Man(commands::man::Args),
-    /// Shows what `install` would change in the database
     Plan(commands::plan::Args),
-    /// Makes the database as the manifest says; again: only the difference
     Install(commands::install::Args),
-    /// Takes everything that emaj made out of the database; the tables stay
     Uninstall(commands::uninstall::Args),
-    /// Sends the rows that were there before to the sinks
     Init(commands::init::Args),
-    /// Delivers changes to the sinks
     Run(commands::run::Args),
-    /// Shows sinks, tests, pauses and resumes them
     Sink(commands::sink::Args),
-    /// Shows what sinks did not take, has it tried again or discards it
     Failures(commands::failures::Args),
-    /// Delivers again what a sink was delivered since a mark
     Replay(commands::replay::Args),
-    /// Shows groups of tables, starts and stops them
     Group(commands::group::Args),
-    /// Sets marks, moments that a group can be rolled back to, and shows them
     Mark(commands::mark::Args),
-    /// Puts the tables of a group back to what they were at a mark
     Rollback(commands::rollback::Args),
-    /// Makes a logged rollback an unlogged one afterwards
     Consolidate(commands::consolidate::Args),
-    /// Takes back one transaction, one row, or what one role did
     Revert(commands::revert::Args),
-    /// Counts the changes of a group's tables between two marks
     Stat(commands::stat::Args),
     Top(commands::top::Args),
-    /// Shows the changes between two marks: all of them, or what they amount to; also as a script that does them again
     Changes(commands::changes::Args),
-    /// Reads the tables of a group as they were at a mark
     At(commands::at::Args),
-    /// Writes each table and sequence of a group to a file
     Snap(commands::snap::Args),
-    /// Looks for inconsistencies, and says how to mend them
     Verify(commands::verify::Args),
-    /// Shows what was done, when and by whom
     History(commands::history::Args),
-    /// Releases a table for a migration, until the next install takes it back
     Release(commands::release::Args),
 }
 

@@ -166,6 +166,7 @@ fn comparable(text: &str) -> String {
         (r"/home/\w+", "[home]"),
         (r"\b(just now|(\d+ (h|min|s) )+ago)", "[age]"),
         (r"\bprocess \d+", "process [pid]"),
+        (r"\bid=items-[0-9a-f-]+", "id=[id]"),
         // What differs from version to version, of PostgreSQL and of emaj.
         (r"\b\d+ kB\b", "[n] kB"),
         // How wide a column is depends on what stands in it.

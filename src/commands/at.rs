@@ -13,8 +13,10 @@ use crate::pg::Rows;
 use crate::ui::{Column, Format, Stream, Tabular};
 use crate::words::shell;
 
-/// Runs a query on the tables of a group as they were at a mark. It reads only, locks the tables of the group as any reader does,
-/// and leaves nothing behind. Tables are named without their schema; those outside the group are read as they are now
+/// Reads the tables of a group as they were at a mark
+///
+/// It runs a query, reads only, locks the tables of the group as any reader does, and leaves nothing behind. Tables are named without their
+/// schema; those outside the group are read as they are now.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The group

@@ -16,8 +16,10 @@ use crate::ui::{Column, Format, Stream, Tabular};
 use crate::words::{bytes, count, moment};
 use clap::ValueEnum;
 
-/// Shows the changes of a group's tables between two marks. For people it lists the first of them; `-o csv` and `-o json` (an object
-/// a line) give all of them, and `-o sql` a script that does them again on a copy of the database as it was at the first mark
+/// Shows the changes between two marks: all of them, or what they amount to; also as a script that does them again
+///
+/// For people it lists the first of them; `-o csv` and `-o json` (an object a line) give all of them, and `-o sql` a script that does them
+/// again on a copy of the database as it was at the first mark.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The group

@@ -9,8 +9,10 @@ use crate::rollback::{self, Consolidable};
 use crate::ui::{Column, List};
 use crate::words::count;
 
-/// Makes a logged rollback an unlogged one afterwards: the marks and log rows between its target and its end go, and it can no longer be
-/// undone. Without a group, lists the rollbacks for which that is possible
+/// Makes a logged rollback an unlogged one afterwards
+///
+/// The marks and log rows between its target and its end go, and it can no longer be undone. Without a group, lists the rollbacks for which
+/// that is possible.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The group

@@ -10,7 +10,7 @@ use crate::journal::{self, Event, Wanted};
 use crate::ui::{Column, List};
 use crate::words::moment;
 
-/// Shows what was done, the newest first
+/// Shows what was done, when and by whom, the newest first
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Only what was done to this group

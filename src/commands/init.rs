@@ -17,8 +17,10 @@ use crate::ui::Format;
 use crate::ui::logging::{self, LogFormat};
 use crate::words::{count, count_as, quoted};
 
-/// Sends the rows that are in the bound tables to the sinks, beside the changes that go on; what is there already stays. Killed, it goes on
-/// where it was when it is started again
+/// Sends the rows that were there before to the sinks
+///
+/// They are those of the bound tables, beside the changes that go on; what is there already stays. Killed, it goes on where it was when it
+/// is started again.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]

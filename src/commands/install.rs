@@ -9,7 +9,9 @@ use crate::install::{self, Plan};
 use crate::render::Renderer;
 use crate::words::count;
 
-/// Makes the database as the manifest says: in one transaction, and, again, only the difference.
+/// Makes the database as the manifest says; again: only the difference
+///
+/// In one transaction: all of it, or nothing.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]

@@ -17,7 +17,7 @@ use crate::words::{count, count_are};
 /// The formats of every verb that makes a plan.
 pub(super) const FORMATS: &[Format] = &[Format::Table, Format::Json, Format::Sql, Format::Markdown];
 
-/// Shows what `install` would change in the database, and why; changes nothing.
+/// Shows what `install` would change in the database, and why; changes nothing
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]

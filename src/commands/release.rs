@@ -10,8 +10,9 @@ use crate::journal::{self, MarkState};
 use crate::names::listed;
 use crate::words::count;
 
-/// Releases a table for a migration: its changes are not logged any more, until the next install takes it back. No mark that is
-/// there now can then be rolled back to, and sinks are told nothing of it
+/// Releases a table for a migration, until the next install takes it back
+///
+/// Its changes are not logged any more. No mark that is there now can then be rolled back to, and sinks are told nothing of it.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The table, with its schema; odd names in double quotes: `'"Odd Schema"."Odd Name"'`

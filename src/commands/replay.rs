@@ -12,7 +12,9 @@ use crate::journal::{self, MarkState, SinkState};
 use crate::pg::{Locking, transact};
 use crate::words::shell;
 
-/// Sets the cursor of a sink back to a mark: the worker delivers everything since once more, with the same ids
+/// Delivers again what a sink was delivered since a mark
+///
+/// It sets the cursor of the sink back to the mark: the worker delivers everything since once more, with the same ids.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The sink

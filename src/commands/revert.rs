@@ -16,8 +16,10 @@ use crate::words::{count, shell};
 /// How many keys are shown for people.
 const SHOWN: usize = 50;
 
-/// Takes back one transaction, one row or the changes by one role, and leaves what others did. It is shown first, and done as
-/// ordinary changes between two new marks, so that it can be undone. Refused where others changed the same rows later
+/// Takes back one transaction, one row, or what one role did
+///
+/// What others did stays. It is shown first, and done as ordinary changes between two new marks, so that it can be undone. Refused where
+/// others changed the same rows later.
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("which").required(true).args(["txid", "user", "table"]))]
 pub struct Args {

@@ -20,8 +20,10 @@ use crate::pg::{self, Session};
 use crate::ui::logging::{self, LogFormat};
 use crate::words::{count, shell};
 
-/// Delivers changes to the sinks, after they were committed, until it is told to stop (SIGTERM, Ctrl-C). Several workers may run: each
-/// sink is delivered to by one of them at a time. SIGHUP has it read its manifest anew
+/// Delivers changes to the sinks
+///
+/// It does so after they were committed, until it is told to stop (SIGTERM, Ctrl-C). Several workers may run: each sink is delivered to by
+/// one of them at a time. SIGHUP has it read its manifest anew.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]

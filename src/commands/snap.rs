@@ -10,8 +10,9 @@ use crate::snap::{self, File};
 use crate::ui::{Column, List};
 use crate::words::{bytes, count};
 
-/// Writes each table and sequence of a group to a file, in the format of COPY and all of one instant; two snaps can be compared
-/// with `diff -r`. Only their owner can read the files
+/// Writes each table and sequence of a group to a file
+///
+/// They are in the format of COPY and all of one instant; two snaps can be compared with `diff -r`. Only their owner can read the files.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The group

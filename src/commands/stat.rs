@@ -12,7 +12,7 @@ use crate::pg::Interrupt;
 use crate::ui::{Column, List, Tabular};
 use crate::words::{moment, quoted};
 
-/// Counts the changes of groups' tables between two marks; an update counts once
+/// Counts the changes of a group's tables between two marks; an update counts once
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Groups

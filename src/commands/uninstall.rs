@@ -9,8 +9,10 @@ use crate::install;
 use crate::journal;
 use crate::render::Renderer;
 
-/// Takes the manifest's groups out of the database and, when no other manifest has any left, everything that emaj made. Tables,
-/// rows and sequences stay as they are; logs and marks are lost.
+/// Takes everything that emaj made out of the database; the tables stay
+///
+/// It takes the manifest's groups out and, when no other manifest has any left, everything that emaj made. Tables, rows and sequences stay
+/// as they are; logs and marks are lost.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]

@@ -13,12 +13,13 @@ use crate::render::Renderer;
 use crate::ui::{Column, Format, List};
 use crate::words::count;
 
-/// Looks for inconsistencies between emaj's registry, logs, triggers and the tables, and says how to mend them; exits with 6
-/// when there are any
+/// Looks for inconsistencies, and says how to mend them
 ///
-/// With `--repair` it mends an installation that is not where it was made. After a restore of a dump, the old logs and history are archived,
-/// to be read, and capture ends; `emaj install` begins anew. In a copy made with `create database … template`, marks and
-/// logs stay, and the sinks begin anew. After pg_upgrade everything stays. What it will do is shown first.
+/// It looks at emaj's registry, logs, triggers and the tables, and exits with 6 when there are any.
+///
+/// With `--repair` it mends an installation that is not where it was made. After a restore of a dump, the old logs and history are
+/// archived, to be read, and capture ends; `emaj install` begins anew. In a copy made with `create database … template`, marks and logs
+/// stay, and the sinks begin anew. After pg_upgrade everything stays. What it will do is shown first.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Mend an installation that was restored, copied or upgraded

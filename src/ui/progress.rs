@@ -157,7 +157,7 @@ mod tests {
     fn no_time_is_foretold_before_anything_is_done() {
         let (taken, left) = (Duration::from_secs(4), Duration::ZERO);
         assert_eq!(time(0, taken, left), "4s");
-        assert_eq!(time(1, taken, Duration::from_secs(90)), "about 90s left");
+        assert_eq!(time(1, taken, Duration::from_secs(30)), "about 30s left");
     }
 
     #[test]

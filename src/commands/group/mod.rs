@@ -20,7 +20,9 @@ use crate::errors::Result;
 use crate::pg::Session;
 use crate::words::quoted;
 
-/// Shows groups of tables, starts and stops them. Which tables are in a group is the manifest's to say.
+/// Shows groups of tables, starts and stops them
+///
+/// Which tables are in a group is the manifest's to say.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]

@@ -12,7 +12,9 @@ use clap::Subcommand;
 use super::{ActArgs, Context};
 use crate::errors::Result;
 
-/// Sets marks, moments that a group can be rolled back to, and shows them. Wherever a mark is named, EMAJ_LAST_MARK is the last one.
+/// Sets marks, moments that a group can be rolled back to, and shows them
+///
+/// Wherever a mark is named, EMAJ_LAST_MARK is the last one.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]

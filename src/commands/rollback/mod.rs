@@ -19,8 +19,10 @@ use crate::words::{count, quoted, shell};
 
 use bar::Bar;
 
-/// Puts the tables and sequences of a group, or of several, back to what they were at a mark. The rollback is logged: it stands between two new
-/// marks and can itself be undone by rolling back to the first of them.
+/// Puts the tables of a group back to what they were at a mark
+///
+/// Sequences too, and of several groups as one. The rollback is logged: it stands between two new marks and can itself be undone by rolling
+/// back to the first of them.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The group
