@@ -147,7 +147,7 @@ fn asked_for_json_every_command_writes_json_and_nothing_else() {
     let mut left = commands();
     let mut wrong = Vec::new();
     for (sql, words, writes) in STORY {
-        left.retain(|command| !words.join(" ").starts_with(command.as_str()));
+        left.retain(|command| !format!("{} ", words.join(" ")).starts_with(&format!("{command} ")));
         if !sql.is_empty() {
             db.psql(sql);
         }

@@ -408,11 +408,7 @@ fn a_manifest_that_is_installed_anew_is_followed() {
         "emaj.yaml",
         &third.replace(&first.port.to_string(), &second.port.to_string()),
     );
-    let hang_up = || {
-        let id = rustix::process::Pid::from_raw(i32::try_from(worker.id()).unwrap()).unwrap();
-        rustix::process::kill_process(id, rustix::process::Signal::HUP).unwrap();
-    };
-    hang_up();
+    worker.hang_up();
     wait_for("the manifest to be read", 20, || {
         (worker.log().matches("the manifest was read anew").count() > 2).then_some(())
     });
@@ -423,7 +419,7 @@ fn a_manifest_that_is_installed_anew_is_followed() {
     assert!(!bodies(&first).contains(&"third 3".to_owned()));
     // One that cannot be read changes nothing.
     db.file("emaj.yaml", "version: 1\nsinks: [\n");
-    hang_up();
+    worker.hang_up();
     wait_for("the complaint", 20, || {
         worker.log().contains("cannot be used").then_some(())
     });

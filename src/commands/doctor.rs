@@ -18,9 +18,9 @@ use crate::words::{count, count_as};
 
 /// Checks the rights and settings that emaj needs, and says what is missing
 ///
-/// What is missing comes with the SQL that gives it. What `emaj drift` finds of the installation is missing too: changes may go by unlogged. Sinks that are installed are looked at too: whether they are delivered to, keep up, and
-/// took everything. Changes nothing. Exits with 12 when something necessary is missing; warnings are
-/// about what would make it better.
+/// What is missing comes with the SQL that gives it. With a manifest, and when nothing else is missing, what `emaj drift` finds of its groups is missing
+/// too: changes may go by unlogged. Sinks that are installed are looked at too: whether they are delivered to, keep up, and took everything. Changes
+/// nothing. Exits with 12 when something necessary is missing; warnings are about what would make it better.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Manifest files, or folders of them [default: ./emaj.yaml, when it is there]

@@ -1,5 +1,6 @@
 //! `emaj install`: makes the database as the manifest says.
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -41,7 +42,8 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         plan::show(&make(&catalog, journal.as_ref())?, "--allow-destroy", context)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let progress = context.output.progress("installing", None);
+    // (What is being done is shown once it is agreed to: the plan is read before.)
+    let progress = OnceCell::new();
     let plan = install::apply(
         &mut session,
         &manifest,
@@ -50,9 +52,11 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         &mut |plan| {
             fits(plan, saved.as_deref())?;
             plan::show(plan, "--allow-destroy", context)?;
-            allowed(plan, args.allow_destroy, "--allow-destroy")
+            allowed(plan, args.allow_destroy, "--allow-destroy")?;
+            progress.get_or_init(|| context.output.progress("installing", None));
+            Ok(())
         },
-        &|| progress.advance(1),
+        &|| _ = progress.get().map(|progress| progress.advance(1)),
     )?;
     drop(progress);
     if !plan.is_empty() {

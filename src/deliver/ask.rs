@@ -304,6 +304,17 @@ pub(super) fn unasked(fault: Fault) -> Error {
     Error::message(kind, fault.reason)
 }
 
+/// Like [`unasked`], of a question about a whole chunk: whatever may pass by itself is waited for.
+pub(super) fn not_now(fault: Fault) -> Error {
+    unasked(match fault.verdict {
+        Verdict::Later => Fault {
+            verdict: Verdict::Down,
+            ..fault
+        },
+        _ => fault,
+    })
+}
+
 /// What follows when the rows of a bound table cannot be read. Where the worker's role may not, that is about every change for which they are asked:
 /// the sink waits until it may.
 pub(super) fn unread(session: &mut Session, error: &postgres::Error, source: &SourceTable) -> Fault {

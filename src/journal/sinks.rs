@@ -239,7 +239,8 @@ pub fn bindings_of(client: &mut impl GenericClient, schema: &str, sink: &str) ->
         &format!(
             "select bind_name, bind_oid, bind_schema, bind_table, bind_fingerprint, {}, bind_init, bind_init_done, bind_init_total,
                     exists (select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-                             where n.nspname = bind_schema and c.relname = bind_table and c.oid <> bind_oid) as is_replaced
+                             where n.nspname = bind_schema and c.relname = bind_table and c.oid <> bind_oid
+                               and c.relkind in ('r', 'p')) as is_replaced
                from {s}.emaj_binding where bind_sink = $1 order by bind_name",
             Position::columns("bind_since", "bind_since")
         ),

@@ -295,7 +295,7 @@ const OF_THE_PLACE: &[&str] = &["08", "25", "28", "3D", "42501", "53", "57P", "5
 const OF_NAMES: &[&str] = &["3F000", "42P01", "42725"];
 
 impl From<postgres::Error> for Fault {
-    /// What an error of a database that a sink leads to causes. (What the database that is read says is judged in `deliver::ask`.)
+    /// What an error of a database that a sink leads to causes. (What the database that is read says is judged by [`of_source`].)
     fn from(error: postgres::Error) -> Self {
         match ServerError::of(&error) {
             Some(server) => of_server(server),

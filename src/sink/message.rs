@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
-use super::{Action, Delivery, Fault, Message, Outcome};
+use super::{Action, Delivery, Fault, Message, Outcome, Verdict};
 
 /// Returns the message.
 ///
@@ -129,9 +129,16 @@ impl<'a> Round<'a> {
     pub(super) fn finish(mut self) -> Vec<Outcome> {
         let known = self.outcomes.iter().rposition(Option::is_some);
         self.outcomes.truncate(known.map_or(0, |last| last + 1));
-        let untried = || Outcome::Failed(Fault::down("it was not tried"));
+        // Why it is down stands first, wherever it came up.
+        let known = self.outcomes.iter().flatten().find_map(|outcome| match outcome {
+            Outcome::Failed(fault) if fault.verdict == Verdict::Down => Some(fault.clone()),
+            _ => None,
+        });
+        let untried = Outcome::Failed(known.unwrap_or_else(|| Fault::down("it was not tried")));
         let outcomes = self.outcomes.into_iter();
-        outcomes.map(|outcome| outcome.unwrap_or_else(untried)).collect()
+        outcomes
+            .map(|outcome| outcome.unwrap_or_else(|| untried.clone()))
+            .collect()
     }
 }
 

@@ -73,6 +73,12 @@ impl Worker {
         status.map(|status| status.code().expect("no signal ended it"))
     }
 
+    /// Has it read its manifest anew.
+    pub fn hang_up(&self) {
+        let id = rustix::process::Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        rustix::process::kill_process(id, rustix::process::Signal::HUP).unwrap();
+    }
+
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("emaj can be looked at").is_none()

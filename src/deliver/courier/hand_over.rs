@@ -113,7 +113,8 @@ impl Courier<'_> {
             work = left;
             if down.is_none() && !work.is_empty() && is_over {
                 // (What entries took along is told at the end of a chunk: then it comes again from its start, as after a fault.)
-                if course.come.is_empty() {
+                // (Rows that were there before come again from the start of their part, and what is set aside of them with them.)
+                if course.come.is_empty() && offset.is_some() {
                     let first = work.iter().map(|work| work.0).min();
                     let mut aside = course.aside;
                     aside.retain(|aside| first.is_some_and(|first| aside.number < first));

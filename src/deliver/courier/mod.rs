@@ -27,6 +27,7 @@ mod rows;
 mod standby;
 mod window;
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -194,6 +195,7 @@ fn serve(orders: &Orders) -> Result<Life> {
         guard: Guard::new(sink.allows_deletes()),
         parked: Parked::default(),
         parked_mark: None,
+        begun_here: BTreeSet::new(),
         place: Place::new(&sink, &orders.sink.kind),
         pace: Pace {
             kept: Instant::now(),
@@ -225,6 +227,8 @@ struct Courier<'a> {
     parked: Parked,
     /// It is read anew when that has changed on record; `None`: in any case.
     parked_mark: Option<Mark>,
+    /// Changes of which this courier put on record that they are being tried: nobody before it left them so.
+    begun_here: BTreeSet<i64>,
     place: Place,
     pace: Pace,
     /// Rows delivered since the ends of the logs were summarised.

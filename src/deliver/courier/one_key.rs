@@ -12,7 +12,7 @@ use minijinja::context;
 use minijinja::value::{Serde, Value};
 
 use super::Courier;
-use crate::deliver::ask::unasked;
+use crate::deliver::ask::not_now;
 use crate::deliver::binding::OneKey;
 use crate::deliver::stream::Placed;
 use crate::deliver::today::look_at;
@@ -56,7 +56,7 @@ impl Courier<'_> {
         match self.ask_one_key(table, keys) {
             Ok(one) => Ok(one),
             Err(fault) if fault.verdict == Verdict::Never => Ok(OneKey::default()),
-            Err(fault) => Err(unasked(fault)),
+            Err(fault) => Err(not_now(fault)),
         }
     }
 

@@ -13,7 +13,7 @@ use minijinja::context;
 use minijinja::value::{Serde, Value};
 
 use super::Courier;
-use crate::deliver::ask::{Asker, Passed, unasked};
+use crate::deliver::ask::{Asker, Passed, not_now};
 use crate::deliver::binding::{Ask, Awaited, Bound, Later};
 use crate::deliver::row::Row;
 use crate::deliver::sources::SourceTable;
@@ -93,7 +93,7 @@ impl Courier<'_> {
                 Err(fault) if fault.verdict == Verdict::Never => {
                     tracing::warn!(sink = %self.name(), "changes are delivered again as they were: {}", fault.reason);
                 }
-                Err(fault) => return Err(unasked(fault)),
+                Err(fault) => return Err(not_now(fault)),
             }
         }
         Ok(Present { tables })

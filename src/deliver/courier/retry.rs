@@ -143,6 +143,7 @@ impl Courier<'_> {
             }
         }
         let tried: Vec<i64> = ids.iter().flat_map(|(ids, _)| ids.iter().copied()).collect();
+        self.begun_here.extend(&tried);
         if journal::begun(&mut *self.sessions.keeper, schema, &tried)?.len() < tried.len() {
             return Ok(());
         }
@@ -241,13 +242,15 @@ impl Courier<'_> {
                 }
                 break;
             };
+            // (An interrupted try of this courier's own is simply made again.)
+            let begun = failure.begun && !self.begun_here.contains(&failure.id);
             steps.push(Step {
                 at,
                 change,
                 along: Vec::new(),
                 ids: vec![failure.id],
-                fresh: (!failure.begun).then_some(failure.id).into_iter().collect(),
-                begun: failure.begun,
+                fresh: (!begun).then_some(failure.id).into_iter().collect(),
+                begun,
                 came: false,
             });
         }
@@ -305,6 +308,7 @@ impl Courier<'_> {
             Ok(Some(keyed)) => keyed,
         };
         if !step.begun && self.fed.bound[step.at].keeps_state() {
+            self.begun_here.extend(&step.ids);
             let there = journal::begun(&mut *self.sessions.keeper, &self.orders.schema, &step.ids)?;
             passing("retry.begun");
             if there.len() < step.ids.len() {
