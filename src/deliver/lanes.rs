@@ -591,6 +591,19 @@ mod tests {
         run_batches(silence, lanes, 2, work)
     }
 
+    /// Lanes of a place that refuses what comes behind a refused change, all into one book.
+    fn into_book(book: &Arc<Mutex<Vec<String>>>, lanes: usize, lease: Lease, batch: usize) -> Lanes {
+        let mut all = Lanes {
+            lanes: Vec::new(),
+            lease: Arc::new(lease),
+            batch,
+            refuses: true,
+            may_go_on: true,
+        };
+        (0..lanes).for_each(|_| all.add(Box::new(Book(Arc::clone(book)))));
+        all
+    }
+
     fn run_batches(
         silence: &mut Silence,
         lanes: usize,
@@ -598,14 +611,7 @@ mod tests {
         work: &str,
     ) -> (Vec<String>, Vec<Fate>, Option<Fault>) {
         let book = Arc::new(Mutex::new(Vec::new()));
-        let mut all = Lanes {
-            lanes: Vec::new(),
-            lease: Arc::default(),
-            batch,
-            refuses: true,
-            may_go_on: true,
-        };
-        (0..lanes).for_each(|_| all.add(Box::new(Book(Arc::clone(&book)))));
+        let mut all = into_book(&book, lanes, Lease::default(), batch);
         let work: Vec<Keyed> = work.split_whitespace().map(keyed).collect();
         let (fates, down) = all.deliver(&work, silence, &Stop::default(), &mut || Ok(true)).unwrap();
         drop(all);
@@ -670,14 +676,8 @@ mod tests {
     #[test]
     fn a_place_with_one_order_gets_nothing_behind_a_refusal_in_the_same_call() {
         let book = Arc::new(Mutex::new(Vec::new()));
-        let mut all = Lanes {
-            lanes: Vec::new(),
-            lease: Arc::default(),
-            batch: 2,
-            refuses: false,
-            may_go_on: true,
-        };
-        all.add(Box::new(Book(Arc::clone(&book))));
+        let mut all = into_book(&book, 1, Lease::default(), 2);
+        all.refuses = false;
         let work: Vec<Keyed> = "a:a bad1:b c:c d:d".split(' ').map(keyed).collect();
         let (fates, down) = all
             .deliver(&work, &mut Silence::default(), &Stop::default(), &mut || Ok(true))
@@ -739,14 +739,7 @@ mod tests {
     #[test]
     fn who_does_not_hold_the_sink_any_more_sends_nothing() {
         let book = Arc::new(Mutex::new(Vec::new()));
-        let mut all = Lanes {
-            lanes: Vec::new(),
-            lease: Arc::new(Lease::limited()),
-            batch: 2,
-            refuses: true,
-            may_go_on: true,
-        };
-        all.add(Box::new(Book(Arc::clone(&book))));
+        let mut all = into_book(&book, 1, Lease::limited(), 2);
         let mut lost = || Err(Error::message(Kind::Unreachable, "the session is lost"));
         let delivered = all.deliver(&[keyed("a:a")], &mut Silence::default(), &Stop::default(), &mut lost);
         assert!(delivered.is_err() && book.lock().unwrap().is_empty());
@@ -775,14 +768,7 @@ mod tests {
     #[test]
     fn who_may_not_go_on_sends_nothing_more() {
         let book = Arc::new(Mutex::new(Vec::new()));
-        let mut all = Lanes {
-            lanes: Vec::new(),
-            lease: Arc::new(Lease::limited()),
-            batch: 2,
-            refuses: true,
-            may_go_on: true,
-        };
-        all.add(Box::new(Book(Arc::clone(&book))));
+        let mut all = into_book(&book, 1, Lease::limited(), 2);
         let work = [keyed("a:a")];
         let (fates, down) = all
             .deliver(&work, &mut Silence::default(), &Stop::default(), &mut || Ok(false))
