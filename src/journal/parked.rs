@@ -339,15 +339,15 @@ pub fn failed_again(
     Ok(())
 }
 
-/// Notes, before changes are tried, that they are: when nothing is heard of it any more, they may be there. Returns those that wait still: others were
-/// discarded meanwhile.
+/// Notes, before changes are tried, that they are: when nothing is heard of it any more, they may be there. Tells whether all of them wait still: some may
+/// have been discarded meanwhile.
 ///
 /// # Errors
 /// Whatever the server answers.
-pub fn begun(client: &mut impl GenericClient, schema: &str, ids: &[i64]) -> Result<Vec<i64>> {
+pub fn begun(client: &mut impl GenericClient, schema: &str, ids: &[i64]) -> Result<bool> {
     let s = escape_identifier(schema);
-    let sql = format!("update {s}.emaj_failure set fail_begun = true where fail_id = any ($1) returning fail_id");
-    Ok(client.query(&sql, &[&ids])?.iter().map(|row| row.get(0)).collect())
+    let sql = format!("update {s}.emaj_failure set fail_begun = true where fail_id = any ($1)");
+    Ok(client.execute(&sql, &[&ids])? == ids.len() as u64)
 }
 
 /// Notes that changes which were tried are not there.

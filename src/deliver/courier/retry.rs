@@ -143,8 +143,7 @@ impl Courier<'_> {
             }
         }
         let tried: Vec<i64> = ids.iter().flat_map(|(ids, _)| ids.iter().copied()).collect();
-        self.begun_here.extend(&tried);
-        if journal::begun(&mut *self.sessions.keeper, schema, &tried)?.len() < tried.len() {
+        if !self.begin(&tried)? {
             return Ok(());
         }
         let Some(fates) = self.send(&keyed)? else {
@@ -308,10 +307,9 @@ impl Courier<'_> {
             Ok(Some(keyed)) => keyed,
         };
         if !step.begun && self.fed.bound[step.at].keeps_state() {
-            self.begun_here.extend(&step.ids);
-            let there = journal::begun(&mut *self.sessions.keeper, &self.orders.schema, &step.ids)?;
+            let is_there = self.begin(&step.ids)?;
             passing("retry.begun");
-            if there.len() < step.ids.len() {
+            if !is_there {
                 return Ok(Tried::Interrupted);
             }
         }
@@ -328,6 +326,12 @@ impl Courier<'_> {
             true => Tried::Arrived,
             false => Tried::Interrupted,
         })
+    }
+
+    /// Puts on record that changes are being tried. `false`: some of them do not wait any more.
+    fn begin(&mut self, ids: &[i64]) -> Result<bool> {
+        self.begun_here.extend(ids);
+        journal::begun(&mut *self.sessions.keeper, &self.orders.schema, ids)
     }
 
     /// Renders a change that is tried again; within is why it cannot be.
