@@ -265,12 +265,18 @@ fn what_was_taken_away_before_a_lock_could_not_be_had_is_said() {
     prepare(&db, &["init", "emaj.yaml", "--prune"]).run().ok();
 }
 
-#[test]
-fn killed_while_it_takes_away_it_goes_on_with_what_is_left() {
-    let (db, there) = (database(), database());
-    for db in [&db, &there] {
+/// A database and one that a sink leads to, with the same tables `a` and `z`.
+fn two_databases() -> [Database; 2] {
+    let both = [database(), database()];
+    for db in &both {
         db.psql("create table a (id int primary key); create table z (id int primary key)");
     }
+    both
+}
+
+#[test]
+fn killed_while_it_takes_away_it_goes_on_with_what_is_left() {
+    let [db, there] = two_databases();
     db.psql("insert into a values (1); insert into z values (1)");
     install(
         &db,
@@ -369,10 +375,7 @@ fn rows_are_known_by_a_key_of_another_type() {
 
 #[test]
 fn a_place_that_cannot_list_is_named_and_the_others_are_pruned() {
-    let (db, there) = (database(), database());
-    for db in [&db, &there] {
-        db.psql("create table a (id int primary key); create table z (id int primary key)");
-    }
+    let [db, there] = two_databases();
     there.psql("insert into a values (9); insert into z values (9)");
     install(
         &db,
