@@ -1,5 +1,8 @@
 //! Many tables: what is asked of all of them reads no catalogue as a whole for each, and an uninstall gets by with the locks that the server has.
 
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
 use emaj::cluster::Cluster;
 use postgres::{Client, NoTls};
 use tempfile::TempDir;
@@ -76,8 +79,8 @@ struct Crowded {
 }
 
 impl Crowded {
-    /// Has many more tables captured than one transaction could let go.
-    fn installed() -> Crowded {
+    /// Has many more tables than one transaction could capture or let go.
+    fn new() -> Crowded {
         let settings = [
             ("max_connections", "20"),
             ("max_locks_per_transaction", "64"),
@@ -93,13 +96,22 @@ impl Crowded {
         };
         make(&mut crowded.client(), 1..=180);
         crowded.before = crowded.schema();
+        crowded
+    }
+
+    /// Has them captured, some at a time.
+    fn installed() -> Crowded {
+        let crowded = Crowded::new();
         for last in [60, 120, 180] {
             let tables: Vec<String> = (1..=last).map(|number| format!("many.t{number}")).collect();
-            let manifest = MANIFEST.replace("many.*", &tables.join(", "));
-            std::fs::write(crowded.directory.path().join("emaj.yaml"), manifest).unwrap();
+            crowded.write(&MANIFEST.replace("many.*", &tables.join(", ")));
             crowded.emaj(&["install"]).ok();
         }
         crowded
+    }
+
+    fn write(&self, manifest: &str) {
+        std::fs::write(self.directory.path().join("emaj.yaml"), manifest).unwrap();
     }
 
     fn client(&self) -> Client {
@@ -111,6 +123,21 @@ impl Crowded {
             .envs(self.cluster.env("postgres"))
             .args(args)
             .run()
+    }
+
+    /// Runs `emaj` on a terminal where somebody says yes once, and returns what that shows.
+    fn agreed(&self, command: &str) -> String {
+        let mut script = Command::new("script");
+        script
+            .args(["-q", "-e", "-c"])
+            .arg(format!("{} {command}", env!("CARGO_BIN_EXE_emaj")))
+            .arg("/dev/null")
+            .current_dir(self.directory.path())
+            .envs(self.cluster.env("postgres"));
+        let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(b"y\n").unwrap();
+        let done = child.wait_with_output().unwrap();
+        String::from_utf8_lossy(&done.stdout).into_owned()
     }
 
     /// Returns the whole schema, as `pg_dump -s` writes it down.
@@ -157,7 +184,8 @@ fn an_uninstall_gets_by_with_the_locks_of_the_server() {
     crowded.emaj(&["rollback", "many", "between", "--yes"]).ok();
     assert!(client.query("select from many.t100", &[]).unwrap().is_empty());
 
-    let done = crowded.emaj(&["uninstall", "--yes"]).ok();
-    support::said(&done, "uninstalled");
+    // Who agreed to the plan agreed to what is left of it after each transaction.
+    let seen = crowded.agreed("uninstall");
+    assert!(seen.contains("uninstalled: "), "{seen}");
     assert_eq!(crowded.schema(), crowded.before);
 }

@@ -164,7 +164,10 @@ pub fn apply(
             interrupt.check()?;
             attempt(session, manifest, locking, &interrupt, make, &mut agree_once, done)
         });
-        let attempted = attempted.map_err(|error| went_on(interrupt.cause(error), taken))?;
+        let attempted = attempted.map_err(|error| match taken {
+            0 => interrupt.cause(error),
+            _ => went_on(interrupt.cause_saying(error, UNCHANGED), taken),
+        })?;
         match attempted {
             Done::All(plan) => return Ok(plan.after(taken)),
             Done::First(plan) => agreed = plan.rest(),
@@ -180,13 +183,13 @@ enum Done {
     First(Plan),
 }
 
+/// What is said of a step that failed, where others before it were committed.
+const UNCHANGED: &str = "this step changed nothing";
+
 /// Says of an error what steps before it, in transactions of their own, have done.
 fn went_on(error: Error, taken: usize) -> Error {
-    if taken == 0 {
-        return error;
-    }
     error
-        .with_hints(|hint| hint.replace("nothing was changed", "this step changed nothing"))
+        .with_hints(|hint| hint.replace("nothing was changed", UNCHANGED))
         .hint(format!(
             "{} done already and stay so: the same command goes on from there",
             count_are(taken, "step")
