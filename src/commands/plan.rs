@@ -97,7 +97,7 @@ pub(super) fn carry_out(
         &|| progress.advance(1),
     )?;
     drop(progress);
-    let steps = count(plan.steps.len(), "step");
+    let steps = count(plan.taken(), "step");
     context.output.say(format!("{}: {steps} taken", asking.done));
     Ok(())
 }

@@ -10,13 +10,14 @@ use postgres::error::SqlState;
 use postgres::{GenericClient, IsolationLevel, Transaction};
 use postgres_protocol::escape::escape_identifier;
 
-use super::Plan;
 use super::plan::{ONE_AT_A_TIME, Statement, settings};
+use super::{Plan, room};
 use crate::catalog::{self, Catalog};
 use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, Journal, UnfinishedRollback};
 use crate::manifest::{KeepMarks, Manifest};
 use crate::pg::{self, Interrupt, Locking, Lossy, Session, Span};
+use crate::words::count_are;
 
 /// Reads catalogue and registry in one snapshot.
 ///
@@ -135,11 +136,11 @@ pub(super) fn act_as_owner(client: &mut impl GenericClient, schema: &str) -> Res
 /// when the marks that are lost have become others before it had them.
 ///
 /// `make` is called anew for each try; `agree` once for each plan that differs from the one before, and may refuse. `done` is called
-/// after each statement.
+/// after each statement. A step that has a transaction of its own is followed by a plan of what is left.
 ///
 /// # Errors
 /// [`Kind::Locked`] with the blocker's name when the wait is over; [`Kind::Interrupted`]; whatever `make` and `agree` refuse; whatever
-/// the server answers. Nothing was changed then.
+/// the server answers. Nothing was changed then, but for steps that had a transaction of their own.
 pub fn apply(
     session: &mut Session,
     manifest: &Manifest,
@@ -148,20 +149,51 @@ pub fn apply(
     agree: &mut dyn FnMut(&Plan) -> Result<()>,
     done: &dyn Fn(),
 ) -> Result<Plan> {
-    let mut agreed = String::new();
-    let mut agree_once = |plan: &Plan| {
-        if plan.fingerprint != agreed {
-            agree(plan)?;
-            agreed.clone_from(&plan.fingerprint);
-        }
-        Ok(())
-    };
     let interrupt = Interrupt::listen(session)?;
-    let applied = pg::retry_locked(session, locking, &mut |session| {
-        interrupt.check()?;
-        attempt(session, manifest, locking, &interrupt, make, &mut agree_once, done)
-    });
-    applied.map_err(|error| interrupt.cause(error))
+    let mut agreed = String::new();
+    let mut taken = 0;
+    loop {
+        let mut agree_once = |plan: &Plan| {
+            if plan.fingerprint != agreed {
+                agree(plan)?;
+                agreed.clone_from(&plan.fingerprint);
+            }
+            Ok(())
+        };
+        let attempted = pg::retry_locked(session, locking, &mut |session| {
+            interrupt.check()?;
+            attempt(session, manifest, locking, &interrupt, make, &mut agree_once, done)
+        });
+        let attempted = attempted.map_err(|error| match taken {
+            0 => interrupt.cause(error),
+            _ => went_on(interrupt.cause_saying(error, UNCHANGED), taken),
+        })?;
+        match attempted {
+            Done::All(plan) => return Ok(plan.after(taken)),
+            Done::First(plan) => agreed = plan.rest(),
+        }
+        taken += 1;
+    }
+}
+
+/// How far an attempt has got.
+enum Done {
+    All(Plan),
+    /// The first step, which has a transaction of its own.
+    First(Plan),
+}
+
+/// What is said of a step that failed, where others before it were committed.
+const UNCHANGED: &str = "this step changed nothing";
+
+/// Says of an error what steps before it, in transactions of their own, have done.
+fn went_on(error: Error, taken: usize) -> Error {
+    error
+        .with_hints(|hint| hint.replace("nothing was changed", UNCHANGED))
+        .hint(format!(
+            "{} done already and stay so: the same command goes on from there",
+            count_are(taken, "step")
+        ))
 }
 
 fn attempt(
@@ -172,7 +204,7 @@ fn attempt(
     make: &dyn Fn(&Catalog, Option<&Journal>) -> Result<Plan>,
     agree: &mut dyn FnMut(&Plan) -> Result<()>,
     done: &dyn Fn(),
-) -> Result<Plan> {
+) -> Result<Done> {
     let mut transaction = session
         .build_transaction()
         .isolation_level(IsolationLevel::ReadCommitted)
@@ -190,14 +222,19 @@ fn attempt(
         None => journal::check_made(transaction, &manifest.schema).map_err(|error| altered(error, &catalog)),
         Some(_) => Ok(()),
     };
+    let mut is_first = false;
     for statement in statements {
+        if matches!(statement, Statement::Commit) {
+            is_first = true;
+            break;
+        }
         // Before anything is written there by names.
         if matches!(statement, Statement::Lock(_)) {
             check_made(&mut transaction)?;
         }
         for (doing, sql) in statement.parts() {
             transaction.batch_execute(sql).map_err(|error| {
-                match (&statement, failed(error, &doing, sql, &catalog)) {
+                match (&statement, failed(error, &doing, sql, &catalog, &plan)) {
                     // They were set while it waited for its locks: what it loses now is for a new plan to say.
                     (Statement::Marks(_), error) if error.kind() == Kind::Refused => error.with_kind(Kind::Locked),
                     (_, error) => error,
@@ -209,7 +246,7 @@ fn attempt(
     check_made(&mut transaction)?;
     interrupt.check()?;
     transaction.commit().map_err(|error| pg::classify(error, "commit"))?;
-    Ok(plan)
+    Ok(if is_first { Done::First(plan) } else { Done::All(plan) })
 }
 
 /// Refuses while a rollback is half done. Not a matter of the plan: what it would do to that nobody can say. One that was copied or restored together
@@ -224,8 +261,8 @@ fn check_rollbacks(journal: Option<&Journal>) -> Result<()> {
 }
 
 /// What a statement of the plan failed with, and what to do about it. A lock that is missing is no failure yet: it is tried again.
-fn failed(error: postgres::Error, doing: &str, sql: &str, catalog: &Catalog) -> Error {
-    let forbidden = forbidden(&error, catalog);
+fn failed(error: postgres::Error, doing: &str, sql: &str, catalog: &Catalog, plan: &Plan) -> Error {
+    let forbidden = forbidden(&error, catalog).or_else(|| full(&error, catalog, plan));
     let blocked = error.code() == Some(&SqlState::DEPENDENT_OBJECTS_STILL_EXIST);
     let failed = pg::classify_in(error, doing, sql);
     match failed.kind() {
@@ -256,6 +293,14 @@ fn altered(error: Error, catalog: &Catalog) -> Error {
         )),
         _ => error,
     }
+}
+
+/// Returns what to do when the server's lock table is full.
+fn full(error: &postgres::Error, catalog: &Catalog, plan: &Plan) -> Option<String> {
+    // (The name of the setting stands in the server's own hint, in every language.)
+    let said = error.as_db_error()?.hint()?;
+    said.contains("max_locks_per_transaction")
+        .then(|| room::advice(&catalog.server, plan.tables().len()))
 }
 
 /// Returns what to do about an event trigger whose function the error comes from.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::{Finding, PlanError};
+use super::{Finding, PlanError, room};
 use crate::catalog::{Catalog, ReadOnly, Server, Table};
 use crate::errors::Kind;
 use crate::journal::{self, Journal};
@@ -42,9 +42,6 @@ pub struct Check {
     /// What to do: the statements, ready to be run by somebody who may, or words.
     pub todo: String,
 }
-
-/// The locks of the lock table that one captured table needs in an installation: itself, its log with index and TOAST, its guard.
-const LOCKS_A_TABLE: i64 = 8;
 
 /// Looks at everything that the core needs. Without a manifest, nothing is said about single tables.
 pub fn examine(manifest: Option<&Manifest>, catalog: &Catalog, journal: Option<&Journal>, schema: &str) -> Vec<Check> {
@@ -335,23 +332,23 @@ fn prepared(server: &Server) -> Check {
 }
 
 fn locks(server: &Server, tables: usize) -> Check {
-    let sessions = (i64::from(server.max_connections) + i64::from(server.max_prepared_transactions)).max(1);
-    let a_session = i64::from(server.max_locks_per_transaction);
-    let capacity = a_session * sessions;
-    let needed = i64::try_from(tables).unwrap_or(i64::MAX).saturating_mul(LOCKS_A_TABLE);
+    let (capacity, needed) = (room::capacity(server), room::to_install(tables));
     let found = format!(
-        "{a_session}: room for {capacity} locks; an installation of {tables} tables and partitions takes about {needed}"
+        "{}: room for {capacity} locks; an installation of {tables} tables and partitions takes about {needed}",
+        server.max_locks_per_transaction
     );
     // The other half is for everybody else.
     if needed <= capacity / 2 {
         return check(Level::Ok, "max_locks_per_transaction", found, "");
     }
-    let enough = (2 * needed / sessions + 1).max(a_session * 2);
     check(
         Level::Warning,
         "max_locks_per_transaction",
         found,
-        format!("alter system set max_locks_per_transaction = {enough}; -- then restart the server"),
+        format!(
+            "alter system set max_locks_per_transaction = {}; -- then restart the server",
+            room::enough(server, needed)
+        ),
     )
 }
 

@@ -5,7 +5,7 @@
 //! [`Step`]s, each with its reason, and `plan` holds the plan and its script. `apply` is the one part that touches the database:
 //! it carries a plan out in one transaction. Called by `commands/` (plan, install, uninstall, drift).
 //! Beside them: `drift` asks the installed functions what no longer fits, `draft` makes a manifest of what is there, `doctor` looks
-//! for rights and settings that are missing, `repair` for an installation that was restored, copied or upgraded, `trust` for rights that are too many, `width` for rows that are too long, `foreign` for what stands in the way of an uninstall.
+//! for rights and settings that are missing, `repair` for an installation that was restored, copied or upgraded, `trust` for rights that are too many, `width` for rows that are too long, `room` for the server's locks, `foreign` for what stands in the way of an uninstall.
 
 mod action;
 mod apply;
@@ -22,6 +22,7 @@ mod plan;
 mod removal;
 mod repair;
 mod rights;
+mod room;
 mod survey;
 mod table;
 mod trust;

@@ -119,6 +119,9 @@ pub struct Step {
     /// The group that is there already, and whose row it locks.
     #[serde(skip)]
     pub group: Option<String>,
+    /// It is carried out before the others, in a transaction of its own; what is left is the plan of then.
+    #[serde(skip)]
+    alone: bool,
 }
 
 impl Step {
@@ -143,6 +146,7 @@ impl Step {
             tables: Vec::new(),
             sequences: Vec::new(),
             group: None,
+            alone: false,
         }
     }
 
@@ -186,6 +190,12 @@ impl Step {
         self.holding(group)
     }
 
+    /// Gives the step a transaction of its own, before all that have none.
+    pub(super) fn alone(mut self) -> Self {
+        self.alone = true;
+        self
+    }
+
     pub fn effect(mut self, effect: impl Into<String>) -> Self {
         self.effect = effect.into();
         self
@@ -194,6 +204,11 @@ impl Step {
     pub fn destroying(mut self) -> Self {
         self.destroys = true;
         self
+    }
+
+    /// Returns what it does, to complete "failed to …".
+    fn doing(&self) -> String {
+        format!("{} {}", self.action.verb(), self.object)
     }
 
     /// Adds to the effect.
@@ -240,6 +255,9 @@ pub struct Plan {
     pub notes: Vec<String>,
     /// Relations that are as they should be already.
     pub unchanged: usize,
+    /// How many steps were taken before this plan was made, in transactions of their own.
+    #[serde(skip)]
+    before: usize,
     /// Who owns the installation and therefore what is made, quoted; none while there is no schema.
     #[serde(skip)]
     owner: Option<String>,
@@ -278,6 +296,7 @@ impl Plan {
             steps: Vec::new(),
             notes,
             unchanged: 0,
+            before: 0,
             lock: None,
             marks: None,
             looks: Vec::new(),
@@ -297,46 +316,38 @@ impl Plan {
         // What is captured no more goes first: a trigger of a partitioned table is there on its partitions, and has the name of theirs.
         self.steps.sort_by_key(|step| {
             (
+                !step.alone,
                 step.phase,
                 step.phase == Phase::Capture && step.action != Action::Remove,
             )
         });
-        self.lock = self.locks(renderer);
+        let together: Vec<&Step> = self.steps.iter().filter(|step| !step.alone).collect();
+        self.lock = locks(&together, renderer);
         self.marks = self.marks(renderer);
+        for step in self.steps.iter_mut().filter(|step| step.alone) {
+            let lock = locks(&[&*step], renderer);
+            step.parts = lock
+                .map(|sql| ("lock the tables".to_owned(), sql))
+                .into_iter()
+                .chain([(step.doing(), std::mem::take(&mut step.sql))])
+                .map(|(doing, sql)| Part { doing, sql })
+                .collect();
+            step.sql = step
+                .parts
+                .iter()
+                .map(|part| part.sql.as_str())
+                .collect::<Vec<_>>()
+                .join("\n");
+        }
         self.fingerprint = hex(&Sha256::digest(self.script()));
         self
     }
 
-    /// Returns what locks all tables at once, with the sequences that marks note, and gives way as a whole: a lock that is held while another is waited
-    /// for keeps writers out. The groups' rows come last, in the order in which everybody takes them: whoever waits for one may have
-    /// a table or a sequence.
-    fn locks(&self, renderer: &Renderer) -> Option<String> {
-        let schema = postgres_protocol::escape::escape_identifier(renderer.schema());
-        let alone = self
-            .steps
-            .iter()
-            .filter(|step| step.lock == Some(Lock::AccessExclusive));
-        let alone: BTreeSet<&u32> = alone.flat_map(|step| &step.tables).collect();
-        let tables: BTreeSet<&u32> = self.steps.iter().flat_map(|step| &step.tables).collect();
-        let sequences: BTreeSet<&u32> = self.steps.iter().flat_map(|step| &step.sequences).collect();
-        let groups: BTreeSet<&String> = self.steps.iter().filter_map(|step| step.group.as_ref()).collect();
-        let mut locks = Vec::new();
-        if !(tables.is_empty() && sequences.is_empty()) {
-            locks.push(format!(
-                "select {schema}._lock({}, {}, {});",
-                array(tables.into_iter().chain(sequences)),
-                quote_literal(&Lock::ShareRowExclusive.name().to_lowercase()),
-                array(alone),
-            ));
-        }
-        if !groups.is_empty() {
-            let names: Vec<String> = groups.into_iter().map(|name| quote_literal(name)).collect();
-            locks.push(format!(
-                "select from {schema}.emaj_group where group_name in ({}) order by group_name for no key update;",
-                names.join(", ")
-            ));
-        }
-        (!locks.is_empty()).then(|| locks.join("\n"))
+    /// Returns the fingerprint of the plan that is left once its first step has been taken.
+    pub(super) fn rest(&self) -> String {
+        let mut rest = self.clone();
+        rest.steps.remove(0);
+        hex(&Sha256::digest(rest.script()))
     }
 
     /// Returns what looks, once nobody can set or delete one, whether the marks that are lost are those of now.
@@ -368,6 +379,22 @@ impl Plan {
         self.steps.is_empty()
     }
 
+    /// Notes how many steps were taken before it.
+    pub(super) fn after(mut self, steps: usize) -> Self {
+        self.before = steps;
+        self
+    }
+
+    /// Returns how many steps are taken when it is done, with those that had a transaction of their own.
+    pub fn taken(&self) -> usize {
+        self.before + self.steps.len()
+    }
+
+    /// Returns the application's tables that it locks.
+    pub(super) fn tables(&self) -> BTreeSet<u32> {
+        self.steps.iter().flat_map(|step| step.tables.iter().copied()).collect()
+    }
+
     pub fn destroys(&self) -> bool {
         self.steps.iter().any(|step| step.destroys)
     }
@@ -378,6 +405,10 @@ impl Plan {
         let mut statements = Vec::with_capacity(self.steps.len() + self.looks.len() + 5);
         let mut locked = false;
         for step in &self.steps {
+            if step.alone {
+                statements.extend([Statement::Step(step), Statement::Commit]);
+                continue;
+            }
             if step.phase >= Phase::Capture && !locked {
                 statements.extend(self.lock.as_deref().map(Statement::Lock));
                 statements.extend(self.marks.as_deref().map(Statement::Marks));
@@ -404,13 +435,15 @@ impl Plan {
 
     /// Returns the whole script, as `emaj plan -o sql` shows it; psql can run it.
     pub fn script(&self) -> String {
-        let mut script = format!(
-            "begin isolation level read committed;\n{}\n{ONE_AT_A_TIME};\n",
-            settings(Duration::from_secs(5))
+        let begin = format!(
+            "begin isolation level read committed;\n{}\n{ONE_AT_A_TIME};\n{}",
+            settings(Duration::from_secs(5)),
+            match &self.owner {
+                Some(owner) => format!("set local role {owner};\n"),
+                None => String::new(),
+            }
         );
-        if let Some(owner) = &self.owner {
-            script.push_str(&format!("set local role {owner};\n"));
-        }
+        let mut script = begin.clone();
         for statement in self.statements() {
             let title = match &statement {
                 Statement::Lock(_) => "from here on writers of these tables wait".to_owned(),
@@ -421,12 +454,45 @@ impl Plan {
                 }
                 Statement::Look(_) => "the tables are still what they were when this was planned".to_owned(),
                 Statement::Record(_) => "the history".to_owned(),
+                Statement::Commit => {
+                    script.push_str(&format!("\ncommit;\n\n{begin}"));
+                    continue;
+                }
             };
             script.push_str(&format!("\n-- {}\n{}\n", one_line(&title), statement.sql().trim()));
         }
         script.push_str("\ncommit;\n");
         script
     }
+}
+
+/// Returns what locks all tables at once, with the sequences that marks note, and gives way as a whole: a lock that is held while another is waited
+/// for keeps writers out. The groups' rows come last, in the order in which everybody takes them: whoever waits for one may have
+/// a table or a sequence.
+fn locks(steps: &[&Step], renderer: &Renderer) -> Option<String> {
+    let schema = postgres_protocol::escape::escape_identifier(renderer.schema());
+    let alone = steps.iter().filter(|step| step.lock == Some(Lock::AccessExclusive));
+    let alone: BTreeSet<&u32> = alone.flat_map(|step| &step.tables).collect();
+    let tables: BTreeSet<&u32> = steps.iter().flat_map(|step| &step.tables).collect();
+    let sequences: BTreeSet<&u32> = steps.iter().flat_map(|step| &step.sequences).collect();
+    let groups: BTreeSet<&String> = steps.iter().filter_map(|step| step.group.as_ref()).collect();
+    let mut locks = Vec::new();
+    if !(tables.is_empty() && sequences.is_empty()) {
+        locks.push(format!(
+            "select {schema}._lock({}, {}, {});",
+            array(tables.into_iter().chain(sequences)),
+            quote_literal(&Lock::ShareRowExclusive.name().to_lowercase()),
+            array(alone),
+        ));
+    }
+    if !groups.is_empty() {
+        let names: Vec<String> = groups.into_iter().map(|name| quote_literal(name)).collect();
+        locks.push(format!(
+            "select from {schema}.emaj_group where group_name in ({}) order by group_name for no key update;",
+            names.join(", ")
+        ));
+    }
+    (!locks.is_empty()).then(|| locks.join("\n"))
 }
 
 fn array<'a>(oids: impl IntoIterator<Item = &'a u32>) -> String {
@@ -465,6 +531,8 @@ pub enum Statement<'a> {
     Look(&'a str),
     /// Enters the installation into the history.
     Record(String),
+    /// Ends the transaction of a step that has its own; what is left is planned anew.
+    Commit,
 }
 
 impl Statement<'_> {
@@ -473,6 +541,7 @@ impl Statement<'_> {
             Statement::Lock(sql) | Statement::Marks(sql) | Statement::Close(sql) | Statement::Look(sql) => sql,
             Statement::Step(step) => &step.sql,
             Statement::Record(sql) => sql,
+            Statement::Commit => "",
         }
     }
 
@@ -493,10 +562,11 @@ impl Statement<'_> {
         match self {
             Statement::Lock(_) => "lock the tables".to_owned(),
             Statement::Marks(_) => "look at the marks once more".to_owned(),
-            Statement::Step(step) => format!("{} {}", step.action.verb(), step.object),
+            Statement::Step(step) => step.doing(),
             Statement::Close(_) => "close what was made to everybody else".to_owned(),
             Statement::Look(_) => "look at the tables once more".to_owned(),
             Statement::Record(_) => "write the history".to_owned(),
+            Statement::Commit => "commit".to_owned(),
         }
     }
 }

@@ -159,7 +159,12 @@ impl Interrupt {
     /// Returns what a transaction failed with: the signal, if one came, since the server may tell of its cancelled statement in any language. A
     /// connection that was lost is told as such: whether the transaction was committed is not known then.
     pub fn cause(&self, error: Error) -> Error {
-        match self.check() {
+        self.cause_saying(error, "nothing was changed")
+    }
+
+    /// As [`Interrupt::cause`], for work that is not one transaction: `what` has become of it.
+    pub fn cause_saying(&self, error: Error, what: &str) -> Error {
+        match self.check_saying(what) {
             Err(interrupted) if error.kind() != Kind::Unreachable => interrupted,
             _ => error,
         }
@@ -211,6 +216,8 @@ mod tests {
         let told = |kind, words: &str| interrupt.cause(Error::message(kind, words)).to_string();
         let german = "storniere Anfrage wegen Benutzeraufforderung";
         assert_eq!(told(Kind::Failed, german), "interrupted; nothing was changed");
+        let said = interrupt.cause_saying(Error::message(Kind::Failed, german), "this step changed nothing");
+        assert_eq!(said.to_string(), "interrupted; this step changed nothing");
         // It may have been committed.
         assert_eq!(told(Kind::Unreachable, "failed to commit"), "failed to commit");
         interrupt.came.store(false, Ordering::Relaxed);

@@ -51,6 +51,8 @@ templates! {
     "group/refuse_drift",
     "group/relations",
     "group/remove",
+    "group/remove_relations",
+    "group/remove_some",
     "group/reset",
     "group/reset_api",
     "group/said",
