@@ -8,6 +8,9 @@ use std::fmt;
 /// The result of everything a command does.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// What errors say of a transaction that was taken back.
+pub const UNCHANGED: &str = "nothing was changed";
+
 /// What sort of failure it is; each sort has one documented exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::{Context, LockArgs, ManifestArgs, plan};
-use crate::errors::{Error, Kind, Result};
+use crate::errors::{Error, Kind, Result, UNCHANGED};
 use crate::install::{self, Plan};
 use crate::render::Renderer;
 use crate::words::count;
@@ -78,7 +78,7 @@ pub(super) fn allowed(plan: &Plan, allowed: bool, flag: &str) -> Result<()> {
             .collect();
         return Err(
             Error::message(Kind::Refused, format!("this would destroy: {}", losses.join("; ")))
-                .hint(format!("say `{flag}` when that is what you want; nothing was changed")),
+                .hint(format!("say `{flag}` when that is what you want; {UNCHANGED}")),
         );
     }
     Ok(())

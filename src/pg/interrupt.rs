@@ -13,7 +13,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::{SigId, flag, low_level};
 
 use super::session::{Canceller, Session};
-use crate::errors::{Error, Kind, Result};
+use crate::errors::{Error, Kind, Result, UNCHANGED};
 
 /// How often the watcher looks, and how often it repeats the cancel: one that comes between two statements is lost.
 const PACE: Duration = Duration::from_millis(50);
@@ -137,7 +137,7 @@ impl Interrupt {
     /// # Errors
     /// [`Kind::Interrupted`] or [`Kind::Terminated`]; the caller ends its transaction without a commit.
     pub fn check(&self) -> Result<()> {
-        self.check_saying("nothing was changed")
+        self.check_saying(UNCHANGED)
     }
 
     /// As [`Interrupt::check`], for work that is not one transaction: `what` has become of it.
@@ -159,7 +159,7 @@ impl Interrupt {
     /// Returns what a transaction failed with: the signal, if one came, since the server may tell of its cancelled statement in any language. A
     /// connection that was lost is told as such: whether the transaction was committed is not known then.
     pub fn cause(&self, error: Error) -> Error {
-        self.cause_saying(error, "nothing was changed")
+        self.cause_saying(error, UNCHANGED)
     }
 
     /// As [`Interrupt::cause`], for work that is not one transaction: `what` has become of it.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::blocker::Watch;
 use super::session::Session;
-use crate::errors::{Kind, Result};
+use crate::errors::{Kind, Result, UNCHANGED};
 
 /// How long to wait for locks.
 #[derive(Debug, Clone, Copy)]
@@ -62,9 +62,9 @@ pub fn retry_locked_among<T>(
         match tried {
             Err(error) if error.kind() == Kind::Locked => {
                 if Instant::now() + PAUSE > deadline {
-                    let error = error.hint(
-                        "wait longer with `--wait`, or end the transaction that is in the way; nothing was changed",
-                    );
+                    let error = error.hint(format!(
+                        "wait longer with `--wait`, or end the transaction that is in the way; {UNCHANGED}"
+                    ));
                     return Err(match blocker {
                         Some(blocker) => error.hint(format!("in the way: {blocker}")),
                         None => error,
