@@ -97,6 +97,8 @@ pub struct Journal {
     pub views: BTreeSet<String>,
     /// Log tables and the parts that rotation made, also of relations that have left their group; a log's capture function has its name.
     pub logs: BTreeSet<String>,
+    /// The logs with what they are of.
+    pub kept: Vec<KeptLog>,
     /// Roles that the installed manifests name.
     pub named: Vec<Named>,
     /// Rollbacks in several sessions that are not over.
@@ -201,6 +203,35 @@ impl Deref for Relations {
 
     fn deref(&self) -> &[Relation] {
         &self.all
+    }
+}
+
+/// The log of a relation that is in a group, or has left it.
+#[derive(Debug, Clone, Default)]
+pub struct KeptLog {
+    pub relation: i64,
+    pub group: String,
+    /// The oid of the table.
+    pub oid: u32,
+    /// The relation has left the group: nothing captures it any more.
+    pub ended: bool,
+    /// The tables that it consists of: itself, and the parts that rotation made.
+    pub parts: Vec<String>,
+}
+
+impl Journal {
+    /// Returns what there will be once these relations are gone, with their logs.
+    pub fn without(&self, gone: &BTreeSet<i64>) -> Journal {
+        let mut left = self.clone();
+        left.relations = self
+            .relations
+            .iter()
+            .filter(|relation| !gone.contains(&relation.id))
+            .cloned()
+            .collect();
+        left.kept.retain(|log| !gone.contains(&log.relation));
+        left.logs = left.kept.iter().flat_map(|log| log.parts.iter().cloned()).collect();
+        left
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use postgres::GenericClient;
+use postgres::{GenericClient, Row};
 use postgres_protocol::escape::escape_identifier;
 
 use super::{
-    ActiveMarks, Column, Function, Group, HistoryKept, Journal, Relation, Relations, installed, registry, rights,
+    ActiveMarks, Column, Function, Group, HistoryKept, Journal, KeptLog, Relation, Relations, installed, registry,
+    rights,
 };
 use crate::errors::Result;
 use crate::names::QualifiedName;
@@ -81,16 +82,18 @@ pub fn read(client: &mut impl GenericClient, schema: &str) -> Result<Option<Jour
     }
     let logs = client.query(
         &format!(
-            "select rel_log from {s}.emaj_relation where rel_log is not null
-              union
-             select c.relname::text
-               from {s}.emaj_relation
-               join pg_catalog.pg_inherits on inhparent = pg_catalog.to_regclass($1::text || '.' || pg_catalog.quote_ident(rel_log))
-               join pg_catalog.pg_class c on c.oid = inhrelid and c.relnamespace = $1::text::regnamespace"
+            "select rel_id, rel_group, rel_oid, rel_ended is not null, rel_log || array(
+                      select c.relname::text
+                        from pg_catalog.pg_inherits
+                        join pg_catalog.pg_class c on c.oid = inhrelid and c.relnamespace = $1::text::regnamespace
+                       where inhparent = pg_catalog.to_regclass($1::text || '.' || pg_catalog.quote_ident(rel_log))
+                       order by c.oid)
+               from {s}.emaj_relation where rel_log is not null order by rel_id"
         ),
         &[&s],
     )?;
-    journal.logs = logs.iter().map(|row| row.get(0)).collect();
+    journal.kept = logs.iter().map(kept).collect();
+    journal.logs = journal.kept.iter().flat_map(|log| log.parts.iter().cloned()).collect();
     // An installation that is to be repaired may lack it.
     if journal.functions.contains_key("emaj_unfinished_rollbacks") {
         journal.rollbacks = super::unfinished_rollbacks(client, schema)?;
@@ -169,6 +172,16 @@ fn groups(client: &mut impl GenericClient, s: &str) -> Result<BTreeMap<String, G
             (row.get(0), group)
         })
         .collect())
+}
+
+fn kept(row: &Row) -> KeptLog {
+    KeptLog {
+        relation: row.get(0),
+        group: row.get(1),
+        oid: row.get(2),
+        ended: row.get(3),
+        parts: row.get(4),
+    }
 }
 
 fn relations(client: &mut impl GenericClient, s: &str) -> Result<Relations> {
