@@ -12,7 +12,7 @@ use crate::render::Renderer;
 /// Takes everything that emaj made out of the database; the tables stay
 ///
 /// It takes the manifest's groups out and, when no other manifest has any left, everything that emaj made. Tables, rows and sequences stay
-/// as they are; logs and marks are lost.
+/// as they are; logs and marks are lost. What takes more locks than the server has room for is done in several transactions; the plan says so.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]

@@ -1,8 +1,8 @@
 //! Looks at the database and carries a plan out: the one part of `install` that is not pure.
 //!
-//! All of it happens in one transaction under an advisory lock. Locks on the application's tables are taken together, late, and
-//! within the lock time-out; when they cannot be had, everything is taken back and tried again until the wait is over. A Ctrl-C takes
-//! everything back too.
+//! All of it happens in one transaction under an advisory lock, but for what has one of its own before it (`portions`). Locks on the application's tables are taken together, late, and
+//! within the lock time-out; when they cannot be had, all of the transaction is taken back and tried again until the wait is over. A Ctrl-C takes
+//! it back too.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use postgres_protocol::escape::escape_identifier;
 use super::plan::{ONE_AT_A_TIME, Statement, settings};
 use super::{Plan, room};
 use crate::catalog::{self, Catalog};
-use crate::errors::{Error, Kind, Result};
+use crate::errors::{Error, Kind, Result, UNCHANGED};
 use crate::journal::{self, Journal, UnfinishedRollback};
 use crate::manifest::{KeepMarks, Manifest};
 use crate::pg::{self, Interrupt, Locking, Lossy, Session, Span};
@@ -160,42 +160,37 @@ pub fn apply(
             }
             Ok(())
         };
+        let make = |catalog: &Catalog, journal: Option<&Journal>| Ok(make(catalog, journal)?.after(taken));
         let attempted = pg::retry_locked(session, locking, &mut |session| {
             interrupt.check()?;
-            attempt(session, manifest, locking, &interrupt, make, &mut agree_once, done)
+            attempt(session, manifest, locking, &interrupt, &make, &mut agree_once, done)
         });
-        let attempted = attempted.map_err(|error| match taken {
+        let plan = attempted.map_err(|error| match taken {
             0 => interrupt.cause(error),
-            _ => went_on(interrupt.cause_saying(error, UNCHANGED), taken),
+            _ => went_on(interrupt.cause_saying(error, STEP_UNCHANGED), taken),
         })?;
-        match attempted {
-            Done::All(plan) => return Ok(plan.after(taken)),
-            Done::First(plan) => agreed = plan.rest(),
+        match plan.rest() {
+            None => return Ok(plan),
+            Some(rest) => agreed = rest,
         }
         taken += 1;
     }
 }
 
-/// How far an attempt has got.
-enum Done {
-    All(Plan),
-    /// The first step, which has a transaction of its own.
-    First(Plan),
-}
-
 /// What is said of a step that failed, where others before it were committed.
-const UNCHANGED: &str = "this step changed nothing";
+const STEP_UNCHANGED: &str = "this step changed nothing";
 
 /// Says of an error what steps before it, in transactions of their own, have done.
 fn went_on(error: Error, taken: usize) -> Error {
     error
-        .with_hints(|hint| hint.replace("nothing was changed", UNCHANGED))
+        .with_hints(|hint| hint.replace(UNCHANGED, STEP_UNCHANGED))
         .hint(format!(
             "{} done already and stay so: the same command goes on from there",
             count_are(taken, "step")
         ))
 }
 
+/// Makes a plan and carries out its first transaction.
 fn attempt(
     session: &mut Session,
     manifest: &Manifest,
@@ -204,7 +199,7 @@ fn attempt(
     make: &dyn Fn(&Catalog, Option<&Journal>) -> Result<Plan>,
     agree: &mut dyn FnMut(&Plan) -> Result<()>,
     done: &dyn Fn(),
-) -> Result<Done> {
+) -> Result<Plan> {
     let mut transaction = session
         .build_transaction()
         .isolation_level(IsolationLevel::ReadCommitted)
@@ -217,17 +212,11 @@ fn attempt(
     check_rollbacks(journal.as_ref())?;
     let plan = make(&catalog, journal.as_ref())?;
     agree(&plan)?;
-    let statements = plan.statements();
     let check_made = |transaction: &mut Transaction<'_>| match &journal {
         None => journal::check_made(transaction, &manifest.schema).map_err(|error| altered(error, &catalog)),
         Some(_) => Ok(()),
     };
-    let mut is_first = false;
-    for statement in statements {
-        if matches!(statement, Statement::Commit) {
-            is_first = true;
-            break;
-        }
+    for statement in plan.transactions().swap_remove(0) {
         // Before anything is written there by names.
         if matches!(statement, Statement::Lock(_)) {
             check_made(&mut transaction)?;
@@ -246,7 +235,7 @@ fn attempt(
     check_made(&mut transaction)?;
     interrupt.check()?;
     transaction.commit().map_err(|error| pg::classify(error, "commit"))?;
-    Ok(if is_first { Done::First(plan) } else { Done::All(plan) })
+    Ok(plan)
 }
 
 /// Refuses while a rollback is half done. Not a matter of the plan: what it would do to that nobody can say. One that was copied or restored together
@@ -267,12 +256,14 @@ fn failed(error: postgres::Error, doing: &str, sql: &str, catalog: &Catalog, pla
     let failed = pg::classify_in(error, doing, sql);
     match failed.kind() {
         // What `drop … cascade`, the server's own advice, would take away is somebody's work.
-        _ if blocked => {
-            failed.hint_instead("nothing was changed; drop what depends on it, try again, and make it anew")
-        }
+        _ if blocked => failed.hint_instead(format!(
+            "{UNCHANGED}; drop what depends on it, try again, and make it anew"
+        )),
         Kind::Failed | Kind::Denied => {
             let failed = forbidden.into_iter().fold(failed, Error::hint);
-            failed.hint("nothing was changed; with `--dry-run -o sql` it shows every statement, in its place")
+            failed.hint(format!(
+                "{UNCHANGED}; with `--dry-run -o sql` it shows every statement, in its place"
+            ))
         }
         _ => failed,
     }
@@ -288,7 +279,7 @@ fn altered(error: Error, catalog: &Catalog) -> Error {
     match error.kind() {
         Kind::Refused if !triggers.is_empty() => error.hint(format!(
             "an event trigger alters new tables ({}): have it leave emaj's schema alone, or switch it off meanwhile, `alter event trigger … disable`; \
-             nothing was changed",
+             {UNCHANGED}",
             triggers.join(", ")
         )),
         _ => error,
@@ -300,7 +291,7 @@ fn full(error: &postgres::Error, catalog: &Catalog, plan: &Plan) -> Option<Strin
     // (The name of the setting stands in the server's own hint, in every language.)
     let said = error.as_db_error()?.hint()?;
     said.contains("max_locks_per_transaction")
-        .then(|| room::advice(&catalog.server, plan.tables().len()))
+        .then(|| room::advice(&catalog.server, plan.locks(), plan.with_fewer()))
 }
 
 /// Returns what to do about an event trigger whose function the error comes from.

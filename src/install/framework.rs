@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use minijinja::{Value, context};
 
 use super::plan::{Action, Part, Phase, Plan, Step};
+use super::room;
 use crate::catalog::Catalog;
 use crate::journal::{HistoryKept, Journal};
 use crate::manifest::Manifest;
@@ -35,13 +36,16 @@ pub(super) fn plan(
     let kept = history_kept(manifest, catalog, journal);
     let functions = renderer.functions()?;
     let Some(journal) = journal else {
-        plan.push(Step::new(
-            Phase::Schema,
-            Action::Create,
-            format!("schema {}", quote_ident(renderer.schema())),
-            "nothing is installed yet",
-            renderer.render("registry/tables", ())?,
-        ));
+        plan.push(
+            Step::new(
+                Phase::Schema,
+                Action::Create,
+                format!("schema {}", quote_ident(renderer.schema())),
+                "nothing is installed yet",
+                renderer.render("registry/tables", ())?,
+            )
+            .taking(room::OWN),
+        );
         let mut parts: Vec<Part> = functions
             .iter()
             .map(|function| Part {

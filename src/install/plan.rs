@@ -119,6 +119,9 @@ pub struct Step {
     /// The group that is there already, and whose row it locks.
     #[serde(skip)]
     pub group: Option<String>,
+    /// About how many locks it takes; 0 where that is next to nothing.
+    #[serde(skip)]
+    locks: i64,
     /// It is carried out before the others, in a transaction of its own; what is left is the plan of then.
     #[serde(skip)]
     alone: bool,
@@ -146,6 +149,7 @@ impl Step {
             tables: Vec::new(),
             sequences: Vec::new(),
             group: None,
+            locks: 0,
             alone: false,
         }
     }
@@ -188,6 +192,12 @@ impl Step {
     pub fn marking(mut self, group: &str, sequences: &[u32]) -> Self {
         self.sequences.extend_from_slice(sequences);
         self.holding(group)
+    }
+
+    /// Says about how many locks the step takes (see `room`).
+    pub(super) fn taking(mut self, locks: i64) -> Self {
+        self.locks = locks;
+        self
     }
 
     /// Gives the step a transaction of its own, before all that have none.
@@ -343,11 +353,15 @@ impl Plan {
         self
     }
 
-    /// Returns the fingerprint of the plan that is left once its first step has been taken.
-    pub(super) fn rest(&self) -> String {
-        let mut rest = self.clone();
-        rest.steps.remove(0);
-        hex(&Sha256::digest(rest.script()))
+    /// Returns the fingerprint of the plan that is left once its first step has been taken, where that has a transaction of its own.
+    pub(super) fn rest(&self) -> Option<String> {
+        let (_, rest) = self.steps.split_first().filter(|(first, _)| first.alone)?;
+        let rest = Plan {
+            steps: rest.to_vec(),
+            before: 0,
+            ..self.clone()
+        };
+        Some(hex(&Sha256::digest(rest.script())))
     }
 
     /// Returns what looks, once nobody can set or delete one, whether the marks that are lost are those of now.
@@ -385,6 +399,37 @@ impl Plan {
         self
     }
 
+    /// Returns about how many locks its first transaction takes.
+    pub(super) fn locks(&self) -> i64 {
+        let (alone, together) = self.divided();
+        alone
+            .first()
+            .map_or(together, std::slice::from_ref)
+            .iter()
+            .map(|step| step.locks)
+            .sum()
+    }
+
+    /// Returns how an install takes fewer locks in one transaction, if there is a way: it depends on what most of them are for.
+    pub(super) fn with_fewer(&self) -> Option<&'static str> {
+        self.event.filter(|event| *event == "INSTALL")?;
+        let locks = |phase: Phase, action: Action| -> i64 {
+            let steps = self
+                .steps
+                .iter()
+                .filter(|step| (step.phase, step.action) == (phase, action));
+            steps.map(|step| step.locks).sum()
+        };
+        let captured = locks(Phase::Capture, Action::Create);
+        match locks(Phase::Removal, Action::Remove) {
+            dropped if dropped > captured => Some(
+                "begin anew: `emaj uninstall` takes out in several transactions what is too much for one, with the marks of all groups of the manifest",
+            ),
+            _ if captured > 0 => Some("take fewer at a time: install a manifest that names some of the tables first"),
+            _ => None,
+        }
+    }
+
     /// Returns how many steps are taken when it is done, with those that had a transaction of their own.
     pub fn taken(&self) -> usize {
         self.before + self.steps.len()
@@ -399,16 +444,24 @@ impl Plan {
         self.steps.iter().any(|step| step.destroys)
     }
 
-    /// Returns the statements in their order: the locks before the first step that needs one; what closes what was made, the last looks and
+    /// Returns the steps that have a transaction of their own, and the others.
+    fn divided(&self) -> (&[Step], &[Step]) {
+        self.steps.split_at(self.steps.partition_point(|step| step.alone))
+    }
+
+    /// Returns the statements of each transaction, in their order.
+    pub(super) fn transactions(&self) -> Vec<Vec<Statement<'_>>> {
+        let (alone, together) = self.divided();
+        let alone = alone.iter().map(|step| vec![Statement::Step(step)]);
+        alone.chain([self.statements(together)]).collect()
+    }
+
+    /// Returns the statements of the last transaction: the locks before the first step that needs one; what closes what was made, the last looks and
     /// the entry in the history at the end.
-    pub fn statements(&self) -> Vec<Statement<'_>> {
-        let mut statements = Vec::with_capacity(self.steps.len() + self.looks.len() + 5);
+    fn statements<'a>(&'a self, together: &'a [Step]) -> Vec<Statement<'a>> {
+        let mut statements = Vec::with_capacity(together.len() + self.looks.len() + 5);
         let mut locked = false;
-        for step in &self.steps {
-            if step.alone {
-                statements.extend([Statement::Step(step), Statement::Commit]);
-                continue;
-            }
+        for step in together {
             if step.phase >= Phase::Capture && !locked {
                 statements.extend(self.lock.as_deref().map(Statement::Lock));
                 statements.extend(self.marks.as_deref().map(Statement::Marks));
@@ -429,7 +482,7 @@ impl Plan {
             postgres_protocol::escape::escape_identifier(&self.schema),
             quote_literal(event),
             quote_literal(&self.manifest),
-            quote_literal(&count(self.steps.len(), "step")),
+            quote_literal(&count(self.taken(), "step")),
         ))
     }
 
@@ -443,9 +496,21 @@ impl Plan {
                 None => String::new(),
             }
         );
-        let mut script = begin.clone();
-        for statement in self.statements() {
-            let title = match &statement {
+        let transactions: Vec<String> = self
+            .transactions()
+            .iter()
+            .map(|statements| format!("{begin}{}\ncommit;\n", titled(statements)))
+            .collect();
+        transactions.join("\n")
+    }
+}
+
+/// Returns the statements one after the other, each with what it is for.
+fn titled(statements: &[Statement<'_>]) -> String {
+    statements
+        .iter()
+        .map(|statement| {
+            let title = match statement {
                 Statement::Lock(_) => "from here on writers of these tables wait".to_owned(),
                 Statement::Marks(_) => "the marks that are lost are still those of when this was planned".to_owned(),
                 Statement::Step(step) => format!("{} {}: {}", step.action.sign(), step.object, step.because),
@@ -454,16 +519,10 @@ impl Plan {
                 }
                 Statement::Look(_) => "the tables are still what they were when this was planned".to_owned(),
                 Statement::Record(_) => "the history".to_owned(),
-                Statement::Commit => {
-                    script.push_str(&format!("\ncommit;\n\n{begin}"));
-                    continue;
-                }
             };
-            script.push_str(&format!("\n-- {}\n{}\n", one_line(&title), statement.sql().trim()));
-        }
-        script.push_str("\ncommit;\n");
-        script
-    }
+            format!("\n-- {}\n{}\n", one_line(&title), statement.sql().trim())
+        })
+        .collect()
 }
 
 /// Returns what locks all tables at once, with the sequences that marks note, and gives way as a whole: a lock that is held while another is waited
@@ -531,8 +590,6 @@ pub enum Statement<'a> {
     Look(&'a str),
     /// Enters the installation into the history.
     Record(String),
-    /// Ends the transaction of a step that has its own; what is left is planned anew.
-    Commit,
 }
 
 impl Statement<'_> {
@@ -541,7 +598,6 @@ impl Statement<'_> {
             Statement::Lock(sql) | Statement::Marks(sql) | Statement::Close(sql) | Statement::Look(sql) => sql,
             Statement::Step(step) => &step.sql,
             Statement::Record(sql) => sql,
-            Statement::Commit => "",
         }
     }
 
@@ -566,7 +622,6 @@ impl Statement<'_> {
             Statement::Close(_) => "close what was made to everybody else".to_owned(),
             Statement::Look(_) => "look at the tables once more".to_owned(),
             Statement::Record(_) => "write the history".to_owned(),
-            Statement::Commit => "commit".to_owned(),
         }
     }
 }

@@ -9,7 +9,7 @@ use super::foreign::Foreign;
 use super::framework;
 use super::plan::{Action, Lock, Phase, Plan, Step};
 use super::wanted::WantedGroup;
-use super::{PlanError, check_owner, check_torn, group, rights, room, table};
+use super::{PlanError, check_owner, check_torn, group, portions, rights, room, table};
 use crate::catalog::{Catalog, Table, Trigger};
 use crate::errors::Kind;
 use crate::journal::{Journal, Origin, Relation, registry};
@@ -133,99 +133,6 @@ fn tell_stranger(plan: &mut Plan, manifest: &Manifest, journal: &Journal) {
     ));
 }
 
-/// Divides the relations that go: what does not fit into one transaction, because the server has no room for so many locks, goes before in
-/// transactions of its own. In between the group is as one that never had these tables, and a second uninstall goes on.
-struct Portions<'a> {
-    catalog: &'a Catalog,
-    /// Those that a binding reads stay to the end: a worker would miss their logs.
-    bound: BTreeSet<u32>,
-    capacity: i64,
-    /// The locks that are still to be taken.
-    left: i64,
-    all: i64,
-    made: usize,
-    /// The framework that is installed can do it.
-    can: bool,
-}
-
-impl<'a> Portions<'a> {
-    fn new(journal: &Journal, catalog: &'a Catalog, goes: impl Fn(&String) -> bool) -> Self {
-        let relations = journal.relations.iter().filter(|relation| goes(&relation.group));
-        let logged = relations.filter(|relation| relation.log.is_some());
-        let all = room::OWN + logged.map(|relation| room::to_remove(relation, catalog)).sum::<i64>();
-        Portions {
-            catalog,
-            bound: journal.bindings.values().map(|binding| binding.oid).collect(),
-            capacity: room::capacity(&catalog.server),
-            left: all,
-            all,
-            made: 0,
-            can: journal.functions.contains_key("_remove_relations"),
-        }
-    }
-
-    /// Returns the portions of one group's relations, and what is left for the last transaction. The same again, but for the first portion, once
-    /// that is gone.
-    fn of<'r>(&mut self, relations: &[&'r Relation]) -> (Vec<Vec<&'r Relation>>, Vec<&'r Relation>) {
-        let (mut portions, mut rest) = (Vec::new(), Vec::new());
-        let (mut portion, mut taken) = (Vec::new(), 0);
-        for relation in relations {
-            let fits = self.left - taken <= self.capacity / 2;
-            if fits || !self.can || relation.log.is_none() || self.bound.contains(&relation.oid) {
-                rest.push(*relation);
-                continue;
-            }
-            portion.push(*relation);
-            taken += room::to_remove(relation, self.catalog);
-            if taken >= self.capacity / 4 {
-                portions.push(std::mem::take(&mut portion));
-                self.left -= std::mem::take(&mut taken);
-            }
-        }
-        self.left -= taken;
-        portions.extend((!portion.is_empty()).then_some(portion));
-        self.made += portions.len();
-        (portions, rest)
-    }
-
-    fn note(&self) -> Option<String> {
-        (self.made > 0).then(|| {
-            format!(
-                "it takes about {} locks, and the server has room for {} (`max_locks_per_transaction`): {} before the last; \
-                 where one fails, those before it are done, and the same command goes on from there",
-                self.all,
-                self.capacity,
-                count(self.made, "transaction")
-            )
-        })
-    }
-}
-
-/// Makes the step that takes some of a group's relations out, in a transaction of its own.
-fn removed_relations(
-    name: &str,
-    because: &str,
-    relations: &[&Relation],
-    (catalog, journal): (&Catalog, &Journal),
-    renderer: &Renderer,
-) -> Result<Step, RenderError> {
-    let ids: Vec<i64> = relations.iter().map(|relation| relation.id).collect();
-    let tables = count(relations.len(), "table");
-    let object = format!("{tables} of group {name}");
-    let sql = renderer.render(
-        "group/remove_some",
-        context! { group => name, relations => ids, tables },
-    )?;
-    let mut step = Step::new(Phase::Removal, Action::Remove, object, because, sql)
-        .holding(name)
-        .effect("their logs and all marks of the group are lost; the tables stay")
-        .destroying()
-        .alone();
-    step.lock = Some(Lock::AccessExclusive);
-    step.tables = captured_by(relations, catalog, journal, renderer);
-    Ok(step)
-}
-
 /// Makes the step that drops a group; `starved` are the bindings whose log it takes away.
 fn dropped_group(
     name: &str,
@@ -237,14 +144,19 @@ fn dropped_group(
     renderer: &Renderer,
 ) -> Result<Step, RenderError> {
     let sql = renderer.render("group/remove", context! { group => name })?;
-    let mut step = Step::new(Phase::Removal, Action::Remove, format!("group {name}"), because, sql)
-        .holding(name)
-        .effect(format!(
+    let effect = match ended {
+        0 => "it and its marks are lost".to_owned(),
+        _ => format!(
             "the logs and marks of {} are lost; the tables stay{}",
             count(ended, "relation"),
             delivery::unread(starved)
-        ))
-        .destroying();
+        ),
+    };
+    let mut step = Step::new(Phase::Removal, Action::Remove, format!("group {name}"), because, sql)
+        .holding(name)
+        .effect(effect)
+        .destroying()
+        .taking(room::to_drop(room::logs_of(journal, name), &room::partitions(catalog)));
     step.lock = Some(Lock::AccessExclusive);
     step.tables = captured_by(relations, catalog, journal, renderer);
     Ok(step)
@@ -306,7 +218,11 @@ pub fn uninstall(
         check_torn(torn, |name| ours.iter().any(|(own, _)| *own == name))?;
     }
     let is_ours = |owner: &str| all || owner == manifest.name;
-    let mut portions = Portions::new(journal, catalog, |group| ours.iter().any(|(name, _)| *name == group));
+    let bindings = journal.bindings.values().map(|known| &known.manifest);
+    let sinks = journal.sinks.values().map(|known| &known.manifest);
+    let stays = !others.is_empty() || bindings.chain(sinks).any(|owner| !is_ours(owner));
+    let own = if stays { 0 } else { room::OWN };
+    let journal = &*portions::plan(&mut plan, &ours, own, (catalog, journal), renderer)?;
     let mut ended: Vec<&Relation> = Vec::new();
     for (name, group) in &ours {
         let relations: Vec<&Relation> = journal
@@ -314,29 +230,17 @@ pub fn uninstall(
             .iter()
             .filter(|relation| relation.group == **name)
             .collect();
-        let because = format!("uninstall of manifest `{}`", group.manifest);
-        let (portions, rest) = portions.of(&relations);
-        for portion in portions {
-            plan.push(removed_relations(
-                name,
-                &because,
-                &portion,
-                (catalog, journal),
-                renderer,
-            )?);
-        }
         plan.push(dropped_group(
             name,
-            &because,
-            &rest,
-            rest.len(),
+            &format!("uninstall of manifest `{}`", group.manifest),
+            &relations,
+            relations.len(),
             &delivery::starved(&relations, &is_ours, (catalog, journal)),
             (catalog, journal),
             renderer,
         )?);
         ended.extend(&relations);
     }
-    plan.notes.extend(portions.note());
     delivery::tell_starved(
         &mut plan,
         &delivery::starved(&ended, &is_ours, (catalog, journal)),
@@ -344,7 +248,6 @@ pub fn uninstall(
     );
     let bound = delivery::uninstall(&mut plan, &is_ours, catalog, journal, renderer)?;
     check_tables(&plan, catalog)?;
-    let stays = !others.is_empty() || !bound.is_empty();
     let goes = |group: &String| ours.iter().any(|(name, _)| *name == group);
     check_foreign(manifest, foreign, |foreign| {
         !stays || foreign.group.as_ref().is_some_and(goes)
@@ -427,7 +330,8 @@ fn drop_schema(
             sql,
         )
         .effect("nothing of emaj remains")
-        .destroying(),
+        .destroying()
+        .taking(room::OWN),
     );
     Ok(())
 }

@@ -6,6 +6,7 @@ use super::triggers::own_triggers;
 use minijinja::context;
 
 use crate::install::plan::{Action, Lock, Phase, Plan, Step};
+use crate::install::room;
 use crate::install::wanted::WantedTable;
 use crate::render::{RenderError, Renderer};
 use crate::words::count;
@@ -68,6 +69,7 @@ pub(super) fn create(
         sql,
     )
     .locking(lock, capture.oid)
+    .taking(room::to_install(1 + wanted.table.partitions.len()))
     .effect(format!(
         "writers wait; no row is read ({})",
         match wanted.table.rows {

@@ -18,6 +18,7 @@ use self::follow::follow;
 pub(super) use self::sequence::plan_sequence;
 use super::delivery::{Gap, Missed};
 use super::plan::{Action, Lock, Phase, Plan, Step};
+use super::room;
 use super::wanted::WantedTable;
 use crate::catalog;
 use crate::journal::{self, ActiveMarks, Journal, Relation};
@@ -126,7 +127,7 @@ pub(super) fn end(
         sql,
     );
     if known.kind != 'S' {
-        step = step.locking(Lock::AccessExclusive, known.oid);
+        step = step.locking(Lock::AccessExclusive, known.oid).taking(room::TO_END);
     }
     if let Some(group) = group {
         step = step.losing(&known.group, group.active_marks);
