@@ -1,8 +1,8 @@
 //! Looks at the database and carries a plan out: the one part of `install` that is not pure.
 //!
-//! All of it happens in one transaction under an advisory lock, but for what has one of its own before it (`portions`). Locks on the application's tables are taken together, late, and
-//! within the lock time-out; when they cannot be had, all of the transaction is taken back and tried again until the wait is over. A Ctrl-C takes
-//! it back too.
+//! All of it happens in one transaction under an advisory lock, but for steps that have one of their own before it (`portions`). Locks on the
+//! application's tables are taken together, late, and within the lock time-out; when they cannot be had, the whole transaction is taken back and
+//! tried again until the wait is over. A Ctrl-C takes it back too.
 
 use std::time::Duration;
 

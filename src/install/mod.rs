@@ -3,7 +3,8 @@
 //! `wanted` resolves the manifest against the catalogue, `framework`, `rights`, `table`, `group`, `delivery`, `action` and `removal` turn
 //! differences into
 //! [`Step`]s, each with its reason, and `plan` holds the plan and its script. `apply` is the one part that touches the database:
-//! it carries a plan out in one transaction, or in several where `portions` has divided an uninstall. Called by `commands/` (plan, install, uninstall, drift).
+//! it carries a plan out in one transaction, or in several where `portions` has divided an uninstall. Called by `commands/` (plan, install,
+//! uninstall, drift).
 //! Beside them: `drift` asks the installed functions what no longer fits, `draft` makes a manifest of what is there, `doctor` looks
 //! for rights and settings that are missing, `repair` for an installation that was restored, copied or upgraded, `trust` for rights that are too many, `width` for rows that are too long, `room` for the server's locks, `foreign` for what stands in the way of an uninstall.
 

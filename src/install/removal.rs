@@ -145,7 +145,7 @@ fn dropped_group(
 ) -> Result<Step, RenderError> {
     let sql = renderer.render("group/remove", context! { group => name })?;
     let effect = match ended {
-        0 => "it and its marks are lost".to_owned(),
+        0 => "its marks are lost, and what is left of its logs".to_owned(),
         _ => format!(
             "the logs and marks of {} are lost; the tables stay{}",
             count(ended, "relation"),
