@@ -5,7 +5,7 @@
 //! [`Step`]s, each with its reason, and `plan` holds the plan and its script. `apply` is the one part that touches the database:
 //! it carries a plan out in one transaction. Called by `commands/` (plan, install, uninstall, drift).
 //! Beside them: `drift` asks the installed functions what no longer fits, `draft` makes a manifest of what is there, `doctor` looks
-//! for rights and settings that are missing, `repair` for an installation that was restored, copied or upgraded, `trust` for rights that are too many, `width` for rows that are too long, `room` for the server's locks, `foreign` for what stands in the way of an uninstall.
+//! for rights and settings that are missing, `repair` for an installation that was restored, copied or upgraded, `trust` for rights that are too many, `width` for rows that are too long, `ties` for foreign keys that leave a group, `room` for the server's locks, `foreign` for what stands in the way of an uninstall.
 
 mod action;
 mod apply;
@@ -25,6 +25,7 @@ mod rights;
 mod room;
 mod survey;
 mod table;
+mod ties;
 mod trust;
 mod wanted;
 mod width;
@@ -144,6 +145,7 @@ pub fn plan(
     let captured = wanted.groups.iter().flat_map(|group| &group.tables);
     plan.notes
         .extend(trust::excess(&catalog.server, captured.map(|wanted| wanted.table)));
+    plan.notes.extend(ties::notes(&wanted.groups, catalog, journal));
     let made = framework::plan(&mut plan, manifest, catalog, journal, renderer)?;
     for group in &wanted.groups {
         group::plan(&mut plan, manifest, group, catalog, journal, renderer)?;
