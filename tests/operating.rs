@@ -1,5 +1,6 @@
 //! A worker as those see it who look after it: its addresses, its log, systemd, signals, and a manifest that changes under it.
 
+use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
@@ -386,6 +387,21 @@ fn a_manifest_that_is_installed_anew_is_followed() {
     wait_for("the new body", 30, || {
         bodies(&first).contains(&"second 1".to_owned()).then_some(())
     });
+    // Another sink, to which nothing was bound before: nothing else has changed.
+    let lines = db.dir().join("lines.ndjson");
+    let edited = edited
+        .replace("sinks:\n", "sinks:\n  lines: { file: { path: lines.ndjson } }\n")
+        .replace(
+            "bindings:\n",
+            "bindings:\n  written: { table: public.person, to: lines, message: {} }\n",
+        );
+    install(&db, &edited);
+    db.psql("insert into person values (10, 'a')");
+    wait_for("a line", 30, || {
+        fs::read_to_string(&lines)
+            .is_ok_and(|lines| lines.contains("\"id\":10"))
+            .then_some(())
+    });
     // Installed from elsewhere: the worker's file is not what is installed, and it says so, until it is.
     let third = edited.replace("second", "third");
     db.file("other.yaml", &third.replace("version: 1", "version: 1\nname: emaj"));
@@ -410,7 +426,7 @@ fn a_manifest_that_is_installed_anew_is_followed() {
     );
     worker.hang_up();
     wait_for("the manifest to be read", 20, || {
-        (worker.log().matches("the manifest was read anew").count() > 2).then_some(())
+        (worker.log().matches("the manifest was read anew").count() > 3).then_some(())
     });
     db.psql("insert into person values (3, 'a')");
     wait_for("the other place", 30, || {

@@ -1006,3 +1006,41 @@ fn hostile_names_are_only_names() {
     );
     println!("hostile names: {names} in {tables} tables, 0 unquoted (seed {seed})");
 }
+
+#[test]
+fn foreign_keys_that_lead_out_of_a_group_are_told_when_it_gets_tables() {
+    let db = support::database();
+    db.client().batch_execute(SHOP).unwrap();
+    db.psql(
+        "create table s.q (id int primary key, p_id int, p_r int, foreign key (p_r, p_id) references s.p_1 (r, id))",
+    );
+    let told = |groups: &str| {
+        db.file("emaj.yaml", &format!("{HEAD}groups: {groups}\n"));
+        let plan = support::emaj(&db).args(["plan", "-o", "json"]).run().ok().stdout_json();
+        let notes = plan["notes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|note| note.as_str().unwrap());
+        let ties = notes.filter_map(|note| note.split_once(": foreign keys lead out of it: "));
+        ties.map(|(group, ties)| format!("{group}: {}", ties.split(';').next().unwrap()))
+            .collect::<Vec<_>>()
+    };
+    // From inside and from outside; through a partition too.
+    assert_eq!(told("{ g: { tables: [s.a] } }"), ["group `g`: s.b refers to s.a"]);
+    assert_eq!(
+        told("{ g: { tables: [s.b, s.p] } }"),
+        ["group `g`: s.b refers to s.a, s.q refers to s.p_1"]
+    );
+    assert_eq!(
+        told("{ g: { tables: [s.a] }, h: { tables: [s.b] } }"),
+        ["group `g`: s.b refers to s.a", "group `h`: s.b refers to s.a"]
+    );
+    assert_eq!(told("{ g: { tables: [s.a, s.b, s.p, s.q] } }"), [""; 0]);
+    assert_eq!(told("{ g: { tables: [s.a], rollback: false } }"), [""; 0]);
+    // Once it was told, it is known.
+    told("{ g: { tables: [s.a] } }");
+    support::emaj(&db).args(["install"]).run().ok();
+    assert_eq!(told("{ g: { tables: [s.a] } }"), [""; 0]);
+    assert_eq!(told("{ g: { tables: [s.a, s.c] } }"), ["group `g`: s.b refers to s.a"]);
+}

@@ -87,6 +87,15 @@ fn a_role_that_may_not_read_a_table_is_told_which_grant_it_lacks() {
     let run = emaj(&db).user(name).args(["init"]).run().code(12);
     assert!(run.stderr.contains("row level security must not hide rows"), "{run}");
     assert!(!run.stderr.contains("grant select"), "{run}");
+    // Nobody knows the statement that was ours: no place in it is told.
+    let elsewhere = database();
+    let stranger = owner(&elsewhere);
+    let run = emaj(&db).user(stranger.name()).args(["plan"]).run().code(12);
+    assert!(
+        run.stderr
+            .starts_with("error: permission denied for schema emaj\nhint: "),
+        "{run}"
+    );
 }
 
 #[test]

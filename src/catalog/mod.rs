@@ -191,6 +191,8 @@ pub struct Table {
     /// Partitions below it, leaves and others.
     pub partitions: Vec<Partition>,
     pub sequences: Vec<u32>,
+    /// The tables that its foreign keys refer to.
+    pub refers_to: Vec<u32>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -29,6 +29,7 @@ pub fn read(client: &mut impl GenericClient, schema: &str, roles: &[&str]) -> Re
     add_keys(client, &mut tables)?;
     add_triggers(client, &mut tables)?;
     add_sequences(client, &mut tables)?;
+    add_foreign_keys(client, &mut tables)?;
     nest_partitions(&mut tables);
     Ok(Catalog {
         server,
@@ -432,6 +433,21 @@ fn add_sequences(client: &mut impl GenericClient, tables: &mut BTreeMap<u32, Fou
     {
         if let Some(found) = tables.get_mut(&row.get(0)) {
             found.table.sequences.push(row.get(1));
+        }
+    }
+    Ok(())
+}
+
+fn add_foreign_keys(client: &mut impl GenericClient, tables: &mut BTreeMap<u32, Found>) -> Result<()> {
+    for row in &client
+        .query(
+            "select conrelid, confrelid from pg_catalog.pg_constraint where contype = 'f' and conparentid = 0",
+            &[],
+        )
+        .doing("read the foreign keys")?
+    {
+        if let Some(found) = tables.get_mut(&row.get(0)) {
+            found.table.refers_to.push(row.get(1));
         }
     }
     Ok(())

@@ -6,7 +6,7 @@
 //! it carries a plan out in one transaction, or in several where `portions` has divided an uninstall. Called by `commands/` (plan, install,
 //! uninstall, drift).
 //! Beside them: `drift` asks the installed functions what no longer fits, `draft` makes a manifest of what is there, `doctor` looks
-//! for rights and settings that are missing, `repair` for an installation that was restored, copied or upgraded, `trust` for rights that are too many, `width` for rows that are too long, `room` for the server's locks, `foreign` for what stands in the way of an uninstall.
+//! for rights and settings that are missing, `repair` for an installation that was restored, copied or upgraded, `trust` for rights that are too many, `width` for rows that are too long, `ties` for foreign keys that leave a group, `room` for the server's locks, `foreign` for what stands in the way of an uninstall.
 
 mod action;
 mod apply;
@@ -27,6 +27,7 @@ mod rights;
 mod room;
 mod survey;
 mod table;
+mod ties;
 mod trust;
 mod wanted;
 mod width;
@@ -146,6 +147,7 @@ pub fn plan(
     let captured = wanted.groups.iter().flat_map(|group| &group.tables);
     plan.notes
         .extend(trust::excess(&catalog.server, captured.map(|wanted| wanted.table)));
+    plan.notes.extend(ties::notes(&wanted.groups, catalog, journal));
     let made = framework::plan(&mut plan, manifest, catalog, journal, renderer)?;
     for group in &wanted.groups {
         group::plan(&mut plan, manifest, group, catalog, journal, renderer)?;

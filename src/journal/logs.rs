@@ -175,7 +175,7 @@ pub fn small_logs(client: &mut impl GenericClient, schema: &str, most: i64) -> R
 }
 
 /// Returns a text that changes whenever what a sink is fed by does: its bindings, their tables, the logs and their columns; and the labels of enums, because
-/// keys are written with them.
+/// keys are written with them; and the sinks of its manifest, because there may be a new one.
 ///
 /// # Errors
 /// Whatever the server answers.
@@ -186,6 +186,8 @@ pub fn structure_of(client: &mut impl GenericClient, schema: &str, sink: &str) -
             "select md5(pg_catalog.concat(
                (select string_agg(pg_catalog.concat_ws(',', bind_name, bind_oid, bind_fingerprint), ';' order by bind_name)
                   from {s}.emaj_binding where bind_sink = $1), '|',
+               (select string_agg(distinct bind_sink, ',') from {s}.emaj_binding
+                 where bind_manifest in (select bind_manifest from {s}.emaj_binding where bind_sink = $1)), '|',
                (select string_agg(pg_catalog.concat_ws(',', rel_id, rel_log, rel_key::text, rel_ended is null,
                          (select string_agg(col_name, ',' order by col_attnum) from {s}.emaj_column where col_rel = rel_id)), ';' order by rel_id)
                   from {s}.emaj_relation where rel_oid in (select bind_oid from {s}.emaj_binding where bind_sink = $1)), '|',

@@ -18,12 +18,20 @@ use crate::names::nearest;
 const IN_DATABASE: [&str; 3] = ["warn", "notify", "sql"];
 
 /// Adds to `out` what is wrong between bindings and sinks.
-pub(super) fn check(raw: &RawManifest<'_>, out: &mut Vec<Diagnostic>) {
+///
+/// With `is_whole` false, files are missing: what nothing names may be named there.
+pub(super) fn check(raw: &RawManifest<'_>, is_whole: bool, out: &mut Vec<Diagnostic>) {
     raw.sinks.iter().for_each(|sink| check_sink(sink.item, out));
     for binding in &raw.bindings {
-        check_binding(binding, raw, out);
+        check_binding(binding, raw, is_whole, out);
     }
     check_rows(raw, out);
+    if is_whole {
+        check_used(raw, out);
+    }
+}
+
+fn check_used(raw: &RawManifest<'_>, out: &mut Vec<Diagnostic>) {
     // A misspelt `to` uses the sink that it means.
     let names = || raw.sinks.iter().map(|sink| sink.name.as_str());
     let used: HashSet<&str> = raw
@@ -112,7 +120,7 @@ fn excludes(settings: Item<'_>, key: &str, others: &[&str], out: &mut Vec<Diagno
     }
 }
 
-fn check_binding(binding: &Named<'_>, raw: &RawManifest<'_>, out: &mut Vec<Diagnostic>) {
+fn check_binding(binding: &Named<'_>, raw: &RawManifest<'_>, is_whole: bool, out: &mut Vec<Diagnostic>) {
     check_twice(binding.item.get("events"), out);
     check_twice(binding.item.get("columns"), out);
     let kinds = || {
@@ -156,6 +164,9 @@ fn check_binding(binding: &Named<'_>, raw: &RawManifest<'_>, out: &mut Vec<Diagn
         return;
     };
     let Some(sink) = raw.sinks.iter().find(|sink| sink.name.as_str() == to.value) else {
+        if !is_whole {
+            return;
+        }
         let names: Vec<&str> = raw.sinks.iter().map(|sink| sink.name.as_str()).collect();
         let error = Diagnostic::error(&to.place, format!("there is no sink `{}`", to.value))
             .nearest(nearest(to.value, names.iter().copied()));

@@ -74,12 +74,14 @@ pub(super) fn check(node: &Node, shape: &Shape, source: &Arc<Source>, out: &mut 
                 (Shape::Word(words), Value::Text(text)) => words.contains(&text.as_str()),
                 _ => shape.takes(&node.value),
             };
-            if let Some(shape) = shapes
-                .iter()
-                .find(fits)
-                .or(shapes.iter().find(|shape| shape.takes(&node.value)))
-            {
-                check(node, shape, source, out);
+            let takes = || shapes.iter().find(|one| one.takes(&node.value));
+            if let Some(one) = shapes.iter().find(fits).or_else(takes) {
+                let said = out.len();
+                check(node, one, source, out);
+                // No known word: it may have been meant to be something else that fits here.
+                if let (Shape::Word(_), [wrong]) = (one, &mut out[said..]) {
+                    wrong.expected = Some(shape.what());
+                }
             }
         }
         _ => out.push(wrong_type(node, shape, &place)),

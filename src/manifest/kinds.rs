@@ -25,10 +25,10 @@ kinds! {
     WORD:       "a text", check_filled, Some(r"\S"), Open;
     GROUP:      "a group's name of 1 to 63 bytes", check_name, Some(r"\S"), Open;
     NAME:       "a name of 1 to 63 bytes", check_name, Some(r"\S"), Open;
-    TABLE:      "a table's name, `schema.table`", |text| QualifiedName::parse(text).map(drop).map_err(Wrong::from), Some(r"\."), Open;
-    FUNCTION:   "a function's name, `schema.function`", |text| QualifiedName::parse(text).map(drop).map_err(Wrong::from), Some(r"\."), Open;
-    PATTERN:    "a name or a pattern, `schema.table`, `schema.*`", |text| Pattern::parse(text).map(drop).map_err(Wrong::from), Some(r"\."), Open;
-    IDENT:      "a name as SQL spells it", |text| parse_ident(text).map(drop).map_err(Wrong::from), Some(r"\S"), Open;
+    TABLE:      "a table's name, `schema.table`", |text| check_names(text, |text| QualifiedName::parse(text).map(drop)), Some(r"\."), Open;
+    FUNCTION:   "a function's name, `schema.function`", |text| check_names(text, |text| QualifiedName::parse(text).map(drop)), Some(r"\."), Open;
+    PATTERN:    "a name or a pattern, `schema.table`, `schema.*`", |text| check_names(text, |text| Pattern::parse(text).map(drop)), Some(r"\."), Open;
+    IDENT:      "a name as SQL spells it", |text| check_names(text, |text| parse_ident(text).map(drop)), Some(r"\S"), Open;
     ROLE:       "a role's name as SQL spells it", check_role, Some(r"\S"), Open;
     CONTEXT:    "`application_name`, `client_addr` or `setting:NAME`", |text| ContextColumn::parse(text).map(drop),
                 Some(r"^(application_name|client_addr|setting:.+)$"), Open;
@@ -65,6 +65,16 @@ impl From<NameError> for Wrong {
             _ => wrong,
         }
     }
+}
+
+/// A name that may not be read from elsewhere: what a manifest is about stands in it.
+fn check_names(text: &str, parse: fn(&str) -> Result<(), NameError>) -> Result<(), Wrong> {
+    parse(text).map_err(|error| match text.find("${") {
+        Some(at) if !text.contains('"') => Wrong::new("a reference cannot stand here")
+            .at(at, text[at..].find('}').map_or(text.len(), |end| at + end + 1))
+            .next("write the name itself; `${env:…}` and `${file:…}` are for `database` and `sinks`"),
+        _ => error.into(),
+    })
 }
 
 fn check_filled(text: &str) -> Result<(), Wrong> {

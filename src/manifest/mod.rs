@@ -114,8 +114,8 @@ fn finish(
 ) -> Result<Loaded, Diagnostics> {
     let raw = merge::merge(files, &mut problems);
     checks::check(&raw, &mut problems);
+    check_delivery::check(&raw, is_whole, &mut problems);
     if is_whole && let Some(first) = files.first() {
-        check_delivery::check(&raw, &mut problems);
         check_whole(&raw, default_name.as_deref(), first.source.path(), &mut problems);
     }
     let problems = Diagnostics(problems).sorted().cut(fit::MAX_PROBLEMS);

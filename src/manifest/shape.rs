@@ -127,7 +127,7 @@ impl Shape {
             Shape::List { .. } => "a list".to_owned(),
             Shape::Map { name, .. } => format!("a map of {}", name.what),
             Shape::Record(record) => format!("{} (a map of keys)", record.what),
-            Shape::Either(shapes) => shapes.iter().map(Shape::what).collect::<Vec<_>>().join(" or "),
+            Shape::Either(shapes) => shapes.iter().map(Shape::what).collect::<Vec<_>>().join(", or "),
         }
     }
 

@@ -64,7 +64,8 @@ impl fmt::Display for ServerError {
         if let Some(detail) = self.detail.as_ref().filter(|_| !self.tells_a_row()) {
             write!(f, " ({detail})")?;
         }
-        if let Some(at) = self.position {
+        // (Whose right is missing stands in the message; the statement may be none that the user knows.)
+        if let Some(at) = self.position.filter(|_| self.code != "42501") {
             write!(f, " at character {at}")?;
         }
         if let Some((at, statement)) = &self.inner_statement {

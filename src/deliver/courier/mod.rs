@@ -71,7 +71,7 @@ pub(super) struct Orders {
     pub init: Vec<String>,
     pub status: Status,
     pub stop: Stop,
-    /// Set when the manifest is not the one that is installed: it may have been edited.
+    /// Set when another manifest may be installed: this one may have been edited.
     pub outdated: Arc<AtomicBool>,
 }
 

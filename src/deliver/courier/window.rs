@@ -2,6 +2,7 @@
 //!
 //! It is put on record before anything of it is delivered, and behind it come rows that were there before, where they are to be sent.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -69,6 +70,8 @@ impl Courier<'_> {
             }
             Held::Outdated => {
                 self.load()?;
+                // The manifest may have got another sink, which is nobody's yet.
+                self.orders.outdated.store(true, Ordering::Relaxed);
                 Ok(Step::Interrupted)
             }
             Held::Interrupted => Ok(Step::Interrupted),
