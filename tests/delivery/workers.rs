@@ -245,7 +245,14 @@ fn a_restart_of_the_database_is_survived() {
     };
     prepare(&["install", "emaj.yaml"]).run().ok();
     let worker = prepare(&["run", "emaj.yaml"]).start();
-    let mut number = 0;
+    // It is there: a database that goes away while it comes is an error.
+    connect(&cluster)
+        .batch_execute("insert into person values (1, 'p1', 'x')")
+        .unwrap();
+    wait_for("the first entry", 60, || {
+        slapd.entry("uid=p1,ou=people,dc=example,dc=org")
+    });
+    let mut number = 1;
     for restart in 0..3 {
         let mut client = connect(&cluster);
         for _ in 0..100 {
