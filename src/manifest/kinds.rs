@@ -124,6 +124,7 @@ fn check_name(text: &str) -> Result<(), Wrong> {
 
 /// Refuses the names that PostgreSQL gives to no role.
 fn check_role(text: &str) -> Result<(), Wrong> {
+    check_names(text, |text| parse_ident(text).map(drop))?;
     let role = parse_ident(text)?;
     if ["public", "none"].contains(&role.as_str()) || role.starts_with("pg_") {
         return Err(Wrong::new("PostgreSQL keeps this name for itself"));

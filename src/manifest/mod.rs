@@ -58,6 +58,7 @@ pub fn load(paths: &[PathBuf]) -> Result<Loaded, Diagnostics> {
             .push(Diagnostic::of_file(Path::new("emaj.yaml"), "no manifest was given").next("name a file or a folder"));
     }
     let found = files::find(paths, &mut problems);
+    let all_found = problems.is_empty();
     let mut files = Vec::new();
     for path in &found {
         match files::read(path) {
@@ -65,7 +66,7 @@ pub fn load(paths: &[PathBuf]) -> Result<Loaded, Diagnostics> {
             Err(unreadable) => problems.extend(unreadable.0),
         }
     }
-    let is_whole = files.len() == found.len();
+    let is_whole = all_found && files.len() == found.len();
     finish(&files, is_whole, &files::default_name(paths, &found), problems)
 }
 
