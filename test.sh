@@ -51,7 +51,7 @@ all_versions() {
     [ ${#filters[@]} -gt 0 ] || exit 1
     export INSTA_UPDATE=no
     log=$(mktemp)
-    trap 'rm -rf "$log" "${memory:-}"' EXIT # (not local: they are still there then)
+    trap 'rm -f "$log"' EXIT # (not local: it is still there then)
     cargo test --locked --test main --no-run
     if [ "$upgrade" = yes ]; then
         echo "pg_upgrade"
@@ -88,13 +88,18 @@ all_versions() {
 # The servers' files go into memory where there is room, unless TMPDIR says otherwise: thousands of databases are made and dropped, and
 # a file system on disk takes a third of the processor's time for that.
 in_memory() {
-    local free
+    local free memory
     [ -z "${TMPDIR:-}" ] && [ -w /dev/shm ] || return 0
     # Kilobytes; the tests take about a tenth of it.
     free=$(df --output=avail /dev/shm | tail -n 1)
     [ "$free" -gt 4000000 ] && [ "$(awk '/^MemAvailable/ { print $2 }' /proc/meminfo)" -gt 8000000 ] || return 0
     memory=$(mktemp -d /dev/shm/emaj-test.XXXXXX)
-    trap 'rm -rf "$memory"' EXIT
+    # It goes when this process has ended, which is cargo by then; a server may write for a moment longer.
+    (
+        trap '' INT HUP TERM
+        while kill -0 $$ 2>/dev/null; do sleep 0.2; done
+        for _ in {1..100}; do rm -rf "$memory" && break; sleep 0.1; done
+    ) </dev/null >/dev/null 2>&1 &
     # As /tmp is: servers run as another account where this is root.
     chmod 1777 "$memory"
     # Tests run programs there.
@@ -118,4 +123,4 @@ tools/provision.sh
 . tools/rust.sh
 use_rust
 in_memory
-cargo test --workspace --locked --no-fail-fast "$@"
+exec cargo test --workspace --locked --no-fail-fast "$@"
