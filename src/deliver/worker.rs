@@ -228,6 +228,8 @@ fn orders(
 ) -> Result<Vec<Orders>> {
     let renderer = Arc::new(Renderer::new(&manifest.schema));
     let (stop, outdated) = (Stop::default(), Arc::new(AtomicBool::new(false)));
+    let beside = manifest.bindings.iter().filter_map(|binding| binding.to.as_ref());
+    let beside = Arc::new(beside.map(|to| to.value.clone()).collect());
     let mut all = Vec::new();
     for sink in chosen(manifest, task) {
         let name = &sink.name.value;
@@ -244,6 +246,7 @@ fn orders(
             renderer: Arc::clone(&renderer),
             sink: sink.clone(),
             bindings,
+            beside: Arc::clone(&beside),
             opener: sink::opener(manifest, sink, environment, &source.uri)?.into(),
             source: source.clone(),
             until_empty: task.until_empty,

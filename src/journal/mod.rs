@@ -64,7 +64,7 @@ pub use rollbacks::{
 };
 pub use sinks::{
     BindingRecord, SinkRecord, SinkState, Trouble, bindings_like, bindings_of, pause, resume, sink_locks, sink_named,
-    sinks,
+    sinks, sinks_beside,
 };
 pub use stat::{
     Interval, RoleChanges, SequenceStat, StatWanted, TableChanges, TableStat, check_names, count_intervals,

@@ -229,6 +229,22 @@ pub fn sink_named(client: &mut impl GenericClient, schema: &str, name: &str) -> 
     row.as_ref().map(|row| sink(schema, row)).transpose()
 }
 
+/// Reads the sinks that bindings of a sink's manifest go to, in no order.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn sinks_beside(client: &mut impl GenericClient, schema: &str, sink: &str) -> Result<Vec<String>> {
+    let s = escape_identifier(schema);
+    let rows = client.query(
+        &format!(
+            "select distinct bind_sink from {s}.emaj_binding where bind_sink is not null
+                and bind_manifest in (select bind_manifest from {s}.emaj_binding where bind_sink = $1)"
+        ),
+        &[&sink],
+    )?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
 /// Reads the bindings that go to a sink, in the order of their names.
 ///
 /// # Errors

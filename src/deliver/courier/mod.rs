@@ -61,6 +61,8 @@ pub(super) struct Orders {
     pub renderer: Arc<Renderer>,
     pub sink: manifest::Sink,
     pub bindings: Vec<manifest::Binding>,
+    /// All sinks of the manifest that a binding goes to, this one among them.
+    pub beside: Arc<BTreeSet<String>>,
     pub opener: Arc<dyn Opener>,
     pub source: Source,
     /// End when the log is delivered to its end.

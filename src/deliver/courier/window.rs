@@ -2,6 +2,7 @@
 //!
 //! It is put on record before anything of it is delivered, and behind it come rows that were there before, where they are to be sent.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use crate::deliver::sources::load;
 use crate::deliver::stream::{Placed, Window, summarise};
 use crate::errors::{Error, Kind, Result};
 use crate::fail_at::passing;
-use crate::journal::Snapshot;
+use crate::journal::{self, Snapshot};
 use crate::sink::Offset;
 
 /// How many changes in a chunk make it worth reading the next one at the same time.
@@ -49,6 +50,12 @@ impl Courier<'_> {
                 "table {table} is not captured: what changes in it never arrives. `emaj install` takes it in, and says which `emaj init` brings the sink up to date"
             );
         }
+        let (schema, sink) = (&self.orders.schema, &self.orders.sink.name.value);
+        let beside = journal::sinks_beside(&mut *self.sessions.keeper, schema, sink)?;
+        if beside.into_iter().collect::<BTreeSet<_>>() != *self.orders.beside {
+            // The manifest may have got another sink, which is nobody's yet.
+            self.orders.outdated.store(true, Ordering::Relaxed);
+        }
         self.guard.begin(self.fed.bound.len());
         self.stream().sources_changed();
         self.rekey()
@@ -70,8 +77,6 @@ impl Courier<'_> {
             }
             Held::Outdated => {
                 self.load()?;
-                // The manifest may have got another sink, which is nobody's yet.
-                self.orders.outdated.store(true, Ordering::Relaxed);
                 Ok(Step::Interrupted)
             }
             Held::Interrupted => Ok(Step::Interrupted),
