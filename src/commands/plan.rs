@@ -1,5 +1,6 @@
 //! `emaj plan`: what `install` would change, for review and for CI.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use super::install::allowed;
@@ -74,7 +75,7 @@ pub(super) struct Asking<'a> {
 }
 
 /// Asks whether a plan that was shown is to be carried out, does it, and says so. If it has become another one meanwhile, that one may
-/// destroy something only with `--yes`.
+/// destroy something else only with `--yes`.
 pub(super) fn carry_out(
     shown: &Plan,
     make: &dyn Fn(&Catalog, Option<&Journal>) -> Result<Plan>,
@@ -92,7 +93,11 @@ pub(super) fn carry_out(
         make,
         &mut |plan| match plan.fingerprint == shown.fingerprint {
             true => Ok(()),
-            false => allowed(plan, asking.yes, "--yes"),
+            false => allowed(
+                plan,
+                asking.yes || destroyed(plan).is_subset(&destroyed(shown)),
+                "--yes",
+            ),
         },
         &|| progress.advance(1),
     )?;
@@ -100,6 +105,14 @@ pub(super) fn carry_out(
     let steps = count(plan.taken(), "step");
     context.output.say(format!("{}: {steps} taken", asking.done));
     Ok(())
+}
+
+/// Returns what a plan destroys something of: groups, or single objects.
+fn destroyed(plan: &Plan) -> BTreeSet<&str> {
+    let steps = plan.steps.iter().filter(|step| step.destroys);
+    steps
+        .map(|step| step.group.as_deref().unwrap_or(&step.object))
+        .collect()
 }
 
 /// Returns the sum of a plan in one sentence.

@@ -402,12 +402,10 @@ impl Plan {
     /// Returns about how many locks its first transaction takes.
     pub(super) fn locks(&self) -> i64 {
         let (alone, together) = self.divided();
-        alone
-            .first()
-            .map_or(together, std::slice::from_ref)
-            .iter()
-            .map(|step| step.locks)
-            .sum()
+        let steps = alone.first().map_or(together, std::slice::from_ref);
+        let locked: BTreeSet<u32> = steps.iter().flat_map(|step| step.tables.iter().copied()).collect();
+        let told: i64 = steps.iter().map(|step| step.locks).sum();
+        told.max(i64::try_from(locked.len()).unwrap_or(i64::MAX))
     }
 
     /// Returns how an install takes fewer locks in one transaction, if there is a way: it depends on what most of them are for.

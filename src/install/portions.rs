@@ -59,12 +59,16 @@ pub(super) fn plan<'j>(
             gone.extend(portion.relations);
         }
     }
-    if left > capacity {
+    // (`capacity` is the least that there is: the server has room for its own processes too.)
+    if left > capacity + capacity / 3 {
         plan.notes.push(format!(
             "{takes}; {left} of them are for what goes together in the end, what bindings read among it: \
              set `max_locks_per_transaction` to {} and restart the server first",
             room::enough(&catalog.server, left)
         ));
+        return Ok(Cow::Borrowed(journal));
+    }
+    if steps.is_empty() {
         return Ok(Cow::Borrowed(journal));
     }
     plan.notes.push(format!(
@@ -78,7 +82,8 @@ pub(super) fn plan<'j>(
 /// Divides the logs of a group as long as what is `left` takes more than half of the room. A portion takes a quarter, or is one log.
 fn divide(group: &str, left: &mut i64, capacity: i64, partitions: &Partitions, journal: &Journal) -> Vec<Portion> {
     // A worker would miss the logs that it reads: they go last.
-    let bound: BTreeSet<u32> = journal.bindings.values().map(|binding| binding.oid).collect();
+    let read = journal.bindings.values().filter(|binding| binding.sink.is_some());
+    let bound: BTreeSet<u32> = read.map(|binding| binding.oid).collect();
     let mut portions = Vec::new();
     let mut portion = Portion::default();
     for log in room::logs_of(journal, group).filter(|log| !bound.contains(&log.oid)) {
@@ -180,6 +185,19 @@ mod tests {
         }
     }
 
+    /// Has a sink read the first of its tables.
+    fn bound(tables: u32, mut journal: Journal) -> Journal {
+        for oid in 1..=tables {
+            let binding = InstalledBinding {
+                oid,
+                sink: Some("s".to_owned()),
+                ..InstalledBinding::default()
+            };
+            journal.bindings.insert(format!("b{oid}"), binding);
+        }
+        journal
+    }
+
     /// Returns what goes before the rest, and what is said.
     fn divided(catalog: &Catalog, journal: &Journal) -> (Vec<String>, String) {
         let mut planned = Plan::new(&Manifest::of_schema("emaj"), None, Vec::new());
@@ -248,24 +266,20 @@ mod tests {
 
     #[test]
     fn nothing_goes_before_where_the_end_would_not_fit_anyway() {
-        let mut journal = journal(80, 1, false);
-        for oid in 1..=60 {
-            let binding = InstalledBinding {
-                oid,
-                ..InstalledBinding::default()
-            };
-            journal.bindings.insert(format!("b{oid}"), binding);
-        }
+        let mut journal = bound(75, journal(80, 1, false));
         let (objects, note) = divided(&catalog(), &journal);
         assert!(objects.is_empty(), "{objects:?}");
-        assert!(note.contains("1140 of them are for what goes together"), "{note}");
+        assert!(note.contains("1425 of them are for what goes together"), "{note}");
         assert!(
-            note.contains("set `max_locks_per_transaction` to 229 and restart"),
+            note.contains("set `max_locks_per_transaction` to 286 and restart"),
             "{note}"
         );
         journal.bindings.retain(|_, binding| binding.oid <= 40);
         let (objects, _) = divided(&catalog(), &journal);
         assert_eq!(objects.len(), 4, "{objects:?}");
+        // What all of it is bound to is not divided, and not said to be.
+        let (objects, note) = divided(&catalog(), &bound(30, self::journal(30, 1, false)));
+        assert_eq!((objects.len(), note.as_str()), (0, ""));
     }
 
     #[test]

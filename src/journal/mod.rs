@@ -220,7 +220,7 @@ pub struct KeptLog {
 }
 
 impl Journal {
-    /// Returns what there will be once these relations are gone, with their logs.
+    /// Leaves out these relations and their logs. What else the schema holds of them (functions, rights, marks) is still named.
     pub fn without(&self, gone: &BTreeSet<i64>) -> Journal {
         let mut left = self.clone();
         left.relations = self
@@ -229,9 +229,20 @@ impl Journal {
             .filter(|relation| !gone.contains(&relation.id))
             .cloned()
             .collect();
-        left.kept.retain(|log| !gone.contains(&log.relation));
-        left.logs = left.kept.iter().flat_map(|log| log.parts.iter().cloned()).collect();
+        left.keep(
+            self.kept
+                .iter()
+                .filter(|log| !gone.contains(&log.relation))
+                .cloned()
+                .collect(),
+        );
         left
+    }
+
+    /// Notes the logs that there are.
+    pub(super) fn keep(&mut self, kept: Vec<KeptLog>) {
+        self.logs = kept.iter().flat_map(|log| log.parts.iter().cloned()).collect();
+        self.kept = kept;
     }
 }
 

@@ -92,8 +92,7 @@ pub fn read(client: &mut impl GenericClient, schema: &str) -> Result<Option<Jour
         ),
         &[&s],
     )?;
-    journal.kept = logs.iter().map(kept).collect();
-    journal.logs = journal.kept.iter().flat_map(|log| log.parts.iter().cloned()).collect();
+    journal.keep(logs.iter().map(kept).collect());
     // An installation that is to be repaired may lack it.
     if journal.functions.contains_key("emaj_unfinished_rollbacks") {
         journal.rollbacks = super::unfinished_rollbacks(client, schema)?;
