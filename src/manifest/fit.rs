@@ -45,7 +45,7 @@ pub(super) fn check(node: &Node, shape: &Shape, source: &Arc<Source>, out: &mut 
                 );
             }
         }
-        (Shape::Word(words), Value::Text(found)) => check_word(words, found, &place, out),
+        (Shape::Word(words), Value::Text(found)) => check_word(words, found, shape.what(), &place, out),
         (Shape::Text(kind), Value::Text(text)) => {
             out.extend(check_text(kind, text, node, source));
             out.extend(lint_secret(kind, text, &place));
@@ -76,11 +76,10 @@ pub(super) fn check(node: &Node, shape: &Shape, source: &Arc<Source>, out: &mut 
             };
             let takes = || shapes.iter().find(|one| one.takes(&node.value));
             if let Some(one) = shapes.iter().find(fits).or_else(takes) {
-                let said = out.len();
-                check(node, one, source, out);
-                // No known word: it may have been meant to be something else that fits here.
-                if let (Shape::Word(_), [wrong]) = (one, &mut out[said..]) {
-                    wrong.expected = Some(shape.what());
+                match (one, &node.value) {
+                    // No known word: it may have been meant to be something else that fits here.
+                    (Shape::Word(words), Value::Text(found)) => check_word(words, found, shape.what(), &place, out),
+                    _ => check(node, one, source, out),
                 }
             }
         }
@@ -88,11 +87,11 @@ pub(super) fn check(node: &Node, shape: &Shape, source: &Arc<Source>, out: &mut 
     }
 }
 
-fn check_word(words: &[&str], found: &str, place: &Place, out: &mut Vec<Diagnostic>) {
+fn check_word(words: &[&str], found: &str, expected: String, place: &Place, out: &mut Vec<Diagnostic>) {
     if !words.contains(&found) {
         out.push(
             Diagnostic::error(place, format!("`{found}` is not known here"))
-                .expected(one_of(words))
+                .expected(expected)
                 .nearest(nearest(found, words.iter().copied())),
         );
     }

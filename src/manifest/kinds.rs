@@ -25,10 +25,10 @@ kinds! {
     WORD:       "a text", check_filled, Some(r"\S"), Open;
     GROUP:      "a group's name of 1 to 63 bytes", check_name, Some(r"\S"), Open;
     NAME:       "a name of 1 to 63 bytes", check_name, Some(r"\S"), Open;
-    TABLE:      "a table's name, `schema.table`", |text| check_names(text, |text| QualifiedName::parse(text).map(drop)), Some(r"\."), Open;
-    FUNCTION:   "a function's name, `schema.function`", |text| check_names(text, |text| QualifiedName::parse(text).map(drop)), Some(r"\."), Open;
-    PATTERN:    "a name or a pattern, `schema.table`, `schema.*`", |text| check_names(text, |text| Pattern::parse(text).map(drop)), Some(r"\."), Open;
-    IDENT:      "a name as SQL spells it", |text| check_names(text, |text| parse_ident(text).map(drop)), Some(r"\S"), Open;
+    TABLE:      "a table's name, `schema.table`", |text| name(text, QualifiedName::parse).map(drop), Some(r"\."), Open;
+    FUNCTION:   "a function's name, `schema.function`", |text| name(text, QualifiedName::parse).map(drop), Some(r"\."), Open;
+    PATTERN:    "a name or a pattern, `schema.table`, `schema.*`", |text| name(text, Pattern::parse).map(drop), Some(r"\."), Open;
+    IDENT:      "a name as SQL spells it", |text| name(text, parse_ident).map(drop), Some(r"\S"), Open;
     ROLE:       "a role's name as SQL spells it", check_role, Some(r"\S"), Open;
     CONTEXT:    "`application_name`, `client_addr` or `setting:NAME`", |text| ContextColumn::parse(text).map(drop),
                 Some(r"^(application_name|client_addr|setting:.+)$"), Open;
@@ -67,8 +67,8 @@ impl From<NameError> for Wrong {
     }
 }
 
-/// A name that may not be read from elsewhere: what a manifest is about stands in it.
-fn check_names(text: &str, parse: fn(&str) -> Result<(), NameError>) -> Result<(), Wrong> {
+/// Reads a name. It may not come from elsewhere: what a manifest is about stands in it.
+fn name<T>(text: &str, parse: fn(&str) -> Result<T, NameError>) -> Result<T, Wrong> {
     parse(text).map_err(|error| match text.find("${") {
         Some(at) if !text.contains('"') => Wrong::new("a reference cannot stand here")
             .at(at, text[at..].find('}').map_or(text.len(), |end| at + end + 1))
@@ -124,8 +124,7 @@ fn check_name(text: &str) -> Result<(), Wrong> {
 
 /// Refuses the names that PostgreSQL gives to no role.
 fn check_role(text: &str) -> Result<(), Wrong> {
-    check_names(text, |text| parse_ident(text).map(drop))?;
-    let role = parse_ident(text)?;
+    let role = name(text, parse_ident)?;
     if ["public", "none"].contains(&role.as_str()) || role.starts_with("pg_") {
         return Err(Wrong::new("PostgreSQL keeps this name for itself"));
     }
