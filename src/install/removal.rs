@@ -218,9 +218,8 @@ pub fn uninstall(
         check_torn(torn, |name| ours.iter().any(|(own, _)| *own == name))?;
     }
     let is_ours = |owner: &str| all || owner == manifest.name;
-    let bindings = journal.bindings.values().map(|known| &known.manifest);
-    let sinks = journal.sinks.values().map(|known| &known.manifest);
-    let stays = !others.is_empty() || bindings.chain(sinks).any(|owner| !is_ours(owner));
+    let bound = delivery::of_others(&is_ours, journal);
+    let stays = !others.is_empty() || !bound.is_empty();
     let own = if stays { 0 } else { room::OWN };
     let journal = &*portions::plan(&mut plan, &ours, own, (catalog, journal), renderer)?;
     let mut ended: Vec<&Relation> = Vec::new();
@@ -246,7 +245,7 @@ pub fn uninstall(
         &delivery::starved(&ended, &is_ours, (catalog, journal)),
         journal,
     );
-    let bound = delivery::uninstall(&mut plan, &is_ours, catalog, journal, renderer)?;
+    delivery::uninstall(&mut plan, &is_ours, catalog, journal, renderer)?;
     check_tables(&plan, catalog)?;
     let goes = |group: &String| ours.iter().any(|(name, _)| *name == group);
     check_foreign(manifest, foreign, |foreign| {

@@ -1,5 +1,6 @@
 //! Sinks and bindings as the registry knows them: cursors, states, and what was set aside.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use jiff::Timestamp;
@@ -229,11 +230,11 @@ pub fn sink_named(client: &mut impl GenericClient, schema: &str, name: &str) -> 
     row.as_ref().map(|row| sink(schema, row)).transpose()
 }
 
-/// Reads the sinks that bindings of a sink's manifest go to, in no order.
+/// Reads the sinks that bindings of a sink's manifest go to.
 ///
 /// # Errors
 /// Whatever the server answers.
-pub fn sinks_beside(client: &mut impl GenericClient, schema: &str, sink: &str) -> Result<Vec<String>> {
+pub fn sinks_beside(client: &mut impl GenericClient, schema: &str, sink: &str) -> Result<BTreeSet<String>> {
     let s = escape_identifier(schema);
     let rows = client.query(
         &format!(

@@ -2,7 +2,6 @@
 //!
 //! It is put on record before anything of it is delivered, and behind it come rows that were there before, where they are to be sent.
 
-use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -52,7 +51,7 @@ impl Courier<'_> {
         }
         let (schema, sink) = (&self.orders.schema, &self.orders.sink.name.value);
         let beside = journal::sinks_beside(&mut *self.sessions.keeper, schema, sink)?;
-        if beside.into_iter().collect::<BTreeSet<_>>() != *self.orders.beside {
+        if beside != *self.orders.beside {
             // The manifest may have got another sink, which is nobody's yet.
             self.orders.outdated.store(true, Ordering::Relaxed);
         }

@@ -69,30 +69,29 @@ pub(super) fn plan(
     Ok(())
 }
 
-/// Plans the end of the sinks and bindings of one manifest, or of all. Returns the manifests that still have some.
+/// Plans the end of the sinks and bindings of one manifest, or of all.
 pub(super) fn uninstall(
     plan: &mut Plan,
     ours: &dyn Fn(&str) -> bool,
     catalog: &Catalog,
     journal: &Journal,
     renderer: &Renderer,
-) -> Result<Vec<String>, RenderError> {
-    let mut others = Vec::new();
-    for (name, known) in &journal.bindings {
-        if ours(&known.manifest) {
-            let because = format!("uninstall of manifest `{}`", known.manifest);
-            remove_binding(plan, name, known, &because, catalog, journal, renderer)?;
-        } else {
-            others.push(format!("binding {name}"));
-        }
+) -> Result<(), RenderError> {
+    for (name, known) in journal.bindings.iter().filter(|(_, known)| ours(&known.manifest)) {
+        let because = format!("uninstall of manifest `{}`", known.manifest);
+        remove_binding(plan, name, known, &because, catalog, journal, renderer)?;
     }
-    for (name, known) in &journal.sinks {
-        if ours(&known.manifest) {
-            let because = format!("uninstall of manifest `{}`", known.manifest);
-            remove_sink(plan, name, &because, renderer)?;
-        } else {
-            others.push(format!("sink {name}"));
-        }
+    for (name, known) in journal.sinks.iter().filter(|(_, known)| ours(&known.manifest)) {
+        let because = format!("uninstall of manifest `{}`", known.manifest);
+        remove_sink(plan, name, &because, renderer)?;
     }
-    Ok(others)
+    Ok(())
+}
+
+/// Returns the bindings and sinks of other manifests: `binding NAME`, `sink NAME`.
+pub(super) fn of_others(ours: &dyn Fn(&str) -> bool, journal: &Journal) -> Vec<String> {
+    let bindings = journal.bindings.iter().filter(|(_, known)| !ours(&known.manifest));
+    let sinks = journal.sinks.iter().filter(|(_, known)| !ours(&known.manifest));
+    let bindings = bindings.map(|(name, _)| format!("binding {name}"));
+    bindings.chain(sinks.map(|(name, _)| format!("sink {name}"))).collect()
 }
