@@ -1,7 +1,7 @@
 //! Databases that do not speak UTF-8.
 
 use crate::support::receiver::{Answer, Receiver};
-use crate::support::{database, emaj, emaj_alone, shared_cluster};
+use crate::support::{database, emaj, emaj_alone, run_file};
 use emaj::cluster::Cluster;
 
 #[test]
@@ -392,13 +392,7 @@ fn the_script_of_a_plan_is_read_as_it_is_written_whatever_psql_is_used_to() {
         .unwrap();
     let script = emaj(&["plan", "-o", "sql"]).run().ok().stdout;
     let file = db.file("plan.sql", &script);
-    let ran = std::process::Command::new(shared_cluster().bindir().join("psql"))
-        .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", &conninfo, "-f"])
-        .arg(file)
-        .env("PGCLIENTENCODING", "LATIN1")
-        .output()
-        .unwrap();
-    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    run_file(&conninfo, &file, &[("PGCLIENTENCODING", "LATIN1")]);
     let row = client
         .query_one("select group_name, group_comment from emaj.emaj_group", &[])
         .unwrap();

@@ -158,15 +158,8 @@ impl Crowded {
     /// Runs a script with psql, up to its first error.
     fn script(&self, script: &str) {
         self.file("script.sql", script);
-        let done = Command::new(self.cluster.bindir().join("psql"))
-            .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d"])
-            .arg(self.cluster.conninfo("postgres"))
-            .arg("-f")
-            .arg(self.directory.path().join("script.sql"))
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&done.stderr);
-        assert!(done.status.success(), "{said}");
+        let file = self.directory.path().join("script.sql");
+        support::run_file(&self.cluster.conninfo("postgres"), &file, &[]);
     }
 
     /// Returns the whole schema, as `pg_dump -s` writes it down.

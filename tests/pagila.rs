@@ -70,16 +70,9 @@ fn working_day(story: &mut Story<'_>) {
     if let Some(role) = story.role.clone() {
         story.sql_as_superuser(&format!("alter schema public owner to {role}"));
     }
-    let psql = crate::support::shared_cluster().bindir().join("psql");
     let role = story.role.clone();
     let conninfo = role.map_or_else(|| story.db.conninfo(), |role| story.db.conninfo_as(&role));
-    let output = std::process::Command::new(psql)
-        .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", &conninfo, "-f"])
-        .arg(file)
-        .output()
-        .expect("psql runs");
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{complaint}");
+    crate::support::run_file(&conninfo, &file, &[]);
     story.schema = "public".to_owned();
     story.sql("set search_path = public; set timezone = 'Europe/Lisbon'");
     assert_eq!(story.ask("select count(*) from public.film"), "1000");

@@ -224,6 +224,18 @@ fn run_as_admin(sql: &str) {
     done.unwrap_or_else(|error| panic!("`{sql}` failed: {error:?}"));
 }
 
+/// Runs a file by psql, up to its first error, with these settings of its environment beside.
+pub fn run_file(conninfo: &str, file: &Path, env: &[(&str, &str)]) {
+    let output = Command::new(psql())
+        .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", conninfo, "-f"])
+        .arg(file)
+        .envs(env.iter().copied())
+        .output()
+        .expect("psql runs");
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{complaint}");
+}
+
 /// Returns the psql that came with the server, else the one on PATH.
 fn psql() -> PathBuf {
     let beside = shared_cluster().bindir().join("psql");
