@@ -224,6 +224,8 @@ stories! {
             story.logged_rollback("m");
         }
         let end = story.ask("select mark_name from emaj.emaj_mark where mark_name like '%DONE'");
+        let run = story.emaj(&["consolidate", "g", "EMAJ_LAST_MARK"]).code(4);
+        assert!(run.stderr.contains("2 marks and the log of") && run.stderr.contains(&end), "{run}");
         story.sql("update t set v = 'later' where id = 3; insert into u values (200, 'later')");
         story.mark("later");
         let later = story.state();
