@@ -342,6 +342,26 @@ fn old_files_that_were_there_before_the_note_stay() {
 }
 
 #[test]
+fn an_old_file_that_cannot_be_removed_stays_and_nothing_else_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let opener = into(folder.path(), ", rotate_mib: 1, keep: 1");
+    fill(&*opener, 1, 2);
+    let stubborn = folder.path().join("events.ndjson.1");
+    let first = numbers(&std::fs::read_to_string(&stubborn).unwrap());
+    std::fs::remove_file(&stubborn).unwrap();
+    std::fs::create_dir(&stubborn).unwrap();
+    std::fs::write(stubborn.join("in the way"), "").unwrap();
+    fill(&*opener, 2001, 1);
+    assert_eq!(old_files(folder.path()), ["1", "2", "emaj"]);
+    let kept = ["events.ndjson.2", "events.ndjson"].map(|name| folder.path().join(name));
+    let all: Vec<u64> = kept
+        .iter()
+        .flat_map(|path| numbers(&std::fs::read_to_string(path).unwrap()))
+        .collect();
+    assert_eq!(all, (first.len() as u64 + 1..3001).collect::<Vec<u64>>());
+}
+
+#[test]
 fn two_sinks_do_not_write_to_one_file_whatever_they_call_it() {
     let of = |folder: &Path, sink: &str, path: &str| {
         let file = format!("{{ file: {{ path: {path} }} }}");

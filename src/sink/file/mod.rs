@@ -231,16 +231,17 @@ impl Writer {
         Ok(true)
     }
 
-    /// Writes what is in `lines`, and waits until it is on the disk.
+    /// Writes what is in `lines`, and waits until it is on the disk; returns how long the file is then. Of what fails nothing is left: readers
+    /// should not see half a line.
     fn write_lines(&mut self) -> Result<u64, Fault> {
-        let doing = || format!("write `{}`", self.target.path.display());
-        self.file
-            .write_all(&self.lines)
-            .and_then(|()| self.file.sync_data())
-            .map_err(|error| of_file(doing(), &error))?;
-        let length = self.position.note.length + self.lines.len() as u64;
-        self.lines.clear();
-        Ok(length)
+        let before = self.position.note.length;
+        let lines = std::mem::take(&mut self.lines);
+        let written = self.file.write_all(&lines).and_then(|()| self.file.sync_data());
+        written.map_err(|error| {
+            _ = self.file.set_len(before);
+            of_file(format_args!("write `{}`", self.target.path.display()), &error)
+        })?;
+        Ok(before + lines.len() as u64)
     }
 
     fn note(&mut self, length: u64, batch: &[Delivery], outcomes: &[Outcome]) -> Result<(), Fault> {
@@ -289,11 +290,6 @@ impl Writer {
         };
         let fault = run().err();
         outcomes.truncate(safe);
-        if fault.is_some() {
-            self.lines.clear();
-            // Readers should not see half a line; opening the file anew does the same.
-            _ = self.file.set_len(self.position.note.length);
-        }
         (outcomes, fault)
     }
 

@@ -68,8 +68,10 @@ pub(super) fn finish(target: &Target, position: &mut Position) -> Result<File, F
         let path = numbered(&target.path, too_old);
         let is_ours = too_old > position.note.others && too_old <= number && !exists(&note_of(&path))?;
         if is_ours && too_old + target.keep <= number {
-            std::fs::remove_file(&path)
-                .map_err(|error| of_file(format_args!("remove `{}`", path.display()), &error))?;
+            // (One that cannot be removed is tried again behind the next file.)
+            if let Err(error) = std::fs::remove_file(&path) {
+                tracing::warn!(sink = %target.sink, "cannot remove `{}`: {error}", path.display());
+            }
         }
     }
     Ok(file)
