@@ -156,7 +156,7 @@ pub(super) fn plan(
     };
     if same && there.is_none() {
         made.because.push("its function is gone".to_owned());
-    } else if same && there.is_some_and(|there| there.body != rendered.body) {
+    } else if same && there.is_some_and(|there| !there.is(&rendered)) {
         made.because
             .push("its function is not the one that belongs there".to_owned());
     }

@@ -73,10 +73,8 @@ pub(super) fn plan(
     let changed: Vec<_> = functions
         .iter()
         .filter(|function| {
-            journal
-                .functions
-                .get(&function.name)
-                .is_none_or(|there| there.body != function.body)
+            let there = journal.functions.get(&function.name);
+            there.is_none_or(|there| !there.is(function))
         })
         .collect();
     if !changed.is_empty() {

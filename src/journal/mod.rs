@@ -34,6 +34,7 @@ use postgres::GenericClient;
 use crate::errors::{Error, Kind, Result};
 use crate::names::QualifiedName;
 use crate::pg::{Lossy, Span};
+use crate::render::{self, Head};
 
 pub use activity::{Look, Seen, Stand, look};
 pub use cursor::{Cursor, Reached, SinkLook, key_part, place_of, reached};
@@ -41,8 +42,8 @@ pub use failures::{Failure, FailureFilter, FailureState, count_failures, discard
 pub use groups::{GroupState, Member, captured, group_named, groups, members};
 pub use history::{Event, Wanted, history};
 pub use initial::{
-    RowPlace, all_rows_anew, begin_anew, groups_of, lock_set_aside, note_rows, rows_anew, rows_sent, want_all_again,
-    want_rows, without_key,
+    RowPlace, all_rows_anew, begin_anew, groups_of, lock_set_aside, note_rows, rows_anew, rows_sent,
+    want_all_again, want_rows, without_key,
 };
 pub use installed::{Bound, COUNTED, InstalledBinding, InstalledSink, bound_to, init_command, is_listed};
 pub use lag::{SinkLag, lag};
@@ -123,8 +124,16 @@ pub struct HistoryKept {
 #[derive(Debug, Clone, Default)]
 pub struct Function {
     pub oid: u32,
+    pub head: Head,
     pub body: String,
     pub arguments: String,
+}
+
+impl Function {
+    /// Returns whether it is what a template makes. (Its parameters and its result cannot change without its body.)
+    pub fn is(&self, rendered: &render::Function) -> bool {
+        self.head == rendered.head && self.body == rendered.body
+    }
 }
 
 /// The marks of a group that can be rolled back to. They get larger and larger ids: with the same number and the same last one they are the same.

@@ -12,7 +12,7 @@ use super::{
 use crate::errors::Result;
 use crate::names::QualifiedName;
 use crate::pg::{COLLATED, Span};
-use crate::render::{Renderer, parameter_names};
+use crate::render::{Head, Renderer, parameter_names};
 
 /// Reads the installation in `schema`; `None` when there is none.
 ///
@@ -118,13 +118,14 @@ fn functions(client: &mut impl GenericClient, s: &str, renderer: &Renderer) -> R
     let framework = renderer.functions()?;
     let mut functions: BTreeMap<String, Function> = BTreeMap::new();
     for row in &client.query(
-        "select proname::text, p.oid, prosrc, pg_get_function_identity_arguments(p.oid)
+        "select proname::text, p.oid, prosrc, pg_get_function_identity_arguments(p.oid), prosecdef, provolatile, coalesce(proconfig, '{}')
            from pg_catalog.pg_proc p where pronamespace = $1::text::regnamespace order by p.oid",
         &[&s],
     )? {
         let name: String = row.get(0);
         let function = Function {
             oid: row.get(1),
+            head: head(row, 4),
             body: row.get(2),
             arguments: row.get(3),
         };
@@ -135,6 +136,13 @@ fn functions(client: &mut impl GenericClient, s: &str, renderer: &Renderer) -> R
         }
     }
     Ok(functions)
+}
+
+/// Reads `prosecdef`, `provolatile` and `proconfig`, which stand from a column of `row` on.
+pub(super) fn head(row: &Row, from: usize) -> Head {
+    let volatility: i8 = row.get(from + 1);
+    let settings: Vec<String> = row.get(from + 2);
+    Head::new(row.get(from), char::from(volatility.cast_unsigned()), &settings)
 }
 
 fn groups(client: &mut impl GenericClient, s: &str) -> Result<BTreeMap<String, Group>> {

@@ -4,8 +4,9 @@ use postgres::GenericClient;
 use postgres_protocol::escape::escape_identifier;
 use serde::Serialize;
 
+use super::read::head;
 use crate::errors::Result;
-use crate::render::Renderer;
+use crate::render::{Head, Renderer};
 
 /// One thing that is not as it should be, and how to mend it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -47,22 +48,17 @@ const GONE: &str = "it is gone";
 /// Returns the functions that are not what this emaj installs.
 fn functions(client: &mut impl GenericClient, schema: &str) -> Result<Vec<Inconsistency>> {
     let rows = client.query(
-        "select p.proname::text, p.prosrc from pg_catalog.pg_proc p
+        "select p.proname::text, p.prosrc, p.prosecdef, p.provolatile, coalesce(p.proconfig, '{}') from pg_catalog.pg_proc p
            join pg_catalog.pg_namespace n on n.oid = p.pronamespace where n.nspname = $1",
         &[&schema],
     )?;
-    let there: Vec<(String, String)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let there: Vec<(String, String, Head)> = rows.iter().map(|row| (row.get(0), row.get(1), head(row, 2))).collect();
     let mut found = Vec::new();
     for wanted in Renderer::new(schema).functions()? {
-        let bodies = || {
-            there
-                .iter()
-                .filter(|(name, _)| *name == wanted.name)
-                .map(|(_, body)| body)
-        };
-        let problem = if bodies().next().is_none() {
+        let mut named = there.iter().filter(|(name, ..)| *name == wanted.name).peekable();
+        let problem = if named.peek().is_none() {
             GONE
-        } else if bodies().any(|body| *body == wanted.body) {
+        } else if named.any(|(_, body, head)| *body == wanted.body && *head == wanted.head) {
             continue;
         } else {
             "it is not the one that this emaj installs"

@@ -7,6 +7,8 @@
 mod filters;
 mod templates;
 
+use std::collections::BTreeSet;
+
 use minijinja::value::{Serde, Value};
 use minijinja::{Environment, UndefinedBehavior};
 use serde::Serialize;
@@ -70,7 +72,54 @@ pub struct Function {
     /// Names and types of its parameters, as `drop` and `grant` take them: no defaults.
     pub arguments: String,
     pub sql: String,
+    pub head: Head,
     pub body: String,
+}
+
+/// What `alter function` changes of a function without touching its body.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Head {
+    /// It runs with the rights of its owner (`security definer`).
+    pub is_definer: bool,
+    /// As in `pg_proc.provolatile`: `i`, `s` or `v`.
+    pub volatility: char,
+    /// Its `set` clauses as `pg_proc.proconfig` keeps them, their names in small letters: `jit=off`.
+    pub settings: BTreeSet<String>,
+}
+
+impl Head {
+    /// Makes one of what `pg_proc` says.
+    pub fn new(is_definer: bool, volatility: char, settings: &[String]) -> Self {
+        let small = |setting: &String| match setting.split_once('=') {
+            Some((name, value)) => format!("{}={value}", name.to_lowercase()),
+            None => setting.clone(),
+        };
+        Head {
+            is_definer,
+            volatility,
+            settings: settings.iter().map(small).collect(),
+        }
+    }
+
+    /// Reads what stands before the body of a template: each clause is a line.
+    fn read(text: &str) -> Self {
+        let volatility = |line: &str| match line {
+            "immutable" => Some('i'),
+            "stable" => Some('s'),
+            _ => None,
+        };
+        let setting = |line: &str| {
+            let (name, value) = line.strip_prefix("set ")?.split_once(" = ")?;
+            Some(format!("{name}={}", value.trim_matches('\'')))
+        };
+        let settings: Vec<String> = text.lines().filter_map(setting).collect();
+        let volatility = text.lines().find_map(volatility).unwrap_or('v');
+        Head::new(
+            text.lines().any(|line| line == "security definer"),
+            volatility,
+            &settings,
+        )
+    }
 }
 
 /// Renders templates for one installation schema.
@@ -129,7 +178,7 @@ impl Renderer {
     }
 }
 
-/// Reads name and body off a rendered `create function` statement.
+/// Reads name, head and body off a rendered `create function` statement.
 pub fn function(sql: String) -> Function {
     let head = sql.split('(').next().unwrap_or_default();
     let name = head
@@ -144,11 +193,14 @@ pub fn function(sql: String) -> Function {
         .map_or("", |(arguments, _)| arguments.trim_start_matches('('));
     let plain = |argument: &str| argument.split(" default ").next().unwrap_or_default().trim().to_owned();
     let arguments: Vec<String> = arguments.split(',').map(plain).collect();
-    let body = sql.split("$emaj$").nth(1).unwrap_or_default().to_owned();
+    let mut parts = sql.split("$emaj$");
+    let head = Head::read(parts.next().unwrap_or_default());
+    let body = parts.next().unwrap_or_default().to_owned();
     Function {
         name,
         arguments: arguments.join(", "),
         sql,
+        head,
         body,
     }
 }

@@ -45,27 +45,15 @@ pub(super) fn follow(
     if difference.guard_differs() {
         plan.made.guards.extend(capture.guard.clone());
     }
-    if setting.logging && (difference.broken || difference.missed) {
-        plan.gaps.push(gap(wanted, Missed::Changes));
-    } else if !difference.added.is_empty() || !difference.recomputed.is_empty() {
-        let columns = difference.added.iter().chain(&difference.recomputed);
-        let names = columns.map(|column| column.name.clone());
-        plan.gaps.push(gap(wanted, Missed::Values(names.collect())));
-    }
-    if setting.logging && !difference.broken {
-        plan.gaps.extend(
-            difference
-                .partitions(renderer.triggers())
-                .into_iter()
-                .map(|missed| gap(wanted, missed)),
-        );
-    }
+    let missed = difference.missed(renderer.triggers());
+    let sql = difference.statements(!missed.is_empty(), renderer)?;
+    plan.gaps.extend(missed.into_iter().map(|missed| gap(wanted, missed)));
     let mut step = Step::new(
         Phase::Capture,
         Action::Change,
         format!("capture of {}", wanted.name),
         because,
-        difference.statements(renderer)?,
+        sql,
     )
     .locking(lock, capture.oid);
     step = match difference.gap() {
@@ -87,15 +75,15 @@ struct Difference<'a> {
     added: Vec<&'a Column>,
     /// Generated columns that no row is found by, and that have another expression now.
     recomputed: Vec<&'a Column>,
-    /// The capture function that belongs there, and the body of the one that is.
+    /// The capture function that belongs there, and the one that is.
     function: Function,
-    body: Option<&'a str>,
+    there: Option<&'a journal::Function>,
     triggers: Triggers,
     mode_changes: bool,
     /// Triggers were missing or switched off: while the group logs, changes may have been lost.
     broken: bool,
     /// Statements on a relative fired no trigger.
-    missed: bool,
+    unfired: bool,
 }
 
 impl<'a> Difference<'a> {
@@ -133,7 +121,7 @@ impl<'a> Difference<'a> {
                 })
                 .collect(),
             function: function(renderer.render_value("log/function", serde_value(capture))?),
-            body: journal.functions.get(&capture.log).map(|there| there.body.as_str()),
+            there: journal.functions.get(&capture.log),
             triggers,
             mode_changes,
             broken: if mode_changes {
@@ -141,10 +129,25 @@ impl<'a> Difference<'a> {
             } else {
                 triggers == Triggers::Broken
             },
-            missed: mode_changes
+            unfired: mode_changes
                 && known.mode.as_deref() == Some(Mode::Statement.name())
                 && needs_row(wanted.table).is_some(),
         })
+    }
+
+    /// Returns what no log holds.
+    fn missed(&self, names: &TriggerNames) -> Vec<Missed> {
+        let mut missed = Vec::new();
+        if self.setting.logging && (self.broken || self.unfired) {
+            missed.push(Missed::Changes);
+        } else if !self.added.is_empty() || !self.recomputed.is_empty() {
+            let columns = self.added.iter().chain(&self.recomputed);
+            missed.push(Missed::Values(columns.map(|column| column.name.clone()).collect()));
+        }
+        if self.setting.logging && !self.broken {
+            missed.extend(self.partitions(names));
+        }
+        missed
     }
 
     /// Returns what no log holds of partitions that came, and of those that went. The function names the partitions of the last install that have
@@ -153,7 +156,10 @@ impl<'a> Difference<'a> {
         let there = &self.wanted.table.partitions;
         let is_new = |leaf: &&Partition| leaf.leaf && leaf.triggers.iter().all(|own| own.name != names.truncate);
         let came: Vec<String> = there.iter().filter(is_new).map(|leaf| leaf.name.to_string()).collect();
-        let known = self.body.and_then(named_partitions).unwrap_or_default();
+        let known = self
+            .there
+            .and_then(|there| named_partitions(&there.body))
+            .unwrap_or_default();
         let is_gone = |oid: u32| there.iter().all(|leaf| leaf.oid != oid);
         let went = known.split(',').filter_map(|oid| oid.trim().parse().ok()).any(is_gone);
         let came = (!came.is_empty()).then_some(Missed::Came(came));
@@ -164,7 +170,7 @@ impl<'a> Difference<'a> {
     /// what was logged before.
     fn gap(&self) -> bool {
         let other_key = self.setting.group.rollback && self.known.key != self.capture.key;
-        self.setting.logging && (self.broken || self.missed || other_key)
+        self.setting.logging && (self.broken || self.unfired || other_key)
     }
 
     fn guard_is_gone(&self) -> bool {
@@ -173,7 +179,7 @@ impl<'a> Difference<'a> {
     }
 
     fn function_differs(&self) -> bool {
-        self.body != Some(self.function.body.as_str())
+        self.there.is_none_or(|there| !there.is(&self.function))
     }
 
     fn guard_differs(&self) -> bool {
@@ -214,10 +220,11 @@ impl<'a> Difference<'a> {
             (Some(_), None) => note(true, "it is no longer guarded"),
             _ => note(known.guard.is_some() && self.guard_is_gone(), "its guard is gone"),
         }
-        note(self.body.is_none(), "its capture function is gone");
-        if let Some(body) = self.body.filter(|body| *body != self.function.body) {
-            let without = |body| named_partitions(body).map(|list| body.replace(&format!("array[{list}]"), ""));
-            let partitions = without(body).is_some() && without(body) == without(&self.function.body);
+        note(self.there.is_none(), "its capture function is gone");
+        if let Some(there) = self.there.filter(|there| !there.is(&self.function)) {
+            let without = |body: &str| Some(body.replace(&format!("array[{}]", named_partitions(body)?), ""));
+            let rest = without(&there.body);
+            let partitions = there.head == self.function.head && rest.is_some() && rest == without(&self.function.body);
             note(
                 partitions && self.triggers != Triggers::Partitions,
                 "partitions have come or gone",
@@ -236,15 +243,15 @@ impl<'a> Difference<'a> {
             "its capture triggers are not those of a table that is not logged",
         );
         note(
-            logging && self.missed,
+            logging && self.unfired,
             "statements that did not name it fired no trigger: changes made meanwhile may not be in the log",
         );
         note(self.triggers == Triggers::Partitions, "partitions have come");
         reasons
     }
 
-    /// Returns the SQL that makes the capture what it is to be.
-    fn statements(&self, renderer: &Renderer) -> Result<String, RenderError> {
+    /// Returns the SQL that makes the capture what it is to be; `anew`: rows that were sent to sinks are to be sent once more.
+    fn statements(&self, anew: bool, renderer: &Renderer) -> Result<String, RenderError> {
         let (capture, known, values) = (self.capture, self.known, || serde_value(self.capture));
         let there = &self.journal.tables[&capture.log];
         // A column of the table that had the name before gives it up: it is renamed first.
@@ -258,7 +265,7 @@ impl<'a> Difference<'a> {
         let mut sql = renderer.render_value(
             "log/follow",
             context! {
-                id => known.id, gap => self.gap(), added => serde_value(&self.added), recomputed => serde_value(&self.recomputed), added_context => serde_value(&added_context),
+                id => known.id, gap => self.gap(), anew, added => serde_value(&self.added), recomputed => serde_value(&self.recomputed), added_context => serde_value(&added_context),
                 renamed => self.renamed.iter().map(|column| {
                     let from = known_column(known, column).map_or("", |old| old.log.as_str());
                     context! { from, to => &column.log, attnum => column.attnum }
