@@ -89,6 +89,21 @@ const CASES: &[(&str, &str, Repair)] = &[
         Install,
     ),
     (
+        "alter function emaj.emaj_count_group(text, text, text) reset search_path",
+        "it is not the one that this emaj installs",
+        Install,
+    ),
+    (
+        "alter function emaj._after(emaj.emaj_position) volatile security definer",
+        "it is not the one that this emaj installs",
+        Install,
+    ),
+    (
+        "alter function LOG() set jit = off",
+        "its capture function LOG() is not the one that belongs there",
+        Install,
+    ),
+    (
         "drop function emaj._hist(text, text, text, text)",
         "it is gone",
         Install,

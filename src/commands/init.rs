@@ -79,13 +79,19 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     if !args.prune {
         tell_may_keep(&begun, &args.manifest, context);
     }
+    if !begun.missing.is_empty() {
+        context.output.warn(format!(
+            "what {} missed is lost: rows of a table without a primary key cannot be sent; what changes from now on is delivered",
+            quoted("binding", &begun.missing)
+        ));
+    }
     tell_backlog(ground.session, &manifest, &chosen, context)?;
     let stop = Stop::default();
     stop_at_signals(&stop)?;
     let bar = context.output.progress("send rows", begun.total);
     let mut done = Done::default();
     let sent = |rows| bar.advance(rows);
-    let ended = deliver::initialise(&mut ground, &initial, &chosen, &stop, &sent, &mut done);
+    let ended = deliver::initialise(&mut ground, &initial, &begun, &chosen, &stop, &sent, &mut done);
     drop(bar);
     if ended.is_err() || stop.is_set() {
         // What was done before stays done.
@@ -95,7 +101,9 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
             .hint(format!("`{}` goes on where it was", args.manifest.command("init"))));
     }
     let is_whole = tell_done(&done, true, args.prune, context);
-    let set_aside = set_aside(&mut session, &manifest, &[])?;
+    let sinks = chosen.iter().filter_map(|binding| binding.to.as_ref());
+    let sinks: Vec<String> = sinks.map(|to| to.value.clone()).collect();
+    let set_aside = set_aside(&mut session, &manifest, &sinks)?;
     if set_aside > 0 {
         context.output.warn(format!("{} set aside", count(set_aside, "change")));
         context.output.hint("`emaj failures list` shows them");
@@ -175,10 +183,11 @@ fn tell_may_keep(begun: &Begun, manifest: &ManifestArgs, context: &Context) {
 fn tell_done(done: &Done, sent: bool, pruned: bool, context: &Context) -> bool {
     if sent {
         let (rows, written) = (count(done.rows, "row"), done.written);
-        context.output.say(match written > done.rows {
+        context.output.say(match (written > done.rows, done.refused) {
             // Changes that waited before the rows are among it.
-            true => format!("sent {rows}, and the changes that waited: {written} written"),
-            false => format!("sent {rows}: {written} written, the others were there"),
+            (true, _) => format!("sent {rows}, and the changes that waited: {written} written"),
+            (false, 0) => format!("sent {rows}: {written} written, the others were there"),
+            (false, refused) => format!("sent {rows}: {written} written, {refused} refused"),
         });
     }
     if pruned {

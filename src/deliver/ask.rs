@@ -180,7 +180,13 @@ impl Ask for Asker<'_> {
         let rows = self
             .session
             .query(&sql, &[&keys, &behind, &later_by(0), &later_by(1)])
-            .map_err(|error| of_source(&error, "the log"))?;
+            .map_err(|error| match error.code() {
+                // An install has it follow its table, while the rest of a window is kept beside: then all is looked up anew.
+                Some(&SqlState::UNDEFINED_COLUMN | &SqlState::UNDEFINED_TABLE) => {
+                    Fault::of_source(Kind::Failed, "a log was changed by an installation")
+                }
+                _ => of_source(&error, "the log"),
+            })?;
         for row in &rows {
             let number = row.get::<_, i64>(0) as usize - 1;
             later[number] = Some(Later {

@@ -35,8 +35,12 @@ pub struct Initial {
 pub struct Begun {
     /// How many rows there are about.
     pub total: Option<u64>,
+    /// The bindings whose rows are sent: those whose rows an unfinished run has sent are left out.
+    pub sends: Vec<Binding>,
     /// Bindings whose places may keep what was deleted while nothing was delivered to their sinks, which were given up.
     pub may_keep: Vec<String>,
+    /// Bindings of such sinks whose tables have no primary key: what they missed is lost.
+    pub missing: Vec<String>,
 }
 
 /// What was done, also by a run that failed.
@@ -44,6 +48,7 @@ pub struct Begun {
 pub struct Done {
     pub rows: u64,
     pub written: u64,
+    pub refused: u64,
     pub pruned: u64,
     /// What pruning left where it is, though it should be gone.
     pub left_out: LeftOut,
@@ -106,57 +111,77 @@ pub fn begin(ground: &mut Ground<'_>, initial: &Initial, chosen: &[Binding]) -> 
     };
     let mut sinks = journal::sinks(&mut **session, schema)?;
     sinks.retain(is_fed);
-    let mut may_keep = Vec::new();
+    let names: Vec<&str> = manifest
+        .bindings
+        .iter()
+        .map(|binding| binding.name.value.as_str())
+        .collect();
+    let keyless = journal::without_key(&mut **session, schema, &names)?;
+    let (mut may_keep, mut missing) = (Vec::new(), Vec::new());
     for sink in sinks.iter().filter(|sink| sink.state == SinkState::Lost) {
-        let is_chosen = |binding: &&Binding| chosen.iter().any(|one| one.name.value == binding.name.value);
-        let left_out: Vec<&Binding> = manifest.bindings_to(&sink.name).filter(|one| !is_chosen(one)).collect();
+        let (never, sent): (Vec<&Binding>, Vec<&Binding>) = manifest
+            .bindings_to(&sink.name)
+            .partition(|binding| keyless.contains_key(&binding.name.value));
+        let left_out = sent.iter().filter(|binding| !is_among(binding, chosen)).map(name_of);
+        let left_out: Vec<String> = left_out.collect();
         if !left_out.is_empty() {
             return Err(Error::message(
                 Kind::Refused,
                 format!(
                     "sink `{}` has lost its place in the log, and would never get what {} missed",
                     sink.name,
-                    quoted(
-                        "binding",
-                        &left_out
-                            .iter()
-                            .map(|binding| binding.name.value.clone())
-                            .collect::<Vec<_>>()
-                    )
+                    quoted("binding", &left_out)
                 ),
             )
             .hint("send the rows of all its bindings: `emaj init` without `--binding`"));
         }
         let is_listed =
-            |binding: &&Binding| journal::is_listed(binding.kind.word(), &sink.kind) && binding.takes_away();
-        let listed = manifest.bindings_to(&sink.name).filter(is_listed);
-        may_keep.extend(listed.map(|binding| binding.name.value.clone()));
+            |binding: &&&Binding| journal::is_listed(binding.kind.word(), &sink.kind) && binding.takes_away();
+        may_keep.extend(sent.iter().filter(is_listed).map(name_of));
+        missing.extend(never.iter().map(name_of));
     }
-    let names: Vec<&str> = chosen.iter().map(|binding| binding.name.value.as_str()).collect();
-    if let Some(table) = journal::without_key(&mut **session, schema, &names)?.first() {
+    let mut sends: Vec<Binding> = chosen.to_vec();
+    sends.retain(|binding| !missing.contains(&binding.name.value));
+    if let Some(table) = sends.iter().find_map(|binding| keyless.get(&binding.name.value)) {
         return Err(no_order(table));
     }
-    let total = beside_nobody(session, schema, &sinks, initial.patience, &mut |transaction| {
+    let names: Vec<&str> = sends.iter().map(|binding| binding.name.value.as_str()).collect();
+    let wanted = beside_nobody(session, schema, &sinks, initial.patience, &mut |transaction| {
         journal::lock_set_aside(transaction, schema)?;
-        let mut total = 0;
-        for binding in chosen {
-            let rows = journal::want_rows(transaction, schema, &binding.name.value, initial.restart)?;
-            let rows = rows.ok_or_else(|| not_installed("binding", &binding.name.value))?;
-            total += u64::try_from(rows).unwrap_or(0);
+        let wanted = journal::want_rows(transaction, schema, &names, initial.restart)?;
+        if let Some(unknown) = names.iter().find(|name| wanted.iter().all(|one| one.binding != **name)) {
+            return Err(not_installed("binding", unknown));
         }
         // (After all of them: what was sent before a sink lost its place is sent again.)
         for to in chosen.iter().filter_map(|binding| binding.to.as_ref()) {
             journal::begin_anew(transaction, schema, &to.value)?;
         }
-        Ok(total)
+        Ok(wanted)
     })?;
+    let is_sent = |binding: &Binding| {
+        wanted
+            .iter()
+            .any(|one| one.is_sent && one.binding == binding.name.value)
+    };
+    sends.retain(|binding| !is_sent(binding));
+    let total = wanted.iter().map(|one| u64::try_from(one.rows).unwrap_or(0)).sum();
     Ok(Begun {
         total: (total > 0).then_some(total),
+        sends,
         may_keep,
+        missing,
     })
 }
 
-/// Sends the rows of the chosen bindings, beside the changes that go on, then prunes. `sent` is called with numbers of rows, and `done` says
+fn is_among(binding: &Binding, chosen: &[Binding]) -> bool {
+    chosen.iter().any(|one| one.name.value == binding.name.value)
+}
+
+fn name_of(binding: &&Binding) -> String {
+    binding.name.value.clone()
+}
+
+/// Sends the rows of the bindings that `begun` names, beside the changes that go on, then prunes the `chosen` ones. `sent` is called with numbers of rows, and `done` says
 /// what was done.
 ///
 /// # Errors
@@ -164,20 +189,40 @@ pub fn begin(ground: &mut Ground<'_>, initial: &Initial, chosen: &[Binding]) -> 
 pub fn initialise(
     ground: &mut Ground<'_>,
     initial: &Initial,
+    begun: &Begun,
     chosen: &[Binding],
     stop: &Stop,
     sent: &(dyn Fn(u64) + Sync),
     done: &mut Done,
 ) -> Result<()> {
+    if !begun.sends.is_empty() {
+        send(ground, initial, &begun.sends, stop, sent, done)?;
+    }
+    if initial.prune {
+        for binding in chosen.iter().take_while(|_| !stop.is_set()) {
+            prune::prune(ground, binding, initial.patience, stop, done)?;
+        }
+    }
+    Ok(())
+}
+
+fn send(
+    ground: &mut Ground<'_>,
+    initial: &Initial,
+    bindings: &[Binding],
+    stop: &Stop,
+    sent: &(dyn Fn(u64) + Sync),
+    done: &mut Done,
+) -> Result<()> {
     let task = Task {
-        sinks: chosen
+        sinks: bindings
             .iter()
             .filter_map(|binding| binding.to.as_ref())
             .map(|to| to.value.clone())
             .collect(),
         until_empty: true,
         patience: initial.patience,
-        init: chosen.iter().map(|binding| binding.name.value.clone()).collect(),
+        init: bindings.iter().map(|binding| binding.name.value.clone()).collect(),
     };
     let (status, over) = (Status::default(), Stop::default());
     let worked = std::thread::scope(|scope| {
@@ -206,13 +251,8 @@ pub fn initialise(
     let all = status.all();
     done.rows = all.values().map(|sink| sink.sent).sum();
     done.written = all.values().map(|sink| sink.written).sum();
-    worked?;
-    if initial.prune {
-        for binding in chosen.iter().take_while(|_| !stop.is_set()) {
-            prune::prune(ground, binding, initial.patience, stop, done)?;
-        }
-    }
-    Ok(())
+    done.refused = all.values().map(|sink| sink.refused).sum();
+    worked
 }
 
 /// Shows what `init` would write, and prune; changes nothing. Returns the number of things shown, and what was left out.

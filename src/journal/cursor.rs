@@ -162,6 +162,18 @@ impl Cursor {
         self.update(client, &sql, &[&self.sink, &offset, &there])
     }
 
+    /// Notes that rows that were there before arrive, and that the place has at least `there` by its own records, if it keeps any.
+    ///
+    /// # Errors
+    /// The sink is gone, or whatever the server answers.
+    pub fn takes_rows(&self, client: &mut impl GenericClient, there: Option<&str>) -> Result<()> {
+        let sql = format!(
+            "update {s}.emaj_sink set sink_there = coalesce($2, sink_there), sink_moved = clock_timestamp() where sink_id = $1",
+            s = self.schema
+        );
+        self.update(client, &sql, &[&self.sink, &there])
+    }
+
     /// Notes that the place has at least `there` by its own records; `None`: it need not have anything.
     ///
     /// # Errors
@@ -246,16 +258,16 @@ impl Cursor {
         self.update(client, &sql, &[&self.sink, &worker])
     }
 
-    /// Stops the sink until a person has looked at it.
+    /// Stops the sink until a person has looked at it; `false`: it was given up meanwhile, or is gone.
     ///
     /// # Errors
-    /// The sink is gone, or whatever the server answers.
-    pub fn stop(&self, client: &mut impl GenericClient, reason: &str) -> Result<()> {
+    /// Whatever the server answers.
+    pub fn stop(&self, client: &mut impl GenericClient, reason: &str) -> Result<bool> {
         let sql = format!(
-            "update {s}.emaj_sink set sink_state = 'STOPPED', sink_reason = $2 where sink_id = $1",
+            "update {s}.emaj_sink set sink_state = 'STOPPED', sink_reason = $2 where sink_id = $1 and sink_state <> 'LOST'",
             s = self.schema
         );
-        self.update(client, &sql, &[&self.sink, &reason])
+        Ok(client.execute(&sql, &[&self.sink, &reason])? == 1)
     }
 
     fn position(&self) -> String {

@@ -1,5 +1,7 @@
 //! How far rows that were there before are sent, binding by binding: what `emaj init` is asked for, and where it goes on.
 
+use std::collections::BTreeMap;
+
 use postgres::GenericClient;
 use postgres_protocol::escape::escape_identifier;
 
@@ -21,29 +23,61 @@ pub fn lock_set_aside(client: &mut impl GenericClient, schema: &str) -> Result<(
         .doing("lock what is set aside")
 }
 
-/// Notes that the rows of a binding are wanted, and returns how many there are about, without those that an unfinished run has sent: that one
-/// is gone on with, unless `restart`, or its sink has lost its place in the log since. `None`: the binding is not installed.
+/// What is left to be sent of the rows of a binding.
+#[derive(Debug)]
+pub struct WantedRows {
+    pub binding: String,
+    /// The unfinished run that is gone on with has sent all of them.
+    pub is_sent: bool,
+    /// How many there are about.
+    pub rows: i64,
+}
+
+/// Notes that the rows of bindings are wanted. Of an unfinished run what it has sent is not sent again, unless `restart`, or the sink has lost its place in
+/// the log since. Bindings that are not installed are left out.
 ///
 /// # Errors
 /// Whatever the server answers.
-pub fn want_rows(client: &mut impl GenericClient, schema: &str, binding: &str, restart: bool) -> Result<Option<i64>> {
+pub fn want_rows(
+    client: &mut impl GenericClient,
+    schema: &str,
+    bindings: &[&str],
+    restart: bool,
+) -> Result<Vec<WantedRows>> {
     let s = escape_identifier(schema);
-    let row = client.query_opt(
-        &format!(
-            "update {s}.emaj_binding b
-                set bind_init = 'WANTED',
-                    bind_init_key = case when go_on then bind_init_key end,
-                    bind_init_done = case when go_on then bind_init_done else 0 end,
+    let rows = client
+        .query(
+            &format!(
+                "with chosen as (
+               select bind_name as name, bind_init as init, bind_init_run as run, not $2 and sink_state is distinct from 'LOST' as stays
+                 from {s}.emaj_binding left join {s}.emaj_sink on sink_name = bind_sink
+                where bind_name = any ($1) order by bind_name for no key update of emaj_binding
+             ), begun as (
+               select array_agg(run) as runs, min(run) as first from chosen where stays and init in ('WANTED', 'RUNNING')
+             ), told as (
+               select name, stays and init in ('WANTED', 'RUNNING') as goes_on, coalesce(stays and init = 'DONE' and run = any (runs), false) as is_sent,
+                      coalesce(first, now()) as run
+                 from chosen, begun
+             )
+             update {s}.emaj_binding
+                set bind_init = case when is_sent then bind_init else 'WANTED' end,
+                    bind_init_run = told.run,
+                    bind_init_key = case when goes_on or is_sent then bind_init_key end,
+                    bind_init_done = case when goes_on or is_sent then bind_init_done else 0 end,
                     bind_init_total = (select greatest(reltuples, 0)::bigint from pg_catalog.pg_class where oid = bind_oid)
-               from (select bind_name as name, bind_init in ('WANTED', 'RUNNING') and not $2 and sink_state is distinct from 'LOST' as go_on
-                       from {s}.emaj_binding left join {s}.emaj_sink on sink_name = bind_sink) as o
-              where bind_name = $1 and o.name = bind_name
-              returning greatest(bind_init_total - bind_init_done, 0)"
-        ),
-        &[&binding, &restart],
-    )
-    .doing("note that rows are wanted")?;
-    Ok(row.map(|row| row.get(0)))
+               from told
+              where bind_name = name
+              returning bind_name, is_sent, case when is_sent then 0 else greatest(bind_init_total - bind_init_done, 0) end"
+            ),
+            &[&bindings, &restart],
+        )
+        .doing("note that rows are wanted")?;
+    let wanted = rows.iter().map(|row| WantedRows {
+        binding: row.get(0),
+        is_sent: row.get(1),
+        rows: row.get::<_, Option<i64>>(2).unwrap_or(0),
+    });
+    Ok(wanted.collect())
 }
 
 /// Has a sink that has lost its place in the log begin anew: the rows of today, and what changes from now on. What is set aside of older states
@@ -87,9 +121,8 @@ pub fn begin_anew(client: &mut impl GenericClient, schema: &str, sink: &str) -> 
 pub fn want_all_again(session: &mut Session, schema: &str, sink: &str, bindings: &[String]) -> Result<()> {
     let mut transaction = session.transaction().doing("begin a transaction")?;
     lock_set_aside(&mut transaction, schema)?;
-    for binding in bindings {
-        want_rows(&mut transaction, schema, binding, true)?;
-    }
+    let bindings: Vec<&str> = bindings.iter().map(String::as_str).collect();
+    want_rows(&mut transaction, schema, &bindings, true)?;
     begin_anew(&mut transaction, schema, sink)?;
     transaction.commit().doing("note that all rows are wanted")
 }
@@ -128,38 +161,47 @@ pub fn rows_anew(client: &mut impl GenericClient, schema: &str, binding: &str) -
     Ok(())
 }
 
-/// Notes that the rows of all bindings of a sink that are being sent are sent from the first on: what was sent of them is not there any more.
+/// Notes that the rows of all bindings of a sink that are being sent, or were by an unfinished run, are sent from the first on: what was sent of them is not there any more.
 ///
 /// # Errors
 /// Whatever the server answers.
 pub fn all_rows_anew(client: &mut impl GenericClient, schema: &str, sink: &str) -> Result<()> {
     let s = escape_identifier(schema);
-    client.execute(
-        &format!("update {s}.emaj_binding set bind_init_key = null, bind_init_done = 0 where bind_sink = $1 and bind_init in ('WANTED', 'RUNNING')"),
-        &[&sink],
-    )
-    .doing("note that rows are sent from the first on")?;
+    client
+        .execute(
+            &format!(
+                "update {s}.emaj_binding
+                set bind_init_run = case when bind_init <> 'DONE' then bind_init_run end, bind_init_key = null,
+                    bind_init_done = case when bind_init = 'DONE' then bind_init_done else 0 end
+              where bind_sink = $1 and bind_init is not null"
+            ),
+            &[&sink],
+        )
+        .doing("note that rows are sent from the first on")?;
     Ok(())
 }
 
-/// Returns the tables of `bindings` that have no primary key, in the order of their names: their rows cannot be sent.
+/// Returns those of `bindings` whose tables have no primary key, with the tables: their rows cannot be sent.
 ///
 /// # Errors
 /// Whatever the server answers.
-pub fn without_key(client: &mut impl GenericClient, schema: &str, bindings: &[&str]) -> Result<Vec<String>> {
+pub fn without_key(
+    client: &mut impl GenericClient,
+    schema: &str,
+    bindings: &[&str],
+) -> Result<BTreeMap<String, String>> {
     let s = escape_identifier(schema);
     let rows = client
         .query(
             &format!(
-                "select distinct pg_catalog.format('%I.%I', bind_schema, bind_table) from {s}.emaj_binding
+                "select bind_name, pg_catalog.format('%I.%I', bind_schema, bind_table) from {s}.emaj_binding
               where bind_name = any ($1) and bind_oid in (select oid from pg_catalog.pg_class)
-                and not exists (select from pg_catalog.pg_index where indrelid = bind_oid and indisprimary)
-              order by 1"
+                and not exists (select from pg_catalog.pg_index where indrelid = bind_oid and indisprimary)"
             ),
             &[&bindings],
         )
         .doing("look for tables without a primary key")?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
 /// Notes that `rows` more of a binding are sent, from one place up to another: what it means, and which. Behind the last of them no sink whose places keep a

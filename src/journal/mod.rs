@@ -42,7 +42,7 @@ pub use failures::{Failure, FailureFilter, FailureState, count_failures, discard
 pub use groups::{GroupState, Member, captured, group_named, groups, members};
 pub use history::{Event, Wanted, history};
 pub use initial::{
-    RowPlace, all_rows_anew, begin_anew, groups_of, lock_set_aside, note_rows, rows_anew, rows_sent,
+    RowPlace, WantedRows, all_rows_anew, begin_anew, groups_of, lock_set_aside, note_rows, rows_anew, rows_sent,
     want_all_again, want_rows, without_key,
 };
 pub use installed::{Bound, COUNTED, InstalledBinding, InstalledSink, bound_to, init_command, is_listed};

@@ -308,7 +308,7 @@ pub fn bindings_like(
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
-/// Has a sink wait until a person lets it go on. Returns whether it is installed.
+/// Has a sink wait until a person lets it go on; `false`: it is not installed, or given up.
 ///
 /// # Errors
 /// Whatever the server answers.
@@ -317,7 +317,7 @@ pub fn pause(client: &mut impl GenericClient, schema: &str, sink: &str, because:
 }
 
 /// Lets a sink go on that was paused or stopped. Whoever says so has looked at what its guard stopped it for, and that is delivered; said twice, it is allowed all the
-/// same. Returns whether it is installed.
+/// same. `false`: it is not installed, or given up.
 ///
 /// # Errors
 /// Whatever the server answers.
@@ -336,7 +336,9 @@ fn set_state(
 ) -> Result<bool> {
     let s = escape_identifier(schema);
     let changed = client.execute(
-        &format!("update {s}.emaj_sink set sink_state = $2, sink_reason = $3 where sink_name = $1"),
+        &format!(
+            "update {s}.emaj_sink set sink_state = $2, sink_reason = $3 where sink_name = $1 and sink_state <> 'LOST'"
+        ),
         &[&sink, &state.word().to_uppercase(), &reason],
     )?;
     Ok(changed == 1)

@@ -18,6 +18,7 @@ templates! {
     "binding/create",
     "binding/drift",
     "binding/remove",
+    "binding/rows_anew",
     "changes/begin",
     "changes/csv",
     "changes/end",

@@ -11,7 +11,7 @@ const MANIFEST: &str = "version: 1\nroles: { admin: null, viewer: null }\nsinks:
      items: { table: public.item, to: lines, message: { body: 'item {{ row.id }} {{ row.n }}' } }\n  \
      olds: { table: public.old, to: lines, message: { body: 'old {{ row.id }}' } }\n";
 
-const LOST: &str = "update emaj.emaj_sink set sink_state = 'LOST', sink_reason = 'the log is gone', sink_from = emaj._position(), \
+pub(super) const LOST: &str = "update emaj.emaj_sink set sink_state = 'LOST', sink_reason = 'the log is gone', sink_from = emaj._position(), \
      sink_until = null, sink_offset = null";
 
 /// Two tables that feed one file; of the first one more rows than go at once.

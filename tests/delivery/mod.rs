@@ -9,6 +9,7 @@ mod failures;
 mod file;
 mod guards;
 mod init;
+mod interrupted_init;
 mod keys;
 mod ldap;
 mod looking;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use crate::commands::act::{connect_as_owner, tell_record};
 use crate::commands::{Context, InstallationArgs};
 use crate::errors::{Error, Kind, Result};
-use crate::journal::{self, SinkRecord, SinkState};
+use crate::journal::{self, SinkState};
 use crate::names::listed;
 use crate::pg::Session;
 
@@ -30,14 +30,10 @@ pub(super) struct PauseArgs {
 
 pub(super) fn pause(args: &PauseArgs, context: &Context) -> Result<ExitCode> {
     let (mut session, schema) = connect_as_owner(context, &args.which.installation)?;
-    let sink = journal::sink_named(&mut *session, &schema, &args.which.sink)?;
-    if let Some(sink) = sink.filter(|sink| sink.state == SinkState::Lost) {
-        // (Paused and then resumed it would go on, behind what it never got.)
-        return Err(lost(&sink));
-    }
     let reason = args.because.as_deref().unwrap_or("paused by hand");
     if !journal::pause(&mut *session, &schema, &args.which.sink, reason)? {
-        return Err(unknown_sink(&mut session, &schema, &args.which.sink));
+        // (Paused and then resumed, one that was given up would go on behind what it never got.)
+        return Err(lost_or_unknown(&mut session, &schema, &args.which.sink)?);
     }
     let sentence = format!("sink `{}` is paused; its changes wait in the log", args.which.sink);
     let record = [
@@ -52,27 +48,24 @@ pub(super) fn pause(args: &PauseArgs, context: &Context) -> Result<ExitCode> {
 pub(super) fn resume(args: &Args, context: &Context) -> Result<ExitCode> {
     let (mut session, schema) = connect_as_owner(context, &args.installation)?;
     let is_resumed = match journal::sink_named(&mut *session, &schema, &args.sink)? {
-        Some(sink) if sink.state == SinkState::Lost => return Err(lost(&sink)),
         Some(sink) => journal::resume(&mut *session, &schema, &sink)?,
         None => false,
     };
     if !is_resumed {
-        return Err(unknown_sink(&mut session, &schema, &args.sink));
+        return Err(lost_or_unknown(&mut session, &schema, &args.sink)?);
     }
     let record = [("sink", args.sink.as_str().into()), ("done", "resumed".into())];
     tell_record(&context.output, &record, &format!("sink `{}` goes on", args.sink))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn lost(sink: &SinkRecord) -> Error {
-    Error::message(
-        Kind::Refused,
-        format!(
-            "sink `{}` was given up: what comes after its cursor may be gone",
-            sink.name
-        ),
-    )
-    .hint(sink.state.way_on(&sink.name, &sink.kind))
+/// The error of a sink that can be neither paused nor resumed.
+fn lost_or_unknown(session: &mut Session, schema: &str, name: &str) -> Result<Error> {
+    let Some(sink) = journal::sink_named(&mut **session, schema, name)? else {
+        return Ok(unknown_sink(session, schema, name));
+    };
+    let lost = format!("sink `{name}` was given up: what comes after its cursor may be gone");
+    Ok(Error::message(Kind::Refused, lost).hint(SinkState::Lost.way_on(name, &sink.kind)))
 }
 
 /// The error of a sink that is not installed; it names those that are.

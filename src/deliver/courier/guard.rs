@@ -179,7 +179,10 @@ impl Courier<'_> {
         let Some(reason) = self.too_many_deletes()? else {
             return Ok(true);
         };
-        self.progress.cursor.stop(&mut *self.sessions.keeper, &reason)?;
+        if !self.progress.cursor.stop(&mut *self.sessions.keeper, &reason)? {
+            // (The next look says what became of it.)
+            return Ok(false);
+        }
         self.condition(SinkCondition::Stopped(reason.clone()));
         if self.orders.until_empty {
             let name = self.name();

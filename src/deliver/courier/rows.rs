@@ -117,9 +117,8 @@ impl Courier<'_> {
         if !noted || journal::structure_of(&mut transaction, schema, sink)? != self.fed.structure {
             return Ok(false);
         }
-        if let Some(there) = &self.place.there {
-            self.progress.cursor.is_there(&mut transaction, Some(&there.0))?;
-        }
+        let there = self.place.there.as_ref().map(|there| &*there.0);
+        self.progress.cursor.takes_rows(&mut transaction, there)?;
         if !goes_on {
             let from: Position = window.until.clone().into();
             let forget = self.guard.is_overruled;
@@ -140,13 +139,17 @@ impl Courier<'_> {
         init::order(self.stream().session(), &self.orders.renderer, table)
     }
 
-    /// Where the rows of a binding are to go on; `None`: from the first on, also where the table has another primary key by now.
+    /// Where the rows of a binding are to go on; `None`: from the first on, also where the table has another primary key by now, or was not captured for a while.
     fn place_of_rows(&mut self, binding: &str, order: &str) -> Result<Option<String>> {
         let (keeper, schema) = (&mut *self.sessions.keeper, &self.orders.schema);
         match journal::rows_sent(keeper, schema, binding)? {
             Some((sent, place)) if sent == order => Ok(Some(place)),
-            Some(_) => {
-                tracing::warn!(sink = %self.name(), %binding, "the table has another primary key now, or one that is written otherwise: its rows are sent from the first on");
+            Some((sent, _)) => {
+                let why = match sent.as_str() {
+                    "" => "what was changed in the table meanwhile is in no log",
+                    _ => "the table has another primary key now, or one that is written otherwise",
+                };
+                tracing::warn!(sink = %self.name(), %binding, "{why}: its rows are sent from the first on");
                 journal::rows_anew(&mut *self.sessions.keeper, schema, binding)?;
                 Ok(None)
             }

@@ -51,7 +51,7 @@ pub(super) fn plan_sink(
     let because = reasons.join(", ");
     let sql = renderer.render(
         "sink/change",
-        context! { sink => name, kind, max_lag => max_lag.as_ref().map(Span::text), because => &because },
+        context! { sink => name, kind, moves => known.kind != kind, max_lag => max_lag.as_ref().map(Span::text), because => &because },
     )?;
     plan.push(Step::new(Phase::Delivery, Action::Change, object, because, sql).effect(effect));
     Ok(())
