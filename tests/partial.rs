@@ -218,7 +218,70 @@ fn refused(story: &mut Story<'_>, words: &[&str]) {
     story.unchanged(&everything);
 }
 
+/// Tables `t` and `p` move from group `g` to group `h`. In each a transaction with an old snapshot has truncated `t` after a mark `before`, and a partition has come to `p`
+/// (in `h` after the mark `m`).
+fn moved_with_notes(story: &mut Story<'_>) {
+    story.sql(
+        "create table stays (id int primary key); create table guest (id int primary key); create table t (id int primary key);
+         create table p (id int primary key) partition by range (id); create table p0 partition of p for values from (0) to (10)",
+    );
+    install(story, "stays t p", "guest");
+    for (group, after, from) in [("g", "after", 10), ("h", "m", 20)] {
+        if group == "h" {
+            install(story, "stays", "guest t p");
+        }
+        let mut old = match &story.role {
+            Some(role) => story.db.client_as(role),
+            None => story.db.client(),
+        };
+        old.batch_execute(&format!(
+            "set search_path = {}; begin isolation level repeatable read; select 1",
+            story.schema
+        ))
+        .unwrap();
+        story.sql(&format!(
+            "insert into t values ({from}); insert into p values ({from} / 10); select emaj.emaj_set_mark_group('{group}', 'before')"
+        ));
+        old.batch_execute("truncate t; commit").unwrap();
+        story.sql(&format!(
+            "select emaj.emaj_set_mark_group('{group}', '{after}');
+             create table p{from} partition of p for values from ({from}) to ({from} + 10); insert into p values ({from})"
+        ));
+    }
+}
+
 stories! {
+    what_is_noted_of_a_table_stays_for_the_group_that_needs_it(story) {
+        let old = "an old snapshot";
+        for dropped in [&["group", "stop", "g"][..], &["group", "drop", "g", "--force", "--yes"]] {
+            moved_with_notes(story);
+            let refusal = story.refused("select emaj.emaj_rollback_group('h', 'before')");
+            assert!(refusal.contains(old), "{refusal}");
+            story.emaj(dropped).ok();
+            if dropped[1] == "stop" {
+                story.sql("select emaj.emaj_start_group('g')");
+            }
+            let refusal = story.refused("select emaj.emaj_rollback_group('h', 'before')");
+            assert!(refusal.contains(old), "{refusal}");
+            // It came empty: without the note it would have come with its rows.
+            story.sql("select emaj.emaj_rollback_group('h', 'm')");
+            assert_eq!(story.ask("select count(*) from p"), "3");
+            story.emaj(&["uninstall", "--all", "--yes"]).ok();
+            story.sql("drop table stays, guest, t, p");
+        }
+        moved_with_notes(story);
+        let changes = &["changes", "g", "--from", "before", "--to", "after", "--what", "net"][..];
+        let notes = "select (select count(*) from emaj.emaj_gap) || ' ' || (select count(*) from emaj.emaj_partition)";
+        for (reset, left) in [("h", "1 1"), ("g", "1 1"), ("h", "0 0")] {
+            if left == "1 1" {
+                let refused = story.emaj(changes).code(4);
+                assert!(refused.stderr.contains(old), "{refused}");
+            }
+            story.sql(&format!("select emaj.emaj_stop_group('{reset}'); select emaj.emaj_start_group('{reset}')"));
+            assert_eq!(story.ask(notes), left, "after a reset of {reset}");
+        }
+    }
+
     removed_added_moved_and_added_again(story) {
         let (at_mark, now) = story_of_seven(story);
         let definitions = story.definitions();

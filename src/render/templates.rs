@@ -74,6 +74,7 @@ templates! {
     "log/captured_by",
     "log/captures",
     "log/current_names",
+    "log/drop_notes",
     "log/end",
     "log/expression",
     "log/follow",
