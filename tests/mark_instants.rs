@@ -293,6 +293,32 @@ fn a_mark_of_an_old_snapshot_that_shows_a_sequence_which_is_gone() {
 }
 
 #[test]
+fn a_mark_that_waits_for_the_end_of_its_group_is_refused() {
+    for (act, reason) in [
+        ("emaj_stop_group('g')", "group `g` is IDLE, not LOGGING"),
+        (
+            "emaj_rollback_and_stop_group('g', 'before')",
+            "group `g` is IDLE, not LOGGING",
+        ),
+        ("emaj_force_drop_group('g')", "unknown group `g`"),
+    ] {
+        let db = installed();
+        db.psql("select emaj.emaj_set_mark_group('g', 'before')");
+        let (ended, refused) = beside(&db, &format!("select emaj.{act}"), "", || {
+            sql(&db, "select emaj.emaj_set_mark_group('g', 'm')")
+        });
+        assert_eq!(ended, Ok(()));
+        let refused = refused.expect_err(act);
+        assert!(refused.contains(reason), "{act}: {refused}");
+        assert_eq!(
+            db.psql("select count(*) from emaj.emaj_mark where mark_name = 'm' or mark_state = 'ACTIVE'"),
+            "0",
+            "{act}"
+        );
+    }
+}
+
+#[test]
 fn the_partitions_of_a_mark_are_those_of_its_instant() {
     let db = installed();
     marked_beside(&db, "alter table p detach partition p1; truncate t restart identity");
