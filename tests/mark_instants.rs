@@ -293,6 +293,17 @@ fn a_mark_of_an_old_snapshot_that_shows_a_sequence_which_is_gone() {
 }
 
 #[test]
+fn a_mark_of_an_old_snapshot_that_shows_a_table_which_was_released() {
+    let db = installed();
+    let mut old = db.client();
+    old.batch_execute("begin isolation level repeatable read; select 1")
+        .unwrap();
+    db.psql("update t set v = 'unseen'; select emaj.emaj_release_table('t'::regclass)");
+    let failed = said(old.batch_execute("select emaj.emaj_set_mark_group('g', 'm')")).unwrap_err();
+    assert!(failed.starts_with("40001"), "{failed}");
+}
+
+#[test]
 fn a_mark_that_waits_for_the_end_of_its_group_is_refused() {
     for (act, reason) in [
         ("emaj_stop_group('g')", "group `g` is IDLE, not LOGGING"),
