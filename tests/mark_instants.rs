@@ -470,6 +470,69 @@ fn who_has_the_only_sequence_or_the_table_that_a_rollback_waits_for_goes_on() {
 }
 
 #[test]
+fn a_rollback_to_the_last_mark_goes_to_the_one_that_it_began_with() {
+    for act in [
+        "emaj_rollback_group",
+        "emaj_logged_rollback_group",
+        "emaj_rollback_and_stop_group",
+    ] {
+        let db = installed();
+        db.psql("select emaj.emaj_set_mark_group('g', 'before'); insert into t (v) values ('new')");
+        let cron = "select emaj.emaj_set_mark_group('g', 'cron')";
+        let both = beside(&db, "insert into t (v) values ('open')", cron, || {
+            sql(&db, &format!("select emaj.{act}('g', 'EMAJ_LAST_MARK')"))
+        });
+        assert_eq!(both, (Ok(()), Ok(())), "{act}");
+        assert_eq!(
+            db.psql("select rlbk_mark || ' ' || (select count(*) from t) from emaj.emaj_rollback"),
+            "before 5",
+            "{act}"
+        );
+    }
+}
+
+#[test]
+fn a_rollback_does_not_go_to_another_mark_that_has_the_name_by_now() {
+    let renamed = "select emaj.emaj_rename_mark_group('g', 'm', 'was'); select emaj.emaj_set_mark_group('g', 'm')";
+    let rollback = |db: &Database, words: &[&str]| {
+        let run = emaj(db)
+            .args(["rollback", "g", "m", "--yes", "--lock-timeout", "60s"])
+            .args(words)
+            .run();
+        if run.status == Some(0) { Ok(()) } else { Err(run.stderr) }
+    };
+    let acts: [&(dyn Fn(&Database) -> Result<(), String> + Sync); 4] = [
+        &|db| sql(db, "select emaj.emaj_rollback_group('g', 'm')"),
+        &|db| {
+            sql(
+                db,
+                "select emaj.emaj_revert_group('g', 'm', null, session_user::text, null, null, false)",
+            )
+        },
+        &|db| rollback(db, &[]),
+        &|db| rollback(db, &["--jobs", "2"]),
+    ];
+    for (place, act) in acts.iter().enumerate() {
+        let db = installed();
+        db.psql("create table u (id int primary key)");
+        install(&db, "tables: [public.t, public.p, public.u]");
+        db.psql(
+            "select emaj.emaj_set_mark_group('g', 'm'); insert into t (v) values ('new'); insert into u values (1)",
+        );
+        let (job, refused) = beside(&db, "insert into t (v) values ('open')", renamed, || act(&db));
+        assert_eq!(job, Ok(()), "{place}");
+        let refused = refused.expect_err("another mark");
+        assert!(
+            refused.contains(
+                "mark `m` was renamed or deleted while the rollback waited for its locks, and another one has its name"
+            ),
+            "{place}: {refused}"
+        );
+        assert_eq!(db.psql("select count(*) from t"), "7", "{place}");
+    }
+}
+
+#[test]
 fn a_rollback_in_several_sessions_ends_in_one_where_a_number_is_drawn() {
     let db = installed();
     db.psql("create table u (id int primary key)");

@@ -117,7 +117,6 @@ templates! {
     "mark/delete_before",
     "mark/drop",
     "mark/expire",
-    "mark/ids",
     "mark/install",
     "mark/name",
     "mark/previous",
