@@ -177,13 +177,8 @@ fn a_time_without_capture_is_not_passed_over() {
     }
 }
 
-/// That is captured all the while, though in another log.
-#[test]
-fn a_table_that_moves_to_another_group_can_be_replayed_from_before() {
-    let db = scene("");
-    mark(&db, "monday");
-    write(&db, 1, "one");
-    drain(&db).run().ok();
+/// Moves the table `item` from group `g` to group `h`.
+fn move_item(db: &Database) {
     let manifest = std::fs::read_to_string(db.dir().join("emaj.yaml")).unwrap();
     db.file(
         "emaj.yaml",
@@ -192,7 +187,48 @@ fn a_table_that_moves_to_another_group_can_be_replayed_from_before() {
             .replace("tables: [public.other]", "tables: [public.other, public.item]"),
     );
     db.psql("create table third (id int primary key)");
-    prepare(&db, &["install", "emaj.yaml", "--allow-destroy"]).run().ok();
+    prepare(db, &["install", "emaj.yaml", "--allow-destroy"]).run().ok();
+}
+
+#[test]
+fn what_goes_of_a_table_in_its_old_group_is_not_missed_by_a_replay_of_the_new_one() {
+    for acts in [
+        &[&["group", "stop", "g"][..], &["group", "start", "g"]][..],
+        &[&["group", "drop", "g", "--force", "--yes"]],
+        &[
+            &["mark", "delete", "g", "monday"],
+            &["mark", "set", "g", "friday"],
+            &["mark", "delete", "g", "--before", "friday"],
+            &["group", "purge", "g"],
+        ],
+    ] {
+        let db = scene("");
+        mark(&db, "monday");
+        write(&db, 1, "one");
+        drain(&db).run().ok();
+        move_item(&db);
+        prepare(&db, &["mark", "set", "h", "tuesday"]).run().ok();
+        write(&db, 2, "two");
+        drain(&db).run().ok();
+        for act in acts {
+            prepare(&db, act).run().ok();
+        }
+        prepare(&db, &["replay", "lines", "--group", "h", "--from", "tuesday", "--yes"])
+            .run()
+            .ok();
+        drain(&db).run().ok();
+        assert_eq!(lines(&db), ["one", "two", "two"], "{acts:?}");
+    }
+}
+
+/// That is captured all the while, though in another log.
+#[test]
+fn a_table_that_moves_to_another_group_can_be_replayed_from_before() {
+    let db = scene("");
+    mark(&db, "monday");
+    write(&db, 1, "one");
+    drain(&db).run().ok();
+    move_item(&db);
     write(&db, 2, "two");
     drain(&db).run().ok();
     replay(&db, "monday").ok();
