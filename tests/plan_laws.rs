@@ -274,6 +274,30 @@ fn an_install_plans_anew_when_a_mark_is_set_while_it_waits() {
 }
 
 #[test]
+fn a_table_that_moves_leaves_a_mark_in_both_groups() {
+    let db = support::database();
+    db.client().batch_execute(SHOP).unwrap();
+    let declare = |a: &str, b: &str| {
+        let groups = format!("groups: {{ a: {{ tables: [{a}] }}, b: {{ tables: [{b}] }} }}\n");
+        db.file("emaj.yaml", &format!("{HEAD}{groups}"));
+        support::emaj(&db).args(["install", "--allow-destroy"]).run().ok();
+    };
+    let marks = || {
+        db.psql(
+            "select string_agg(mark_group, ' ' order by mark_id) from emaj.emaj_mark where mark_name like 'INSTALL%'",
+        )
+    };
+    declare("s.a, s.b", "s.c");
+    assert_eq!(marks(), "");
+    declare("s.a", "s.b, s.c");
+    assert_eq!(marks().len(), 3, "{}", marks());
+    db.psql("insert into s.a (v) values ('new')");
+    db.psql("select emaj.emaj_rollback_group('a', 'EMAJ_LAST_MARK')");
+    assert_eq!(db.psql("select count(*) from s.a where v = 'new'"), "0");
+    no_changes(&db, "emaj.yaml");
+}
+
+#[test]
 fn a_saved_plan_that_destroys_nothing_fits_after_a_mark() {
     let db = support::database();
     db.client().batch_execute(SHOP).unwrap();

@@ -29,11 +29,7 @@ pub(super) fn plan(
 ) -> Result<(), RenderError> {
     let Some(journal) = journal else { return Ok(()) };
     tell_stranger(plan, manifest, journal);
-    let tables = wanted
-        .iter()
-        .flat_map(|group| group.tables.iter().map(|table| table.table.oid));
-    let sequences = wanted.iter().flat_map(WantedGroup::sequence_oids);
-    let kept: BTreeSet<u32> = tables.chain(sequences).collect();
+    let kept: BTreeSet<u32> = wanted.iter().flat_map(WantedGroup::oids).collect();
     let tables = catalog.tables.values().map(|table| table.oid);
     let sequences = catalog.sequences.values().map(|sequence| sequence.oid);
     let there: BTreeSet<u32> = tables.chain(sequences).collect();
@@ -79,8 +75,11 @@ pub(super) fn plan(
             };
             table::end(plan, relation, because, Some(group), renderer);
         }
+        let stays: BTreeSet<u32> = wanted.oids().collect();
+        if relations.iter().all(|relation| stays.contains(&relation.oid)) {
+            continue;
+        }
         if group.logging
-            && !ends.is_empty()
             && !plan
                 .steps
                 .iter()

@@ -43,6 +43,12 @@ pub(super) struct WantedGroup<'a> {
 }
 
 impl WantedGroup<'_> {
+    /// Returns its tables and sequences.
+    pub fn oids(&self) -> impl Iterator<Item = u32> {
+        let tables = self.tables.iter().map(|wanted| wanted.table.oid);
+        tables.chain(self.sequence_oids())
+    }
+
     pub fn sequence_oids(&self) -> Vec<u32> {
         self.sequences.iter().map(|(_, oid)| *oid).collect()
     }
