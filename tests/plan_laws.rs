@@ -298,6 +298,46 @@ fn a_table_that_moves_leaves_a_mark_in_both_groups() {
 }
 
 #[test]
+fn a_partition_and_its_parent_are_not_in_two_groups() {
+    let db = support::database();
+    db.client().batch_execute(SHOP).unwrap();
+    for (groups, told) in [
+        (
+            "a: { tables: [s.p_1, s.p_2] }, b: { tables: [s.p] }",
+            [
+                "s.p is in group `b` and s.p_1 in group `a`: s.p_1 is a partition of s.p, and captured with it",
+                "s.p is in group `b` and s.p_2 in group `a`: s.p_2 is a partition of s.p, and captured with it",
+            ],
+        ),
+        (
+            "a: { tables: [s.p] }, b: { tables: [\"s.p_*\"] }",
+            [
+                "s.p_1 is in group `b` and s.p in group `a`: s.p_1 is a partition of s.p, and captured with it",
+                "s.p_2 is in group `b` and s.p in group `a`: s.p_2 is a partition of s.p, and captured with it",
+            ],
+        ),
+    ] {
+        db.file("emaj.yaml", &format!("{HEAD}groups: {{ {groups} }}\n"));
+        let refused = support::emaj(&db).args(["plan"]).run().code(65);
+        for told in told {
+            assert!(refused.stderr.contains(told), "{refused}");
+        }
+        assert!(
+            refused
+                .stderr
+                .contains("take s.p_1 out of its group (`\"!s.p_1\"`), or s.p out of the other"),
+            "{refused}"
+        );
+    }
+    db.file(
+        "emaj.yaml",
+        &format!("{HEAD}groups: {{ a: {{ tables: [s.p_1] }}, b: {{ tables: [s.p_2] }} }}\n"),
+    );
+    support::emaj(&db).args(["install"]).run().ok();
+    no_changes(&db, "emaj.yaml");
+}
+
+#[test]
 fn a_saved_plan_that_destroys_nothing_fits_after_a_mark() {
     let db = support::database();
     db.client().batch_execute(SHOP).unwrap();

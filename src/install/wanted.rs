@@ -494,6 +494,24 @@ impl<'a> Resolver<'a, '_> {
                 format!("a relation is in one group only: take it out of one of them (`\"!{name}\"`)"),
             );
         }
+        let above = table.ancestors.iter().filter(|oid| self.taken.contains_key(oid));
+        let above = above.filter_map(|oid| self.catalog.table(*oid));
+        let above = above.map(|(parent, table)| (parent, table.oid, name, parent));
+        let below = table.partitions.iter();
+        let below = below.map(|partition| (&partition.name, partition.oid, &partition.name, name));
+        for (relative, oid, partition, parent) in above.chain(below) {
+            if let Some(other) = self.taken.get(&oid) {
+                self.found.problem(
+                    Kind::Manifest,
+                    place,
+                    format!(
+                        "{name} is in group `{}` and {relative} in group `{other}`: {partition} is a partition of {parent}, and captured with it",
+                        group.name.value
+                    ),
+                    format!("take {partition} out of its group (`\"!{partition}\"`), or {parent} out of the other"),
+                );
+            }
+        }
         let Some(journal) = self.journal else { return };
         let mut related = std::iter::once(oid)
             .chain(table.ancestors.iter().copied())
