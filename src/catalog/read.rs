@@ -441,7 +441,9 @@ fn add_sequences(client: &mut impl GenericClient, tables: &mut BTreeMap<u32, Fou
 fn add_foreign_keys(client: &mut impl GenericClient, tables: &mut BTreeMap<u32, Found>) -> Result<()> {
     for row in &client
         .query(
-            "select conrelid, confrelid from pg_catalog.pg_constraint where contype = 'f' and conparentid = 0",
+            // (A key that is not enforced ties nothing; 18.)
+            "select conrelid, confrelid from pg_catalog.pg_constraint as con
+              where contype = 'f' and conparentid = 0 and to_jsonb(con) ->> 'conenforced' is distinct from 'false'",
             &[],
         )
         .doing("read the foreign keys")?
