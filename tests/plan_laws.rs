@@ -273,6 +273,90 @@ fn an_install_plans_anew_when_a_mark_is_set_while_it_waits() {
     );
 }
 
+/// Runs an install while another session has done `beside` and not committed yet, which it does once the install waits.
+fn install_beside(db: &Database, beside: &str, words: &[&str]) -> support::Run {
+    let mut open = db.client();
+    open.batch_execute(&format!("begin; {beside}")).unwrap();
+    let waits = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+    support::emaj(db)
+        .args(["install", "--allow-destroy", "--lock-timeout", "60s"])
+        .args(words)
+        .run_while(|_| {
+            support::until("the install waits", || db.psql(waits) == "1");
+            open.batch_execute("commit").unwrap();
+        })
+}
+
+#[test]
+fn an_install_plans_anew_when_a_table_is_released_while_it_waits() {
+    let release = "select emaj.emaj_release_table('s.b'::regclass)";
+    // It would follow, or end.
+    for (tables, live) in [("s.a, s.b", "1"), ("s.a", "0")] {
+        let db = support::database();
+        db.client().batch_execute(SHOP).unwrap();
+        let drifted = |column: &str| {
+            declare(&db, "s.a, s.b");
+            support::emaj(&db).args(["install"]).run().ok();
+            db.psql(&format!("alter table s.b add column {column} int"));
+            declare(&db, tables);
+        };
+        drifted("v");
+        let refused = install_beside(&db, release, &[]).code(11);
+        let reason = "since this was planned s.b was released";
+        assert!(refused.stderr.contains(reason), "{refused}");
+        drifted("w");
+        install_beside(&db, release, &["--wait", "300s"]).ok();
+        no_changes(&db, "emaj.yaml");
+        let entries = "select count(*) from emaj.emaj_relation where rel_name = 'b' and rel_ended is null";
+        assert_eq!(db.psql(entries), live);
+        support::emaj(&db).args(["uninstall", "--yes"]).run().ok();
+        assert_eq!(db.psql("select to_regnamespace('emaj') is null"), "t");
+    }
+}
+
+#[test]
+fn an_install_plans_anew_when_a_group_is_stopped_started_or_dropped_while_it_waits() {
+    for (before, beside, past, enabled) in [
+        (
+            "select emaj.emaj_start_group('g')",
+            "select emaj.emaj_stop_group('g')",
+            "stopped",
+            "D",
+        ),
+        ("select", "select emaj.emaj_start_group('g')", "started", "A"),
+        (
+            "select emaj.emaj_start_group('g')",
+            "select emaj.emaj_force_drop_group('g')",
+            "stopped",
+            "D",
+        ),
+    ] {
+        let db = support::database();
+        db.client().batch_execute(SHOP).unwrap();
+        let idle = |tables: &str| {
+            let groups = format!("groups: {{ g: {{ tables: [{tables}], state: idle }} }}\n");
+            db.file("emaj.yaml", &format!("{HEAD}{groups}"));
+        };
+        idle("s.a");
+        support::emaj(&db).args(["install"]).run().ok();
+        db.psql(before);
+        idle("s.a, s.b");
+        let script = support::emaj(&db).args(["plan", "-o", "sql"]).run().ok().stdout;
+        let refused = db.client().batch_execute(&format!("begin; {beside}; {script}"));
+        let refused = refused.unwrap_err();
+        let refused = refused.as_db_error().expect("an answer of the server");
+        let reason = format!("since this was planned group `g` was {past} or dropped");
+        assert!(refused.message().contains(&reason), "{refused}");
+        install_beside(&db, beside, &["--wait", "300s"]).ok();
+        no_changes(&db, "emaj.yaml");
+        let triggers = "select string_agg(distinct tgenabled::text, '') from pg_trigger
+                         where tgrelid in ('s.a'::regclass, 's.b'::regclass) and tgname like '!emaj%'";
+        assert_eq!(db.psql(triggers), enabled, "{beside}");
+        let active = db.psql("select count(*) from emaj.emaj_mark where mark_state = 'ACTIVE'");
+        assert_eq!(active == "0", enabled == "D", "{beside}: {active}");
+    }
+}
+
 #[test]
 fn a_table_that_moves_leaves_a_mark_in_both_groups() {
     let db = support::database();

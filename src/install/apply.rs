@@ -133,7 +133,7 @@ pub(super) fn act_as_owner(client: &mut impl GenericClient, schema: &str) -> Res
 }
 
 /// Makes a plan under the advisory lock, lets the caller agree to it, and carries it out; tries again while locks are missing, or
-/// when the marks that are lost have become others before it had them.
+/// when groups, what they capture or the marks that are lost have become others before it had them.
 ///
 /// `make` is called anew for each try; `agree` once for each plan that differs from the one before, and may refuse. `done` is called
 /// after each statement. A step that has a transaction of its own is followed by a plan of what is left.
@@ -224,8 +224,8 @@ fn attempt(
         for (doing, sql) in statement.parts() {
             transaction.batch_execute(sql).map_err(|error| {
                 match (&statement, failed(error, &doing, sql, &catalog, &plan)) {
-                    // They were set while it waited for its locks: what it loses now is for a new plan to say.
-                    (Statement::Marks(_), error) if error.kind() == Kind::Refused => error.with_kind(Kind::Locked),
+                    // It was changed while the locks were waited for: what is to be done now is for a new plan to say.
+                    (Statement::Registry(_), error) if error.kind() == Kind::Refused => error.with_kind(Kind::Locked),
                     (_, error) => error,
                 }
             })?;

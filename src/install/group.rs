@@ -22,6 +22,7 @@ pub(super) fn plan(
 ) -> Result<(), RenderError> {
     let name = &wanted.group.name.value;
     let known = journal.and_then(|journal| journal.groups.get(name));
+    let first = plan.steps.len();
     plan_entry(plan, wanted, known, catalog, renderer)?;
     let sequences = wanted.sequence_oids();
     let logging = known.is_some_and(|known| known.logging);
@@ -57,7 +58,7 @@ pub(super) fn plan(
             "its state is to be logging"
         };
         let mut step = Step::new(Phase::Start, Action::Start, format!("group {name}"), because, sql)
-            .marking(name, &sequences)
+            .marking(&sequences)
             .effect(format!("sets the first mark on {relations}"));
         step.tables = wanted.tables.iter().map(|wanted| wanted.table.oid).collect();
         plan.push(step);
@@ -69,6 +70,9 @@ pub(super) fn plan(
             plan.looks
                 .push(renderer.render("group/look", context! { group => name })?);
         }
+    }
+    if plan.steps.len() > first && known.is_some() {
+        plan.groups.insert(name.clone(), logging);
     }
     Ok(())
 }
@@ -150,8 +154,8 @@ fn plan_entry(
     let sql = renderer.render_value("group/change", context)?;
     let step = Step::new(Phase::Start, Action::Change, &object, because, sql);
     let mut step = match begins_rollback && known.logging {
-        true => step.marking(name, &wanted.sequence_oids()),
-        false => step.holding(name),
+        true => step.marking(&wanted.sequence_oids()),
+        false => step,
     };
     if begins_rollback {
         step.and_marks(
@@ -182,7 +186,7 @@ pub(super) fn mark_change(
             "its content changes while it logs",
             sql,
         )
-        .marking(name, sequences)
+        .marking(sequences)
         .effect("a moment to roll back to from now on"),
     );
     Ok(())

@@ -7,7 +7,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::delivery::Gap;
-use crate::journal::ActiveMarks;
+use crate::journal::{ActiveMarks, Relation};
 use crate::manifest::Manifest;
 use crate::names::{hex, one_line, quote_literal};
 use crate::pg;
@@ -107,6 +107,9 @@ pub struct Step {
     /// The group whose marks are lost with what it takes away, and those that it has.
     #[serde(skip)]
     loses: Option<(String, ActiveMarks)>,
+    /// The entry in the registry of what is captured already and follows or ends, and its name.
+    #[serde(skip)]
+    captured: Option<(i64, String)>,
     /// What the SQL consists of, where a failure should say which of many things it was about; empty: one thing.
     #[serde(skip)]
     parts: Vec<Part>,
@@ -116,7 +119,7 @@ pub struct Step {
     /// The sequences that a mark notes.
     #[serde(skip)]
     pub sequences: Vec<u32>,
-    /// The group that is there already, and whose row it locks.
+    /// The group that it takes out, or takes something out of, and whose row it locks.
     #[serde(skip)]
     pub group: Option<String>,
     /// About how many locks it takes; 0 where that is next to nothing.
@@ -145,6 +148,7 @@ impl Step {
             destroys: false,
             sql,
             loses: None,
+            captured: None,
             parts: Vec::new(),
             tables: Vec::new(),
             sequences: Vec::new(),
@@ -188,10 +192,16 @@ impl Step {
         self
     }
 
-    /// Says that the step sets a mark on the group, which notes these sequences.
-    pub fn marking(mut self, group: &str, sequences: &[u32]) -> Self {
+    /// Says that the step sets a mark, which notes these sequences.
+    pub fn marking(mut self, sequences: &[u32]) -> Self {
         self.sequences.extend_from_slice(sequences);
-        self.holding(group)
+        self
+    }
+
+    /// Says what it follows or ends. Released, it is another plan.
+    pub(super) fn changing(mut self, known: &Relation) -> Self {
+        self.captured = Some((known.id, known.name.to_string()));
+        self
     }
 
     /// Says about how many locks the step takes (see `room`).
@@ -241,7 +251,7 @@ impl Step {
         self.destroys |= marks.count > 0;
         self.loses = Some((group.to_owned(), marks));
         self.and_marks(marks.count, "can no longer be rolled back to");
-        self.holding(group)
+        self
     }
 }
 
@@ -274,11 +284,14 @@ pub struct Plan {
     /// What the history says of it; none when there is no history left.
     #[serde(skip)]
     pub(super) event: Option<&'static str>,
+    /// The groups that are there and that it changes, and whether they log. In another state it is another plan.
+    #[serde(skip)]
+    pub(super) groups: BTreeMap<String, bool>,
     #[serde(skip)]
     lock: Option<String>,
-    /// What refuses the installation under its locks when other marks would be lost than when it was planned.
+    /// What refuses the installation under its locks when the registry is another than when it was planned.
     #[serde(skip)]
-    marks: Option<String>,
+    registry: Option<String>,
     /// What refuses the installation at its end when a table was altered while its lock was waited for.
     #[serde(skip)]
     pub(super) looks: Vec<String>,
@@ -307,8 +320,9 @@ impl Plan {
             notes,
             unchanged: 0,
             before: 0,
+            groups: BTreeMap::new(),
             lock: None,
-            marks: None,
+            registry: None,
             looks: Vec::new(),
             names: BTreeSet::new(),
             made: Made::default(),
@@ -332,10 +346,10 @@ impl Plan {
             )
         });
         let together: Vec<&Step> = self.steps.iter().filter(|step| !step.alone).collect();
-        self.lock = locks(&together, renderer);
-        self.marks = self.marks(renderer);
+        self.lock = locks(&together, self.groups.keys(), renderer);
+        self.registry = self.registry(renderer);
         for step in self.steps.iter_mut().filter(|step| step.alone) {
-            let lock = locks(&[&*step], renderer);
+            let lock = locks(&[&*step], [], renderer);
             step.parts = lock
                 .map(|sql| ("lock the tables".to_owned(), sql))
                 .into_iter()
@@ -364,28 +378,63 @@ impl Plan {
         Some(hex(&Sha256::digest(rest.script())))
     }
 
-    /// Returns what looks, once nobody can set or delete one, whether the marks that are lost are those of now.
-    fn marks(&self, renderer: &Renderer) -> Option<String> {
+    /// Returns what looks, once nobody can change them, whether the groups are in the state, what follows or ends is captured, and the
+    /// marks that are lost are those of when this was planned.
+    fn registry(&self, renderer: &Renderer) -> Option<String> {
         let schema = postgres_protocol::escape::escape_identifier(renderer.schema());
+        let refuse =
+            |what: &str, when: &str| format!("select {schema}._refuse({what}, 'review a new plan')\n  {when};");
+        let since = |what: &str| quote_literal(&format!("since this was planned {what}"));
+        let groups = self.groups.iter().map(|(group, logs)| {
+            let (state, past) = if *logs { ("LOGGING", "stopped") } else { ("IDLE", "started") };
+            refuse(
+                &since(&format!("group `{group}` was {past} or dropped")),
+                &format!(
+                    "where not exists (select from {schema}.emaj_group where group_name = {} and group_state = '{state}')",
+                    quote_literal(group),
+                ),
+            )
+        });
+        let captured: BTreeMap<i64, &String> = self
+            .steps
+            .iter()
+            .filter_map(|step| step.captured.as_ref())
+            .map(|(id, name)| (*id, name))
+            .collect();
+        let rows: Vec<String> = captured
+            .into_iter()
+            .map(|(id, name)| format!("({id}, {})", quote_literal(name)))
+            .collect();
+        let captured = (!rows.is_empty()).then(|| {
+            refuse(
+                "format('since this was planned %s was released', name)",
+                &format!(
+                    "from (values {}) as captured(id, name)
+ where not exists (select from {schema}.emaj_relation where rel_id = id and rel_ended is null)",
+                    rows.join(", "),
+                ),
+            )
+        });
         let lost: BTreeMap<_, _> = self
             .steps
             .iter()
             .filter_map(|step| step.loses.as_ref())
             .map(|(group, marks)| (group, marks))
             .collect();
-        let looks: Vec<String> = lost
-            .into_iter()
-            .map(|(group, marks)| {
-                let last = marks.last.map_or("null".to_owned(), |id| id.to_string());
-                format!(
-                    "select {schema}._refuse({}, 'review a new plan')
-  from {schema}.emaj_mark where mark_group = {} and mark_state = 'ACTIVE' having (count(*), max(mark_id)) is distinct from ({}, {last});",
-                    quote_literal(&format!("since this was planned marks of group `{group}` were set or deleted: others would be lost")),
+        let marks = lost.into_iter().map(|(group, marks)| {
+            let last = marks.last.map_or("null".to_owned(), |id| id.to_string());
+            refuse(
+                &since(&format!(
+                    "marks of group `{group}` were set or deleted: others would be lost"
+                )),
+                &format!(
+                    "from {schema}.emaj_mark where mark_group = {} and mark_state = 'ACTIVE' having (count(*), max(mark_id)) is distinct from ({}, {last})",
                     quote_literal(group),
                     marks.count,
-                )
-            })
-            .collect();
+                ),
+            )
+        });
+        let looks: Vec<String> = groups.chain(captured).chain(marks).collect();
         (!looks.is_empty()).then(|| looks.join("\n"))
     }
 
@@ -462,7 +511,7 @@ impl Plan {
         for step in together {
             if step.phase >= Phase::Capture && !locked {
                 statements.extend(self.lock.as_deref().map(Statement::Lock));
-                statements.extend(self.marks.as_deref().map(Statement::Marks));
+                statements.extend(self.registry.as_deref().map(Statement::Registry));
                 locked = true;
             }
             statements.push(Statement::Step(step));
@@ -510,7 +559,10 @@ fn titled(statements: &[Statement<'_>]) -> String {
         .map(|statement| {
             let title = match statement {
                 Statement::Lock(_) => "from here on writers of these tables wait".to_owned(),
-                Statement::Marks(_) => "the marks that are lost are still those of when this was planned".to_owned(),
+                Statement::Registry(_) => {
+                    "groups, what they capture and the marks that are lost are still those of when this was planned"
+                        .to_owned()
+                }
                 Statement::Step(step) => format!("{} {}: {}", step.action.sign(), step.object, step.because),
                 Statement::Close(_) => {
                     "what was made is nobody's but the owner's, and logs are there to be read".to_owned()
@@ -526,13 +578,14 @@ fn titled(statements: &[Statement<'_>]) -> String {
 /// Returns what locks all tables at once, with the sequences that marks note, and gives way as a whole: a lock that is held while another is waited
 /// for keeps writers out. The groups' rows come last, in the order in which everybody takes them: whoever waits for one may have
 /// a table or a sequence.
-fn locks(steps: &[&Step], renderer: &Renderer) -> Option<String> {
+fn locks<'a>(steps: &[&'a Step], groups: impl IntoIterator<Item = &'a String>, renderer: &Renderer) -> Option<String> {
     let schema = postgres_protocol::escape::escape_identifier(renderer.schema());
     let alone = steps.iter().filter(|step| step.lock == Some(Lock::AccessExclusive));
     let alone: BTreeSet<&u32> = alone.flat_map(|step| &step.tables).collect();
     let tables: BTreeSet<&u32> = steps.iter().flat_map(|step| &step.tables).collect();
     let sequences: BTreeSet<&u32> = steps.iter().flat_map(|step| &step.sequences).collect();
-    let groups: BTreeSet<&String> = steps.iter().filter_map(|step| step.group.as_ref()).collect();
+    let taken_out = steps.iter().filter_map(|step| step.group.as_ref());
+    let groups: BTreeSet<&String> = groups.into_iter().chain(taken_out).collect();
     let mut locks = Vec::new();
     if !(tables.is_empty() && sequences.is_empty()) {
         locks.push(format!(
@@ -579,8 +632,8 @@ set local quote_all_identifiers = off;",
 pub enum Statement<'a> {
     /// Locks tables together.
     Lock(&'a str),
-    /// Refuses when the marks that are lost are others by now.
-    Marks(&'a str),
+    /// Refuses when a group is in another state by now, what follows or ends was released, or the marks that are lost are others.
+    Registry(&'a str),
     Step(&'a Step),
     /// Takes from everybody else what default privileges gave on what was made.
     Close(&'a str),
@@ -593,7 +646,7 @@ pub enum Statement<'a> {
 impl Statement<'_> {
     pub fn sql(&self) -> &str {
         match self {
-            Statement::Lock(sql) | Statement::Marks(sql) | Statement::Close(sql) | Statement::Look(sql) => sql,
+            Statement::Lock(sql) | Statement::Registry(sql) | Statement::Close(sql) | Statement::Look(sql) => sql,
             Statement::Step(step) => &step.sql,
             Statement::Record(sql) => sql,
         }
@@ -615,7 +668,7 @@ impl Statement<'_> {
     fn doing(&self) -> String {
         match self {
             Statement::Lock(_) => "lock the tables".to_owned(),
-            Statement::Marks(_) => "look at the marks once more".to_owned(),
+            Statement::Registry(_) => "look at the registry once more".to_owned(),
             Statement::Step(step) => step.doing(),
             Statement::Close(_) => "close what was made to everybody else".to_owned(),
             Statement::Look(_) => "look at the tables once more".to_owned(),

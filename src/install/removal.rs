@@ -79,6 +79,7 @@ pub(super) fn plan(
         if relations.iter().all(|relation| stays.contains(&relation.oid)) {
             continue;
         }
+        plan.groups.insert(name.clone(), group.logging);
         if group.logging
             && !plan
                 .steps

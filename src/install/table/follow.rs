@@ -55,7 +55,8 @@ pub(super) fn follow(
         because,
         sql,
     )
-    .locking(lock, capture.oid);
+    .locking(lock, capture.oid)
+    .changing(known);
     step = match difference.gap() {
         true => step.losing(&known.group, setting.active_marks),
         false => step.effect("writers wait; the log goes on without a gap"),

@@ -125,7 +125,8 @@ pub(super) fn end(
         format!("{noun} {}", known.name),
         because,
         sql,
-    );
+    )
+    .changing(known);
     if known.kind != 'S' {
         step = step.locking(Lock::AccessExclusive, known.oid).taking(room::TO_END);
     }
