@@ -501,14 +501,8 @@ fn a_rollback_does_not_go_to_another_mark_that_has_the_name_by_now() {
             .run();
         if run.status == Some(0) { Ok(()) } else { Err(run.stderr) }
     };
-    let acts: [&(dyn Fn(&Database) -> Result<(), String> + Sync); 4] = [
+    let acts: [&(dyn Fn(&Database) -> Result<(), String> + Sync); 3] = [
         &|db| sql(db, "select emaj.emaj_rollback_group('g', 'm')"),
-        &|db| {
-            sql(
-                db,
-                "select emaj.emaj_revert_group('g', 'm', null, session_user::text, null, null, false)",
-            )
-        },
         &|db| rollback(db, &[]),
         &|db| rollback(db, &["--jobs", "2"]),
     ];
