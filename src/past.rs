@@ -4,6 +4,8 @@
 //! have changed since, and with what they were. All of it is in one transaction that is taken back; nothing is locked but as by any
 //! reader. Called by `commands/at`.
 
+use std::collections::HashMap;
+
 use minijinja::context;
 use minijinja::value::{Serde, Value};
 use postgres::error::SqlState;
@@ -28,6 +30,27 @@ const HAS_PARTS_AND_HASHES: &str =
     "select exists (select from pg_catalog.pg_inherits i join pg_catalog.pg_class c on c.oid = i.inhparent
                     join pg_catalog.pg_namespace n on n.oid = c.relnamespace where n.nspname = $1 and c.relname = $2),
             pg_catalog.current_setting('server_version_num')::integer >= 150000";
+
+/// The columns of those tables that have virtual ones (18), which no log has: these with what computes them, and with what that reads. The type is said: a cast that
+/// the declaration implies is not written in the expression.
+const COLUMNS_WITH_VIRTUAL: &str =
+    "select a.attrelid, a.attname::text,
+            case when a.attgenerated = 'v'
+                 then pg_catalog.format('(%s)::%s', pg_catalog.pg_get_expr(d.adbin, d.adrelid), pg_catalog.format_type(a.atttypid, a.atttypmod))
+                      || coalesce((select pg_catalog.format(' collate %I.%I', n.nspname, c.collname)
+                                     from pg_catalog.pg_collation c join pg_catalog.pg_namespace n on n.oid = c.collnamespace
+                                    where c.oid = a.attcollation), '') end,
+            array(select u.attname::text
+                    from pg_catalog.pg_depend p
+                    join pg_catalog.pg_attribute u on u.attrelid = p.refobjid and u.attnum = p.refobjsubid
+                   where p.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass and p.objid = d.oid
+                     and p.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass and p.refobjid = a.attrelid and p.refobjsubid <> a.attnum)
+       from pg_catalog.pg_attribute a
+       left join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+      where a.attrelid in (select attrelid from pg_catalog.pg_attribute where attrelid = any ($1) and attgenerated = 'v' and not attisdropped)
+        and a.attnum > 0
+        and not a.attisdropped
+      order by a.attrelid, a.attnum";
 
 /// The view that the query itself is made into, to see what it reads.
 const QUERY: &str = "emaj: the query";
@@ -59,6 +82,14 @@ struct Asked<'q> {
 struct Column {
     name: String,
     builtin: bool,
+}
+
+/// A column that a view shows.
+#[derive(Serialize)]
+struct Shown {
+    bare: String,
+    /// What computes it, where it is virtual.
+    computed: Option<String>,
 }
 
 /// Streams the answer of `query`, asked of the tables of `group` as they were at `mark`.
@@ -154,9 +185,11 @@ fn prepare<'q>(
     window.refuse_gaps("to read the past")?;
     let renderer = Renderer::new(schema);
     let (path, tables) = bare(transaction, &window)?;
+    let mut shown = with_virtual(transaction, &tables)?;
     let mut shadows = Vec::new();
     for table in tables {
-        if shadow(transaction, &renderer, &window, table)? {
+        let shown = shown.remove(&table.oid).unwrap_or_default();
+        if shadow(transaction, &renderer, &window, table, &shown)? {
             shadows.push(table.name.as_str());
         }
     }
@@ -197,6 +230,7 @@ fn shadow(
     renderer: &Renderer,
     window: &Window,
     table: &LoggedTable,
+    shown: &[Shown],
 ) -> Result<bool> {
     if window.drift.iter().any(|one| one.relation == table.relation) {
         if called(transaction, &[&table.label])? == [Some(table.oid)] {
@@ -210,9 +244,9 @@ fn shadow(
         }
         return Ok(false);
     }
-    let shown = Value::from(Serde(table));
+    let logged = Value::from(Serde(table));
     let (from, _) = window.borders();
-    let question = renderer.render_value("changes/touched", context! { table => &shown, from, until => () })?;
+    let question = renderer.render_value("changes/touched", context! { table => &logged, from, until => () })?;
     let touched: bool = transaction
         .query_one(&question, &[])
         .doing_in(&format!("look for changes of {}", table.label), &question)?
@@ -225,7 +259,10 @@ fn shadow(
     } else {
         context! { touched }
     };
-    let view = renderer.render_value("past/view", context! { table => &shown, ..what })?;
+    let view = renderer.render_value(
+        "past/view",
+        context! { table => &logged, shown => Value::from(Serde(shown)), ..what },
+    )?;
     transaction
         .batch_execute(&view)
         .doing_in(&format!("make a view of {}", table.label), &view)?;
@@ -305,6 +342,33 @@ fn bare<'w>(transaction: &mut Transaction<'_>, window: &'w Window) -> Result<(St
         .zip(found)
         .filter(|(table, found)| is_meant(table, *found));
     Ok((path, meant.map(|(table, _)| table).collect()))
+}
+
+/// Returns the columns of those tables that have virtual ones, in their order; none that was not there at the mark, or that is computed with such a one.
+fn with_virtual(transaction: &mut Transaction<'_>, tables: &[&LoggedTable]) -> Result<HashMap<u32, Vec<Shown>>> {
+    let logged: HashMap<u32, &LoggedTable> = tables.iter().map(|table| (table.oid, *table)).collect();
+    let oids: Vec<u32> = logged.keys().copied().collect();
+    let rows = transaction
+        .query(COLUMNS_WITH_VIRTUAL, &[&oids])
+        .doing("read the virtual columns of the tables")?;
+    let mut shown: HashMap<u32, Vec<Shown>> = HashMap::new();
+    for row in &rows {
+        let (oid, bare, computed): (u32, String, Option<String>) = (row.get(0), row.get(1), row.get(2));
+        let mut reads: Vec<String> = row.get(3);
+        if computed.is_none() {
+            reads = vec![bare.clone()];
+        }
+        let was_there = |name: &String| {
+            logged[&oid]
+                .columns
+                .iter()
+                .any(|column| column.old && column.bare == *name)
+        };
+        if reads.iter().all(was_there) {
+            shown.entry(oid).or_default().push(Shown { bare, computed });
+        }
+    }
+    Ok(shown)
 }
 
 /// Returns the relations that names mean.
