@@ -7,7 +7,7 @@ use proptest::test_runner::TestCaseError;
 use crate::changes::{ALL_OF_IT, EVERYTHING, MANIFEST, SHOP, lines, while_it_waits};
 use crate::programs::{MANIFEST as PROGRAMS, Machine, NAMES, TABLES, conclude, differences, program, runner};
 use crate::support::shop::Shop;
-use crate::support::{self, emaj};
+use crate::support::{self, Run, emaj};
 
 #[test]
 fn a_query_sees_the_tables_as_they_were() {
@@ -450,6 +450,130 @@ groups:
         &["at", "g", "m", of_b],
         "s.b: its capture triggers were switched or made anew by somebody else",
     );
+}
+
+#[test]
+fn a_log_that_is_gone_is_missed_by_all_who_need_it() {
+    let shop = Shop::open(
+        "create schema s; create table s.a (id int primary key, x int); create table s.b (id int primary key, x int)",
+        "version: 1\nroles: { admin: null, viewer: null }\ngroups:\n  g: { tables: [s.a, s.b] }\n",
+    );
+    shop.run(&["mark", "set", "g", "m"]).ok();
+    shop.sql("insert into s.a values (1, 1), (2, 2); insert into s.b values (1, 1)");
+    shop.run(&["mark", "set", "g", "n"]).ok();
+    shop.sql("alter table emaj.s_a_log rename to aside");
+    let at = |query: &str| {
+        let run = shop.emaj(&["at", "g", "m", query, "-o", "csv"]);
+        run.env("PGOPTIONS", "-c search_path=s").run()
+    };
+    let refused = |run: &Run, reason: &str| {
+        assert!(
+            run.status == Some(4) && run.stdout.is_empty() && run.stderr.contains(reason),
+            "{run}"
+        );
+        assert!(run.stderr.contains("hint: "), "{run}");
+    };
+    let drift = "drifted from what was installed: s.a: its log table emaj.s_a_log is gone\n";
+    for query in [
+        "select count(*) from a",
+        "select count(*) from s.a",
+        "select b.* from b join a using (id)",
+    ] {
+        refused(&at(query), drift);
+    }
+    refused(&shop.run(&["at", "g", "m", "select count(*) from a"]), drift);
+    assert_eq!(
+        at("select count(*) from b").ok().stdout,
+        "count\n0\n",
+        "another table of the group is read"
+    );
+    let changes = |more: &[&str]| shop.run(&[&["changes", "g", "--from", "m"], more].concat());
+    let (until_now, until_mark) = (&["--table", "s.a"][..], &["--to", "n"][..]);
+    for (window, reason) in [
+        (&[][..], drift),
+        (until_now, drift),
+        (until_mark, "and the log of s.a is gone\n"),
+    ] {
+        for form in [
+            &["--what", "net", "-o", "json"][..],
+            &["--what", "ends"],
+            &["-o", "sql"],
+            &["-o", "sql", "--what", "net"],
+        ] {
+            refused(&changes(&[window, form].concat()), reason);
+        }
+        let all = changes(&[window, &["-o", "json"]].concat()).ok();
+        assert_eq!(lines(&all).len(), usize::from(window != until_now), "{all}");
+        let warned = all
+            .stderr
+            .lines()
+            .filter(|line| line.starts_with("warning: not all of it is in the log: "))
+            .count();
+        assert!(
+            warned == 1 && all.stderr.contains(reason.trim_start_matches("and ")),
+            "{all}"
+        );
+    }
+    assert_eq!(
+        lines(&changes(&["--to", "n", "--table", "s.b", "--what", "net", "-o", "json"]).ok()).len(),
+        1
+    );
+    // A rollback, however it is asked for.
+    for more in [
+        &["--yes"][..],
+        &["--dry-run"],
+        &["--estimate"],
+        &["--jobs", "2", "--dry-run"],
+        &["--partial", "--dry-run"],
+    ] {
+        let run = shop.run(&[&["rollback", "g", "m"], more].concat()).code(4);
+        assert!(
+            run.stderr.contains(drift) && run.stderr.contains("hint: run `emaj install`: it makes a new one"),
+            "{run}"
+        );
+    }
+    // The count says that it is one of what is left, and is not written down.
+    let stat = |more: &[&str]| {
+        shop.run(&[&["stat", "g", "--from", "m", "-o", "csv"], more].concat())
+            .ok()
+    };
+    assert_eq!(stat(&[]).stdout, "table,changes\ns.a,≥ 0\ns.b,1\n");
+    assert!(
+        stat(&["--to", "n"])
+            .stderr
+            .contains("some log rows of that time were gone")
+    );
+    assert!(
+        stat(&["--detailed"])
+            .stdout
+            .starts_with("table,role,verb,changes\ns.a,,,≥ 0\ns.b,")
+    );
+    assert_eq!(
+        stat(&["--intervals"])
+            .stdout
+            .lines()
+            .filter(|line| line.contains("s.a") && line.contains("≥ 0"))
+            .count(),
+        2
+    );
+    shop.sql("alter table emaj.aside rename to s_a_log");
+    assert_eq!(stat(&[]).stdout, "table,changes\ns.a,2\ns.b,1\n");
+    assert_eq!(at("select count(*) from a").ok().stdout, "count\n0\n");
+    assert_eq!(lines(&changes(&["--what", "net", "-o", "json"]).ok()).len(), 3);
+
+    // With a new log what was in the old one is missed as long as somebody asks for it.
+    shop.sql("drop table emaj.s_a_log");
+    shop.run(&["install", "--allow-destroy"]).ok();
+    shop.run(&["mark", "set", "g", "o"]).ok();
+    shop.sql("insert into s.a values (3, 3)");
+    refused(&changes(&["--to", "n", "--what", "net"]), "the log of s.a is gone");
+    refused(&at("select 1"), "the log of s.a is gone");
+    assert_eq!(
+        shop.run(&["stat", "g", "--from", "o", "-o", "csv"]).ok().stdout,
+        "table,changes\ns.a,1\ns.b,0\n"
+    );
+    let net = ["changes", "g", "--from", "o", "--what", "net", "-o", "json"];
+    assert_eq!(lines(&shop.run(&net).ok()).len(), 1);
 }
 
 #[test]

@@ -233,6 +233,8 @@ fn reading(table: &LoggedTable) -> String {
 /// Reads the window and refuses what would not be right.
 fn prepared(transaction: &mut Transaction<'_>, schema: &str, wanted: &Wanted<'_>, form: Form) -> Result<Window> {
     let mut window = journal::window(transaction, schema, &wanted.window)?;
+    // (That they are missing is told by the gaps and the drift.)
+    window.tables.retain(|table| !table.gone);
     let summed = wanted.what != What::All;
     if form == Form::Sql && wanted.what == What::Ends {
         return Err(Error::message(Kind::Usage, "a script has no first and last states")

@@ -78,8 +78,9 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     }
     let inexact = if args.intervals {
         let mut rows = journal::interval_stat(client, &schema, &wanted, args.sequences).map_err(failed)?;
-        // Of named tables every interval is shown, of all tables those in which something was changed.
-        rows.retain(|row| !names.is_empty() || row.changes != 0 || row.altered == Some(true));
+        // Of named tables every interval is shown, of all tables those in which something was changed, or may have been.
+        let may_have = |row: &Interval| !row.exact && !restored;
+        rows.retain(|row| !names.is_empty() || row.changes != 0 || row.altered == Some(true) || may_have(row));
         let inexact = rows.iter().any(|row| !row.exact);
         context.output.data(&by_interval(&rows, several, inexactly))?;
         inexact
@@ -101,7 +102,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     if inexact && !restored {
         context
             .output
-            .warn("`≥`: at least as many; some log rows of that time were purged before they were counted");
+            .warn("`≥`: at least as many; some log rows of that time were gone before they were counted");
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -22,7 +22,7 @@ pub(super) fn tables(
         &format!(
             "select r.rel_id, r.rel_oid, r.rel_log, r.rel_key, {}, {},
                     coalesce(n.nspname, r.rel_schema)::text as table_schema, coalesce(c.relname, r.rel_name)::text as table_name,
-                    r.rel_kind = 'p' as partitioned,
+                    r.rel_kind = 'p' as partitioned, log.oid is null as is_gone,
                     array(select a.attname::text from pg_catalog.pg_attribute a
                            where a.attrelid = log.oid and a.attnum > 7 and not a.attisdropped
                              and a.attname <> all (select col_name from {s}.emaj_column where col_rel = r.rel_id) order by a.attnum) as context,
@@ -35,10 +35,10 @@ pub(super) fn tables(
                            where a.attrelid = r.rel_oid and r.rel_ended is null and a.attnum > r.rel_natts and not a.attisdropped and a.attgenerated = ''
                            order by a.attnum) as uncaptured
                from {s}.emaj_relation r
-               join pg_catalog.pg_class log on log.relname = r.rel_log and log.relnamespace = $2::text::regnamespace
+               left join pg_catalog.pg_class log on log.relname = r.rel_log and log.relnamespace = $2::text::regnamespace
                left join pg_catalog.pg_class c on c.oid = r.rel_oid
                left join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-              where r.rel_group = $1
+              where r.rel_group = $1 and r.rel_log is not null
               order by table_schema, table_name, r.rel_id",
             Position::columns("r.rel_since", "since"),
             Position::columns("r.rel_ended", "ended")
@@ -66,8 +66,9 @@ pub(super) fn tables(
         }
         let (lost, own): (Vec<Found>, Vec<Found>) =
             (columns.remove(&relation).unwrap_or_default().into_iter()).partition(|found| found.lost);
+        let gone: bool = row.get("is_gone");
         let said = |found: &Found| format!("the log of {name} has lost column {}", found.column.log);
-        gaps.extend(lost.iter().map(said));
+        gaps.extend(lost.iter().filter(|_| !gone).map(said));
         let numbers: Vec<i16> = row.get("rel_key");
         // Of a key that has lost a column nothing is left that tells rows apart.
         let key = numbers
@@ -83,6 +84,7 @@ pub(super) fn tables(
             schema: name.schema,
             name: name.name,
             log: row.get("rel_log"),
+            gone,
             partitioned: row.get("partitioned"),
             columns: own.into_iter().map(|found| found.column).collect(),
             key,

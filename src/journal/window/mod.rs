@@ -39,7 +39,7 @@ pub struct Window {
     pub from: MarkPosition,
     /// The end; none: now.
     pub until: Option<MarkPosition>,
-    /// Every table with a log that may hold changes of the window, by name.
+    /// Every table with a log that may hold changes of the window, by name; also where that log is gone.
     pub tables: Vec<LoggedTable>,
     pub sequences: Vec<LoggedSequence>,
     /// Why the logs do not tell all that happened in the window; empty when they do.
@@ -70,6 +70,8 @@ pub struct LoggedTable {
     /// `schema.name`, quoted where it must be.
     pub label: String,
     pub log: String,
+    /// Whether its log is gone: nothing of it can be read, which is drift or among the gaps.
+    pub gone: bool,
     pub partitioned: bool,
     pub columns: Vec<LoggedColumn>,
     /// Columns that it has now and the log has not, quoted where they must be: they came after the last install.
