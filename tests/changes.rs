@@ -382,6 +382,46 @@ fn changes_are_chosen_by_role_verb_time_and_transaction() {
 }
 
 #[test]
+fn what_is_chosen_without_a_mark_is_looked_for_where_it_may_be() {
+    let shop = Shop::open(SHOP, MANIFEST);
+    shop.run(&["mark", "set", "shop", "a"]).ok();
+    shop.sql("update shop.invoice set amount = 0");
+    let log = "emaj.shop_invoice_log";
+    let txid = shop.db.psql(&format!("select distinct emaj_txid from {log}"));
+    shop.run(&["mark", "set", "shop", "b"]).ok();
+    let between = shop.db.psql("select clock_timestamp()");
+    shop.sql("delete from shop.invoice where id = 1");
+    let later = shop.db.psql(&format!("select max(emaj_txid) from {log}"));
+    shop.run(&["mark", "set", "shop", "c"]).ok();
+    shop.sql("delete from shop.invoice where id = 2");
+    let found = |more: &[&str], count: usize, window: &str| {
+        let json = shop.run(&[&["changes", "shop", "-o", "json"], more].concat()).ok();
+        assert_eq!(lines(&json).len(), count, "{more:?}: {json}");
+        let shown = shop.run(&[&["changes", "shop"], more].concat()).ok();
+        assert_eq!(shown.stdout.lines().count(), count + 1, "{more:?}: {shown}");
+        for run in [json, shown] {
+            let said = format!("looked through the changes {window}\nhint: `--from` looks from another mark on\n");
+            assert!(run.stderr.ends_with(&said), "{more:?}: {run}");
+        }
+    };
+    let start = shop
+        .db
+        .psql("select mark_name from emaj.emaj_mark where mark_group = 'shop' order by mark_id limit 1");
+    found(&["--since", "24h"], 5, &format!("since mark `{start}`"));
+    found(&["--since", &between], 2, "since mark `b`");
+    found(&["--since", &between, "--to", "c"], 1, "from mark `b` to mark `c`");
+    found(&["--txid", &txid], 3, "since mark `a`");
+    found(&["--txid", &later], 1, "since mark `b`");
+    found(&["--txid", &later, "--txid", &txid], 4, "since mark `a`");
+    // Of what somebody did, and without a word more, those since the last mark.
+    found(&["--user", &shop.owner], 1, "since mark `c`");
+    for words in [&[][..], &["--from", "b", "--user", &shop.owner]] {
+        let run = shop.run(&[&["changes", "shop"], words].concat()).ok();
+        assert_eq!(run.stderr, "", "{run}");
+    }
+}
+
+#[test]
 fn what_would_not_be_right_is_refused_with_the_reason() {
     let shop = Shop::open(SHOP, MANIFEST);
     shop.sql("insert into shop.plain values ('x'), ('x')");

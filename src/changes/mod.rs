@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use minijinja::context;
 use minijinja::value::{Serde, Value};
 use postgres::Transaction;
@@ -56,13 +57,13 @@ pub struct Filter {
     /// `INS`, `UPD`, `DEL`, `TRU`.
     pub verbs: Vec<String>,
     pub txids: Vec<i64>,
-    /// Moments as text of a timestamp with time zone.
-    pub since: Option<String>,
-    pub until: Option<String>,
+    pub since: Option<Timestamp>,
+    pub until: Option<Timestamp>,
 }
 
 impl Filter {
-    fn is_empty(&self) -> bool {
+    /// Whether it lets all pass.
+    pub fn is_empty(&self) -> bool {
         self.users.is_empty()
             && self.verbs.is_empty()
             && self.txids.is_empty()

@@ -27,7 +27,7 @@ pub struct Args {
     /// Only this table; may be given several times
     #[arg(long, value_name = "SCHEMA.TABLE")]
     table: Vec<String>,
-    /// From this mark on [default: the last one, or the one before `--to`]
+    /// From this mark on [default: the last one; the last before `--to`, `--since` and `--txid`, where they are given]
     #[arg(long, value_name = "MARK")]
     from: Option<String>,
     /// Up to this mark [default: now]
@@ -119,19 +119,22 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         .iter()
         .map(|name| table_named(name))
         .collect::<Result<Vec<_>>>()?;
+    let filter = filter(&mut session, &args)?;
     let wanted = Wanted {
         window: WindowWanted {
             group: &args.group,
             from: args.from.as_deref(),
             to: args.to.as_deref(),
             tables: &tables,
+            since: filter.since,
+            txids: &args.txid,
         },
         what: match args.what {
             WhatArg::All => What::All,
             WhatArg::Ends => What::Ends,
             WhatArg::Net => What::Net,
         },
-        filter: filter(&mut session, &args)?,
+        filter,
     };
     for role in no_roles(&mut session, &args.user)? {
         context.output.warn(format!(
@@ -157,9 +160,8 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         },
     };
     let written = changes::write(&mut session, &schema, &wanted, form, target).map_err(failed)?;
-    for gap in &written.gaps {
-        context.output.warn(format!("not all of it is in the log: {gap}"));
-    }
+    say_gaps(&written.gaps, context);
+    say_where(&wanted, &written.window, context);
     if let Some(dir) = &args.dir {
         context.output.say(format!(
             "wrote the changes {} to {} in `{}`: {}",
@@ -173,11 +175,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
 }
 
 fn filter(session: &mut Session, args: &Args) -> Result<Filter> {
-    let mut moment = |text: &Option<String>| {
-        text.as_ref()
-            .map(|text| moment_of(session, text).map(|time| time.to_string()))
-            .transpose()
-    };
+    let mut moment = |text: &Option<String>| text.as_ref().map(|text| moment_of(session, text)).transpose();
     Ok(Filter {
         since: moment(&args.since)?,
         until: moment(&args.until)?,
@@ -200,9 +198,7 @@ fn no_roles(session: &mut Session, names: &[String]) -> Result<Vec<String>> {
 fn list(session: &mut Session, schema: &str, wanted: &Wanted<'_>, limit: usize, context: &Context) -> Result<ExitCode> {
     context.output.accept(FORMATS)?;
     let (window, changes, is_more) = changes::first(session, schema, wanted, limit)?;
-    for gap in &window.gaps {
-        context.output.warn(format!("not all of it is in the log: {gap}"));
-    }
+    say_gaps(&window.gaps, context);
     let shown = changes.len();
     context.output.data(&Listed(changes))?;
     if is_more {
@@ -214,7 +210,22 @@ fn list(session: &mut Session, schema: &str, wanted: &Wanted<'_>, limit: usize, 
             .output
             .hint("`--limit` lists more, `-o csv` and `-o json` give all");
     }
+    say_where(wanted, &window.words(), context);
     Ok(ExitCode::SUCCESS)
+}
+
+fn say_gaps(gaps: &[String], context: &Context) {
+    for gap in gaps {
+        context.output.warn(format!("not all of it is in the log: {gap}"));
+    }
+}
+
+/// Says where it was looked for what was chosen, when nobody has said where to look: what is not there may be further back.
+fn say_where(wanted: &Wanted<'_>, window: &str, context: &Context) {
+    if wanted.window.from.is_none() && !wanted.filter.is_empty() {
+        context.output.say(format!("looked through the changes {window}"));
+        context.output.hint("`--from` looks from another mark on");
+    }
 }
 
 #[derive(serde::Serialize)]

@@ -3,7 +3,7 @@
 use postgres::GenericClient;
 use postgres_protocol::escape::escape_identifier;
 
-use super::MarkPosition;
+use super::{MarkPosition, WindowWanted};
 use crate::errors::{Error, Kind, Result};
 use crate::journal::groups::{group_named, groups};
 use crate::journal::marks::mark_called;
@@ -16,7 +16,7 @@ pub(super) fn marks(client: &mut impl GenericClient, schema: &str, group: &str) 
     let s = escape_identifier(schema);
     let rows = client.query(
         &format!(
-            "select mark_id, mark_name, mark_state = 'ACTIVE', mark_starts, {}
+            "select mark_id, mark_name, mark_state = 'ACTIVE', mark_starts, mark_datetime, {}
                from {s}.emaj_mark where mark_group = $1 order by mark_id",
             Position::columns("mark_position", "position")
         ),
@@ -35,6 +35,7 @@ pub(super) fn marks(client: &mut impl GenericClient, schema: &str, group: &str) 
                 active: row.get(2),
                 position: Position::get(row, "position")?,
                 starts: row.get(3),
+                time: row.get(4),
             })
         })
         .collect()
@@ -49,14 +50,23 @@ pub(super) fn named(group: &str, marks: &[MarkPosition], name: &str) -> Result<M
     })
 }
 
-/// Returns the last mark, or the one before `until`.
-pub(super) fn before(group: &str, marks: &[MarkPosition], until: Option<&MarkPosition>) -> Result<MarkPosition> {
-    let found = match until {
-        None => marks.last(),
-        Some(until) => marks.iter().rev().find(|mark| mark.id < until.id),
+/// Returns the mark with which the window begins where none is named (see [`WindowWanted`]).
+pub(super) fn before(
+    wanted: &WindowWanted<'_>,
+    marks: &[MarkPosition],
+    until: Option<&MarkPosition>,
+) -> Result<MarkPosition> {
+    let is_early = |mark: &MarkPosition| {
+        wanted.since.is_none_or(|since| mark.time < since)
+            && wanted.txids.iter().all(|txid| mark.position.is_before(*txid, 0))
     };
+    let mut earlier = marks.iter().filter(|mark| until.is_none_or(|until| mark.id < until.id));
+    let found = earlier.clone().rfind(|mark| is_early(mark)).or(earlier.next());
     found.cloned().ok_or_else(|| {
-        Error::message(Kind::Refused, format!("group `{group}` has no mark before that one"))
-            .hint("say with `--from` where to begin")
+        Error::message(
+            Kind::Refused,
+            format!("group `{}` has no mark before that one", wanted.group),
+        )
+        .hint("say with `--from` where to begin")
     })
 }

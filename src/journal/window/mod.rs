@@ -8,6 +8,7 @@ mod logs;
 mod marks;
 mod snapshot;
 
+use jiff::Timestamp;
 use minijinja::value::Value;
 use postgres::GenericClient;
 use postgres_protocol::escape::escape_identifier;
@@ -28,6 +29,7 @@ pub struct MarkPosition {
     pub name: String,
     pub active: bool,
     pub position: Position,
+    pub time: Timestamp,
     /// How often its group had been started when it was set.
     pub starts: i64,
 }
@@ -125,12 +127,16 @@ pub struct LoggedSequence {
 #[derive(Debug, Clone, Default)]
 pub struct WindowWanted<'a> {
     pub group: &'a str,
-    /// None: the last mark, or the one before `to`.
+    /// None: the last mark before `to`, before `since` and before each of `txids`; the oldest where there is none.
     pub from: Option<&'a str>,
     /// None: now.
     pub to: Option<&'a str>,
     /// Only these tables; empty: all.
     pub tables: &'a [QualifiedName],
+    /// What is looked for is not older than this.
+    pub since: Option<Timestamp>,
+    /// The transactions that are looked for; empty: all.
+    pub txids: &'a [i64],
 }
 
 impl LoggedTable {
@@ -222,7 +228,7 @@ pub fn window(client: &mut impl GenericClient, schema: &str, wanted: &WindowWant
         .transpose()?;
     let from = match wanted.from {
         Some(name) => marks::named(wanted.group, &marks, name)?,
-        None => marks::before(wanted.group, &marks, until.as_ref())?,
+        None => marks::before(wanted, &marks, until.as_ref())?,
     };
     if let Some(until) = until.as_ref().filter(|until| until.id < from.id) {
         return Err(Error::message(
