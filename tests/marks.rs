@@ -139,6 +139,42 @@ fn the_mark_before_a_mark_or_a_time() {
 }
 
 #[test]
+fn what_was_done_to_the_last_mark_names_it() {
+    let db = installed();
+    for mark in ["one", "two", "three"] {
+        run(&db, &["mark", "set", "a", mark]);
+    }
+    let said = |words: &[&str]| run(&db, &[&["mark"], words].concat()).stderr;
+    let last = "EMAJ_LAST_MARK";
+    assert_eq!(said(&["protect", "a", last]), "protected mark `three` of group `a`\n");
+    assert_eq!(
+        said(&["unprotect", "a", last]),
+        "unprotected mark `three` of group `a`\n"
+    );
+    assert_eq!(
+        said(&["comment", "a", last, "x"]),
+        "commented on mark `three` of group `a`\n"
+    );
+    assert_eq!(
+        said(&["rename", "a", last, "four"]),
+        "renamed mark `three` of group `a` to `four`\n"
+    );
+    let deleted = run(&db, &["mark", "delete", "a", last, last, "-o", "json"]).stdout_json();
+    assert_eq!(
+        (&deleted[0]["mark"], &deleted[1]["mark"]),
+        (&"four".into(), &"two".into())
+    );
+    assert_eq!(
+        said(&["delete", "a", "--before", last]),
+        "deleted 1 mark of group `a` set before mark `one`\n"
+    );
+    // A stopped group has marks, and none of them is meant.
+    run(&db, &["group", "stop", "a"]);
+    let refused = emaj(&db).args(["mark", "delete", "a", last]).run().code(4);
+    assert!(refused.stderr.contains("group `a` has no active mark"), "{refused}");
+}
+
+#[test]
 fn all_marks_before_one_are_deleted() {
     let db = installed();
     for (mark, id) in [("one", 1), ("two", 2), ("three", 3)] {

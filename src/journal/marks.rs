@@ -8,6 +8,9 @@ use serde::Serialize;
 use crate::errors::Result;
 use crate::pg::Lossy;
 
+/// What stands for the last mark of a group; no mark is called so.
+pub const LAST_MARK: &str = "EMAJ_LAST_MARK";
+
 /// A mark, as a person wants to see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MarkState {
@@ -65,7 +68,7 @@ pub(super) fn mark_called<'m, M>(
     name: &str,
     told: impl for<'x> Fn(&'x M) -> (&'x str, bool),
 ) -> Option<&'m M> {
-    if name == "EMAJ_LAST_MARK" {
+    if name == LAST_MARK {
         return marks.iter().rfind(|mark| told(mark).1).or(marks.last());
     }
     marks.iter().find(|mark| told(mark).0 == name)

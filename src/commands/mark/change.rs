@@ -2,11 +2,13 @@
 
 use std::process::ExitCode;
 
+use postgres::Transaction;
+
 use super::Several;
 use crate::commands::act::{Done, act, call, connect, tell};
 use crate::commands::{ActArgs, Context};
 use crate::errors::Result;
-use crate::journal::{self, MarkState};
+use crate::journal::{self, LAST_MARK, MarkState};
 use crate::words::{count, quoted};
 
 /// Gives a mark another name
@@ -27,15 +29,16 @@ pub(super) fn rename(args: &Rename, context: &Context) -> Result<ExitCode> {
     let (mut session, schema) = connect(context, &args.act.installation)?;
     let sql = call(&schema, "emaj_rename_mark_group($1, $2, $3)");
     let doing = format!("rename mark `{mark}` of group `{group}`");
-    let name = act(&mut session, &args.act.lock, &doing, &mut |transaction| {
+    let (mark, name) = act(&mut session, &args.act.lock, &doing, &mut |transaction| {
         // The new name may hold a `%`: what became of it stands where the mark stood.
+        let meant = named(transaction, &schema, group, mark)?;
         let before = journal::marks(transaction, &schema, group)?;
-        let meant = MarkState::called(&before, mark);
-        let place = meant.and_then(|meant| before.iter().position(|mark| mark.mark == meant.mark));
-        transaction.execute(&sql, &[group, mark, &args.new_name])?;
+        let place = before.iter().position(|mark| mark.mark == meant);
+        transaction.execute(&sql, &[group, &meant, &args.new_name])?;
         let after = journal::marks(transaction, &schema, group)?;
         let renamed = place.and_then(|place| after.get(place));
-        Ok(renamed.map_or_else(|| args.new_name.clone(), |mark| mark.mark.clone()))
+        let name = renamed.map_or_else(|| args.new_name.clone(), |mark| mark.mark.clone());
+        Ok((meant, name))
     })?;
     let done = Done {
         group: group.clone(),
@@ -67,15 +70,16 @@ pub(super) fn comment(args: &Comment, context: &Context) -> Result<ExitCode> {
     let (mut session, schema) = connect(context, &args.act.installation)?;
     let sql = call(&schema, "emaj_comment_mark_group($1, $2, $3)");
     let doing = format!("comment on mark `{mark}` of group `{group}`");
-    act(&mut session, &args.act.lock, &doing, &mut |transaction| {
-        transaction.execute(&sql, &[group, mark, &args.text])?;
-        Ok(())
+    let mark = act(&mut session, &args.act.lock, &doing, &mut |transaction| {
+        let meant = named(transaction, &schema, group, mark)?;
+        transaction.execute(&sql, &[group, &meant, &args.text])?;
+        Ok(meant)
     })?;
     let done = Done {
         group: group.clone(),
         done: "commented",
         sentence: format!("commented on mark `{mark}` of group `{group}`"),
-        mark: Some(mark.clone()),
+        mark: Some(mark),
         count: None,
     };
     tell(&context.output, &[done])?;
@@ -110,8 +114,10 @@ pub(super) fn delete(args: Delete, context: &Context) -> Result<ExitCode> {
     let (mut session, schema) = connect(context, &args.act.installation)?;
     let sql = call(&schema, "emaj_delete_before_mark_group($1, $2)");
     let doing = format!("delete the marks of group `{group}` before `{mark}`");
-    let deleted: i32 = act(&mut session, &args.act.lock, &doing, &mut |transaction| {
-        Ok(transaction.query_one(&sql, &[&group, &mark])?.get(0))
+    let (mark, deleted): (String, i32) = act(&mut session, &args.act.lock, &doing, &mut |transaction| {
+        let meant = named(transaction, &schema, &group, &mark)?;
+        let deleted = transaction.query_one(&sql, &[&group, &meant])?.get(0);
+        Ok((meant, deleted))
     })?;
     let done = Done {
         done: "deleted",
@@ -140,23 +146,36 @@ fn each(args: &Several, verb: &str, done_word: &'static str, context: &Context) 
     let (mut session, schema) = connect(context, &args.act.installation)?;
     let sql = call(&schema, &format!("emaj_{verb}_mark_group($1, $2)"));
     let doing = format!("{verb} {} of group `{group}`", quoted("mark", &args.marks));
-    act(&mut session, &args.act.lock, &doing, &mut |transaction| {
+    let marks = act(&mut session, &args.act.lock, &doing, &mut |transaction| {
+        let mut done = Vec::new();
         for mark in &args.marks {
-            transaction.execute(&sql, &[group, mark])?;
+            let meant = named(transaction, &schema, group, mark)?;
+            transaction.execute(&sql, &[group, &meant])?;
+            done.push(meant);
         }
-        Ok(())
+        Ok(done)
     })?;
-    let done: Vec<Done> = args
-        .marks
-        .iter()
+    let done: Vec<Done> = marks
+        .into_iter()
         .map(|mark| Done {
             group: group.clone(),
             done: done_word,
-            mark: Some(mark.clone()),
-            count: None,
             sentence: format!("{done_word} mark `{mark}` of group `{group}`"),
+            mark: Some(mark),
+            count: None,
         })
         .collect();
     tell(&context.output, &done)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns the mark's own name, also where EMAJ_LAST_MARK was said: what is told is what was done. Where it means no active mark it stays as it is,
+/// and is refused by the database.
+fn named(transaction: &mut Transaction<'_>, schema: &str, group: &str, mark: &str) -> Result<String> {
+    if mark != LAST_MARK {
+        return Ok(mark.to_owned());
+    }
+    let marks = journal::marks(transaction, schema, group)?;
+    let meant = MarkState::called(&marks, mark).filter(|meant| meant.is_active());
+    Ok(meant.map_or_else(|| mark.to_owned(), |meant| meant.mark.clone()))
 }
