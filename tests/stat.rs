@@ -331,6 +331,13 @@ fn several_groups_between_marks_of_one_instant() {
         .ok();
     assert_eq!(run.stdout_json()[0]["changes"], 1);
     assert_eq!(run.stdout_json()[0]["to"], serde_json::Value::Null);
+    let twice = shop
+        .run(&["stat", "one", "one", "--intervals", "--from", "both", "-o", "csv"])
+        .ok();
+    assert!(
+        twice.stdout.starts_with("name,") && twice.stdout.lines().count() == 2,
+        "{twice}"
+    );
     shop.run(&["mark", "set", "one", "single"]).ok();
     shop.run(&["mark", "set", "two", "single"]).ok();
     let run = shop.run(&["stat", "one", "two", "--from", "single"]).code(4);

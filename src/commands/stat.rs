@@ -40,7 +40,9 @@ pub struct Args {
     installation: InstallationArgs,
 }
 
-pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
+pub fn run(mut args: Args, context: &Context) -> Result<ExitCode> {
+    args.groups.sort();
+    args.groups.dedup();
     let names = args
         .table
         .iter()
