@@ -27,6 +27,9 @@ pub struct Purged {
     pub rotated: i64,
     /// Logs that hold what could go, but are in use: a later round finds them again.
     pub later: i64,
+    /// Logs that took room before.
+    #[serde(skip)]
+    pub logs: usize,
 }
 
 /// Carries out one round for `groups` (all that there are, when none is named), and adds a line for each group to `done`.
@@ -123,6 +126,7 @@ fn rounds(
                 return Ok(());
             }
             purge(session, &s, relation, &mut size, purged)?;
+            purged.logs += 1;
         }
     }
     session.execute(&format!("select {s}.emaj_purge_history()"), &[])?;

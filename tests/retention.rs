@@ -250,7 +250,12 @@ fn time_keeps_rows_in_an_audit_only_group() {
         story.sql("create table t (v text)");
         story.install("t");
         story.sql("insert into t select repeat('x', 200) from generate_series(1, 6000)");
-        purge(story);
+        let purged = story.emaj(&["group", "purge", "g"]).ok();
+        assert!(!purged.stderr.contains("hint:"), "{purged}");
+        story.sql("update emaj.emaj_group set group_retention = null");
+        let purged = story.emaj(&["group", "purge", "g"]).ok();
+        support::said(&purged, "group `g` is for audit only, and keeps all log rows");
+        story.sql("update emaj.emaj_group set group_retention = '1 hour'");
         let log = story.ask("select format('emaj.%I', rel_log) from emaj.emaj_relation where rel_log is not null");
         assert_eq!(story.ask(&format!("select count(*) from {log}")), "6000");
         // Two hours later.
@@ -644,6 +649,36 @@ stories! {
 }
 
 const BATCH: &str = "insert into t (v) select repeat('x', 200) from generate_series(1, 12000)";
+
+stories! {
+    what_has_left_goes_before_any_mark(story) {
+        story.options = "    max_size: 1 GB\n".to_owned();
+        story.sql("create table gone (id bigserial primary key, v text); create table t (id bigserial primary key, v text)");
+        story.install("*");
+        story.sql("insert into gone (v) select repeat('x', 200) from generate_series(1, 40000); select emaj.emaj_release_table('gone'::regclass)");
+        purge(story);
+        assert!(log_bytes(story) > 8 << 20, "it stays readable");
+        story.options = "    max_size: 8 MB\n".to_owned();
+        story.install("t");
+        for mark in ["m1", "m2", "m3"] {
+            story.mark(mark);
+            story.sql("insert into t (v) values ('x')");
+        }
+        let before = marks(story);
+        let done = purge(story);
+        assert_eq!((&done["marks"], &done["rows"], done.get("problem")), (&0.into(), &40000.into(), None), "{done}");
+        assert_eq!(marks(story), before);
+        assert_ne!(log_bytes(story), 0, "what is captured still stays");
+        // In SQL as well; a stopped group keeps everything.
+        story.sql("insert into t (v) select repeat('x', 200) from generate_series(1, 40000); select emaj.emaj_release_table('t'::regclass)");
+        story.sql("select emaj.emaj_stop_group('g')");
+        assert_eq!(story.ask("select emaj.emaj_purge_group('g')"), "0");
+        let told = story.emaj(&["group", "purge", "g"]).ok();
+        support::said(&told, "group `g` is stopped, and keeps all log rows: `emaj group reset g`");
+        story.sql("select emaj.emaj_start_group('g', 'again', false)");
+        assert_eq!(story.ask("select emaj.emaj_purge_group('g')"), "40003");
+    }
+}
 
 /// The oldest marks go until the logs fit; what a protected mark or a sink needs stays, and that is said.
 #[test]
