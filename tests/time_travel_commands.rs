@@ -336,7 +336,7 @@ fn what_would_not_be_right_is_refused_with_every_reason() {
     --- stderr
     error: failed to roll group `shop` back to mark `one`; nothing was changed
     caused by: group `shop` is IDLE, not LOGGING; mark `one` of group `shop` is from before the group was last stopped
-    hint: start it first: `emaj group start shop` (with `--keep-log` if its log and marks are still to be read)
+    hint: start it first: `emaj group start shop` (with `--keep-log` if its log is still to be read, until the next purge)
     hint: the log has a gap there; only marks set since the last start can be rolled back to
     --- exit code 4
     "#);
@@ -345,7 +345,7 @@ fn what_would_not_be_right_is_refused_with_every_reason() {
     --- stderr
     error: failed to set a mark on group `shop`
     caused by: group `shop` is IDLE, not LOGGING
-    hint: start it first: `emaj group start shop` (with `--keep-log` if its log and marks are still to be read)
+    hint: start it first: `emaj group start shop` (with `--keep-log` if its log is still to be read, until the next purge)
     --- exit code 4
     "#);
     insta::assert_snapshot!(refused(&["stat", "shop", "--from", "two", "--to", "one"]), @r#"

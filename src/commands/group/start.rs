@@ -17,7 +17,7 @@ pub(super) struct Args {
     /// Name of the first mark; `%` becomes the time
     #[arg(long, value_name = "NAME", default_value = "START_%")]
     mark: String,
-    /// Keep the logs and marks of earlier runs, to read them
+    /// Keep the logs and marks of earlier runs, to read them until the next purge, or as long as the group's `retention` says
     #[arg(long)]
     keep_log: bool,
 }
