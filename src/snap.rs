@@ -92,11 +92,20 @@ fn gather(
     let mut files = Vec::new();
     for piece in pieces {
         interrupt.check()?;
-        let (file, bytes) = copy(transaction, &piece, directory)?;
+        let (file, bytes) = copy(transaction, &piece, directory).map_err(with_own_right)?;
         files.push((piece, file, bytes));
         done();
     }
     Ok(files)
+}
+
+fn with_own_right(error: Error) -> Error {
+    match error.kind() {
+        Kind::Denied => error.hint(
+            "a snap reads with your own rights: you need `select` on the tables, and no row policy may hide rows from you",
+        ),
+        _ => error,
+    }
 }
 
 /// Gives the files their names.

@@ -1139,6 +1139,15 @@ fn a_member_of_the_admin_role_does_what_the_owner_does_and_a_viewer_looks() {
     as_role(&admin, &["group", "stop", "shop", "stock"]).ok();
     as_role(&admin, &["group", "reset", "shop"]).ok();
     as_role(&admin, &["group", "drop", "shop", "--yes"]).ok();
+    for words in [&["group", "purge", "shop"][..], &["snap", "shop", "--dir", "snaps"]] {
+        let denied = as_role(&viewer, words).code(12);
+        assert!(denied.stderr.contains("`roles.admin`"), "{denied}");
+    }
+    let denied = as_role(&admin, &["snap", "shop", "--dir", "snaps"]).code(12);
+    assert!(
+        denied.stderr.contains("`select` on the tables") && !denied.stderr.contains("`roles.admin`"),
+        "{denied}"
+    );
     shop.run(&["uninstall", "--yes"]).ok();
     shop.db
         .client()

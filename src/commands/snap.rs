@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::act::connect;
+use super::act::{connect, with_right};
 use super::{Context, InstallationArgs};
-use crate::errors::{Kind, Result};
+use crate::errors::Result;
 use crate::snap::{self, File};
 use crate::ui::{Column, List};
 use crate::words::{bytes, count};
@@ -35,14 +35,14 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     });
     drop(progress);
     let files = written.map_err(|error| {
-        let denied = error.kind() == Kind::Denied;
         let error = if error.kind().is_signal() {
             error
         } else {
             error.context(format!("failed to snap group `{}`", args.group))
         };
-        if denied {
-            error.hint("a snap reads with your own rights: you need `select` on the tables, and no row policy may hide rows from you")
+        // (A table that cannot be read has been told with what it takes.)
+        if error.hints().is_empty() {
+            with_right(error)
         } else {
             error
         }
