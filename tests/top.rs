@@ -174,6 +174,8 @@ fn a_viewer_watches_and_mistakes_are_told() {
     let run = watching(&["top", "three"]).code(4);
     assert!(run.stderr.contains("unknown group `three`"), "{run}");
     let run = watching(&["top", "--interval", "5"]).code(64);
+    assert!(run.stderr.contains("`5` has no unit: write `5s`"), "{run}");
+    let run = watching(&["top", "--interval", "5ms"]).code(64);
     assert!(run.stderr.contains("shorter than 100 ms"), "{run}");
     watching(&["top", "--count", "0"]).code(64);
     watching(&["top", "-o", "csv"]).code(64);

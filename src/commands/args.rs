@@ -146,7 +146,7 @@ pub(crate) struct AskArgs {
 #[derive(Debug, Clone, Args)]
 pub struct LockArgs {
     /// How long one try may keep the application waiting, in milliseconds or with a unit (`500ms`, `5s`)
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_timeout)]
     pub lock_timeout: Duration,
     /// How long to go on trying when locks cannot be had
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
@@ -186,7 +186,7 @@ pub(crate) fn table_named(text: &str) -> Result<QualifiedName> {
     })
 }
 
-/// Reads `500`, `500ms`, `5s`, `2min`, `1h`.
+/// Reads `500ms`, `5s`, `2min`, `1h`, and `0`.
 pub fn parse_duration(text: &str) -> std::result::Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let number: u64 = digits
@@ -194,7 +194,9 @@ pub fn parse_duration(text: &str) -> std::result::Result<Duration, String> {
         .parse()
         .map_err(|_| format!("`{text}` is no time: write `500ms`, `5s` or `2min`"))?;
     let factor = match text[digits.len()..].trim() {
-        "" | "ms" => 1,
+        "" if number == 0 => 1,
+        "" => return Err(format!("`{text}` has no unit: write `{digits}s` or `{digits}min`")),
+        "ms" => 1,
         "s" => 1_000,
         "min" | "m" => 60_000,
         "h" => 3_600_000,
@@ -206,9 +208,29 @@ pub fn parse_duration(text: &str) -> std::result::Result<Duration, String> {
         .ok_or_else(|| format!("`{text}` is too long"))
 }
 
+/// As [`parse_duration`]; a bare number counts milliseconds, as PostgreSQL's `lock_timeout` does.
+fn parse_timeout(text: &str) -> std::result::Result<Duration, String> {
+    match text.parse() {
+        Ok(number) => Ok(Duration::from_millis(number)),
+        Err(_) => parse_duration(text),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_has_a_unit() {
+        assert_eq!(parse_duration("2min"), Ok(Duration::from_secs(120)));
+        assert_eq!(parse_duration("0"), Ok(Duration::ZERO));
+        assert_eq!(
+            parse_duration("60"),
+            Err("`60` has no unit: write `60s` or `60min`".to_owned())
+        );
+        assert_eq!(parse_timeout("500"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_timeout("5s"), Ok(Duration::from_secs(5)));
+    }
 
     #[test]
     fn debug_output_of_a_connection_holds_no_value() {

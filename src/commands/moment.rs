@@ -11,11 +11,7 @@ use crate::pg::Session;
 
 /// Reads a moment: one that names no time zone is of the person's own, in which times are shown too.
 pub(super) fn moment_of(session: &mut Session, text: &str) -> Result<Timestamp> {
-    // A bare number is no time of day and no date: parse_duration would take it for milliseconds.
-    let ago = (!text.ends_with(|c: char| c.is_ascii_digit()))
-        .then(|| parse_duration(text).ok())
-        .flatten();
-    let read = match ago {
+    let read = match parse_duration(text).ok().filter(|ago| !ago.is_zero()) {
         Some(ago) => time_ago(session, ago.as_secs_f64()),
         None => local(session, text, &TimeZone::system()),
     };

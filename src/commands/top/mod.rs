@@ -46,7 +46,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     context.output.accept(&[Format::Table, Format::Json])?;
     if args.interval < SHORTEST {
         return Err(Error::message(Kind::Usage, "the interval is shorter than 100 ms")
-            .hint("write it with its unit: `--interval 2s`"));
+            .hint("write a longer one: `--interval 2s`"));
     }
     let (mut session, schema) = connect(context, &args.installation)?;
     journal::check_origin(&mut *session, &schema)?;
