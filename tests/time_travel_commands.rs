@@ -1114,7 +1114,11 @@ fn a_member_of_the_admin_role_does_what_the_owner_does_and_a_viewer_looks() {
     let as_role = |role: &str, words: &[&str]| emaj(&shop.db).user(role).args(words).run();
     as_role(&admin, &["mark", "set", "shop", "one"]).ok();
     shop.sql("delete from shop.invoice");
-    as_role(&admin, &["rollback", "shop", "one", "--yes"]).ok();
+    // What undoes it is said as it has to be typed.
+    std::fs::create_dir(shop.db.dir().join("the etc")).unwrap();
+    std::fs::copy(shop.db.dir().join("emaj.yaml"), shop.db.dir().join("the etc/emaj.yaml")).unwrap();
+    let rolled = as_role(&admin, &["rollback", "-f", "the etc/emaj.yaml", "shop", "one", "--yes"]).ok();
+    assert!(rolled.stderr.contains("_START -f 'the etc/emaj.yaml'`"), "{rolled}");
     assert_eq!(shop.content(), good);
     for words in [
         &["group", "list"][..],
@@ -1135,10 +1139,6 @@ fn a_member_of_the_admin_role_does_what_the_owner_does_and_a_viewer_looks() {
     }
     let denied = as_role(&viewer, &["rollback", "shop", "one", "--yes"]).code(12);
     assert!(denied.stderr.contains("`roles.admin`"), "{denied}");
-    as_role(&admin, &["release", "shop.invoice", "--yes"]).ok();
-    as_role(&admin, &["group", "stop", "shop", "stock"]).ok();
-    as_role(&admin, &["group", "reset", "shop"]).ok();
-    as_role(&admin, &["group", "drop", "shop", "--yes"]).ok();
     for words in [&["group", "purge", "shop"][..], &["snap", "shop", "--dir", "snaps"]] {
         let denied = as_role(&viewer, words).code(12);
         assert!(denied.stderr.contains("`roles.admin`"), "{denied}");
@@ -1148,6 +1148,10 @@ fn a_member_of_the_admin_role_does_what_the_owner_does_and_a_viewer_looks() {
         denied.stderr.contains("`select` on the tables") && !denied.stderr.contains("`roles.admin`"),
         "{denied}"
     );
+    as_role(&admin, &["release", "shop.invoice", "--yes"]).ok();
+    as_role(&admin, &["group", "stop", "shop", "stock"]).ok();
+    as_role(&admin, &["group", "reset", "shop"]).ok();
+    as_role(&admin, &["group", "drop", "shop", "--yes"]).ok();
     shop.run(&["uninstall", "--yes"]).ok();
     shop.db
         .client()

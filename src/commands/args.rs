@@ -106,6 +106,18 @@ pub struct InstallationArgs {
     pub schema: Option<String>,
 }
 
+impl InstallationArgs {
+    /// Returns the same as it follows a verb on the command line, each behind a blank.
+    pub(super) fn named(&self) -> String {
+        let manifests = self.manifest.iter().map(|path| ("-f", path.to_string_lossy()));
+        let schema = self.schema.iter().map(|schema| ("--schema", schema.into()));
+        manifests
+            .chain(schema)
+            .map(|(flag, value)| format!(" {flag} {}", shell(&value)))
+            .collect()
+    }
+}
+
 /// For verbs that show an installation and name nothing in it: a manifest may stand without `-f`.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct ShownArgs {

@@ -107,9 +107,10 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         .say(format!("reverted {}: {} changed", wanted.words(), count(rows, "row")));
     if let Some(undo) = undo {
         context.output.hint(format!(
-            "undo it with `emaj rollback {} {}`",
+            "undo it with `emaj rollback {} {}{}`",
             shell(&wanted.group),
-            shell(&undo)
+            shell(&undo),
+            args.act.installation.named()
         ));
     }
     Ok(ExitCode::SUCCESS)

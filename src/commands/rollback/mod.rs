@@ -131,9 +131,10 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         let (first, others) = report.groups.split_first().unwrap_or((undo, &[]));
         let with: String = others.iter().map(|group| format!(" --with {}", shell(group))).collect();
         context.output.hint(format!(
-            "undo it with `emaj rollback {} {}{with}`",
+            "undo it with `emaj rollback {} {}{with}{}`",
             shell(first),
-            shell(undo)
+            shell(undo),
+            args.installation.named()
         ));
     }
     Ok(ExitCode::SUCCESS)
