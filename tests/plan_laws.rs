@@ -172,15 +172,20 @@ fn a_saved_plan_that_no_longer_fits_is_refused() {
     db.file("plan.json", &plan);
     db.client().batch_execute("alter table s.a add column n int").unwrap();
     let altered = db.dump(&["-s"]);
-    support::emaj(&db)
-        .args(["install", "--plan", "plan.json"])
-        .run()
-        .code(4);
+    for more in [&[][..], &["--dry-run"]] {
+        let words = ["install", "--plan", "plan.json"];
+        let run = support::emaj(&db).args(words).args(more).run().code(4);
+        support::said(&run, "the saved plan no longer fits");
+    }
     assert_eq!(db.dump(&["-s"]), altered);
     db.client().batch_execute("alter table s.a drop column n").unwrap();
     assert_eq!(db.dump(&["-s"]), before);
     let plan = support::emaj(&db).args(["plan", "-o", "json"]).run().ok().stdout;
     db.file("plan.json", &plan);
+    support::emaj(&db)
+        .args(["install", "--plan", "plan.json", "--dry-run"])
+        .run()
+        .ok();
     support::emaj(&db).args(["install", "--plan", "plan.json"]).run().ok();
     // What it planned is done now.
     support::emaj(&db)

@@ -39,7 +39,9 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     let make = |catalog: &_, journal: Option<&_>| Ok(install::plan(&manifest, catalog, journal, &renderer)?);
     if args.dry_run {
         let (catalog, journal) = install::look(&mut session, &manifest)?;
-        plan::show(&make(&catalog, journal.as_ref())?, "--allow-destroy", context)?;
+        let plan = make(&catalog, journal.as_ref())?;
+        fits(&plan, saved.as_deref())?;
+        plan::show(&plan, "--allow-destroy", context)?;
         return Ok(ExitCode::SUCCESS);
     }
     // (What is being done is shown once it is agreed to: the plan is read before.)
