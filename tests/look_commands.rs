@@ -184,7 +184,9 @@ fn what_the_doctor_prescribes_helps() {
         .as_array()
         .unwrap()
         .iter()
-        .filter(|check| check["level"] == "missing")
+        .filter(|check| {
+            check["level"] == "missing" || check["what"].as_str().is_some_and(|what| what.starts_with("role "))
+        })
         .map(|check| {
             (
                 check["what"].as_str().unwrap().to_owned(),
@@ -414,7 +416,43 @@ fn a_doctor_says_when_changes_go_by_unlogged() {
     support::emaj(&db).args(["doctor"]).run().ok();
     db.psql("alter table s.t disable trigger user");
     let doctor = support::emaj(&db).args(["doctor"]).run().code(12);
-    support::said(&doctor, "its capture triggers are missing or disabled");
+    support::said(&doctor, unlogged);
+}
+
+#[test]
+fn what_else_is_missing_does_not_hide_that_changes_go_by_unlogged() {
+    let db = support::database();
+    let owner = support::owner(&db);
+    let (name, other) = (owner.name(), format!("{}_other", db.name()));
+    let table = |name: &str| format!("create table {}.{name} (id int primary key)", owner.name());
+    db.psql(&format!("create role {other}"));
+    owner.client().batch_execute(&table("t")).unwrap();
+    let manifest = |tables: &str| {
+        let roles = format!("{{ admin: {0}_adm, viewer: {0}_see }}", db.name());
+        db.file(
+            "emaj.yaml",
+            &format!("version: 1\nroles: {roles}\ngroups: {{ g: {{ tables: {tables} }} }}\n"),
+        );
+    };
+    let doctor = || emaj(&db).user(name).args(["doctor"]).run();
+    let unlogged = "its capture triggers are missing or disabled";
+    manifest(&format!("[{name}.t]"));
+    let installed = emaj(&db).user(name).args(["install"]).run().ok();
+    support::said(&installed, "nobody but the owner can use emaj");
+    // What an installation does without is a warning, and no more.
+    let well = doctor().ok();
+    support::said(&well, "nobody but the owner can use emaj");
+    db.psql(&format!("alter table {name}.t disable trigger user"));
+    support::said(&doctor().code(12), unlogged);
+    db.psql(&format!(
+        "{}; alter table {name}.theirs owner to {other}",
+        table("theirs")
+    ));
+    manifest(&format!("[{name}.t, {name}.theirs]"));
+    let sick = doctor().code(12);
+    support::said(&sick, "may not act for the owner of");
+    support::said(&sick, unlogged);
+    db.psql(&format!("drop owned by {other}; drop role {other}"));
 }
 
 #[test]
@@ -428,3 +466,4 @@ fn a_plan_does_not_count_rows_of_a_table_that_nobody_has_counted() {
     let plan = support::emaj(&db).args(["plan"]).run().ok();
     support::said(&plan, "about 2 rows");
 }
+    let unlogged = "its capture triggers are missing or disabled";

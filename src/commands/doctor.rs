@@ -18,8 +18,8 @@ use crate::words::{count, count_as};
 
 /// Checks the rights and settings that emaj needs, and says what is missing
 ///
-/// What is missing comes with the SQL that gives it. With a manifest, and when nothing else is missing, what `emaj drift` finds of its groups is missing
-/// too: changes may go by unlogged. Sinks that are installed are looked at too: whether they are delivered to, keep up, and took everything. Changes
+/// What is missing comes with the SQL that gives it. With a manifest, what `emaj drift` finds of its groups is missing too: changes may go by
+/// unlogged. Sinks that are installed are looked at too: whether they are delivered to, keep up, and took everything. Changes
 /// nothing. Exits with 12 when something necessary is missing; warnings are about what would make it better.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -44,12 +44,14 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     let (catalog, journal) = install::survey(&mut session, schema, &roles)?;
     let installed = journal.is_some();
     let mut checks = doctor::examine(manifest.as_ref(), &catalog, journal.as_ref(), schema);
-    if let Some(manifest) = &manifest
-        && checks.iter().all(|check| check.level != Level::Missing)
-    {
-        let (catalog, journal) = install::look(&mut session, manifest)?;
-        checks.extend(doctor::planning(manifest, &catalog, journal.as_ref()));
-        if journal.is_some() {
+    if let Some(manifest) = &manifest {
+        // (A plan would say once more what is missing.)
+        if checks.iter().all(|check| check.level != Level::Missing) {
+            let (catalog, journal) = install::look(&mut session, manifest)?;
+            checks.extend(doctor::planning(manifest, &catalog, journal.as_ref()));
+        }
+        // (What is empty or was copied has been named already.)
+        if journal.is_some_and(|journal| !journal.hollow && journal.astray.is_none()) {
             checks.extend(doctor::drifted(install::drift(&mut session, manifest)?));
         }
     }

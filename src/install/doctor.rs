@@ -201,10 +201,11 @@ fn roles<'a>(manifest: &'a Manifest, catalog: &'a Catalog) -> impl Iterator<Item
         } else if catalog.server.may_create_role {
             check(Level::Ok, &what, format!("{own} may create it"), "")
         } else {
+            // (An installation does without, and says so.)
             check(
-                Level::Missing,
+                Level::Warning,
                 &what,
-                format!("is not there, and {own} may not create it"),
+                format!("is not there, and {own} may not create it: nobody but the owner can use emaj"),
                 format!("create role {} nologin;", quote_ident(role)),
             )
         }
