@@ -168,11 +168,12 @@ const UNITS: [&str; 18] = [
 /// Longer ago there is no moment that PostgreSQL knows.
 const MOST_YEARS: f64 = 1000.0;
 
-/// Takes whole numbers with units, all of which PostgreSQL's `interval` takes too.
+/// Takes whole numbers with units, each unit once: all of that PostgreSQL's `interval` takes too.
 fn check_interval(text: &str) -> Result<(), Wrong> {
     check_filled(text)?;
     let mut at = 0;
     let mut years = 0.0;
+    let mut units = Vec::new();
     let skip = |at: usize, take: fn(char) -> bool| at + text[at..].find(|c| !take(c)).unwrap_or(text.len() - at);
     while at < text.len() {
         let number = skip(at, char::is_whitespace);
@@ -199,6 +200,12 @@ fn check_interval(text: &str) -> Result<(), Wrong> {
             wrong.nearest = nearest(&word, UNITS).map(str::to_owned);
             return Err(wrong.next("units are seconds, minutes, hours, days, weeks, months, years"));
         }
+        if units.contains(&in_a_year(&word)) {
+            return Err(Wrong::new(format!("`{word}` stands there twice"))
+                .at(number, unit_end)
+                .next("write their sum"));
+        }
+        units.push(in_a_year(&word));
         years += f64::from(amount) / in_a_year(&word);
         if years > MOST_YEARS {
             return Err(Wrong::new("that is more than 1000 years")
@@ -352,7 +359,14 @@ mod tests {
 
     #[test]
     fn intervals_are_numbers_with_units() {
-        for good in ["1 year", "30 days", "2 hours 30 minutes", "1week", " 5  Min "] {
+        for good in [
+            "1 year",
+            "30 days",
+            "2 hours 30 minutes",
+            "1 year 2 months 1 week 3 days",
+            "1week",
+            " 5  Min ",
+        ] {
             assert_eq!(check_interval(good), Ok(()), "{good}");
         }
         for bad in [
@@ -368,6 +382,8 @@ mod tests {
             "10000 years",
             "900 years 1300 months",
             "366000 days",
+            "1 day 1 day",
+            "1 min 2 hours 30 minutes",
         ] {
             assert!(check_interval(bad).is_err(), "{bad}");
         }
