@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A worker whose couriers have been silent for longer does not live.
 const SILENT: Duration = Duration::from_secs(300);
 
-/// Where to listen, as it stands on the command line: `127.0.0.1:9187`, `localhost:9187`, or only a port, of this machine alone.
+/// Where to listen, as it stands on the command line: `127.0.0.1:19187`, `localhost:19187`, or only a port, of this machine alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Addresses(Vec<SocketAddr>);
 
@@ -43,7 +43,7 @@ impl FromStr for Addresses {
         match address.to_socket_addrs().map(Iterator::collect::<Vec<_>>) {
             Ok(all) if !all.is_empty() => Ok(Addresses(all)),
             Ok(_) => Err(format!("`{text}` leads nowhere")),
-            Err(error) => Err(format!("{error}: write `ADDRESS:PORT` or `PORT`, `127.0.0.1:9187`")),
+            Err(error) => Err(format!("{error}: write `ADDRESS:PORT` or `PORT`, `127.0.0.1:19187`")),
         }
     }
 }
@@ -173,10 +173,10 @@ mod tests {
     #[test]
     fn a_port_alone_is_of_this_machine() {
         let local = |text: &str| text.parse::<Addresses>().map(|addresses| addresses.0[0].to_string());
-        assert_eq!(local("9187"), Ok("127.0.0.1:9187".to_owned()));
-        assert_eq!(local(":9187"), Ok("127.0.0.1:9187".to_owned()));
-        assert_eq!(local("[::1]:9187"), Ok("[::1]:9187".to_owned()));
-        assert_eq!(local("0.0.0.0:9187"), Ok("0.0.0.0:9187".to_owned()));
+        assert_eq!(local("19187"), Ok("127.0.0.1:19187".to_owned()));
+        assert_eq!(local(":19187"), Ok("127.0.0.1:19187".to_owned()));
+        assert_eq!(local("[::1]:19187"), Ok("[::1]:19187".to_owned()));
+        assert_eq!(local("0.0.0.0:19187"), Ok("0.0.0.0:19187".to_owned()));
         for bad in ["", "127.0.0.1", "127.0.0.1:99999", "99999", ":"] {
             assert!(local(bad).is_err(), "{bad}");
         }
