@@ -92,7 +92,25 @@ fn status_and_drift_say_where_nothing_is_installed() {
         let run = emaj(&db).args([verb]).run().code(10);
         assert!(run.stderr.contains("emaj is not installed in schema `emaj`"), "{run}");
     }
-    emaj(&db).args(["status", "--schema", "elsewhere"]).run().code(10);
+    // An installation would not go there.
+    let run = emaj(&db)
+        .env("EMAJ_SCHEMA", "elsewhere")
+        .args(["status"])
+        .run()
+        .code(10);
+    support::said(&run, "installs into the manifest's, which is `emaj`");
+    assert!(!run.stderr.contains("installs it"), "{run}");
+}
+
+#[test]
+fn what_an_installation_does_not_repair_is_not_said_to_be_repaired_by_it() {
+    let db = installed();
+    db.psql("create table emaj.mine_log (i int)");
+    let run = emaj(&db).args(["drift"]).run().ok();
+    support::said(
+        &run,
+        "hint: 1 problem found, and nothing that `emaj install` would do about it",
+    );
 }
 
 #[test]
@@ -415,6 +433,7 @@ fn a_doctor_says_when_changes_go_by_unlogged() {
     support::emaj(&db).args(["install"]).run().ok();
     support::emaj(&db).args(["doctor"]).run().ok();
     db.psql("alter table s.t disable trigger user");
+    let unlogged = "its capture triggers are missing or disabled";
     let doctor = support::emaj(&db).args(["doctor"]).run().code(12);
     support::said(&doctor, unlogged);
 }
@@ -466,4 +485,3 @@ fn a_plan_does_not_count_rows_of_a_table_that_nobody_has_counted() {
     let plan = support::emaj(&db).args(["plan"]).run().ok();
     support::said(&plan, "about 2 rows");
 }
-    let unlogged = "its capture triggers are missing or disabled";

@@ -66,7 +66,12 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     for note in drift.plan.iter().flat_map(|plan| &plan.notes) {
         context.output.warn(note);
     }
-    if !drift.is_empty() {
+    if drift.plan.as_ref().is_some_and(Plan::is_empty) && !drift.findings.is_empty() {
+        context.output.hint(format!(
+            "{} found, and nothing that `emaj install` would do about it: what to do stands behind each",
+            count(drift.findings.len(), "problem"),
+        ));
+    } else if !drift.is_empty() {
         let destroys = drift.plan.as_ref().is_some_and(Plan::destroys);
         context.output.hint(format!(
             "{} found, {} to repair: `{}`{}",

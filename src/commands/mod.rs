@@ -156,8 +156,8 @@ impl Context {
     ) -> Result<(Session, String)> {
         let manifest = self.load_there(&args.manifest)?;
         let named = args.schema.as_deref().map(args::schema_named).transpose()?;
-        let schema = named.or_else(|| manifest.as_ref().map(|manifest| manifest.schema.clone()));
-        let schema = schema.unwrap_or_else(|| "emaj".to_owned());
+        let installed = manifest.as_ref().map_or("emaj", |manifest| manifest.schema.as_str());
+        let schema = named.unwrap_or_else(|| installed.to_owned());
         // Without any of these the database is a guess of libpq's, and seldom the one that is meant.
         let is_guess = manifest.is_none() && self.names_no_database();
         let hinted = |error: Error| match is_guess {
@@ -167,6 +167,10 @@ impl Context {
         let mut session = self.connect_with_notices(manifest.as_ref(), handle).map_err(hinted)?;
         let database = session.wanted().dbname().to_owned();
         journal::check_usable(&mut *session, &schema, &database).map_err(|error| match error.kind() {
+            // (An installation goes by the manifest alone.)
+            Kind::NotInstalled if schema != installed => hinted(error.hint_instead(format!(
+                "`--schema` or EMAJ_SCHEMA says so; `emaj install` installs into the manifest's, which is `{installed}`"
+            ))),
             Kind::NotInstalled => hinted(error.hint("`--schema` names another schema")),
             _ => error,
         })?;
