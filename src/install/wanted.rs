@@ -494,8 +494,7 @@ impl<'a> Resolver<'a, '_> {
                 format!("a relation is in one group only: take it out of one of them (`\"!{name}\"`)"),
             );
         }
-        let above = table.ancestors.iter().filter(|oid| self.taken.contains_key(oid));
-        let above = above.filter_map(|oid| self.catalog.table(*oid));
+        let above = table.ancestors.iter().filter_map(|oid| self.catalog.table(*oid));
         let above = above.map(|(parent, table)| (parent, table.oid, name, parent));
         let below = table.partitions.iter();
         let below = below.map(|partition| (&partition.name, partition.oid, &partition.name, name));
@@ -508,7 +507,11 @@ impl<'a> Resolver<'a, '_> {
                         "{name} is in group `{}` and {relative} in group `{other}`: {partition} is a partition of {parent}, and captured with it",
                         group.name.value
                     ),
-                    format!("take {partition} out of its group (`\"!{partition}\"`), or {parent} out of the other"),
+                    match group.implicit {
+                        // (No group names it: a binding needs it.)
+                        true => format!("take {partition} out of its group (`\"!{partition}\"`), or {parent} into it"),
+                        false => format!("take {partition} out of its group (`\"!{partition}\"`), or {parent} out of the other"),
+                    },
                 );
             }
         }

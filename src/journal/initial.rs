@@ -162,6 +162,7 @@ pub fn rows_anew(client: &mut impl GenericClient, schema: &str, binding: &str) -
 }
 
 /// Notes that the rows of all bindings of a sink that are being sent, or were by an unfinished run, are sent from the first on: what was sent of them is not there any more.
+/// (As `_rows_anew` in SQL, for whoever delivers to the sink: nobody else has any of them under way.)
 ///
 /// # Errors
 /// Whatever the server answers.

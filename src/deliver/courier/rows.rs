@@ -54,10 +54,8 @@ impl Courier<'_> {
         let began = Instant::now();
         let mut as_text = self.as_text(at)?;
         let order = self.order(at)?;
-        let mut next = Next {
-            place: self.place_of_rows(binding, &order)?,
-            most: FIRST,
-            number: 0,
+        let Some(mut next) = self.first_rows(binding, &order)? else {
+            return Ok(Init::Interrupted);
         };
         let mut ahead = None;
         loop {
@@ -139,22 +137,27 @@ impl Courier<'_> {
         init::order(self.stream().session(), &self.orders.renderer, table)
     }
 
-    /// Where the rows of a binding are to go on; `None`: from the first on, also where the table has another primary key by now, or was not captured for a while.
-    fn place_of_rows(&mut self, binding: &str, order: &str) -> Result<Option<String>> {
+    /// The rows of a binding that are to go next: the first ones also where the table has another primary key by now. `None`: what was sent is not what is there, and
+    /// the snapshot that is held may be older than what was changed; they are the first ones behind the next window.
+    fn first_rows(&mut self, binding: &str, order: &str) -> Result<Option<Next>> {
         let (keeper, schema) = (&mut *self.sessions.keeper, &self.orders.schema);
-        match journal::rows_sent(keeper, schema, binding)? {
-            Some((sent, place)) if sent == order => Ok(Some(place)),
-            Some((sent, _)) => {
-                let why = match sent.as_str() {
-                    "" => "what was changed in the table meanwhile is in no log",
-                    _ => "the table has another primary key now, or one that is written otherwise",
-                };
-                tracing::warn!(sink = %self.name(), %binding, "{why}: its rows are sent from the first on");
-                journal::rows_anew(&mut *self.sessions.keeper, schema, binding)?;
-                Ok(None)
-            }
-            None => Ok(None),
+        let sent = journal::rows_sent(keeper, schema, binding)?;
+        let (place, why) = match sent {
+            None => (None, None),
+            Some((sent, place)) if sent == order => (Some(place), None),
+            Some((sent, _)) if sent.is_empty() => (None, Some("what was sent of the rows is not what is there")),
+            Some(_) => (
+                None,
+                Some("the table has another primary key now, or one that is written otherwise"),
+            ),
+        };
+        if let Some(why) = why {
+            tracing::warn!(sink = %self.name(), %binding, "{why}: its rows are sent from the first on");
+            journal::rows_anew(&mut *self.sessions.keeper, schema, binding)?;
+            return Ok(None);
         }
+        let (most, number) = (FIRST, 0);
+        Ok(Some(Next { place, most, number }))
     }
 
     /// The table of a binding whose rows may go as text: nothing is made of them, and none has to wait behind something.

@@ -46,7 +46,9 @@ pub(super) fn follow(
         plan.made.guards.extend(capture.guard.clone());
     }
     let missed = difference.missed(renderer.triggers());
-    let sql = difference.statements(!missed.is_empty(), renderer)?;
+    // (Rows that went with a partition are in nobody's way.)
+    let anew = missed.iter().any(|missed| !matches!(missed, Missed::Went));
+    let sql = difference.statements(anew, renderer)?;
     plan.gaps.extend(missed.into_iter().map(|missed| gap(wanted, missed)));
     let mut step = Step::new(
         Phase::Capture,
