@@ -501,7 +501,8 @@ fn a_rollback_does_not_go_to_another_mark_that_has_the_name_by_now() {
             .run();
         if run.status == Some(0) { Ok(()) } else { Err(run.stderr) }
     };
-    let acts: [&(dyn Fn(&Database) -> Result<(), String> + Sync); 3] = [
+    type Act<'a> = &'a (dyn Fn(&Database) -> Result<(), String> + Sync);
+    let acts: [Act<'_>; 3] = [
         &|db| sql(db, "select emaj.emaj_rollback_group('g', 'm')"),
         &|db| rollback(db, &[]),
         &|db| rollback(db, &["--jobs", "2"]),

@@ -12,7 +12,7 @@ fn init(db: &Database) -> Emaj {
 /// Has it killed when so many parts are on record.
 #[track_caller]
 fn kill(db: &Database, parts: usize) {
-    let killed = init(db).env("EMAJ_FAIL_AT", &format!("init.noted:{parts}")).run();
+    let killed = init(db).env("EMAJ_FAIL_AT", format!("init.noted:{parts}")).run();
     assert_eq!(killed.status, None, "{killed}");
 }
 
@@ -76,15 +76,14 @@ fn of_several_bindings_what_is_done_is_not_sent_again() {
 
 #[test]
 fn what_was_changed_beside_the_log_is_sent_again() {
-    let gaps: [(&str, &[&str], &[&str]); 2] = [
+    for (gap, begins, ends) in [
         (
             "released",
-            &["release", "public.item", "--yes"],
-            &["install", "emaj.yaml"],
+            &["release", "public.item", "--yes"][..],
+            &["install", "emaj.yaml"][..],
         ),
         ("stopped", &["group", "stop", "g"], &["group", "start", "g"]),
-    ];
-    for (gap, begins, ends) in gaps {
+    ] {
         let (db, copy, _) = copied();
         kill(&db, 1);
         prepare(&db, begins).run().ok();
