@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use super::act::{Done, act, connect, tell};
 use super::{ActArgs, AskArgs, Context};
 use crate::errors::Result;
-use crate::journal::{self, MarkState};
+use crate::journal;
 use crate::rollback::{self, Consolidable};
 use crate::ui::{Column, List};
 use crate::words::count;
@@ -46,9 +46,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     };
-    let marks = journal::marks(&mut *session, &schema, &group)?;
-    // (The mark's own name, also where EMAJ_LAST_MARK was said: what is agreed to is what is done.)
-    let mark = MarkState::called(&marks, &mark).map_or(mark, |meant| meant.mark.clone());
+    let mark = journal::own_name(&mut *session, &schema, &group, &mark)?;
     let wanted = possible.iter().find(|one| one.group == group && one.end == mark);
     let cost = wanted.map_or(String::new(), |one| {
         let (marks, changes) = (

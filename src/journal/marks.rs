@@ -9,7 +9,7 @@ use crate::errors::Result;
 use crate::pg::Lossy;
 
 /// What stands for the last mark of a group; no mark is called so.
-pub const LAST_MARK: &str = "EMAJ_LAST_MARK";
+const LAST_MARK: &str = "EMAJ_LAST_MARK";
 
 /// A mark, as a person wants to see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -72,6 +72,20 @@ pub(super) fn mark_called<'m, M>(
         return marks.iter().rfind(|mark| told(mark).1).or(marks.last());
     }
     marks.iter().find(|mark| told(mark).0 == name)
+}
+
+/// Returns a mark's own name, also where `EMAJ_LAST_MARK` was said: what is told, and agreed to, is what is done. Where it means no active mark it stays as it is,
+/// and is refused by the database.
+///
+/// # Errors
+/// As [`marks`].
+pub fn own_name(client: &mut impl GenericClient, schema: &str, group: &str, mark: &str) -> Result<String> {
+    if mark != LAST_MARK {
+        return Ok(mark.to_owned());
+    }
+    let marks = marks(client, schema, group)?;
+    let meant = MarkState::called(&marks, mark).filter(|meant| meant.is_active());
+    Ok(meant.map_or_else(|| mark.to_owned(), |meant| meant.mark.clone()))
 }
 
 /// The last mark of a group, and how many tables and sequences it covers.

@@ -48,7 +48,7 @@ pub use initial::{
 pub use installed::{Bound, COUNTED, InstalledBinding, InstalledSink, bound_to, init_command, is_listed};
 pub use lag::{SinkLag, lag};
 pub use logs::{LogColumn, LogRecord, logs_of, small_logs, structure_of};
-pub use marks::{LAST_MARK, LastMark, MarkState, last_marks, marks};
+pub use marks::{LastMark, MarkState, last_marks, marks, own_name};
 pub use origin::{Astray, Origin, astray, check_origin, free_schema};
 pub use parked::{
     ChangeKept, Known, SetAside, arrived, begun, change_of, due, failed_again, hasten, join, known, known_anew,

@@ -2,13 +2,11 @@
 
 use std::process::ExitCode;
 
-use postgres::Transaction;
-
 use super::Several;
 use crate::commands::act::{Done, act, call, connect, tell};
 use crate::commands::{ActArgs, Context};
 use crate::errors::Result;
-use crate::journal::{self, LAST_MARK, MarkState};
+use crate::journal;
 use crate::words::{count, quoted};
 
 /// Gives a mark another name
@@ -31,7 +29,7 @@ pub(super) fn rename(args: &Rename, context: &Context) -> Result<ExitCode> {
     let doing = format!("rename mark `{mark}` of group `{group}`");
     let (mark, name) = act(&mut session, &args.act.lock, &doing, &mut |transaction| {
         // The new name may hold a `%`: what became of it stands where the mark stood.
-        let meant = named(transaction, &schema, group, mark)?;
+        let meant = journal::own_name(transaction, &schema, group, mark)?;
         let before = journal::marks(transaction, &schema, group)?;
         let place = before.iter().position(|mark| mark.mark == meant);
         transaction.execute(&sql, &[group, &meant, &args.new_name])?;
@@ -71,7 +69,7 @@ pub(super) fn comment(args: &Comment, context: &Context) -> Result<ExitCode> {
     let sql = call(&schema, "emaj_comment_mark_group($1, $2, $3)");
     let doing = format!("comment on mark `{mark}` of group `{group}`");
     let mark = act(&mut session, &args.act.lock, &doing, &mut |transaction| {
-        let meant = named(transaction, &schema, group, mark)?;
+        let meant = journal::own_name(transaction, &schema, group, mark)?;
         transaction.execute(&sql, &[group, &meant, &args.text])?;
         Ok(meant)
     })?;
@@ -115,7 +113,7 @@ pub(super) fn delete(args: Delete, context: &Context) -> Result<ExitCode> {
     let sql = call(&schema, "emaj_delete_before_mark_group($1, $2)");
     let doing = format!("delete the marks of group `{group}` before `{mark}`");
     let (mark, deleted): (String, i32) = act(&mut session, &args.act.lock, &doing, &mut |transaction| {
-        let meant = named(transaction, &schema, &group, &mark)?;
+        let meant = journal::own_name(transaction, &schema, &group, &mark)?;
         let deleted = transaction.query_one(&sql, &[&group, &meant])?.get(0);
         Ok((meant, deleted))
     })?;
@@ -149,7 +147,7 @@ fn each(args: &Several, verb: &str, done_word: &'static str, context: &Context) 
     let marks = act(&mut session, &args.act.lock, &doing, &mut |transaction| {
         let mut done = Vec::new();
         for mark in &args.marks {
-            let meant = named(transaction, &schema, group, mark)?;
+            let meant = journal::own_name(transaction, &schema, group, mark)?;
             transaction.execute(&sql, &[group, &meant])?;
             done.push(meant);
         }
@@ -167,15 +165,4 @@ fn each(args: &Several, verb: &str, done_word: &'static str, context: &Context) 
         .collect();
     tell(&context.output, &done)?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Returns the mark's own name, also where EMAJ_LAST_MARK was said: what is told is what was done. Where it means no active mark it stays as it is,
-/// and is refused by the database.
-fn named(transaction: &mut Transaction<'_>, schema: &str, group: &str, mark: &str) -> Result<String> {
-    if mark != LAST_MARK {
-        return Ok(mark.to_owned());
-    }
-    let marks = journal::marks(transaction, schema, group)?;
-    let meant = MarkState::called(&marks, mark).filter(|meant| meant.is_active());
-    Ok(meant.map_or_else(|| mark.to_owned(), |meant| meant.mark.clone()))
 }
