@@ -565,17 +565,12 @@ fn a_number_drawn_while_a_rollback_runs_is_for_afterwards() {
     install(&db, "tables: [public.t, public.p, public.u]");
     db.psql("select emaj.emaj_set_mark_group('g', 'm')");
     db.psql("update t set v = 'x'; insert into u values (1)");
-    let hold = db.dir().join("hold");
-    let run = emaj(&db)
+    emaj(&db)
         .args(["rollback", "g", "m", "--yes", "--jobs", "2"])
-        .env("EMAJ_FAIL_AT", "rollback.worked")
-        .env("EMAJ_FAIL_HOLD", hold.to_str().unwrap())
-        .run_while(|_| {
-            until("a lane that has done its tables", || hold.exists());
+        .run_held("rollback.worked", db.dir(), |_| {
             assert_eq!(db.psql("select nextval('t_id_seq')"), "6");
-            std::fs::remove_file(&hold).unwrap();
-        });
-    run.ok();
+        })
+        .ok();
     assert_eq!(db.psql("insert into t (v) values ('next') returning id"), "7");
 }
 

@@ -353,18 +353,13 @@ fn one_that_is_interrupted_says_that_it_goes_on() {
         "version: 1\nroles: { admin: null, viewer: null }\nsinks: { lines: { file: { path: out.ndjson } } }\n\
          bindings: { people: { table: public.person, to: lines, message: {} } }\n",
     );
-    let hold = db.dir().join("hold");
     let run = prepare(&db, &["init", "emaj.yaml"])
-        .env("EMAJ_FAIL_AT", "init.delivered")
-        .env("EMAJ_FAIL_HOLD", hold.to_str().unwrap())
-        .run_while(|pid| {
-            wait_for("the rows", 60, || hold.exists().then_some(()));
+        .run_held("init.delivered", db.dir(), |pid| {
             let sent = std::process::Command::new("kill")
                 .args(["-INT", &pid.to_string()])
                 .status();
             assert!(sent.unwrap().success());
             std::thread::sleep(std::time::Duration::from_millis(300));
-            std::fs::remove_file(&hold).unwrap();
         })
         .code(130);
     assert!(run.stderr.contains("interrupted; what was sent is sent"), "{run}");
@@ -534,16 +529,10 @@ fn an_install_meanwhile_has_all_rows_sent_in_the_new_form() {
         )
     };
     install(&db, &form("old"));
-    let hold = db.dir().join("hold");
-    let sending = prepare(&db, &["init", "emaj.yaml"])
-        .env("EMAJ_FAIL_AT", "init.delivered")
-        .env("EMAJ_FAIL_HOLD", hold.to_str().unwrap())
-        .run_while(|_| {
-            wait_for("a part to arrive", 60, || hold.exists().then_some(()));
-            db.file("emaj.yaml", &form("new"));
-            prepare(&db, &["install", "emaj.yaml"]).run().ok();
-            std::fs::remove_file(&hold).unwrap();
-        });
+    let sending = prepare(&db, &["init", "emaj.yaml"]).run_held("init.delivered", db.dir(), |_| {
+        db.file("emaj.yaml", &form("new"));
+        prepare(&db, &["install", "emaj.yaml"]).run().ok();
+    });
     // It sends what it was told to send, and that is not what is installed.
     assert!(sending.status != Some(0), "{sending}");
     prepare(&db, &["init", "emaj.yaml"]).run().ok();

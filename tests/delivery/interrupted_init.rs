@@ -3,7 +3,7 @@
 use super::lost::LOST;
 use super::{column, drain, install, prepare};
 use crate::reliability::named_points::uri;
-use crate::support::{Database, Emaj, database, wait_for};
+use crate::support::{Database, Emaj, database};
 
 fn init(db: &Database) -> Emaj {
     prepare(db, &["init", "emaj.yaml"])
@@ -105,16 +105,11 @@ fn what_was_changed_before_the_rows_are_read_is_sent_again() {
     let (db, copy, _) = copied();
     kill(&db, 1);
     db.psql("update item set v = 'waiting' where id = 3000");
-    let hold = db.dir().join("hold");
     init(&db)
-        .env("EMAJ_FAIL_AT", "chunk.fetched")
-        .env("EMAJ_FAIL_HOLD", hold.to_str().unwrap())
-        .run_while(|_| {
-            wait_for("a chunk", 60, || hold.exists().then_some(()));
+        .run_held("chunk.fetched", db.dir(), |_| {
             prepare(&db, &["group", "stop", "g"]).run().ok();
             db.psql("update item set v = 'new' where id <= 500 or id > 2000");
             prepare(&db, &["group", "start", "g", "--keep-log"]).run().ok();
-            std::fs::remove_file(&hold).unwrap();
         })
         .ok();
     assert_eq!(sums(&copy), sums(&db));
@@ -124,17 +119,11 @@ fn what_was_changed_before_the_rows_are_read_is_sent_again() {
 #[test]
 fn what_was_changed_beside_the_log_meanwhile_is_sent_again() {
     let (db, copy, _) = copied();
-    let hold = db.dir().join("hold");
-    let run = init(&db)
-        .env("EMAJ_FAIL_AT", "init.delivered")
-        .env("EMAJ_FAIL_HOLD", hold.to_str().unwrap())
-        .run_while(|_| {
-            wait_for("a part to arrive", 60, || hold.exists().then_some(()));
-            prepare(&db, &["group", "stop", "g"]).run().ok();
-            db.psql("update item set v = 'new' where id <= 500");
-            prepare(&db, &["group", "start", "g", "--keep-log"]).run().ok();
-            std::fs::remove_file(&hold).unwrap();
-        });
+    let run = init(&db).run_held("init.delivered", db.dir(), |_| {
+        prepare(&db, &["group", "stop", "g"]).run().ok();
+        db.psql("update item set v = 'new' where id <= 500");
+        prepare(&db, &["group", "start", "g", "--keep-log"]).run().ok();
+    });
     assert_eq!(run.status, Some(0), "{run}");
     assert_eq!(sums(&copy), sums(&db));
 }
@@ -194,15 +183,9 @@ fn a_sink_that_was_given_up_is_not_stopped() {
     install(&db, &manifest.replace("row: {}", "row: {}, max_deletes: 2"));
     init(&db).run().ok();
     db.psql("delete from item where id <= 5");
-    let hold = db.dir().join("hold");
-    let run = drain(&db)
-        .env("EMAJ_FAIL_AT", "chunk.fetched")
-        .env("EMAJ_FAIL_HOLD", hold.to_str().unwrap())
-        .run_while(|_| {
-            wait_for("a chunk", 60, || hold.exists().then_some(()));
-            db.psql(LOST);
-            std::fs::remove_file(&hold).unwrap();
-        });
+    let run = drain(&db).run_held("chunk.fetched", db.dir(), |_| {
+        db.psql(LOST);
+    });
     let run = run.code(4);
     assert!(run.stderr.contains("sink `copy` is lost: "), "{run}");
     assert_eq!(db.psql("select sink_state from emaj.emaj_sink"), "LOST");

@@ -155,16 +155,10 @@ fn nothing_is_set_aside_for_a_binding_that_was_taken_out() {
     let items = "  items: { table: public.item, to: lines, message: { body: '{{ 10 // row.n }}' } }\n";
     install(&db, &manifest(items));
     db.psql("insert into item values (1, null)");
-    let hold = db.dir().join("hold");
-    drain(&db)
-        .env("EMAJ_FAIL_AT", "chunk.fetched")
-        .env("EMAJ_FAIL_HOLD", hold.to_str().unwrap())
-        .run_while(|_| {
-            until("the worker to have a chunk in its hands", || hold.exists());
-            std::fs::write(db.dir().join("emaj.yaml"), manifest("")).unwrap();
-            prepare(&db, &["install", "emaj.yaml", "--allow-destroy"]).run().ok();
-            std::fs::remove_file(&hold).unwrap();
-        });
+    drain(&db).run_held("chunk.fetched", db.dir(), |_| {
+        std::fs::write(db.dir().join("emaj.yaml"), manifest("")).unwrap();
+        prepare(&db, &["install", "emaj.yaml", "--allow-destroy"]).run().ok();
+    });
     assert_eq!(set_aside(&db), [] as [&str; 0]);
     drain(&db).run().ok();
 }

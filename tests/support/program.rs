@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::{Database, redact, scale};
+use super::{Database, redact, scale, until};
 
 /// No single run of a test takes so long; a program that waits for ever fails its test instead of stopping all.
 /// (Tests that are made longer take longer.)
@@ -158,6 +158,18 @@ impl Emaj {
     /// Runs it to its end.
     pub fn run(self) -> Run {
         self.run_while(|_| ())
+    }
+
+    /// Runs it to its end; at a named point it is held, by a file in `folder`, until `meanwhile` is done, which gets its process id.
+    pub fn run_held(self, point: &str, folder: &Path, meanwhile: impl FnOnce(u32)) -> Run {
+        let hold = folder.join("hold");
+        self.env("EMAJ_FAIL_AT", point)
+            .env("EMAJ_FAIL_HOLD", &hold)
+            .run_while(|pid| {
+                until(point, || hold.exists());
+                meanwhile(pid);
+                std::fs::remove_file(&hold).unwrap();
+            })
     }
 
     /// Runs it to its end; meanwhile `watch` is called once with its process id.
