@@ -169,3 +169,46 @@ fn columns_get_other_names() {
     assert_eq!(lines(&db), "\"ann 0\"\n\"anna 0\"\n\"bob 0\"\n");
     assert_eq!(set_aside(&db), [] as [&str; 0]);
 }
+
+#[test]
+fn a_binding_becomes_one_of_rows_while_messages_of_others_wait_behind_it() {
+    let manifest = |first: &str| {
+        format!(
+            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks: {{ lines: {{ file: {{ path: lines.ndjson }} }} }}\nbindings:\n  \
+             one: {{ table: public.one, to: lines, {first} }}\n  \
+             two: {{ table: public.two, to: lines, message: {{ key: \"{{{{ row.k }}}}\", body: \"{{{{ row.v }}}} of two\" }} }}\n"
+        )
+    };
+    let db = database();
+    db.psql(
+        "create table one (id int primary key, k text, v int); create table two (id int primary key, k text, v int)",
+    );
+    install(
+        &db,
+        &manifest("message: { key: \"{{ row.k }}\", body: \"{{ 12 // row.v }} of one\" }"),
+    );
+    db.psql("insert into one values (1, 'x', null)");
+    db.psql("insert into two values (1, 'x', 10)");
+    db.psql("update two set v = 11");
+    drain(&db).run().code(3);
+    assert_eq!(set_aside(&db).len(), 3);
+    install(&db, &manifest("row: {}"));
+    db.psql("update one set v = 4");
+    prepare(&db, &["failures", "retry", "--all"]).run().ok();
+    drain(&db).run().ok();
+    let lines = lines(&db);
+    let row = |n: usize| {
+        let line: serde_json::Value = serde_json::from_str(lines.lines().nth(n).expect("a line")).expect("JSON");
+        (line["table"].clone(), line["row"].clone())
+    };
+    let (table, of) = row(0);
+    assert_eq!(
+        (table.as_str(), of["id"].as_i64()),
+        (Some("public.one"), Some(1)),
+        "{lines}"
+    );
+    assert!(
+        lines.find("10 of two").expect("a message") < lines.find("11 of two").expect("the next"),
+        "{lines}"
+    );
+}

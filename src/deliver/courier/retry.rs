@@ -257,20 +257,13 @@ impl Courier<'_> {
             // Their binding is gone: nobody wants them any more.
             journal::arrived(&mut *self.sessions.keeper, &self.orders.schema, &nobodys, &[])?;
         }
-        let Some(bound) = steps.first().map(|step| &self.fed.bound[step.at]) else {
-            return Ok(steps);
-        };
-        // (What waits together in a queue is either of one such binding, or messages.)
-        if !bound.keeps_state() {
-            return Ok(steps);
-        }
         if together == Together::All {
-            return Ok(amounts(bound, &steps));
+            return Ok(joined(&self.fed.bound, steps));
         }
         let (begun, rest): (Vec<Step>, Vec<Step>) = steps.into_iter().partition(|step| step.begun);
-        let mut merged = amounts(bound, &begun);
-        merged.extend(amounts(bound, &rest));
-        Ok(merged)
+        let mut all = joined(&self.fed.bound, begun);
+        all.extend(joined(&self.fed.bound, rest));
+        Ok(all)
     }
 
     /// Tries one step again.
@@ -373,6 +366,22 @@ impl Courier<'_> {
         let (keeper, schema) = (&mut *self.sessions.keeper, &self.orders.schema);
         Ok(journal::structure_of(keeper, schema, &self.orders.sink.name.value)? == self.fed.structure)
     }
+}
+
+/// Makes one step for each row of what follows each other of a binding that keeps a state. Messages stay as they are; several bindings can have
+/// some in one queue, and one of those may keep a state since an edit of the manifest.
+fn joined(bound: &[Bound], mut steps: Vec<Step>) -> Vec<Step> {
+    let mut all = Vec::with_capacity(steps.len());
+    while let Some(at) = steps.first().map(|step| step.at) {
+        let end = steps.iter().position(|step| step.at != at).unwrap_or(steps.len());
+        let later = steps.split_off(end);
+        match bound[at].keeps_state() {
+            true => all.extend(amounts(&bound[at], &steps)),
+            false => all.append(&mut steps),
+        }
+        steps = later;
+    }
+    all
 }
 
 /// What several changes of a binding that keeps a state amount to: one step for each row.
