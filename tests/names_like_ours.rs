@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::changes::lines;
+use crate::support::rows::sink_into;
 use crate::support::shop::Shop;
+use crate::support::{Database, database};
 
 const MANIFEST: &str = "version: 1
 roles: { admin: null, viewer: null }
@@ -140,5 +142,69 @@ fn what_was_changed_is_delivered() {
         (count("init"), count("insert"), count("update"), count("delete")),
         (5, 2, 3, 2),
         "{trail}"
+    );
+}
+
+/// Columns of a log, as those of a table.
+const OWN: &str = "create table s.own (emaj_gid int primary key, emaj_verb text, emaj_ord int, emaj_user text)";
+
+#[test]
+fn columns_called_as_those_of_a_log_reach_sinks_under_their_own_names() {
+    let copy = database();
+    copy.psql(&format!("create schema s; {OWN}"));
+    let manifest = |also: &str| {
+        format!(
+            "version: 1\nroles: {{ admin: null, viewer: null }}\ngroups: {{ g: {{ tables: [s.own] }} }}\n\
+             sinks:\n  copy: {}\n  trail: {{ file: {{ path: trail.ndjson }} }}\nbindings:\n  \
+             copy: {{ table: s.own, to: copy, row: {{ {also} }} }}\n  \
+             trail: {{ table: s.own, to: trail, columns: [emaj_verb], message: {{ body: '{{{{ row.emaj_verb }}}} of {{{{ row.emaj_gid }}}}' }} }}\n",
+            sink_into(&copy, "postgres")
+        )
+    };
+    let rows = |db: &Database, table: &str| {
+        db.psql(&format!(
+            "select jsonb_agg(to_jsonb(t) order by to_jsonb(t)) from {table} t"
+        ))
+    };
+    let shop = Shop::open(
+        &format!("create schema s; {OWN}; insert into s.own values (1, 'go', 1, 'me'), (2, 'stay', 2, null)"),
+        &manifest(""),
+    );
+    shop.run(&["init", "emaj.yaml"]).ok();
+    shop.sql("update s.own set emaj_verb = 'went' where emaj_gid = 1; update s.own set emaj_gid = 20 where emaj_gid = 2; insert into s.own values (3, 'came')");
+    shop.run(&["run", "emaj.yaml", "--until-empty"]).ok();
+    assert_eq!(rows(&copy, "s.own"), rows(&shop.db, "s.own"));
+    let trail = std::fs::read_to_string(shop.db.dir().join("trail.ndjson")).unwrap();
+    assert_eq!(
+        trail.lines().collect::<Vec<_>>(),
+        [
+            "\"go of 1\"",
+            "\"stay of 2\"",
+            "\"went of 1\"",
+            "\"stay of 20\"",
+            "\"came of 3\""
+        ]
+    );
+    // Bindings know a column by its name of the last install.
+    shop.sql(
+        "alter table s.own rename emaj_verb to emaj_time; update s.own set emaj_time = 'later' where emaj_gid = 1",
+    );
+    shop.run(&["run", "emaj.yaml", "--until-empty"]).ok();
+    assert_eq!(copy.psql("select emaj_verb from s.own where emaj_gid = 1"), "later");
+    // The log calls it as the table did once, and the other way round.
+    shop.sql("alter table s.own rename emaj_time to emaj_verb; alter table s.own rename emaj_ord to swapped; alter table s.own rename emaj_user to emaj_ord; alter table s.own rename swapped to emaj_user");
+    let plan = shop.run(&["plan", "emaj.yaml"]);
+    assert!(plan.stdout.contains("column emaj_ord is emaj_user now"), "{plan:?}");
+    shop.run(&["install", "emaj.yaml"]).ok();
+    assert_eq!(
+        shop.run(&["plan", "emaj.yaml"]).ok().stdout.matches("column").count(),
+        0
+    );
+    copy.psql("alter table s.own rename emaj_ord to swapped; alter table s.own rename emaj_user to emaj_ord; alter table s.own rename swapped to emaj_user");
+    shop.sql("update s.own set emaj_ord = 'other', emaj_user = 9 where emaj_gid = 3");
+    shop.run(&["run", "emaj.yaml", "--until-empty"]).ok();
+    assert_eq!(
+        copy.psql("select emaj_user, emaj_ord from s.own where emaj_gid = 3"),
+        shop.db.psql("select emaj_user, emaj_ord from s.own where emaj_gid = 3")
     );
 }

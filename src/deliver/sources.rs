@@ -142,7 +142,7 @@ pub(super) fn load(
             is_replaced: record.is_replaced,
             names: Table {
                 name: record.table.clone(),
-                key: newest.key.clone(),
+                key: newest.key_names(),
             },
             columns: (newest.columns.iter())
                 .map(|column| (column.number, column.name.clone()))

@@ -27,6 +27,19 @@ pub struct LogRecord {
     pub is_ended: bool,
 }
 
+impl LogRecord {
+    /// Returns the columns of the primary key, as the table called them at the last install.
+    pub fn key_names(&self) -> Vec<String> {
+        let name = |log: &String| {
+            let mut columns = self.columns.iter();
+            columns
+                .find(|column| column.log == *log)
+                .map(|column| column.name.clone())
+        };
+        self.key.iter().map(name).collect::<Option<_>>().unwrap_or_default()
+    }
+}
+
 /// A column of a log.
 #[derive(Debug, Clone, Serialize)]
 pub struct LogColumn {
@@ -34,7 +47,7 @@ pub struct LogColumn {
     pub number: i16,
     /// Its name in the log.
     pub log: String,
-    /// Its name in the newest log of the table, by which bindings know it.
+    /// Its name in the table at the last install, by which bindings know it.
     pub name: String,
 }
 
@@ -107,14 +120,14 @@ pub fn logs_of(client: &mut impl GenericClient, schema: &str, oids: &[u32]) -> R
 fn columns_of(client: &mut impl GenericClient, s: &str, oids: &[u32]) -> Result<Vec<Found>> {
     let rows = client.query(
         &format!(
-            "select c.col_rel, c.col_attnum, c.col_name, today.col_name, {PRINTED_AS}
+            "select c.col_rel, c.col_attnum, c.col_log, today.col_name, {PRINTED_AS}
                from (select rel_id, rel_oid, rel_log, rel_ended, max(rel_id) over (partition by rel_oid) as newest
                        from {s}.emaj_relation
                       where rel_oid = any ($1) and rel_log is not null) as r
                join {s}.emaj_column c on c.col_rel = rel_id
                left join {s}.emaj_column today on today.col_rel = newest and today.col_attnum = c.col_attnum
                left join pg_catalog.pg_attribute a on a.attrelid = pg_catalog.to_regclass(pg_catalog.format('%s.%I', $2::text, rel_log))
-                                                  and a.attname = c.col_name
+                                                  and a.attname = c.col_log
               where a.attnum is not null
                  or rel_ended is null and exists (select from pg_catalog.pg_attribute
                                                    where attrelid = rel_oid and attnum = c.col_attnum and not attisdropped)
@@ -189,7 +202,7 @@ pub fn structure_of(client: &mut impl GenericClient, schema: &str, sink: &str) -
                (select string_agg(distinct bind_sink, ',') from {s}.emaj_binding
                  where bind_manifest in (select bind_manifest from {s}.emaj_binding where bind_sink = $1)), '|',
                (select string_agg(pg_catalog.concat_ws(',', rel_id, rel_log, rel_key::text, rel_ended is null,
-                         (select string_agg(col_name, ',' order by col_attnum) from {s}.emaj_column where col_rel = rel_id)), ';' order by rel_id)
+                         (select string_agg(pg_catalog.concat_ws(',', col_name, col_log), ',' order by col_attnum) from {s}.emaj_column where col_rel = rel_id)), ';' order by rel_id)
                   from {s}.emaj_relation where rel_oid in (select bind_oid from {s}.emaj_binding where bind_sink = $1)), '|',
                (select string_agg(pg_catalog.concat_ws(',', oid, enumlabel), ';' order by oid) from pg_catalog.pg_enum
                  where enumtypid in (

@@ -255,10 +255,11 @@ impl Journal {
     }
 }
 
-/// A captured column: its number in the table, its name and type in the log.
+/// A captured column: its number and name in the table, its name and type in the log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Column {
     pub attnum: i16,
+    pub name: String,
     pub log: String,
     pub r#type: String,
     /// As [`crate::catalog::Column::expression`], when it was captured.

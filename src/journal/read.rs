@@ -196,7 +196,7 @@ fn relations(client: &mut impl GenericClient, s: &str) -> Result<Relations> {
     for row in &client.query(
         // The type is asked of the log: a type that got another name or schema is still the same.
         &format!(
-            "select col_rel, col_attnum, col_name,
+            "select col_rel, col_attnum, col_name, col_log,
                     coalesce(pg_catalog.format_type(a.atttypid, a.atttypmod)
                              || {COLLATED}, col_type),
                     col_expression
@@ -204,7 +204,7 @@ fn relations(client: &mut impl GenericClient, s: &str) -> Result<Relations> {
                join {s}.emaj_relation on rel_id = col_rel
                left join pg_catalog.pg_attribute a
                  on a.attrelid = pg_catalog.to_regclass(pg_catalog.format('%s.%I', $1::text, rel_log))
-                and a.attname = col_name and a.attnum > 0
+                and a.attname = col_log and a.attnum > 0
                left join pg_catalog.pg_type t on t.oid = a.atttypid
                left join pg_catalog.pg_collation l on l.oid = a.attcollation
                left join pg_catalog.pg_namespace n on n.oid = l.collnamespace
@@ -214,9 +214,10 @@ fn relations(client: &mut impl GenericClient, s: &str) -> Result<Relations> {
     )? {
         let column = Column {
             attnum: row.get(1),
-            log: row.get(2),
-            r#type: row.get(3),
-            expression: row.get(4),
+            name: row.get(2),
+            log: row.get(3),
+            r#type: row.get(4),
+            expression: row.get(5),
         };
         columns.entry(row.get(0)).or_default().push(column);
     }

@@ -109,7 +109,9 @@ impl<'a> Difference<'a> {
             known,
             renamed: columns
                 .clone()
-                .filter(|column| known_column(known, column).is_some_and(|old| old.log != column.log))
+                .filter(|column| {
+                    known_column(known, column).is_some_and(|old| (&old.name, &old.log) != (&column.name, &column.log))
+                })
                 .collect(),
             added: columns
                 .clone()
@@ -197,8 +199,8 @@ impl<'a> Difference<'a> {
             reasons.push(format!("it was {}", known.name));
         }
         for column in &self.renamed {
-            let old = known_column(known, column).map_or("", |old| old.log.as_str());
-            reasons.push(format!("column {old} is {} now", column.log));
+            let old = known_column(known, column).map_or("", |old| old.name.as_str());
+            reasons.push(format!("column {old} is {} now", column.name));
         }
         for column in &self.added {
             reasons.push(format!("column {} is new", column.name));
@@ -271,7 +273,7 @@ impl<'a> Difference<'a> {
                 id => known.id, gap => self.gap(), anew, added => serde_value(&self.added), recomputed => serde_value(&self.recomputed), added_context => serde_value(&added_context),
                 renamed => self.renamed.iter().map(|column| {
                     let from = known_column(known, column).map_or("", |old| old.log.as_str());
-                    context! { from, to => &column.log, attnum => column.attnum }
+                    context! { from, to => &column.log, name => &column.name, attnum => column.attnum }
                 }).collect::<Vec<_>>(),
                 ..values()
             },

@@ -25,7 +25,7 @@ pub(super) fn tables(
                     r.rel_kind = 'p' as partitioned, log.oid is null as is_gone,
                     array(select a.attname::text from pg_catalog.pg_attribute a
                            where a.attrelid = log.oid and a.attnum > 7 and not a.attisdropped
-                             and a.attname <> all (select col_name from {s}.emaj_column where col_rel = r.rel_id) order by a.attnum) as context,
+                             and a.attname <> all (select col_log from {s}.emaj_column where col_rel = r.rel_id) order by a.attnum) as context,
                     exists (select from pg_catalog.pg_index i
                              where (i.indrelid = c.oid or i.indrelid in (select relid from pg_catalog.pg_partition_tree(c.oid)))
                                and not i.indisprimary and (i.indisunique or i.indisexclusion) and i.indimmediate) as has_unique,
@@ -127,7 +127,7 @@ fn columns(
 ) -> Result<HashMap<i64, Vec<Found>>> {
     let rows = client.query(
         &format!(
-            "select col_rel, col_attnum, col_name, {}, coalesce(a.attname::text, col_name) as name,
+            "select col_rel, col_attnum, col_log, {}, coalesce(a.attname::text, col_name) as name,
                     coalesce(pg_catalog.format_type(l.atttypid, l.atttypmod), col_type) as type,
                     coalesce(a.attgenerated <> '', false) as is_generated, coalesce(a.attidentity = 'a', false) as is_always,
                     case when k.place is not null then coalesce({s}._key_equals(r.rel_oid, k.place), '=') else '' end as equals,
@@ -146,7 +146,7 @@ fn columns(
                left join pg_catalog.unnest(r.rel_key) with ordinality as k(attnum, place) on k.attnum = col_attnum
                left join pg_catalog.pg_attribute a on a.attrelid = r.rel_oid and a.attnum = col_attnum and not a.attisdropped and r.rel_ended is null
                left join pg_catalog.pg_attribute l on l.attrelid = pg_catalog.to_regclass(pg_catalog.format('%s.%I', $2::text, r.rel_log))
-                                                  and l.attname = col_name and l.attnum > 0
+                                                  and l.attname = col_log and l.attnum > 0
                left join pg_catalog.pg_attrdef d on d.adrelid = r.rel_oid and d.adnum = col_attnum and a.attgenerated <> ''
               where r.rel_group = $1
               order by col_rel, col_attnum",
@@ -163,7 +163,7 @@ fn columns(
         let column = LoggedColumn {
             name: crate::names::quote_ident(&bare),
             bare,
-            log: row.get("col_name"),
+            log: row.get("col_log"),
             r#type: row.get("type"),
             generated: row.get("is_generated"),
             always: row.get("is_always"),
