@@ -178,7 +178,9 @@ pub(super) const REFERRAL: u32 = 10;
 pub(super) const NO_SUCH_ATTRIBUTE: u32 = 16;
 pub(super) const INAPPROPRIATE_MATCHING: u32 = 18;
 pub(super) const ATTRIBUTE_OR_VALUE_EXISTS: u32 = 20;
+pub(super) const INVALID_ATTRIBUTE_SYNTAX: u32 = 21;
 pub(super) const NO_SUCH_OBJECT: u32 = 32;
+pub(super) const INVALID_DN_SYNTAX: u32 = 34;
 pub(super) const ENTRY_ALREADY_EXISTS: u32 = 68;
 
 /// What LDAP's answers cause (RFC 4511, 4.1.9). `Later` is what may pass by itself or by an administrator's hand: what waits
@@ -203,11 +205,11 @@ const LDAP: &[(u32, &str, Verdict)] = &[
     // Also of a value that must be unique: its last owner may be giving it up over another connection.
     (19, "constraintViolation", Verdict::Clash),
     (ATTRIBUTE_OR_VALUE_EXISTS, "attributeOrValueExists", Verdict::Never),
-    (21, "invalidAttributeSyntax", Verdict::Never),
+    (INVALID_ATTRIBUTE_SYNTAX, "invalidAttributeSyntax", Verdict::Never),
     // The entry above is not there yet: its own row may be on the way.
     (NO_SUCH_OBJECT, "noSuchObject", Verdict::Later),
     (33, "aliasProblem", Verdict::Never),
-    (34, "invalidDNSyntax", Verdict::Never),
+    (INVALID_DN_SYNTAX, "invalidDNSyntax", Verdict::Never),
     (36, "aliasDereferencingProblem", Verdict::Never),
     (48, "inappropriateAuthentication", Verdict::Down),
     (49, "invalidCredentials", Verdict::Down),

@@ -486,3 +486,39 @@ fn what_is_tried_again_of_a_row_is_nothing_when_only_its_key_is_written_in_anoth
     assert!(run.stderr.contains("delivered 0 changes"), "{run}");
     assert_eq!(set_aside(&db), [] as [&str; 0]);
 }
+
+#[test]
+fn a_key_that_is_none_in_the_other_database_is_no_rows() {
+    let (db, copy) = (database(), database());
+    db.psql("create table part (id int primary key, code text)");
+    copy.psql("create table part (code int primary key, id int)");
+    install(
+        &db,
+        &format!(
+            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks: {{ copy: {} }}\nbindings:\n  \
+             parts: {{ table: public.part, to: copy, row: {{ table: public.part, key: [code], columns: {{ code: row.code, id: row.id }} }} }}\n",
+            sink_into(&copy, "postgres")
+        ),
+    );
+    let all = || column(&copy, "select concat_ws(' ', code, id) from part order by code");
+    db.psql("insert into part values (1, '1'), (2, 'x'), (3, 'y'), (4, 'z')");
+    drain(&db).run().code(3);
+    super::prepare(&db, &["failures", "discard", "--all", "--yes"])
+        .run()
+        .ok();
+    db.psql("update part set code = '2' where id = 2");
+    db.psql("delete from part where id = 3");
+    drain(&db).run().ok();
+    assert_eq!((all(), set_aside(&db)), (vec!["1 1".into(), "2 2".into()], vec![]));
+    // Neither is a key: what is told is what is wrong now.
+    db.psql("update part set code = 'w' where id = 4");
+    drain(&db).run().code(3);
+    let reason = column(&db, "select fail_reason from emaj.emaj_failure");
+    assert!(reason[0].contains("\"w\""), "{reason:?}");
+    db.psql("update part set code = '4' where id = 4");
+    drain(&db).run().ok();
+    assert_eq!(
+        (all(), set_aside(&db)),
+        (vec!["1 1".into(), "2 2".into(), "4 4".into()], vec![])
+    );
+}

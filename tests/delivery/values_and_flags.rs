@@ -667,3 +667,87 @@ fn what_arrived_of_a_value_that_was_refused_goes_with_its_row() {
     );
     assert_eq!(set_aside(&db), [] as [&str; 0]);
 }
+
+#[test]
+fn a_value_that_the_directory_cannot_hold_is_not_there() {
+    let (db, slapd) = (database(), slapd());
+    db.psql(TABLES);
+    install(&db, &to_directory(&slapd, TEAMS));
+    change(
+        &db,
+        "insert into team values (10, 'red'), (20, 'blue'), (30, 'green'); insert into member values (1, 'red', 'ann')",
+    );
+    let refused = |sql: &str| {
+        db.psql(sql);
+        drain(&db).run().code(3);
+    };
+    // It is corrected while it waits, in a team where it never came to, and goes on to another.
+    refused("update member set login = 'ü7', team = 'green'");
+    change(&db, "update member set login = 'eve'");
+    change(&db, "update member set team = 'blue'");
+    let all = || ["red", "green", "blue"].map(|team| members(&slapd, team).join(" "));
+    assert_eq!((all(), set_aside(&db)), (["", "", "eve"].map(String::from), vec![]));
+    // It is discarded, and corrected or gone.
+    refused("insert into member values (2, 'red', 'ü2'), (3, 'red', 'ü3'), (4, 'red', 'ü4')");
+    super::prepare(&db, &["failures", "discard", "--all", "--yes"])
+        .run()
+        .ok();
+    change(
+        &db,
+        "update member set login = 'two' where id = 2; update member set login = 'three', team = 'green' where id = 3; delete from member where id = 4",
+    );
+    assert_eq!(
+        (all(), set_aside(&db)),
+        (["two", "three", "eve"].map(String::from), vec![])
+    );
+    // What is refused in the place of a good one leaves that.
+    refused("update member set login = 'ö' where id = 2");
+    assert_eq!(all(), ["two", "three", "eve"].map(String::from));
+}
+
+#[test]
+fn a_name_that_no_entry_can_have_is_that_of_none() {
+    let (db, slapd) = (database(), slapd());
+    db.psql("create table place (id int primary key, code text, note text)");
+    install(
+        &db,
+        &to_directory(
+            &slapd,
+            "
+  places:
+    table: public.place
+    to: directory
+    entry:
+      dn: \"dc={{ row.code }},ou=people,dc=example,dc=org\"
+      object_classes: [domain]
+      attributes: { description: \"{{ row.note }}\" }
+",
+        ),
+    );
+    let note = |code: &str| {
+        let dn = format!("dc={code},ou=people,dc=example,dc=org");
+        match slapd.entry(&dn) {
+            Some(_) => slapd.values(&dn, "description"),
+            None => Vec::new(),
+        }
+    };
+    let refused = |sql: &str| {
+        db.psql(sql);
+        drain(&db).run().code(3);
+    };
+    refused("insert into place values (1, 'ü1', 'a'), (2, 'ü2', 'a'), (3, 'three', 'a')");
+    super::prepare(&db, &["failures", "discard", "--all", "--yes"])
+        .run()
+        .ok();
+    change(
+        &db,
+        "update place set code = 'one', note = 'b' where id = 1; delete from place where id = 2",
+    );
+    assert_eq!((note("one"), note("three")), (vec!["b".into()], vec!["a".into()]));
+    // A new name that none can have leaves the entry as it is.
+    refused("update place set code = 'ü3', note = 'c' where id = 3");
+    assert_eq!(note("three"), ["a"]);
+    change(&db, "update place set code = 'tres' where id = 3");
+    assert_eq!((note("three"), note("tres")), (vec![], vec!["c".into()]));
+    assert!(set_aside(&db).is_empty());
+}

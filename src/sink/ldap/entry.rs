@@ -308,11 +308,16 @@ async fn is_so<D: Directory>(work: &Work<'_, D>, aim: &Aim<'_>) -> Result<bool, 
     Ok(found.is_some_and(|found| changes(&aim.attributes, &found, Care::Plain).is_empty()))
 }
 
+/// Tells of an answer whether it says that there is no entry of this name, or can be none.
+fn is_not_there(trouble: &Trouble) -> bool {
+    matches!(trouble.code(), Some(fault::NO_SUCH_OBJECT | fault::INVALID_DN_SYNTAX))
+}
+
 /// Takes an entry away.
 async fn remove<D: Directory>(work: &Work<'_, D>, dn: &str) -> Result<bool, Fault> {
     match work.directory.write(&Change::new(dn, Kind::Delete)).await {
         Ok(()) => Ok(true),
-        Err(trouble) if trouble.code() == Some(fault::NO_SUCH_OBJECT) => Ok(false),
+        Err(trouble) if is_not_there(&trouble) => Ok(false),
         Err(trouble) => Err(trouble.into_fault(dn)),
     }
 }
@@ -363,7 +368,7 @@ async fn carry_over<D: Directory>(
     match work.directory.write(&renaming(work.schema, aim, old, from)).await {
         Ok(()) => converge(work, aim).await.map(|_| true),
         // It has the new name already, or was never there, or there is no entry above.
-        Err(trouble) if trouble.code() == Some(fault::NO_SUCH_OBJECT) => converge(work, aim).await,
+        Err(trouble) if is_not_there(&trouble) => converge(work, aim).await,
         // Both names are in use. This entry becomes what its name's new row makes of it; the other one goes, unless it is wanted too.
         Err(trouble) if trouble.code() == Some(fault::ENTRY_ALREADY_EXISTS) => {
             let name = from.identity(work.schema);
@@ -409,9 +414,11 @@ async fn change_before_move<D: Directory>(
         // The new name is in use: what has the old one may be another row's by now.
         return Ok(Vec::new());
     }
-    let found = work.directory.read(&old.dn, &names).await;
-    let Some(found) = found.map_err(|trouble| trouble.into_fault(&old.dn))? else {
-        return Ok(Vec::new());
+    let found = match work.directory.read(&old.dn, &names).await {
+        Ok(Some(found)) => found,
+        Ok(None) => return Ok(Vec::new()),
+        Err(trouble) if is_not_there(&trouble) => return Ok(Vec::new()),
+        Err(trouble) => return Err(trouble.into_fault(&old.dn)),
     };
     let (mut mods, mut back) = (Vec::new(), Vec::new());
     for wanted in others {

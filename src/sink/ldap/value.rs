@@ -117,7 +117,13 @@ async fn remove_value<D: Directory>(work: &Work<'_, D>, dn: &str, name: &str, va
     let result = modify(work, dn, vec![Mod::new(Verb::Delete, name, vec![value.to_vec()])]).await;
     match code(&result) {
         None => written(result, dn),
-        Some(fault::NO_SUCH_ATTRIBUTE | fault::NO_SUCH_OBJECT) => Ok(false),
+        // What cannot be there is not there: neither such a value nor such an entry.
+        Some(
+            fault::NO_SUCH_ATTRIBUTE
+            | fault::NO_SUCH_OBJECT
+            | fault::INVALID_ATTRIBUTE_SYNTAX
+            | fault::INVALID_DN_SYNTAX,
+        ) => Ok(false),
         Some(fault::INAPPROPRIATE_MATCHING) => by_reading(work, dn, name, None, Some(value)).await,
         Some(_) => written(result, dn),
     }
@@ -140,6 +146,11 @@ async fn exchange<D: Directory>(
     match code(&result) {
         Some(fault::NO_SUCH_ATTRIBUTE) => add_value(work, dn, name, new).await,
         Some(fault::ATTRIBUTE_OR_VALUE_EXISTS) => remove_value(work, dn, name, old).await,
+        // One of the two is no value of such an attribute.
+        Some(fault::INVALID_ATTRIBUTE_SYNTAX) => {
+            let added = add_value(work, dn, name, new).await?;
+            Ok(remove_value(work, dn, name, old).await? || added)
+        }
         Some(fault::NO_SUCH_OBJECT) => Err(not_there_yet(dn)),
         Some(fault::INAPPROPRIATE_MATCHING) => by_reading(work, dn, name, Some(new), Some(old)).await,
         _ => written(result, dn),

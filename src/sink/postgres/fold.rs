@@ -73,6 +73,15 @@ impl<'a> Item<'a> {
         })
     }
 
+    /// Returns what it does beside what it does at the key that its row had.
+    pub(super) fn without_old(&self) -> Item<'a> {
+        Item {
+            delete: None,
+            heir: None,
+            ..self.clone()
+        }
+    }
+
     /// Tells whether its row gets another key.
     pub(super) fn is_rekeyed(&self) -> bool {
         self.delete.is_some() && self.upsert.is_some()

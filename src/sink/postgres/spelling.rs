@@ -75,6 +75,49 @@ fn is_told(row: &Row<'_>, key: &[String], spellings: &[Spelling]) -> bool {
     })
 }
 
+/// Asks, in a savepoint of the open transaction, which of the keys of rows are one.
+///
+/// # Errors
+/// One of them cannot be read there; what concerns the whole place (the transaction is broken then).
+fn which_are_one(
+    client: &mut Client,
+    same: &Statement,
+    rows: &[&Row<'_>],
+    key: &[String],
+) -> Result<Vec<postgres::Row>, Fault> {
+    client.batch_execute("savepoint emaj_keys")?;
+    match client.query(same, &[&keys(rows.iter().copied().enumerate(), key)]) {
+        Ok(found) => {
+            client.batch_execute("release savepoint emaj_keys")?;
+            Ok(found)
+        }
+        Err(error) => {
+            let fault = of_postgres_values(error);
+            if fault.verdict != Verdict::Down {
+                client.batch_execute("rollback to savepoint emaj_keys; release savepoint emaj_keys")?;
+            }
+            Err(fault)
+        }
+    }
+}
+
+/// Tells whether the key of a row can be one there.
+///
+/// # Errors
+/// Only what concerns the whole place; the transaction is broken then.
+pub(super) fn can_be_a_key(
+    client: &mut Client,
+    same: &Statement,
+    row: &Row<'_>,
+    key: &[String],
+) -> Result<bool, Fault> {
+    match which_are_one(client, same, &[row], key) {
+        Ok(_) => Ok(true),
+        Err(fault) if fault.verdict == Verdict::Down => Err(fault),
+        Err(fault) => Ok(fault.verdict != Verdict::Never),
+    }
+}
+
 /// Gives rows of `table` that are one in the other database one key, inside the open transaction, where the batch writes some: the last one is what is to
 /// be there.
 /// What the other database cannot read keeps its text: it is refused when it is written.
@@ -109,22 +152,7 @@ pub(super) fn settle(
         if rows.len() < 2 {
             return Ok(());
         }
-        let mut ask = |rows: &[&Row<'_>]| -> Result<Vec<postgres::Row>, Fault> {
-            client.batch_execute("savepoint emaj_keys")?;
-            match client.query(same, &[&keys(rows.iter().copied().enumerate(), key)]) {
-                Ok(found) => {
-                    client.batch_execute("release savepoint emaj_keys")?;
-                    Ok(found)
-                }
-                Err(error) => {
-                    let fault = of_postgres_values(error);
-                    if fault.verdict != Verdict::Down {
-                        client.batch_execute("rollback to savepoint emaj_keys; release savepoint emaj_keys")?;
-                    }
-                    Err(fault)
-                }
-            }
-        };
+        let mut ask = |rows: &[&Row<'_>]| which_are_one(client, same, rows, key);
         let mut known: Option<Vec<postgres::Row>> = None;
         let mut readable: Vec<&Row<'_>> = Vec::with_capacity(rows.len());
         in_halves(&rows, &mut ask, &mut |rows, found| {

@@ -14,7 +14,7 @@ use super::fold::{Group, Item, Move, Row, groups, references, sets, transactions
 use super::lines::{lines, moved_json};
 use super::plan::Plans;
 use super::shape::Shape;
-use super::spelling::{keys, settle};
+use super::spelling::{Spelling, can_be_a_key, keys, settle};
 use crate::names::QualifiedName;
 use crate::render::Renderer;
 use crate::sink::fault::of_postgres_values;
@@ -196,9 +196,15 @@ impl Tables {
             return Ok(());
         }
         if let [item] = tried.as_slice() {
-            let Some(fault) = self.last_attempt(client, &tried, outcomes)? else {
+            let Some(mut fault) = self.last_attempt(client, &tried, outcomes)? else {
                 return Ok(());
             };
+            if fault.verdict == Verdict::Never && self.was_never_there(client, item)? {
+                match self.last_attempt(client, &[&item.without_old()], outcomes)? {
+                    None => return Ok(()),
+                    Some(other) => fault = other,
+                }
+            }
             let fault = self.of_heir(client, item, outcomes)?.unwrap_or(fault);
             outcomes[item.at] = Some(Outcome::Failed(fault));
             refused.extend(item.keys());
@@ -210,6 +216,22 @@ impl Tables {
         let (first, second) = tried.split_at(tried.len() / 2);
         self.part(client, first, outcomes, refused)?;
         self.part(client, second, outcomes, refused)
+    }
+
+    /// Tells whether the row cannot have been there: what was its key is none there (a text that is no number, say). Of other types that is not said: a label of an
+    /// enum, or a name, may have been known there once.
+    fn was_never_there(&self, client: &mut Client, item: &Item<'_>) -> Result<bool, Fault> {
+        let (table, key) = (&item.change.table, &item.change.key);
+        let keys = self
+            .plans
+            .keys
+            .iter()
+            .find(|keys| keys.table == *table && keys.key == *key);
+        let keys = keys.filter(|keys| keys.spellings.iter().all(|spelling| *spelling != Spelling::Free));
+        match (&item.delete, keys.and_then(|keys| keys.same.as_ref())) {
+            (Some(row), Some(same)) => Ok(!can_be_a_key(client, same, row, key)?),
+            _ => Ok(false),
+        }
     }
 
     /// Returns why a delivery that is refused waits: what is refused is what is made of another row that has its key by now. That may pass for this row: the other
