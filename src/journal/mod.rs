@@ -179,6 +179,8 @@ pub struct Relation {
     pub guard: Option<String>,
     /// Its capture triggers, by oid, as they were when emaj last switched them.
     pub triggers: BTreeMap<u32, String>,
+    /// The partitions with rows that it had at the last install, by oid.
+    pub partitions: Vec<u32>,
     pub columns: Vec<Column>,
 }
 

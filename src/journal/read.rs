@@ -226,7 +226,8 @@ fn relations(client: &mut impl GenericClient, s: &str) -> Result<Relations> {
             "select rel_id, rel_group, rel_oid, rel_kind, rel_schema, rel_name, rel_priority, rel_mode, rel_log, rel_key,
                     rel_natts, rel_keep_triggers, rel_context, rel_guard, rel_into,
                     array(select t.key::oid from pg_catalog.jsonb_each_text(rel_triggers) as t order by t.key),
-                    array(select t.value from pg_catalog.jsonb_each_text(rel_triggers) as t order by t.key)
+                    array(select t.value from pg_catalog.jsonb_each_text(rel_triggers) as t order by t.key),
+                    rel_partitions
                from {s}.emaj_relation where rel_ended is null order by rel_id"
         ),
         &[],
@@ -256,6 +257,7 @@ fn relations(client: &mut impl GenericClient, s: &str) -> Result<Relations> {
                 .into_iter()
                 .zip(row.get::<_, Vec<String>>(16))
                 .collect(),
+            partitions: row.get(17),
             columns: columns.remove(&row.get(0)).unwrap_or_default(),
         })
         .collect())

@@ -482,13 +482,13 @@ fn what_a_sink_misses_is_said_with_what_brings_it_up_to_date() {
 fn rows_of_partitions_that_came_or_went_are_said_to_be_missed() {
     let (db, there) = (database(), database());
     db.psql(
-        "create table ev (id int primary key) partition by range (id);
+        "create table ev (id int primary key, note text) partition by range (id);
          create table ev_1 partition of ev for values from (0) to (10);
          create table ev_2 partition of ev for values from (10) to (20);
-         create table ev_3 (id int primary key);
-         insert into ev values (1), (11); insert into ev_3 values (21)",
+         create table ev_3 (id int primary key, note text); create table ev_4 (note text, id int primary key);
+         insert into ev values (1), (11); insert into ev_3 values (21); insert into ev_4 values ('x', 31)",
     );
-    there.psql("create table ev (id int primary key)");
+    there.psql("create table ev (id int primary key, note text)");
     install(
         &db,
         &format!(
@@ -523,6 +523,14 @@ fn rows_of_partitions_that_came_or_went_are_said_to_be_missed() {
     db.psql("alter table ev detach partition ev_1");
     told("that rows are gone with a partition", "emaj init --binding ev --prune");
     db.psql("drop table ev_2");
+    told("that rows are gone with a partition", "emaj init --binding ev --prune");
+    // One with columns in another order than the table's.
+    db.psql("alter table ev attach partition ev_4 for values from (30) to (40)");
+    told(
+        "what was in public.ev_4 before it was a part of it, if it had rows,",
+        "emaj init --binding ev",
+    );
+    db.psql("drop table ev_4");
     told("that rows are gone with a partition", "emaj init --binding ev --prune");
     let said = prepare(&db, &["install", "emaj.yaml"]).run().ok().stderr;
     assert!(!said.contains("emaj init"), "{said}");

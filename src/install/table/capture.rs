@@ -49,6 +49,8 @@ pub(super) struct Capture<'a> {
     pub(super) priority: i32,
     pub(super) keep_triggers: &'a [String],
     pub(super) uniform: Vec<u32>,
+    /// All partitions with rows.
+    pub(super) leaves: Vec<u32>,
     pub(super) partitions: Vec<String>,
     pub(super) enabled: bool,
 }
@@ -158,6 +160,12 @@ pub(super) fn capture<'a>(
             .partitions
             .iter()
             .filter(|partition| partition.leaf && partition.uniform)
+            .map(|partition| partition.oid)
+            .collect(),
+        leaves: table
+            .partitions
+            .iter()
+            .filter(|partition| partition.leaf)
             .map(|partition| partition.oid)
             .collect(),
         partitions: table

@@ -2,6 +2,8 @@
 //!
 //! Called by `table` for a table whose capture can go on; one that must begin anew is ended there, and created.
 
+use std::collections::BTreeSet;
+
 use minijinja::context;
 
 use super::capture::{Capture, Column, Extra, serde_value};
@@ -155,18 +157,13 @@ impl<'a> Difference<'a> {
         missed
     }
 
-    /// Returns what no log holds of partitions that came, and of those that went. The function names the partitions of the last install that have
-    /// their columns in the order of the table's; others that went are not known here.
+    /// Returns what no log holds of partitions that came, and of those that went.
     fn partitions(&self, names: &TriggerNames) -> Vec<Missed> {
         let there = &self.wanted.table.partitions;
         let is_new = |leaf: &&Partition| leaf.leaf && leaf.triggers.iter().all(|own| own.name != names.truncate);
         let came: Vec<String> = there.iter().filter(is_new).map(|leaf| leaf.name.to_string()).collect();
-        let known = self
-            .there
-            .and_then(|there| named_partitions(&there.body))
-            .unwrap_or_default();
-        let is_gone = |oid: u32| there.iter().all(|leaf| leaf.oid != oid);
-        let went = known.split(',').filter_map(|oid| oid.trim().parse().ok()).any(is_gone);
+        let is_gone = |oid: &u32| there.iter().all(|leaf| leaf.oid != *oid);
+        let went = self.known.partitions.iter().any(is_gone);
         let came = (!came.is_empty()).then_some(Missed::Came(came));
         came.into_iter().chain(went.then_some(Missed::Went)).collect()
     }
@@ -226,19 +223,23 @@ impl<'a> Difference<'a> {
             _ => note(known.guard.is_some() && self.guard_is_gone(), "its guard is gone"),
         }
         note(self.there.is_none(), "its capture function is gone");
+        let (then, now) = (known.partitions.iter(), capture.leaves.iter());
+        let mut other_partitions = then.collect::<BTreeSet<_>>() != now.collect();
         if let Some(there) = self.there.filter(|there| !there.is(&self.function)) {
             let without = |body: &str| Some(body.replace(&format!("array[{}]", named_partitions(body)?), ""));
             let rest = without(&there.body);
-            let partitions = there.head == self.function.head && rest.is_some() && rest == without(&self.function.body);
+            let is_about_partitions =
+                there.head == self.function.head && rest.is_some() && rest == without(&self.function.body);
+            other_partitions |= is_about_partitions;
             note(
-                partitions && self.triggers != Triggers::Partitions,
-                "partitions have come or gone",
-            );
-            note(
-                !partitions && self.added.is_empty() && !self.mode_changes && !other_context,
+                !is_about_partitions && self.added.is_empty() && !self.mode_changes && !other_context,
                 "its capture function is not the one that belongs there",
             );
         }
+        note(
+            other_partitions && self.triggers != Triggers::Partitions,
+            "partitions have come or gone",
+        );
         note(
             logging && self.broken,
             "its capture was missing or switched off: changes made meanwhile are not in the log",
