@@ -362,7 +362,8 @@ pub fn not_begun(client: &mut impl GenericClient, schema: &str, ids: &[i64]) -> 
 }
 
 /// Forgets changes that arrived after all. What waited behind them is to be tried at once. Tells whether all of `next` wait still: some may have been
-/// discarded meanwhile.
+/// discarded meanwhile. With their bindings it notes the marks behind which they arrived, having been written before: no sink is set back to one of those
+/// (`rewind`). (Rows of `emaj init` were there before any mark.)
 ///
 /// # Errors
 /// Whatever the server answers.
@@ -371,9 +372,19 @@ pub fn arrived(client: &mut impl GenericClient, schema: &str, ids: &[i64], next:
     // One statement: the next of a queue is never left without anybody to try it.
     let row = client.query_one(
         &format!(
-            "with gone as (delete from {s}.emaj_failure where fail_id = any ($1) returning fail_sink, fail_queue),
+            "with gone as (delete from {s}.emaj_failure where fail_id = any ($1) returning fail_sink, fail_queue, fail_binding, fail_change),
+                  late as (insert into {s}.emaj_late (late_binding, late_mark)
+                           select distinct bind_name, mark_id
+                             from (select distinct fail_binding, fail_sink, (fail_change ->> 'init')::boolean as is_init,
+                                          (fail_change ->> 'txid')::bigint as txid, '0/0'::pg_lsn + (fail_change ->> 'lsn')::numeric as lsn
+                                     from gone) as g
+                             join {s}.emaj_binding on bind_name = fail_binding and bind_sink = fail_sink
+                             join {s}.emaj_mark
+                               on is_init or case when txid = (mark_position).txid then lsn < (mark_position).lsn
+                                                  else pg_catalog.pg_visible_in_snapshot(txid::text::xid8, (mark_position).snapshot) end
+                           on conflict do nothing),
                   next as (select min(f.fail_id) as id
-                             from (select distinct * from gone) as g
+                             from (select distinct fail_sink, fail_queue from gone) as g
                              join {s}.emaj_failure as f using (fail_sink, fail_queue)
                             where f.fail_id <> all ($1)
                             group by fail_sink, fail_queue),

@@ -1,6 +1,6 @@
 //! Sets the cursor of a sink back to a mark: everything since is delivered again.
 //!
-//! Only where nothing is left out by it: the sink has been given all up to the mark, and the logs hold all that it was owed since. What takes
+//! Only where nothing is left out by it: the sink has been given all up to the mark, nothing of that arrived only behind it, and the logs hold all that it was owed since. What takes
 //! rows out of a log notes that with the bindings of its table (`log/taken`), and holds a lock meanwhile that is taken here too (`binding/begin_to_read`); so do a time without
 //! capture, and `emaj init` at its end.
 
@@ -52,6 +52,20 @@ pub fn rewind(
     if let Some(row) = gone {
         return Err(too_old(&row.get::<_, String>(0), mark));
     }
+    let late = transaction.query_opt(
+        &format!(
+            "select pg_catalog.format('%I.%I', bind_schema, bind_table)
+               from {s}.emaj_mark
+               join {s}.emaj_late on late_mark = mark_id
+               join {s}.emaj_binding on bind_name = late_binding and bind_sink = $1
+              where mark_group = $2 and mark_name = $3
+              order by 1 limit 1"
+        ),
+        &[&sink.name, &group, &mark],
+    )?;
+    if let Some(row) = late {
+        return Err(overtaken(&row.get::<_, String>(0), mark));
+    }
     all_rows_anew(transaction, schema, &sink.name)?;
     // (Or it would be given up at once, for what it took nothing of so long.)
     transaction.execute(
@@ -84,6 +98,16 @@ fn too_young(sink: &SinkRecord, mark: &str) -> Error {
             "name an earlier mark; what it has not been given yet `emaj run` delivers".to_owned()
         }
     })
+}
+
+fn overtaken(table: &str, mark: &str) -> Error {
+    Error::message(
+        Kind::Refused,
+        format!(
+            "changes of {table} were written before mark `{mark}`, set aside, and arrived behind it: from there on they would be left out"
+        ),
+    )
+    .hint("name a mark from before they were written, or one from after they arrived that is older than what is missing; or `emaj init` sends all rows anew")
 }
 
 fn too_old(table: &str, mark: &str) -> Error {

@@ -258,6 +258,47 @@ fn rows_that_init_sent_are_not_passed_over() {
     drain(&db).run().ok();
 }
 
+/// What was refused before a mark and arrived behind it is in no window that begins there.
+#[test]
+fn what_arrived_later_than_what_came_after_it_is_not_passed_over() {
+    let (db, there) = copied();
+    let mark = |name: &str| prepare(&db, &["mark", "set", "emaj.bindings", name]).run().ok();
+    let replay = |mark: &str| prepare(&db, &["replay", "copy", "--from", mark, "--yes"]).run();
+    mark("first");
+    db.psql("insert into item values (5, 500)");
+    drain(&db).run().code(3);
+    mark("between");
+    // (A mark may have its changes on both sides.)
+    db.psql("begin; insert into item values (6, 600); select emaj.emaj_set_mark_group('emaj.bindings', 'behind'); insert into item values (7, 7); commit");
+    drain(&db).run().code(3);
+    there.psql("alter table item drop constraint small");
+    prepare(&db, &["failures", "retry", "--all"]).run().ok();
+    drain(&db).run().ok();
+    mark("last");
+    for name in ["between", "behind"] {
+        is_refused(
+            &replay(name),
+            &format!("written before mark `{name}`, set aside, and arrived behind it"),
+        );
+    }
+    db.psql("insert into item values (8, 8)");
+    drain(&db).run().ok();
+    replay("last").ok();
+    drain(&db).run().ok();
+    // From the first one everything comes again.
+    there.psql("delete from item");
+    replay("first").ok();
+    drain(&db).run().ok();
+    assert_eq!(
+        column(&there, "select id::text from item order by id"),
+        ["5", "6", "7", "8"]
+    );
+    // What is known of a mark and of a binding goes with them.
+    prepare(&db, &["mark", "delete", "emaj.bindings", "between"]).run().ok();
+    assert_eq!(column(&db, "select count(*)::text from emaj.emaj_late"), ["1"]);
+    prepare(&db, &["uninstall", "--yes"]).run().ok();
+}
+
 /// What begins to read a log does not begin beside somebody who has seen that nobody reads it.
 #[test]
 fn a_binding_does_not_begin_beside_who_takes_rows_out() {
