@@ -256,6 +256,8 @@ pub struct Partition {
     pub persistence: Persistence,
     /// Its columns have the order of its topmost parent.
     pub uniform: bool,
+    /// Which transaction made it a partition where it is now: another one when it went and came again. (The `xmin` of its row in `pg_inherits`.)
+    pub attached: String,
     pub triggers: Vec<Trigger>,
 }
 

@@ -120,6 +120,8 @@ struct Found {
     name: QualifiedName,
     table: Table,
     parent: Option<u32>,
+    /// As a partition's.
+    attached: String,
 }
 
 /// Refuses a role that has not the rights of the owner of the installation schema, where there is one.
@@ -257,7 +259,8 @@ fn tables(client: &mut impl GenericClient, left_out: &[&str], unreadable: &[u32]
                     and d.refclassid = 'pg_catalog.pg_extension'::regclass),
                 nullif(c.reltuples, -1)::float8, c.relnatts,
                 array(select needed from unnest(array['select', 'insert', 'update', 'delete', 'trigger']) as needed
-                       where not has_table_privilege(c.oid, needed))
+                       where not has_table_privilege(c.oid, needed)),
+                coalesce(i.xmin::text, '')
            from pg_catalog.pg_class c
            join pg_catalog.pg_namespace n on n.oid = c.relnamespace
            left join pg_catalog.pg_inherits i on i.inhrelid = c.oid and i.inhseqno = 1
@@ -299,6 +302,7 @@ fn tables(client: &mut impl GenericClient, left_out: &[&str], unreadable: &[u32]
                     name: name(row, 1),
                     table,
                     parent: row.get(5),
+                    attached: row.get(15),
                 },
             )
         })
@@ -488,6 +492,7 @@ fn nest_partitions(tables: &mut BTreeMap<u32, Found>) {
                 lacks: found.table.lacks.clone(),
                 persistence: found.table.persistence,
                 uniform,
+                attached: found.attached.clone(),
                 triggers: found.table.triggers.clone(),
             };
             if let Some(parent) = tables.get_mut(ancestor) {

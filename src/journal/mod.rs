@@ -179,8 +179,8 @@ pub struct Relation {
     pub guard: Option<String>,
     /// Its capture triggers, by oid, as they were when emaj last switched them.
     pub triggers: BTreeMap<u32, String>,
-    /// The partitions with rows that it had at the last install, by oid.
-    pub partitions: Vec<u32>,
+    /// The partitions that it had at the last install, by oid, with what [`crate::catalog::Partition::attached`] was.
+    pub partitions: BTreeMap<u32, String>,
     pub columns: Vec<Column>,
 }
 

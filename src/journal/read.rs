@@ -227,7 +227,7 @@ fn relations(client: &mut impl GenericClient, s: &str) -> Result<Relations> {
                     rel_natts, rel_keep_triggers, rel_context, rel_guard, rel_into,
                     array(select t.key::oid from pg_catalog.jsonb_each_text(rel_triggers) as t order by t.key),
                     array(select t.value from pg_catalog.jsonb_each_text(rel_triggers) as t order by t.key),
-                    rel_partitions
+                    rel_partitions, rel_attached
                from {s}.emaj_relation where rel_ended is null order by rel_id"
         ),
         &[],
@@ -257,7 +257,11 @@ fn relations(client: &mut impl GenericClient, s: &str) -> Result<Relations> {
                 .into_iter()
                 .zip(row.get::<_, Vec<String>>(16))
                 .collect(),
-            partitions: row.get(17),
+            partitions: row
+                .get::<_, Vec<u32>>(17)
+                .into_iter()
+                .zip(row.get::<_, Vec<String>>(18))
+                .collect(),
             columns: columns.remove(&row.get(0)).unwrap_or_default(),
         })
         .collect())

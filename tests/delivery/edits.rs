@@ -530,6 +530,14 @@ fn rows_of_partitions_that_came_or_went_are_said_to_be_missed() {
         "what was in public.ev_4 before it was a part of it, if it had rows,",
         "emaj init --binding ev",
     );
+    // And one that was away for a while.
+    db.psql("alter table ev detach partition ev_3; insert into ev_3 values (22); delete from ev_3 where id = 21; alter table ev attach partition ev_3 for values from (20) to (30)");
+    let said = prepare(&db, &["plan", "emaj.yaml"]).run().ok().stderr;
+    assert!(
+        said.contains("what was in public.ev_3 before it was a part of it"),
+        "{said}"
+    );
+    told("that rows are gone with a partition", "emaj init --binding ev --prune");
     db.psql("drop table ev_4");
     told("that rows are gone with a partition", "emaj init --binding ev --prune");
     let said = prepare(&db, &["install", "emaj.yaml"]).run().ok().stderr;

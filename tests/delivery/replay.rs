@@ -5,7 +5,8 @@ use postgres::{Client, NoTls};
 
 use super::set_back::copied;
 use super::{column, drain, install, prepare, set_aside};
-use crate::support::{Database, Run, database, emaj_alone, wait_for};
+use crate::support::rows::sink_into;
+use crate::support::{Database, Run, database, emaj_alone, shared_cluster, wait_for};
 
 /// Two groups with a table each, bound to one file.
 fn scene(options: &str) -> Database {
@@ -297,6 +298,80 @@ fn what_arrived_later_than_what_came_after_it_is_not_passed_over() {
     prepare(&db, &["mark", "delete", "emaj.bindings", "between"]).run().ok();
     assert_eq!(column(&db, "select count(*)::text from emaj.emaj_late"), ["1"]);
     prepare(&db, &["uninstall", "--yes"]).run().ok();
+}
+
+/// What waits of a row stands before what is delivered again of it, and is made one with that: from whichever state the place has.
+#[test]
+fn a_place_that_was_restored_while_something_waits_keeps_nothing_of_its_old_state() {
+    let (db, there) = (database(), database());
+    db.psql("create table item (id int primary key, code text, n int)");
+    there.psql("create table item (code text primary key, n int constraint small check (n < 100))");
+    install(
+        &db,
+        &format!(
+            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks: {{ copy: {} }}\n\
+             bindings: {{ items: {{ table: public.item, to: copy, row: {{ key: [code], columns: {{ code: row.code, n: row.n }} }} }} }}\n",
+            sink_into(&there, shared_cluster().superuser())
+        ),
+    );
+    db.psql("insert into item values (1, 'A', 1), (2, 'F', 2), (3, 'K', 3), (4, 'Z', 4)");
+    drain(&db).run().ok();
+    prepare(&db, &["mark", "set", "emaj.bindings", "before"]).run().ok();
+    let all = || column(&there, "select concat_ws(' ', code, n) from item order by code");
+    let copy = all();
+    let position = || there.psql("select received_offset from emaj_received.position");
+    let then = position();
+    // One row goes on to other names, one goes and comes again, one goes for good.
+    db.psql("update item set code = 'B' where id = 1; delete from item where id = 2; update item set code = 'L' where id = 3");
+    drain(&db).run().ok();
+    db.psql("update item set code = 'C', n = 100 where id = 1; insert into item values (2, 'F', 200); update item set code = 'M', n = 300 where id = 3");
+    drain(&db).run().code(3);
+    // Another row has one of the old names now.
+    db.psql("update item set code = 'A' where id = 4");
+    drain(&db).run().code(3);
+    there.psql("delete from item");
+    for row in &copy {
+        let (code, n) = row.split_once(' ').unwrap();
+        there.psql(&format!("insert into item values ('{code}', {n})"));
+    }
+    there.psql(&format!("update emaj_received.position set received_offset = '{then}'"));
+    drain(&db).run().code(4);
+    prepare(&db, &["replay", "copy", "--from", "before", "--yes"])
+        .run()
+        .ok();
+    drain(&db).run().code(3);
+    db.psql("delete from item where id in (2, 3)");
+    there.psql("alter table item drop constraint small");
+    prepare(&db, &["failures", "retry", "--all"]).run().ok();
+    drain(&db).run().ok();
+    assert_eq!((all(), set_aside(&db)), (vec!["A 4".into(), "C 100".into()], vec![]));
+}
+
+/// What is known of a binding's marks is about the sink that it had then.
+#[test]
+fn a_binding_that_goes_to_another_sink_can_be_replayed_there() {
+    let (db, there) = (database(), database());
+    db.psql("create table item (id int primary key, n int)");
+    there.psql("create table item (id int primary key, n int constraint small check (n < 100))");
+    let manifest = |to: &str| {
+        format!(
+            "version: 1\nroles: {{ admin: null, viewer: null }}\nsinks: {{ copy: {}, lines: {{ file: {{ path: out.ndjson }} }} }}\n\
+             bindings: {{ items: {{ table: public.item, to: {to}, row: {{}} }} }}\n",
+            sink_into(&there, shared_cluster().superuser())
+        )
+    };
+    install(&db, &manifest("copy"));
+    db.psql("insert into item values (1, 100)");
+    drain(&db).run().code(3);
+    prepare(&db, &["mark", "set", "emaj.bindings", "between"]).run().ok();
+    there.psql("alter table item drop constraint small");
+    prepare(&db, &["failures", "retry", "--all"]).run().ok();
+    drain(&db).run().ok();
+    let replay = |sink: &str| prepare(&db, &["replay", sink, "--from", "between", "--yes"]).run();
+    is_refused(&replay("copy"), "arrived behind it");
+    install(&db, &manifest("lines"));
+    drain(&db).run().ok();
+    replay("lines").ok();
 }
 
 /// What begins to read a log does not begin beside somebody who has seen that nobody reads it.

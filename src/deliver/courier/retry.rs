@@ -406,6 +406,12 @@ fn amounts(bound: &Bound, steps: &[Step]) -> Vec<Step> {
             change.change.old = first.new.as_ref().filter(is_left).filter(|row| is_free(row)).cloned();
         }
         let mut along = along(bound, &change, parts.iter().map(|part| &changes[*part]));
+        along.extend(again(
+            bound,
+            &change,
+            parts.iter().map(|part| &changes[*part]),
+            &is_free,
+        ));
         let tried = parts.iter().rposition(|part| steps[*part].begun);
         if let Some(after) = tried.and_then(|tried| parts.get(tried + 1))
             && changes[*after].change.old.as_ref().is_some_and(is_free)
@@ -444,6 +450,28 @@ fn along<'a>(bound: &Bound, whole: &Placed, parts: impl Iterator<Item = &'a Plac
         }
     }
     all
+}
+
+/// Returns, of the changes that `whole` amounts to, those that are delivered again and begin with another thing than it does: a place that was restored from a
+/// copy may have that.
+fn again<'a>(
+    bound: &Bound,
+    whole: &Placed,
+    parts: impl Iterator<Item = &'a Placed>,
+    is_free: &dyn Fn(&Row) -> bool,
+) -> Vec<Placed> {
+    let ends = [&whole.change.old, &whole.change.new];
+    let is_other = |old: &Row| ends.into_iter().flatten().all(|end| bound.is_another(old, end));
+    let parts = parts.filter(|part| part.replay.is_some());
+    parts
+        .filter(|part| {
+            part.change
+                .old
+                .as_ref()
+                .is_some_and(|old| is_other(old) && is_free(old))
+        })
+        .map(|part| instead(part, whole))
+        .collect()
 }
 
 /// What makes of the row as it was before a change what it is to be in the end.

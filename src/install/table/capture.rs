@@ -49,8 +49,9 @@ pub(super) struct Capture<'a> {
     pub(super) priority: i32,
     pub(super) keep_triggers: &'a [String],
     pub(super) uniform: Vec<u32>,
-    /// All partitions with rows.
-    pub(super) leaves: Vec<u32>,
+    /// All partitions below it, and how they were attached.
+    pub(super) members: Vec<u32>,
+    pub(super) attached: Vec<&'a str>,
     pub(super) partitions: Vec<String>,
     pub(super) enabled: bool,
 }
@@ -162,11 +163,9 @@ pub(super) fn capture<'a>(
             .filter(|partition| partition.leaf && partition.uniform)
             .map(|partition| partition.oid)
             .collect(),
-        leaves: table
-            .partitions
-            .iter()
-            .filter(|partition| partition.leaf)
-            .map(|partition| partition.oid)
+        members: table.partitions.iter().map(|partition| partition.oid).collect(),
+        attached: (table.partitions.iter())
+            .map(|partition| partition.attached.as_str())
             .collect(),
         partitions: table
             .partitions

@@ -2,8 +2,6 @@
 //!
 //! Called by `table` for a table whose capture can go on; one that must begin anew is ended there, and created.
 
-use std::collections::BTreeSet;
-
 use minijinja::context;
 
 use super::capture::{Capture, Column, Extra, serde_value};
@@ -161,9 +159,13 @@ impl<'a> Difference<'a> {
     fn partitions(&self, names: &TriggerNames) -> Vec<Missed> {
         let there = &self.wanted.table.partitions;
         let is_new = |leaf: &&Partition| leaf.leaf && leaf.triggers.iter().all(|own| own.name != names.truncate);
-        let came: Vec<String> = there.iter().filter(is_new).map(|leaf| leaf.name.to_string()).collect();
-        let is_gone = |oid: &u32| there.iter().all(|leaf| leaf.oid != *oid);
-        let went = self.known.partitions.iter().any(is_gone);
+        // (One that went and came again has kept its triggers.)
+        let known = &self.known.partitions;
+        let is_back = |member: &&Partition| known.get(&member.oid).is_some_and(|then| *then != member.attached);
+        let came = there.iter().filter(|member| is_new(member) || is_back(member));
+        let came: Vec<String> = came.map(|member| member.name.to_string()).collect();
+        let is_gone = |oid: &u32| there.iter().all(|member| member.oid != *oid);
+        let went = known.keys().any(is_gone) || there.iter().any(|member| is_back(&member));
         let came = (!came.is_empty()).then_some(Missed::Came(came));
         came.into_iter().chain(went.then_some(Missed::Went)).collect()
     }
@@ -223,8 +225,9 @@ impl<'a> Difference<'a> {
             _ => note(known.guard.is_some() && self.guard_is_gone(), "its guard is gone"),
         }
         note(self.there.is_none(), "its capture function is gone");
-        let (then, now) = (known.partitions.iter(), capture.leaves.iter());
-        let mut other_partitions = then.collect::<BTreeSet<_>>() != now.collect();
+        let now = self.wanted.table.partitions.iter();
+        let mut other_partitions =
+            known.partitions != now.map(|member| (member.oid, member.attached.clone())).collect();
         if let Some(there) = self.there.filter(|there| !there.is(&self.function)) {
             let without = |body: &str| Some(body.replace(&format!("array[{}]", named_partitions(body)?), ""));
             let rest = without(&there.body);
