@@ -182,7 +182,8 @@ fn prepare<'q>(
         .batch_execute("set local row_security = off")
         .doing("switch row level security off")?;
     let window = journal::window(transaction, schema, wanted)?;
-    window.refuse_gaps("to read the past")?;
+    // What the log of one table does not tell is no hindrance to a query of the others.
+    window.refuse_gaps(READS, |_| false)?;
     let renderer = Renderer::new(schema);
     let (path, tables) = bare(transaction, &window)?;
     let mut shown = with_virtual(transaction, &tables)?;
@@ -197,10 +198,11 @@ fn prepare<'q>(
     let path = ["pg_temp", &path].join(if path.is_empty() { "" } else { ", " });
     set_path(transaction, &path)?;
     let names = understand(transaction, query).map_err(|error| {
-        if window.drift.is_empty() {
-            return error;
-        }
-        error.hint("tables of the group have drifted from what was installed: `emaj drift` shows them")
+        let missed: Vec<&str> = window.gaps.iter().map(|gap| gap.what.as_str()).collect();
+        let missed = (!missed.is_empty()).then(|| format!("not all of it is in the log: {}", missed.join("; ")));
+        let drifted = "tables of the group have drifted from what was installed: `emaj drift` shows them";
+        let drifted = (!window.drift.is_empty()).then(|| drifted.to_owned());
+        drifted.into_iter().chain(missed).fold(error, Error::hint)
     })?;
     // What follows is ours again.
     set_path(transaction, OUR_PATH)?;
@@ -213,6 +215,9 @@ fn prepare<'q>(
     Ok(Asked { query, columns })
 }
 
+/// What needs all changes.
+const READS: &str = "to read the past";
+
 /// What names that are not qualified mean in our own questions.
 const OUR_PATH: &str = "pg_catalog, pg_temp";
 
@@ -223,8 +228,9 @@ fn set_path(transaction: &mut Transaction<'_>, path: &str) -> Result<()> {
     Ok(())
 }
 
-/// Makes a view of a table, and says whether it shows the past. What has drifted is shown as it is now, so that a query of it is known by that; a
-/// table that has changed and has no key has no view.
+/// Makes a view of a table, and says whether it shows the past. What cannot be read as it was is shown as it is now, so that a query of it is known
+/// by that: a table that has drifted, or whose log does not tell all; one with heirs, of which a view of its own rows is not the whole; one that has
+/// changed and has no key.
 fn shadow(
     transaction: &mut Transaction<'_>,
     renderer: &Renderer,
@@ -232,16 +238,10 @@ fn shadow(
     table: &LoggedTable,
     shown: &[Shown],
 ) -> Result<bool> {
-    if window.drift.iter().any(|one| one.relation == table.relation) {
-        if called(transaction, &[&table.label])? == [Some(table.oid)] {
-            let name = quote_ident(&table.name);
-            transaction
-                .batch_execute(&format!(
-                    "create temporary view {name} as select * from {}",
-                    table.label
-                ))
-                .doing(&format!("make a view of {}", table.label))?;
-        }
+    let has_drifted = window.drift.iter().any(|one| one.relation == table.relation);
+    let is_missed = window.gaps.iter().any(|gap| gap.relation == Some(table.relation));
+    if table.heirs || has_drifted || is_missed {
+        present(transaction, table)?;
         return Ok(false);
     }
     let logged = Value::from(Serde(table));
@@ -252,6 +252,7 @@ fn shadow(
         .doing_in(&format!("look for changes of {}", table.label), &question)?
         .get(0);
     if touched && table.key.is_empty() {
+        present(transaction, table)?;
         return Ok(false);
     }
     let what = if touched {
@@ -267,6 +268,17 @@ fn shadow(
         .batch_execute(&view)
         .doing_in(&format!("make a view of {}", table.label), &view)?;
     Ok(true)
+}
+
+/// Makes a view of a table as it is now, unless it is gone: another one may be called as it was.
+fn present(transaction: &mut Transaction<'_>, table: &LoggedTable) -> Result<()> {
+    if called(transaction, &[&table.label])? != [Some(table.oid)] {
+        return Ok(());
+    }
+    let (name, label) = (quote_ident(&table.name), &table.label);
+    transaction
+        .batch_execute(&format!("create temporary view {name} as select * from {label}"))
+        .doing(&format!("make a view of {label}"))
 }
 
 /// Notes what the rows of a table were that have changed; returns how its view finds them.
@@ -318,8 +330,7 @@ fn rows_of(message: &SimpleQueryMessage) -> u64 {
     }
 }
 
-/// Returns the search path of the role, and the tables that a bare name means by it: of several with one name the one that it finds first. Tables
-/// with heirs are none: a view of their own rows is not the whole.
+/// Returns the search path of the role, and the tables that a bare name means by it: of several with one name the one that it finds first.
 fn bare<'w>(transaction: &mut Transaction<'_>, window: &'w Window) -> Result<(String, Vec<&'w LoggedTable>)> {
     let doing = "read the search path of the role";
     transaction
@@ -329,13 +340,15 @@ fn bare<'w>(transaction: &mut Transaction<'_>, window: &'w Window) -> Result<(St
         .query_one("select pg_catalog.current_setting('search_path')", &[])
         .doing(doing)?
         .get(0);
-    let tables: Vec<&LoggedTable> = window.tables.iter().filter(|table| !table.heirs).collect();
+    let mut tables: Vec<&LoggedTable> = window.tables.iter().collect();
+    // What was captured anew is among them twice.
+    tables.dedup_by_key(|table| table.oid);
     let names: Vec<String> = tables.iter().map(|table| quote_ident(&table.name)).collect();
     let found = called(transaction, &names)?;
     set_path(transaction, OUR_PATH)?;
     let is_meant = |table: &LoggedTable, found: Option<u32>| {
-        let same = || window.tables.iter().filter(|other| other.name == table.name).count();
-        found == Some(table.oid) || found.is_none() && same() == 1
+        let is_other = |other: &LoggedTable| other.name == table.name && other.schema != table.schema;
+        found == Some(table.oid) || found.is_none() && !window.tables.iter().any(is_other)
     };
     let meant = tables
         .into_iter()
@@ -376,8 +389,8 @@ fn called(transaction: &mut Transaction<'_>, names: &[impl AsRef<str>]) -> Resul
     let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
     let rows = transaction
         .query(
-            "select pg_catalog.to_regclass(name)::oid
-               from pg_catalog.unnest($1::text[]) with ordinality as n(name, place) order by place",
+            "select pg_catalog.to_regclass(name)::pg_catalog.oid
+               from pg_catalog.unnest($1::pg_catalog.text[]) with ordinality as n(name, place) order by place",
             &[&names],
         )
         .doing("look up names of tables")?;
@@ -456,7 +469,9 @@ fn check(transaction: &mut Transaction<'_>, renderer: &Renderer, window: &Window
     oids.extend(window.tables.iter().map(|table| table.oid));
     let uses = renderer.render_value(
         "past/uses",
-        context! { query => quote_ident(QUERY), shadows => Value::from(Serde(shadows)), tables => Value::from(Serde(&oids)) },
+        context! {
+            query => quote_ident(QUERY), shadows => Value::from(Serde(shadows)), tables => Value::from(Serde(&oids)), mark => window.from.id,
+        },
     )?;
     let used = transaction
         .query(&uses, &[])
@@ -465,10 +480,12 @@ fn check(transaction: &mut Transaction<'_>, renderer: &Renderer, window: &Window
     if used.is_empty() {
         return Ok(());
     }
-    window.refuse_drift(|relation| {
+    let is_read = |relation: i64| {
         let of_it = |table: &LoggedTable| table.relation == relation && used.contains(&table.label);
         window.tables.iter().any(of_it)
-    })?;
+    };
+    window.refuse_gaps(READS, is_read)?;
+    window.refuse_drift(is_read)?;
     let unreadable = window
         .tables
         .iter()

@@ -92,7 +92,8 @@ fn settings_of_the_role_blur_no_past_and_stay_those_of_the_query() {
 #[test]
 fn a_table_that_is_called_as_one_of_the_catalogue_is_read_by_the_search_path() {
     let shop = Shop::open(
-        "create schema shop; create table shop.pg_user (id int primary key, usename text); insert into shop.pg_user values (1, 'mine')",
+        "create schema shop; create table shop.pg_user (id int primary key, usename text); insert into shop.pg_user values (1, 'mine');
+         create domain shop.text as int",
         "version: 1\ngroups:\n  g: { tables: [shop.*] }\n",
     );
     shop.run(&["mark", "set", "g", "a"]).ok();
@@ -165,6 +166,11 @@ fn what_cannot_be_read_as_it_was_is_refused() {
         "select * from plain",
         "has no primary key, cannot be read as it was",
     );
+    // Also where its schema is not in the path.
+    let elsewhere = shop.emaj(&["at", "audit", "a", "select * from plain"]);
+    let elsewhere = elsewhere.env("PGOPTIONS", "-c search_path=pg_temp").run().code(4);
+    let reason = "has no primary key, cannot be read as it was";
+    assert!(elsewhere.stderr.contains(reason), "{elsewhere}");
     asked(4, "shop", "b", "select 1", "has no mark `b`");
     asked(4, "shop", "a", "delete from outside", "the past can only be asked");
     asked(
@@ -291,7 +297,7 @@ fn what_the_logs_do_not_tell_is_refused_by_all_who_need_it() {
     for (group, event, reason) in PAST_THE_LOGS {
         shop.sql(&format!("set search_path = past; {event}"));
         let words: [&[&str]; 6] = [
-            &["at", group, "a", "select 1"],
+            &["at", group, "a", &format!("select * from {group}")],
             &["changes", group, "--from", "a", "--what", "net", "-o", "json"],
             &["changes", group, "--from", "a", "--what", "ends"],
             &["changes", group, "--from", "a", "-o", "sql"],
@@ -319,6 +325,72 @@ fn what_the_logs_do_not_tell_is_refused_by_all_who_need_it() {
         shop.run(&["changes", group, "--from", "a", "--to", "b", "-o", "sql"])
             .ok();
     }
+}
+
+#[test]
+fn what_the_logs_do_not_tell_of_one_table_is_no_hindrance_to_the_others() {
+    let manifest = |tables: &str| {
+        format!("version: 1\nroles: {{ admin: null, viewer: null }}\ngroups:\n  g: {{ tables: [{tables}] }}\n")
+    };
+    let shop = Shop::open(
+        "create schema past;
+         create table past.lost (id int primary key, x int) partition by range (id);
+         create table past.lost_1 partition of past.lost for values from (0) to (10);
+         create table past.lost_2 partition of past.lost default;
+         create table past.away (id int primary key, x int); create table past.anew (id int primary key, x int);
+         create table past.whole (id int primary key, x int);
+         insert into past.lost values (1, 1), (11, 1); insert into past.away values (1, 1);
+         insert into past.anew values (1, 1); insert into past.whole values (1, 1)",
+        &manifest("past.lost, past.away, past.anew, past.whole"),
+    );
+    shop.run(&["mark", "set", "g", "a"]).ok();
+    shop.sql("update past.lost set x = 2; update past.away set x = 2; update past.anew set x = 2; update past.whole set x = 2");
+    shop.sql("alter table past.lost detach partition past.lost_2");
+    shop.run(&["release", "past.anew", "--yes"]).ok();
+    shop.db.file("emaj.yaml", &manifest("past.lost, past.anew, past.whole"));
+    shop.run(&["install", "--allow-destroy"]).ok();
+    shop.sql("update past.away set x = 3; update past.anew set x = 3");
+    for path in ["pg_temp", "past"] {
+        let at = |query: &str| {
+            let run = shop.emaj(&["at", "g", "a", query, "-o", "csv"]);
+            run.env("PGOPTIONS", format!("-c search_path={path}")).run()
+        };
+        assert_eq!(at("select * from whole").ok().stdout, "id,x\n1,1\n");
+        assert_eq!(at("select 1 as n").ok().stdout, "n\n1\n");
+        for (query, reason) in [
+            (
+                "select * from lost",
+                "a partition was dropped or detached from past.lost",
+            ),
+            (
+                "select * from past.lost",
+                "a partition was dropped or detached from past.lost",
+            ),
+            ("select * from past.lost_2", "would read as they are now: past.lost_2"),
+            ("select * from away", "past.away has left the group since"),
+            ("select * from past.away", "past.away has left the group since"),
+            (
+                "select * from anew",
+                "past.anew has left the group since; past.anew is captured only since",
+            ),
+            (
+                "select whole.* from whole join lost using (id)",
+                "detached from past.lost",
+            ),
+        ] {
+            let refused = at(query).code(4);
+            assert!(refused.stderr.contains(reason), "{query}: {refused}");
+            assert!(refused.stderr.contains("hint: "), "{refused}");
+        }
+    }
+    // What is gone altogether is not found, and it is said why it may not be.
+    shop.sql("drop table past.away");
+    let gone = shop.run(&["at", "g", "a", "select * from away"]).code(1);
+    let reason = "hint: not all of it is in the log: ";
+    assert!(
+        gone.stderr.contains(reason) && gone.stderr.contains("past.away has left the group since"),
+        "{gone}"
+    );
 }
 
 #[test]
@@ -567,7 +639,7 @@ fn a_log_that_is_gone_is_missed_by_all_who_need_it() {
     shop.run(&["mark", "set", "g", "o"]).ok();
     shop.sql("insert into s.a values (3, 3)");
     refused(&changes(&["--to", "n", "--what", "net"]), "the log of s.a is gone");
-    refused(&at("select 1"), "the log of s.a is gone");
+    refused(&at("select * from a"), "the log of s.a is gone");
     assert_eq!(
         shop.run(&["stat", "g", "--from", "o", "-o", "csv"]).ok().stdout,
         "table,changes\ns.a,1\ns.b,0\n"
@@ -648,8 +720,12 @@ groups:
         assert_eq!(found, wanted, "at {mark}");
     }
     // Rows of a table that others inherit from are in several tables.
-    let run = shop.run(&["at", "all", "a", "select * from mother"]).code(4);
-    assert!(run.stderr.contains("inherit"), "{run}");
+    for path in [r#""Odd ""S'""#, "pg_temp"] {
+        let run = shop.emaj(&["at", "all", "a", "select * from mother"]);
+        let path = format!("-c search_path={}", path.replace(' ', "\\ "));
+        let run = run.env("PGOPTIONS", path).run().code(4);
+        assert!(run.stderr.contains("inherit"), "{run}");
+    }
 }
 
 #[test]

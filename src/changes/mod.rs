@@ -19,7 +19,7 @@ use postgres::Transaction;
 use serde::Serialize;
 
 use crate::errors::{Error, Kind, Result};
-use crate::journal::{self, LoggedTable, Window, WindowWanted};
+use crate::journal::{self, Gap, LoggedTable, Window, WindowWanted};
 use crate::names::file_name;
 use crate::pg::{self, Interrupt, Rows, Session};
 use crate::render::Renderer;
@@ -104,7 +104,7 @@ pub enum Target<'a> {
 pub struct Written {
     pub window: String,
     /// What the logs do not tell of the window.
-    pub gaps: Vec<String>,
+    pub gaps: Vec<Gap>,
     pub files: Vec<PathBuf>,
     pub bytes: u64,
 }
@@ -242,7 +242,8 @@ fn prepared(transaction: &mut Transaction<'_>, schema: &str, wanted: &Wanted<'_>
             .hint("`--what all` does transaction after transaction again, `--what net` what they amount to"));
     }
     if !summed && form != Form::Sql {
-        window.gaps.extend(Window::drifted(&window.drift).map(|(said, _)| said));
+        let drifted = Window::drifted(&window.drift);
+        window.gaps.extend(drifted.map(|(said, _)| Gap::of_all(said)));
         return Ok(window);
     }
     if !wanted.filter.is_empty() {
@@ -252,11 +253,11 @@ fn prepared(transaction: &mut Transaction<'_>, schema: &str, wanted: &Wanted<'_>
         )
         .hint("roles, verbs, times and transactions can be chosen with `--what all` only, and not for a script"));
     }
-    window.refuse_gaps(if form == Form::Sql {
-        "a script"
-    } else {
-        "what is summed up by key"
-    })?;
+    let what = match form {
+        Form::Sql => "a script",
+        Form::Csv | Form::Json => "what is summed up by key",
+    };
+    window.refuse_gaps(what, |_| true)?;
     window.refuse_drift(|_| true)?;
     let keyless: Vec<&str> = window
         .tables
@@ -277,9 +278,8 @@ fn prepared(transaction: &mut Transaction<'_>, schema: &str, wanted: &Wanted<'_>
     if form != Form::Sql {
         // (A script says it itself.)
         let left_out = left_out(&window.tables);
-        window
-            .gaps
-            .extend(left_out.map(|(which, columns)| format!("columns {which} are left out: {columns}")));
+        let said = |(which, columns)| Gap::of_all(format!("columns {which} are left out: {columns}"));
+        window.gaps.extend(left_out.map(said));
     }
     Ok(window)
 }

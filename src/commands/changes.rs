@@ -9,7 +9,7 @@ use super::moment::moment_of;
 use super::{Context, InstallationArgs};
 use crate::changes::{self, Change, Filter, Form, Target, Values, Wanted, What};
 use crate::errors::{Error, Kind, Result};
-use crate::journal::WindowWanted;
+use crate::journal::{Gap, WindowWanted};
 use crate::names::quote_ident;
 use crate::pg::Session;
 use crate::ui::{Column, Format, Stream, Tabular};
@@ -214,7 +214,7 @@ fn list(session: &mut Session, schema: &str, wanted: &Wanted<'_>, limit: usize, 
     Ok(ExitCode::SUCCESS)
 }
 
-fn say_gaps(gaps: &[String], context: &Context) {
+fn say_gaps(gaps: &[Gap], context: &Context) {
     for gap in gaps {
         context.output.warn(format!("not all of it is in the log: {gap}"));
     }

@@ -73,7 +73,7 @@ pub use stat::{
 };
 pub use status::{GroupStatus, MOST_COUNTED, status};
 pub use verify::{Inconsistency, inconsistencies};
-pub use window::{LoggedTable, Window, WindowWanted, begin_reading, is_builtin, window};
+pub use window::{Gap, LoggedTable, Window, WindowWanted, begin_reading, is_builtin, window};
 
 /// The registry of one installation.
 #[derive(Debug, Clone, Default)]

@@ -2,7 +2,7 @@
 
 use postgres::GenericClient;
 
-use super::{Drift, LoggedTable, MarkPosition};
+use super::{Drift, Gap, LoggedTable, MarkPosition};
 use crate::errors::Result;
 
 /// A group that is stopped logs nothing until it is started again.
@@ -12,7 +12,7 @@ pub(super) fn restarts(
     group: &str,
     from: &MarkPosition,
     until: Option<&MarkPosition>,
-    gaps: &mut Vec<String>,
+    gaps: &mut Vec<Gap>,
 ) -> Result<()> {
     let row = client.query_one(
         &format!("select group_state = 'LOGGING', group_starts from {s}.emaj_group where group_name = $1"),
@@ -20,11 +20,13 @@ pub(super) fn restarts(
     )?;
     let (logging, starts): (bool, i64) = (row.get(0), row.get(1));
     if until.map_or(starts, |until| until.starts) != from.starts {
-        gaps.push(format!("group `{group}` was stopped for a while in between"));
+        gaps.push(Gap::of_all(format!(
+            "group `{group}` was stopped for a while in between"
+        )));
     } else if until.is_none() && !logging {
-        gaps.push(format!(
+        gaps.push(Gap::of_all(format!(
             "group `{group}` is stopped: what has changed since is not in the log"
-        ));
+        )));
     }
     Ok(())
 }
@@ -35,7 +37,7 @@ pub(super) fn uncaptured(
     s: &str,
     from: &MarkPosition,
     tables: &[LoggedTable],
-    gaps: &mut Vec<String>,
+    gaps: &mut Vec<Gap>,
 ) -> Result<()> {
     let rows = client.query(
         &format!("select mrel_rel from {s}.emaj_mark_relation where mrel_mark = $1 and mrel_natts is not null"),
@@ -43,10 +45,11 @@ pub(super) fn uncaptured(
     )?;
     for row in &rows {
         if let Some(table) = tables.iter().find(|table| table.relation == row.get::<_, i64>(0)) {
-            gaps.push(format!(
+            let what = format!(
                 "at mark `{}` {} had columns that were not captured",
                 from.name, table.label
-            ));
+            );
+            gaps.push(Gap::of(table.relation, what));
         }
     }
     Ok(())
@@ -60,7 +63,7 @@ pub(super) fn incomplete(
     from: &MarkPosition,
     until: Option<&MarkPosition>,
     tables: &[LoggedTable],
-    gaps: &mut Vec<String>,
+    gaps: &mut Vec<Gap>,
 ) -> Result<Vec<Drift>> {
     let rows = client.query(
         &format!("select gap_rel, gap_reason, gap_repair from {s}.emaj_log_gaps_group($1, $2, $3)"),
@@ -70,7 +73,7 @@ pub(super) fn incomplete(
     let mut drift = Vec::new();
     for row in rows.iter().filter(of_these) {
         match row.get(2) {
-            None => gaps.push(row.get(1)),
+            None => gaps.push(Gap::of(row.get(0), row.get(1))),
             Some(repair) => drift.push(Drift {
                 relation: row.get(0),
                 problem: row.get(1),

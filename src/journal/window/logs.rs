@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use postgres::GenericClient;
 
-use super::{LoggedColumn, LoggedSequence, LoggedTable, MarkPosition, WindowWanted};
+use super::{Gap, LoggedColumn, LoggedSequence, LoggedTable, MarkPosition, WindowWanted};
 use crate::errors::{Error, Kind, Result};
 use crate::journal::position::Position;
 use crate::names::{QualifiedName, listed};
@@ -16,7 +16,7 @@ pub(super) fn tables(
     group: &str,
     from: &MarkPosition,
     until: Option<&MarkPosition>,
-    gaps: &mut Vec<String>,
+    gaps: &mut Vec<Gap>,
 ) -> Result<Vec<LoggedTable>> {
     let rows = client.query(
         &format!(
@@ -59,15 +59,19 @@ pub(super) fn tables(
         }
         let name = QualifiedName::new(row.get::<_, String>("table_schema"), row.get::<_, String>("table_name"));
         if !begins_later && !since.precedes(&from.position) {
-            gaps.push(format!("{name} is captured only since a later moment"));
+            let what = format!("{name} is captured only since a later moment");
+            gaps.push(Gap::of(relation, what));
         }
         if ended.is_some_and(|ended| until.is_none_or(|until| ended.precedes(&until.position))) {
-            gaps.push(format!("{name} has left the group since"));
+            gaps.push(Gap::of(relation, format!("{name} has left the group since")));
         }
         let (lost, own): (Vec<Found>, Vec<Found>) =
             (columns.remove(&relation).unwrap_or_default().into_iter()).partition(|found| found.lost);
         let gone: bool = row.get("is_gone");
-        let said = |found: &Found| format!("the log of {name} has lost column {}", found.column.log);
+        let said = |found: &Found| {
+            let what = format!("the log of {name} has lost column {}", found.column.log);
+            Gap::of(relation, what)
+        };
         gaps.extend(lost.iter().filter(|_| !gone).map(said));
         let numbers: Vec<i16> = row.get("rel_key");
         // Of a key that has lost a column nothing is left that tells rows apart.

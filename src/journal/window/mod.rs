@@ -8,6 +8,8 @@ mod logs;
 mod marks;
 mod snapshot;
 
+use std::fmt;
+
 use jiff::Timestamp;
 use minijinja::value::Value;
 use postgres::GenericClient;
@@ -45,11 +47,19 @@ pub struct Window {
     pub tables: Vec<LoggedTable>,
     pub sequences: Vec<LoggedSequence>,
     /// Why the logs do not tell all that happened in the window; empty when they do.
-    pub gaps: Vec<String>,
+    pub gaps: Vec<Gap>,
     /// Where its tables are no longer as they were installed; empty where the window ends at a mark, which was refused then.
     pub drift: Vec<Drift>,
     /// That the logs were written elsewhere; it is among `gaps`, too.
     pub astray: Option<Astray>,
+}
+
+/// Something that the logs do not tell.
+#[derive(Debug, Clone)]
+pub struct Gap {
+    /// The table (by its id) that it is about; none: all of them.
+    pub relation: Option<i64>,
+    pub what: String,
 }
 
 /// A table that is no longer as it was installed.
@@ -139,6 +149,25 @@ pub struct WindowWanted<'a> {
     pub txids: &'a [i64],
 }
 
+impl Gap {
+    fn of(relation: i64, what: String) -> Gap {
+        Gap {
+            relation: Some(relation),
+            what,
+        }
+    }
+
+    pub fn of_all(what: String) -> Gap {
+        Gap { relation: None, what }
+    }
+}
+
+impl fmt::Display for Gap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
 impl LoggedTable {
     pub fn qualified(&self) -> QualifiedName {
         QualifiedName::new(&self.schema, &self.name)
@@ -164,24 +193,24 @@ impl Window {
         }
     }
 
-    /// Refuses when the logs do not tell all; `what` needs it.
+    /// Refuses when the logs do not tell all of the tables `read` (by their ids); `what` needs it.
     ///
     /// # Errors
     /// [`Kind::Refused`], with all reasons.
-    pub fn refuse_gaps(&self, what: &str) -> Result<()> {
+    pub fn refuse_gaps(&self, what: &str, read: impl Fn(i64) -> bool) -> Result<()> {
         if let Some(astray) = &self.astray {
             return Err(astray.clone().into());
         }
-        if self.gaps.is_empty() {
+        let is_missed = |gap: &&Gap| gap.relation.is_none_or(&read);
+        let missed: Vec<&str> = (self.gaps.iter().filter(is_missed))
+            .map(|gap| gap.what.as_str())
+            .collect();
+        if missed.is_empty() {
             return Ok(());
         }
         Err(Error::message(
             Kind::Refused,
-            format!(
-                "{what} needs all changes {}, and {}",
-                self.words(),
-                self.gaps.join("; ")
-            ),
+            format!("{what} needs all changes {}, and {}", self.words(), missed.join("; ")),
         )
         .hint("take a mark that was set after that"))
     }
@@ -239,7 +268,7 @@ pub fn window(client: &mut impl GenericClient, schema: &str, wanted: &WindowWant
     }
     let mut gaps = Vec::new();
     let astray = super::astray(client, schema)?;
-    gaps.extend(astray.as_ref().map(|astray| astray.problem.clone()));
+    gaps.extend(astray.as_ref().map(|astray| Gap::of_all(astray.problem.clone())));
     gaps::restarts(client, &s, wanted.group, &from, until.as_ref(), &mut gaps)?;
     let found = logs::tables(client, &s, wanted.group, &from, until.as_ref(), &mut gaps)?;
     let tables = logs::chosen(wanted, found)?;
