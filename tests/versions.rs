@@ -518,3 +518,35 @@ fn a_binding_cannot_read_a_virtual_column() {
     let said = std::fs::read_to_string(db.dir().join("out.json")).unwrap();
     assert!(said.contains("42"), "{said}");
 }
+
+#[test]
+fn a_table_with_virtual_columns_only_is_as_one_without_columns() {
+    let db = crate::support::database();
+    let tables = "create schema app; create table app.t (id int primary key); create table app.bare ();
+                  create table app.v (five int generated always as (5) virtual)";
+    let version: i32 = db.psql("show server_version_num").parse().unwrap();
+    if version < 180_000 {
+        db.client().batch_execute(tables).unwrap_err();
+        return;
+    }
+    db.client().batch_execute(tables).unwrap();
+    let new = ["new", "--from-db", "emaj.yaml", "--schema-name", "app"];
+    crate::support::emaj(&db).args(new).run().ok();
+    let drafted = std::fs::read_to_string(db.dir().join("emaj.yaml")).unwrap();
+    for left_out in [
+        "# left out: table app.bare has no column\n",
+        "# left out: table app.v has no column but virtual ones\n",
+    ] {
+        assert!(drafted.contains(left_out), "{drafted}");
+    }
+    assert!(!drafted.contains("- app.v\n"), "{drafted}");
+    db.file(
+        "audit.yaml",
+        "version: 1\ngroups: { audit: { tables: [app.v], rollback: false } }\n",
+    );
+    for command in ["plan", "install"] {
+        let refused = crate::support::emaj(&db).args([command, "audit.yaml"]).run().code(65);
+        let reason = "table app.v has no column but virtual ones";
+        assert!(refused.stderr.contains(reason), "{refused}");
+    }
+}

@@ -156,8 +156,16 @@ fn lacking(what: &str, rights: &str, name: &str, catalog: &Catalog) -> Obstacle 
 
 fn shape(name: &QualifiedName, table: &Table, asked: &Asked<'_>) -> Option<Obstacle> {
     let own = asked.own_columns;
-    if table.columns.is_empty() {
-        return Some(Obstacle::new(Kind::Manifest, format!("table {name} has no column")));
+    if width::captured(&table.columns).next().is_none() {
+        let but = if table.columns.is_empty() {
+            ""
+        } else {
+            " but virtual ones"
+        };
+        return Some(Obstacle::new(
+            Kind::Manifest,
+            format!("table {name} has no column{but}"),
+        ));
     }
     let all = width::too_many(&table.columns, own)?;
     let what = format!(

@@ -40,7 +40,8 @@ pub(super) fn too_wide(columns: &[Column], own: usize) -> Option<usize> {
     (header + data > MOST_BYTES).then_some(header + data)
 }
 
-fn captured(columns: &[Column]) -> impl Iterator<Item = &Column> {
+/// Returns the columns that a log has, too: all but virtual ones.
+pub(super) fn captured(columns: &[Column]) -> impl Iterator<Item = &Column> {
     columns.iter().filter(|column| column.generated != Generated::Virtual)
 }
 
