@@ -185,6 +185,18 @@ fn columns_called_as_those_of_a_log_reach_sinks_under_their_own_names() {
             "\"came of 3\""
         ]
     );
+    // As CSV its columns are headed as in its log, which has a name of its own for each.
+    let logged = shop.db.psql(
+        "select string_agg(attname, ',' order by attnum) from pg_attribute
+          where attrelid = 'emaj.s_own_log'::regclass and attnum > 7",
+    );
+    assert!(logged.starts_with("emaj_gid_"), "{logged}");
+    let expected = format!("emaj_verb,emaj_tuple,emaj_gid,emaj_txid,emaj_changed,emaj_user,{logged}");
+    for what in ["all", "net"] {
+        let csv = ["changes", "g", "--table", "s.own", "--what", what, "-o", "csv"];
+        let csv = shop.run(&csv).ok().stdout;
+        assert_eq!(csv.lines().next(), Some(expected.as_str()), "{what}");
+    }
     // Bindings know a column by its name of the last install.
     shop.sql(
         "alter table s.own rename emaj_verb to emaj_time; update s.own set emaj_time = 'later' where emaj_gid = 1",
