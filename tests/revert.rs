@@ -234,7 +234,11 @@ fn what_cannot_be_taken_back_is_refused_and_nothing_is_changed() {
         );
     };
     // The customer's invoice is somebody else's: it does not go with the customer.
-    refused(4, &["--txid", &made], "what others have written stands in the way");
+    refused(
+        4,
+        &["--txid", &made],
+        "what others have written, or a constraint that came since, stands in the way",
+    );
     refused(4, &["--txid", "3"], "has no active mark before transaction 3");
     refused(4, &["--txid", "999999999"], "there is no such change");
     refused(4, &["--user", "nobody"], "there is no such change");
@@ -343,7 +347,9 @@ fn a_key_that_is_not_valid_is_checked_for_what_is_taken_back() {
     let before = content(&shop);
     let refused = revert(&shop, &["--txid", &made]).code(4);
     assert!(
-        refused.stderr.contains("what others have written stands in the way"),
+        refused
+            .stderr
+            .contains("what others have written, or a constraint that came since, stands in the way"),
         "{refused}"
     );
     assert_eq!(content(&shop), before);

@@ -37,6 +37,31 @@ stories! {
         }
     }
 
+    a_constraint_that_came_after_the_mark_is_named_as_a_reason(story) {
+        story.sql("create table p (id int primary key); create table c (id int primary key, p int, n int);
+                   insert into p values (1); insert into c values (1, 1, 1), (2, 77, 1)");
+        story.install("*");
+        story.mark("m");
+        story.sql("delete from c where id = 2; update c set n = 5");
+        let role = story.role.clone().unwrap_or_else(|| "postgres".to_owned());
+        for constraint in ["foreign key (p) references p", "unique (n)", "exclude using btree (n with =)", "check (n > 1)"] {
+            story.sql(&format!("alter table c add constraint later {constraint}"));
+            let everything = story.everything();
+            let rollback = story.emaj(&["rollback", "g", "m", "--yes"]).code(1);
+            let hint = rollback.stderr.lines().find(|line| line.starts_with("hint: ")).unwrap_or_default();
+            assert!(hint.contains("take that out first, or choose a later mark"), "{constraint}: {rollback}");
+            let revert = story.emaj(&["revert", "g", "--user", &role, "--from", "m", "--yes"]);
+            let hints = match constraint.starts_with("check") {
+                true => "take that out first",
+                false => "a constraint that came since has to be taken out first",
+            };
+            assert!(revert.stderr.contains(hints), "{constraint}: {revert}");
+            story.unchanged(&everything);
+            story.sql("alter table c drop constraint later");
+        }
+        story.emaj(&["rollback", "g", "m", "--yes"]).ok();
+    }
+
     a_mark_with_the_longest_name_is_a_target(story) {
         prepared(story);
         let before = story.state();

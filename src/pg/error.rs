@@ -165,9 +165,10 @@ fn own_hint(server: &ServerError) -> Option<&'static str> {
     match server.code.as_str() {
         "25006" => Some(NOT_WRITABLE),
         "23503" => Some(
-            "rows of a table outside the group stand in the way: take that table into the group, or deal with its rows first; nothing was changed",
+            "rows of a table outside the group stand in the way: take that table into the group, or deal with its rows first; where the foreign key came \
+             after the mark, take that out first, or choose a later mark; nothing was changed",
         ),
-        "23502" | "23514" => Some(
+        "23502" | "23505" | "23514" | "23P01" => Some(
             "a row that is to be written does not fit; where it was there before the constraint, take that out first, or choose a later mark; \
              nothing was changed",
         ),
