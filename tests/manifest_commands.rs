@@ -213,6 +213,28 @@ fn a_hint_names_the_manifest_that_was_named() {
 }
 
 #[test]
+fn a_sequence_that_leaves_its_group_leaves_no_log() {
+    let db = support::database();
+    db.client()
+        .batch_execute("create table public.a (id serial primary key)")
+        .unwrap();
+    let manifest = "version: 1\nroles: { admin: null, viewer: null }\ngroups: { g: { tables: [public.*] } }\n";
+    db.file("emaj.yaml", manifest);
+    emaj(&db).args(["install"]).run().ok();
+    db.psql("alter sequence public.a_id_seq owned by none");
+    let plan = emaj(&db).args(["plan"]).run().ok();
+    assert!(plan.stdout.contains("sequence public.a_id_seq"), "{plan}");
+    assert!(!plan.stdout.contains("its log stays"), "{plan}");
+    db.client()
+        .batch_execute("create table public.b (id int primary key)")
+        .unwrap();
+    let without = manifest.replace("public.*", "public.b");
+    db.file("emaj.yaml", &without);
+    let plan = emaj(&db).args(["plan"]).run().ok();
+    assert!(plan.stdout.contains("its log stays"), "{plan}");
+}
+
+#[test]
 fn the_history_is_kept_for_ever_or_as_long_as_a_manifest_says() {
     let db = support::database();
     db.client()

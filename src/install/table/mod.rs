@@ -133,7 +133,9 @@ pub(super) fn end(
     if let Some(group) = group {
         step = step.losing(&known.group, group.active_marks);
     }
-    step.also("its log stays readable until the group is reset");
+    if known.kind != 'S' {
+        step.also("its log stays readable until the group is reset");
+    }
     plan.push(step);
 }
 
