@@ -157,7 +157,10 @@ fn drift_tells_of_a_table_that_is_gone() {
     let told = emaj(&db).args(["status", "-o", "json"]).run().ok().stdout_json();
     assert_eq!(told["inconsistencies"][0]["problem"], "the table is gone", "{told}");
     let repair = || db.psql("select verify_repair from emaj.emaj_detailed_verify_all()");
-    assert_eq!(repair(), "take it out of the manifest and run `emaj install`");
+    assert_eq!(
+        repair(),
+        "run `emaj install`; where the manifest names it, take it out first"
+    );
     db.client()
         .batch_execute("create table public.note (id int primary key)")
         .unwrap();
