@@ -174,6 +174,7 @@ templates! {
     "revert/later",
     "revert/mark",
     "revert/phases",
+    "revert/place",
     "revert/run_api",
     "revert/source",
     "revert/tables",
