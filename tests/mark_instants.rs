@@ -406,6 +406,70 @@ fn who_marks_what_it_has_written_is_never_ended_as_a_deadlock() {
 }
 
 #[test]
+fn who_marks_and_then_writes_is_never_ended_as_a_deadlock() {
+    type Act<'a> = &'a (dyn Fn(&Database) -> Result<(), String> + Sync);
+    let run = |db: &Database, args: &[&str]| {
+        let run = emaj(db).args(args).run();
+        if run.status == Some(0) { Ok(()) } else { Err(run.stderr) }
+    };
+    let by_row = |db: &Database| {
+        db.file(
+            "emaj.yaml",
+            "version: 1\nroles: { admin: null, viewer: null }\ngroups: { g: { tables: [public.t, public.p, public.u], table_options: { public.t: { capture: row } } } }\n",
+        );
+        run(db, &["install"])
+    };
+    let acts: [(&str, Act<'_>); 9] = [
+        ("stop", &|db| run(db, &["group", "stop", "g"])),
+        ("drop", &|db| run(db, &["group", "drop", "g", "--force", "--yes"])),
+        ("release", &|db| {
+            sql(db, "select emaj.emaj_release_table('t'::regclass)")
+        }),
+        ("install", &by_row),
+        ("rollback", &|db| sql(db, "select emaj.emaj_rollback_group('g', 'm')")),
+        ("logged rollback", &|db| run(db, &["rollback", "g", "m", "--yes"])),
+        ("rollback and stop", &|db| {
+            run(db, &["rollback", "g", "m", "--stop", "--yes"])
+        }),
+        ("rollback in several sessions", &|db| {
+            run(
+                db,
+                &["rollback", "g", "m", "--yes", "--jobs", "2", "--lock-timeout", "2s"],
+            )
+        }),
+        ("revert", &|db| {
+            run(
+                db,
+                &[
+                    "revert", "g", "--from", "m", "--table", "public.t", "--key", "id=1", "--yes",
+                ],
+            )
+        }),
+    ];
+    let marks = [
+        "select emaj.emaj_set_mark_group('g', 'job')",
+        "select emaj.emaj_comment_mark_group('g', 'n', 'of the job')",
+    ];
+    scope(|scope| {
+        for (name, act) in acts {
+            scope.spawn(move || {
+                for mark in marks {
+                    let db = installed();
+                    db.psql("create table u (id int primary key)");
+                    install(&db, "tables: [public.t, public.p, public.u]");
+                    db.psql("select emaj.emaj_set_mark_group('g', 'm'); update t set v = 'b' where id = 1; insert into u values (1);
+                             select emaj.emaj_set_mark_group('g', 'n')");
+                    // The server ends the one who looks for a deadlock first: that would be the application.
+                    let open = format!("set local deadlock_timeout = '800ms'; {mark}");
+                    let both = beside(&db, &open, "update t set v = 'c' where id = 2; update u set id = 2", || act(&db));
+                    assert_eq!(both, (Ok(()), Ok(())), "{name} beside {mark}");
+                }
+            });
+        }
+    });
+}
+
+#[test]
 fn an_install_waits_for_one_group_without_having_another() {
     let db = support::database();
     db.psql("create table t (id serial primary key); create table u (id serial primary key)");
@@ -427,6 +491,7 @@ fn an_install_waits_for_one_group_without_having_another() {
         ("", "alter sequence u_id_seq increment 2".to_owned(), mark("b")),
         (", retention: 1 day", mark("a"), mark("b")),
         (", retention: 2 days, context: [application_name]", mark("b"), mark("b")),
+        (", retention: 3 days, context: [application_name]", mark("b"), mark("a")),
     ] {
         let (job, run) = beside(&db, &open, &then, || manifest(changed));
         assert_eq!(job, Ok(()), "{open}, {then}");

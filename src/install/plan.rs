@@ -15,7 +15,7 @@ use crate::render::Renderer;
 use crate::words::count;
 
 /// The order of the work. Everything before [`Phase::Capture`] leaves the application alone; from there on its writers wait. Rows of groups are
-/// locked after the tables and sequences of all of them, as everywhere: a transaction that writes a table and then sets a mark would be ended as a deadlock.
+/// locked together with the tables and sequences of all of them: a transaction that writes a table and sets a mark, or the other way round, would be ended as a deadlock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
@@ -575,9 +575,8 @@ fn titled(statements: &[Statement<'_>]) -> String {
         .collect()
 }
 
-/// Returns what locks all tables at once, with the sequences that marks note, and gives way as a whole: a lock that is held while another is waited
-/// for keeps writers out. The groups' rows come last, in the order in which everybody takes them: whoever waits for one may have
-/// a table or a sequence.
+/// Returns what locks all tables at once, with the sequences that marks note and the groups' rows, and gives way as a whole: a lock that is held while
+/// another is waited for keeps writers out, or whoever sets marks.
 fn locks<'a>(steps: &[&'a Step], groups: impl IntoIterator<Item = &'a String>, renderer: &Renderer) -> Option<String> {
     let schema = postgres_protocol::escape::escape_identifier(renderer.schema());
     let alone = steps.iter().filter(|step| step.lock == Some(Lock::AccessExclusive));
@@ -586,23 +585,17 @@ fn locks<'a>(steps: &[&'a Step], groups: impl IntoIterator<Item = &'a String>, r
     let sequences: BTreeSet<&u32> = steps.iter().flat_map(|step| &step.sequences).collect();
     let taken_out = steps.iter().filter_map(|step| step.group.as_ref());
     let groups: BTreeSet<&String> = groups.into_iter().chain(taken_out).collect();
-    let mut locks = Vec::new();
-    if !(tables.is_empty() && sequences.is_empty()) {
-        locks.push(format!(
-            "select {schema}._lock({}, {}, {});",
-            array(tables.into_iter().chain(sequences)),
-            quote_literal(&Lock::ShareRowExclusive.name().to_lowercase()),
-            array(alone),
-        ));
+    if tables.is_empty() && sequences.is_empty() && groups.is_empty() {
+        return None;
     }
-    if !groups.is_empty() {
-        let names: Vec<String> = groups.into_iter().map(|name| quote_literal(name)).collect();
-        locks.push(format!(
-            "select from {schema}.emaj_group where group_name in ({}) order by group_name for no key update;",
-            names.join(", ")
-        ));
-    }
-    (!locks.is_empty()).then(|| locks.join("\n"))
+    let names: Vec<String> = groups.into_iter().map(|name| quote_literal(name)).collect();
+    Some(format!(
+        "select {schema}._lock({}, {}, array[{}]::text[], {});",
+        array(tables.into_iter().chain(sequences)),
+        quote_literal(&Lock::ShareRowExclusive.name().to_lowercase()),
+        names.join(", "),
+        array(alone),
+    ))
 }
 
 fn array<'a>(oids: impl IntoIterator<Item = &'a u32>) -> String {
