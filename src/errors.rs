@@ -130,6 +130,11 @@ impl Error {
         &self.hints
     }
 
+    /// Returns the cause that is a `T`, if there is one.
+    pub fn cause<T: std::error::Error + 'static>(&self) -> Option<&T> {
+        self.source.chain().find_map(|cause| cause.downcast_ref())
+    }
+
     /// Returns the chain of causes, the outermost first.
     pub fn chain(&self) -> impl Iterator<Item = String> + '_ {
         self.source.chain().map(ToString::to_string)

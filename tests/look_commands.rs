@@ -488,3 +488,49 @@ fn a_plan_does_not_count_rows_of_a_table_that_nobody_has_counted() {
     let plan = support::emaj(&db).args(["plan"]).run().ok();
     support::said(&plan, "about 2 rows");
 }
+
+/// Runs a command while another session has done `beside` and not committed yet, which it does once the command waits.
+fn run_beside(db: &Database, beside: &str, args: &[&str]) -> support::Run {
+    let mut open = db.client();
+    open.batch_execute(&format!("begin; {beside}")).unwrap();
+    emaj(db).args(args).run_while(|_| {
+        support::until(&format!("{args:?} waits"), || db.waits_for_a_lock());
+        open.batch_execute("commit").unwrap();
+    })
+}
+
+#[test]
+fn who_waits_for_a_log_that_goes_looks_again() {
+    let rollback = ["rollback", "shop", "m", "--with", "notes", "--yes"];
+    for (args, code) in [
+        (&["status"][..], 0),
+        (&["sink", "lag"], 0),
+        (&["plan"], 0),
+        (&["drift"], 0),
+        (&["doctor"], 0),
+        (&["stat", "notes"], 4),
+        (&rollback, 4),
+        (&[&rollback[..], &["--dry-run"]].concat(), 4),
+        (&[&rollback[..], &["--jobs", "2"]].concat(), 4),
+    ] {
+        let db = installed();
+        db.psql("alter table note add primary key (t)");
+        let delivered = "sinks: { lines: { file: { path: out.ndjson } } }\nbindings: { notes: { table: public.note, to: lines, message: {} } }\n";
+        db.file(
+            "emaj.yaml",
+            &format!("{}{delivered}", MANIFEST.replace("    rollback: false\n", "")),
+        );
+        emaj(&db).args(["install", "-q", "--allow-destroy"]).run().ok();
+        db.psql("select emaj.emaj_set_mark_groups('{shop,notes}', 'm'); insert into note values ('a'); insert into item (name) values ('a')");
+        let run = run_beside(&db, "select emaj.emaj_force_drop_group('notes')", args).code(code);
+        let known = [
+            "unknown group `notes`",
+            "group `notes` does not exist",
+            "have just changed",
+        ];
+        assert!(
+            code == 0 || known.iter().any(|words| run.stderr.contains(words)),
+            "{args:?}: {run}"
+        );
+    }
+}

@@ -24,6 +24,10 @@ use crate::words::count_are;
 /// # Errors
 /// Whatever the server answers; an interval of the manifest that PostgreSQL does not understand.
 pub fn look(session: &mut Session, manifest: &Manifest) -> Result<(Catalog, Option<Journal>)> {
+    pg::read_again(|| one_look(session, manifest))
+}
+
+fn one_look(session: &mut Session, manifest: &Manifest) -> Result<(Catalog, Option<Journal>)> {
     let mut transaction = session
         .build_transaction()
         .isolation_level(IsolationLevel::RepeatableRead)

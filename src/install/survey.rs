@@ -6,13 +6,17 @@ use super::apply::act_as_owner;
 use crate::catalog::{self, Catalog};
 use crate::errors::Result;
 use crate::journal::{self, Journal};
-use crate::pg::Session;
+use crate::pg::{Session, read_again};
 
 /// Reads the catalogue, and the registry in `schema` where the role may act for its owner.
 ///
 /// # Errors
 /// Whatever the server answers.
 pub fn survey(session: &mut Session, schema: &str, roles: &[&str]) -> Result<(Catalog, Option<Journal>)> {
+    read_again(|| one_look(session, schema, roles))
+}
+
+fn one_look(session: &mut Session, schema: &str, roles: &[&str]) -> Result<(Catalog, Option<Journal>)> {
     let mut transaction = session
         .build_transaction()
         .isolation_level(IsolationLevel::RepeatableRead)

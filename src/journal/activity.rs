@@ -2,12 +2,11 @@
 //!
 //! Every committed change is in exactly one of them. Called by `commands/top`.
 
-use postgres::error::SqlState;
 use postgres::{IsolationLevel, Row};
 use postgres_protocol::escape::escape_identifier;
 
 use crate::errors::{Error, Kind, Result};
-use crate::pg::{Session, classify};
+use crate::pg::{Doing as _, Session, read_again};
 
 /// What one look found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,19 +51,10 @@ impl Stand {
 /// # Errors
 /// [`Kind::Refused`] for an unknown group; whatever the server answers.
 pub fn look(session: &mut Session, schema: &str, groups: &[String], since: Option<&str>) -> Result<Look> {
-    let mut tries = 3;
-    loop {
-        tries -= 1;
-        match one_look(session, schema, groups, since) {
-            // A log went while it was being looked at (an install beside): the next snapshot knows nothing of it.
-            Err(error) if tries > 0 && error.code() == Some(&SqlState::UNDEFINED_TABLE) => (),
-            Err(error) => return Err(classify(error, "count what is being changed")),
-            Ok((snapshot, rows)) => {
-                let relations = rows.iter().map(seen).collect::<Result<_>>()?;
-                return Ok(Look { snapshot, relations });
-            }
-        }
-    }
+    let (snapshot, rows) =
+        read_again(|| one_look(session, schema, groups, since).doing("count what is being changed"))?;
+    let relations = rows.iter().map(seen).collect::<Result<_>>()?;
+    Ok(Look { snapshot, relations })
 }
 
 fn one_look(

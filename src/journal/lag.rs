@@ -13,7 +13,7 @@ use super::cursor::{Reached, key_part, reached};
 use super::logs::{LogRecord, logs_of};
 use super::sinks::{BindingRecord, SinkState, Trouble, bindings_of, sinks};
 use crate::errors::Result;
-use crate::pg::same_values;
+use crate::pg::{read_again, same_values};
 
 /// How things stand with one sink, as the database knows it.
 #[derive(Debug, Clone, Serialize)]
@@ -53,6 +53,10 @@ impl SinkLag {
 /// # Errors
 /// Whatever the server answers.
 pub fn lag(client: &mut impl GenericClient, schema: &str) -> Result<Vec<SinkLag>> {
+    read_again(|| one_look(client, schema))
+}
+
+fn one_look(client: &mut impl GenericClient, schema: &str) -> Result<Vec<SinkLag>> {
     let s = escape_identifier(schema);
     // Values have the text that the worker has of them: the hash of a row is one of that.
     let client = &mut client.transaction()?;

@@ -5,7 +5,7 @@ use postgres_protocol::escape::escape_identifier;
 use serde::Serialize;
 
 use crate::errors::Result;
-use crate::pg::classify;
+use crate::pg::{classify, read_again};
 
 /// So many changes are counted; of more it is only said that there are more. It keeps the question cheap.
 pub const MOST_COUNTED: i64 = 100_000;
@@ -36,6 +36,10 @@ pub struct GroupStatus {
 /// # Errors
 /// Whatever the server answers; lacking rights on the registry among it.
 pub fn status(client: &mut impl GenericClient, schema: &str) -> Result<Vec<GroupStatus>> {
+    read_again(|| one_look(client, schema))
+}
+
+fn one_look(client: &mut impl GenericClient, schema: &str) -> Result<Vec<GroupStatus>> {
     let s = escape_identifier(schema);
     let rows = client
         .query(
@@ -53,7 +57,7 @@ pub fn status(client: &mut impl GenericClient, schema: &str) -> Result<Vec<Group
                            count(*) filter (where rel_kind = 'S' and rel_ended is null) as sequences,
                            coalesce(sum(pg_total_relation_size(log)
                              + coalesce((select sum(pg_total_relation_size(inhrelid)) from pg_inherits where inhparent = log), 0)), 0)::bigint as bytes,
-                           coalesce(array_agg(log::text) filter (where rel_ended is null and log is not null), '{{}}') as logs
+                           coalesce(array_agg(format('%I.%I', $1::text, rel_log)) filter (where rel_ended is null and log is not null), '{{}}') as logs
                       from {s}.emaj_relation
                      cross join lateral to_regclass(quote_ident($1::text) || '.' || quote_ident(rel_log)) as log
                      where rel_group = g.group_name) as r

@@ -90,9 +90,11 @@ pub fn classify_in(error: postgres::Error, doing: &str, sql: &str) -> Error {
     };
     // The place replaces the bare number.
     server.position = None;
-    let problem = format!("{server} {}", place(sql, at));
-    let made = Error::message(kind(&error), problem).context(format!("failed to {doing}"));
-    with_hint(made, server.hint)
+    server.message = format!("{server} {}", place(sql, at));
+    (server.detail, server.inner_statement) = (None, None);
+    let hint = server.hint.clone();
+    let made = Error::new(kind(&error), server).context(format!("failed to {doing}"));
+    with_hint(made, hint)
 }
 
 /// Names what a call attempted, should it fail.
