@@ -10,7 +10,7 @@ use postgres::error::SqlState;
 use postgres::{GenericClient, IsolationLevel, Transaction};
 use postgres_protocol::escape::escape_identifier;
 
-use super::plan::{ONE_AT_A_TIME, Statement, settings};
+use super::plan::{ONE_AT_A_TIME, REVIEW, Statement, settings};
 use super::{Plan, room};
 use crate::catalog::{self, Catalog};
 use crate::errors::{Error, Kind, Result, UNCHANGED};
@@ -143,7 +143,7 @@ pub(super) fn act_as_owner(client: &mut impl GenericClient, schema: &str) -> Res
 /// after each statement. A step that has a transaction of its own is followed by a plan of what is left.
 ///
 /// # Errors
-/// [`Kind::Locked`] with the blocker's name when the wait is over; [`Kind::Interrupted`]; whatever `make` and `agree` refuse; whatever
+/// [`Kind::Locked`] with the blocker's name when the wait is over, [`Kind::Refused`] when the plan was outdated then; [`Kind::Interrupted`]; whatever `make` and `agree` refuse; whatever
 /// the server answers. Nothing was changed then, but for steps that had a transaction of their own.
 pub fn apply(
     session: &mut Session,
@@ -165,9 +165,24 @@ pub fn apply(
             Ok(())
         };
         let make = |catalog: &Catalog, journal: Option<&Journal>| Ok(make(catalog, journal)?.after(taken));
+        let mut outdated = false;
         let attempted = pg::retry_locked(session, locking, &mut |session| {
             interrupt.check()?;
-            attempt(session, manifest, locking, &interrupt, &make, &mut agree_once, done)
+            attempt(
+                session,
+                manifest,
+                locking,
+                &interrupt,
+                &make,
+                &mut agree_once,
+                done,
+                &mut outdated,
+            )
+        });
+        // Nobody is in the way any more.
+        let attempted = attempted.map_err(|error| match error.kind() {
+            Kind::Locked if outdated => error.with_kind(Kind::Refused).hint_instead(REVIEW),
+            _ => error,
         });
         let plan = attempted.map_err(|error| match taken {
             0 => interrupt.cause(error),
@@ -194,7 +209,8 @@ fn went_on(error: Error, taken: usize) -> Error {
         ))
 }
 
-/// Makes a plan and carries out its first transaction.
+/// Makes a plan and carries out its first transaction. Says whether it was `outdated` when the locks were had.
+#[expect(clippy::too_many_arguments, reason = "one road, told in one place")]
 fn attempt(
     session: &mut Session,
     manifest: &Manifest,
@@ -203,7 +219,9 @@ fn attempt(
     make: &dyn Fn(&Catalog, Option<&Journal>) -> Result<Plan>,
     agree: &mut dyn FnMut(&Plan) -> Result<()>,
     done: &dyn Fn(),
+    outdated: &mut bool,
 ) -> Result<Plan> {
+    *outdated = false;
     let mut transaction = session
         .build_transaction()
         .isolation_level(IsolationLevel::ReadCommitted)
@@ -229,7 +247,10 @@ fn attempt(
             transaction.batch_execute(sql).map_err(|error| {
                 match (&statement, failed(error, &doing, sql, &catalog, &plan)) {
                     // It was changed while the locks were waited for: what is to be done now is for a new plan to say.
-                    (Statement::Registry(_), error) if error.kind() == Kind::Refused => error.with_kind(Kind::Locked),
+                    (Statement::Registry(_), error) if error.kind() == Kind::Refused => {
+                        *outdated = true;
+                        error.with_kind(Kind::Locked)
+                    }
                     (_, error) => error,
                 }
             })?;

@@ -382,8 +382,7 @@ impl Plan {
     /// marks that are lost are those of when this was planned.
     fn registry(&self, renderer: &Renderer) -> Option<String> {
         let schema = postgres_protocol::escape::escape_identifier(renderer.schema());
-        let refuse =
-            |what: &str, when: &str| format!("select {schema}._refuse({what}, 'review a new plan')\n  {when};");
+        let refuse = |what: &str, when: &str| format!("select {schema}._refuse({what}, '{REVIEW}')\n  {when};");
         let since = |what: &str| quote_literal(&format!("since this was planned {what}"));
         let groups = self.groups.iter().map(|(group, logs)| {
             let (state, past) = if *logs { ("LOGGING", "stopped") } else { ("IDLE", "started") };
@@ -602,6 +601,9 @@ fn array<'a>(oids: impl IntoIterator<Item = &'a u32>) -> String {
     let list: Vec<String> = oids.into_iter().map(ToString::to_string).collect();
     format!("array[{}]::oid[]", list.join(", "))
 }
+
+/// What is left to do where a plan is outdated.
+pub(super) const REVIEW: &str = "review a new plan";
 
 /// One installation at a time in a database, whatever its schema: they may meet on a table.
 pub(super) const ONE_AT_A_TIME: &str = "select pg_advisory_xact_lock(hashtextextended('emaj install', 0))";
