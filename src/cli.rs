@@ -119,5 +119,5 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
         Command::History(args) => commands::history::run(args, &context),
         Command::Release(args) => commands::release::run(args, &context),
     };
-    done.map_err(|error| context.output.complete(error))
+    done.map_err(|error| context.output.complete(context.explained(error)))
 }

@@ -438,3 +438,38 @@ fn a_role_that_another_database_makes_at_the_same_moment_is_shared() {
     uninstall(&db).ok();
     db.psql(&format!("drop role if exists {role}"));
 }
+
+#[test]
+fn who_waited_for_an_uninstall_is_told_that_nothing_is_installed() {
+    for args in [
+        &["mark", "set", "g", "x"][..],
+        &["group", "stop", "g"],
+        &["status"],
+        &["failures", "discard", "--all", "--yes"],
+    ] {
+        let db = installed();
+        let mut open = db.client();
+        open.batch_execute("begin; lock table emaj.emaj_hist in access share mode")
+            .unwrap();
+        let waiting = |number: &str| {
+            support::until(&format!("{number} to wait, {args:?}"), || {
+                db.psql("select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'") == number
+            });
+        };
+        std::thread::scope(|scope| {
+            let leaving = scope.spawn(|| {
+                let args = ["uninstall", "--all", "--yes", "--lock-timeout", "60s"];
+                support::emaj(&db).args(args).run()
+            });
+            waiting("1");
+            let told = support::emaj(&db).args(args).run_while(|_| {
+                waiting("2");
+                open.batch_execute("commit").unwrap();
+            });
+            leaving.join().unwrap().ok();
+            let told = told.code(10);
+            let words = "it was uninstalled meanwhile; `emaj install` installs it again";
+            assert!(told.stderr.contains(words), "{told}");
+        });
+    }
+}

@@ -52,6 +52,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     let beside = beside(&args, &manifest, context)?;
     logging::begin(LogFormat::Text, true);
     let mut session = context.connect(Some(&manifest))?;
+    context.works_with(&session, &manifest.schema);
     if !args.dry_run {
         catalog::check_owner(&mut *session, &manifest.schema)?;
     }

@@ -39,6 +39,7 @@ pub mod uninstall;
 pub mod validate;
 pub mod verify;
 
+use std::cell::RefCell;
 use std::path::PathBuf;
 
 pub(crate) use self::args::{ActArgs, AskArgs, ShownArgs};
@@ -46,7 +47,7 @@ pub use self::args::{ConnectionArgs, InstallationArgs, LockArgs, ManifestArgs, p
 use crate::errors::{Error, Kind, Result};
 use crate::journal;
 use crate::manifest::{self, Manifest};
-use crate::pg::{self, Environment, Given, Notice, Prompt, Session};
+use crate::pg::{self, Environment, Given, Notice, Prompt, Session, Settings};
 use crate::ui::Output;
 
 const WHICH_DATABASE: &str = "no manifest was named, there is no ./emaj.yaml, and nothing else says which database: name a manifest with `-f`, or the database with `-d`";
@@ -57,6 +58,8 @@ pub struct Context {
     connection: ConnectionArgs,
     pub environment: Environment,
     pub output: Output,
+    /// The installation that the verb works with: where it is, and its schema.
+    installed: RefCell<Option<(Settings, String)>>,
 }
 
 impl Context {
@@ -69,6 +72,7 @@ impl Context {
             connection,
             environment: Environment::current()?,
             output,
+            installed: RefCell::default(),
         })
     }
 
@@ -128,6 +132,27 @@ impl Context {
         settings.connect_with_notices(prompt, handle)
     }
 
+    /// Notes which installation the verb works with.
+    pub(crate) fn works_with(&self, session: &Session, schema: &str) {
+        self.installed
+            .replace(Some((session.wanted().clone(), schema.to_owned())));
+    }
+
+    /// Returns what a command failed with: that nothing is installed, where somebody has uninstalled it meanwhile, else the error as it is.
+    pub(crate) fn explained(&self, error: Error) -> Error {
+        let installed = self.installed.take().filter(|_| pg::is_gone(&error));
+        let left = installed.and_then(|(settings, schema)| {
+            let mut session = settings.connect(Prompt::Never).ok()?;
+            journal::check_usable(&mut *session, &schema, settings.dbname()).err()
+        });
+        match left {
+            Some(left) if left.kind() == Kind::NotInstalled => {
+                left.hint_instead("it was uninstalled meanwhile; `emaj install` installs it again")
+            }
+            _ => error,
+        }
+    }
+
     /// Whether neither a flag nor the environment says which database.
     fn names_no_database(&self) -> bool {
         let flags = &self.connection;
@@ -174,6 +199,7 @@ impl Context {
             Kind::NotInstalled => hinted(error.hint("`--schema` names another schema")),
             _ => error,
         })?;
+        self.works_with(&session, &schema);
         Ok((session, schema))
     }
 }

@@ -64,6 +64,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
 fn work(args: &Args, context: &Context) -> Result<ExitCode> {
     let manifest = read(args)?;
     let mut session = context.connect(Some(&manifest))?;
+    context.works_with(&session, &manifest.schema);
     catalog::check_owner(&mut *session, &manifest.schema)?;
     for unsent in deliver::unsent(&mut session, &manifest, &args.sink)? {
         tracing::warn!(sink = %unsent.sink, "{}; {}", unsent.told(), goes_on(args, &unsent));

@@ -180,7 +180,10 @@ fn attempt(
         (Some(failure), Ok(_)) => Err(failure.error),
         (None, Ok(_)) => Err(Error::message(Kind::Failed, "it was decided, and is not on record")),
         (failure, Err(error)) => {
-            let hint = "when the server is there again: `emaj rollback --recover`";
+            let hint = match error.kind() {
+                Kind::Unreachable => "when the server is there again: `emaj rollback --recover`",
+                _ => "`emaj rollback --recover` ends it",
+            };
             match failure {
                 Some(failure) => Err(failure.error.hint(hint)),
                 None => Err(Error::message(
