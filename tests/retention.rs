@@ -855,6 +855,32 @@ fn a_round_waits_for_nobody_who_holds_a_mark() {
     });
 }
 
+/// A log that somebody has just emptied, whose transaction is open, is left to the next time: the others are done, also where he would be waited for.
+#[test]
+fn a_purge_leaves_a_log_that_is_held_to_the_next() {
+    tell(Who::Owner, |story| {
+        story.options = "    max_size: 1 GB\n".to_owned();
+        story.sql(
+            "create table t (id bigserial primary key, v text); create table u (id bigserial primary key, v text)",
+        );
+        story.install("*");
+        story.sql("insert into t (v) values ('x'); insert into u (v) values ('x'); set lock_timeout = '60s'");
+        story.mark("m");
+        let log = story.ask("select rel_log from emaj.emaj_relation where rel_name = 't'");
+        let mut holder = story.db.client();
+        holder
+            .batch_execute(&format!("begin; lock table emaj.\"{log}\" in access exclusive mode"))
+            .unwrap();
+        assert_eq!(soon(story, "select emaj.emaj_delete_before_mark_group('g', 'm')"), "1");
+        assert_eq!(
+            story.ask("select hist_wording from emaj.emaj_hist where hist_function = 'PURGE_GROUP'"),
+            "1 log row"
+        );
+        holder.batch_execute("rollback").unwrap();
+        assert_eq!(soon(story, "select emaj.emaj_purge_group('g')"), "1");
+    });
+}
+
 /// With a `max_size`, what the logs take is looked at once for each group and round.
 #[test]
 fn a_round_looks_at_the_size_of_all_logs_once() {
