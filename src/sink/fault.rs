@@ -340,16 +340,25 @@ fn is_about_a_row(server: &ServerError) -> bool {
     has_place && !OF_THE_PLACE.iter().any(|class| server.code.starts_with(class))
 }
 
-/// PostgreSQL, when it is asked for more than the rows that are read: what may pass by itself (connection, locks, resources, operator intervention).
-const PASSES: &[&str] = &["08", "40", "53", "55", "57"];
+/// PostgreSQL, when it is asked for more than the rows that are read: what may pass by itself (locks, resources, operator intervention).
+const PASSES: &[&str] = &["40", "53", "55", "57"];
+
+/// With these it ends the session.
+const ENDS: &[&str] = &["08", "57P"];
 
 /// Returns what an error of the database that is read causes, when it was asked for `what`: a lost connection is nobody's fault at the sink.
 pub fn of_source(error: &postgres::Error, what: &str) -> Fault {
-    let Some(server) = error.as_db_error() else {
+    let is_of = |classes: &[&str], server: &postgres::error::DbError| {
+        classes.iter().any(|class| server.code().code().starts_with(class))
+    };
+    let Some(server) = error.as_db_error().filter(|server| !is_of(ENDS, server)) else {
         return Fault::down(format!("{what}: the connection to the database is lost"));
     };
-    let passes = PASSES.iter().any(|class| server.code().code().starts_with(class));
-    let verdict = if passes { Verdict::Later } else { Verdict::Never };
+    let verdict = if is_of(PASSES, server) {
+        Verdict::Later
+    } else {
+        Verdict::Never
+    };
     Fault::of(verdict, format!("{what}: {}", server.message()))
 }
 
