@@ -15,7 +15,7 @@ use crate::render::Renderer;
 use crate::words::count;
 
 /// The order of the work. Everything before [`Phase::Capture`] leaves the application alone; from there on its writers wait. Rows of groups are
-/// locked together with the tables and sequences of all of them: a transaction that writes a table and sets a mark, or the other way round, would be ended as a deadlock.
+/// locked together with the tables and sequences of all of them: a transaction that writes a table and sets a mark, or the other way round, would be ended as a deadlock otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {

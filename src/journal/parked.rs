@@ -375,13 +375,14 @@ pub fn arrived(client: &mut impl GenericClient, schema: &str, ids: &[i64], next:
             "with gone as (delete from {s}.emaj_failure where fail_id = any ($1) returning fail_sink, fail_queue, fail_binding, fail_change),
                   late as (insert into {s}.emaj_late (late_binding, late_mark)
                            select distinct bind_name, mark_id
-                             from (select distinct fail_binding, fail_sink, (fail_change ->> 'init')::boolean as is_init,
-                                          (fail_change ->> 'txid')::bigint as txid, '0/0'::pg_lsn + (fail_change ->> 'lsn')::numeric as lsn
-                                     from gone) as g
+                             from (select fail_binding, fail_sink, (fail_change ->> 'init')::boolean as is_init, (fail_change ->> 'txid')::bigint as txid,
+                                          '0/0'::pg_lsn + min((fail_change ->> 'lsn')::numeric) as lsn
+                                     from gone group by 1, 2, 3, 4) as g
                              join {s}.emaj_binding on bind_name = fail_binding and bind_sink = fail_sink
                              join {s}.emaj_mark
-                               on is_init or case when txid = (mark_position).txid then lsn < (mark_position).lsn
-                                                  else pg_catalog.pg_visible_in_snapshot(txid::text::xid8, (mark_position).snapshot) end
+                               on not exists (select from {s}.emaj_late where late_binding = bind_name and late_mark = mark_id)
+                              and (is_init or case when txid = (mark_position).txid then lsn < (mark_position).lsn
+                                                  else pg_catalog.pg_visible_in_snapshot(txid::text::xid8, (mark_position).snapshot) end)
                            on conflict do nothing),
                   next as (select min(f.fail_id) as id
                              from (select distinct fail_sink, fail_queue from gone) as g

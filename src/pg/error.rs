@@ -162,6 +162,14 @@ fn with_hint(error: Error, hint: Option<String>) -> Error {
     }
 }
 
+/// Tells whether rows were being put back: by a rollback, or a revert.
+fn is_of_a_rollback(server: &ServerError) -> bool {
+    let context = server.context.as_deref().unwrap_or_default();
+    ["._rollback", "._revert"]
+        .iter()
+        .any(|function| context.contains(function))
+}
+
 /// Returns what to do where the server has no hint of its own.
 fn own_hint(server: &ServerError) -> Option<&'static str> {
     match server.code.as_str() {
@@ -170,6 +178,8 @@ fn own_hint(server: &ServerError) -> Option<&'static str> {
             "rows of a table outside the group stand in the way: take that table into the group, or deal with its rows first; where the foreign key came \
              after the mark, take that out first, or choose a later mark; nothing was changed",
         ),
+        // (Of the catalogue too.)
+        "23505" | "23P01" if !is_of_a_rollback(server) => None,
         "23502" | "23505" | "23514" | "23P01" => Some(
             "a row that is to be written does not fit; where it was there before the constraint, take that out first, or choose a later mark; \
              nothing was changed",

@@ -369,8 +369,7 @@ impl Bound {
     /// row renamed the entry above it, or the one that has the value. And a value that was to come may be there, because only the one that was to go
     /// was refused.
     pub(in crate::deliver) fn may_be_taken_along(&self, old: &Row, between: &Row) -> bool {
-        let fits = |row| self.fits(Some(row)).is_ok_and(|row| row.is_some());
-        if [old, between].into_iter().any(|row| row.is_unreadable() || !fits(row)) {
+        if ![old, between].into_iter().all(|row| self.makes_something(row)) {
             return false;
         }
         match &self.kind {

@@ -380,6 +380,11 @@ impl Bound {
         Ok((!self.render(when, &value)?.is_empty()).then_some(row))
     }
 
+    /// Tells whether anything is made of a row: it can be read, and the binding's condition holds for it.
+    pub(super) fn makes_something(&self, row: &Row) -> bool {
+        !row.is_unreadable() && self.fits(Some(row)).is_ok_and(|row| row.is_some())
+    }
+
     /// Tells whether an update counts: of a column that the manifest names in `columns`, or of what the row, or what is made of it, is known by, because
     /// what was made before would stay. All do when the manifest names none.
     fn concerns(&self, old: &Row, new: &Row) -> bool {

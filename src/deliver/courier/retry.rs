@@ -370,16 +370,19 @@ impl Courier<'_> {
 
 /// Makes one step for each row of what follows each other of a binding that keeps a state. Messages stay as they are; several bindings can have
 /// some in one queue, and one of those may keep a state since an edit of the manifest.
-fn joined(bound: &[Bound], mut steps: Vec<Step>) -> Vec<Step> {
+fn joined(bound: &[Bound], steps: Vec<Step>) -> Vec<Step> {
     let mut all = Vec::with_capacity(steps.len());
-    while let Some(at) = steps.first().map(|step| step.at) {
-        let end = steps.iter().position(|step| step.at != at).unwrap_or(steps.len());
-        let later = steps.split_off(end);
-        match bound[at].keeps_state() {
-            true => all.extend(amounts(&bound[at], &steps)),
-            false => all.append(&mut steps),
+    let mut steps = steps.into_iter().peekable();
+    while let Some(first) = steps.next() {
+        let at = first.at;
+        let mut run = vec![first];
+        while let Some(next) = steps.next_if(|step| step.at == at) {
+            run.push(next);
         }
-        steps = later;
+        match bound[at].keeps_state() {
+            true => all.extend(amounts(&bound[at], &run)),
+            false => all.append(&mut run),
+        }
     }
     all
 }
@@ -462,16 +465,18 @@ fn again<'a>(
 ) -> Vec<Placed> {
     let ends = [&whole.change.old, &whole.change.new];
     let is_other = |old: &Row| ends.into_iter().flatten().all(|end| bound.is_another(old, end));
-    let parts = parts.filter(|part| part.replay.is_some());
-    parts
-        .filter(|part| {
-            part.change
-                .old
-                .as_ref()
-                .is_some_and(|old| is_other(old) && is_free(old))
-        })
-        .map(|part| instead(part, whole))
-        .collect()
+    let mut all: Vec<Placed> = Vec::new();
+    for part in parts.filter(|part| part.replay.is_some()) {
+        let is_new = |old: &Row| {
+            let mut known = all.iter().filter_map(|known| known.change.old.as_ref());
+            known.all(|known| bound.is_another(known, old))
+        };
+        let old = part.change.old.as_ref();
+        if old.is_some_and(|old| bound.makes_something(old) && is_other(old) && is_new(old) && is_free(old)) {
+            all.push(instead(part, whole));
+        }
+    }
+    all
 }
 
 /// What makes of the row as it was before a change what it is to be in the end.
