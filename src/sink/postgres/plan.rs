@@ -89,7 +89,7 @@ impl Plans {
         let mut written = item.heir.iter().chain(&item.upsert);
         (item.delete.is_none() || self.delete(table, key).is_ok())
             && written.all(|row| self.upsert(table, key, row).is_ok())
-            && self.has_keys(table, key)
+            && self.keys_of(table, key).is_some()
     }
 
     /// Prepares what an item needs, for a table that is like `shape`.
@@ -112,7 +112,7 @@ impl Plans {
                     .push(Upsert::prepare(client, renderer, &target, &stage, row)?);
             }
         }
-        if !self.has_keys(table, key) {
+        if self.keys_of(table, key).is_none() {
             self.keys.push(Keys::prepare(client, renderer, &target)?);
         }
         Ok(())
@@ -140,8 +140,9 @@ impl Plans {
         found.map(|plan| &plan.statement).ok_or_else(not_prepared)
     }
 
-    fn has_keys(&self, table: &QualifiedName, key: &[String]) -> bool {
-        self.keys.iter().any(|keys| keys.table == *table && keys.key == key)
+    /// Returns how to tell which texts are one key of a table.
+    pub(super) fn keys_of(&self, table: &QualifiedName, key: &[String]) -> Option<&Keys> {
+        self.keys.iter().find(|keys| keys.table == *table && keys.key == key)
     }
 }
 

@@ -222,11 +222,7 @@ impl Tables {
     /// enum, or a name, may have been known there once.
     fn was_never_there(&self, client: &mut Client, item: &Item<'_>) -> Result<bool, Fault> {
         let (table, key) = (&item.change.table, &item.change.key);
-        let keys = self
-            .plans
-            .keys
-            .iter()
-            .find(|keys| keys.table == *table && keys.key == *key);
+        let keys = self.plans.keys_of(table, key);
         let keys = keys.filter(|keys| keys.spellings.iter().all(|spelling| *spelling != Spelling::Free));
         match (&item.delete, keys.and_then(|keys| keys.same.as_ref())) {
             (Some(row), Some(same)) => Ok(!can_be_a_key(client, same, row, key)?),
