@@ -171,6 +171,7 @@ templates! {
     "revert/chosen",
     "revert/from",
     "revert/halves",
+    "revert/is_deferrable",
     "revert/later",
     "revert/mark",
     "revert/phases",
