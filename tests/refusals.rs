@@ -636,6 +636,27 @@ stories! {
         story.sql_as_superuser("set allow_system_table_mods = on; delete from pg_subscription_rel");
     }
 
+    a_log_that_a_subscription_writes_to(story) {
+        begin(story);
+        story.looks();
+        story.sql_as_superuser("set allow_system_table_mods = on; insert into pg_subscription_rel (srsubid, srrelid, srsubstate)
+            select 4711, format('emaj.%I', rel_log)::regclass, 'r' from emaj.emaj_relation where rel_name = 'p'");
+        refuses(story, &["emaj_set_mark_group('g', 'x')"], "p: a subscription writes to its log");
+        refuses(story, ROLLBACKS, "p: a subscription writes to its log");
+        story.sql_as_superuser("set allow_system_table_mods = on; delete from pg_subscription_rel");
+    }
+
+    a_log_that_rows_of_another_database_were_loaded_into(story) {
+        begin(story);
+        story.sql("do $$ begin execute (select format('insert into emaj.%I (emaj_gid, emaj_txid, emaj_changed, emaj_verb, emaj_tuple, emaj_user, id) values (''0/1'', 9000000000, now(), ''INS'', ''NEW'', ''x'', 2)', rel_log)
+            from emaj.emaj_relation where rel_name = 'p'); end $$");
+        refuses(story, ROLLBACKS, "holds changes of transaction 9000000000, and none of this database has that number yet");
+        // What the same transaction wrote before is its own.
+        story.sql("begin; select emaj.emaj_stop_group('g'); select emaj.emaj_reset_group('g'); select emaj.emaj_start_group('g', 'm'); commit; begin; update p set v = 'x' where id = 2;
+            select emaj.emaj_rollback_group('g', 'm'); commit");
+        assert_eq!(story.ask("select v from p where id = 2"), "p2!");
+    }
+
     capture_switched_off_and_on_by_an_install_of_another_mode(story) {
         begin(story);
         story.sql("alter table p disable trigger user; update p set v = 'unseen'");

@@ -182,6 +182,13 @@ const CASES: &[(&str, &str, Repair)] = &[
         Sql("delete from emaj.emaj_rollback where rlbk_state = 'RUNNING'"),
     ),
     (
+        "insert into LOG (emaj_gid, emaj_txid, emaj_changed, emaj_verb, emaj_tuple, emaj_user, id) values (pg_current_wal_insert_lsn(), 9000000000, now(), 'INS', 'NEW', 'x', 7)",
+        "it holds changes of transactions that this database has not had yet",
+        Sql(
+            "select emaj.emaj_stop_group('g'); select emaj.emaj_reset_group('g'); select emaj.emaj_start_group('g', 'z')",
+        ),
+    ),
+    (
         "alter table t set unlogged",
         "the table is unlogged now",
         Sql("alter table t set logged"),
@@ -199,6 +206,7 @@ const NONE: &[&str] = &[
     "alter table t rename column b to c; alter table t rename column c to b",
     "alter table t add column more int; alter table t drop column more",
     "alter sequence u_id_seq restart with 77",
+    "begin; insert into t (id, a) values (77, 77); savepoint s; insert into t (id, a) values (78, 78); commit",
 ];
 
 fn found(story: &Story<'_>) -> Vec<(String, String)> {
