@@ -25,6 +25,8 @@ pub(super) struct Keyed {
     pub keys: Vec<String>,
     /// The names of the entries of a directory that it touches: what is above one of them stands behind its commas.
     pub entries: Vec<String>,
+    /// The row got another key, of which nothing is made: it is not given to the sink, and what comes of either key keeps its order by it.
+    pub is_tie: bool,
 }
 
 /// What became of a delivery: an outcome, or not tried because the place was down or an earlier one of its key had failed.
@@ -230,12 +232,15 @@ impl Lanes {
         let mut failed: HashSet<&str> = HashSet::new();
         for level in levels(work, self.refuses) {
             let mut todo = Vec::with_capacity(level.len());
+            let mut ties = Vec::new();
             for bundle in level {
                 let mut left = Vec::with_capacity(bundle.len());
                 for at in bundle {
                     if work[at].keys.iter().any(|key| failed.contains(key.as_str())) {
                         fates[at] = Fate::Behind;
                         failed.extend(work[at].keys.iter().map(String::as_str));
+                    } else if work[at].is_tie {
+                        ties.push(at);
                     } else {
                         left.push(at);
                     }
@@ -244,13 +249,20 @@ impl Lanes {
             }
             let down = self.carry_out_or_find_out(work, &todo, &mut fates, stop, holds)?;
             let down = silence.judge(&todo, &mut fates).or(down);
+            let mut is_whole = true;
             for at in todo.into_iter().flatten() {
+                is_whole &= !matches!(&fates[at], Fate::Done(Outcome::Failed(_)));
                 if matches!(&fates[at], Fate::Done(Outcome::Failed(fault)) if fault.verdict != Verdict::Down) {
                     failed.extend(work[at].keys.iter().map(String::as_str));
                 }
             }
             if down.is_some() || stop.is_set() || !self.may_go_on {
                 return Ok((fates, down));
+            }
+            // (Where all is one level, what it stands behind may be what was refused.)
+            if self.refuses || is_whole {
+                ties.into_iter()
+                    .for_each(|at| fates[at] = Fate::Done(Outcome::Unchanged));
             }
         }
         Ok((fates, None))
@@ -580,6 +592,7 @@ mod tests {
                 .filter_map(|key| key.strip_prefix('='))
                 .map(|name| name.replace('/', ","))
                 .collect(),
+            is_tie: id.starts_with("tie"),
         }
     }
 
@@ -671,6 +684,22 @@ mod tests {
         assert_eq!(fates[0], Fate::Done(Outcome::Failed(Fault::never("no"))));
         assert_eq!([&fates[2], &fates[3], &fates[4]], [&Fate::Behind; 3]);
         assert_eq!(arrived.len(), 2, "{arrived:?}");
+    }
+
+    #[test]
+    fn a_row_that_got_another_key_keeps_its_order_though_nothing_is_made_of_that() {
+        let (arrived, fates, _) = run(2, "bad1:a tie:a,b b1:b c:c");
+        assert_eq!([&fates[1], &fates[2]], [&Fate::Behind; 2]);
+        assert_eq!(arrived, ["c"]);
+        let (arrived, fates, _) = run(2, "a1:a tie:a,b b1:b");
+        assert_eq!(fates[1], Fate::Done(Outcome::Unchanged));
+        assert_eq!(arrived, ["a1", "b1"]);
+        let book = Arc::new(Mutex::new(Vec::new()));
+        let mut all = into_book(&book, 1, Lease::default(), 2);
+        all.refuses = false;
+        let work: Vec<Keyed> = "bad1:a tie:a,b b1:b".split(' ').map(keyed).collect();
+        let fates = all.deliver(&work, &mut Silence::default(), &Stop::default(), &mut || Ok(true));
+        assert_eq!(fates.unwrap().0[1..], [Fate::NotTried, Fate::NotTried][..]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::digest::digest;
 use super::lanes::Keyed;
 use super::stream::Placed;
 use super::worker::Source;
-use crate::sink::{Delivery, Fault};
+use crate::sink::{Action, Delivery, Fault};
 
 /// Renders what `bound` makes of a change of the installation `source`; `None`: nothing. `beside` are all bindings of the sink, and `one` is known of keys
 /// that are written in two ways.
@@ -36,6 +36,20 @@ pub(super) fn render(
 /// Makes the delivery of what was made of a change.
 pub(super) fn keyed(bound: &Bound, placed: &Placed, source: &Source, made: Made) -> Keyed {
     Named::of(bound, placed, source).keyed(bound, placed, made)
+}
+
+/// Makes what keeps the order of a row that got another key, of which nothing is made.
+pub(super) fn tie(bound: &Bound, placed: &Placed, source: &Source, one: &OneKey) -> Keyed {
+    let made = Made {
+        keys: keys_of(bound, placed, source, one),
+        entries: Vec::new(),
+        event: None,
+        action: Action::Attributes(Vec::new()),
+    };
+    Keyed {
+        is_tie: true,
+        ..keyed(bound, placed, source, made)
+    }
 }
 
 /// Returns what a change must not be overtaken by: whatever has one of these keys. Also of a change that cannot be rendered.
@@ -82,6 +96,7 @@ impl<'a> Named<'a> {
             },
             keys: made.keys,
             entries: made.entries,
+            is_tie: false,
         }
     }
 }

@@ -522,3 +522,37 @@ fn a_key_that_is_none_in_the_other_database_is_no_rows() {
         (vec!["1 1".into(), "2 2".into(), "4 4".into()], vec![])
     );
 }
+
+/// Of a change of the primary key alone a binding may make nothing: what comes of the row later stays behind what was refused before.
+#[test]
+fn a_row_that_gets_another_key_behind_a_refusal_keeps_its_order() {
+    for apart in [false, true] {
+        let (db, copy) = (database(), database());
+        db.psql("create table item (id int primary key, code text, n int)");
+        copy.psql("create table num (code text primary key, n int constraint small check (n < 10))");
+        install(
+            &db,
+            &format!(
+                "version: 1\nroles: {{ admin: null, viewer: null }}\ngroups: {{ shop: {{ tables: [public.item] }} }}\nsinks: {{ copy: {} }}\n\
+                 bindings: {{ nums: {{ table: public.item, to: copy, row: {{ table: public.num, key: [code], columns: {{ code: row.code, n: row.n }} }} }} }}\n",
+                sink_into(&copy, "postgres")
+            ),
+        );
+        db.psql("insert into item values (1, 'w', 1)");
+        drain(&db).run().ok();
+        db.psql("update item set code = 'x', n = 13 where id = 1");
+        db.psql("update item set id = 6 where id = 1");
+        if apart {
+            drain(&db).run().code(3);
+            assert_eq!(set_aside(&db), ["nums [1] never", "nums [6] behind"]);
+        }
+        db.psql("update item set code = 'y', n = 14 where id = 6");
+        drain(&db).run().code(3);
+        let nums = || column(&copy, "select concat_ws(' ', code, n) from num");
+        assert_eq!((nums(), set_aside(&db).len()), (vec!["w 1".to_owned()], 3));
+        copy.psql("alter table num drop constraint small");
+        prepare(&db, &["failures", "retry", "--all"]).run().ok();
+        drain(&db).run().ok();
+        assert_eq!((nums(), set_aside(&db).len()), (vec!["y 14".to_owned()], 0));
+    }
+}

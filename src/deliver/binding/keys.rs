@@ -50,6 +50,14 @@ impl Bound {
         keys
     }
 
+    /// Tells whether a row is known by another key after a change than before it.
+    pub(in crate::deliver) fn gets_another_key(&self, change: &Change) -> bool {
+        match self.names.key.is_empty() {
+            true => change.old.is_some() && change.new.is_some(),
+            false => self.keys_of(change).len() > 1,
+        }
+    }
+
     /// Tells whether its messages have a key of the manifest's own.
     pub(in crate::deliver) fn names_message_key(&self) -> bool {
         matches!(self.kind, Compiled::Message { key: Some(_), .. })

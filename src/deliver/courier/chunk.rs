@@ -11,7 +11,7 @@ use super::replay::Present;
 use crate::deliver::ask::{Asker, unasked};
 use crate::deliver::binding::{GivenUp, Namesakes};
 use crate::deliver::lanes::Keyed;
-use crate::deliver::render::{id_of, render};
+use crate::deliver::render::{id_of, render, tie};
 use crate::deliver::stream::Placed;
 use crate::errors::Result;
 use crate::sink::{Fault, Offset, Verdict};
@@ -77,6 +77,12 @@ impl Courier<'_> {
                         made.delivery.offset = own_offset(&placed.offset, turn, &binding);
                         self.guard.count(at, placed, &instead, made.delivery.event);
                         keyed.push((number, at, made));
+                    }
+                    Ok(None) if self.fed.bound[at].gets_another_key(&placed.change) => {
+                        let bound = &self.fed.bound[at];
+                        let mut tie = tie(bound, placed, &self.orders.source, one.of(bound.table));
+                        tie.delivery.offset = own_offset(&placed.offset, turn, &binding);
+                        keyed.push((number, at, tie));
                     }
                     Ok(None) => {}
                     Err(fault) if fault.verdict == Verdict::Down => {

@@ -166,6 +166,9 @@ impl Courier<'_> {
         for ((number, at, keyed), fate) in tried {
             course.is_whole &= !matches!(fate, Fate::Done(Outcome::Failed(_)) | Fate::Behind);
             is_tried &= fate != Fate::NotTried;
+            if keyed.is_tie && matches!(fate, Fate::Done(_)) {
+                continue;
+            }
             if course.is_whole && is_tried {
                 self.place.has(&keyed.delivery.offset);
             }
