@@ -1047,7 +1047,7 @@ fn a_snap_of_a_large_table_needs_little_memory() {
     shop.emaj(&["snap", "stock", "--dir", "big"])
         .run_while(|pid| {
             // Until it has ended: a zombie has no memory.
-            while let Some(kilobytes) = high_water(pid) {
+            while let Some(kilobytes) = support::high_water(pid) {
                 peak = kilobytes;
                 std::thread::sleep(Duration::from_millis(2));
             }
@@ -1058,12 +1058,6 @@ fn a_snap_of_a_large_table_needs_little_memory() {
         .len();
     assert!(size > 80 << 20, "{size}");
     assert!(peak > 0 && peak <= 64 << 10, "{peak} kB for {size} bytes");
-}
-
-fn high_water(pid: u32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    line.split_whitespace().nth(1)?.parse().ok()
 }
 
 #[test]

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use minijinja::context;
 use minijinja::value::{Serde, Value};
 use postgres::error::SqlState;
+use postgres::fallible_iterator::FallibleIterator as _;
 use postgres::types::PgLsn;
 use postgres_protocol::escape::escape_identifier;
 use serde::Serialize;
@@ -33,6 +34,10 @@ const SLICE: Duration = Duration::from_secs(10);
 const MOST_ROWS: usize = 4000;
 /// How many bytes are fetched at once, about.
 const MOST_BYTES: usize = 4 << 20;
+/// What is wider than what came before it may be so much more; the rest of the fetch is left, and fetched again.
+const ROOM: usize = 2 * MOST_BYTES;
+/// How many rows are fetched at once to the end of a window in which that happened.
+const CAREFUL_ROWS: usize = 64;
 
 /// A log of so many bytes is read faster than its index is asked, and after so many rows one may have become larger.
 const SMALL: i64 = 32 << 10;
@@ -80,7 +85,9 @@ pub(super) struct Stream {
     /// The snapshot is held to the end of a window, however long that takes.
     is_patient: bool,
     probe: Option<Probe>,
+    /// How many rows are fetched next, and how many at most in this window.
     fetch: usize,
+    most_rows: usize,
     /// Tables in which rows got other keys in this window, or have none; known of a window that is a replay.
     rekeyed: HashSet<usize>,
 }
@@ -139,6 +146,7 @@ impl Stream {
             is_patient: false,
             probe: None,
             fetch: 500,
+            most_rows: MOST_ROWS,
             rekeyed: HashSet::new(),
         })
     }
@@ -298,6 +306,7 @@ impl Stream {
     /// Begins to read a window, behind `offset` if there is one.
     pub(super) fn read(&mut self, window: Window, offset: Option<Offset>) {
         self.rekeyed.clear();
+        self.most_rows = MOST_ROWS;
         self.cursor = Some(Reading {
             window,
             open: Vec::new(),
@@ -457,26 +466,30 @@ impl Stream {
     }
 
     fn fetch(&mut self, sources: &Sources) -> Result<Vec<Placed>> {
-        let rows = self
-            .session
-            .query(&format!("fetch {} from emaj_window", self.fetch), &[])
-            .map_err(|error| unreadable(error, sources))?;
-        if let Some(probe) = &mut self.probe {
-            probe.rows += rows.len();
-        }
         let Some(reading) = self.cursor.as_mut() else {
             return Ok(Vec::new());
         };
-        let mut bytes = 0;
-        let mut placed = Vec::with_capacity(rows.len());
-        for row in &rows {
+        let unreadable = |error| unreadable(error, sources);
+        // (They are taken one by one: all of them may be more than there is memory for.)
+        let mut rows = self
+            .session
+            .query_raw(&format!("fetch {} from emaj_window", self.fetch), [] as [&str; 0])
+            .map_err(unreadable)?;
+        let (mut fetched, mut taken, mut bytes) = (0_usize, 0_usize, 0);
+        let mut placed = Vec::with_capacity(self.fetch);
+        while let Some(row) = rows.next().map_err(unreadable)? {
+            fetched += 1;
+            if bytes > ROOM && !placed.is_empty() {
+                continue;
+            }
+            taken += 1;
             let number = row.get::<_, i32>(column::NUMBER) as usize;
             let (table, log) = &sources.logs[number];
             if row.get(column::REKEYED) {
                 self.rekeyed.insert(*table);
             }
             let position = u64::from(row.get::<_, PgLsn>(column::POSITION));
-            let image = Row::read(row, column::IMAGE, &sources.texts);
+            let image = Row::read(&row, column::IMAGE, &sources.texts);
             bytes += image.json.len();
             let image = Image {
                 table: *table,
@@ -485,7 +498,7 @@ impl Stream {
                 lsn: u64::from(row.get::<_, PgLsn>(column::LSN)),
                 time: row.get::<_, Timestamp>(column::TIME),
                 is_new: row.get(column::IS_NEW),
-                key: sources.texts.text(row, column::KEY).0.into(),
+                key: sources.texts.text(&row, column::KEY).0.into(),
                 sorted: match sources.texts.are_sorted_otherwise() {
                     true => row.get::<_, Option<&str>>(column::SORTED).map(Arc::from),
                     false => None,
@@ -500,18 +513,28 @@ impl Stream {
             }
             reading.open.push((offset, log.relation, image));
         }
-        if rows.len() < self.fetch {
+        drop(rows);
+        if let Some(probe) = &mut self.probe {
+            probe.rows += taken;
+        }
+        if taken < fetched {
+            // The rest is read anew, behind what is given out now.
+            reading.is_declared = false;
+            self.most_rows = CAREFUL_ROWS;
+        } else if fetched < self.fetch {
             reading.is_over = true;
             if !reading.open.is_empty() {
                 close(reading, &mut placed);
             }
+        }
+        if taken < fetched || reading.is_over {
             // The snapshot stays: rows that were there before are read in it.
             self.is_kept = false;
             self.session.batch_execute("close emaj_window")?;
         }
-        if !rows.is_empty() {
-            let wide = (bytes / rows.len()).max(1);
-            self.fetch = (MOST_BYTES / wide).clamp(1, MOST_ROWS);
+        if taken > 0 {
+            let wide = (bytes / taken).max(1);
+            self.fetch = (MOST_BYTES / wide).clamp(1, self.most_rows);
         }
         Ok(placed)
     }

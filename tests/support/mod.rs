@@ -22,3 +22,10 @@ pub use self::load::{Chance, scale, seed};
 pub use self::program::{Emaj, Run, emaj, emaj_alone, said};
 pub use self::redact::redact;
 pub use self::worker::{Worker, until, wait_for};
+
+/// The most memory that a program has had so far, in kB; nothing once it has ended: a zombie has none.
+pub fn high_water(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
