@@ -64,8 +64,9 @@ pub(super) fn read(client: &mut impl GenericClient, s: &str) -> Result<Installed
     let rows = client.query(
         &format!(
             "select bind_name, bind_manifest, bind_sink, bind_oid, bind_schema, bind_table, bind_kind, bind_fingerprint, bind_action,
-                    (select count(*) from {s}.emaj_failure where fail_binding = bind_name) as failures
-               from {s}.emaj_binding"
+                    coalesce(f.failures, 0) as failures
+               from {s}.emaj_binding
+               left join (select fail_binding, count(*) as failures from {s}.emaj_failure group by fail_binding) as f on fail_binding = bind_name"
         ),
         &[],
     )?;
