@@ -1,6 +1,7 @@
 //! An entry becomes another row's where it stands: what other rows give goes by what they name, the name or the row.
 
 use super::{column, drain, install, prepare, set_aside, to_directory, writes};
+use crate::support::rows::sink_into;
 use crate::support::slapd::{Slapd, slapd};
 use crate::support::{Database, database};
 
@@ -270,4 +271,49 @@ fn what_both_rows_give_is_not_taken_away_when_they_exchange_their_names() {
     assert_eq!(set_aside(&db), [] as [&str; 0]);
     let of = |login| slapd.values(&format!("uid={login},ou=people,dc=example,dc=org"), "employeeType");
     assert_eq!([of("ann"), of("bob")], [["nurse"], ["Nurse"]]);
+}
+
+/// Who has a key at the place is looked up by the primary key of today: a row that has got another one since is there all the same.
+#[test]
+fn a_row_that_another_one_gave_up_stays_when_it_gets_another_primary_key() {
+    for (before, acts) in [
+        (
+            "(5, '4'), (9, '4')",
+            &[
+                "update item set code = null where id = 5",
+                "update item set id = 1 where id = 9",
+            ][..],
+        ),
+        (
+            "(5, '4'), (9, '4')",
+            &["delete from item where id = 5", "update item set id = 1 where id = 9"],
+        ),
+        (
+            "(5, '4')",
+            &[
+                "insert into item values (9, '4')",
+                "update item set code = null where id = 5",
+                "update item set id = 1 where id = 9",
+            ],
+        ),
+    ] {
+        let (db, copy) = (database(), database());
+        db.psql("create table item (id int primary key, code text)");
+        copy.psql("create table num (code text primary key)");
+        install(
+            &db,
+            &format!(
+                "version: 1\nroles: {{ admin: null, viewer: null }}\ngroups: {{ shop: {{ tables: [public.item] }} }}\nsinks: {{ copy: {} }}\n\
+                 bindings: {{ nums: {{ table: public.item, to: copy, when: row.code is not none, row: {{ table: public.num, key: [code], columns: {{ code: row.code }} }} }} }}\n",
+                sink_into(&copy, "postgres")
+            ),
+        );
+        db.psql(&format!("insert into item values {before}"));
+        drain(&db).run().ok();
+        for act in acts {
+            db.psql(act);
+        }
+        drain(&db).run().ok();
+        assert_eq!(column(&copy, "select code from num"), ["4"], "{acts:?}");
+    }
 }

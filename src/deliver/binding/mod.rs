@@ -327,7 +327,8 @@ impl Bound {
             None => None,
         };
         let new = told.new.map(|row| self.row(row, key, columns, envelope)).transpose()?;
-        if old == new {
+        // (Under its other key it may have been no heir of what had its name there: the row is put back.)
+        if old == new && (new.is_none() || !told.is_moved) {
             return Ok(None);
         }
         let of = |row: &Option<Row>| row.as_ref().map(|row| key_text(row, key));
