@@ -10,7 +10,7 @@ use super::{
     PEOPLE, PERSON, column, drain, install, items_to_hook, logins, people, prepare, set_aside, to_directory, worker,
 };
 use crate::operating::{address, ready};
-use crate::support::receiver::{Receiver, status};
+use crate::support::receiver::{Answer, Receiver, status};
 use crate::support::slapd::slapd;
 use crate::support::{Chance, Database, Worker, database, scale, seed, until, wait_for};
 
@@ -102,6 +102,36 @@ fn a_worker_goes_on_beside_what_is_refused() {
     });
     wait_for("nothing set aside", 30, || set_aside(&db).is_empty().then_some(()));
     assert_eq!(worker.stop(), Some(0));
+}
+
+/// However long it takes to try again what is due: what has come since has its turn between.
+#[test]
+fn what_comes_does_not_wait_for_all_that_is_tried_again() {
+    let healed = Arc::new(AtomicBool::new(false));
+    let is_healed = Arc::clone(&healed);
+    let receiver = Receiver::start(move |_, request| {
+        let is_refused = request.body.parse::<i64>().is_ok_and(|id| id % 2 == 0);
+        match (is_refused, is_healed.load(Ordering::Relaxed)) {
+            (true, true) => Answer::Late(Duration::from_millis(50), 200),
+            (true, false) => status(400),
+            _ => status(200),
+        }
+    });
+    let db = database();
+    db.psql("create table item (id int primary key)");
+    install(&db, &items_to_hook(&receiver.url(), "{{ row.id }}"));
+    db.psql("insert into item select generate_series(1, 240)");
+    drain(&db).run().code(3);
+    assert_eq!(set_aside(&db).len(), 120);
+    let before = receiver.got().len();
+    healed.store(true, Ordering::Relaxed);
+    prepare(&db, &["failures", "retry", "--all"]).run().ok();
+    db.psql("insert into item values (1001)");
+    drain(&db).run().ok();
+    let arrived: Vec<String> = receiver.since(before).into_iter().map(|one| one.body).collect();
+    assert_eq!(arrived.len(), 121);
+    let place = arrived.iter().position(|id| id == "1001");
+    assert!(place.is_some_and(|place| place < 120), "{arrived:?}");
 }
 
 #[test]

@@ -77,6 +77,20 @@ enum Queue {
     Interrupted,
 }
 
+/// How long what is due is tried before what has come since has its turn.
+const TURN: Duration = Duration::from_secs(3);
+
+/// What was tried of what is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Due {
+    /// There was nothing.
+    Nothing,
+    /// All of it, or the sink is to be looked after.
+    All,
+    /// As much as there was time for.
+    Part,
+}
+
 /// How many queues that are not due are tried together with those that are: trying them all each time would be much work where much waits.
 const BESIDE: i64 = 100;
 
@@ -84,8 +98,8 @@ const BESIDE: i64 = 100;
 const ASK: Duration = Duration::from_secs(1);
 
 impl Courier<'_> {
-    /// Tries again what is due, each queue in its order, while no window is under way. `false`: there was nothing.
-    pub(super) fn retry_due(&mut self) -> Result<bool> {
+    /// Tries again what is due, each queue in its order, while no window is under way.
+    pub(super) fn retry_due(&mut self) -> Result<Due> {
         if !self.is_fed_as_known()? {
             self.load()?;
         }
@@ -94,17 +108,24 @@ impl Courier<'_> {
             &self.orders.schema,
             &self.orders.sink.name.value,
         )?;
-        let mut waits = Vec::new();
+        if due.is_empty() {
+            return Ok(Due::Nothing);
+        }
+        let (began, mut waits, mut tried) = (Instant::now(), Vec::new(), Due::All);
         for queue in &due {
             if self.orders.stop.is_set() {
-                return Ok(true);
+                return Ok(Due::All);
+            }
+            if began.elapsed() > TURN {
+                tried = Due::Part;
+                break;
             }
             match self.retry_queue(queue, Together::AsItWas)? {
                 Queue::Settled => {}
                 Queue::Waits => waits.push(queue.clone()),
                 Queue::Interrupted => {
                     self.parked_mark = None;
-                    return Ok(true);
+                    return Ok(Due::All);
                 }
             }
         }
@@ -114,7 +135,7 @@ impl Courier<'_> {
         }
         self.parked_mark = None;
         self.reload_parked()?;
-        Ok(!due.is_empty())
+        Ok(tried)
     }
 
     /// Tries together the first steps of queues that were tried alone and have to wait, and of others.

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::retry::Due;
 use super::{Courier, Ended};
 use crate::errors::Result;
 use crate::journal;
@@ -49,10 +50,17 @@ impl Courier<'_> {
             }
             self.reload_parked()?;
             // (In the middle of a window it is not known of each row what is delivered of it.)
-            if look.is_due && self.progress.unfinished.is_none() && self.retry_due()? {
+            let due = match look.is_due && self.progress.unfinished.is_none() {
+                true => self.retry_due()?,
+                false => Due::Nothing,
+            };
+            if due == Due::All {
                 continue;
             }
             if look.snapshot == seen && self.progress.unfinished.is_none() && init.is_empty() {
+                if due == Due::Part {
+                    continue;
+                }
                 if self.orders.until_empty {
                     match self.is_at_its_end()? {
                         true => return Ok(Some(Ended::Empty)),
@@ -89,6 +97,10 @@ impl Courier<'_> {
                     self.orders.status.update(self.name(), |status| {
                         status.caught_up = Some(Timestamp::now());
                     });
+                    if due == Due::Part {
+                        seen = look.snapshot;
+                        continue;
+                    }
                     if self.orders.until_empty && init.is_empty() {
                         match self.is_at_its_end()? {
                             true => return Ok(Some(Ended::Empty)),
