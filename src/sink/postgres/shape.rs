@@ -213,11 +213,14 @@ impl Shape {
         }
         let row = client.query_one(
             &format!(
+                // (With `offset 0` the tables are found first: the state of each relation there is would be compared otherwise.)
                 "select count(*)
-                   from unnest($3::text[], $4::text[], $5::text[]) t (schema, name, state)
-                   join pg_catalog.pg_namespace n on n.nspname = t.schema
-                   join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = t.name
-                  where {} = t.state",
+                   from (select c.*, t.state as known
+                           from unnest($3::text[], $4::text[], $5::text[]) t (schema, name, state)
+                           join pg_catalog.pg_namespace n on n.nspname = t.schema
+                           join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = t.name
+                         offset 0) c
+                  where {} = c.known",
                 state()
             ),
             &[&target_schemas, &target_names, &schemas, &names, &states],
