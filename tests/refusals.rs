@@ -432,6 +432,10 @@ stories! {
         drift(story, "do $$ begin execute format('drop table emaj.%I cascade', (select rel_log from emaj.emaj_relation where rel_name = 'p')); end $$", "its log table emaj.");
     }
 
+    drift_log_unlogged(story) {
+        drift(story, "do $$ begin execute format('alter table emaj.%I set unlogged', (select rel_log from emaj.emaj_relation where rel_name = 'p')); end $$", "is unlogged: a crash empties it");
+    }
+
     drift_table_dropped(story) {
         drift(story, "drop table c", "the table is gone");
     }
