@@ -165,8 +165,9 @@ fn within(
     let done = prepare(&mut transaction, schema, &wanted, query)
         .and_then(|asked| work(&mut transaction, &asked))
         .map_err(cause);
-    transaction.rollback().doing("take back the views of the past")?;
-    done
+    let undone = transaction.rollback().doing("take back the views of the past");
+    // (What ended the session is said by the first that heard of it.)
+    done.and(undone)
 }
 
 /// Makes the views and sees to it that the query reads nothing of the group but by them.
