@@ -191,7 +191,8 @@ impl Ask for Asker<'_> {
             let number = row.get::<_, i64>(0) as usize - 1;
             later[number] = Some(Later {
                 is_new: row.get(1),
-                row: Row::read(row, 2, &source.texts),
+                is_moved: row.get(2),
+                row: Row::read(row, 3, &source.texts),
             });
         }
         Ok(later)

@@ -273,38 +273,86 @@ fn what_both_rows_give_is_not_taken_away_when_they_exchange_their_names() {
     assert_eq!([of("ann"), of("bob")], [["nurse"], ["Nurse"]]);
 }
 
-/// Who has a key at the place is looked up by the primary key of today: a row that has got another one since is there all the same.
+/// Who has a key at the place is looked up by the primary key of today: a row that has got another one since, or that was written anew, is there all the same.
 #[test]
-fn a_row_that_another_one_gave_up_stays_when_it_gets_another_primary_key() {
-    for (before, acts) in [
+fn a_row_that_another_one_gave_up_stays_however_the_row_came_to_its_primary_key() {
+    let two = "(5, '4', 'five'), (9, '4', 'nine')";
+    for (key, before, acts, expected) in [
         (
-            "(5, '4'), (9, '4')",
+            "int",
+            two,
             &[
                 "update item set code = null where id = 5",
                 "update item set id = 1 where id = 9",
             ][..],
+            "4",
         ),
         (
-            "(5, '4'), (9, '4')",
+            "int",
+            two,
             &["delete from item where id = 5", "update item set id = 1 where id = 9"],
+            "4 nine",
         ),
         (
-            "(5, '4')",
+            "int",
+            "(5, '4', 'five')",
             &[
-                "insert into item values (9, '4')",
+                "insert into item values (9, '4', 'nine')",
                 "update item set code = null where id = 5",
                 "update item set id = 1 where id = 9",
             ],
+            "4 nine",
+        ),
+        (
+            "int",
+            two,
+            &["begin; delete from item; insert into item values (5, '4', 'five'); commit"],
+            "4 five",
+        ),
+        (
+            "int",
+            two,
+            &["begin; truncate item; insert into item values (9, '4', 'nine'); commit"],
+            "4 nine",
+        ),
+        (
+            "int",
+            two,
+            &[
+                "begin; update item set id = 100 where id = 9; update item set id = 9, code = null where id = 5; update item set id = 5 where id = 100; commit",
+            ],
+            "4 nine",
+        ),
+        (
+            "numeric",
+            two,
+            &[
+                "update item set code = null where id = 5",
+                "update item set id = 9.00 where id = 9",
+            ],
+            "4 nine",
+        ),
+        // A change of the primary key alone is none of what another row wrote there.
+        (
+            "int",
+            two,
+            &[
+                "update item set name = 'new' where id = 9",
+                "update item set id = 1 where id = 5",
+            ],
+            "4 new",
         ),
     ] {
         let (db, copy) = (database(), database());
-        db.psql("create table item (id int primary key, code text)");
-        copy.psql("create table num (code text primary key)");
+        db.psql(&format!(
+            "create table item (id {key} primary key, code text, name text)"
+        ));
+        copy.psql("create table num (code text primary key, name text)");
         install(
             &db,
             &format!(
                 "version: 1\nroles: {{ admin: null, viewer: null }}\ngroups: {{ shop: {{ tables: [public.item] }} }}\nsinks: {{ copy: {} }}\n\
-                 bindings: {{ nums: {{ table: public.item, to: copy, when: row.code is not none, row: {{ table: public.num, key: [code], columns: {{ code: row.code }} }} }} }}\n",
+                 bindings: {{ nums: {{ table: public.item, to: copy, when: row.code is not none, row: {{ table: public.num, key: [code], columns: {{ code: row.code, name: row.name }} }} }} }}\n",
                 sink_into(&copy, "postgres")
             ),
         );
@@ -314,6 +362,10 @@ fn a_row_that_another_one_gave_up_stays_when_it_gets_another_primary_key() {
             db.psql(act);
         }
         drain(&db).run().ok();
-        assert_eq!(column(&copy, "select code from num"), ["4"], "{acts:?}");
+        let there = column(&copy, "select concat_ws(' ', code, name) from num");
+        assert!(
+            there.len() == 1 && there[0].starts_with(expected),
+            "{acts:?}: {there:?}"
+        );
     }
 }

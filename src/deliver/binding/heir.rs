@@ -311,8 +311,12 @@ impl Bound {
         };
         Ok(match later {
             None => true,
-            Some(Later { is_new: true, .. }) => false,
-            Some(Later { is_new: false, row }) => self.name_of(&row).as_deref() == Some(name),
+            Some(Later {
+                is_new: true,
+                is_moved: false,
+                ..
+            }) => false,
+            Some(Later { row, .. }) => self.name_of(&row).as_deref() == Some(name),
         })
     }
 

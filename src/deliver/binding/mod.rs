@@ -70,7 +70,10 @@ pub(super) trait Ask {
 /// An image of a row that is not delivered yet.
 #[derive(Debug, Clone)]
 pub(super) struct Later {
+    /// The row came with it.
     pub is_new: bool,
+    /// It came from another key: `row` is what it was there.
+    pub is_moved: bool,
     pub row: Row,
 }
 
@@ -327,8 +330,7 @@ impl Bound {
             None => None,
         };
         let new = told.new.map(|row| self.row(row, key, columns, envelope)).transpose()?;
-        // (Under its other key it may have been no heir of what had its name there: the row is put back.)
-        if old == new && (new.is_none() || !told.is_moved) {
+        if old == new {
             return Ok(None);
         }
         let of = |row: &Option<Row>| row.as_ref().map(|row| key_text(row, key));
