@@ -34,10 +34,9 @@ const SLICE: Duration = Duration::from_secs(10);
 const MOST_ROWS: usize = 4000;
 /// How many bytes are fetched at once, about.
 const MOST_BYTES: usize = 4 << 20;
-/// What is wider than what came before it may be so much more; the rest of the fetch is left, and fetched again.
+/// What is wider than what came before it may be so much more. The rest of the fetch is left then, and read anew; to the end of the window no more rows are
+/// fetched at once than there would be room for if all were as wide as the widest so far.
 const ROOM: usize = 2 * MOST_BYTES;
-/// How many rows are fetched at once to the end of a window in which that happened.
-const CAREFUL_ROWS: usize = 64;
 
 /// A log of so many bytes is read faster than its index is asked, and after so many rows one may have become larger.
 const SMALL: i64 = 32 << 10;
@@ -85,9 +84,7 @@ pub(super) struct Stream {
     /// The snapshot is held to the end of a window, however long that takes.
     is_patient: bool,
     probe: Option<Probe>,
-    /// How many rows are fetched next, and how many at most in this window.
     fetch: usize,
-    most_rows: usize,
     /// Tables in which rows got other keys in this window, or have none; known of a window that is a replay.
     rekeyed: HashSet<usize>,
 }
@@ -110,6 +107,9 @@ struct Reading {
     behind: Option<Offset>,
     /// Read, and to be delivered only after what was given out before (see [`one_log_each`]).
     rest: Vec<Placed>,
+    /// The widest row so far, in bytes, and whether there was no room for a fetch.
+    widest: usize,
+    is_careful: bool,
     is_declared: bool,
     is_over: bool,
 }
@@ -146,7 +146,6 @@ impl Stream {
             is_patient: false,
             probe: None,
             fetch: 500,
-            most_rows: MOST_ROWS,
             rekeyed: HashSet::new(),
         })
     }
@@ -306,12 +305,13 @@ impl Stream {
     /// Begins to read a window, behind `offset` if there is one.
     pub(super) fn read(&mut self, window: Window, offset: Option<Offset>) {
         self.rekeyed.clear();
-        self.most_rows = MOST_ROWS;
         self.cursor = Some(Reading {
             window,
             open: Vec::new(),
             behind: offset,
             rest: Vec::new(),
+            widest: 1,
+            is_careful: false,
             is_declared: false,
             is_over: false,
         });
@@ -490,7 +490,7 @@ impl Stream {
             }
             let position = u64::from(row.get::<_, PgLsn>(column::POSITION));
             let image = Row::read(&row, column::IMAGE, &sources.texts);
-            bytes += image.json.len();
+            let wide = image.json.len();
             let image = Image {
                 table: *table,
                 txid: row.get(column::TXID),
@@ -508,6 +508,11 @@ impl Stream {
             };
             let part = row.get(column::PART);
             let offset = offset(reading.window.number, position, log.relation, image.txid, part);
+            // (What was given out before takes no room.)
+            if reading.behind.as_ref().is_none_or(|behind| !behind.covers(&offset)) {
+                bytes += wide;
+                reading.widest = reading.widest.max(wide);
+            }
             if reading.open.last().is_some_and(|(open, ..)| *open != offset) {
                 close(reading, &mut placed);
             }
@@ -517,24 +522,31 @@ impl Stream {
         if let Some(probe) = &mut self.probe {
             probe.rows += taken;
         }
-        if taken < fetched {
+        let is_left = taken < fetched;
+        if is_left {
             // The rest is read anew, behind what is given out now.
             reading.is_declared = false;
-            self.most_rows = CAREFUL_ROWS;
+            reading.is_careful = true;
         } else if fetched < self.fetch {
             reading.is_over = true;
             if !reading.open.is_empty() {
                 close(reading, &mut placed);
             }
         }
-        if taken < fetched || reading.is_over {
+        let wide = match reading.is_careful {
+            true => reading.widest,
+            false => (bytes / taken.max(1)).max(1),
+        };
+        if taken > 0 {
+            self.fetch = (MOST_BYTES / wide).clamp(1, MOST_ROWS);
+        }
+        if is_left || reading.is_over {
             // The snapshot stays: rows that were there before are read in it.
             self.is_kept = false;
             self.session.batch_execute("close emaj_window")?;
         }
-        if taken > 0 {
-            let wide = (bytes / taken).max(1);
-            self.fetch = (MOST_BYTES / wide).clamp(1, self.most_rows);
+        if is_left && !self.is_patient {
+            self.release()?;
         }
         Ok(placed)
     }
