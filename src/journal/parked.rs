@@ -205,7 +205,7 @@ pub fn due(client: &mut impl GenericClient, schema: &str, sink: &str) -> Result<
     let rows = client.query(
         &format!(
             "select fail_queue from {s}.emaj_failure where fail_sink = $1 and fail_retry <= statement_timestamp()
-              group by fail_queue order by min(fail_id)"
+              group by fail_queue order by min(fail_retry), min(fail_id)"
         ),
         &[&sink],
     )?;

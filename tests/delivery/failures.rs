@@ -104,34 +104,46 @@ fn a_worker_goes_on_beside_what_is_refused() {
     assert_eq!(worker.stop(), Some(0));
 }
 
-/// However long it takes to try again what is due: what has come since has its turn between.
+/// However long it takes to try again what is due, of many rows or of one: what has come since has its turn between.
 #[test]
 fn what_comes_does_not_wait_for_all_that_is_tried_again() {
-    let healed = Arc::new(AtomicBool::new(false));
-    let is_healed = Arc::clone(&healed);
-    let receiver = Receiver::start(move |_, request| {
-        let is_refused = request.body.parse::<i64>().is_ok_and(|id| id % 2 == 0);
-        match (is_refused, is_healed.load(Ordering::Relaxed)) {
-            (true, true) => Answer::Late(Duration::from_millis(50), 200),
-            (true, false) => status(400),
-            _ => status(200),
+    for acts in [
+        &["insert into item select generate_series(2, 240, 2)"][..],
+        &[
+            "insert into item values (2)",
+            "do $$ begin for k in 1 .. 119 loop update item set n = k where id = 2; commit; end loop; end $$",
+        ],
+    ] {
+        let healed = Arc::new(AtomicBool::new(false));
+        let is_healed = Arc::clone(&healed);
+        let receiver = Receiver::start(move |_, request| {
+            let is_refused = request.body.parse::<i64>().is_ok_and(|id| id % 2 == 0);
+            match (is_refused, is_healed.load(Ordering::Relaxed)) {
+                (true, true) => Answer::Late(Duration::from_millis(50), 200),
+                (true, false) => status(400),
+                _ => status(200),
+            }
+        });
+        let db = database();
+        db.psql("create table item (id int primary key, n int)");
+        install(&db, &items_to_hook(&receiver.url(), "{{ row.id }}"));
+        // (A place that refuses all is taken for down.)
+        db.psql("insert into item select generate_series(1, 239, 2)");
+        for act in acts {
+            db.psql(act);
         }
-    });
-    let db = database();
-    db.psql("create table item (id int primary key)");
-    install(&db, &items_to_hook(&receiver.url(), "{{ row.id }}"));
-    db.psql("insert into item select generate_series(1, 240)");
-    drain(&db).run().code(3);
-    assert_eq!(set_aside(&db).len(), 120);
-    let before = receiver.got().len();
-    healed.store(true, Ordering::Relaxed);
-    prepare(&db, &["failures", "retry", "--all"]).run().ok();
-    db.psql("insert into item values (1001)");
-    drain(&db).run().ok();
-    let arrived: Vec<String> = receiver.since(before).into_iter().map(|one| one.body).collect();
-    assert_eq!(arrived.len(), 121);
-    let place = arrived.iter().position(|id| id == "1001");
-    assert!(place.is_some_and(|place| place < 120), "{arrived:?}");
+        drain(&db).run().code(3);
+        assert_eq!(set_aside(&db).len(), 120);
+        let before = receiver.got().len();
+        healed.store(true, Ordering::Relaxed);
+        prepare(&db, &["failures", "retry", "--all"]).run().ok();
+        db.psql("insert into item values (1001)");
+        drain(&db).run().ok();
+        let arrived: Vec<String> = receiver.since(before).into_iter().map(|one| one.body).collect();
+        assert_eq!(arrived.len(), 121);
+        let place = arrived.iter().position(|id| id == "1001");
+        assert!(place.is_some_and(|place| place < 120), "{arrived:?}");
+    }
 }
 
 #[test]
