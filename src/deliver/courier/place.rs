@@ -131,6 +131,10 @@ impl Courier<'_> {
                         journal::all_rows_anew(keeper, schema, &self.orders.sink.name.value)?;
                         self.progress.cursor.is_there(keeper, None)?;
                     }
+                    // (What arrived when a worker was killed is on record there alone.)
+                    if let Some(resume) = self.place.resume.clone() {
+                        self.place.has(&resume);
+                    }
                     let is_renumbered = self.catch_up()?;
                     self.place.lanes = Some(lanes);
                     self.place.reached = Instant::now();
