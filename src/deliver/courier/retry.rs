@@ -8,7 +8,7 @@
 //! or makes another thing now, what it made first is taken away; what is not there is no less there then.
 //! Where a place takes rows in sets, what was refused alone is tried together too: rows may need each other.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use super::Courier;
@@ -73,6 +73,8 @@ enum Queue {
     Settled,
     /// Its first change was refused, and is tried again.
     Waits,
+    /// There was no time for all of it.
+    Part,
     /// It is to be read anew, when the sink has been looked after.
     Interrupted,
 }
@@ -111,18 +113,20 @@ impl Courier<'_> {
         if due.is_empty() {
             return Ok(Due::Nothing);
         }
-        let (began, mut waits, mut tried) = (Instant::now(), Vec::new(), Due::All);
+        let (end, mut waits, mut tried) = (Instant::now() + TURN, Vec::new(), Due::All);
         for queue in &due {
             if self.orders.stop.is_set() {
                 return Ok(Due::All);
             }
-            if began.elapsed() > TURN {
+            if Instant::now() > end {
                 tried = Due::Part;
                 break;
             }
-            match self.retry_queue(queue, Together::AsItWas)? {
+            match self.retry_queue(queue, Together::AsItWas, end)? {
                 Queue::Settled => {}
                 Queue::Waits => waits.push(queue.clone()),
+                // (The next of it is due, and so are those behind it.)
+                Queue::Part => tried = Due::Part,
                 Queue::Interrupted => {
                     self.parked_mark = None;
                     return Ok(Due::All);
@@ -185,8 +189,8 @@ impl Courier<'_> {
         journal::not_begun(&mut *self.sessions.keeper, &self.orders.schema, &left.concat())
     }
 
-    /// Tries a queue from its front to the first change that is refused.
-    fn retry_queue(&mut self, queue: &str, together: Together) -> Result<Queue> {
+    /// Tries a queue from its front to the first change that is refused, or to the first that arrives after `end`.
+    fn retry_queue(&mut self, queue: &str, together: Together, end: Instant) -> Result<Queue> {
         let schema = self.orders.schema.as_str();
         let waiting = journal::queue(&mut *self.sessions.keeper, schema, &self.orders.sink.name.value, queue)?;
         let steps = self.steps(&waiting, together)?;
@@ -204,11 +208,14 @@ impl Courier<'_> {
                         return Ok(Queue::Interrupted);
                     }
                     step.ids.iter().for_each(|id| _ = left.remove(id));
+                    if Instant::now() > end && steps.peek().is_some() {
+                        return Ok(Queue::Part);
+                    }
                     continue;
                 }
                 // With what came later it may be acceptable.
                 Tried::Refused(_) if step.begun && together == Together::AsItWas && left.len() > step.ids.len() => {
-                    return self.retry_queue(queue, Together::All);
+                    return self.retry_queue(queue, Together::All, end);
                 }
                 Tried::Refused(fault) | Tried::NotMade(fault) => (fault, false),
                 Tried::Partly(fault) => (fault, true),
@@ -278,6 +285,7 @@ impl Courier<'_> {
             // Their binding is gone: nobody wants them any more.
             journal::arrived(&mut *self.sessions.keeper, &self.orders.schema, &nobodys, &[])?;
         }
+        let steps = told_once(&self.fed.bound, steps);
         if together == Together::All {
             return Ok(joined(&self.fed.bound, steps));
         }
@@ -389,6 +397,40 @@ impl Courier<'_> {
     }
 }
 
+/// Makes one step of what waits of a change and of the same change that a replay told again, of a binding that keeps a state: as two they would be
+/// two rows.
+fn told_once(bound: &[Bound], steps: Vec<Step>) -> Vec<Step> {
+    let mut all: Vec<Step> = Vec::with_capacity(steps.len());
+    let mut known: HashMap<(usize, i64, i64, u64), Vec<usize>> = HashMap::new();
+    for step in steps {
+        let Placed { relation, change, .. } = &step.change;
+        let same_place = known
+            .entry((step.at, *relation, change.txid, change.position))
+            .or_default();
+        let is_same = |place: &&usize| {
+            let first = &all[**place].change.change;
+            (&first.key, &first.old, &first.new) == (&change.key, &change.old, &change.new)
+        };
+        let told = same_place.iter().find(is_same).copied();
+        let is_again = step.change.replay.is_some() && !change.is_init && bound[step.at].keeps_state();
+        match told.filter(|_| is_again) {
+            Some(told) => {
+                let first = &mut all[told];
+                first.ids.extend(step.ids);
+                first.fresh.extend(step.fresh);
+                first.begun |= step.begun;
+                // (It may have been there.)
+                first.change.replay = step.change.replay;
+            }
+            None => {
+                same_place.push(all.len());
+                all.push(step);
+            }
+        }
+    }
+    all
+}
+
 /// Makes one step for each row of what follows each other of a binding that keeps a state. Messages stay as they are; several bindings can have
 /// some in one queue, and one of those may keep a state since an edit of the manifest.
 fn joined(bound: &[Bound], steps: Vec<Step>) -> Vec<Step> {
@@ -446,7 +488,7 @@ fn amounts(bound: &Bound, steps: &[Step]) -> Vec<Step> {
             at: steps[parts[0]].at,
             along,
             change,
-            ids: parts.iter().map(|part| steps[*part].ids[0]).collect(),
+            ids: parts.iter().flat_map(|part| steps[*part].ids.iter().copied()).collect(),
             fresh: parts
                 .iter()
                 .flat_map(|part| steps[*part].fresh.iter().copied())
