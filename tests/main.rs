@@ -54,6 +54,7 @@ mod rights;
 mod rollback_care;
 mod rollback_groups;
 mod rollback_matrix;
+mod sink_laws;
 mod sql_api;
 mod started_anew;
 mod stat;

@@ -14,6 +14,7 @@ pub mod rows;
 pub mod shop;
 pub mod sinks;
 pub mod slapd;
+pub mod steps;
 pub mod story;
 mod worker;
 
