@@ -50,6 +50,7 @@ mod reliability;
 mod repairs;
 mod retention;
 mod revert;
+mod revert_laws;
 mod rights;
 mod rollback_care;
 mod rollback_groups;
