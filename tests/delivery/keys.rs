@@ -556,3 +556,33 @@ fn a_row_that_gets_another_key_behind_a_refusal_keeps_its_order() {
         assert_eq!((nums(), set_aside(&db).len()), (vec!["y 14".to_owned()], 0));
     }
 }
+
+/// What waits when a replay begins is told again by it: it is one change, also of a row that has another key since.
+#[test]
+fn what_waits_and_what_a_replay_tells_again_of_it_are_one() {
+    let (db, copy) = (database(), database());
+    db.psql("create table item (id int primary key, code text, n int)");
+    copy.psql("create table num (code text primary key, n int constraint small check (n < 10))");
+    install(
+        &db,
+        &format!(
+            "version: 1\nroles: {{ admin: null, viewer: null }}\ngroups: {{ shop: {{ tables: [public.item] }} }}\nsinks: {{ copy: {} }}\n\
+             bindings: {{ nums: {{ table: public.item, to: copy, row: {{ table: public.num, key: [code], columns: {{ code: row.code, n: row.n }} }} }} }}\n",
+            sink_into(&copy, "postgres")
+        ),
+    );
+    prepare(&db, &["mark", "set", "shop", "monday"]).run().ok();
+    db.psql("insert into item values (1, 'w', 13)");
+    db.psql("update item set id = 2 where id = 1");
+    drain(&db).run().code(3);
+    prepare(&db, &["replay", "copy", "--from", "monday", "--yes"])
+        .run()
+        .ok();
+    drain(&db).run().code(3);
+    assert_eq!(set_aside(&db).len(), 4);
+    db.psql("update item set code = 'y', n = 2 where id = 2");
+    prepare(&db, &["failures", "retry", "--all"]).run().ok();
+    drain(&db).run().ok();
+    assert_eq!(column(&copy, "select concat_ws(' ', code, n) from num"), ["y 2"]);
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+}

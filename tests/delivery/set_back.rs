@@ -313,3 +313,22 @@ fn the_log_is_kept_for_a_place_that_was_set_back() {
     db.psql("update emaj.emaj_sink set sink_max_lag = '0', sink_moved = '-infinity'; select emaj._lose_sinks()");
     assert_eq!(db.psql(is_kept), "LOST|f");
 }
+
+/// What arrived when a worker was killed is on record there alone: whoever goes on with it notes it here, and a place that is set back behind it is noticed.
+#[test]
+fn what_a_place_was_found_to_have_is_missed_when_it_is_gone() {
+    let (db, there) = copied();
+    db.psql("insert into item values (1, 1)");
+    drain(&db).run().ok();
+    there.psql("create table copy as table emaj_received.position");
+    db.psql("update item set n = 2");
+    let run = drain(&db).env("EMAJ_FAIL_AT", "chunk.delivered").run();
+    assert_eq!(run.status, None, "{run}");
+    drain(&db).run().ok();
+    assert_eq!(column(&there, "select n::text from item"), ["2"]);
+    there.psql(
+        "update item set n = 1; update emaj_received.position p set received_offset = c.received_offset from copy c",
+    );
+    let run = drain(&db).run().code(4);
+    assert!(run.stderr.contains("set back"), "{run}");
+}
