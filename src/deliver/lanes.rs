@@ -247,11 +247,18 @@ impl Lanes {
                 }
                 todo.push(left);
             }
+            ties.sort_unstable();
+            if let (false, Some(first)) = (self.refuses, ties.first().copied()) {
+                // Where all is one level, what is behind it goes when all before it has arrived.
+                let is_before = todo.iter().flatten().any(|at| *at < first);
+                let end = if is_before { Some(first) } else { ties.get(1).copied() };
+                let is_meant = |at: &usize| end.is_none_or(|end| *at < end);
+                todo.iter_mut().for_each(|bundle| bundle.retain(is_meant));
+                ties.retain(is_meant);
+            }
             let down = self.carry_out_or_find_out(work, &todo, &mut fates, stop, holds)?;
             let down = silence.judge(&todo, &mut fates).or(down);
-            let mut is_whole = true;
             for at in todo.into_iter().flatten() {
-                is_whole &= !matches!(&fates[at], Fate::Done(Outcome::Failed(_)));
                 if matches!(&fates[at], Fate::Done(Outcome::Failed(fault)) if fault.verdict != Verdict::Down) {
                     failed.extend(work[at].keys.iter().map(String::as_str));
                 }
@@ -259,11 +266,8 @@ impl Lanes {
             if down.is_some() || stop.is_set() || !self.may_go_on {
                 return Ok((fates, down));
             }
-            // (Where all is one level, what it stands behind may be what was refused.)
-            if self.refuses || is_whole {
-                ties.into_iter()
-                    .for_each(|at| fates[at] = Fate::Done(Outcome::Unchanged));
-            }
+            ties.into_iter()
+                .for_each(|at| fates[at] = Fate::Done(Outcome::Unchanged));
         }
         Ok((fates, None))
     }
@@ -700,6 +704,15 @@ mod tests {
         let work: Vec<Keyed> = "bad1:a tie:a,b b1:b".split(' ').map(keyed).collect();
         let fates = all.deliver(&work, &mut Silence::default(), &Stop::default(), &mut || Ok(true));
         assert_eq!(fates.unwrap().0[1..], [Fate::NotTried, Fate::NotTried][..]);
+        let work: Vec<Keyed> = "tie:a,b b1:b tie:b,c c1:c".split(' ').map(keyed).collect();
+        let fates = all.deliver(&work, &mut Silence::default(), &Stop::default(), &mut || Ok(true));
+        let (arrived, [first, .., last]) = (book.lock().unwrap().last().cloned(), &fates.unwrap().0[..]) else {
+            panic!()
+        };
+        assert_eq!(
+            (arrived.as_deref(), first, last),
+            (Some("b1"), &Fate::Done(Outcome::Unchanged), &Fate::NotTried)
+        );
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Makes deliveries of a chunk of changes: what each binding says is to be done, unless it has to wait or deletes too much.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::Courier;
-use super::hand_over::{ASIDE, Made};
+use super::hand_over::{ASIDE, Made, Work};
 use super::one_key::OneKeys;
 use super::parked::{Aside, Parked};
 use super::replay::Present;
@@ -37,7 +37,7 @@ impl Courier<'_> {
         let one = self.one_keys(chunk)?;
         let present = self.present(chunk)?;
         let namesakes = self.namesakes(chunk, &present, only)?;
-        let mut turn = 0;
+        let (mut turn, mut before) = (0, Before::default());
         for (number, placed) in chunk.iter().enumerate() {
             // Several changes may have one offset; a delivery has one of its own.
             turn = match number.checked_sub(1).map(|before| &chunk[before].offset) {
@@ -81,8 +81,11 @@ impl Courier<'_> {
                     Ok(None) if self.fed.bound[at].gets_another_key(&placed.change) => {
                         let bound = &self.fed.bound[at];
                         let mut tie = tie(bound, placed, &self.orders.source, one.of(bound.table));
-                        tie.delivery.offset = own_offset(&placed.offset, turn, &binding);
-                        keyed.push((number, at, tie));
+                        // (What is set aside already was looked at above.)
+                        if before.have_one_of(&tie.keys, &keyed) {
+                            tie.delivery.offset = own_offset(&placed.offset, turn, &binding);
+                            keyed.push((number, at, tie));
+                        }
                     }
                     Ok(None) => {}
                     Err(fault) if fault.verdict == Verdict::Down => {
@@ -169,6 +172,22 @@ impl Courier<'_> {
         let bound = &self.fed.bound;
         let one = one.of(bound[at].table);
         render(&bound[at], placed, &self.orders.source, &mut asker, bound, one)
+    }
+}
+
+/// The keys of what was made of a chunk so far, gathered when they are asked for.
+#[derive(Default)]
+struct Before {
+    keys: HashSet<String>,
+    gathered: usize,
+}
+
+impl Before {
+    fn have_one_of(&mut self, keys: &[String], made: &[Work]) -> bool {
+        let new = made[self.gathered..].iter().flat_map(|(.., keyed)| &keyed.keys);
+        self.keys.extend(new.cloned());
+        self.gathered = made.len();
+        keys.iter().any(|key| self.keys.contains(key))
     }
 }
 
