@@ -523,21 +523,27 @@ fn a_key_that_is_none_in_the_other_database_is_no_rows() {
     );
 }
 
+/// Two databases; the second one gets the rows of `item` of the first by another column than its key, and takes none with a large number.
+fn items_by_code() -> (Database, Database) {
+    let (db, copy) = (database(), database());
+    db.psql("create table item (id int primary key, code text, n int)");
+    copy.psql("create table num (code text primary key, n int constraint small check (n < 10))");
+    install(
+        &db,
+        &format!(
+            "version: 1\nroles: {{ admin: null, viewer: null }}\ngroups: {{ shop: {{ tables: [public.item] }} }}\nsinks: {{ copy: {} }}\n\
+             bindings: {{ nums: {{ table: public.item, to: copy, row: {{ table: public.num, key: [code], columns: {{ code: row.code, n: row.n }} }} }} }}\n",
+            sink_into(&copy, "postgres")
+        ),
+    );
+    (db, copy)
+}
+
 /// Of a change of the primary key alone a binding may make nothing: what comes of the row later stays behind what was refused before.
 #[test]
 fn a_row_that_gets_another_key_behind_a_refusal_keeps_its_order() {
     for apart in [false, true] {
-        let (db, copy) = (database(), database());
-        db.psql("create table item (id int primary key, code text, n int)");
-        copy.psql("create table num (code text primary key, n int constraint small check (n < 10))");
-        install(
-            &db,
-            &format!(
-                "version: 1\nroles: {{ admin: null, viewer: null }}\ngroups: {{ shop: {{ tables: [public.item] }} }}\nsinks: {{ copy: {} }}\n\
-                 bindings: {{ nums: {{ table: public.item, to: copy, row: {{ table: public.num, key: [code], columns: {{ code: row.code, n: row.n }} }} }} }}\n",
-                sink_into(&copy, "postgres")
-            ),
-        );
+        let (db, copy) = items_by_code();
         db.psql("insert into item values (1, 'w', 1)");
         drain(&db).run().ok();
         db.psql("update item set code = 'x', n = 13 where id = 1");
@@ -560,17 +566,7 @@ fn a_row_that_gets_another_key_behind_a_refusal_keeps_its_order() {
 /// What waits when a replay begins is told again by it: it is one change, also of a row that has another key since.
 #[test]
 fn what_waits_and_what_a_replay_tells_again_of_it_are_one() {
-    let (db, copy) = (database(), database());
-    db.psql("create table item (id int primary key, code text, n int)");
-    copy.psql("create table num (code text primary key, n int constraint small check (n < 10))");
-    install(
-        &db,
-        &format!(
-            "version: 1\nroles: {{ admin: null, viewer: null }}\ngroups: {{ shop: {{ tables: [public.item] }} }}\nsinks: {{ copy: {} }}\n\
-             bindings: {{ nums: {{ table: public.item, to: copy, row: {{ table: public.num, key: [code], columns: {{ code: row.code, n: row.n }} }} }} }}\n",
-            sink_into(&copy, "postgres")
-        ),
-    );
+    let (db, copy) = items_by_code();
     prepare(&db, &["mark", "set", "shop", "monday"]).run().ok();
     db.psql("insert into item values (1, 'w', 13)");
     db.psql("update item set id = 2 where id = 1");

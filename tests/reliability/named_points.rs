@@ -12,7 +12,7 @@ use crate::support::receiver::{Receiver, status};
 use crate::support::{self, Chance, Database, emaj};
 
 /// Reached by every run that has something to deliver.
-const ON_THE_WAY: &[&str] = &[
+pub const ON_THE_WAY: &[&str] = &[
     "sink.opened",
     "window.begun",
     "chunk.fetched",
@@ -24,8 +24,8 @@ const ON_THE_WAY: &[&str] = &[
     "window.ended",
 ];
 /// Reached when something is refused, and when it is tried again.
-const ASIDE: &[&str] = &["aside.written", "aside.noted"];
-const AGAIN: &[&str] = &["retry.delivered", "retry.noted"];
+pub const ASIDE: &[&str] = &["aside.written", "aside.noted"];
+pub const AGAIN: &[&str] = &["retry.delivered", "retry.noted"];
 
 struct Scene {
     db: Database,

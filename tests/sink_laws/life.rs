@@ -118,7 +118,8 @@ struct Mark {
 /// Both places as they were.
 struct Copied {
     schema: String,
-    at: usize,
+    /// Of each place by which step it had all that there was.
+    had: [usize; 2],
     /// Of each place how much had come in another way than by windows.
     aside: [usize; 2],
     epoch: usize,
@@ -128,7 +129,9 @@ struct Copied {
 
 #[derive(Default, Clone, Copy)]
 struct Account {
-    /// It was set back to what it was at this step.
+    /// At which step it had all that there was.
+    has: usize,
+    /// It was set back to where it had all that there was at this step.
     back: Option<usize>,
     /// A replay was accepted and is not over.
     replays: bool,
@@ -344,6 +347,9 @@ impl Machine {
             for place in Place::ALL {
                 if over.iter().any(|sink| sink == place.sink()) {
                     self.accounts[place as usize].replays = false;
+                    if run.status != Some(4) {
+                        self.accounts[place as usize].has = self.at;
+                    }
                 }
             }
         }
@@ -623,7 +629,7 @@ impl Machine {
             file: read("out.ndjson")?,
             note: read("out.ndjson.emaj")?,
             schema,
-            at: self.at,
+            had: [self.accounts[0].has, self.accounts[1].has],
             aside: [self.accounts[0].aside, self.accounts[1].aside],
             epoch: self.lines.epoch,
         });
@@ -636,7 +642,7 @@ impl Machine {
         };
         self.act(&["sink", "resume", place.sink()], &[], &[0, 4])?;
         let copied = &self.copies[at];
-        let (schema, when, aside, epoch) = (copied.schema.clone(), copied.at, copied.aside, copied.epoch);
+        let (schema, had, aside, epoch) = (copied.schema.clone(), copied.had, copied.aside, copied.epoch);
         match place {
             Place::Copy => {
                 let refuses = self.refuses;
@@ -668,7 +674,7 @@ impl Machine {
             account.replays || account.aside != aside[place as usize] || waits.iter().any(|sink| sink == place.sink());
         self.run(&[])?;
         if self.is_lost(place) {
-            self.accounts[place as usize].back = Some(when);
+            self.accounts[place as usize].back = Some(had[place as usize]);
             self.done.lost += 1;
         } else if unseen {
             self.owe_all(place);

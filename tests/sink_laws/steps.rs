@@ -6,6 +6,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
+use crate::reliability::named_points::{AGAIN, ASIDE, ON_THE_WAY};
+
 /// The tables at the source. `rid` tells rows apart whatever key they have.
 pub(super) const HERE: &str = "
 create sequence rids;
@@ -78,22 +80,9 @@ const STATEMENTS: &[&str] = &[
 ];
 
 /// Where a worker may be killed.
-const POINTS: &[&str] = &[
-    "sink.opened",
-    "window.begun",
-    "chunk.fetched",
-    "batch.taken",
-    "batch.delivered",
-    "chunk.delivered",
-    "chunk.noted",
-    "window.delivered",
-    "window.ended",
-    "aside.written",
-    "aside.noted",
-    "retry.begun",
-    "retry.delivered",
-    "retry.noted",
-];
+fn points() -> Vec<&'static str> {
+    [ON_THE_WAY, ASIDE, AGAIN, &["retry.begun"]].concat()
+}
 
 /// And an `emaj init` beside those.
 const POINTS_OF_INIT: &[&str] = &[
@@ -255,7 +244,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         24 => (vec(say(), 1..7), prop::bool::weighted(0.93)).prop_map(|(said, commit)| Step::Write(said, commit)),
         8 => Just(Step::Run),
-        7 => (select(POINTS), 1..4u8).prop_map(|(point, at)| Step::Killed(point, at)),
+        7 => (select(points()), 1..4u8).prop_map(|(point, at)| Step::Killed(point, at)),
         1 => (1..6u8).prop_map(Step::Locked),
         4 => Just(Step::Refuse),
         3 => Just(Step::Retry),
