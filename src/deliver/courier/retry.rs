@@ -285,7 +285,7 @@ impl Courier<'_> {
             // Their binding is gone: nobody wants them any more.
             journal::arrived(&mut *self.sessions.keeper, &self.orders.schema, &nobodys, &[])?;
         }
-        let steps = told_once(&self.fed.bound, steps);
+        let steps = told_once(&self.fed.bound, steps, together);
         if together == Together::All {
             return Ok(joined(&self.fed.bound, steps));
         }
@@ -398,37 +398,37 @@ impl Courier<'_> {
 }
 
 /// Makes one step of what waits of a change and of the same change that a replay told again, of a binding that keeps a state: as two they would be
-/// two rows.
-fn told_once(bound: &[Bound], steps: Vec<Step>) -> Vec<Step> {
-    let mut all: Vec<Step> = Vec::with_capacity(steps.len());
+/// two rows. It stands where the replay told it, behind what that told before. What is to be repeated as it was stays as it is.
+fn told_once(bound: &[Bound], steps: Vec<Step>, together: Together) -> Vec<Step> {
+    let mut all: Vec<Option<Step>> = Vec::with_capacity(steps.len());
     let mut known: HashMap<(usize, i64, i64, u64), Vec<usize>> = HashMap::new();
-    for step in steps {
+    for mut step in steps {
         let Placed { relation, change, .. } = &step.change;
         let same_place = known
             .entry((step.at, *relation, change.txid, change.position))
             .or_default();
-        let is_same = |place: &&usize| {
-            let first = &all[**place].change.change;
+        let is_same = |first: &Step| {
+            let first = &first.change.change;
             (&first.key, &first.old, &first.new) == (&change.key, &change.old, &change.new)
         };
-        let told = same_place.iter().find(is_same).copied();
-        let is_again = step.change.replay.is_some() && !change.is_init && bound[step.at].keeps_state();
-        match told.filter(|_| is_again) {
-            Some(told) => {
-                let first = &mut all[told];
-                first.ids.extend(step.ids);
-                first.fresh.extend(step.fresh);
-                first.begun |= step.begun;
-                // (It may have been there.)
-                first.change.replay = step.change.replay;
-            }
-            None => {
-                same_place.push(all.len());
-                all.push(step);
+        let may_move = |step: &Step| together == Together::All || !step.begun;
+        if step.change.replay.is_some() && !change.is_init && bound[step.at].keeps_state() && may_move(&step) {
+            let is_told = |place: &&usize| {
+                all[**place]
+                    .as_ref()
+                    .is_some_and(|first| is_same(first) && may_move(first))
+            };
+            let told = same_place.iter().find(is_told).copied();
+            if let Some(first) = told.and_then(|place| all[place].take()) {
+                step.ids.splice(0..0, first.ids);
+                step.fresh.splice(0..0, first.fresh);
+                step.begun &= first.begun;
             }
         }
+        same_place.push(all.len());
+        all.push(Some(step));
     }
-    all
+    all.into_iter().flatten().collect()
 }
 
 /// Makes one step for each row of what follows each other of a binding that keeps a state. Messages stay as they are; several bindings can have
