@@ -7,16 +7,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::time::Instant;
 
 use postgres::Client;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::Value;
 
-use crate::support::steps::{Failed, drawn, shorten, without_one};
+use crate::support::steps::{Failed, tell_all, without_one};
 use crate::support::story::described;
-use crate::support::{self, Database, database, emaj, owner, scale};
+use crate::support::{Database, database, emaj, owner, scale};
 
 const TABLES: &str = "
 create schema app;
@@ -868,18 +867,5 @@ fn smaller(step: &Step) -> Vec<Step> {
 
 #[test]
 fn what_is_reverted_is_as_it_was_and_all_else_as_it_is() {
-    let (seed, started) = (support::seed(), Instant::now());
-    let (mut done, lives) = (Done::default(), scale(6));
-    for own in (seed..).take(lives) {
-        let steps = drawn(&life(), b'r', own);
-        if let Some(failed) = live(&steps, &mut done) {
-            eprintln!("seed {own} is made shorter: {}", failed.wrong);
-            let Failed { steps, wrong, script } = shorten(failed, |steps| live(steps, &mut Done::default()), smaller);
-            panic!("seed {own}: {wrong}\nthe life: {steps:#?}\nas SQL:\n{script}");
-        }
-    }
-    println!(
-        "lives with reverts: {lives} in {:.1} s, {done:?} (seed {seed})",
-        started.elapsed().as_secs_f64()
-    );
+    tell_all("lives with reverts", (&life(), b'r'), scale(6), live, smaller);
 }

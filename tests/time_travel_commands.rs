@@ -1045,13 +1045,7 @@ fn a_snap_of_a_large_table_needs_little_memory() {
     shop.sql("insert into stock.item select n, n from generate_series(2, 300000) n; alter table stock.item add column filler text not null default repeat('x', 300)");
     let mut peak = 0;
     shop.emaj(&["snap", "stock", "--dir", "big"])
-        .run_while(|pid| {
-            // Until it has ended: a zombie has no memory.
-            while let Some(kilobytes) = support::high_water(pid) {
-                peak = kilobytes;
-                std::thread::sleep(Duration::from_millis(2));
-            }
-        })
+        .run_while(|pid| peak = support::peak_of(pid))
         .ok();
     let size = std::fs::metadata(shop.db.dir().join("big/stock_item.snap"))
         .unwrap()

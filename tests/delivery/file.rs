@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde_json::{Value, json};
 
 use super::{drain, install};
-use crate::support::{Database, database, emaj, wait_for};
+use crate::support::{Database, database, emaj, peak_of, wait_for};
 
 const MANIFEST: &str = "
 version: 1
@@ -426,14 +426,7 @@ fn wide_rows_behind_narrow_ones_take_little_memory() {
         ));
         db.psql("update person set name = 'y' where id in (1, 1699); insert into person select n, 'z' from generate_series(1701, 2400) n");
         let mut peak = 0;
-        drain(&db)
-            .run_while(|pid| {
-                while let Some(kilobytes) = crate::support::high_water(pid) {
-                    peak = kilobytes;
-                    std::thread::sleep(std::time::Duration::from_millis(2));
-                }
-            })
-            .ok();
+        drain(&db).run_while(|pid| peak = peak_of(pid)).ok();
         assert!(peak > 0 && peak <= 128 << 10, "{peak} kB where {is_wide}");
         let text = std::fs::read_to_string(db.dir().join("out.ndjson")).unwrap();
         let mut ids: Vec<i64> = text

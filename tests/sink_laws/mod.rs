@@ -9,12 +9,10 @@ mod law;
 mod life;
 mod steps;
 
-use std::time::Instant;
-
 use self::life::{Done, Machine};
 use self::steps::Step;
-use crate::support;
-use crate::support::steps::{Failed, drawn, shorten, without_one};
+use crate::support::scale;
+use crate::support::steps::{Failed, tell_all, without_one};
 
 /// Lives a life from the beginning; returns how it failed.
 fn live(steps: &[Step], done: &mut Done) -> Option<Failed<Step>> {
@@ -41,18 +39,5 @@ fn smaller(step: &Step) -> Vec<Step> {
 
 #[test]
 fn whatever_happens_to_a_sink_it_ends_with_what_the_source_has() {
-    let (seed, started) = (support::seed(), Instant::now());
-    let (mut done, lives) = (Done::default(), support::scale(4));
-    for own in (seed..).take(lives) {
-        let life = drawn(&steps::life(), b's', own);
-        if let Some(failed) = live(&life, &mut done) {
-            eprintln!("seed {own} is made shorter: {}", failed.wrong);
-            let Failed { steps, wrong, script } = shorten(failed, |life| live(life, &mut Done::default()), smaller);
-            panic!("seed {own}: {wrong}\nthe life: {steps:#?}\nas a script:\n{script}");
-        }
-    }
-    println!(
-        "lives of sinks: {lives} in {:.1} s, {done:?} (seed {seed})",
-        started.elapsed().as_secs_f64()
-    );
+    tell_all("lives of sinks", (&steps::life(), b's'), scale(4), live, smaller);
 }

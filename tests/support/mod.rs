@@ -24,8 +24,18 @@ pub use self::program::{Emaj, Run, emaj, emaj_alone, said};
 pub use self::redact::redact;
 pub use self::worker::{Worker, until, wait_for};
 
-/// The most memory that a program has had so far, in kB; nothing once it has ended: a zombie has none.
-pub fn high_water(pid: u32) -> Option<u64> {
+/// Watches a program to its end; returns the most memory that it had, in kB.
+pub fn peak_of(pid: u32) -> u64 {
+    let mut peak = 0;
+    while let Some(kilobytes) = high_water(pid) {
+        peak = kilobytes;
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    peak
+}
+
+/// Nothing once it has ended: a zombie has no memory.
+fn high_water(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
     line.split_whitespace().nth(1)?.parse().ok()

@@ -1,7 +1,12 @@
 //! Stories of steps by chance: each drawn from a seed of its own, and one that fails made shorter.
 
+use std::fmt::Debug;
+use std::time::Instant;
+
 use proptest::strategy::{Strategy, ValueTree as _};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+
+use super::seed;
 
 /// How many stories a failing one may cost until it is short.
 const TRIES: usize = 120;
@@ -17,7 +22,7 @@ pub struct Failed<Step> {
 }
 
 /// Returns what `strategy` makes of a seed; `variant` keeps tests with one seed apart.
-pub fn drawn<T>(strategy: &impl Strategy<Value = T>, variant: u8, seed: u64) -> T {
+fn drawn<T>(strategy: &impl Strategy<Value = T>, variant: u8, seed: u64) -> T {
     let mut bytes = [variant; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let random = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
@@ -25,9 +30,31 @@ pub fn drawn<T>(strategy: &impl Strategy<Value = T>, variant: u8, seed: u64) -> 
     strategy.new_tree(&mut runner).expect("a story").current()
 }
 
+/// Tells `stories` that `strategy` makes, each of a seed of its own, and says how much was done in them. One that fails is made shorter and shown.
+pub fn tell_all<Step: Clone + Debug, Done: Default + Debug>(
+    what: &str,
+    (strategy, variant): (&impl Strategy<Value = Vec<Step>>, u8),
+    stories: usize,
+    tell: impl Fn(&[Step], &mut Done) -> Option<Failed<Step>>,
+    smaller: impl Fn(&Step) -> Vec<Step>,
+) {
+    let (seed, started, mut done) = (seed(), Instant::now(), Done::default());
+    for own in (seed..).take(stories) {
+        if let Some(failed) = tell(&drawn(strategy, variant, own), &mut done) {
+            eprintln!("seed {own} is made shorter: {}", failed.wrong);
+            let Failed { steps, wrong, script } = shorten(failed, |steps| tell(steps, &mut Done::default()), smaller);
+            panic!("seed {own}: {wrong}\nthe life: {steps:#?}\nas a script:\n{script}");
+        }
+    }
+    println!(
+        "{what}: {stories} in {:.1} s, {done:?} (seed {seed})",
+        started.elapsed().as_secs_f64()
+    );
+}
+
 /// Takes out what a failing story does not need: steps, half of them at first, then parts of a step, as `smaller` has them. `tell` tells a
 /// story, and returns how it failed.
-pub fn shorten<Step: Clone>(
+fn shorten<Step: Clone>(
     mut failed: Failed<Step>,
     mut tell: impl FnMut(&[Step]) -> Option<Failed<Step>>,
     smaller: impl Fn(&Step) -> Vec<Step>,
