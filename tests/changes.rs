@@ -960,3 +960,23 @@ fn rows_that_share_a_deferrable_key_for_a_while() {
         .ok();
     assert_eq!(shop.db.psql(rows), "(1,old,) (2,two,2)");
 }
+
+#[test]
+fn the_first_of_one_statement_are_the_first() {
+    let shop = Shop::open(SHOP, MANIFEST);
+    shop.db
+        .psql("insert into shop.customer (name) select 'c' || n from generate_series(1, 2000) n");
+    shop.run(&["mark", "set", "shop", "a"]).ok();
+    shop.db.psql("delete from shop.customer where id > 3");
+    for limit in [1, 2, 3, 5, 50] {
+        let run = shop
+            .run(&["changes", "shop", "--from", "a", "-n", &limit.to_string()])
+            .ok();
+        let names: Vec<String> = (1..=limit).map(|n| format!("name \"c{n}\"")).collect();
+        let seen: Vec<&str> = run.stdout.lines().skip(1).collect();
+        assert_eq!(seen.len(), limit, "{run}");
+        for (line, name) in seen.iter().zip(&names) {
+            assert!(line.trim_end().ends_with(name), "{run}");
+        }
+    }
+}

@@ -202,10 +202,10 @@ fn list(session: &mut Session, schema: &str, wanted: &Wanted<'_>, limit: usize, 
     let shown = changes.len();
     context.output.data(&Listed(changes))?;
     if is_more {
-        context.output.say(format!(
-            "these are the first {}, there are more",
-            count(shown, "change")
-        ));
+        context.output.say(match shown {
+            1 => "this is the first change, there are more".to_owned(),
+            _ => format!("these are the first {}, there are more", count(shown, "change")),
+        });
         context
             .output
             .hint("`--limit` lists more, `-o csv` and `-o json` give all");
