@@ -433,8 +433,8 @@ fn understand(transaction: &mut Transaction<'_>, query: &str) -> Result<Vec<Stri
             &[],
         )
         .map_err(|error| {
-            // (Rows without columns may be asked for.)
-            if names.is_empty() {
+            // (Rows without columns may be asked for. What is no statement here was one: one that is no query, as `explain`.)
+            if names.is_empty() || error.code() == Some(&SqlState::SYNTAX_ERROR) {
                 return no_query();
             }
             pg::classify(error, "understand the query").hint(ASK)

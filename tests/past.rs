@@ -173,6 +173,7 @@ fn what_cannot_be_read_as_it_was_is_refused() {
     assert!(elsewhere.stderr.contains(reason), "{elsewhere}");
     asked(4, "shop", "b", "select 1", "has no mark `b`");
     asked(4, "shop", "a", "delete from outside", "the past can only be asked");
+    asked(4, "shop", "a", "explain select 1", "the past can only be asked");
     asked(
         1,
         "shop",
