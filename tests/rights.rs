@@ -752,6 +752,30 @@ fn manifest_of(db: &Database, tables: &str) {
 }
 
 #[test]
+fn an_owner_may_be_called_anything() {
+    let db = support::database();
+    let owner = format!("O.wner X@{}", db.name());
+    db.psql(&format!(
+        "create role \"{owner}\" login; grant create on database \"{0}\" to \"{owner}\";
+         create schema shop authorization \"{owner}\"; set role \"{owner}\"; create table shop.t (id serial primary key)",
+        db.name()
+    ));
+    manifest_of(&db, "[shop.t]");
+    for args in [
+        &["plan"][..],
+        &["install"],
+        &["install"],
+        &["drift"],
+        &["mark", "set", "g", "m"],
+        &["rollback", "g", "m", "--yes"],
+        &["doctor"],
+        &["uninstall", "--yes"],
+    ] {
+        emaj(&db).user(&owner).args(args).run().ok();
+    }
+}
+
+#[test]
 fn a_superuser_is_granted_to_nobody() {
     let db = support::database();
     let owner = support::owner(&db);

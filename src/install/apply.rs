@@ -125,7 +125,7 @@ fn note_expiring(client: &mut impl GenericClient, manifest: &Manifest, journal: 
 pub(super) fn act_as_owner(client: &mut impl GenericClient, schema: &str) -> Result<()> {
     let query = format!(
         "select nspowner::regrole::text from pg_catalog.pg_namespace
-          where nspname = $1 and nspowner <> current_user::regrole and pg_has_role(nspowner, {})",
+          where nspname = $1 and nspowner <> (select oid from pg_catalog.pg_roles where rolname = current_user) and pg_has_role(nspowner, {})",
         catalog::TO_ACT_AS
     );
     let owner = client.query_opt(&query, &[&schema])?;
