@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::act::{FORMATS, Record};
@@ -88,18 +89,29 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     }
     tell_backlog(ground.session, &manifest, &chosen, context)?;
     let stop = Stop::default();
-    stop_at_signals(&stop)?;
+    let is_terminated = stop_at_signals(&stop)?;
     let bar = context.output.progress("send rows", begun.total);
     let mut done = Done::default();
     let sent = |rows| bar.advance(rows);
     let ended = deliver::initialise(&mut ground, &initial, &begun, &chosen, &stop, &sent, &mut done);
     drop(bar);
-    if ended.is_err() || stop.is_set() {
+    // (A signal may come when all is done.)
+    let is_sent = ended.is_ok() && is_sent(&mut session, &manifest, &chosen)?;
+    if ended.is_err() || stop.is_set() && (args.prune || !is_sent) {
         // What was done before stays done.
         tell_done(&done, done.rows > 0, done.pruned > 0, context);
         ended?;
-        return Err(Error::message(Kind::Interrupted, "interrupted; what was sent is sent")
-            .hint(format!("`{}` goes on where it was", args.manifest.command("init"))));
+        let (kind, word) = match is_terminated.load(Ordering::Relaxed) {
+            true => (Kind::Terminated, "terminated"),
+            false => (Kind::Interrupted, "interrupted"),
+        };
+        let again = args.manifest.command("init");
+        return Err(
+            Error::message(kind, format!("{word}; what was sent is sent")).hint(match is_sent {
+                true => format!("`{again} --prune` sends all rows once more, and takes away what has none"),
+                false => format!("`{again}` goes on where it was"),
+            }),
+        );
     }
     let is_whole = tell_done(&done, true, args.prune, context);
     let sinks = chosen.iter().filter_map(|binding| binding.to.as_ref());
@@ -113,6 +125,19 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         record(&done, set_aside, context)?;
     }
     Ok(ending(is_whole && set_aside == 0))
+}
+
+/// Tells whether all rows of the bindings are sent.
+fn is_sent(session: &mut Session, manifest: &Manifest, chosen: &[Binding]) -> Result<bool> {
+    for binding in chosen {
+        let Some(sink) = &binding.to else { continue };
+        let known = journal::bindings_of(&mut **session, &manifest.schema, &sink.value)?;
+        let mut known = known.iter().filter(|known| known.name == binding.name.value);
+        if !known.all(|known| known.init.as_deref() == Some("DONE")) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Tells programs what was done.

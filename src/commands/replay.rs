@@ -40,7 +40,10 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
         return Err(unknown_sink(&mut session, &schema, &args.sink));
     };
     let group = match args.group {
-        Some(group) => group,
+        Some(group) => {
+            journal::group_named(&journal::groups(&mut *session, &schema)?, &group)?;
+            group
+        }
         None => source_group(&mut session, &schema, &args.sink)?,
     };
     let marks = journal::marks(&mut *session, &schema, &group)?;

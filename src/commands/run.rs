@@ -174,20 +174,23 @@ pub(super) fn check_names(manifest: &Manifest, sinks: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Has `stop` set by SIGTERM and SIGINT; the second one ends the program at once.
-pub(super) fn stop_at_signals(stop: &Stop) -> Result<()> {
+/// Has `stop` set by SIGTERM and SIGINT; the second one ends the program at once. What it returns tells whether it was SIGTERM.
+pub(super) fn stop_at_signals(stop: &Stop) -> Result<Arc<AtomicBool>> {
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     pg::heeded(&[SIGTERM, SIGINT]);
     let stop = stop.clone();
+    let terminated = Arc::new(AtomicBool::new(false));
+    let is_terminated = Arc::clone(&terminated);
     std::thread::spawn(move || {
         for signal in signals.forever() {
             if stop.is_set() {
                 std::process::exit(128 + signal);
             }
+            terminated.store(signal == SIGTERM, Ordering::Relaxed);
             stop.set();
         }
     });
-    Ok(())
+    Ok(is_terminated)
 }
 
 /// As [`stop_at_signals`]; what it returns is set by SIGHUP.

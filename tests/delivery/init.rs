@@ -318,7 +318,15 @@ fn a_second_one_names_the_first_and_waits_as_long_as_it_is_told() {
     for args in [
         &["init", "emaj.yaml"][..],
         &["init", "emaj.yaml", "--restart", "--prune"],
-        &["replay", "directory", "--group", "g", "--from", "m", "--yes"],
+        &[
+            "replay",
+            "directory",
+            "--group",
+            "emaj.bindings",
+            "--from",
+            "m",
+            "--yes",
+        ],
     ] {
         let run = prepare(&db, args).run().code(11);
         assert!(
@@ -347,7 +355,7 @@ fn a_second_one_names_the_first_and_waits_as_long_as_it_is_told() {
 fn one_that_is_interrupted_says_that_it_goes_on() {
     let db = database();
     db.psql(PERSON);
-    rows(&db, 20);
+    rows(&db, 3000);
     install(
         &db,
         "version: 1\nroles: { admin: null, viewer: null }\nsinks: { lines: { file: { path: out.ndjson } } }\n\

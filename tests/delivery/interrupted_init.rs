@@ -1,5 +1,7 @@
 //! `emaj init` that was interrupted, and what happened before it is gone on with.
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::lost::LOST;
 use super::{column, drain, install, prepare};
 use crate::reliability::named_points::uri;
@@ -216,4 +218,31 @@ fn it_tells_of_its_own_sinks_only() {
     assert!(run.stderr.contains("sent 2 rows: 0 written, 2 refused"), "{run}");
     let run = prepare(&db, &["init", "emaj.yaml", "--binding", "items"]).run().ok();
     assert!(run.stderr.contains("sent 2 rows"), "{run}");
+}
+
+#[test]
+fn a_signal_ends_it_unless_all_is_sent() {
+    let db = database();
+    db.psql("create table item (id int primary key, v text)");
+    let manifest = "version: 1\nroles: { admin: null, viewer: null }\nsinks: { out: { file: { path: out.ndjson } } }\n\
+        bindings: { items: { table: public.item, to: out, message: {} } }\n";
+    install(&db, manifest);
+    db.psql("insert into item select n, 'v' from generate_series(1, 3000) n");
+    drain(&db).run().ok();
+    let ask_to_end = |pid| send_signal(pid, Signal::TERM);
+    let run = init(&db).run_held("init.delivered", db.dir(), ask_to_end).code(143);
+    assert!(run.stderr.contains("terminated; what was sent is sent"), "{run}");
+    assert!(run.stderr.contains("goes on where it was"), "{run}");
+    init(&db).run().ok();
+    // The only part is on record: there is nothing to go on with.
+    db.psql("delete from item where id > 500");
+    drain(&db).run().ok();
+    let run = init(&db).run_held("init.noted", db.dir(), ask_to_end).ok();
+    assert!(run.stderr.contains("sent 500 rows"), "{run}");
+}
+
+fn send_signal(pid: u32, signal: Signal) {
+    let pid = Pid::from_raw(pid.cast_signed()).unwrap();
+    kill_process(pid, signal).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(300));
 }
