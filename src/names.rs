@@ -166,7 +166,7 @@ impl NameError {
     pub fn hint(&self) -> String {
         match &self.problem {
             Problem::NoSchema { name } => format!("write `schema.{0}`, for example `public.{0}`", quote_ident(name)),
-            Problem::NeedsQuotes { .. } => r#"write it as `"Odd Schema"."Odd Name"`"#.to_owned(),
+            Problem::NeedsQuotes { .. } => r#"put each name that needs them in double quotes: `"Odd Name"`"#.to_owned(),
             Problem::OpenQuote => "close it; a double quote inside a quoted name is written twice".to_owned(),
             Problem::TooLong { .. } => "look the name up in the database: it was cut when it was made".to_owned(),
             _ => "write `schema.table`".to_owned(),

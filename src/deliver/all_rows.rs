@@ -141,12 +141,12 @@ impl AllRows {
             ..FailureFilter::default()
         };
         let (mut known, mut unknown) = (Vec::new(), Vec::new());
-        for failure in journal::failures(&mut *self.asker, &self.schema, &filter)? {
+        for kept in journal::failures_kept(&mut *self.asker, &self.schema, &filter, None)? {
             let table = &self.fed.sources.tables[bound.table];
-            match set_aside::read(&failure.change, bound.table, table) {
+            match set_aside::read(&kept.change, bound.table, table) {
                 Some(placed) => known.extend(before(placed)),
                 None => unknown.push(Rendered {
-                    key: failure.key,
+                    key: kept.failure.key,
                     made: Err(Fault::never(
                         "what is on record of a change that is set aside cannot be read",
                     )),

@@ -3,6 +3,8 @@
 //! A table goes on changing while they wait. With a row stands which number each of its columns had, and which of them were the key: so it is read
 //! back under the names of today, and it is seen when the key is another one.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value, json};
 
 use super::change::Change;
@@ -140,23 +142,31 @@ fn today<'n>(name: &'n str, columns: &Map<String, Value>, source: &'n SourceTabl
 /// Each comes with the numbers of those that it was made of.
 pub(super) fn merged(changes: &[Placed], key_of: impl Fn(&Row) -> String) -> Vec<(Placed, Vec<usize>)> {
     let mut rows: Vec<(Placed, Vec<usize>)> = Vec::new();
+    // The places of rows, by the key that they have in the end.
+    let mut known: HashMap<Box<str>, Vec<usize>> = HashMap::new();
     for (at, placed) in changes.iter().enumerate() {
-        let before = match &placed.change.old {
-            Some(old) if placed.change.new.is_some() => key_of(old),
-            _ => placed.change.key.to_string(),
+        let change = &placed.change;
+        let before = match &change.old {
+            Some(old) if change.new.is_some() => key_of(old),
+            _ => change.key.to_string(),
         };
         // What was changed was there: another row had this key, and went, when it was not.
-        let is_next = |(row, _): &&mut (Placed, Vec<usize>)| {
-            *row.change.key == *before && (placed.change.old.is_none() || row.change.new.is_some())
-        };
-        match rows.iter_mut().rfind(is_next) {
-            Some((row, parts)) => {
-                let (old, is_init) = (row.change.old.take(), row.change.is_init && placed.change.is_init);
+        let is_next = |place: &&usize| change.old.is_none() || rows[**place].0.change.new.is_some();
+        let places = known.entry(before.into()).or_default();
+        match places.iter().filter(is_next).max().copied() {
+            Some(place) => {
+                places.retain(|known| *known != place);
+                let (row, parts) = &mut rows[place];
+                let (old, is_init) = (row.change.old.take(), row.change.is_init && change.is_init);
                 *row = placed.clone();
                 (row.change.old, row.change.is_init) = (old, is_init);
                 parts.push(at);
+                known.entry(change.key.to_string().into()).or_default().push(place);
             }
-            None => rows.push((placed.clone(), vec![at])),
+            None => {
+                known.entry(change.key.to_string().into()).or_default().push(rows.len());
+                rows.push((placed.clone(), vec![at]));
+            }
         }
     }
     rows

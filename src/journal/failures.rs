@@ -3,8 +3,8 @@
 //! How couriers set it aside and take it up again is in `parked`.
 
 use jiff::Timestamp;
-use postgres::GenericClient;
 use postgres::types::ToSql;
+use postgres::{GenericClient, Row};
 use postgres_protocol::escape::escape_identifier;
 use serde::Serialize;
 
@@ -60,11 +60,15 @@ pub struct Failure {
     pub attempts: i32,
     pub time: Timestamp,
     pub retry: Option<Timestamp>,
+}
+
+/// A change that a sink did not take, with all that is kept of it.
+#[derive(Debug, Clone)]
+pub struct FailureKept {
+    pub failure: Failure,
     /// It may be there already: it was being tried when the worker ended.
-    #[serde(skip)]
     pub begun: bool,
     /// The change as it was in the log; row values of the application.
-    #[serde(skip)]
     pub change: ChangeKept,
 }
 
@@ -80,55 +84,83 @@ pub struct FailureFilter<'a> {
 const CHOSEN: &str = "($1::text is null or fail_sink = $1) and ($2::text is null or fail_binding = $2)
     and ($3::text is null or fail_key = $3) and (cardinality($4::bigint[]) = 0 or fail_id = any ($4))";
 
-/// Reads what is set aside, in order.
+const COLUMNS: &str =
+    "fail_id, fail_sink, fail_binding, fail_key, fail_state, fail_reason, fail_attempts, fail_time, fail_retry";
+
+/// Reads what is set aside, in order: the first of it, or all. Rows of the application are not read.
 ///
 /// # Errors
 /// Whatever the server answers.
-pub fn failures(client: &mut impl GenericClient, schema: &str, filter: &FailureFilter<'_>) -> Result<Vec<Failure>> {
-    read(
+pub fn failures<C: GenericClient>(
+    client: &mut C,
+    schema: &str,
+    filter: &FailureFilter<'_>,
+    limit: Option<i64>,
+) -> Result<Vec<Failure>> {
+    let s = escape_identifier(schema);
+    let rows = client.query(
+        &format!("select {COLUMNS} from {s}.emaj_failure where {CHOSEN} order by fail_id limit $5"),
+        &[&filter.sink, &filter.binding, &filter.key, &filter.ids, &limit],
+    )?;
+    Ok(rows.iter().map(failure).collect())
+}
+
+/// Reads what is set aside with all that is kept of it, in order: the first of it, or all.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn failures_kept<C: GenericClient>(
+    client: &mut C,
+    schema: &str,
+    filter: &FailureFilter<'_>,
+    limit: Option<i64>,
+) -> Result<Vec<FailureKept>> {
+    read_kept(
         client,
         schema,
-        CHOSEN,
-        &[&filter.sink, &filter.binding, &filter.key, &filter.ids],
+        &format!("{CHOSEN} order by fail_id limit $5"),
+        &[&filter.sink, &filter.binding, &filter.key, &filter.ids, &limit],
     )
 }
 
-/// Reads failures that fit a condition, in order.
-pub(super) fn read(
+/// Reads failures with all that is kept of them: those that fit a condition, in its order.
+pub(super) fn read_kept(
     client: &mut impl GenericClient,
     schema: &str,
     condition: &str,
     values: &[&(dyn ToSql + Sync)],
-) -> Result<Vec<Failure>> {
+) -> Result<Vec<FailureKept>> {
     let s = escape_identifier(schema);
     let rows = client.query(
         &format!(
-            "select fail_id, fail_sink, fail_binding, fail_key, fail_state, fail_reason, fail_attempts, fail_time, fail_retry, fail_begun,
-                    fail_change, fail_old, fail_new
-               from {s}.emaj_failure where {condition} order by fail_id"
+            "select {COLUMNS}, fail_begun, fail_change, fail_old, fail_new from {s}.emaj_failure where {condition}"
         ),
         values,
     )?;
-    Ok(rows
-        .iter()
-        .map(|row| Failure {
-            id: row.get(0),
-            sink: row.get(1),
-            binding: row.get(2),
-            key: row.get(3),
-            state: FailureState::of(row.get(4)),
-            reason: row.get(5),
-            attempts: row.get(6),
-            time: row.get(7),
-            retry: row.get(8),
-            begun: row.get(9),
-            change: ChangeKept {
-                what: row.get(10),
-                old: row.get(11),
-                new: row.get(12),
-            },
-        })
-        .collect())
+    let kept = |row: &Row| FailureKept {
+        failure: failure(row),
+        begun: row.get("fail_begun"),
+        change: ChangeKept {
+            what: row.get("fail_change"),
+            old: row.get("fail_old"),
+            new: row.get("fail_new"),
+        },
+    };
+    Ok(rows.iter().map(kept).collect())
+}
+
+fn failure(row: &Row) -> Failure {
+    Failure {
+        id: row.get("fail_id"),
+        sink: row.get("fail_sink"),
+        binding: row.get("fail_binding"),
+        key: row.get("fail_key"),
+        state: FailureState::of(row.get("fail_state")),
+        reason: row.get("fail_reason"),
+        attempts: row.get("fail_attempts"),
+        time: row.get("fail_time"),
+        retry: row.get("fail_retry"),
+    }
 }
 
 /// Counts what is set aside.

@@ -38,7 +38,9 @@ use crate::render::{self, Head};
 
 pub use activity::{Look, Seen, Stand, look};
 pub use cursor::{Cursor, Reached, SinkLook, key_part, place_of, reached};
-pub use failures::{Failure, FailureFilter, FailureState, count_failures, discard, failures, retry};
+pub use failures::{
+    Failure, FailureFilter, FailureKept, FailureState, count_failures, discard, failures, failures_kept, retry,
+};
 pub use groups::{GroupState, Member, captured, group_named, groups, members};
 pub use history::{Event, Wanted, history};
 pub use initial::{
@@ -64,8 +66,8 @@ pub use rollbacks::{
     unfinished_rollbacks,
 };
 pub use sinks::{
-    BindingRecord, SinkRecord, SinkState, Trouble, bindings_like, bindings_of, pause, resume, sink_locks, sink_named,
-    sinks, sinks_beside,
+    BindingRecord, SinkRecord, SinkState, Trouble, bindings_like, bindings_of, is_bound, pause, resume, sink_locks,
+    sink_named, sinks, sinks_beside,
 };
 pub use stat::{
     Interval, RoleChanges, SequenceStat, StatWanted, TableChanges, TableStat, check_names, count_intervals,

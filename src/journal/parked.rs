@@ -8,7 +8,7 @@ use postgres::GenericClient;
 use postgres_protocol::escape::escape_identifier;
 use serde_json::Value;
 
-use super::failures::{Failure, FailureState, read};
+use super::failures::{FailureKept, FailureState, read_kept};
 use crate::errors::Result;
 
 /// A change as it is kept. Its rows are texts.
@@ -53,20 +53,21 @@ pub struct Waiting {
 /// Whatever the server answers.
 pub fn set_aside(client: &mut impl GenericClient, schema: &str, sink: &str, changes: &[SetAside]) -> Result<()> {
     let s = escape_identifier(schema);
+    let insert = client.prepare(&format!(
+        "insert into {s}.emaj_failure (fail_sink, fail_binding, fail_key, fail_queue, fail_keys, fail_state, fail_reason, fail_change,
+                                       fail_old, fail_new, fail_attempts, fail_retry)
+         select $1, $2, $3, $4, $5, $6, $7, $8, $10, $11, case when $6::text = 'BEHIND' then 0 else 1 end,
+                clock_timestamp() + make_interval(secs => $9)
+           from {s}.emaj_binding where bind_name = $2 and bind_sink = $1 and bind_oid = $12
+            and not exists (select from {s}.emaj_failure
+                             where fail_sink = $1 and md5(fail_key) = md5($3) and fail_key = $3 and fail_binding = $2
+                               and {known} = {this})",
+        known = identity("fail_change"),
+        this = identity("$8::jsonb"),
+    ))?;
     for change in changes {
         client.execute(
-            &format!(
-                "insert into {s}.emaj_failure (fail_sink, fail_binding, fail_key, fail_queue, fail_keys, fail_state, fail_reason, fail_change,
-                                               fail_old, fail_new, fail_attempts, fail_retry)
-                 select $1, $2, $3, $4, $5, $6, $7, $8, $10, $11, case when $6::text = 'BEHIND' then 0 else 1 end,
-                        clock_timestamp() + make_interval(secs => $9)
-                   from {s}.emaj_binding where bind_name = $2 and bind_sink = $1 and bind_oid = $12
-                    and not exists (select from {s}.emaj_failure
-                                     where fail_sink = $1 and md5(fail_key) = md5($3) and fail_key = $3 and fail_binding = $2
-                                       and {known} = {this})",
-                known = identity("fail_change"),
-                this = identity("$8::jsonb"),
-            ),
+            &insert,
             &[
                 &sink,
                 &change.binding,
@@ -238,12 +239,27 @@ pub fn tried_again(
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-/// Reads one queue, in order.
+/// Reads one queue, in order: all of it, or its first `most` changes and what was being tried when a worker ended.
 ///
 /// # Errors
 /// Whatever the server answers.
-pub fn queue(client: &mut impl GenericClient, schema: &str, sink: &str, queue: &str) -> Result<Vec<Failure>> {
-    read(client, schema, "fail_sink = $1 and fail_queue = $2", &[&sink, &queue])
+pub fn queue(
+    client: &mut impl GenericClient,
+    schema: &str,
+    sink: &str,
+    queue: &str,
+    most: Option<i64>,
+) -> Result<Vec<FailureKept>> {
+    let s = escape_identifier(schema);
+    // (Beyond the end there is nothing, and so no limit.)
+    let condition = format!(
+        "fail_sink = $1 and fail_queue = $2
+            and (fail_begun
+                 or coalesce(fail_id < (select fail_id from {s}.emaj_failure where fail_sink = $1 and fail_queue = $2
+                                         order by fail_id offset $3 limit case when $3::bigint is null then 0 else 1 end), true))
+          order by fail_id"
+    );
+    read_kept(client, schema, &condition, &[&sink, &queue, &most])
 }
 
 /// Makes one queue of two: what waits for both waits in it. [`one_front`] has to follow.
@@ -384,11 +400,11 @@ pub fn arrived(client: &mut impl GenericClient, schema: &str, ids: &[i64], next:
                               and (is_init or case when txid = (mark_position).txid then lsn < (mark_position).lsn
                                                   else pg_catalog.pg_visible_in_snapshot(txid::text::xid8, (mark_position).snapshot) end)
                            on conflict do nothing),
-                  next as (select min(f.fail_id) as id
+                  next as (select f.fail_id as id
                              from (select distinct fail_sink, fail_queue from gone) as g
-                             join {s}.emaj_failure as f using (fail_sink, fail_queue)
-                            where f.fail_id <> all ($1)
-                            group by fail_sink, fail_queue),
+                            cross join lateral (select fail_id from {s}.emaj_failure as f
+                                                 where (f.fail_sink, f.fail_queue) = (g.fail_sink, g.fail_queue) and f.fail_id <> all ($1)
+                                                 order by fail_id limit 1) as f),
                   front as (update {s}.emaj_failure set fail_state = 'LATER', fail_retry = clock_timestamp()
                               from next where fail_id = next.id and fail_state = 'BEHIND')
              select count(*) = cardinality($2::bigint[]) from {s}.emaj_failure where fail_id = any ($2)"

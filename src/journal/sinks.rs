@@ -246,6 +246,18 @@ pub fn sinks_beside(client: &mut impl GenericClient, schema: &str, sink: &str) -
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
+/// Tells whether a binding is installed, or changes of one that was are set aside.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn is_bound(client: &mut impl GenericClient, schema: &str, binding: &str) -> Result<bool> {
+    let s = escape_identifier(schema);
+    let sql = format!(
+        "select exists (select from {s}.emaj_binding where bind_name = $1) or exists (select from {s}.emaj_failure where fail_binding = $1)"
+    );
+    Ok(client.query_one(&sql, &[&binding])?.get(0))
+}
+
 /// Reads the bindings that go to a sink, in the order of their names.
 ///
 /// # Errors

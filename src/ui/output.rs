@@ -221,7 +221,7 @@ fn finish(written: io::Result<()>) -> Result<()> {
         // Rust ignores SIGPIPE, so it arrives as an error. `println!` would panic.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
         Err(error) => Err(unwritten(error)
-            .hint("only the report is missing: what the command changed stays changed (`emaj history`)")),
+            .hint("only the report is missing: if the command changed something, that stays changed (`emaj history`)")),
     }
 }
 

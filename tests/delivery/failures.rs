@@ -85,6 +85,59 @@ fn programs_get_a_record_of_what_was_done() {
 }
 
 #[test]
+fn people_are_shown_the_first_of_many() {
+    let db = database();
+    db.psql("create table item (id int primary key, v int)");
+    let manifest = "version: 1\nroles: { admin: null, viewer: null }\nsinks: { out: { file: { path: out.ndjson } } }\n\
+        bindings: { items: { table: public.item, to: out, message: { body: \"{{ 1 / row.v }}\" } } }\n";
+    install(&db, manifest);
+    db.psql("insert into item select g, null from generate_series(1, 103) g");
+    drain(&db).run().code(3);
+    for args in [["list", "--binding", "nobodys"], ["discard", "--binding", "nobodys"]] {
+        let run = prepare(&db, &["failures"]).args(args).run().code(4);
+        assert!(run.stderr.contains("no binding `nobodys` is installed"), "{run}");
+    }
+    let more = "these are 100 of 103 changes";
+    for verb in ["list", "show"] {
+        let run = prepare(&db, &["failures", verb]).run().ok();
+        assert_eq!(run.stdout.lines().count(), 1 + 100, "{run}");
+        assert!(run.stderr.contains(more) && run.stderr.contains("--limit"), "{run}");
+        let run = prepare(&db, &["failures", verb, "--limit", "103"]).run().ok();
+        assert_eq!(run.stdout.lines().count(), 1 + 103, "{run}");
+        assert!(!run.stderr.contains("these are"), "{run}");
+        let run = prepare(&db, &["-o", "csv", "failures", verb]).run().ok();
+        assert_eq!(run.stdout.lines().count(), 1 + 103, "{run}");
+        let run = prepare(&db, &["-o", "json", "failures", verb, "-n", "2"]).run().ok();
+        assert!(run.stderr.contains("these are 2 of 103 changes"), "{run}");
+    }
+}
+
+#[test]
+fn a_long_queue_arrives_in_its_order() {
+    let db = database();
+    db.psql("create table item (id int primary key, v int)");
+    let manifest = "version: 1\nroles: { admin: null, viewer: null }\nsinks: { out: { file: { path: out.ndjson } } }\n\
+        bindings: { items: { table: public.item, to: out, message: { key: all, body: \"{{ 1 // row.v }} {{ row.id }}\" } } }\n";
+    install(&db, manifest);
+    db.psql("insert into item values (0, null)");
+    db.psql("do $$ begin for i in 1..2500 loop insert into item values (i, 1); end loop; end $$");
+    db.psql("insert into item values (2501, null); insert into item values (2502, 1)");
+    drain(&db).run().code(3);
+    let out = || std::fs::read_to_string(db.dir().join("out.ndjson")).unwrap_or_default();
+    assert_eq!(out(), "", "all of it waits for the first");
+    let discard = |id| prepare(&db, &["failures", "discard", id, "--yes"]).run().ok();
+    discard("1");
+    drain(&db).run().code(3);
+    let in_order: String = (1..=2500).map(|id| format!("\"1 {id}\"\n")).collect();
+    assert!(out() == in_order, "{}", out());
+    assert_eq!(set_aside(&db), ["items [2501] never", "items [2502] behind"]);
+    discard("2503");
+    prepare(&db, &["failures", "retry", "--all"]).run().ok();
+    drain(&db).run().code(3);
+    assert_eq!(set_aside(&db), ["items [2501] never"]);
+}
+
+#[test]
 fn a_worker_goes_on_beside_what_is_refused() {
     let (db, slapd) = (database(), slapd());
     db.psql(PERSON);

@@ -93,3 +93,19 @@ fn what_waits_is_tried_together_too() {
     drain(&db).run().ok();
     assert_eq!(rows(&copy), rows(&db));
 }
+
+#[test]
+fn what_mends_a_row_may_stand_far_behind_it() {
+    let (db, copy) = people();
+    db.psql("insert into person values (1, null, 'a', 200, null), (2, null, 'b', 2, 'none')");
+    db.psql("do $$ begin for i in 1..1500 loop update person set n = 200 + i where id = 1; commit; end loop; end $$");
+    drain(&db).run().code(3);
+    assert_eq!(waiting(&db).len(), 1 + 1 + 1500, "more than is read at once");
+    prepare(&db, &["failures", "retry", "--all"]).run().ok();
+    drain(&db).run().code(3);
+    assert_eq!(rows(&copy), [] as [&str; 0]);
+    db.psql("update person set n = 1 where id = 1");
+    drain(&db).run().code(3);
+    assert_eq!(rows(&copy), ["1 mate desk a 1"]);
+    assert_eq!(waiting(&db), ["[2] later"]);
+}

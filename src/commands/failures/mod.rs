@@ -3,15 +3,16 @@
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use postgres::Client;
 use serde::Serialize;
 
 use super::act::{connect, connect_as_owner, tell_record};
 use super::sink::unknown_sink;
 use super::{AskArgs, Context, InstallationArgs};
 use crate::errors::{Error, Kind, Result};
-use crate::journal::{self, Failure, FailureFilter};
+use crate::journal::{self, Failure, FailureFilter, FailureKept};
 use crate::pg::Session;
-use crate::ui::{Column, Tabular};
+use crate::ui::{Column, Format, Tabular};
 use crate::words::{count, moment};
 
 /// Shows what sinks did not take, has it tried again or discards it
@@ -24,9 +25,9 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Lists what is set aside, in order; what waits behind an earlier change of its key too
-    List(Chosen),
+    List(Shown),
     /// Shows changes that are set aside, with the values of their rows
-    Show(Chosen),
+    Show(Shown),
     /// Has changes tried again by the worker, each key in its order
     Retry(ChosenOrAll),
     /// Discards changes: they will never arrive
@@ -50,6 +51,16 @@ struct Chosen {
     key: Option<String>,
     #[command(flatten)]
     installation: InstallationArgs,
+}
+
+/// Which changes, and how many of them.
+#[derive(Debug, clap::Args)]
+struct Shown {
+    #[command(flatten)]
+    chosen: Chosen,
+    /// At most so many changes; by default 100 for people, and all as CSV or JSON
+    #[arg(long, short = 'n', value_name = "N")]
+    limit: Option<u32>,
 }
 
 /// Which changes, where none named must not mean all.
@@ -85,12 +96,20 @@ impl Chosen {
         }
     }
 
-    /// Refuses a sink that is not installed, and numbers that none of the changes has.
+    /// Refuses a sink or a binding that is not installed, and numbers that none of the changes has.
     fn check(&self, session: &mut Session, schema: &str) -> Result<()> {
         if let Some(sink) = &self.sink
             && journal::sink_named(&mut **session, schema, sink)?.is_none()
         {
             return Err(unknown_sink(session, schema, sink));
+        }
+        if let Some(binding) = &self.binding
+            && !journal::is_bound(&mut **session, schema, binding)?
+        {
+            return Err(
+                Error::message(Kind::Refused, format!("no binding `{binding}` is installed"))
+                    .hint("`emaj failures list` names the bindings of what is set aside"),
+            );
         }
         let filter = FailureFilter {
             ids: &self.ids,
@@ -98,7 +117,7 @@ impl Chosen {
         };
         let there: Vec<i64> = match self.ids.as_slice() {
             [] => Vec::new(),
-            _ => journal::failures(&mut **session, schema, &filter)?
+            _ => journal::failures(&mut **session, schema, &filter, None)?
                 .iter()
                 .map(|one| one.id)
                 .collect(),
@@ -110,30 +129,45 @@ impl Chosen {
         }
     }
 
-    fn find(&self, session: &mut Session, schema: &str) -> Result<Vec<Failure>> {
-        self.check(session, schema)?;
-        journal::failures(&mut **session, schema, &self.filter())
-    }
-
     fn is_empty(&self) -> bool {
         self.ids.is_empty() && self.sink.is_none() && self.binding.is_none() && self.key.is_none()
     }
 }
 
+impl Shown {
+    /// Reads what is asked for and shows it; says when there is more.
+    fn show<T, D: Tabular>(
+        &self,
+        context: &Context,
+        read: impl FnOnce(&mut Client, &str, &FailureFilter<'_>, Option<i64>) -> Result<Vec<T>>,
+        table: impl FnOnce(Vec<T>) -> D,
+    ) -> Result<()> {
+        let output = &context.output;
+        let most = match output.format() {
+            Format::Table | Format::Markdown => self.limit.or(Some(100)),
+            _ => self.limit,
+        };
+        let (mut session, schema) = connect(context, &self.chosen.installation)?;
+        self.chosen.check(&mut session, &schema)?;
+        let filter = self.chosen.filter();
+        let found = read(&mut session, &schema, &filter, most.map(i64::from))?;
+        let shown = found.len() as u64;
+        output.data(&table(found))?;
+        if most.is_some_and(|most| u64::from(most) == shown) {
+            let all = journal::count_failures(&mut *session, &schema, &filter)?;
+            if all > shown {
+                output.say(format!("these are {shown} of {}", count(all, "change")));
+                output.hint("`--limit` shows more, `-o csv` and `-o json` all");
+            }
+        }
+        Ok(())
+    }
+}
+
 pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     match args.verb {
-        Verb::List(chosen) => {
-            let (mut session, schema) = connect(context, &chosen.installation)?;
-            let found = chosen.find(&mut session, &schema)?;
-            context.output.data(&List(found))?;
-        }
-        Verb::Show(chosen) => {
-            let (mut session, schema) = connect(context, &chosen.installation)?;
-            let found = chosen.find(&mut session, &schema)?;
-            context
-                .output
-                .data(&Shown(found.into_iter().map(Whole::from).collect()))?;
-        }
+        Verb::List(shown) => shown.show(context, journal::failures::<Client>, List)?,
+        Verb::Show(shown) => shown.show(context, journal::failures_kept::<Client>, Whole::of)?,
         Verb::Retry(args) => {
             args.check()?;
             let (mut session, schema) = connect_as_owner(context, &args.chosen.installation)?;
@@ -212,28 +246,34 @@ impl Tabular for List {
 
 /// A change with the rows it has.
 #[derive(Serialize)]
-struct Whole {
+struct WithRows {
     #[serde(flatten)]
     failure: Failure,
     old: Option<String>,
     row: Option<String>,
 }
 
-impl From<Failure> for Whole {
-    fn from(failure: Failure) -> Self {
-        Whole {
-            old: failure.change.old.clone(),
-            row: failure.change.new.clone(),
-            failure,
+impl From<FailureKept> for WithRows {
+    fn from(kept: FailureKept) -> Self {
+        WithRows {
+            failure: kept.failure,
+            old: kept.change.old,
+            row: kept.change.new,
         }
     }
 }
 
 #[derive(Serialize)]
 #[serde(transparent)]
-struct Shown(Vec<Whole>);
+struct Whole(Vec<WithRows>);
 
-impl Tabular for Shown {
+impl Whole {
+    fn of(kept: Vec<FailureKept>) -> Whole {
+        Whole(kept.into_iter().map(WithRows::from).collect())
+    }
+}
+
+impl Tabular for Whole {
     fn columns(&self) -> Vec<Column> {
         vec![
             Column::right("id"),
@@ -246,14 +286,14 @@ impl Tabular for Shown {
     }
 
     fn rows(&self) -> Vec<Vec<String>> {
-        let cells = |whole: &Whole| {
+        let cells = |one: &WithRows| {
             vec![
-                whole.failure.id.to_string(),
-                whole.failure.binding.clone(),
-                whole.failure.state.word().to_owned(),
-                whole.failure.reason.clone().unwrap_or_default(),
-                whole.old.clone().unwrap_or_default(),
-                whole.row.clone().unwrap_or_default(),
+                one.failure.id.to_string(),
+                one.failure.binding.clone(),
+                one.failure.state.word().to_owned(),
+                one.failure.reason.clone().unwrap_or_default(),
+                one.old.clone().unwrap_or_default(),
+                one.row.clone().unwrap_or_default(),
             ]
         };
         self.0.iter().map(cells).collect()

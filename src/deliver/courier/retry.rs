@@ -21,7 +21,7 @@ use crate::deliver::set_aside::{merged, read, state_after};
 use crate::deliver::stream::Placed;
 use crate::errors::Result;
 use crate::fail_at::passing;
-use crate::journal::{self, Failure, FailureState};
+use crate::journal::{self, FailureKept, FailureState};
 use crate::sink::{Fault, Outcome, Verdict};
 
 /// What became of a change that was tried again.
@@ -57,10 +57,12 @@ struct Step {
     came: bool,
 }
 
-/// What is one step of a queue.
+/// How much of a queue is tried, and what is one step of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Together {
-    /// What was being tried is repeated as it was.
+    /// As much as is read at once; what was being tried is repeated as it was.
+    Part,
+    /// All of it; what was being tried is repeated as it was.
     AsItWas,
     /// It is one with what came later.
     All,
@@ -93,6 +95,9 @@ pub(super) enum Due {
     Part,
 }
 
+/// How many changes of a queue are read at once.
+const READ: usize = 1_000;
+
 /// How many queues that are not due are tried together with those that are: trying them all each time would be much work where much waits.
 const BESIDE: i64 = 100;
 
@@ -122,7 +127,7 @@ impl Courier<'_> {
                 tried = Due::Part;
                 break;
             }
-            match self.retry_queue(queue, Together::AsItWas, end)? {
+            match self.retry_queue(queue, end)? {
                 Queue::Settled => {}
                 Queue::Waits => waits.push(queue.clone()),
                 // (The next of it is due, and so are those behind it.)
@@ -151,7 +156,7 @@ impl Courier<'_> {
         }
         let (mut ids, mut keyed) = (Vec::new(), Vec::new());
         for queue in &queues {
-            let waiting = journal::queue(&mut *self.sessions.keeper, schema, name, queue)?;
+            let waiting = journal::queue(&mut *self.sessions.keeper, schema, name, queue, None)?;
             let first = self.steps(&waiting, Together::AsItWas)?.into_iter().next();
             // (What takes several deliveries is tried alone.)
             let is_one = |step: &Step| self.fed.bound[step.at].keeps_state() && step.along.is_empty();
@@ -190,10 +195,30 @@ impl Courier<'_> {
     }
 
     /// Tries a queue from its front to the first change that is refused, or to the first that arrives after `end`.
-    fn retry_queue(&mut self, queue: &str, together: Together, end: Instant) -> Result<Queue> {
+    fn retry_queue(&mut self, queue: &str, end: Instant) -> Result<Queue> {
+        loop {
+            match self.retry_part(queue, Together::Part, end)? {
+                Queue::Part if Instant::now() <= end && !self.orders.stop.is_set() => {}
+                done => return Ok(done),
+            }
+        }
+    }
+
+    /// Tries a queue as [`retry_queue`](Self::retry_queue), as far as it is read at once.
+    fn retry_part(&mut self, queue: &str, together: Together, end: Instant) -> Result<Queue> {
         let schema = self.orders.schema.as_str();
-        let waiting = journal::queue(&mut *self.sessions.keeper, schema, &self.orders.sink.name.value, queue)?;
+        let most = (together == Together::Part).then_some(READ as i64);
+        let waiting = journal::queue(
+            &mut *self.sessions.keeper,
+            schema,
+            &self.orders.sink.name.value,
+            queue,
+            most,
+        )?;
+        let is_cut = most.is_some() && waiting.len() >= READ;
         let steps = self.steps(&waiting, together)?;
+        // (When the first of it cannot be read, there are none.)
+        let has_more = is_cut && !steps.is_empty();
         let mut left: BTreeSet<i64> = steps.iter().flat_map(|step| step.ids.iter().copied()).collect();
         let mut steps = steps.into_iter().peekable();
         while let Some(step) = steps.next() {
@@ -214,8 +239,11 @@ impl Courier<'_> {
                     continue;
                 }
                 // With what came later it may be acceptable.
-                Tried::Refused(_) if step.begun && together == Together::AsItWas && left.len() > step.ids.len() => {
-                    return self.retry_queue(queue, Together::All, end);
+                _ if is_cut && self.fed.bound[step.at].keeps_state() => {
+                    return self.retry_part(queue, Together::AsItWas, end);
+                }
+                Tried::Refused(_) if step.begun && together != Together::All && left.len() > step.ids.len() => {
+                    return self.retry_part(queue, Together::All, end);
                 }
                 Tried::Refused(fault) | Tried::NotMade(fault) => (fault, false),
                 Tried::Partly(fault) => (fault, true),
@@ -223,8 +251,10 @@ impl Courier<'_> {
             // The front of the queue stands for all of it.
             let front = left
                 .first()
-                .and_then(|id| waiting.iter().find(|failure| failure.id == *id));
-            let Some(first) = front else { break };
+                .and_then(|id| waiting.iter().find(|kept| kept.failure.id == *id));
+            let Some(FailureKept { failure: first, .. }) = front else {
+                break;
+            };
             let (state, retry_in) = state_after(&fault, first.attempts);
             journal::failed_again(
                 &mut *self.sessions.keeper,
@@ -242,26 +272,31 @@ impl Courier<'_> {
                 _ => Queue::Settled,
             });
         }
-        Ok(Queue::Settled)
+        Ok(if has_more { Queue::Part } else { Queue::Settled })
     }
 
     /// What is to be done about a queue, in order: of a binding that keeps a state, what waits of a row is one step.
-    fn steps(&mut self, waiting: &[Failure], together: Together) -> Result<Vec<Step>> {
+    fn steps(&mut self, waiting: &[FailureKept], together: Together) -> Result<Vec<Step>> {
         let mut steps: Vec<Step> = Vec::with_capacity(waiting.len());
         let mut nobodys = Vec::new();
-        for failure in waiting {
-            let Some(at) = self.fed.bound.iter().position(|bound| *bound.name == *failure.binding) else {
-                nobodys.push(failure.id);
+        for kept in waiting {
+            let Some(at) = self
+                .fed
+                .bound
+                .iter()
+                .position(|bound| *bound.name == *kept.failure.binding)
+            else {
+                nobodys.push(kept.failure.id);
                 continue;
             };
             let table = self.fed.bound[at].table;
-            let Some(change) = read(&failure.change, table, &self.fed.sources.tables[table]) else {
-                if failure.id == waiting[0].id {
+            let Some(change) = read(&kept.change, table, &self.fed.sources.tables[table]) else {
+                if kept.failure.id == waiting[0].failure.id {
                     let (state, reason) = (FailureState::Never, "what is on record of it cannot be read");
                     journal::failed_again(
                         &mut *self.sessions.keeper,
                         &self.orders.schema,
-                        failure.id,
+                        kept.failure.id,
                         state,
                         reason,
                         None,
@@ -270,13 +305,13 @@ impl Courier<'_> {
                 break;
             };
             // (An interrupted try of this courier's own is simply made again.)
-            let begun = failure.begun && !self.begun_here.contains(&failure.id);
+            let begun = kept.begun && !self.begun_here.contains(&kept.failure.id);
             steps.push(Step {
                 at,
                 change,
                 along: Vec::new(),
-                ids: vec![failure.id],
-                fresh: (!begun).then_some(failure.id).into_iter().collect(),
+                ids: vec![kept.failure.id],
+                fresh: (!begun).then_some(kept.failure.id).into_iter().collect(),
                 begun,
                 came: false,
             });
