@@ -12,6 +12,7 @@ use crate::journal::Journal;
 use crate::manifest::{Capture, ContextColumn, Diagnostic, Diagnostics, Group, Located, Manifest, Place, Sequences};
 use crate::names::{Pattern, QualifiedName, nearest, quote_ident};
 use crate::pg::Span;
+use crate::words::count;
 
 /// How a table's changes are caught.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +80,15 @@ pub struct Problems(pub Vec<Problem>);
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let all = Diagnostics(self.0.iter().map(|problem| problem.what.clone()).collect());
-        write!(f, "{all}")
+        if self.0.iter().all(|problem| problem.kind == Kind::Manifest) {
+            return write!(f, "{all}");
+        }
+        let problems = count(self.0.len(), "problem");
+        write!(
+            f,
+            "the manifest cannot be used here: {problems}\n\n{}",
+            all.render(false)
+        )
     }
 }
 

@@ -379,7 +379,7 @@ impl Translator<'_> {
             ));
         };
         if entries.iter().any(|(_, value)| matches!(value, Value::Dict(_))) {
-            let why = "the entry is found through another table: let the table have the key itself, or bind the other table with a `query`";
+            let why = "the entry is found through another table: let the table have the key itself, or the entry an attribute with what the table has, to `search` by";
             return Err((function.line, format!("`{keys}`: {why}")));
         }
         let mapped = pairs(function, order, keys)?;
