@@ -629,7 +629,8 @@ impl Machine {
             file: read("out.ndjson")?,
             note: read("out.ndjson.emaj")?,
             schema,
-            had: [self.accounts[0].has, self.accounts[1].has],
+            // (What is set back and not mended has what it had then.)
+            had: self.accounts.map(|account| account.back.unwrap_or(account.has)),
             aside: [self.accounts[0].aside, self.accounts[1].aside],
             epoch: self.lines.epoch,
         });
