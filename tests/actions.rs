@@ -141,6 +141,38 @@ fn a_call_is_part_of_the_statement_and_may_refuse_it() {
     assert_eq!(told(&db), "gone 1|none, delete-b|b");
 }
 
+/// PostgreSQL's functions take 100 arguments at most.
+#[test]
+fn a_text_may_have_any_number_of_parts() {
+    let db = shop();
+    let columns: Vec<String> = (1..=300).map(|n| format!("c{n}")).collect();
+    db.psql(&format!(
+        "create table app.wide (id int primary key, {} text)",
+        columns.join(" text, ")
+    ));
+    let text: String = columns
+        .iter()
+        .map(|column| format!("{column}={{{{ row.{column} }}}} "))
+        .collect();
+    install(
+        &db,
+        &format!(
+            "  seen: {{ table: app.wide, warn: {{ message: '{text}' }} }}\n  bell: {{ table: app.wide, notify: {{ channel: c, payload: '{text}' }} }}\n  \
+             tell: {{ table: app.wide, sql: {{ function: app.tell, arguments: ['{text}'] }} }}\n"
+        ),
+    );
+    let (mut client, warnings) = listener(&db);
+    client
+        .batch_execute("insert into app.wide (id, c1, c300) values (1, 'first', 'last')")
+        .unwrap();
+    let said: Vec<String> = warnings.try_iter().collect();
+    assert!(
+        said.len() == 1 && said[0].starts_with("WARNING c1=first c2= c3= ") && said[0].ends_with(" c299= c300=last "),
+        "{said:?}"
+    );
+    assert!(told(&db).starts_with("c1=first c2= "));
+}
+
 #[test]
 fn nobody_gains_a_right() {
     let db = shop();
