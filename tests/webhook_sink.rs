@@ -480,6 +480,35 @@ fn settings_that_cannot_be_used_are_named_all_at_once() {
         assert!(text.contains(part), "{text}");
     }
     assert!(!text.contains("canary"), "{text}");
+    assert!(!text.contains("this is no URL"), "{text}");
+    let whole = try_sink("{ webhook: { url: \"${env:NO_URL}\" } }", &[]).err().unwrap();
+    let text = whole.to_string();
+    assert!(
+        text.contains("`NO_URL` is not set") && !text.contains("no URL"),
+        "{text}"
+    );
+}
+
+/// In a URL a password is percent-encoded; what logs in is the password itself.
+#[test]
+fn the_login_of_the_url_is_decoded() {
+    let receiver = Receiver::start(|_, _| status(200));
+    let authorization = |url: &str, more: &str| {
+        let url = url.replace("HOST", &format!("127.0.0.1:{}", receiver.port));
+        let sink = sink(
+            &format!("{{ webhook: {{ url: \"${{env:URL}}\"{more} }} }}"),
+            &[("URL", &url)],
+        );
+        let outcomes = sink.open().unwrap().deliver(&events(1));
+        assert!(matches!(outcomes[..], [Outcome::Written]), "{outcomes:?}");
+        receiver.got().pop().unwrap().header("authorization").to_owned()
+    };
+    let basic = |login: &[u8]| format!("Basic {}", BASE64_STANDARD.encode(login));
+    assert_eq!(authorization("http://us:p%40s:%25@HOST/", ""), basic(b"us:p@s:%"));
+    assert_eq!(authorization("http://us@HOST/", ""), basic(b"us:"));
+    assert_eq!(authorization("http://u:%E9@HOST/", ""), basic(b"u:\xe9"));
+    let own = ", headers: { Authorization: Bearer x }";
+    assert_eq!(authorization("http://us:p%40@HOST/", own), "Bearer x");
 }
 
 #[test]

@@ -46,9 +46,13 @@ impl<'a> References<'a> {
         folder.join(self.text(text))
     }
 
-    /// Remembers what else is wrong with a setting.
+    /// Remembers what else is wrong with a setting; of one whose reference leads nowhere, nothing else is known.
     pub(super) fn problem(&mut self, place: &Place, problem: impl Into<String>, next: impl Into<String>) {
-        self.problems.push(Diagnostic::error(place, problem).next(next));
+        let problem = Diagnostic::error(place, problem).next(next);
+        let is_there = |known: &Diagnostic| known.file == problem.file && known.span == problem.span;
+        if !self.problems.iter().any(is_there) {
+            self.problems.push(problem);
+        }
     }
 
     /// Ends the looking up.

@@ -96,6 +96,13 @@ pub(super) fn opener(sink: &WebhookSink, environment: &Environment) -> Result<Bo
         }
         headers.push((name.clone(), text));
     }
+    let is_own = sink
+        .headers
+        .iter()
+        .any(|(name, _)| name.eq_ignore_ascii_case("authorization"));
+    if let Some(login) = login(&url).filter(|_| !is_own) {
+        headers.push(("authorization".to_owned(), basic(login)));
+    }
     let ca_file = sink.ca_file.as_ref().map(|file| references.file(file));
     references.finish()?;
     Ok(Box::new(Service(Arc::new(Settings {
@@ -120,12 +127,10 @@ pub(super) fn opener(sink: &WebhookSink, environment: &Environment) -> Result<Bo
 /// any of these.
 fn secrets_of(url: &Uri) -> Secrets {
     let mut secrets = Secrets::default();
-    let login = url
-        .authority()
-        .and_then(|authority| Some(authority.as_str().rsplit_once('@')?.0));
-    if let Some(login) = login {
+    if let Some(login) = login(url) {
         let (user, password) = login.split_once(':').unwrap_or((login, ""));
-        secrets.add(&SecretString::from(BASE64_STANDARD.encode(login)));
+        secrets.add(&basic(login));
+        secrets.add(&SecretString::from(encoded(login)));
         add_quoted(&mut secrets, [login, password]);
         add_quoted(&mut secrets, Some(user).filter(|user| may_be_secret(user)));
     }
@@ -139,6 +144,23 @@ fn secrets_of(url: &Uri) -> Secrets {
     let pieces = url.path().split('/').chain(values);
     add_quoted(&mut secrets, pieces.filter(|piece| may_be_secret(piece)));
     secrets
+}
+
+/// Returns the login of a URL as it stands there: `USER:PASSWORD`.
+fn login(url: &Uri) -> Option<&str> {
+    Some(url.authority()?.as_str().rsplit_once('@')?.0)
+}
+
+/// Returns the header that logs in.
+fn basic(login: &str) -> SecretString {
+    SecretString::from(format!("Basic {}", encoded(login)))
+}
+
+/// Returns a login as HTTP sends it. In a URL it is percent-encoded, or a password could hold no `@`.
+fn encoded(login: &str) -> String {
+    let (user, password) = login.split_once(':').unwrap_or((login, ""));
+    let decoded = |part| percent_decode_str(part).collect::<Vec<u8>>();
+    BASE64_STANDARD.encode([decoded(user), vec![b':'], decoded(password)].concat())
 }
 
 /// Tells whether a piece of a URL is long enough to be a secret. (A service may say a word such as `hook` or `v1` of its own.)
