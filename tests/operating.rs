@@ -447,6 +447,34 @@ fn a_manifest_that_is_installed_anew_is_followed() {
 }
 
 #[test]
+fn a_sink_of_another_kind_is_followed() {
+    let db = database();
+    db.psql("create table person (id int primary key, name text)");
+    let receiver = Receiver::start(|_, _| status(204));
+    let hook = webhook(receiver.port);
+    let written = hook.lines().map(|line| {
+        if line.contains("webhook") {
+            "  hook: { file: { path: out.ndjson } }"
+        } else {
+            line
+        }
+    });
+    install(&db, &written.collect::<Vec<_>>().join("\n"));
+    let worker = worker(&db).start();
+    let lines = || fs::read_to_string(db.dir().join("out.ndjson")).unwrap_or_default();
+    db.psql("insert into person values (1, 'a')");
+    wait_for("a line", 30, || lines().contains("\"id\":1").then_some(()));
+    install(&db, &hook);
+    db.psql("insert into person values (2, 'a')");
+    wait_for("a request", 30, || {
+        let mut got = receiver.got().into_iter();
+        got.any(|request| request.body.contains("\"id\":2")).then_some(())
+    });
+    assert!(!lines().contains("\"id\":2"), "{}", lines());
+    assert_eq!(worker.stop(), Some(0));
+}
+
+#[test]
 fn a_worker_takes_out_of_the_logs_what_nothing_needs() {
     let db = database();
     db.psql("create table person (id int primary key, name text)");

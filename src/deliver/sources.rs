@@ -86,7 +86,7 @@ pub(super) fn load(
     sink: &manifest::Sink,
     bindings: &[manifest::Binding],
 ) -> Result<Fed> {
-    let keeps_rows = sink.kind.ability().keeps_rows;
+    let (keeps_rows, kind) = (sink.kind.ability().keeps_rows, sink.kind.word());
     let sink = &*sink.name.value;
     let structure = journal::structure_of(&mut **session, schema, sink)?;
     let records = journal::bindings_of(&mut **session, schema, sink)?;
@@ -95,11 +95,11 @@ pub(super) fn load(
             .iter()
             .any(|record| record.name == binding.name.value && record.fingerprint == binding.fingerprint())
     };
-    let mut differing: Vec<&str> = bindings
-        .iter()
-        .filter(|binding| !installed(binding))
-        .map(|binding| binding.name.value.as_str())
-        .collect();
+    let known = journal::sink_named(&mut **session, schema, sink)?;
+    let is_of_another_kind = known.is_some_and(|known| known.kind != kind);
+    let mut differing: Vec<&str> = is_of_another_kind.then_some("its kind").into_iter().collect();
+    let others = bindings.iter().filter(|binding| !installed(binding));
+    differing.extend(others.map(|binding| binding.name.value.as_str()));
     let declared = |name: &str| bindings.iter().any(|binding| binding.name.value == name);
     differing.extend(
         records

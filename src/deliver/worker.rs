@@ -196,14 +196,25 @@ fn anew(reload: &Reload<'_>, all: &[Orders], held: &Manifest, task: &Task, said:
     None
 }
 
+/// A binding, and the sink that it goes to.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Held {
+    binding: String,
+    to: Option<String>,
+    kind: Option<&'static str>,
+    fingerprint: String,
+}
+
 /// What the couriers hold against what is installed.
-fn bindings_of(manifest: &Manifest) -> Vec<(String, Option<String>, String)> {
+fn bindings_of(manifest: &Manifest) -> Vec<Held> {
     let of = |binding: &crate::manifest::Binding| {
-        (
-            binding.name.value.clone(),
-            binding.to.as_ref().map(|to| to.value.clone()),
-            binding.fingerprint(),
-        )
+        let to = binding.to.as_ref().map(|to| to.value.clone());
+        Held {
+            binding: binding.name.value.clone(),
+            kind: to.as_ref().and_then(|to| Some(manifest.sink(to)?.kind.word())),
+            to,
+            fingerprint: binding.fingerprint(),
+        }
     };
     let mut all: Vec<_> = manifest.bindings.iter().map(of).collect();
     all.sort();

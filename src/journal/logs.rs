@@ -187,7 +187,7 @@ pub fn small_logs(client: &mut impl GenericClient, schema: &str, most: i64) -> R
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-/// Returns a text that changes whenever what a sink is fed by does: its bindings, their tables, the logs and their columns; and the labels of enums, because
+/// Returns a text that changes whenever what a sink is fed by does: its kind, its bindings, their tables, the logs and their columns; and the labels of enums, because
 /// keys are written with them; and the sinks of its manifest, because there may be a new one.
 ///
 /// # Errors
@@ -197,6 +197,7 @@ pub fn structure_of(client: &mut impl GenericClient, schema: &str, sink: &str) -
     let row = client.query_one(
         &format!(
             "select md5(pg_catalog.concat(
+               (select sink_kind from {s}.emaj_sink where sink_name = $1), '|',
                (select string_agg(pg_catalog.concat_ws(',', bind_name, bind_oid, bind_fingerprint), ';' order by bind_name)
                   from {s}.emaj_binding where bind_sink = $1), '|',
                (select string_agg(distinct bind_sink, ',') from {s}.emaj_binding
