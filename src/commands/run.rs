@@ -1,5 +1,6 @@
 //! `emaj run`: the worker that delivers changes to the sinks.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -128,8 +129,8 @@ fn work(args: &Args, context: &Context) -> Result<ExitCode> {
     for uncaptured in &uncaptured {
         context.output.warn(uncaptured.told());
     }
-    if !uncaptured.is_empty() {
-        context.output.hint(deliver::TAKE_IN);
+    for way_on in uncaptured.iter().map(|one| one.why.way_on()).collect::<BTreeSet<_>>() {
+        context.output.hint(way_on);
     }
     Ok(ExitCode::from(Kind::PartlyDone.exit_code()))
 }

@@ -41,6 +41,6 @@ pub use left_out::LeftOut;
 pub use status::{SinkCondition, SinkStatus, Status};
 pub use stop::Stop;
 pub use take_over::take_over;
-pub use uncaptured::{TAKE_IN, uncaptured};
+pub use uncaptured::uncaptured;
 pub use unsent::{Unsent, unsent};
 pub use worker::{Reload, Task, work};

@@ -6,7 +6,7 @@ use super::binding::{Bound, Table};
 use super::raw::Texts;
 use super::today::with_loose_keys;
 use crate::errors::{Error, Kind, Result};
-use crate::journal::{self, LogRecord};
+use crate::journal::{self, LogRecord, Uncaptured};
 use crate::manifest;
 use crate::names::QualifiedName;
 use crate::pg::Session;
@@ -22,13 +22,12 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    /// Returns the tables that nobody captures any more: what is left of their logs is delivered, and nothing comes.
-    pub(super) fn uncaptured(&self) -> impl Iterator<Item = &QualifiedName> {
-        let newest = |oid| self.logs.iter().rfind(|(_, log)| log.oid == oid);
-        let is_ended = move |oid| newest(oid).is_some_and(|(_, log)| log.is_ended);
-        let missing = self.tables.iter();
-        let missing = missing.filter(move |table| table.is_replaced || is_ended(table.oid));
-        missing.map(|table| &table.names.name)
+    /// Returns the tables that are not captured: what is left of their logs is delivered, and nothing comes.
+    pub(super) fn uncaptured(&self) -> impl Iterator<Item = (&QualifiedName, Uncaptured)> {
+        self.tables.iter().filter_map(|table| {
+            let logs = self.logs.iter().map(|(_, log)| log).filter(|log| log.oid == table.oid);
+            Some((&table.names.name, Uncaptured::of(table.is_replaced, logs)?))
+        })
     }
 }
 

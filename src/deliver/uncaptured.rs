@@ -1,4 +1,4 @@
-//! Bindings whose tables nobody captures any more: what changes there never arrives, and no sink would ever say so.
+//! Bindings whose tables nobody captures: what changes there never arrives, and no sink would ever say so.
 
 use super::worker;
 use crate::errors::Result;
@@ -7,27 +7,24 @@ use crate::manifest::Manifest;
 use crate::names::QualifiedName;
 use crate::pg::Session;
 
-/// A binding whose table is not captured: it was released, or another one has its name now.
+/// A binding whose table is not captured.
 #[derive(Debug, Clone)]
 pub struct Uncaptured {
     pub binding: String,
     pub sink: String,
     pub table: QualifiedName,
+    pub why: journal::Uncaptured,
 }
 
 impl Uncaptured {
     /// Returns what there is to say of it.
     pub fn told(&self) -> String {
         format!(
-            "table {} is not captured: what changes in it never arrives at sink `{}` (binding `{}`)",
-            self.table, self.sink, self.binding
+            "table {} {}: what changes in it never arrives at sink `{}` (binding `{}`)",
+            self.table, self.why, self.sink, self.binding
         )
     }
 }
-
-/// What helps.
-pub const TAKE_IN: &str = "`emaj install` takes the table in, and says which `emaj init` brings the sink up to date; if that is not wanted, take the binding \
-                           out of the manifest and install that";
 
 /// Returns the bindings of a manifest whose tables are not captured; with `only`, those that go to one of these sinks.
 ///
@@ -45,14 +42,14 @@ pub fn uncaptured(session: &mut Session, manifest: &Manifest, only: &[String]) -
         let records = journal::bindings_of(&mut **session, schema, sink)?;
         let oids: Vec<u32> = records.iter().map(|record| record.oid).collect();
         let logs = journal::logs_of(&mut **session, schema, &oids)?;
-        let is_captured = |oid| logs.iter().any(|log| log.oid == oid && !log.is_ended);
-        let missing = records
-            .into_iter()
-            .filter(|record| record.is_replaced || !is_captured(record.oid));
-        all.extend(missing.map(|record| Uncaptured {
-            binding: record.name,
-            sink: sink.clone(),
-            table: record.table,
+        all.extend(records.into_iter().filter_map(|record| {
+            let logs = logs.iter().filter(|log| log.oid == record.oid);
+            Some(Uncaptured {
+                why: journal::Uncaptured::of(record.is_replaced, logs)?,
+                binding: record.name,
+                sink: sink.clone(),
+                table: record.table,
+            })
         }));
     }
     Ok(all)

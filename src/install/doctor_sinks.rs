@@ -84,6 +84,12 @@ fn problems(sink: &SinkLag, now: Timestamp) -> Vec<(String, String)> {
             ),
         ));
     }
+    for (table, why) in &sink.uncaptured {
+        all.push((
+            format!("table {table} {why}: what changes in it never arrives"),
+            why.way_on(),
+        ));
+    }
     if !sink.unsent.is_empty() {
         let of = quoted("binding", &sink.unsent);
         all.push((
@@ -123,6 +129,7 @@ mod tests {
             oldest: None,
             set_aside: 0,
             unsent: Vec::new(),
+            uncaptured: Vec::new(),
         }
     }
 

@@ -46,6 +46,9 @@ pub(super) fn plan(
     for wanted in &wanted.tables {
         table::plan(plan, &setting, wanted, journal, renderer)?;
     }
+    if starts && known.is_some() {
+        table::note_stop(plan, wanted, journal);
+    }
     for (sequence, oid) in &wanted.sequences {
         table::plan_sequence(plan, &setting, sequence, *oid, journal, renderer)?;
     }

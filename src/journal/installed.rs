@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use postgres::GenericClient;
+use postgres::types::ToSql;
 use postgres_protocol::escape::escape_identifier;
 
 use crate::errors::Result;
@@ -125,6 +126,7 @@ fn unread_logs(client: &mut impl GenericClient, s: &str) -> Result<Vec<(String, 
 pub struct Bound {
     pub binding: String,
     pub sink: String,
+    pub table: QualifiedName,
     /// The kind of the binding, and that of the sink.
     pub kind: String,
     pub sink_kind: String,
@@ -135,22 +137,47 @@ pub struct Bound {
 /// # Errors
 /// Whatever the server answers.
 pub fn bound_to(client: &mut impl GenericClient, schema: &str, table: u32) -> Result<Vec<Bound>> {
+    bound(client, schema, "bind_oid = $1", &table)
+}
+
+/// As [`bound_to`], of all tables of groups.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn bound_in(client: &mut impl GenericClient, schema: &str, groups: &[String]) -> Result<Vec<Bound>> {
+    let tables = format!(
+        "bind_oid in (select rel_oid from {}.emaj_relation where rel_ended is null and rel_group = any ($1))",
+        escape_identifier(schema)
+    );
+    bound(client, schema, &tables, &groups)
+}
+
+fn bound(
+    client: &mut impl GenericClient,
+    schema: &str,
+    condition: &str,
+    value: &(dyn ToSql + Sync),
+) -> Result<Vec<Bound>> {
     let s = escape_identifier(schema);
     let rows = client.query(
         &format!(
-            "select bind_name, bind_sink, bind_kind, sink_kind
+            "select bind_name, bind_sink, bind_kind, sink_kind, bind_schema, bind_table
                from {s}.emaj_binding
                join {s}.emaj_sink on sink_name = bind_sink
-              where bind_oid = $1
+              where {condition}
               order by bind_name"
         ),
-        &[&table],
+        &[value],
     )?;
     let bound = |row: &postgres::Row| Bound {
         binding: row.get(0),
         sink: row.get(1),
         kind: row.get(2),
         sink_kind: row.get(3),
+        table: QualifiedName {
+            schema: row.get(4),
+            name: row.get(5),
+        },
     };
     Ok(rows.iter().map(bound).collect())
 }

@@ -10,9 +10,10 @@ use postgres_protocol::escape::{escape_identifier, escape_literal};
 use serde::Serialize;
 
 use super::cursor::{Reached, key_part, reached};
-use super::logs::{LogRecord, logs_of};
+use super::logs::{LogRecord, Uncaptured, logs_of};
 use super::sinks::{BindingRecord, SinkState, Trouble, bindings_of, sinks};
 use crate::errors::Result;
+use crate::names::QualifiedName;
 use crate::pg::{read_again, same_values};
 
 /// How things stand with one sink, as the database knows it.
@@ -38,6 +39,9 @@ pub struct SinkLag {
     pub set_aside: i64,
     /// Bindings whose rows that were there before are wanted and not all sent.
     pub unsent: Vec<String>,
+    /// Bound tables of which nothing comes.
+    #[serde(skip)]
+    pub uncaptured: Vec<(QualifiedName, Uncaptured)>,
 }
 
 impl SinkLag {
@@ -77,14 +81,22 @@ fn one_look(client: &mut impl GenericClient, schema: &str) -> Result<Vec<SinkLag
         // Of a window that is under way, what stands before its offset has arrived.
         let arrived = sink.offset.as_deref().and_then(reached);
         let (mut changes, mut oldest) = (0, None);
-        for log in logs_of(client, schema, &oids)? {
+        let logs = logs_of(client, schema, &oids)?;
+        let why = |binding: &BindingRecord| {
+            let logs = logs.iter().filter(|log| log.oid == binding.oid);
+            Some((binding.table.clone(), Uncaptured::of(binding.is_replaced, logs)?))
+        };
+        let mut uncaptured: Vec<_> = bindings.iter().filter_map(why).collect();
+        uncaptured.sort();
+        uncaptured.dedup();
+        for log in &logs {
             let row =
                 client.query_one(
                     &format!(
                     "select count(*) filter (where not (emaj_verb = 'UPD' and emaj_tuple = 'OLD')), min(emaj_changed)
                        from {s}.{} as l where {after} and emaj_tuple <> ''{}",
                     escape_identifier(&log.log),
-                    arrived.as_ref().map_or_else(String::new, |arrived| behind(arrived, &log)),
+                    arrived.as_ref().map_or_else(String::new, |arrived| behind(arrived, log)),
                 ),
                     &[],
                 )?;
@@ -109,6 +121,7 @@ fn one_look(client: &mut impl GenericClient, schema: &str) -> Result<Vec<SinkLag
             changes,
             oldest,
             set_aside,
+            uncaptured,
             unsent: bindings
                 .into_iter()
                 .filter(BindingRecord::is_unsent)

@@ -1,6 +1,7 @@
 //! The logs of tables that sinks are fed from: how they and their columns are called, and what the text and the order of their rows follow from.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 
 use postgres::GenericClient;
 use postgres_protocol::escape::escape_identifier;
@@ -8,6 +9,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::errors::Result;
+use crate::words::shell;
 
 /// A log that holds changes of a bound table: that of today, or one that the table had in a group it has left.
 #[derive(Debug, Clone)]
@@ -25,6 +27,51 @@ pub struct LogRecord {
     pub form: String,
     /// Nothing is written to it any more.
     pub is_ended: bool,
+    /// Nothing is written to it until its group is started.
+    pub is_stopped: bool,
+}
+
+/// Why what changes in a bound table is in no log.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Uncaptured {
+    /// It was released, or another table has its name now.
+    Gone,
+    /// This group is stopped.
+    Stopped(String),
+}
+
+impl Uncaptured {
+    /// Looks at the logs of a table, the oldest first; `None`: it is captured.
+    pub fn of<'l>(is_replaced: bool, logs: impl Iterator<Item = &'l LogRecord>) -> Option<Self> {
+        match logs.last() {
+            Some(log) if !is_replaced && !log.is_ended => {
+                log.is_stopped.then(|| Uncaptured::Stopped(log.group.clone()))
+            }
+            _ => Some(Uncaptured::Gone),
+        }
+    }
+
+    /// Returns what helps.
+    pub fn way_on(&self) -> String {
+        match self {
+            Uncaptured::Gone => "`emaj install` takes the table in, and says which `emaj init` brings the sink up to date; if that is not wanted, \
+                                 take the binding out of the manifest and install that"
+                .to_owned(),
+            Uncaptured::Stopped(group) => format!(
+                "`emaj group start {}` has it captured, and says which `emaj init` brings the sink up to date",
+                shell(group)
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Uncaptured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Uncaptured::Gone => f.write_str("is not captured"),
+            Uncaptured::Stopped(group) => write!(f, "is not captured while group `{group}` is not started"),
+        }
+    }
 }
 
 impl LogRecord {
@@ -75,7 +122,8 @@ pub fn logs_of(client: &mut impl GenericClient, schema: &str, oids: &[u32]) -> R
     let s = escape_identifier(schema);
     let rows = client.query(
         &format!(
-            "select rel_id, rel_group, rel_oid, rel_log, rel_key, rel_ended is not null
+            "select rel_id, rel_group, rel_oid, rel_log, rel_key, rel_ended is not null,
+                    exists (select from {s}.emaj_group where group_name = rel_group and group_state <> 'LOGGING')
                from {s}.emaj_relation
                join pg_catalog.pg_class c on c.relname = rel_log and c.relkind = 'r'
                                          and c.relnamespace = $2::text::regnamespace
@@ -110,6 +158,7 @@ pub fn logs_of(client: &mut impl GenericClient, schema: &str, oids: &[u32]) -> R
                 key,
                 form,
                 is_ended: row.get(5),
+                is_stopped: row.get(6),
             }
         })
         .collect())
@@ -187,7 +236,7 @@ pub fn small_logs(client: &mut impl GenericClient, schema: &str, most: i64) -> R
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-/// Returns a text that changes whenever what a sink is fed by does: its kind, its bindings, their tables, the logs and their columns; and the labels of enums, because
+/// Returns a text that changes whenever what a sink is fed by does: its kind, its bindings, their tables, the logs and their columns, and whether anything is written to them; and the labels of enums, because
 /// keys are written with them; and the sinks of its manifest, because there may be a new one.
 ///
 /// # Errors
@@ -203,6 +252,7 @@ pub fn structure_of(client: &mut impl GenericClient, schema: &str, sink: &str) -
                (select string_agg(distinct bind_sink, ',') from {s}.emaj_binding
                  where bind_manifest in (select bind_manifest from {s}.emaj_binding where bind_sink = $1)), '|',
                (select string_agg(pg_catalog.concat_ws(',', rel_id, rel_log, rel_key::text, rel_ended is null,
+                         (select group_state from {s}.emaj_group where group_name = rel_group),
                          (select string_agg(pg_catalog.concat_ws(',', col_name, col_log), ',' order by col_attnum) from {s}.emaj_column where col_rel = rel_id)), ';' order by rel_id)
                   from {s}.emaj_relation where rel_oid in (select bind_oid from {s}.emaj_binding where bind_sink = $1)), '|',
                (select string_agg(pg_catalog.concat_ws(',', oid, enumlabel), ';' order by oid) from pg_catalog.pg_enum

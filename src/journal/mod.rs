@@ -47,9 +47,9 @@ pub use initial::{
     RowPlace, WantedRows, all_rows_anew, begin_anew, groups_of, lock_set_aside, note_rows, rows_anew, rows_sent,
     want_all_again, want_rows, without_key,
 };
-pub use installed::{Bound, COUNTED, InstalledBinding, InstalledSink, bound_to, init_command, is_listed};
+pub use installed::{Bound, COUNTED, InstalledBinding, InstalledSink, bound_in, bound_to, init_command, is_listed};
 pub use lag::{SinkLag, lag};
-pub use logs::{LogColumn, LogRecord, logs_of, small_logs, structure_of};
+pub use logs::{LogColumn, LogRecord, Uncaptured, logs_of, small_logs, structure_of};
 pub use marks::{LastMark, MarkState, last_marks, marks, own_name};
 pub use origin::{Astray, Origin, astray, check_origin, free_schema};
 pub use parked::{

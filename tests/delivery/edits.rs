@@ -12,7 +12,7 @@ use crate::reliability::lines;
 use crate::support::receiver::{Receiver, status};
 use crate::support::rows::sink_into;
 use crate::support::slapd::{Slapd, slapd};
-use crate::support::{database, shared_cluster, wait_for};
+use crate::support::{database, shared_cluster, until, wait_for};
 
 #[test]
 fn bindings_come_change_and_go() {
@@ -561,4 +561,55 @@ fn a_table_in_the_place_of_a_bound_one_is_told() {
     assert!(run.stderr.contains(never), "{run}");
     let warned = "WARN table public.item is not captured";
     assert!(run.stderr.contains(warned), "{run}");
+}
+
+/// What is changed while a group is stopped is in no log: whoever stops it, runs, looks or starts it is told.
+#[test]
+fn a_table_of_a_stopped_group_is_told() {
+    let db = database();
+    db.psql("create table item (id int primary key)");
+    let manifest = "version: 1\nroles: { admin: null, viewer: null }\ngroups: { g: { tables: [public.item] } }\n\
+                    sinks: { lines: { file: { path: out.ndjson } } }\nbindings: { items: { table: public.item, to: lines, message: {} } }\n";
+    install(&db, manifest);
+    let run = drain(&db).run().ok();
+    assert!(!run.stderr.contains("not captured"), "{run}");
+    let worker = self::worker(&db).start();
+    prepare(&db, &["group", "stop", "g"]).run().ok();
+    db.psql("insert into item values (1)");
+    let never = "table public.item is not captured while group `g` is not started: what changes in it never arrives";
+    let start = "`emaj group start g` has it captured, and says which `emaj init` brings the sink up to date";
+    until("a word", || {
+        let log = worker.log();
+        log.contains(&format!("WARN {never}")) && log.contains(start)
+    });
+    assert_eq!(worker.stop(), Some(0));
+    let run = drain(&db).run().code(3);
+    assert!(
+        run.stderr
+            .contains(&format!("{never} at sink `lines` (binding `items`)"))
+            && run.stderr.contains(start),
+        "{run}"
+    );
+    let run = prepare(&db, &["doctor"]).run();
+    assert!(
+        run.stdout.contains(never) && !run.stdout.contains("everything is delivered"),
+        "{run}"
+    );
+    let told = |args: &[&str], note: &str| {
+        let run = prepare(&db, args).run().ok();
+        assert!(run.stderr.contains(note), "{run}");
+    };
+    told(
+        &["group", "start", "g"],
+        "sink `lines` (binding `items`) was not told what changed in table `public.item` before; `emaj init --binding items` brings it up to date",
+    );
+    drain(&db).run().ok();
+    // An install starts it as well.
+    prepare(&db, &["group", "stop", "g"]).run().ok();
+    let note = "table public.item was not captured for a while: what was changed in it meanwhile never reaches sink `lines` (binding `items`); \
+                once this is installed, `emaj init --binding items` brings that up to date";
+    told(&["plan", "emaj.yaml"], note);
+    told(&["install", "emaj.yaml"], note);
+    let run = drain(&db).run().ok();
+    assert!(!run.stderr.contains("not captured"), "{run}");
 }

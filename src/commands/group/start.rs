@@ -1,5 +1,6 @@
 //! `emaj group start`.
 
+use std::cell::RefCell;
 use std::process::ExitCode;
 
 use super::Several;
@@ -23,7 +24,9 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
-    args.several.all("start", context, &|transaction, schema, groups| {
+    let fed = RefCell::new(Vec::new());
+    let code = args.several.all("start", context, &|transaction, schema, groups| {
+        fed.replace(journal::bound_in(transaction, schema, groups)?);
         let sql = call(schema, "emaj_start_groups($1, $2, $3)");
         transaction.execute(&sql, &[&groups, &args.mark, &!args.keep_log])?;
         let started = journal::last_marks(transaction, schema, groups)?;
@@ -40,5 +43,15 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
             count: Some(last.relations),
         };
         Ok(started.into_iter().map(tell).collect())
-    })
+    })?;
+    for bound in fed.into_inner() {
+        context.output.warn(format!(
+            "sink `{}` (binding `{}`) was not told what changed in table `{}` before; `{}` brings it up to date",
+            bound.sink,
+            bound.binding,
+            bound.table,
+            journal::init_command(&bound.binding, &bound.kind, &bound.sink_kind, true)
+        ));
+    }
+    Ok(code)
 }

@@ -43,10 +43,11 @@ impl Courier<'_> {
             &self.orders.sink,
             &self.orders.bindings,
         )?;
-        for table in self.fed.sources.uncaptured() {
+        for (table, why) in self.fed.sources.uncaptured() {
             tracing::warn!(
                 sink = %self.name(),
-                "table {table} is not captured: what changes in it never arrives. `emaj install` takes it in, and says which `emaj init` brings the sink up to date"
+                "table {table} {why}: what changes in it never arrives. {}",
+                why.way_on()
             );
         }
         let (schema, sink) = (&self.orders.schema, &self.orders.sink.name.value);

@@ -19,7 +19,7 @@ pub(super) use self::sequence::plan_sequence;
 use super::delivery::{Gap, Missed};
 use super::plan::{Action, Lock, Phase, Plan, Step};
 use super::room;
-use super::wanted::WantedTable;
+use super::wanted::{WantedGroup, WantedTable};
 use crate::catalog;
 use crate::journal::{self, ActiveMarks, Journal, Relation};
 use crate::manifest::Group;
@@ -137,6 +137,17 @@ pub(super) fn end(
         step.also("its log stays readable until the group is reset");
     }
     plan.push(step);
+}
+
+/// Notes what is in no log because the group was not started.
+pub(super) fn note_stop(plan: &mut Plan, wanted: &WantedGroup<'_>, journal: Option<&Journal>) {
+    for table in &wanted.tables {
+        let is_noted = |gap: &Gap| gap.table == table.table.oid && matches!(gap.missed, Missed::Changes);
+        let is_known = journal.is_some_and(|journal| journal.relations.of(table.table.oid).is_some());
+        if is_known && !plan.gaps.iter().any(is_noted) {
+            plan.gaps.push(gap(table, Missed::Changes));
+        }
+    }
 }
 
 fn gap(wanted: &WantedTable<'_>, missed: Missed) -> Gap {
