@@ -114,7 +114,11 @@ fn one_look(client: &mut impl GenericClient, schema: &str) -> Result<Vec<SinkLag
             kind: sink.kind.clone(),
             manifest: sink.manifest.clone(),
             state: sink.state,
-            reason: sink.trouble.as_ref().map(Trouble::to_string).or(sink.reason),
+            reason: match sink.state {
+                SinkState::Active => sink.trouble.as_ref().map(Trouble::to_string).or(sink.reason),
+                // Of a place that nothing is sent to, what was wrong with it last is no news.
+                _ => sink.reason,
+            },
             trouble: sink.trouble,
             max_lag,
             worker,

@@ -76,6 +76,8 @@ fn status_and_doctor_say_how_sinks_are_doing() {
         "{run}"
     );
     prepare(&db, &["failures", "discard", "--all", "--yes"]).run().ok();
+    // It was away before it was paused, and given up: that is no reason for either.
+    db.psql("update emaj.emaj_sink set sink_fault = 'down: away', sink_fault_since = now()");
     let paused = prepare(&db, &["sink", "pause", "hook", "--because", "new disks", "-o", "json"])
         .run()
         .ok();
@@ -86,6 +88,20 @@ fn status_and_doctor_say_how_sinks_are_doing() {
         found[0],
         "warning it is paused: new disks > `emaj sink resume hook` lets it go on"
     );
+    for verb in [&["sink", "list"][..], &["status"]] {
+        let run = prepare(&db, verb).run().ok();
+        assert!(
+            run.stdout.contains("new disks") && !run.stdout.contains("away"),
+            "{run}"
+        );
+    }
+    db.psql("update emaj.emaj_sink set sink_state = 'LOST', sink_reason = 'it took nothing for 2 h'");
+    let found = said(&prepare(&db, &["doctor", "-o", "json"]).run().ok());
+    assert!(
+        found[0].starts_with("warning it was given up: it took nothing for 2 h > "),
+        "{found:?}"
+    );
+    db.psql("update emaj.emaj_sink set sink_state = 'PAUSED'");
     let resumed = prepare(&db, &["sink", "resume", "hook", "-o", "csv"]).run().ok();
     assert_eq!(resumed.stdout, "sink,done\nhook,resumed\n");
     drain(&db).run().ok();
