@@ -447,6 +447,32 @@ fn a_manifest_that_is_installed_anew_is_followed() {
 }
 
 #[test]
+fn a_worker_that_nothing_is_bound_to_says_so() {
+    let db = database();
+    db.psql("create table person (id int primary key, name text)");
+    let head = "version: 1\nroles: { admin: null, viewer: null }\nsinks: { a: { file: { path: a } }, b: { file: { path: b } } }\n";
+    install(&db, &format!("{head}groups: {{ g: {{ tables: [public.person] }} }}\n"));
+    let run = emaj(&db).args(["run", "emaj.yaml"]).run().code(4);
+    assert!(
+        run.stderr
+            .contains("no binding of the manifest goes to a sink: there is nothing to deliver"),
+        "{run}"
+    );
+    install(
+        &db,
+        &format!(
+            "{head}groups: {{ g: {{ tables: [public.person] }} }}\nbindings: {{ c: {{ table: public.person, to: a, message: {{}} }} }}\n"
+        ),
+    );
+    emaj(&db).args(["run", "emaj.yaml", "--until-empty"]).run().ok();
+    let run = emaj(&db)
+        .args(["run", "emaj.yaml", "--until-empty", "--sink", "b"])
+        .run()
+        .code(4);
+    assert!(run.stderr.contains("goes to sink `b`: there is nothing"), "{run}");
+}
+
+#[test]
 fn a_sink_of_another_kind_is_followed() {
     let db = database();
     db.psql("create table person (id int primary key, name text)");

@@ -19,7 +19,7 @@ use crate::names::listed;
 use crate::operating::{Addresses, Backlog, keep_house, listen, reloading, tell_systemd};
 use crate::pg::{self, Session};
 use crate::ui::logging::{self, LogFormat};
-use crate::words::{count, shell};
+use crate::words::{count, quoted, shell};
 
 /// Delivers changes to the sinks
 ///
@@ -151,6 +151,23 @@ fn read(args: &Args) -> Result<Manifest> {
         tracing::warn!("{warning:#}");
     }
     check_names(&loaded.manifest, &args.sink)?;
+    let mut bound = loaded
+        .manifest
+        .bindings
+        .iter()
+        .filter_map(|binding| binding.to.as_ref());
+    if !bound.any(|to| args.sink.is_empty() || args.sink.contains(&to.value)) {
+        let whose = if args.sink.is_empty() {
+            "a sink".to_owned()
+        } else {
+            quoted("sink", &args.sink)
+        };
+        return Err(Error::message(
+            Kind::Refused,
+            format!("no binding of the manifest goes to {whose}: there is nothing to deliver"),
+        )
+        .hint("bind a table to it with `to`, and install that"));
+    }
     Ok(loaded.manifest)
 }
 
