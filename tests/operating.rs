@@ -472,6 +472,37 @@ fn a_worker_that_nothing_is_bound_to_says_so() {
     assert!(run.stderr.contains("goes to sink `b`: there is nothing"), "{run}");
 }
 
+/// Of each sink all is told that is known, whatever is missing at another one.
+#[test]
+fn a_test_goes_on_behind_a_setting_that_is_missing() {
+    let db = database();
+    let manifest = "version: 1\nroles: { admin: null, viewer: null }\nsinks:\n  away: { webhook: { url: \"${env:NO_URL}\" } }\n  lines: { file: { path: out.ndjson } }\n\
+                    bindings: { a: { table: public.person, to: away, message: {} }, b: { table: public.person, to: lines, message: {} } }\n";
+    db.file("emaj.yaml", manifest);
+    let run = emaj(&db)
+        .args(["sink", "test", "emaj.yaml", "-o", "json"])
+        .run()
+        .code(65);
+    let found = run.stdout_json();
+    assert_eq!(found[0]["sink"], "away", "{run}");
+    let problem = found[0]["problem"].as_str().unwrap();
+    assert!(
+        problem.starts_with("emaj.yaml:4:")
+            && problem.contains("`NO_URL` is not set (hint: set `NO_URL` where emaj runs)"),
+        "{run}"
+    );
+    let others: Vec<&Value> = found
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|found| found["sink"] == "lines")
+        .collect();
+    assert!(
+        !others.is_empty() && others.iter().all(|found| found["problem"].is_null()),
+        "{run}"
+    );
+}
+
 #[test]
 fn a_sink_of_another_kind_is_followed() {
     let db = database();

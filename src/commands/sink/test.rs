@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::commands::run::check_names;
 use crate::commands::{Context, ManifestArgs};
 use crate::errors::{Kind, Result};
+use crate::manifest::Diagnostics;
 use crate::sink::{self, Finding};
 use crate::ui::{Column, List};
 
@@ -30,7 +31,21 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
         if !args.sink.is_empty() && !args.sink.contains(name) {
             continue;
         }
-        let opener = sink::opener(&manifest, sink, &context.environment, "emaj sink test")?;
+        let opener = match sink::opener(&manifest, sink, &context.environment, "emaj sink test") {
+            Ok(opener) => opener,
+            Err(error) => {
+                let Some(Diagnostics(problems)) = error.cause() else {
+                    return Err(error);
+                };
+                exit = exit.max(error.exit_code());
+                found.extend(problems.iter().map(|problem| Tested {
+                    sink: name.clone(),
+                    what: "read the settings".to_owned(),
+                    problem: Some(format!("{problem:#}")),
+                }));
+                continue;
+            }
+        };
         let findings = opener.open().and_then(|mut place| place.probe());
         let findings = findings.unwrap_or_else(|fault| {
             exit = exit.max(Kind::Unreachable.exit_code());
