@@ -504,6 +504,26 @@ fn a_test_goes_on_behind_a_setting_that_is_missing() {
 }
 
 #[test]
+fn a_worker_under_which_all_was_uninstalled_asks_for_nothing_that_is_gone() {
+    let db = person(&webhook(9));
+    let worker = emaj(&db).env("HOOK_SECRET", SECRET).args(["run", "emaj.yaml"]).start();
+    wait_for("the worker", 60, || {
+        worker.log().contains("delivering to").then_some(())
+    });
+    emaj(&db).args(["uninstall", "--all", "--yes"]).run().ok();
+    wait_for("a word about it", 60, || {
+        worker.log().contains("emaj is not installed in schema").then_some(())
+    });
+    // (What was under way when it went may have met that.)
+    let met = worker.log().matches("does not exist").count();
+    wait_for("more words", 60, || {
+        (worker.log().matches("emaj is not installed in schema").count() > 3).then_some(())
+    });
+    assert_eq!(worker.log().matches("does not exist").count(), met, "{}", worker.log());
+    assert_eq!(worker.stop(), Some(0));
+}
+
+#[test]
 fn a_sink_of_another_kind_is_followed() {
     let db = database();
     db.psql("create table person (id int primary key, name text)");

@@ -280,11 +280,11 @@ pub struct Source {
     pub uri: String,
 }
 
-/// Returns what the installation in `schema` is called outside.
+/// Refuses a schema that holds no installation.
 ///
 /// # Errors
-/// [`Kind::NotInstalled`]; [`Kind::Refused`] in a copy of the database that it was installed in; or whatever the server answers.
-pub fn source(session: &mut Session, schema: &str) -> Result<Source> {
+/// [`Kind::NotInstalled`]; whatever the server answers.
+pub(super) fn check_installed(session: &mut Session, schema: &str) -> Result<()> {
     let s = postgres_protocol::escape::escape_identifier(schema);
     let installed: bool = session
         .query_one(
@@ -292,9 +292,19 @@ pub fn source(session: &mut Session, schema: &str) -> Result<Source> {
             &[&s],
         )?
         .get(0);
-    if !installed {
-        return Err(crate::journal::not_installed(schema, session.wanted().dbname()));
+    if installed {
+        return Ok(());
     }
+    Err(crate::journal::not_installed(schema, session.wanted().dbname()))
+}
+
+/// Returns what the installation in `schema` is called outside.
+///
+/// # Errors
+/// [`Kind::NotInstalled`]; [`Kind::Refused`] in a copy of the database that it was installed in; or whatever the server answers.
+pub fn source(session: &mut Session, schema: &str) -> Result<Source> {
+    let s = postgres_protocol::escape::escape_identifier(schema);
+    check_installed(session, schema)?;
     crate::journal::check_origin(&mut **session, schema)?;
     let row = session.query_one(
         &format!("select pg_catalog.current_database()::text, install_name from {s}.emaj_install"),

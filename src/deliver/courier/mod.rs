@@ -42,7 +42,7 @@ use super::sources::Fed;
 use super::status::{SinkCondition, Status};
 use super::stop::Stop;
 use super::stream::{Stream, Window};
-use super::worker::Source;
+use super::worker::{Source, check_installed};
 use crate::errors::{Error, Kind, Result};
 use crate::journal::{self, Cursor, Position};
 use crate::manifest;
@@ -167,6 +167,7 @@ fn serve(orders: &Orders) -> Result<Life> {
     let settings = orders.settings.with_application_name(&format!("emaj {name}"));
     let mut keeper = settings.connect(Prompt::Never)?;
     keeper.without_limits()?;
+    check_installed(&mut keeper, &orders.schema)?;
     let sink = match take(orders, &mut keeper)? {
         Turn::Ours(sink) => sink,
         Turn::Over(ended) => return Ok(Life::Over(Ok(ended))),
