@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
 use super::courier::{self, Ended, Orders};
 use super::status::Status;
 use super::stop::Stop;
@@ -271,6 +273,9 @@ fn orders(
     Ok(all)
 }
 
+/// What a part of a path is written without.
+const OUTSIDE_A_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
 /// What an installation is called outside.
 #[derive(Debug, Clone)]
 pub struct Source {
@@ -311,6 +316,10 @@ pub fn source(session: &mut Session, schema: &str) -> Result<Source> {
         &[],
     )?;
     let (database, name): (String, String) = (row.get(0), row.get(1));
-    let uri = format!("/emaj/{database}/{schema}/{name}");
-    Ok(Source { name, uri })
+    // (A path of a URI: CloudEvents takes nothing else.)
+    let [d, i, n] = [&database, schema, &name].map(|part| utf8_percent_encode(part, OUTSIDE_A_PATH));
+    Ok(Source {
+        uri: format!("/emaj/{d}/{i}/{n}"),
+        name,
+    })
 }

@@ -84,6 +84,29 @@ fn changes_arrive_once_and_in_order() {
     assert_eq!(ids.len(), ids.iter().collect::<HashSet<_>>().len(), "{ids:?}");
 }
 
+/// CloudEvents wants a reference to a URI there.
+#[test]
+fn the_source_of_an_event_is_the_path_of_a_uri() {
+    let db = database();
+    db.psql("create table person (id int primary key, name text)");
+    install(
+        &db,
+        &MANIFEST.replace("version: 1\n", "version: 1\nschema: '\"my Sch%41 é\"'\n"),
+    );
+    db.psql("insert into person values (1, 'Ann')");
+    drain(&db).run().ok();
+    let lines = lines(&db);
+    let source = lines[0]["source"].as_str().unwrap();
+    let parts: Vec<&str> = source.split('/').collect();
+    assert!(
+        parts.len() == 5 && parts[..2] == ["", "emaj"] && parts[3] == "my%20Sch%2541%20%C3%A9",
+        "{source}"
+    );
+    db.psql("insert into person values (2, 'Bob')");
+    drain(&db).run().ok();
+    assert_eq!(data(&db).len(), 2);
+}
+
 #[test]
 fn what_a_transaction_took_back_is_never_seen() {
     let db = database();
