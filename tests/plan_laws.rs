@@ -476,7 +476,7 @@ fn a_group_that_is_described_otherwise_locks_no_sequence() {
     let locks = |more: &str| {
         manifest(more);
         let script = support::emaj(&db).args(["plan", "-o", "sql"]).run().ok().stdout;
-        support::emaj(&db).args(["install"]).run().ok();
+        support::emaj(&db).args(["install", "--allow-destroy"]).run().ok();
         assert!(script.contains("array['g']::text[]"), "{script}");
         !script.contains("._lock(array[]::oid[]")
     };
@@ -895,6 +895,35 @@ fn a_relation_that_comes_late_says_which_marks_it_costs() {
         .batch_execute("select emaj.emaj_rollback_group('g', 'early')")
         .unwrap_err();
     assert_eq!(refused.code().map(|code| code.code()), Some("EJ001"), "{refused}");
+}
+
+#[test]
+fn a_group_that_becomes_audit_only_asks_before_it_loses_its_marks() {
+    let db = support::database();
+    db.client().batch_execute(SHOP).unwrap();
+    let manifest = |more: &str| {
+        let text = format!("{HEAD}groups: {{ g: {{ tables: [s.a]{more} }} }}\n");
+        db.file("emaj.yaml", &text);
+    };
+    let install = |more: &[&str]| support::emaj(&db).args(["install"]).args(more).run();
+    manifest("");
+    install(&[]).ok();
+    db.psql("select emaj.emaj_set_mark_group('g', 'early'); select emaj.emaj_protect_mark_group('g', 'early')");
+    manifest(", rollback: false");
+    let refused = install(&[]).code(4);
+    support::said(&refused, "group g: 2 marks can no longer be rolled back to");
+    db.psql("delete from s.a where id > 10; select emaj.emaj_rollback_group('g', 'early')");
+    assert_eq!(
+        db.psql("select count(*) from s.a"),
+        "20",
+        "what is refused costs nothing"
+    );
+    install(&["--allow-destroy"]).ok();
+    manifest("");
+    let back = install(&[]).ok();
+    support::said(&back, "2 marks set before cannot be rolled back to");
+    db.psql("delete from s.a where id > 10; select emaj.emaj_rollback_group('g', 'EMAJ_LAST_MARK')");
+    assert_eq!(db.psql("select count(*) from s.a"), "20");
 }
 
 #[test]

@@ -161,10 +161,10 @@ fn plan_entry(
         false => step,
     };
     if begins_rollback {
-        step.and_marks(
-            known.active_marks.count,
-            "of the audit-only time cannot be rolled back to",
-        );
+        step.and_marks(known.active_marks.count, "set before cannot be rolled back to");
+    } else if known.rollback && !wanted.group.rollback {
+        // For good: an audit-only group may lose log rows by their age, and needs no key.
+        step = step.losing(name, known.active_marks);
     }
     if keeps_otherwise {
         step.and_marks(known.expiring, "will go with the next purge");
