@@ -751,6 +751,88 @@ fn manifest_of(db: &Database, tables: &str) {
     db.file("emaj.yaml", &text);
 }
 
+/// Writes a manifest with these roles, and installs it.
+fn install_roles(db: &Database, role: &str, roles: &str) -> support::Run {
+    let text = format!("version: 1\nroles: {{ {roles} }}\ngroups: {{ g: {{ tables: [\"{role}.*\"] }} }}\n");
+    db.file("emaj.yaml", &text);
+    emaj(db).user(role).args(["install"]).run().ok()
+}
+
+#[test]
+fn the_owner_needs_no_right_by_the_manifest() {
+    let db = support::database();
+    let owner = support::owner(&db);
+    let app = owner.name();
+    owner
+        .client()
+        .batch_execute("create table t (id int primary key)")
+        .expect("a table");
+    for roles in [
+        format!("admin: {app}, viewer: null"),
+        format!("admin: null, viewer: {app}"),
+    ] {
+        install_roles(&db, app, &roles);
+        let again = emaj(&db).user(app).args(["plan", "--detailed-exitcode"]).run();
+        assert_eq!(again.code(0).stderr.matches("note").count(), 0);
+        emaj(&db).user(app).args(["drift", "--detailed-exitcode"]).run().code(0);
+    }
+}
+
+#[test]
+fn a_role_that_was_renamed_loses_what_it_was_given() {
+    let db = support::database();
+    let owner = support::owner(&db);
+    let app = owner.name();
+    owner
+        .client()
+        .batch_execute("create table t (id int primary key)")
+        .expect("a table");
+    let (old, new) = (format!("{}_adm", db.name()), format!("{}_ex", db.name()));
+    db.psql(&format!("create role {old} login"));
+    let plan = || emaj(&db).user(app).args(["plan", "-o", "json"]).run().ok().stdout;
+    let may = |role: &str| {
+        db.psql(&format!(
+            "select count(*) from pg_proc where pronamespace = 'emaj'::regnamespace and has_function_privilege('{role}', oid, 'execute')"
+        )) != "0"
+    };
+    let rests = || emaj(&db).user(app).args(["plan", "--detailed-exitcode"]).run().code(0);
+    let rename = |from: &str, to: &str| db.psql(&format!("alter role {from} rename to {to}"));
+    install_roles(&db, app, &format!("admin: {old}, viewer: null"));
+    // Named by its new name it keeps all.
+    rename(&old, &new);
+    install_roles(&db, app, &format!("admin: {new}, viewer: null"));
+    rests();
+    assert!(may(&new));
+    // Named no more.
+    rename(&new, &old);
+    install_roles(&db, app, "admin: null, viewer: null");
+    rests();
+    assert!(!may(&old));
+    // Named by the name that it had.
+    install_roles(&db, app, &format!("admin: {old}, viewer: null"));
+    rename(&old, &new);
+    let said = plan();
+    assert!(
+        said.contains(&format!("{new}, which was {old}, is not named any more")),
+        "{said}"
+    );
+    install_roles(&db, app, &format!("admin: {old}, viewer: null"));
+    rests();
+    assert!(!may(&new));
+    // Dropped, and another one made by that name.
+    install_roles(&db, app, &format!("admin: {new}, viewer: null"));
+    db.psql(&format!("drop owned by {new}; drop role {new}"));
+    let said = plan();
+    assert!(said.contains(&format!("{new} is not there any more")), "{said}");
+    db.psql(&format!("create role {new} login"));
+    let said = plan();
+    assert!(said.contains(&format!("{new} is admin now")), "{said}");
+    install_roles(&db, app, &format!("admin: {new}, viewer: null"));
+    rests();
+    assert!(may(&new));
+    db.psql(&format!("drop owned by {new}; drop role {new}"));
+}
+
 #[test]
 fn an_owner_may_be_called_anything() {
     let db = support::database();

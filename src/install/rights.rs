@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::plan::{Action, Phase, Plan, Step};
 use crate::catalog::Catalog;
-use crate::journal::{Grants, Held, Journal, ROLE_MADE_BY_EMAJ, Right, registry};
+use crate::journal::{Grants, Held, Journal, Named, ROLE_MADE_BY_EMAJ, Right, registry};
 use crate::manifest::Manifest;
 use crate::names::quote_ident;
 use crate::render::{Function, RenderError, Renderer};
@@ -107,9 +107,12 @@ impl Set {
     }
 }
 
-/// The manifest's roles that are there, or will be after the plan.
+/// The manifest's roles that are there, or will be after the plan. The owner needs nothing, and has all rights anyway.
 fn named<'m>(manifest: &'m Manifest, catalog: &Catalog) -> Vec<(&'m str, Right)> {
-    let there = |role: &str| catalog.server.may_create_role || catalog.roles.iter().any(|known| known == role);
+    let there = |role: &str| {
+        (catalog.server.may_create_role || catalog.roles.iter().any(|known| known == role))
+            && quote_ident(role) != catalog.server.definer
+    };
     [
         (&manifest.roles.admin, Right::Admin),
         (&manifest.roles.viewer, Right::Viewer),
@@ -198,16 +201,15 @@ pub(super) fn privileges(
     renderer: &Renderer,
 ) -> Result<(), RenderError> {
     let functions = renderer.functions()?;
-    let recorded: Vec<(&str, Right, bool)> = journal
+    let recorded: Vec<&Named> = journal
         .iter()
         .flat_map(|journal| &journal.named)
         .filter(|named| named.manifest == manifest)
-        .map(|named| (named.role.as_str(), named.right, named.there))
         .collect();
     let tables = tables(journal, renderer)?;
     let mut wanted: BTreeMap<&str, Grants> = BTreeMap::new();
-    for (role, _, _) in recorded.iter().filter(|(_, _, there)| *there) {
-        wanted.entry(role).or_default();
+    for known in recorded.iter().filter(|known| known.there) {
+        wanted.entry(&known.role).or_default();
     }
     let others = journal.iter().flat_map(|journal| &journal.named);
     let others = others
@@ -242,28 +244,29 @@ pub(super) fn privileges(
         .filter(|change| !change.grant.is_empty() || !change.revoke.is_empty())
         .collect();
     let excess = journal.map_or_else(Vec::new, |journal| excess(journal, &tables, &functions, made));
-    let declared: Vec<_> = named
-        .iter()
-        .filter(|(role, right)| !recorded.iter().any(|known| (known.0, known.1) == (*role, *right)))
-        .collect();
-    let forgotten: Vec<_> = recorded
-        .iter()
-        .filter(|(role, right, _)| !named.contains(&(*role, *right)))
-        .collect();
+    // What was renamed is noted by its new name; one that went, and was made again, is another role.
+    let is_noted = |known: &Named| known.there && known.role == known.noted;
+    let stays = |known: &Named| is_noted(known) && named.contains(&(known.role.as_str(), known.right));
+    let declared = named.iter().copied().filter(|(role, right)| {
+        let mut known = recorded.iter();
+        !known.any(|known| stays(known) && (known.role.as_str(), known.right) == (*role, *right))
+    });
+    let declared: Vec<(&str, Right)> = declared.collect();
+    let forgotten = recorded.iter().filter(|known| !stays(known));
+    let forgotten: Vec<(&str, Right)> = forgotten.map(|known| (known.noted.as_str(), known.right)).collect();
     if changes.is_empty() && made.is_empty() && excess.is_empty() && declared.is_empty() && forgotten.is_empty() {
         return Ok(());
     }
-    let entries = |roles: Vec<(&str, Right)>| {
-        let entry = |(role, right): (&str, Right)| context! { role, right => right.name() };
-        roles.into_iter().map(entry).collect::<Vec<Value>>()
+    let entries = |roles: &[(&str, Right)]| {
+        let entry = |(role, right): &(&str, Right)| context! { role => *role, right => right.name() };
+        roles.iter().map(entry).collect::<Vec<Value>>()
     };
     let sql = renderer.render_value(
         "registry/grant",
         context! {
             manifest, anew => journal.is_none(), made => made.iter().cloned().collect::<Vec<_>>(),
             excess => Value::from(Serde(&excess)), changes => Value::from(Serde(&changes)),
-            declared => entries(declared.iter().map(|known| (known.0, known.1)).collect()),
-            forgotten => entries(forgotten.iter().map(|known| (known.0, known.1)).collect()),
+            declared => entries(&declared), forgotten => entries(&forgotten),
         },
     )?;
     let step = if journal.is_none() {
@@ -360,28 +363,33 @@ fn may_call(right: Right, function: &str) -> bool {
 
 fn because(
     named: &[(&str, Right)],
-    recorded: &[(&str, Right, bool)],
+    recorded: &[&Named],
     changes: &[Change],
     excess: &[Excess],
     closes: bool,
 ) -> String {
-    let rights_of = |known: Vec<(&str, Right)>, role: &str| -> Vec<&'static str> {
-        let own = known.into_iter().filter(|(other, _)| *other == role);
-        own.map(|(_, right)| right.name()).collect()
-    };
     let roles: BTreeSet<&str> = named
         .iter()
         .map(|known| known.0)
-        .chain(recorded.iter().map(|known| known.0))
+        .chain(recorded.iter().map(|known| known.role.as_str()))
         .chain(changes.iter().map(|change| change.role.as_str()))
         .collect();
     let mut reasons = Vec::new();
     for role in roles {
-        let now = rights_of(named.to_vec(), role);
-        let before = rights_of(recorded.iter().map(|known| (known.0, known.1)).collect(), role);
+        let now = named.iter().filter(|(other, _)| *other == role);
+        let now: Vec<&str> = now.map(|(_, right)| right.name()).collect();
+        let mut known = recorded.iter().filter(|known| known.role == role);
+        let there = known.clone().filter(|known| known.there);
+        let before: Vec<&str> = there.map(|known| known.right.name()).collect();
+        let is_gone = known.clone().any(|known| !known.there);
+        let other_name = known.find(|known| known.noted != known.role);
         let changes = changes.iter().any(|change| change.role == role);
-        let role = quote_ident(role);
+        let role = match other_name {
+            Some(known) => format!("{}, which was {},", quote_ident(role), quote_ident(&known.noted)),
+            None => quote_ident(role),
+        };
         match (before.as_slice(), now.as_slice()) {
+            ([], []) if is_gone => reasons.push(format!("{role} is not there any more")),
             ([], []) => reasons.push(format!("{role} lacks rights that another manifest gives it")),
             (_, []) => reasons.push(format!("{role} is not named any more")),
             ([], now) => reasons.push(format!("{role} is {} now", now.join(" and "))),
@@ -390,6 +398,7 @@ fn because(
                 now.join(" and "),
                 before.join(" and ")
             )),
+            (_, now) if other_name.is_some() => reasons.push(format!("{role} is {} still", now.join(" and "))),
             _ if changes => reasons.push(format!("{role} has not the rights it should have")),
             _ => {}
         }

@@ -37,7 +37,7 @@ pub fn read(client: &mut impl GenericClient, schema: &str) -> Result<Option<Jour
             "select install_version,
                     array(select unnest(install_roles)
                            union
-                          select role_name from {s}.emaj_role join pg_catalog.pg_roles r on r.rolname = role_name
+                          select r.rolname::text from {s}.emaj_role join pg_catalog.pg_roles r on r.oid = role_oid
                            where pg_catalog.shobj_description(r.oid, 'pg_authid') = $1
                            order by 1),
                     coalesce(param_manifests, '{{}}'), {}

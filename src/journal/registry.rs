@@ -188,7 +188,7 @@ mod tests {
         let tables = wanted(&renderer).unwrap();
         let sql = renderer.render("registry/tables", ()).unwrap();
         assert_eq!(sql.matches("create table").count(), tables.len());
-        let expected = ["role_manifest", "role_name", "role_right"].map(str::to_owned);
+        let expected = ["role_manifest", "role_name", "role_right", "role_oid"].map(str::to_owned);
         assert_eq!(tables["emaj_role"], BTreeSet::from(expected));
         assert!(tables.values().all(|columns| !columns.is_empty()));
     }

@@ -32,7 +32,10 @@ impl Right {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
     pub manifest: String,
+    /// As it is called now; one that is not there any more: as it was called.
     pub role: String,
+    /// As it was called when the manifest named it.
+    pub noted: String,
     pub right: Right,
     /// The role is still there.
     pub there: bool,
@@ -67,8 +70,8 @@ impl Grants {
 pub(super) fn named(client: &mut impl GenericClient, s: &str) -> Result<Vec<Named>> {
     let rows = client.query(
         &format!(
-            "select role_manifest, role_name, role_right = 'admin', r.oid is not null
-               from {s}.emaj_role left join pg_catalog.pg_roles r on r.rolname = role_name
+            "select role_manifest, coalesce(r.rolname, role_name)::text, role_right = 'admin', r.oid is not null, role_name
+               from {s}.emaj_role left join pg_catalog.pg_roles r on r.oid = role_oid
               order by 1, 2, 3"
         ),
         &[],
@@ -80,6 +83,7 @@ pub(super) fn named(client: &mut impl GenericClient, s: &str) -> Result<Vec<Name
             role: row.get(1),
             right: if row.get(2) { Right::Admin } else { Right::Viewer },
             there: row.get(3),
+            noted: row.get(4),
         })
         .collect())
 }
