@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::support::story::described;
 use crate::support::{self, Chance, Database};
 
 const SHOP: &str = "
@@ -924,6 +925,60 @@ fn a_group_that_becomes_audit_only_asks_before_it_loses_its_marks() {
     support::said(&back, "2 marks set before cannot be rolled back to");
     db.psql("delete from s.a where id > 10; select emaj.emaj_rollback_group('g', 'EMAJ_LAST_MARK')");
     assert_eq!(db.psql("select count(*) from s.a"), "20");
+}
+
+#[test]
+fn a_capture_trigger_of_another_name_is_found_and_taken_away() {
+    let db = support::database();
+    db.client().batch_execute(SHOP).unwrap();
+    let before = db.dump(&["-s"]);
+    db.file(
+        "emaj.yaml",
+        &format!("{HEAD}groups: {{ g: {{ tables: [s.a, s.p] }} }}\n"),
+    );
+    support::emaj(&db).args(["install"]).run().ok();
+    let rename = "alter trigger \"!emaj_del\" on s.a rename to foo; alter trigger \"!emaj_tru\" on s.p_1 rename to bar";
+    let strays = || db.psql("select count(*) from pg_trigger where tgname in ('foo', 'bar', 'twin')");
+    db.psql(rename);
+    let drift = support::emaj(&db).args(["drift"]).run();
+    assert!(
+        drift
+            .stdout
+            .contains("trigger foo on s.a calls emaj's capture function"),
+        "{drift}"
+    );
+    assert!(
+        drift
+            .stdout
+            .contains("trigger bar on s.p_1 calls emaj's capture function"),
+        "{drift}"
+    );
+    support::emaj(&db).args(["install", "--allow-destroy"]).run().ok();
+    assert_eq!(strays(), "0");
+    db.psql("select emaj.emaj_set_mark_group('g', 'm'); delete from s.a where id = 1");
+    assert_eq!(
+        db.psql("select count(*) from emaj.s_a_log where emaj_verb = 'DEL'"),
+        "1"
+    );
+    db.psql("select emaj.emaj_rollback_group('g', 'm')");
+    // One that somebody made beside the others.
+    db.psql("create trigger twin after delete on s.a referencing old table as emaj_old for each statement execute function emaj.s_a_log()");
+    let refused = db
+        .client()
+        .batch_execute("select emaj.emaj_set_mark_group('g', 'n')")
+        .unwrap_err();
+    assert!(described(&refused).contains("trigger twin on s.a"), "{refused:?}");
+    db.psql("create trigger twin after insert on s.p_2 for each row execute function emaj.s_p_log()");
+    support::emaj(&db).args(["install", "--allow-destroy"]).run().ok();
+    assert_eq!(strays(), "0");
+    // What captures goes with the group, whatever it is called, and with the schema.
+    db.psql(rename);
+    support::emaj(&db).args(["uninstall", "--yes"]).run().ok();
+    assert_eq!((strays(), db.dump(&["-s"])), ("0".to_owned(), before));
+    support::emaj(&db).args(["install"]).run().ok();
+    db.psql(rename);
+    db.psql("select emaj.emaj_stop_group('g'); select emaj.emaj_drop_group('g')");
+    assert_eq!(strays(), "0");
 }
 
 #[test]

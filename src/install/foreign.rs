@@ -79,21 +79,21 @@ const QUERY: &str = "
     select d.classid, d.objid from pg_depend d join ns on ns.oid = d.refobjid
      where d.refclassid = 'pg_namespace'::regclass and d.deptype = 'n'
   ),
-  captured(classid, objid, by) as (
-    select 'pg_class'::regclass::oid, c.oid, r.rel_group from pg_class c join ns on ns.oid = c.relnamespace
+  captured(classid, objid, by, of) as (
+    select 'pg_class'::regclass::oid, c.oid, r.rel_group, r.rel_oid from pg_class c join ns on ns.oid = c.relnamespace
       join {s}.emaj_relation r on c.relkind = 'r' and c.relname = r.rel_log or c.relkind = 'v' and c.relname = r.rel_guard
     union all
     -- The parts of a log.
-    select 'pg_class'::regclass, i.inhrelid, r.rel_group from pg_inherits i
+    select 'pg_class'::regclass, i.inhrelid, r.rel_group, r.rel_oid from pg_inherits i
       join pg_class l on l.oid = i.inhparent join ns on ns.oid = l.relnamespace
       join {s}.emaj_relation r on l.relname = r.rel_log
     union all
-    select 'pg_proc'::regclass, p.oid, r.rel_group from pg_proc p join ns on ns.oid = p.pronamespace
+    select 'pg_proc'::regclass, p.oid, r.rel_group, r.rel_oid from pg_proc p join ns on ns.oid = p.pronamespace
       join {s}.emaj_relation r on p.proname = r.rel_log
      where p.pronargs = 0 and p.prorettype = 'trigger'::regtype
     union all
     -- What is done inside the transaction belongs to a binding, and to no group.
-    select 'pg_proc'::regclass, p.oid, '' from pg_proc p join ns on ns.oid = p.pronamespace
+    select 'pg_proc'::regclass, p.oid, '', null from pg_proc p join ns on ns.oid = p.pronamespace
       join {s}.emaj_binding on p.proname = bind_action
      where p.pronargs = 0 and p.prorettype = 'trigger'::regtype
   ),
@@ -129,7 +129,9 @@ const QUERY: &str = "
        and not exists (
          select from pg_class o join ns on ns.oid = o.relnamespace
           where o.oid in (r.ev_class, k.conrelid, a.adrelid, p.polrelid, t.tgrelid))
-       and not (t.oid is not null and t.tgname = any ($4::text[]) and c.by is not null)
+       -- (One that was renamed captures its table all the same.)
+       and not (t.oid is not null and c.by is not null
+                and (t.tgname = any ($4::text[]) or t.tgrelid = c.of or t.tgrelid in (select relid from pg_partition_tree(c.of))))
        and not (t.oid is not null and c.by = '')
     union
     -- What goes with a table without a word, and that nobody but somebody else has made.

@@ -1,6 +1,6 @@
 //! The steps for what is no longer wanted: relations that left a group, groups that left the manifest, the whole installation.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use minijinja::context;
 
@@ -163,23 +163,24 @@ fn dropped_group(
 }
 
 /// Finds the tables that have the triggers of these relations. The oids in the registry do not tell: in a restored copy another table
-/// may have one of them by now, and a partition that was detached keeps its trigger.
+/// may have one of them by now, and a partition that was detached keeps its trigger. One that was renamed is on the relation itself.
 pub(super) fn captured_by(
     relations: &[&Relation],
     catalog: &Catalog,
     journal: &Journal,
     renderer: &Renderer,
 ) -> Vec<u32> {
-    let functions: BTreeSet<u32> = relations
+    let functions: BTreeMap<u32, u32> = relations
         .iter()
-        .filter_map(|relation| Some(journal.functions.get(relation.log.as_ref()?)?.oid))
+        .filter_map(|relation| Some((journal.functions.get(relation.log.as_ref()?)?.oid, relation.oid)))
         .collect();
-    let own = |trigger: &Trigger| {
-        !trigger.cloned && renderer.triggers().contains(&trigger.name) && functions.contains(&trigger.function)
+    let own = |table: &Table, trigger: &Trigger| {
+        let of = functions.get(&trigger.function);
+        !trigger.cloned && of.is_some_and(|of| *of == table.oid || renderer.triggers().contains(&trigger.name))
     };
     let tables = catalog.tables.values();
     tables
-        .filter(|table| table.triggers.iter().any(own))
+        .filter(|table| table.triggers.iter().any(|trigger| own(table, trigger)))
         .map(|table| table.oid)
         .collect()
 }

@@ -49,7 +49,7 @@ pub(super) fn create(
         }),
     );
     // A partition that was detached still has the trigger that its former parent gave it.
-    let strays = own_triggers(wanted, renderer.triggers());
+    let strays = own_triggers(wanted, None, renderer.triggers());
     let mut sql = String::new();
     let mut lock = Lock::ShareRowExclusive;
     if !strays.is_empty() {

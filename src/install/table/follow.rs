@@ -300,10 +300,9 @@ impl<'a> Difference<'a> {
         }
         if self.triggers != Triggers::Right {
             sql.push('\n');
-            sql.push_str(&renderer.render(
-                "log/untrigger",
-                context! { drop_triggers => own_triggers(self.wanted, renderer.triggers()) },
-            )?);
+            let function = self.there.map(|there| there.oid);
+            let drop_triggers = own_triggers(self.wanted, function, renderer.triggers());
+            sql.push_str(&renderer.render("log/untrigger", context! { drop_triggers })?);
             sql.push('\n');
             sql.push_str(&renderer.render_value("log/triggers", values())?);
         }

@@ -45,13 +45,17 @@ pub(super) fn triggers_differ(
         Mode::Statement => &[&names.insert, &names.update, &names.delete, &names.truncate],
         Mode::Row => &[&names.row, &names.truncate],
     };
-    let own = wanted
-        .table
-        .triggers
-        .iter()
-        .filter(|trigger| names.contains(&trigger.name))
+    let triggers = wanted.table.triggers.iter();
+    let own = triggers
+        .filter(|trigger| is_own(trigger, Some(function), names))
         .count();
     if own != expected.len() || !expected.iter().all(|name| right(&wanted.table.triggers, name)) {
+        return Triggers::Broken;
+    }
+    let is_stray =
+        |trigger: &catalog::Trigger| trigger.function == function && !trigger.cloned && !names.contains(&trigger.name);
+    let mut members = wanted.table.partitions.iter();
+    if members.any(|partition| partition.triggers.iter().any(is_stray)) {
         return Triggers::Broken;
     }
     let leaves = wanted.table.partitions.iter().filter(|partition| partition.leaf);
@@ -72,12 +76,17 @@ pub(super) fn triggers_differ(
     Triggers::Right
 }
 
+/// Whether a trigger is emaj's: it is called so, or calls the capture function `function`, as one does that was renamed.
+fn is_own(trigger: &catalog::Trigger, function: Option<u32>, names: &TriggerNames) -> bool {
+    names.contains(&trigger.name) || function == Some(trigger.function)
+}
+
 /// emaj's triggers of a table and its partitions, clones left out: they go with their parent's.
-pub(super) fn own_triggers(wanted: &WantedTable<'_>, names: &TriggerNames) -> Vec<Value> {
+pub(super) fn own_triggers(wanted: &WantedTable<'_>, function: Option<u32>, names: &TriggerNames) -> Vec<Value> {
     let of = |table: String, triggers: &[catalog::Trigger]| {
         let own = triggers
             .iter()
-            .filter(|trigger| names.contains(&trigger.name) && !trigger.cloned);
+            .filter(|trigger| is_own(trigger, function, names) && !trigger.cloned);
         own.map(|trigger| context! { name => &trigger.name, table => &table })
             .collect::<Vec<_>>()
     };
