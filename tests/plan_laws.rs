@@ -928,6 +928,47 @@ fn a_group_that_becomes_audit_only_asks_before_it_loses_its_marks() {
 }
 
 #[test]
+fn another_table_in_the_place_of_a_renamed_one_is_drift() {
+    let db = support::database();
+    db.client().batch_execute(SHOP).unwrap();
+    for (tables, left) in [("s.a", "s.a"), ("\"s.a*\"", "s.a, s.a_old")] {
+        db.file(
+            "emaj.yaml",
+            &format!("{HEAD}groups: {{ g: {{ tables: [{tables}] }} }}\n"),
+        );
+        support::emaj(&db).args(["install", "--allow-destroy"]).run().ok();
+        db.psql("alter table s.a rename to a_old; create table s.a (like s.a_old including all)");
+        let reason = "it was s.a, and another table has that name now, which is not captured";
+        let drift = support::emaj(&db).args(["drift"]).run();
+        assert!(drift.stdout.contains(reason), "{drift}");
+        for call in [
+            "emaj_set_mark_group('g', 'x')",
+            "emaj_rollback_group('g', 'EMAJ_LAST_MARK')",
+        ] {
+            let sql = format!("select emaj.{call}");
+            let error = db.client().batch_execute(&sql).unwrap_err();
+            assert!(described(&error).contains(reason), "{error:?}");
+        }
+        support::emaj(&db).args(["install", "--allow-destroy"]).run().ok();
+        support::emaj(&db).args(["drift", "--detailed-exitcode"]).run().code(0);
+        let captured = db.psql("select string_agg(format('%s.%s', rel_schema, rel_name), ', ' order by rel_name) from emaj.emaj_relation where rel_ended is null and rel_kind <> 'S'");
+        assert_eq!(captured, left);
+        db.psql("select emaj.emaj_set_mark_group('g', 'm'); insert into s.a (v) values ('x'); select emaj.emaj_rollback_group('g', 'm')");
+        assert_eq!(db.psql("select count(*) from s.a"), "0");
+        support::emaj(&db).args(["uninstall", "--yes"]).run().ok();
+        db.psql("drop table s.a; alter table s.a_old rename to a");
+    }
+    // Two that exchange their names are both captured.
+    db.file(
+        "emaj.yaml",
+        &format!("{HEAD}groups: {{ g: {{ tables: [s.a, s.c] }} }}\n"),
+    );
+    support::emaj(&db).args(["install"]).run().ok();
+    db.psql("alter table s.a rename to x; alter table s.c rename to a; alter table s.x rename to c");
+    db.psql("select emaj.emaj_set_mark_group('g', 'm')");
+}
+
+#[test]
 fn a_capture_trigger_of_another_name_is_found_and_taken_away() {
     let db = support::database();
     db.client().batch_execute(SHOP).unwrap();
