@@ -448,6 +448,10 @@ stories! {
 
     drift_primary_key_dropped(story) {
         drift(story, "alter table c drop constraint c_pkey", "its primary key is not the one that was installed");
+        let repair = story.ask("select drift_repair from emaj._drift('{g}')");
+        let command = repair.split('`').nth(1).unwrap_or_else(|| panic!("no command: {repair}")).to_owned();
+        story.sql(&command);
+        assert_eq!(story.ask("select count(*) from emaj._drift('{g}')"), "0", "{repair}");
     }
 
     drift_primary_key_replaced(story) {
