@@ -927,6 +927,34 @@ fn a_group_that_becomes_audit_only_asks_before_it_loses_its_marks() {
     assert_eq!(db.psql("select count(*) from s.a"), "20");
 }
 
+/// What the plan says of the tables, in `because` or in `object`.
+fn planned(db: &Database) -> String {
+    support::emaj(db).args(["plan", "-o", "json"]).run().ok().stdout
+}
+
+#[test]
+fn a_table_that_was_renamed_is_told_by_both_names() {
+    let db = support::database();
+    db.client().batch_execute(SHOP).unwrap();
+    let manifest = |tables: &str| {
+        let text = format!("{HEAD}groups: {{ g: {{ tables: [{tables}], sequences: none }} }}\n");
+        db.file("emaj.yaml", &text);
+    };
+    manifest("s.a, s.b");
+    support::emaj(&db).args(["install"]).run().ok();
+    db.psql("alter table s.a rename to new_a; alter table s.new_a rename v to w; alter table s.b rename to new_b");
+    manifest("s.new_a");
+    let plan = planned(&db);
+    assert!(plan.contains("it was s.a; column v is w now\""), "{plan}");
+    assert!(plan.contains("\"table s.new_b\""), "{plan}");
+    assert!(
+        plan.contains("it was s.b, and the manifest does not name s.new_b"),
+        "{plan}"
+    );
+    support::emaj(&db).args(["install", "--allow-destroy"]).run().ok();
+    support::emaj(&db).args(["plan", "--detailed-exitcode"]).run().code(0);
+}
+
 #[test]
 fn another_table_in_the_place_of_a_renamed_one_is_drift() {
     let db = support::database();

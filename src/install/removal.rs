@@ -30,9 +30,9 @@ pub(super) fn plan(
     let Some(journal) = journal else { return Ok(()) };
     tell_stranger(plan, manifest, journal);
     let kept: BTreeSet<u32> = wanted.iter().flat_map(WantedGroup::oids).collect();
-    let tables = catalog.tables.values().map(|table| table.oid);
-    let sequences = catalog.sequences.values().map(|sequence| sequence.oid);
-    let there: BTreeSet<u32> = tables.chain(sequences).collect();
+    let tables = catalog.tables.iter().map(|(name, table)| (table.oid, name));
+    let sequences = catalog.sequences.iter().map(|(name, sequence)| (sequence.oid, name));
+    let there: BTreeMap<u32, &QualifiedName> = tables.chain(sequences).collect();
     let is_ours = |owner: &str| owner == manifest.name;
     let mut ended: Vec<&Relation> = Vec::new();
     for (name, group) in journal.groups.iter().filter(|(_, group)| is_ours(&group.manifest)) {
@@ -68,12 +68,14 @@ pub(super) fn plan(
             continue;
         };
         for relation in &ends {
-            let because = if there.contains(&relation.oid) {
-                "the manifest does not name it any more"
-            } else {
-                "it is gone from the database"
+            let now = there.get(&relation.oid).copied();
+            let because = match now {
+                None => "it is gone from the database".to_owned(),
+                Some(now) if *now == relation.name => "the manifest does not name it any more".to_owned(),
+                Some(now) => format!("it was {}, and the manifest does not name {now}", relation.name),
             };
-            table::end(plan, relation, because, Some(group), renderer);
+            let name = now.unwrap_or(&relation.name);
+            table::end(plan, relation, name, &because, Some(group), renderer);
         }
         let stays: BTreeSet<u32> = wanted.oids().collect();
         if relations.iter().all(|relation| stays.contains(&relation.oid)) {

@@ -235,7 +235,11 @@ impl<'a> Difference<'a> {
                 there.head == self.function.head && rest.is_some() && rest == without(&self.function.body);
             other_partitions |= is_about_partitions;
             note(
-                !is_about_partitions && self.added.is_empty() && !self.mode_changes && !other_context,
+                !is_about_partitions
+                    && self.renamed.is_empty()
+                    && self.added.is_empty()
+                    && !self.mode_changes
+                    && !other_context,
                 "its capture function is not the one that belongs there",
             );
         }

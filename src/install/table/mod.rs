@@ -73,7 +73,7 @@ pub(super) fn plan(
     };
     if let Some((reason, missed)) = must_begin_anew(setting, wanted, journal, known) {
         plan.gaps.extend(missed.map(|missed| gap(wanted, missed)));
-        end(plan, known, &reason, can_go_back(journal, known), renderer);
+        end(plan, known, wanted.name, &reason, can_go_back(journal, known), renderer);
         let capture = capture(
             setting,
             wanted,
@@ -108,10 +108,11 @@ fn can_go_back<'a>(journal: &'a Journal, known: &Relation) -> Option<&'a journal
     journal.groups.get(&known.group).filter(|group| group.rollback)
 }
 
-/// Ends what is captured now; the marks of its group that were set before can no longer be rolled back to, where `group` is given.
+/// Ends what is captured now, and is called `name`; the marks of its group that were set before can no longer be rolled back to, where `group` is given.
 pub(super) fn end(
     plan: &mut Plan,
     known: &Relation,
+    name: &QualifiedName,
     because: &str,
     group: Option<&journal::Group>,
     renderer: &Renderer,
@@ -119,14 +120,7 @@ pub(super) fn end(
     let schema = postgres_protocol::escape::escape_identifier(renderer.schema());
     let sql = format!("select {schema}._end_relation({});", known.id);
     let noun = if known.kind == 'S' { "sequence" } else { "table" };
-    let mut step = Step::new(
-        Phase::Capture,
-        Action::Remove,
-        format!("{noun} {}", known.name),
-        because,
-        sql,
-    )
-    .changing(known);
+    let mut step = Step::new(Phase::Capture, Action::Remove, format!("{noun} {name}"), because, sql).changing(known);
     if known.kind != 'S' {
         step = step.locking(Lock::AccessExclusive, known.oid).taking(room::TO_END);
     }

@@ -39,7 +39,7 @@ pub(in crate::install) fn plan_sequence(
             let lost = setting.lost_marks();
             if let Some(known) = known {
                 let group = journal.and_then(|journal| can_go_back(journal, known));
-                end(plan, known, "it moves to another group", group, renderer);
+                end(plan, known, name, "it moves to another group", group, renderer);
             }
             let sql = renderer.render("sequence/register", context! { group, oid, name => serde_value(name) })?;
             let mut step = Step::new(
