@@ -267,6 +267,36 @@ stories! {
         assert!(story.refused("select emaj.emaj_log_stat_table(current_schema, 't', 'soon')").contains("is no time"));
     }
 
+    what_was_done_while_the_group_was_stopped_is_in_no_count(story) {
+        story.options = "    retention: 1 day\n".to_owned();
+        story.sql(TABLES);
+        story.install("*");
+        story.mark("a");
+        story.sql("insert into u values (1)");
+        story.sql("select emaj.emaj_stop_group('g', 'end')");
+        let exact = |story: &mut Story<'_>, from: &str, to: &str| {
+            story.ask(&format!(
+                "select emaj.emaj_count_group('g') is null
+                 union all select bool_and(stat_exact) from emaj.emaj_log_stat_group('g', '{from}', {to})
+                 union all select bool_and(stat_exact) from emaj.emaj_detailed_log_stat_group('g', '{from}', {to})
+                 union all select bool_and(stat_exact) from emaj.emaj_interval_stat_group('g', '{from}', {to})"
+            ))
+        };
+        assert_eq!(exact(story, "a", "'end'"), "f\nt\nt\nt");
+        assert_eq!(exact(story, "a", "null"), "f\nf\nf\nt", "of a stopped group the last interval is over");
+        story.sql("insert into u values (2); select emaj.emaj_start_group('g', 'again', false); insert into u values (3)");
+        assert_eq!(exact(story, "a", "'end'"), "f\nt\nt\nt");
+        assert_eq!(exact(story, "a", "'again'"), "f\nf\nf\nt", "the interval in between is left out");
+        assert_eq!(exact(story, "a", "null"), "f\nf\nf\nt");
+        story.sql("select emaj.emaj_delete_mark_group('g', 'end')");
+        assert_eq!(exact(story, "a", "'again'"), "f\nf\nf\nf");
+        assert_eq!(exact(story, "again", "null"), "f\nt\nt\nt");
+        let told = story.emaj(&["stat", "g", "--from", "a"]).ok();
+        assert!(told.stdout.contains("≥ 2") && told.stderr.contains("or the group was stopped for a while"), "{told}");
+        let told = story.emaj(&["stat", "g", "--from", "again"]).ok();
+        assert!(!told.stdout.contains('≥') && told.stderr.is_empty(), "{told}");
+    }
+
     what_was_purged_is_at_least(story) {
         story.options = "    rollback: false\n    retention: 0 seconds\n".to_owned();
         story.sql(TABLES);

@@ -104,7 +104,7 @@ pub fn run(mut args: Args, context: &Context) -> Result<ExitCode> {
     if inexact && !restored {
         context
             .output
-            .warn("`≥`: at least as many; some log rows of that time were gone before they were counted");
+            .warn("`≥`: at least as many; some log rows of that time were gone before they were counted, or the group was stopped for a while");
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -309,6 +309,7 @@ templates! {
     "stat/sequence",
     "stat/sequence_group",
     "stat/since",
+    "stat/unbroken",
     "stat/whole",
     "stat/window",
     "stream/alike",
