@@ -92,6 +92,34 @@ stories! {
         assert_eq!(story.ask(listed), "");
     }
 
+    before_the_first_table_is_done_the_time_left_is_what_was_estimated(story) {
+        prepared(story);
+        let mut left = |pace: &str, seconds: i64| {
+            story.sql(&format!(
+                "delete from emaj.emaj_param where param_key = 'estimate_row'; insert into emaj.emaj_param (param_key, param_value_interval) values ('estimate_row', '{pace}');
+                 begin; select emaj._rollback_tell(1, 'working', 0, 1, 0, 100000, clock_timestamp() - interval '{seconds} s')"
+            ));
+            let left = story.ask("select coalesce(act_seconds_left, -1) from emaj.emaj_rollback_activity()");
+            story.sql("rollback");
+            left.parse::<f64>().unwrap()
+        };
+        assert!((80.0..=91.0).contains(&left("1 ms", 10)));
+        assert_eq!(left("0.1 ms", 11), -1.0, "it takes longer than was thought");
+    }
+
+    a_parallel_worker_of_the_server_is_no_session_of_a_rollback(story) {
+        prepared(story);
+        let table = format!("{}.t", story.schema);
+        let mut workers = [story.db.client(), story.db.client()];
+        story.sql("begin; lock table t in exclusive mode; select emaj._rollback_tell(1, 'looking', 0, 1, 0, 0, clock_timestamp())");
+        let (name, pid) = (story.ask("show application_name"), story.ask("select pg_backend_pid()"));
+        for worker in &mut workers {
+            worker.batch_execute(&format!("set application_name = '{name}'; begin; lock table {table} in access share mode")).unwrap();
+        }
+        assert_eq!(story.ask("select concat_ws(' ', act_pid, act_lane, act_groups) from emaj.emaj_rollback_activity()"), format!("{pid} 1 {{g}}"));
+        story.sql("rollback");
+    }
+
     another_installation_sees_what_a_rollback_does(story) {
         prepared(story);
         let manifest = story.manifest(&format!("{}.*", story.schema)).replace("version: 1", "version: 1\nname: other\nschema: beside").replace("  g:", "  other:");
