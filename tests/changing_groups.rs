@@ -409,8 +409,8 @@ impl Machine<'_, '_> {
         let run = self.story.emaj(&words);
         match run.status {
             Some(0) => None,
+            Some(4) if run.stderr.contains("violates foreign key") => Some(("23503".to_owned(), run.stderr)),
             Some(4) => Some(("EJ001".to_owned(), run.stderr)),
-            _ if run.stderr.contains("violates foreign key") => Some(("23503".to_owned(), run.stderr)),
             _ => Some(("another".to_owned(), run.stderr)),
         }
     }

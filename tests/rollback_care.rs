@@ -47,10 +47,10 @@ stories! {
         for constraint in ["foreign key (p) references p", "unique (n)", "exclude using btree (n with =)", "check (n > 1)"] {
             story.sql(&format!("alter table c add constraint later {constraint}"));
             let everything = story.everything();
-            let rollback = story.emaj(&["rollback", "g", "m", "--yes"]).code(1);
+            let rollback = story.emaj(&["rollback", "g", "m", "--yes"]).code(4);
             let hint = rollback.stderr.lines().find(|line| line.starts_with("hint: ")).unwrap_or_default();
             assert!(hint.contains("take that out first, or choose a later mark"), "{constraint}: {rollback}");
-            let revert = story.emaj(&["revert", "g", "--user", &role, "--from", "m", "--yes"]);
+            let revert = story.emaj(&["revert", "g", "--user", &role, "--from", "m", "--yes"]).code(4);
             let hints = match constraint.starts_with("check") {
                 true => "take that out first",
                 false => "a constraint that came since has to be taken out first",

@@ -163,23 +163,24 @@ fn with_hint(error: Error, hint: Option<String>) -> Error {
 }
 
 /// Tells whether rows were being put back: by a rollback, or a revert.
-fn is_of_a_rollback(server: &ServerError) -> bool {
-    let context = server.context.as_deref().unwrap_or_default();
-    ["._rollback", "._revert"]
-        .iter()
-        .any(|function| context.contains(function))
+fn is_of_a_rollback(context: Option<&str>) -> bool {
+    context.is_some_and(|context| {
+        ["._rollback", "._revert"]
+            .iter()
+            .any(|function| context.contains(function))
+    })
 }
 
 /// Returns what to do where the server has no hint of its own.
 fn own_hint(server: &ServerError) -> Option<&'static str> {
     match server.code.as_str() {
         "25006" => Some(NOT_WRITABLE),
-        "23503" => Some(
+        "23001" | "23503" => Some(
             "rows of a table outside the group stand in the way: take that table into the group, or deal with its rows first; where the foreign key came \
              after the mark, take that out first, or choose a later mark; nothing was changed",
         ),
         // (Of the catalogue too.)
-        "23505" | "23P01" if !is_of_a_rollback(server) => None,
+        "23505" | "23P01" if !is_of_a_rollback(server.context.as_deref()) => None,
         "23502" | "23505" | "23514" | "23P01" => Some(
             "a row that is to be written does not fit; where it was there before the constraint, take that out first, or choose a later mark; \
              nothing was changed",
@@ -198,6 +199,8 @@ fn own_hint(server: &ServerError) -> Option<&'static str> {
 /// Returns the kind of a failure.
 pub(super) fn kind(error: &postgres::Error) -> Kind {
     match error.as_db_error() {
+        // A constraint that holds what is put back; nothing was changed.
+        Some(server) if server.code().code().starts_with("23") && is_of_a_rollback(server.where_()) => Kind::Refused,
         Some(server) => kind_of_state(server.code()),
         None if error.is_closed() => Kind::Unreachable,
         // The crate keeps its own kinds private; its texts are all there is to tell them apart.

@@ -343,6 +343,8 @@ stories! {
         for kind in ["emaj_rollback_group", "emaj_logged_rollback_group"] {
             let code = story.fails(&format!("select emaj.{kind}('g', 'm')"));
             assert_eq!(code.code(), "23503");
+            let by_program = story.emaj(&["rollback", "g", "m", "--yes"]).code(4);
+            assert!(by_program.stderr.contains("rows of a table outside the group stand in the way"), "{by_program}");
             story.sql("select 1");
             story.unchanged(&everything);
         }
