@@ -768,6 +768,67 @@ fn the_logs_stay_below_their_size() {
     });
 }
 
+/// A log whose parts are all taken cannot go to another one: what is written then goes at once, with all marks in it, and that is said before.
+#[test]
+fn that_a_log_has_no_part_left_is_said() {
+    tell(Who::Owner, |story| {
+        story.options = "    max_size: 8 MB\n".to_owned();
+        story.sql("create table t (id bigserial primary key, v text)");
+        story.install("t");
+        story.mark("held");
+        story.sql(
+            "select emaj.emaj_delete_before_mark_group('g', 'held'); select emaj.emaj_protect_mark_group('g', 'held')",
+        );
+        let taken = "has eight parts, none of them empty: the one of";
+        for _ in 1..8 {
+            story.sql("insert into t (v) values ('x')");
+            story.sql("select emaj._rotate(r) from emaj.emaj_relation r where rel_log is not null");
+        }
+        for _ in 1..=4 {
+            story.sql(BATCH);
+        }
+        let done = purge(story);
+        let problem = done["problem"].as_str().unwrap_or_else(|| panic!("{done}"));
+        assert!(
+            problem.contains("which is protected") && problem.contains(taken),
+            "{problem}"
+        );
+        story.sql("select emaj.emaj_unprotect_mark_group('g', 'held')");
+        story.mark("free");
+        let done = purge(story);
+        assert_eq!((done.get("problem"), marks(story).as_str()), (None, "free"), "{done}");
+    });
+}
+
+#[test]
+fn old_rollbacks_go_with_the_history() {
+    tell(Who::Owner, |story| {
+        story.sql("create table t (id int primary key)");
+        story.install("t");
+        story.mark("m");
+        for _ in 0..3 {
+            story.sql("insert into t values (1)");
+            story.rollback("m");
+        }
+        story.sql("insert into t values (1)");
+        story.logged_rollback("m");
+        story.sql_as_superuser(
+            "update emaj.emaj_rollback set rlbk_end = rlbk_end - interval '2 years' where rlbk_id <> 2;
+             update emaj.emaj_param set param_value_interval = '1 year' where param_key = 'history_retention'",
+        );
+        let ids = "select string_agg(rlbk_id || ' ' || rlbt_rollback, ', ' order by rlbk_id) from emaj.emaj_rollback full join emaj.emaj_rollback_table on rlbt_rollback = rlbk_id";
+        assert_eq!(story.ask("select emaj.emaj_purge_history()"), "2");
+        assert_eq!(story.ask(ids), "2 2, 4 4", "one is young, one has marks");
+        // What came after a torn one may be what mended it.
+        story.sql_as_superuser("update emaj.emaj_rollback set rlbk_end = rlbk_end - interval '2 years', rlbk_state = 'BROKEN' where rlbk_id = 2");
+        story.sql("delete from emaj.emaj_mark where mark_rollback is not null");
+        assert_eq!(story.ask("select emaj.emaj_purge_history()"), "0");
+        assert_eq!(story.ask(ids), "2 2, 4 4");
+        story.sql("delete from emaj.emaj_rollback where rlbk_id = 2");
+        assert_eq!(story.ask("select emaj.emaj_purge_history()"), "1");
+    });
+}
+
 /// Runs statements with a time limit: what waits longer hangs, as far as anybody can tell.
 #[track_caller]
 fn soon(story: &mut Story<'_>, sql: &str) -> String {
