@@ -2,6 +2,7 @@
 
 use crate::changes::{MANIFEST, SHOP};
 use crate::support::shop::Shop;
+use crate::support::story::{Who, tell};
 use crate::support::{self, Run};
 
 const MORE: &str = "
@@ -77,6 +78,44 @@ fn a_role_with_a_name_as_long_as_may_be_is_known_by_it() {
     for role in [&role, &near] {
         shop.db.psql(&format!("drop owned by {role}; drop role {role}"));
     }
+}
+
+#[test]
+fn a_role_with_an_odd_name_gives_no_odd_marks() {
+    let shop = shop();
+    let role = format!("\"{}_a%b\nc\"", shop.db.name());
+    shop.db.psql(&format!(
+        "create role {role}; grant usage on schema shop to {role}; grant select, update on all tables in schema shop to {role}"
+    ));
+    let before = content(&shop);
+    shop.db.psql(&format!(
+        "set session authorization {role}; update shop.customer set name = 'wrong' where id = 1"
+    ));
+    revert(&shop, &["--user", role.trim_matches('"'), "--from", "a"]).ok();
+    assert_eq!(content(&shop), before);
+    let marks = "select count(distinct replace(replace(mark_name, '_START', ''), '_DONE', '')) || ' of ' || count(*) from emaj.emaj_mark where mark_name like 'RVRT%_a_b_c_2%'";
+    assert_eq!(shop.db.psql(marks), "1 of 2");
+    shop.db.psql(&format!("drop owned by {role}; drop role {role}"));
+}
+
+#[test]
+fn past_a_change_of_the_group_the_hint_is_one_for_a_revert() {
+    tell(Who::Owner, |story| {
+        story.sql("create table t (id int primary key); create table u (id int primary key)");
+        story.install("t");
+        story.mark("m");
+        story.install("*");
+        story.sql("insert into t values (1)");
+        let user = story.ask("select session_user");
+        let run = story
+            .emaj(&["revert", "g", "--user", &user, "--from", "m", "--yes"])
+            .code(4);
+        assert!(
+            run.stderr.contains("hint: choose a mark that was set after the change"),
+            "{run}"
+        );
+        story.emaj(&["revert", "g", "--user", &user, "--yes"]).ok();
+    });
 }
 
 #[test]
