@@ -239,6 +239,39 @@ fn what_is_no_configuration_is_one_clear_error() {
         let run = import(directory.path(), &["bad"]).code(65);
         assert!(run.stderr.contains(said) && run.stdout.is_empty(), "{said}\n{run}");
     }
+    // All that is wrong is told at once.
+    let rows = "g,s,t,1\ng,s\ng,s,,2\ng,s,u,high\n";
+    let object = r#"{ "tables_groups": [
+        { "tables": [] },
+        { "group": "g", "is_rollbackable": 1, "tables": [ { "schema": "s" }, { "schema": "s", "table": "t", "priority": "high" } ] },
+        { "group": "g", "sequences": 1 } ], "parameters": [ 1, { "key": "k", "value": [] } ] }"#;
+    for (text, problems) in [
+        (
+            rows,
+            &["bad:2: 2 columns", "bad:3: `grpdef_tblseq`", "bad:4: `grpdef_priority`"][..],
+        ),
+        (
+            object,
+            &[
+                "bad: `tables_groups[0]`, `group`",
+                "bad: group `g`, `is_rollbackable`",
+                "bad: group `g`, `tables[0]`, `table`",
+                "bad: group `g`, table s.t, `priority`",
+                "bad: group `g`, `sequences`",
+                "bad: group `g` is there twice",
+                "bad: `parameters[0]`",
+                "bad: parameter `k`",
+            ],
+        ),
+    ] {
+        std::fs::write(directory.path().join("bad"), text).unwrap();
+        let run = import(directory.path(), &["bad"]).code(65);
+        let told: Vec<_> = run.stderr.lines().filter(|line| !line.starts_with("hint:")).collect();
+        assert_eq!(told.len(), problems.len(), "{run}");
+        for (line, problem) in told.iter().zip(problems) {
+            assert!(line.trim_start_matches("error: ").starts_with(problem), "{line}");
+        }
+    }
     std::fs::write(directory.path().join("bad"), GROUPS).unwrap();
     let run = import(directory.path(), &["bad", "bad"]).code(65);
     assert!(run.stderr.contains("group `orders` stands in two files"), "{run}");

@@ -142,6 +142,11 @@ pub fn import(from: &str, sources: Vec<Configuration>) -> Result<Imported> {
     translate::translate(from, all)
 }
 
+/// All that is wrong in a file, as one error.
+fn wrong(problems: &[String]) -> Error {
+    Error::message(Kind::Manifest, problems.join("\n"))
+}
+
 /// A text of a file, cut so that a message stays one.
 fn shown(text: &str) -> String {
     let plain = |c: char| if c.is_control() { ' ' } else { c };

@@ -97,13 +97,20 @@ pub(super) fn read(name: &str, text: &str) -> Result<Configuration> {
             made.notes.push(Note::missing("the file", text));
         }
     }
+    let mut problems = Vec::new();
     for (line, fields) in rows {
         if fields.len() != columns.len() {
             let (found, expected) = (fields.len(), columns.len());
-            return Err(wrong(line, format!("{found} columns, the first line has {expected}")));
+            problems.push(format!("{name}:{line}: {found} columns, the first line has {expected}"));
+            continue;
         }
-        let (group, relation) = row(&columns, &fields).map_err(|what| wrong(line, what))?;
-        add(&mut made.groups, group, relation);
+        match row(&columns, &fields) {
+            Ok((group, relation)) => add(&mut made.groups, group, relation),
+            Err(what) => problems.push(format!("{name}:{line}: {what}")),
+        }
+    }
+    if !problems.is_empty() {
+        return Err(super::wrong(&problems).hint(EXPECTED));
     }
     if made.groups.is_empty() {
         return Err(wrong(1, "there is a heading and no row".to_owned()));
