@@ -13,7 +13,7 @@ use crate::deliver::{self, Begun, Done, Ground, Initial, LeftOut, Stop};
 use crate::errors::{Error, Kind, Result};
 use crate::journal;
 use crate::manifest::{Binding, Manifest};
-use crate::pg::Session;
+use crate::pg::{self, Session};
 use crate::ui::Format;
 use crate::ui::logging::{self, LogFormat};
 use crate::words::{count, count_as, quoted};
@@ -95,27 +95,22 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     let sent = |rows| bar.advance(rows);
     let ended = deliver::initialise(&mut ground, &initial, &begun, &chosen, &stop, &sent, &mut done);
     drop(bar);
+    let sinks = chosen.iter().filter_map(|binding| binding.to.as_ref());
+    let sinks: Vec<String> = sinks.map(|to| to.value.clone()).collect();
     // (A signal may come when all is done.)
-    let is_sent = ended.is_ok() && is_sent(&mut session, &manifest, &chosen)?;
+    let is_sent = ended.is_ok() && stop.is_set() && is_sent(&mut session, &manifest, &chosen, &sinks)?;
     if ended.is_err() || stop.is_set() && (args.prune || !is_sent) {
         // What was done before stays done.
         tell_done(&done, done.rows > 0, done.pruned > 0, context);
         ended?;
-        let (kind, word) = match is_terminated.load(Ordering::Relaxed) {
-            true => (Kind::Terminated, "terminated"),
-            false => (Kind::Interrupted, "interrupted"),
-        };
         let again = args.manifest.command("init");
-        return Err(
-            Error::message(kind, format!("{word}; what was sent is sent")).hint(match is_sent {
-                true => format!("`{again} --prune` sends all rows once more, and takes away what has none"),
-                false => format!("`{again}` goes on where it was"),
-            }),
-        );
+        let stopped = pg::stopped(is_terminated.load(Ordering::Relaxed), "what was sent is sent");
+        return Err(stopped.hint(match is_sent {
+            true => format!("`{again} --prune` sends all rows once more, and takes away what has none"),
+            false => format!("`{again}` goes on where it was"),
+        }));
     }
     let is_whole = tell_done(&done, true, args.prune, context);
-    let sinks = chosen.iter().filter_map(|binding| binding.to.as_ref());
-    let sinks: Vec<String> = sinks.map(|to| to.value.clone()).collect();
     let set_aside = set_aside(&mut session, &manifest, &sinks)?;
     if set_aside > 0 {
         context.output.warn(format!("{} set aside", count(set_aside, "change")));
@@ -128,16 +123,10 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
 }
 
 /// Tells whether all rows of the bindings are sent.
-fn is_sent(session: &mut Session, manifest: &Manifest, chosen: &[Binding]) -> Result<bool> {
-    for binding in chosen {
-        let Some(sink) = &binding.to else { continue };
-        let known = journal::bindings_of(&mut **session, &manifest.schema, &sink.value)?;
-        let mut known = known.iter().filter(|known| known.name == binding.name.value);
-        if !known.all(|known| known.init.as_deref() == Some("DONE")) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+fn is_sent(session: &mut Session, manifest: &Manifest, chosen: &[Binding], sinks: &[String]) -> Result<bool> {
+    let unsent = deliver::unsent(session, manifest, sinks)?;
+    let is_chosen = |name: &str| chosen.iter().any(|binding| binding.name.value == name);
+    Ok(!unsent.iter().any(|one| is_chosen(&one.binding)))
 }
 
 /// Tells programs what was done.

@@ -32,6 +32,15 @@ static HEEDED: [AtomicBool; 3] = [const { AtomicBool::new(false) }; 3];
 /// Of each signal: whether it ends the program. A signal that was listened to once does nothing by itself any more.
 static ENDS: LazyLock<[Arc<AtomicBool>; 3]> = LazyLock::new(Default::default);
 
+/// Says that a signal stopped the work, and `what` has become of it.
+pub fn stopped(terminated: bool, what: &str) -> Error {
+    let (kind, word) = match terminated {
+        true => (Kind::Terminated, "terminated"),
+        false => (Kind::Interrupted, "interrupted"),
+    };
+    Error::message(kind, format!("{word}; {what}"))
+}
+
 /// Says that the program heeds `signals` by other means: they end it no more when nobody listens here.
 pub fn heeded(signals: &[i32]) {
     for ((signal, _), heeded) in SIGNALS.iter().zip(&HEEDED) {
@@ -145,15 +154,10 @@ impl Interrupt {
     /// # Errors
     /// As [`Interrupt::check`].
     pub fn check_saying(&self, what: &str) -> Result<()> {
-        if self.came.load(Ordering::Relaxed) {
-            let (kind, word) = if self.terminated.load(Ordering::Relaxed) {
-                (Kind::Terminated, "terminated")
-            } else {
-                (Kind::Interrupted, "interrupted")
-            };
-            return Err(Error::message(kind, format!("{word}; {what}")));
+        match self.came.load(Ordering::Relaxed) {
+            true => Err(stopped(self.terminated.load(Ordering::Relaxed), what)),
+            false => Ok(()),
         }
-        Ok(())
     }
 
     /// Returns what a transaction failed with: the signal, if one came, since the server may tell of its cancelled statement in any language. A

@@ -40,7 +40,7 @@ pub use environment::Environment;
 pub use error::{Doing, ServerError, classify, classify_in, not_begun};
 pub use given::Given;
 pub use gone::{is_gone, read_again};
-pub use interrupt::{Interrupt, hangup_is_ignored, heeded};
+pub use interrupt::{Interrupt, hangup_is_ignored, heeded, stopped};
 pub use locking::{Locking, NO_LIMITS, limits, retry_locked, retry_locked_among};
 pub use lossy::Lossy;
 pub use prompt::Prompt;
