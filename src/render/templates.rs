@@ -222,6 +222,7 @@ templates! {
     "rollback/numbered",
     "rollback/open",
     "rollback/order",
+    "rollback/pace",
     "rollback/parallel_begin",
     "rollback/parallel_end",
     "rollback/parallel_lane",
