@@ -751,6 +751,16 @@ fn manifest_of(db: &Database, tables: &str) {
     db.file("emaj.yaml", &text);
 }
 
+/// Makes a role that owns a table.
+fn owner_of_a_table(db: &Database) -> support::Owner<'_> {
+    let owner = support::owner(db);
+    owner
+        .client()
+        .batch_execute("create table t (id int primary key)")
+        .expect("a table");
+    owner
+}
+
 /// Writes a manifest with these roles, and installs it.
 fn install_roles(db: &Database, role: &str, roles: &str) -> support::Run {
     let text = format!("version: 1\nroles: {{ {roles} }}\ngroups: {{ g: {{ tables: [\"{role}.*\"] }} }}\n");
@@ -761,12 +771,8 @@ fn install_roles(db: &Database, role: &str, roles: &str) -> support::Run {
 #[test]
 fn the_owner_needs_no_right_by_the_manifest() {
     let db = support::database();
-    let owner = support::owner(&db);
+    let owner = owner_of_a_table(&db);
     let app = owner.name();
-    owner
-        .client()
-        .batch_execute("create table t (id int primary key)")
-        .expect("a table");
     for roles in [
         format!("admin: {app}, viewer: null"),
         format!("admin: null, viewer: {app}"),
@@ -781,12 +787,8 @@ fn the_owner_needs_no_right_by_the_manifest() {
 #[test]
 fn a_role_that_was_renamed_loses_what_it_was_given() {
     let db = support::database();
-    let owner = support::owner(&db);
+    let owner = owner_of_a_table(&db);
     let app = owner.name();
-    owner
-        .client()
-        .batch_execute("create table t (id int primary key)")
-        .expect("a table");
     let (old, new) = (format!("{}_adm", db.name()), format!("{}_ex", db.name()));
     db.psql(&format!("create role {old} login"));
     let plan = || emaj(&db).user(app).args(["plan", "-o", "json"]).run().ok().stdout;

@@ -18,7 +18,7 @@ pub mod steps;
 pub mod story;
 mod worker;
 
-pub use self::database::{Database, database, dump, owner, run_file, shared_cluster};
+pub use self::database::{Database, Owner, database, dump, owner, run_file, shared_cluster};
 pub use self::load::{Chance, scale, seed};
 pub use self::program::{Emaj, Run, emaj, emaj_alone, said};
 pub use self::redact::redact;
