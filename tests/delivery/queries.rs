@@ -65,6 +65,35 @@ fn an_attribute_from_a_query_follows_both_tables() {
 }
 
 #[test]
+fn a_query_shows_the_row_as_it_is_now() {
+    let (db, slapd) = (database(), slapd());
+    db.psql("create table person (id int primary key, login text, mail text, room int)");
+    let bindings = "
+  people:
+    table: public.person
+    to: directory
+    entry: { dn: \"uid={{ row.login }},ou=people,dc=example,dc=org\", object_classes: [inetOrgPerson], attributes: { cn: x, sn: x } }
+  post:
+    table: public.person
+    to: directory
+    query: { dn: \"uid={{ row.login }},ou=people,dc=example,dc=org\", attribute: mail, query: \"select {{ row.mail }}::text || '@' || {{ row.room }}::text\" }
+";
+    install(&db, &to_directory(&slapd, bindings));
+    for (sql, mail) in [
+        ("insert into person values (1, 'ann', 'a', 1)", "a@1"),
+        ("update person set mail = 'b', room = 2", "b@2"),
+    ] {
+        db.psql(sql);
+        drain(&db).run().ok();
+        assert_eq!(
+            slapd.values("uid=ann,ou=people,dc=example,dc=org", "mail"),
+            [mail],
+            "{sql}"
+        );
+    }
+}
+
+#[test]
 fn a_query_that_fails_sets_only_its_rows_aside() {
     let (db, slapd) = (database(), slapd());
     db.psql(

@@ -127,7 +127,8 @@ impl Bound {
             return Ok(None);
         };
         let mut attributes: Vec<(EntryTarget, Attribute)> = Vec::new();
-        for row in [told.old, told.new].into_iter().flatten() {
+        // (Where both rows name one entry, the query is that of the new one.)
+        for row in [told.new, told.old].into_iter().flatten() {
             let value = self.context(row, asking.envelope);
             // A row that names no entry concerns none.
             let Some(entry) = self.target(target, &value)? else {
