@@ -140,12 +140,15 @@ impl Courier<'_> {
         match chunk.last().filter(|_| !come.is_empty()) {
             None => self.note(&settled, offset)?,
             Some(last) => {
-                // (What was refused waits already: of its rows nothing is told beside that.)
-                self.note(&settled, None)?;
-                if !self.deliver_anew(&come, last, Some(&last.change))? {
+                // All of it comes on record with how far the chunk has come: else that would come again, and what has arrived of a row would wait behind what was refused of it.
+                self.deferred = Some(settled);
+                let is_told = self.deliver_anew(&come, last, Some(&last.change));
+                let settled = self.deferred.take().unwrap_or_default();
+                if !is_told? {
+                    self.parked_mark = None;
                     return Ok(false);
                 }
-                self.note(&Settled::default(), offset)?;
+                self.note(&settled, offset)?;
             }
         }
         passing("chunk.noted");
@@ -307,6 +310,10 @@ impl Courier<'_> {
 
     /// Puts what is set aside and the offset on record, in one transaction.
     fn note(&mut self, settled: &Settled, offset: Option<&Offset>) -> Result<()> {
+        if let Some(deferred) = &mut self.deferred {
+            deferred.add(settled);
+            return Ok(());
+        }
         let Settled { changes, joined } = settled;
         let (schema, name) = (self.orders.schema.as_str(), self.orders.sink.name.value.as_str());
         let there = self.place.there.as_ref().map(|there| there.0.as_str());

@@ -35,7 +35,7 @@ use std::time::{Duration, Instant};
 
 use self::claim::{Turn, snapshot, take, unfinished};
 use self::guard::Guard;
-use self::parked::{Mark, Parked};
+use self::parked::{Mark, Parked, Settled};
 use self::place::Place;
 use super::ask::{Passed, settle};
 use super::sources::Fed;
@@ -198,6 +198,7 @@ fn serve(orders: &Orders) -> Result<Life> {
         guard: Guard::new(sink.allows_deletes()),
         parked: Parked::default(),
         parked_mark: None,
+        deferred: None,
         begun_here: BTreeSet::new(),
         place: Place::new(&sink, &orders.sink.kind),
         pace: Pace {
@@ -230,6 +231,8 @@ struct Courier<'a> {
     parked: Parked,
     /// It is read anew when that has changed on record; `None`: in any case.
     parked_mark: Option<Mark>,
+    /// What is put on record together with what rows are told anew, in the end.
+    deferred: Option<Settled>,
     /// Changes of which this courier put on record that they are being tried: nobody before it left them so.
     begun_here: BTreeSet<i64>,
     place: Place,

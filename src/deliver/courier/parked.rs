@@ -86,6 +86,24 @@ pub(super) struct Settled {
     pub joined: Vec<(String, String)>,
 }
 
+impl Settled {
+    /// Adds what was settled after it.
+    pub(super) fn add(&mut self, later: &Settled) {
+        for (part, queue) in &later.joined {
+            self.join(part, queue);
+        }
+        self.changes.extend_from_slice(&later.changes);
+    }
+
+    /// Notes that a queue became a part of another one.
+    fn join(&mut self, part: &str, queue: &str) {
+        for change in self.changes.iter_mut().filter(|change| change.queue == part) {
+            queue.clone_into(&mut change.queue);
+        }
+        self.joined.push((part.to_owned(), queue.to_owned()));
+    }
+}
+
 impl Courier<'_> {
     /// Reads what is set aside anew where that has changed on record: somebody has discarded some of it, perhaps. Nobody but this courier sets aside, so
     /// while nothing is, nobody is asked. Where much is, asking takes long; until it is asked again, what has the keys of something that is gone
@@ -151,12 +169,7 @@ impl Courier<'_> {
             let (source, binding) = (&self.fed.sources.tables[bound.table], &*bound.name);
             let (queue, fault) = match self.parked.park(&keys) {
                 Some((queue, joined)) => {
-                    for part in joined {
-                        for change in settled.changes.iter_mut().filter(|change| change.queue == part) {
-                            change.queue.clone_from(&queue);
-                        }
-                        settled.joined.push((part, queue.clone()));
-                    }
+                    joined.iter().for_each(|part| settled.join(part, &queue));
                     (queue, None)
                 }
                 None => {
