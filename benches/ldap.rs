@@ -89,6 +89,7 @@ fn people(who: usize, number: u64, title: Option<&str>) -> Vec<Entry> {
             attribute("mail", format!("p{who}-{i}@example.org")),
             attribute("title", title.unwrap_or("old").to_owned()),
         ],
+        row: None,
     };
     (0..number).map(person).collect()
 }

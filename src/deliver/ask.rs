@@ -148,17 +148,7 @@ impl Ask for Asker<'_> {
             return Ok(later);
         };
         let source = &self.sources.tables[table];
-        let logs: Vec<SearchedLog<'_>> = self
-            .sources
-            .logs
-            .iter()
-            .filter(|(number, log)| *number == table && !log.key.is_empty())
-            .map(|(_, log)| SearchedLog {
-                log: &log.log,
-                columns: &log.columns,
-                key: &log.key,
-            })
-            .collect();
+        let logs = self.searched_logs(table);
         if logs.is_empty() {
             return Ok(later);
         }
@@ -180,13 +170,7 @@ impl Ask for Asker<'_> {
         let rows = self
             .session
             .query(&sql, &[&keys, &behind, &later_by(0), &later_by(1)])
-            .map_err(|error| match error.code() {
-                // An install has it follow its table, while the rest of a window is kept beside: then all is looked up anew.
-                Some(&SqlState::UNDEFINED_COLUMN | &SqlState::UNDEFINED_TABLE) => {
-                    Fault::of_source(Kind::Failed, "a log was changed by an installation")
-                }
-                _ => of_source(&error, "the log"),
-            })?;
+            .map_err(|error| unread_log(&error))?;
         for row in &rows {
             let number = row.get::<_, i64>(0) as usize - 1;
             later[number] = Some(Later {
@@ -197,9 +181,42 @@ impl Ask for Asker<'_> {
         }
         Ok(later)
     }
+
+    fn became(&mut self, table: usize, awaited: &[Awaited]) -> Result<Vec<Option<String>>, Fault> {
+        let mut became = vec![None; awaited.len()];
+        let logs = self.searched_logs(table);
+        // (Where rows are sent, their keys are those of today.)
+        if logs.is_empty() || awaited.is_empty() || self.passed.is_none() {
+            return Ok(became);
+        }
+        let context = context! { logs => Value::from(Serde(logs)) };
+        let sql = self
+            .renderer
+            .render_value("stream/became", context)
+            .map_err(Fault::never)?;
+        let keys: Vec<&str> = awaited.iter().map(|one| one.key.as_str()).collect();
+        let places: Vec<PgLsn> = awaited.iter().map(|one| PgLsn::from(one.position)).collect();
+        let rows = self.session.query(&sql, &[&keys, &places]);
+        for row in &rows.map_err(|error| unread_log(&error))? {
+            became[row.get::<_, i64>(0) as usize - 1] = row.get(1);
+        }
+        Ok(became)
+    }
 }
 
 impl Asker<'_> {
+    /// The logs of a table, where rows are looked for by their keys.
+    fn searched_logs(&self, table: usize) -> Vec<SearchedLog<'_>> {
+        let logs = self.sources.logs.iter();
+        logs.filter(|(number, log)| *number == table && !log.key.is_empty())
+            .map(|(_, log)| SearchedLog {
+                log: &log.log,
+                columns: &log.columns,
+                key: &log.key,
+            })
+            .collect()
+    }
+
     /// Shows the rows of a table that may have in each column one of the texts that are given of it.
     fn show_alike(&mut self, table: usize, today: &Today, given: &[OneOf], look: Look<'_>) -> Result<(), Fault> {
         let source = &self.sources.tables[table];
@@ -222,6 +239,17 @@ impl Asker<'_> {
             Ok(looked) => looked,
             Err(error) => Err(unread(self.session, &error, source)),
         }
+    }
+}
+
+/// Says that a log cannot be read.
+fn unread_log(error: &postgres::Error) -> Fault {
+    match error.code() {
+        // An install has it follow its table, while the rest of a window is kept beside: then all is looked up anew.
+        Some(&SqlState::UNDEFINED_COLUMN | &SqlState::UNDEFINED_TABLE) => {
+            Fault::of_source(Kind::Failed, "a log was changed by an installation")
+        }
+        _ => of_source(error, "the log"),
     }
 }
 

@@ -25,6 +25,8 @@ pub(super) struct Keyed {
     pub keys: Vec<String>,
     /// The names of the entries of a directory that it touches: what is above one of them stands behind its commas.
     pub entries: Vec<String>,
+    /// Keys of others that it comes behind, and that do not come behind it.
+    pub behind: Vec<String>,
     /// The row got another key, of which nothing is made: it is not given to the sink, and what comes of either key keeps its order by it.
     pub is_tie: bool,
 }
@@ -236,7 +238,8 @@ impl Lanes {
             for bundle in level {
                 let mut left = Vec::with_capacity(bundle.len());
                 for at in bundle {
-                    if work[at].keys.iter().any(|key| failed.contains(key.as_str())) {
+                    let mut before = work[at].keys.iter().chain(&work[at].behind);
+                    if before.any(|key| failed.contains(key.as_str())) {
                         fates[at] = Fate::Behind;
                         failed.extend(work[at].keys.iter().map(String::as_str));
                     } else if work[at].is_tie {
@@ -436,7 +439,8 @@ fn levels(work: &[Keyed], refuses: bool) -> Vec<Vec<Vec<usize>>> {
             let offset = &work[before].delivery.offset;
             *offset == keyed.delivery.offset && !offset.0.is_empty()
         };
-        let behind = keyed.keys.iter().filter_map(|key| keys.get(key.as_str()));
+        let before = keyed.keys.iter().chain(&keyed.behind);
+        let behind = before.filter_map(|key| keys.get(key.as_str()));
         let behind = behind.map(|before| level_of[*before] + usize::from(!is_same(*before)));
         let beside = entries.touch(at, keyed);
         let level = match refuses {
@@ -596,6 +600,7 @@ mod tests {
                 .filter_map(|key| key.strip_prefix('='))
                 .map(|name| name.replace('/', ","))
                 .collect(),
+            behind: Vec::new(),
             is_tie: id.starts_with("tie"),
         }
     }

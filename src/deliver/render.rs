@@ -43,6 +43,7 @@ pub(super) fn tie(bound: &Bound, placed: &Placed, source: &Source, one: &OneKey)
     let made = Made {
         keys: keys_of(bound, placed, source, one),
         entries: Vec::new(),
+        behind: Vec::new(),
         event: None,
         action: Action::Attributes(Vec::new()),
     };
@@ -96,6 +97,7 @@ impl<'a> Named<'a> {
             },
             keys: made.keys,
             entries: made.entries,
+            behind: made.behind,
             is_tie: false,
         }
     }

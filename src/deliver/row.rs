@@ -106,15 +106,26 @@ impl Row {
 
     /// Returns the row under other names of its columns, which `name` says; without those of which it says none.
     pub(super) fn renamed<'r>(&'r self, name: impl Fn(&'r str) -> Option<&'r str>) -> Row {
+        let named = |column: &'r Column| Some((name(column.name(&self.json))?, &self.json[column.value.clone()]));
+        self.written_anew(self.in_order().into_iter().filter_map(named))
+    }
+
+    /// Returns the row with other values (JSON texts) in some of its columns.
+    pub(super) fn with<'r>(&'r self, value: impl Fn(&str) -> Option<&'r str>) -> Row {
+        let valued = |column: &'r Column| {
+            let name = column.name(&self.json);
+            (name, value(name).unwrap_or(&self.json[column.value.clone()]))
+        };
+        self.written_anew(self.in_order().into_iter().map(valued))
+    }
+
+    fn written_anew<'r>(&self, columns: impl Iterator<Item = (&'r str, &'r str)>) -> Row {
         let mut json = String::with_capacity(self.json.len() + 32);
-        for column in self.in_order() {
-            let Some(name) = name(column.name(&self.json)) else {
-                continue;
-            };
+        for (name, value) in columns {
             json.push(if json.is_empty() { '{' } else { ',' });
             json.push_str(&serde_json::Value::from(name).to_string());
             json.push(':');
-            json.push_str(&self.json[column.value.clone()]);
+            json.push_str(value);
         }
         json.push_str(if json.is_empty() { "{}" } else { "}" });
         Row {

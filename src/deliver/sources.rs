@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::binding::{Bound, Table};
+use super::binding::{Bound, Table, know_each_other};
 use super::raw::Texts;
 use super::today::with_loose_keys;
 use crate::errors::{Error, Kind, Result};
@@ -166,6 +166,7 @@ pub(super) fn load(
     }
     let is_shared = bound.iter().any(Bound::names_message_key);
     bound.iter_mut().for_each(|bound| bound.shares_message_keys = is_shared);
+    know_each_other(&mut bound)?;
     // In the order of their bytes, as offsets are.
     bound.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(Fed {

@@ -53,8 +53,8 @@ pub use logs::{LogColumn, LogRecord, Uncaptured, logs_of, small_logs, structure_
 pub use marks::{LastMark, MarkState, last_marks, marks, own_name};
 pub use origin::{Astray, Origin, astray, check_origin, free_schema};
 pub use parked::{
-    ChangeKept, Known, SetAside, arrived, begun, change_of, due, failed_again, hasten, join, known, known_anew,
-    mark_of_waiting, not_begun, one_front, promote, queue, retry_queues, set_aside, tried_again, waiting,
+    ChangeKept, Known, SetAside, arrived, begun, change_of, due, failed_again, hasten, is_set_aside, join, known,
+    known_anew, mark_of_waiting, not_begun, one_front, promote, queue, retry_queues, set_aside, tried_again, waiting,
 };
 pub use position::{Position, Snapshot};
 pub use read::read;

@@ -129,6 +129,16 @@ pub fn waiting(client: &mut impl GenericClient, schema: &str, sink: &str) -> Res
         .collect())
 }
 
+/// Tells whether something waits for a sink that has one of `keys`.
+///
+/// # Errors
+/// Whatever the server answers.
+pub fn is_set_aside(client: &mut impl GenericClient, schema: &str, sink: &str, keys: &[String]) -> Result<bool> {
+    let s = escape_identifier(schema);
+    let sql = format!("select exists (select from {s}.emaj_failure where fail_sink = $1 and fail_keys && $2)");
+    Ok(client.query_one(&sql, &[&sink, &keys])?.get(0))
+}
+
 /// A change that waits, and what it is known by.
 #[derive(Debug, Clone)]
 pub struct Known {

@@ -229,6 +229,17 @@ fn mode(item: Item<'_>) -> Option<Mode> {
 }
 
 fn entry_ref(item: Item<'_>) -> Option<EntryRef> {
+    if let Some(item) = item.get("entry_of") {
+        let column = |column: &Named<'_>| {
+            let theirs = crate::names::parse_ident(&column.name).ok()?;
+            let own = Located::new(ident(column.item)?, column.item.place());
+            Some((Located::new(theirs, column.name.place.clone()), own))
+        };
+        return Some(EntryRef::OfRow(EntryOf {
+            binding: item.text_at("binding")?.map(str::to_owned),
+            key: entries(item.get("key")).iter().map(column).collect::<Option<_>>()?,
+        }));
+    }
     let Some(search) = item.get("search") else {
         return template(item, "dn").map(EntryRef::Dn);
     };

@@ -192,6 +192,38 @@ fn check_binding(binding: &Named<'_>, raw: &RawManifest<'_>, is_whole: bool, out
     if let Some(message) = binding.item.get("message") {
         check_message(message, ability, name, out);
     }
+    if let Some(of) = binding.item.get(kind).and_then(|body| body.get("entry_of")) {
+        check_entry_of(of, to.value, raw, is_whole, out);
+    }
+}
+
+/// The entries of another binding are at the same place.
+fn check_entry_of(of: Item<'_>, to: &str, raw: &RawManifest<'_>, is_whole: bool, out: &mut Vec<Diagnostic>) {
+    let Some(name) = of.text_at("binding") else { return };
+    let makes_entries = |binding: &&Named<'_>| {
+        let goes_to = binding.item.get("to").and_then(|to| to.text());
+        binding.item.get("entry").is_some() && goes_to == Some(to)
+    };
+    let named = raw.bindings.iter().find(|binding| binding.name.as_str() == name.value);
+    if named.is_some_and(|named| makes_entries(&named)) || named.is_none() && !is_whole {
+        return;
+    }
+    let all = || {
+        raw.bindings
+            .iter()
+            .filter(makes_entries)
+            .map(|binding| binding.name.as_str())
+    };
+    let what = match named {
+        Some(_) => format!("the binding `{}` makes no entries of the sink `{to}`", name.value),
+        None => format!("there is no binding `{}`", name.value),
+    };
+    let error = Diagnostic::error(&name.place, what).nearest(nearest(name.value, all()));
+    let known: Vec<&str> = all().collect();
+    out.push(match known.as_slice() {
+        [] => error.next(format!("bind the table of the entries to `{to}`, with `entry`")),
+        known => error.expected(one_of(known)),
+    });
 }
 
 /// What a sink can do, by the key that it is declared with.

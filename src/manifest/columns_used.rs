@@ -103,6 +103,7 @@ impl Used {
                 self.template(base);
                 self.template(filter);
             }
+            EntryRef::OfRow(of) => self.0.extend(of.key.iter().map(|(_, own)| own.clone())),
         }
     }
 

@@ -262,6 +262,17 @@ pub enum EntryRef {
         filter: Located<Template>,
         scope: Scope,
     },
+    /// The one that another binding makes of a row.
+    OfRow(EntryOf),
+}
+
+/// The entry that another binding makes of the row with a key.
+#[derive(Debug, Clone)]
+pub struct EntryOf {
+    /// The binding that makes the entries.
+    pub binding: Located<String>,
+    /// The columns of its table's primary key, each with the column of this binding's table that holds its value.
+    pub key: Vec<(Located<String>, Located<String>)>,
 }
 
 /// How deep a search goes.

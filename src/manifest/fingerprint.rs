@@ -154,6 +154,19 @@ impl Parts {
                 self.template("filter", filter);
                 self.text("scope", scope.word());
             }
+            EntryRef::OfRow(of) => {
+                self.text("entry_of", &of.binding.value);
+                let mut sorted: Vec<(&str, &str)> = of
+                    .key
+                    .iter()
+                    .map(|(theirs, own)| (theirs.value.as_str(), own.value.as_str()))
+                    .collect();
+                sorted.sort_unstable();
+                for (theirs, own) in sorted {
+                    self.text("key", theirs);
+                    self.text("column", own);
+                }
+            }
         }
     }
 

@@ -314,6 +314,7 @@ templates! {
     "stat/whole",
     "stat/window",
     "stream/alike",
+    "stream/became",
     "stream/bytes",
     "stream/columns",
     "stream/copy",

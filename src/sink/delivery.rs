@@ -110,6 +110,7 @@ impl Action {
         let target = |target: &EntryTarget| match target {
             EntryTarget::Dn(dn) => dn.clone(),
             EntryTarget::Search { base, .. } => format!("an entry below `{base}`"),
+            EntryTarget::OfRow { dn, .. } => dn.clone().unwrap_or_default(),
         };
         let first = match self {
             Action::Entry(change) => change
@@ -150,6 +151,8 @@ pub struct Entry {
     pub dn: String,
     pub object_classes: Vec<String>,
     pub attributes: Vec<Attribute>,
+    /// Stands for the row, where other bindings name its entry by it.
+    pub row: Option<String>,
 }
 
 /// An attribute and its values; none: it is to be absent.
@@ -180,6 +183,13 @@ pub enum EntryTarget {
         base: String,
         filter: String,
         scope: Scope,
+    },
+    /// The one that a binding makes of a row.
+    OfRow {
+        /// Stands for the binding and the row.
+        row: String,
+        /// What it is called; `None`: the row is not there, or that was not looked up.
+        dn: Option<String>,
     },
 }
 

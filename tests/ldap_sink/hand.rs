@@ -56,6 +56,7 @@ pub fn entry(dn: &str, classes: &[&str], attributes: &[(&str, &[&str])]) -> Entr
         dn: dn.to_owned(),
         object_classes: classes.iter().map(|class| (*class).to_owned()).collect(),
         attributes: attributes.iter().map(attribute).collect(),
+        row: None,
     }
 }
 

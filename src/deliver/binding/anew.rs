@@ -3,12 +3,12 @@
 //! change. One whose own change told that behind the entry is not told.
 //!
 //! Called for all entries that came with a chunk of changes. An entry that is found by `search` is known by filters of one comparison
-//! (`(uid={{ row.login }})`); of others it cannot be said here what they find.
+//! (`(uid={{ row.login }})`); of others it cannot be said here what they find. What stands for a row (`of_row`) finds the entry that is made of it, like a filter.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::{Ask, Awaited, Bound, Compiled, Form, Later, Target};
+use super::{Ask, Awaited, Bound, Compiled, Form, Later, Target, of_row};
 use crate::deliver::change::Change;
 use crate::deliver::row::Row;
 use crate::manifest::Mode;
@@ -96,6 +96,9 @@ impl Come {
     fn note_entry(&mut self, change: &EntryChange, is_again: bool) {
         let name = |entry: &sink::Entry| folded(&entry.dn);
         if change.old.as_ref().map(name) == change.new.as_ref().map(name) {
+            if let (Some(old), Some(new)) = (&change.old, &change.new) {
+                self.gets_another_key(old, new);
+            }
             return;
         }
         match (&change.old, &change.heir) {
@@ -110,6 +113,23 @@ impl Come {
         }
     }
 
+    /// Notes that the row of an entry that came may have got another key.
+    fn gets_another_key(&mut self, old: &sink::Entry, new: &sink::Entry) {
+        let name = folded(&new.dn);
+        let (Some(before), Some(row), Some(come)) = (&old.row, &new.row, self.entries.get_mut(&name)) else {
+            return;
+        };
+        if before == row {
+            return;
+        }
+        if let Some(texts) = come.filters.remove(before) {
+            come.former.entry(before.clone()).or_default().extend(texts);
+        }
+        put(&mut come.filters, [row.clone()]);
+        self.index.finds_no_more(before, &name);
+        self.index.now.entry(row.clone()).or_default().insert(name);
+    }
+
     /// Notes that an entry came, or is this row's now, alone or with others.
     fn comes(&mut self, made: &sink::Entry) -> &mut Entry {
         let name = folded(&made.dn);
@@ -122,7 +142,7 @@ impl Come {
             moved_from: None,
             given: HashMap::new(),
         });
-        let filters = filters_of(made);
+        let filters = found_by(made);
         for key in come.overwritten(made, &filters) {
             self.index.finds_no_more(&key, &name);
             if let Some(texts) = come.filters.remove(&key) {
@@ -143,8 +163,8 @@ impl Come {
     fn handed_on(&mut self, old: &sink::Entry, heir: &sink::Entry, others: &[(String, String)]) {
         let name = folded(&old.dn);
         let others = others.iter().map(|(attribute, value)| filter_of(attribute, value));
-        let stays: BTreeSet<String> = others.chain(filters_of(heir)).map(|filter| folded(&filter)).collect();
-        let mut gone = filters_of(old);
+        let stays: BTreeSet<String> = others.chain(found_by(heir)).map(|filter| folded(&filter)).collect();
+        let mut gone = found_by(old);
         gone.retain(|filter| !stays.contains(&folded(filter)));
         let keys: Vec<String> = gone.iter().map(|filter| folded(filter)).collect();
         let come = self.comes(heir);
@@ -169,7 +189,7 @@ impl Come {
     /// Notes that an entry went, unless another row takes it over.
     fn goes(&mut self, old: &sink::Entry) {
         let name = folded(&old.dn);
-        let mut gone = filters_of(old);
+        let mut gone = found_by(old);
         if let Some(entry) = self.entries.remove(&name) {
             gone.extend(entry.filters.into_values().flatten());
             self.left.insert(name.clone(), entry.former);
@@ -180,7 +200,7 @@ impl Come {
         put(self.left.entry(name).or_default(), gone);
     }
 
-    /// Notes that a row gave something, before its change, to an entry that is found by `search`.
+    /// Notes that a row gave something, before its change, to an entry that is found by `search`, or by a row.
     fn note_gave<'t>(
         &mut self,
         mut targets: impl Iterator<Item = &'t EntryTarget>,
@@ -188,7 +208,7 @@ impl Come {
         change: &Change,
     ) {
         if let Some(old) = &change.old
-            && targets.any(|target| matches!(target, EntryTarget::Search { .. }))
+            && targets.any(|target| !matches!(target, EntryTarget::Dn(_)))
         {
             self.gave.entry(Arc::clone(binding)).or_default().push(old.clone());
         }
@@ -213,6 +233,7 @@ impl Come {
     fn name_of(&self, target: &EntryTarget) -> Option<String> {
         match target {
             EntryTarget::Dn(dn) => Some(folded(dn)),
+            EntryTarget::OfRow { row, .. } => self.index.now.get(row)?.first().cloned(),
             EntryTarget::Search { base, filter, .. } => {
                 let (base, names) = (folded(base), self.index.now.get(&folded(filter))?);
                 names.iter().find(|name| name.ends_with(&base)).cloned()
@@ -230,11 +251,13 @@ impl Come {
         let text = match target {
             EntryTarget::Dn(dn) => dn,
             EntryTarget::Search { filter, .. } => filter,
+            EntryTarget::OfRow { row, .. } => row,
         };
         let names = self.index.before.get(&folded(text)).into_iter().flatten();
         let entries = names.filter_map(|name| self.entries.get(name));
         entries.filter(move |entry| match target {
             EntryTarget::Dn(dn) => entry.moved_from.as_deref().map(folded) == Some(folded(dn)),
+            EntryTarget::OfRow { row, .. } => entry.was_found_by(row),
             EntryTarget::Search { base, filter, .. } => {
                 folded(&entry.dn).ends_with(&folded(base)) && entry.was_found_by(filter)
             }
@@ -282,6 +305,11 @@ impl Entry {
             }
         }
     }
+}
+
+/// Returns the filters that find an entry, and what stands for the row that it is of.
+fn found_by(made: &sink::Entry) -> Vec<String> {
+    filters_of(made).into_iter().chain(made.row.clone()).collect()
 }
 
 /// Returns the folded filters that compare an attribute.
@@ -347,7 +375,7 @@ impl GivenAnew {
 impl Bound {
     /// Notes what rows of this binding give to entries that came.
     pub(in crate::deliver) fn note_anew(&self, rows: &[Row], come: &Come, anew: &mut GivenAnew) {
-        let Some((target, _)) = self.target_and_form() else {
+        let Some(target) = self.entry_meant() else {
             return;
         };
         for row in rows {
@@ -385,19 +413,19 @@ impl Bound {
         last: Option<&Change>,
         ask: &mut dyn Ask,
     ) -> Result<Vec<LeftBehind>, Fault> {
-        let Some((target, form)) = self.target_and_form() else {
+        let Some(target) = self.entry_meant() else {
             return Ok(Vec::new());
         };
         let entries = come.entries.values();
         let texts: Vec<&String> = match target {
             Target::Dn(_) => entries.filter_map(|entry| entry.moved_from.as_ref()).collect(),
-            Target::Search { .. } => entries.flat_map(Entry::filters_gone).collect(),
+            Target::Search { .. } | Target::OfRow { .. } => entries.flat_map(Entry::filters_gone).collect(),
         };
         let is_meant = |row: &Row| {
             let target = self.refers_to(row, target);
             target.is_some_and(|target| come.meant_before(&target).next().is_some())
         };
-        let rows = self.rows_of(form, &texts, &is_meant, last, ask)?;
+        let rows = self.rows_of(target, &texts, &is_meant, last, ask)?;
         let known = rows.into_iter().map(|(_, known)| known);
         let known = known.chain(come.gave.get(&self.name).into_iter().flatten().cloned());
         let mut left = Vec::new();
@@ -458,48 +486,64 @@ impl Bound {
         last: Option<&Change>,
         ask: &mut dyn Ask,
     ) -> Result<Vec<Row>, Fault> {
-        let Some((target, form)) = self.target_and_form() else {
+        let Some(target) = self.entry_meant() else {
             return Ok(Vec::new());
         };
         let entries = come.entries.values();
         let texts: Vec<&String> = match target {
             Target::Dn(_) => entries.map(|entry| &entry.dn).collect(),
-            Target::Search { .. } => entries.flat_map(|entry| entry.filters.values().flatten()).collect(),
+            Target::Search { .. } | Target::OfRow { .. } => {
+                entries.flat_map(|entry| entry.filters.values().flatten()).collect()
+            }
         };
         let is_told = |row: &Row| {
             let entry = self.refers_to(row, target).and_then(|target| come.meant(&target));
             entry.is_some_and(|entry| !entry.has(&self.name, &self.key_of(row)))
         };
-        let rows = self.rows_of(form, &texts, &is_told, last, ask)?;
+        let rows = self.rows_of(target, &texts, &is_told, last, ask)?;
         Ok(rows.into_iter().map(|(row, _)| row).collect())
     }
 
-    /// Returns which entry a value, a flag or a query is for, and the form of what says that: the name, or the filter.
-    fn target_and_form(&self) -> Option<(&Target, &Form)> {
+    /// Returns which entry a value, a flag or a query is for.
+    fn entry_meant(&self) -> Option<&Target> {
         match &self.kind {
-            Compiled::Value { target, forms, .. } | Compiled::Query { target, forms, .. } => {
-                let at = usize::from(matches!(target, Target::Search { .. }));
-                Some((target, forms.get(at)?))
-            }
+            Compiled::Value { target, .. } | Compiled::Query { target, .. } => Some(target),
             _ => None,
         }
     }
 
-    /// Returns the rows of which a template may make one of `texts` and that are `wanted`, as they are now and as the sink knows them.
+    /// Returns the columns, with their texts, of the rows that may mean an entry by one of `texts`: its name, a filter, or what stands for a row; nothing when it may be
+    /// any row. `None`: no row does.
+    fn columns_meaning(&self, target: &Target, texts: &[&String]) -> Option<Vec<(String, BTreeSet<String>)>> {
+        let of_kind = |is_row: bool| texts.iter().copied().filter(move |text| of_row::is_row(text) == is_row);
+        let (Compiled::Value { forms, .. } | Compiled::Query { forms, .. }) = &self.kind else {
+            return None;
+        };
+        if let Target::OfRow { .. } = target {
+            let columns = of_kind(true).filter_map(|name| target.columns_of(name)).flatten();
+            let mut all: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+            columns.for_each(|(column, values)| all.entry(column).or_default().extend(values));
+            return (!all.is_empty()).then(|| all.into_iter().collect());
+        }
+        let form = forms.get(usize::from(matches!(target, Target::Search { .. })))?;
+        let texts: Vec<&String> = of_kind(false).filter(|text| form.may_be_name(text)).collect();
+        (!texts.is_empty()).then(|| shown(form, &texts))
+    }
+
+    /// Returns the rows that mean an entry by one of `texts` and that are `wanted`, as they are now and as the sink knows them.
     fn rows_of(
         &self,
-        form: &Form,
+        target: &Target,
         texts: &[&String],
         is_wanted: &dyn Fn(&Row) -> bool,
         last: Option<&Change>,
         ask: &mut dyn Ask,
     ) -> Result<Vec<(Row, Row)>, Fault> {
-        let texts: Vec<&String> = texts.iter().copied().filter(|text| form.may_be_name(text)).collect();
-        if texts.is_empty() {
+        let Some(columns) = self.columns_meaning(target, texts) else {
             return Ok(Vec::new());
-        }
+        };
         let mut rows: Vec<Row> = Vec::new();
-        ask.with_one_of(self.table, &shown(form, &texts), false, &mut |row| {
+        ask.with_one_of(self.table, &columns, false, &mut |row| {
             if is_wanted(row) {
                 rows.push(row.clone());
             }
@@ -542,7 +586,7 @@ impl Bound {
     /// Returns the entry that a row refers to; `None`: none, or that cannot be said.
     fn refers_to(&self, row: &Row, target: &Target) -> Option<EntryTarget> {
         let row = self.fits((!row.is_unreadable()).then_some(row)).ok().flatten()?;
-        self.target(target, &self.context(row, &super::Envelope::NONE))
+        self.target(target, row, &self.context(row, &super::Envelope::NONE))
             .ok()
             .flatten()
     }

@@ -70,6 +70,7 @@ impl Bound {
                     forms: templates().map(|template| Form::of(&template.value.0)).collect(),
                     columns: templates()
                         .filter_map(|template| column_of(&template.value.0))
+                        .chain(columns_naming(entry))
                         .collect(),
                     target: engine.target(entry)?,
                     attribute: attribute.value.clone(),
@@ -139,6 +140,7 @@ impl Bound {
         Ok(Bound {
             keeps_rows,
             shares_message_keys: false,
+            is_named: false,
             name: binding.name.value.as_str().into(),
             manifest: binding.clone(),
             told: binding.fingerprint(),
@@ -204,6 +206,12 @@ impl Engine {
                 filter: self.add(Syntax::Filter, filter)?,
                 scope: *scope,
             },
+            EntryRef::OfRow(of) => Target::OfRow {
+                binding: of.binding.value.clone(),
+                key: (of.key.iter())
+                    .map(|(theirs, own)| (theirs.value.clone(), own.value.clone()))
+                    .collect(),
+            },
         })
     }
 }
@@ -213,6 +221,15 @@ fn naming(entry: &EntryRef) -> Vec<&Located<manifest::Template>> {
     match entry {
         EntryRef::Dn(dn) => vec![dn],
         EntryRef::Search { base, filter, .. } => vec![base, filter],
+        EntryRef::OfRow(_) => Vec::new(),
+    }
+}
+
+/// Returns the columns that say which entry is meant as they are.
+fn columns_naming(entry: &EntryRef) -> Vec<String> {
+    match entry {
+        EntryRef::OfRow(of) => of.key.iter().map(|(_, own)| own.value.clone()).collect(),
+        EntryRef::Dn(_) | EntryRef::Search { .. } => Vec::new(),
     }
 }
 

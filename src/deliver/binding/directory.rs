@@ -78,9 +78,10 @@ impl Bound {
         let Compiled::Value { attribute, .. } = &self.kind else {
             return Ok(None);
         };
-        let given = |row: &Row| self.value(row, asking.envelope);
-        let old = told.old.map(given).transpose()?.flatten();
-        let new = told.new.map(given).transpose()?.flatten();
+        let old = self.value_called(told.old, true, told, asking)?;
+        let new = self
+            .value_called(told.new, false, told, asking)?
+            .filter(|(target, _)| is_there(target));
         if old == new && !told.change.is_init && !(told.is_moved && new.is_some()) {
             return Ok(None);
         }
@@ -109,6 +110,21 @@ impl Bound {
         }))
     }
 
+    /// Which value a row gives, and to which entry, by the name that this has when the change is delivered.
+    fn value_called(
+        &self,
+        row: Option<&Row>,
+        is_former: bool,
+        told: &Told<'_>,
+        asking: &mut Asking<'_>,
+    ) -> Result<Option<(EntryTarget, String)>, Fault> {
+        let given = row.map(|row| self.value(row, asking.envelope)).transpose()?.flatten();
+        let Some((target, value)) = given else {
+            return Ok(None);
+        };
+        Ok(Some((self.called(target, is_former, told.change, asking)?, value)))
+    }
+
     /// Makes the attribute that a query gives: it belongs to the entry that the row names; when the row names another one now, to both. `entries`: their names.
     pub(super) fn make_attributes(
         &self,
@@ -128,19 +144,27 @@ impl Bound {
         };
         let mut attributes: Vec<(EntryTarget, Attribute)> = Vec::new();
         // (Where both rows name one entry, the query is that of the new one.)
-        for row in [told.new, told.old].into_iter().flatten() {
+        for (row, is_former) in [(told.new, false), (told.old, true)] {
+            let Some(row) = row else { continue };
             let value = self.context(row, asking.envelope);
             // A row that names no entry concerns none.
-            let Some(entry) = self.target(target, &value)? else {
+            let Some(entry) = self.target(target, row, &value)? else {
                 continue;
             };
+            let entry = self.called(entry, is_former, told.change, asking)?;
             if attributes.iter().any(|(known, _)| *known == entry) {
                 continue;
             }
             let attribute = Attribute {
                 name: attribute.clone(),
                 mode: *mode,
-                values: self.ask(query, &value, asking.ask)?,
+                values: match is_there(&entry) {
+                    true => {
+                        let row = target.named_anew(row, &entry);
+                        self.ask(query, &self.context(&row, asking.envelope), asking.ask)?
+                    }
+                    false => Vec::new(),
+                },
             };
             entries.push(name_of_target(&entry));
             attributes.push((entry, attribute));
@@ -167,6 +191,7 @@ impl Bound {
             dn,
             object_classes: classes.clone(),
             attributes: Vec::new(),
+            row: self.name_for_others(row),
         }))
     }
 
@@ -206,6 +231,7 @@ impl Bound {
             dn: self.render(dn, &value)?,
             object_classes: classes.clone(),
             attributes: made,
+            row: self.name_for_others(row),
         })
     }
 
@@ -219,7 +245,7 @@ impl Bound {
         let Some(text) = text.filter(|text| !text.trim().is_empty()) else {
             return Ok(None);
         };
-        Ok(self.target(target, &context)?.map(|target| (target, text)))
+        Ok(self.target(target, row, &context)?.map(|target| (target, text)))
     }
 
     /// Says which other row still gives this value to this entry, by this binding or another one of the sink. Rows are looked up as they are now: a change of theirs that is not
@@ -230,12 +256,27 @@ impl Bound {
         given: &(EntryTarget, String),
         asking: &mut Asking<'_>,
     ) -> Result<Giver, Fault> {
-        let Compiled::Value { columns, attribute, .. } = &self.kind else {
+        let Compiled::Value {
+            columns,
+            attribute,
+            target,
+            ..
+        } = &self.kind
+        else {
             return Ok(Giver::Nobody);
         };
+        // (The entry may be that of a row with another key by now.)
+        let of_row = match &given.0 {
+            EntryTarget::OfRow { row, .. } => target.columns_of(row).unwrap_or_default(),
+            EntryTarget::Dn(_) | EntryTarget::Search { .. } => Vec::new(),
+        };
+        let held = |column: &String| of_row.iter().find(|(held, _)| held == column)?.1.first();
         let alike: Vec<(String, BTreeSet<&str>)> = columns
             .iter()
-            .filter_map(|column| Some((column.clone(), BTreeSet::from([row.column(column)?]))))
+            .filter_map(|column| {
+                let value = held(column).map(String::as_str).or_else(|| row.column(column))?;
+                Some((column.clone(), BTreeSet::from([value])))
+            })
             .collect();
         let mut giver = Giver::Nobody;
         // (Without a key none is left out.)
@@ -289,7 +330,7 @@ impl Bound {
             }
             _ => false,
         };
-        let EntryTarget::Dn(dn) = target else {
+        let (EntryTarget::Dn(dn) | EntryTarget::OfRow { dn: Some(dn), .. }) = target else {
             return Ok(Vec::new());
         };
         let mut texts = Vec::new();
@@ -357,7 +398,15 @@ impl Bound {
             return None;
         };
         let texts = match (&given.0, target) {
-            (EntryTarget::Dn(dn), Target::Dn(_)) => vec![dn, &given.1],
+            (EntryTarget::OfRow { row, .. }, Target::OfRow { .. }) => {
+                let mut columns = target.columns_of(row)?;
+                let form = forms
+                    .first()
+                    .filter(|form| own.eq_ignore_ascii_case(attribute) && form.may_be(&given.1))?;
+                columns.extend(form.shown(&given.1));
+                return Some(columns);
+            }
+            (EntryTarget::Dn(dn) | EntryTarget::OfRow { dn: Some(dn), .. }, Target::Dn(_)) => vec![dn, &given.1],
             (EntryTarget::Search { base, filter, .. }, Target::Search { .. }) => vec![base, filter, &given.1],
             _ => return None,
         };
@@ -398,12 +447,15 @@ impl Bound {
         let Compiled::Query { target, .. } = &self.kind else {
             return None;
         };
-        self.target(target, &self.context(row, &Envelope::NONE)).ok().flatten()
+        self.target(target, row, &self.context(row, &Envelope::NONE))
+            .ok()
+            .flatten()
     }
 
-    /// The entry that is meant; `None`: the row names none.
-    pub(super) fn target(&self, target: &Target, value: &Value) -> Result<Option<EntryTarget>, Fault> {
+    /// The entry that is meant by a row, which templates see in `value`; `None`: it names none.
+    pub(super) fn target(&self, target: &Target, row: &Row, value: &Value) -> Result<Option<EntryTarget>, Fault> {
         Ok(match target {
+            Target::OfRow { binding, key } => Target::of_row(binding, key, row),
             Target::Dn(dn) => self.render_whole(dn, value)?.map(EntryTarget::Dn),
             Target::Search { base, filter, scope } => {
                 let (base, filter) = (self.render_whole(base, value)?, self.render_whole(filter, value)?);
@@ -417,10 +469,19 @@ impl Bound {
     }
 }
 
+/// Tells whether an entry is meant that is there, as far as that is known here: the row is, of which it is.
+fn is_there(target: &EntryTarget) -> bool {
+    !matches!(target, EntryTarget::OfRow { dn: None, .. })
+}
+
 /// Tells whether two values of two entries may be one value of one entry to a directory.
 pub(super) fn is_nearly(one: &(EntryTarget, String), other: &(EntryTarget, String)) -> bool {
     let is_same_entry = match (&one.0, &other.0) {
-        (EntryTarget::Dn(one), EntryTarget::Dn(other)) => folded(one) == folded(other),
+        (EntryTarget::OfRow { row: one, .. }, EntryTarget::OfRow { row: other, .. }) => one == other,
+        (
+            EntryTarget::Dn(one) | EntryTarget::OfRow { dn: Some(one), .. },
+            EntryTarget::Dn(other) | EntryTarget::OfRow { dn: Some(other), .. },
+        ) => folded(one) == folded(other),
         (
             EntryTarget::Search { base, filter, .. },
             EntryTarget::Search {
@@ -439,5 +500,6 @@ pub(super) fn name_of_target(target: &EntryTarget) -> String {
     match target {
         EntryTarget::Dn(dn) => folded(dn),
         EntryTarget::Search { base, .. } => folded(base),
+        EntryTarget::OfRow { row, dn } => dn.as_deref().map_or_else(|| row.clone(), folded),
     }
 }

@@ -30,6 +30,10 @@ pub(in crate::deliver) struct Found {
     pub(super) rows: HashMap<String, Arc<[Row]>>,
     /// By name: of names that rows of other bindings give up, which are looked up by values that may be spelled otherwise.
     pub(super) beside: HashMap<String, Arc<[Row]>>,
+    /// By key: rows whose entries are named by it.
+    pub(super) by_key: HashMap<String, Option<Row>>,
+    /// The keys that such rows have got instead.
+    pub(super) became: HashMap<Awaited, Option<String>>,
     /// What comes later of some of these rows.
     pub(super) later: HashMap<Awaited, Option<Later>>,
 }
@@ -49,6 +53,8 @@ impl Namesakes {
             let known = all.entry(binding.name.to_string()).or_default();
             known.rows.extend(found.rows);
             known.beside.extend(found.beside);
+            known.by_key.extend(found.by_key);
+            known.became.extend(found.became);
             known.later.extend(found.later);
         }
     }
@@ -66,6 +72,26 @@ impl Namesakes {
         match self {
             Namesakes::Known(all) => all.get(&*binding.name)?.beside.get(name).cloned(),
             Namesakes::NoMatter => Some(Arc::default()),
+        }
+    }
+
+    /// Returns the row with a key as it is now, and what comes later of it; `None`: that was not looked up.
+    pub(super) fn row(&self, binding: &Bound, awaited: &Awaited) -> Option<(Option<Row>, Option<Later>)> {
+        let found = match self {
+            Namesakes::Known(all) => all.get(&*binding.name)?,
+            Namesakes::NoMatter => return Some((None, None)),
+        };
+        Some((
+            found.by_key.get(&awaited.key)?.clone(),
+            found.later.get(awaited)?.clone(),
+        ))
+    }
+
+    /// Returns the key that a row has got; `None`: that was not looked up.
+    pub(super) fn became(&self, binding: &Bound, awaited: &Awaited) -> Option<Option<String>> {
+        match self {
+            Namesakes::Known(all) => all.get(&*binding.name)?.became.get(awaited).cloned(),
+            Namesakes::NoMatter => Some(None),
         }
     }
 
@@ -153,8 +179,8 @@ impl Bound {
         };
         Ok(Found {
             rows: rows.into_iter().map(|(name, rows)| (name, rows.into())).collect(),
-            beside: HashMap::new(),
             later: awaited.into_iter().zip(later).collect(),
+            ..Found::default()
         })
     }
 

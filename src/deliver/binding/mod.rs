@@ -4,7 +4,7 @@
 //! that keep a state (entry, value, flag, row) speak of the state before and after; a message speaks of the event.
 //!
 //! `anew` finds rows whose values went with an entry that comes again, or stand at one that is another row's now, `beside` knows what other bindings make under a name that a row gives up, `compile` reads the templates, `directory` and `message` make what such places take, `form` finds rows of which a text may be made, `heir` finds who has an entry that a row gives up, `keys` says
-//! what nothing may overtake.
+//! what nothing may overtake, `of_row` what the entry of another binding's row is called.
 
 mod anew;
 mod beside;
@@ -15,6 +15,7 @@ mod form;
 mod heir;
 mod keys;
 mod message;
+mod of_row;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ pub(super) use self::heir::{Awaited, GivenUp, Namesakes};
 pub(super) use self::keys::{OneKey, every_row_of};
 use self::keys::{in_one_way, key_text};
 use self::message::word_of;
+pub(super) use self::of_row::{its_row_waits, know_each_other};
 use super::change::Change;
 use super::escape::{self, Statement};
 use super::row::Row;
@@ -65,6 +67,9 @@ pub(super) trait Ask {
 
     /// Returns the first images of rows that are delivered only later: of each of these rows of `table`, behind its change.
     fn later(&mut self, table: usize, awaited: &[Awaited]) -> Result<Vec<Option<Later>>, Fault>;
+
+    /// Returns the keys that rows of `table` have got instead of these, by their last changes before the others were made.
+    fn became(&mut self, table: usize, awaited: &[Awaited]) -> Result<Vec<Option<String>>, Fault>;
 }
 
 /// An image of a row that is not delivered yet.
@@ -102,6 +107,8 @@ pub(super) struct Bound {
     pub keeps_rows: bool,
     /// A binding of the sink names a `key` of its messages: it may be one that others have by themselves.
     pub shares_message_keys: bool,
+    /// Other bindings of the sink name the entries that it makes by their rows.
+    is_named: bool,
     names: Table,
     templates: Environment<'static>,
     when: Option<Template>,
@@ -182,6 +189,11 @@ enum Target {
         filter: Template,
         scope: Scope,
     },
+    /// What another binding makes of the row with a key: columns of its primary key, in its order, each with the column that holds its value.
+    OfRow {
+        binding: String,
+        key: Vec<(String, String)>,
+    },
 }
 
 /// An action, and what it must not be reordered against.
@@ -192,6 +204,8 @@ pub(super) struct Made {
     pub keys: Vec<String>,
     /// The names of the entries of a directory that it touches.
     pub entries: Vec<String>,
+    /// The keys of other rows, whose entries it touches: it waits for what is set aside of them.
+    pub behind: Vec<String>,
 }
 
 /// What a message says of itself.
@@ -308,6 +322,7 @@ impl Bound {
             action,
             keys,
             entries,
+            behind: self.waits_for(change, asking.beside),
         }))
     }
 

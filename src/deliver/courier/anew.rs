@@ -62,6 +62,7 @@ impl Courier<'_> {
                 action,
                 keys: self.keys_of(at, placed, &one),
                 entries: vec![folded(&dn)],
+                behind: Vec::new(),
             };
             work.push((
                 number,

@@ -1,6 +1,6 @@
 //! Makes deliveries of a chunk of changes: what each binding says is to be done, unless it has to wait or deletes too much.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::Courier;
@@ -9,7 +9,7 @@ use super::one_key::OneKeys;
 use super::parked::{Aside, Parked};
 use super::replay::Present;
 use crate::deliver::ask::{Asker, unasked};
-use crate::deliver::binding::{GivenUp, Namesakes};
+use crate::deliver::binding::{GivenUp, Namesakes, its_row_waits};
 use crate::deliver::lanes::Keyed;
 use crate::deliver::render::{id_of, render, tie};
 use crate::deliver::stream::Placed;
@@ -72,7 +72,15 @@ impl Courier<'_> {
                 let Some(instead) = present.instead(&self.fed.bound[at], placed) else {
                     continue;
                 };
-                match self.render(at, &instead, &one, Some(&namesakes)) {
+                let waits_for = match self.parked.is_empty() && here.is_empty() {
+                    true => Vec::new(),
+                    false => self.fed.bound[at].waits_for(&instead.change, &self.fed.bound),
+                };
+                let made = match self.parked.holds(&waits_for) || here.holds(&waits_for) {
+                    true => Err(its_row_waits()),
+                    false => self.render(at, &instead, &one, Some(&namesakes)),
+                };
+                match made {
                     Ok(Some(mut made)) => {
                         made.delivery.offset = own_offset(&placed.offset, turn, &binding);
                         self.guard.count(at, placed, &instead, made.delivery.event);
@@ -151,7 +159,46 @@ impl Courier<'_> {
                 }
             }
         }
+        self.rows_named(chunk, present, only, &mut namesakes)?;
         Ok(namesakes)
+    }
+
+    /// Looks up the rows by which changes of a chunk name entries of other bindings.
+    fn rows_named(
+        &mut self,
+        chunk: &[Placed],
+        present: &Present,
+        only: Option<usize>,
+        namesakes: &mut Namesakes,
+    ) -> Result<()> {
+        for maker in &self.fed.bound {
+            let mut keys = BTreeMap::new();
+            for (at, bound) in self.fed.bound.iter().enumerate() {
+                if only.is_some_and(|only| only != at) || !bound.names_entries_of(maker) {
+                    continue;
+                }
+                let about = chunk.iter().filter(|placed| bound.is_about(&placed.change));
+                for placed in about.filter_map(|placed| present.instead(bound, placed)) {
+                    bound.names_rows(maker, &placed.change, &mut keys);
+                }
+            }
+            if keys.is_empty() {
+                continue;
+            }
+            let mut asker = Asker::new(
+                &mut self.sessions.asker,
+                &self.orders.renderer,
+                &self.fed.sources,
+                Some(self.progress.passed()),
+            );
+            match maker.rows_of_keys(keys, &mut asker) {
+                Ok(found) => namesakes.add(maker, found),
+                Err(fault) if fault.verdict == Verdict::Down => return Err(unasked(fault)),
+                // (Each of the changes says so.)
+                Err(_) => {}
+            }
+        }
+        Ok(())
     }
 
     /// Renders what a binding makes of a change. `one` is known of its keys, `namesakes` of the names that rows give up; `None`: it is asked.

@@ -254,7 +254,7 @@ impl Courier<'_> {
                 None => {
                     let Some((number, at, keyed)) = work.next() else { break };
                     let keys = self.keys_of(at, &chunk[number], one);
-                    if !behind.holds(&keys) {
+                    if !behind.holds(&keys) && !behind.holds(&keyed.behind) {
                         to_go.begin("", &keys);
                         match turn.aside.is_empty() || !keeps_position {
                             true => turn.now.push((number, at, keyed)),

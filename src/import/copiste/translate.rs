@@ -379,7 +379,7 @@ impl Translator<'_> {
             ));
         };
         if entries.iter().any(|(_, value)| matches!(value, Value::Dict(_))) {
-            let why = "the entry is found through another table: let the table have the key itself, or the entry an attribute with what the table has, to `search` by";
+            let why = "the entry is found through another table: bind that one with `entry`, and write `entry_of`";
             return Err((function.line, format!("`{keys}`: {why}")));
         }
         let mapped = pairs(function, order, keys)?;

@@ -8,7 +8,9 @@ use crate::install::action;
 use crate::install::obstacle::unlogged;
 use crate::install::wanted::{Found, Problem, place_text};
 use crate::journal::{InstalledBinding, Journal};
-use crate::manifest::{Binding, BindingKind, Diagnostic, Manifest, Place, RowsOf, State, complaints_of_rows};
+use crate::manifest::{
+    Binding, BindingKind, Diagnostic, EntryOf, EntryRef, Manifest, Place, RowsOf, State, complaints_of_rows,
+};
 use crate::names::{QualifiedName, nearest};
 use crate::words::shell;
 
@@ -45,7 +47,89 @@ pub(in crate::install) fn resolve<'a>(
         }
     }
     check_rows(manifest, &wanted, found);
+    check_entries_of(&wanted, found);
     wanted
+}
+
+/// Holds the key by which a binding names the entries of another one against that one's table.
+fn check_entries_of(wanted: &[WantedBinding<'_>], found: &mut Found) {
+    for bound in wanted {
+        let (BindingKind::Value { entry, .. } | BindingKind::Flag { entry, .. } | BindingKind::Query { entry, .. }) =
+            &bound.binding.kind
+        else {
+            continue;
+        };
+        let EntryRef::OfRow(of) = entry else { continue };
+        // (Where its table is wrong, that has been said.)
+        if let Some(maker) = wanted.iter().find(|maker| maker.binding.name.value == of.binding.value) {
+            check_entry_of(bound, of, maker, found);
+        }
+    }
+}
+
+fn check_entry_of(bound: &WantedBinding<'_>, of: &EntryOf, maker: &WantedBinding<'_>, found: &mut Found) {
+    let (key, given) = (key_of(maker.table), || {
+        of.key.iter().map(|(theirs, _)| theirs.value.as_str())
+    });
+    let key: Vec<&str> = key.collect();
+    for (theirs, _) in of
+        .key
+        .iter()
+        .filter(|(theirs, _)| !key.contains(&theirs.value.as_str()))
+    {
+        let what = Diagnostic::error(
+            &theirs.place,
+            format!(
+                "column `{}` is not in the primary key of table {}",
+                theirs.value, maker.name
+            ),
+        )
+        .nearest(nearest(&theirs.value, key.iter().copied()))
+        .next(format!("its primary key is ({})", key.join(", ")));
+        let kind = Kind::Manifest;
+        found.problems.push(Problem { kind, what });
+    }
+    if let Some(missing) = key.iter().find(|column| given().all(|given| given != **column)) {
+        found.problem(
+            Kind::Manifest,
+            &of.binding.place,
+            format!(
+                "`key` does not say which column holds `{missing}` of table {}",
+                maker.name
+            ),
+            format!("name the whole primary key: ({})", key.join(", ")),
+        );
+    }
+    let type_of = |table: &'_ Table, name: &str| -> Option<String> {
+        Some(table.columns.iter().find(|column| column.name == name)?.r#type.clone())
+    };
+    for (theirs, own) in &of.key {
+        let (Some(of_key), Some(held)) = (type_of(maker.table, &theirs.value), type_of(bound.table, &own.value)) else {
+            continue;
+        };
+        if printed_alike(&of_key).is_none() || printed_alike(&of_key) != printed_alike(&held) {
+            found.problem(
+                Kind::Manifest,
+                &own.place,
+                format!(
+                    "a row of {} cannot be found by `{}`: that is {held}, and `{}` there is {of_key}",
+                    maker.name, own.value, theirs.value
+                ),
+                "only whole numbers, texts and uuids of the same sort can be compared; `search` for the entry, or name it by `dn`",
+            );
+        }
+    }
+}
+
+/// Returns what stands for all types that print equal values in one way; `None`: not all equal values of this type are printed in one way.
+fn printed_alike(of_type: &str) -> Option<&'static str> {
+    let is = |name: &str| {
+        of_type == name || of_type.starts_with(&format!("{name}(")) || of_type.starts_with(&format!("{name} COLLATE"))
+    };
+    let sort = |sort, names: &[&str]| names.iter().any(|name| is(name)).then_some(sort);
+    sort("number", &["smallint", "integer", "bigint"])
+        .or_else(|| sort("text", &["text", "character varying"]))
+        .or_else(|| sort("uuid", &["uuid"]))
 }
 
 /// Holds what bindings make of one table against each other, as far as the manifest alone does not tell it.

@@ -83,6 +83,11 @@ const MODE: Key = key(
 );
 const DN: Key = key("dn", NAMING_TEXT, "the entry's name");
 const SEARCH: Key = key("search", Shape::Record(&SEARCH_RECORD), "how to find the entry");
+const ENTRY_OF: Key = key(
+    "entry_of",
+    Shape::Record(&ENTRY_OF_RECORD),
+    "whose entry it is: the one that another binding makes of a row",
+);
 const ATTRIBUTE_KEY: Key = required("attribute", Shape::Text(&ATTRIBUTE), "the attribute");
 const VALUE_KEY: Key = required("value", TEMPLATE_TEXT, "the value, a template");
 
@@ -153,24 +158,46 @@ static SEARCH_RECORD: Record = Record {
     ],
 };
 
+static ENTRY_OF_RECORD: Record = Record {
+    what: "the row of an entry",
+    one_of: &[],
+    keys: &[
+        required(
+            "binding",
+            Shape::Text(&NAME),
+            "the binding that makes the entries, an `entry` for the same sink",
+        ),
+        required(
+            "key",
+            Shape::Map {
+                name: &IDENT,
+                of: &Shape::Text(&IDENT),
+                least: 1,
+            },
+            "the primary key of its table, each column with the column of this binding's table that holds its value",
+        ),
+    ],
+};
+
 static VALUE: Record = Record {
     what: "a value",
-    one_of: &["dn", "search"],
-    keys: &[DN, SEARCH, ATTRIBUTE_KEY, VALUE_KEY],
+    one_of: &["dn", "search", "entry_of"],
+    keys: &[DN, SEARCH, ENTRY_OF, ATTRIBUTE_KEY, VALUE_KEY],
 };
 
 static FLAG: Record = Record {
     what: "a flag",
-    one_of: &["dn", "search"],
-    keys: &[DN, SEARCH, ATTRIBUTE_KEY, VALUE_KEY],
+    one_of: &["dn", "search", "entry_of"],
+    keys: &[DN, SEARCH, ENTRY_OF, ATTRIBUTE_KEY, VALUE_KEY],
 };
 
 static QUERY: Record = Record {
     what: "an attribute from a query",
-    one_of: &["dn", "search"],
+    one_of: &["dn", "search", "entry_of"],
     keys: &[
         DN,
         SEARCH,
+        ENTRY_OF,
         ATTRIBUTE_KEY,
         required(
             "query",

@@ -90,6 +90,7 @@ impl Form {
                     dn: dn.to_owned(),
                     object_classes: Vec::new(),
                     attributes: Vec::new(),
+                    row: None,
                 }),
                 new: None,
                 heir: None,

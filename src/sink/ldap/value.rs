@@ -40,10 +40,14 @@ pub(super) async fn change<D: Directory>(work: &Work<'_, D>, change: &ValueChang
                 written |= add_value(work, &dn, name, value).await?;
             }
             if let Some((dn, value)) = remove {
-                written |= match instead {
+                let is_gone = match instead {
                     Some(other) => respell(work, &dn, name, value, other).await?,
                     None => remove_value(work, &dn, name, value).await?,
                 };
+                if !is_gone && change.remove.as_ref().is_some_and(|(target, _)| is_of_row(target)) {
+                    must_be_there(work, &dn).await?;
+                }
+                written |= is_gone;
             }
             Ok(written)
         }
@@ -74,7 +78,7 @@ async fn replace<D: Directory>(work: &Work<'_, D>, target: &EntryTarget, attribu
     match dn {
         Some(dn) => match converge(work, &dn, &wanted).await? {
             Some(written) => Ok(written),
-            None if attribute.values.is_empty() => Ok(false),
+            None if attribute.values.is_empty() && !is_of_row(target) => Ok(false),
             None => Err(not_there(target)),
         },
         // Nothing is to be at an entry that is not there: so it is.
@@ -87,6 +91,7 @@ async fn replace<D: Directory>(work: &Work<'_, D>, target: &EntryTarget, attribu
 async fn resolve<D: Directory>(work: &Work<'_, D>, target: &EntryTarget) -> Result<Option<String>, Fault> {
     let (base, filter, scope) = match target {
         EntryTarget::Dn(dn) => return Ok(Some(dn.clone())),
+        EntryTarget::OfRow { dn, .. } => return Ok(dn.clone()),
         EntryTarget::Search { base, filter, scope } => (base, filter, *scope),
     };
     let found = work.directory.find(base, scope, filter).await;
@@ -253,7 +258,21 @@ fn same_entry<D: Directory>(work: &Work<'_, D>, one: &str, other: &str) -> bool 
 fn not_there(target: &EntryTarget) -> Fault {
     match target {
         EntryTarget::Dn(dn) => not_there_yet(dn),
+        EntryTarget::OfRow { dn, .. } => not_there_yet(dn.as_deref().unwrap_or_default()),
         EntryTarget::Search { base, .. } => Fault::later(format!("the search below `{base}` finds no entry yet")),
+    }
+}
+
+/// Tells whether the row is there of which the entry is: where that is not, it has another name still, or is to come, and what goes is there perhaps.
+fn is_of_row(target: &EntryTarget) -> bool {
+    matches!(target, EntryTarget::OfRow { .. })
+}
+
+async fn must_be_there<D: Directory>(work: &Work<'_, D>, dn: &str) -> Result<(), Fault> {
+    let found = work.directory.read(dn, &["objectClass".to_owned()]).await;
+    match found.map_err(|trouble| trouble.into_fault(dn))? {
+        Some(_) => Ok(()),
+        None => Err(not_there_yet(dn)),
     }
 }
 

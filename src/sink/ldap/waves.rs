@@ -75,6 +75,7 @@ impl Reach {
     fn targets(ends: &[(&EntryTarget, &str)], attribute: &str) -> Reach {
         let name = |target: &EntryTarget| match target {
             EntryTarget::Dn(dn) => Some(line(dn)),
+            EntryTarget::OfRow { dn, .. } => dn.as_deref().map(line),
             EntryTarget::Search { .. } => None,
         };
         match ends {
@@ -192,6 +193,7 @@ mod tests {
                 dn: dn.to_owned(),
                 object_classes: Vec::new(),
                 attributes: Vec::new(),
+                row: None,
             })
         };
         delivery(Action::Entry(EntryChange {
