@@ -392,7 +392,7 @@ impl Courier<'_> {
     /// Tells whether something is set aside that has one of `keys`.
     fn is_set_aside(&mut self, keys: &[String]) -> Result<bool> {
         let (schema, name) = (self.orders.schema.as_str(), self.orders.sink.name.value.as_str());
-        Ok(journal::is_set_aside(&mut *self.sessions.keeper, schema, name, keys)?)
+        journal::is_set_aside(&mut *self.sessions.keeper, schema, name, keys)
     }
 
     /// Puts on record that changes are being tried. `false`: some of them do not wait any more.
