@@ -182,6 +182,26 @@ fn an_entry_that_goes_and_comes_again_has_what_rows_give_to_it() {
 }
 
 #[test]
+fn a_row_may_be_named_by_a_key_that_it_gets_later() {
+    let slapd = slapd();
+    let db = installed(
+        &slapd,
+        "insert into team values (1, 'red'); insert into membership values (1, 1)",
+    );
+    db.psql("alter table membership drop constraint membership_team_fkey");
+    for sql in [
+        "insert into membership values (5, 11)",
+        "update team set id = 11 where id = 1",
+        "insert into team values (1, 'blue')",
+        "delete from membership where team = 1",
+        "update team set id = 13 where id = 1; update membership set team = 13",
+        "delete from team where id = 11",
+    ] {
+        follows(&db, &slapd, sql);
+    }
+}
+
+#[test]
 fn two_bindings_may_give_one_value() {
     let slapd = slapd();
     let db = database();

@@ -102,7 +102,10 @@ impl Come {
             return;
         }
         match (&change.old, &change.heir) {
-            (Some(old), Some(heir)) => self.handed_on(old, heir, &change.others),
+            (Some(old), Some(heir)) => {
+                self.handed_on(old, heir, &change.others);
+                self.left_under_another_key(old, change.new.as_ref());
+            }
             (Some(old), None) => self.goes(old),
             (None, _) => {}
         }
@@ -113,21 +116,30 @@ impl Come {
         }
     }
 
-    /// Notes that the row of an entry that came may have got another key.
+    /// Notes that the row of an entry may have got another key: what was given to it by the former one is no more, and other rows may name it by the new one.
     fn gets_another_key(&mut self, old: &sink::Entry, new: &sink::Entry) {
-        let name = folded(&new.dn);
-        let (Some(before), Some(row), Some(come)) = (&old.row, &new.row, self.entries.get_mut(&name)) else {
+        let (Some(before), Some(row)) = (&old.row, &new.row) else {
             return;
         };
         if before == row {
             return;
         }
-        if let Some(texts) = come.filters.remove(before) {
-            come.former.entry(before.clone()).or_default().extend(texts);
+        let come = self.comes(new);
+        come.filters.remove(before);
+        put(&mut come.former, [before.clone()]);
+        self.index.finds_no_more(before, &folded(&new.dn));
+    }
+
+    /// Notes that a row which gave an entry up to another one has another key since: what is known to be given by that was given to the entry.
+    fn left_under_another_key(&mut self, old: &sink::Entry, new: Option<&sink::Entry>) {
+        let name = folded(&old.dn);
+        let row = new
+            .and_then(|new| new.row.as_ref())
+            .filter(|row| old.row.as_ref() != Some(*row));
+        if let (Some(row), Some(come)) = (row, self.entries.get_mut(&name)) {
+            put(&mut come.former, [row.clone()]);
+            self.index.before.entry(row.clone()).or_default().insert(name);
         }
-        put(&mut come.filters, [row.clone()]);
-        self.index.finds_no_more(before, &name);
-        self.index.now.entry(row.clone()).or_default().insert(name);
     }
 
     /// Notes that an entry came, or is this row's now, alone or with others.
@@ -543,7 +555,8 @@ impl Bound {
             return Ok(Vec::new());
         };
         let mut rows: Vec<Row> = Vec::new();
-        ask.with_one_of(self.table, &columns, false, &mut |row| {
+        let is_exact = matches!(target, Target::OfRow { .. });
+        ask.with_one_of(self.table, &columns, is_exact, &mut |row| {
             if is_wanted(row) {
                 rows.push(row.clone());
             }

@@ -265,6 +265,9 @@ impl Bound {
         else {
             return Ok(Giver::Nobody);
         };
+        if !is_there(&given.0) {
+            return Ok(Giver::Nobody);
+        }
         // (The entry may be that of a row with another key by now.)
         let of_row = match &given.0 {
             EntryTarget::OfRow { row, .. } => target.columns_of(row).unwrap_or_default(),
@@ -363,7 +366,14 @@ impl Bound {
             let next_values = next.attributes.iter().find(|next| next.name == attribute.name);
             let goes = |value: &&String| next_values.is_none_or(|next| !next.values.contains(value));
             for value in attribute.values.iter().filter(goes) {
-                let given = (EntryTarget::Dn(next.dn.clone()), value.clone());
+                let target = match &next.row {
+                    Some(row) => EntryTarget::OfRow {
+                        row: row.clone(),
+                        dn: Some(next.dn.clone()),
+                    },
+                    None => EntryTarget::Dn(next.dn.clone()),
+                };
+                let given = (target, value.clone());
                 let giver = self.giver_beside(Giver::Nobody, &attribute.name, &given, asking)?;
                 if !matches!(giver, Giver::Nobody) {
                     others.push((attribute.name.clone(), value.clone()));

@@ -66,7 +66,8 @@ pub(in crate::deliver) fn know_each_other(all: &mut [Bound]) -> Result<()> {
         let Target::OfRow { binding, key } = target else {
             continue;
         };
-        let known = keys.get(binding).map(Vec::as_slice).unwrap_or_default();
+        // (The manifest has checked that it is there.)
+        let Some(known) = keys.get(binding) else { continue };
         let place = |theirs: &str| known.iter().position(|column| column == theirs);
         if known.len() != key.len() || key.iter().any(|(theirs, _)| place(theirs).is_none()) {
             return Err(Error::message(
@@ -235,7 +236,12 @@ impl Bound {
         let is_behind_all = self.table != change.table || *key == *change.key;
         Awaited {
             key: key.to_owned(),
-            behind: change.key.to_string(),
+            // (So what changes at one place ask for is asked once.)
+            behind: if is_behind_all {
+                String::new()
+            } else {
+                change.key.to_string()
+            },
             position: change.position + u64::from(is_behind_all),
         }
     }
@@ -322,28 +328,39 @@ impl Bound {
             }
             Ok(false)
         })?;
-        let awaited: Vec<Awaited> = keys
-            .into_values()
-            .flatten()
-            .collect::<BTreeSet<_>>()
-            .into_iter()
-            .collect();
-        let later = ask.later(self.table, &awaited)?;
-        let is_gone = |(one, later): &(&Awaited, &Option<Later>)| {
-            let today = by_key.get(&one.key).cloned().flatten();
-            state_before(today, (*later).clone()).is_none()
-        };
-        let gone: Vec<Awaited> = awaited
+        // Mostly nothing comes later of a row, and that is known by the first place.
+        let awaited: BTreeSet<Awaited> = keys.into_values().flatten().collect();
+        let mut firsts: BTreeMap<&str, &Awaited> = BTreeMap::new();
+        for one in &awaited {
+            let first = firsts.entry(&one.key).or_insert(one);
+            if one.position < first.position {
+                *first = one;
+            }
+        }
+        let firsts: Vec<Awaited> = firsts.into_values().cloned().collect();
+        let later = ask.later(self.table, &firsts)?;
+        let changes = firsts.iter().zip(&later).filter(|(_, later)| later.is_some());
+        let changes: BTreeSet<&str> = changes.map(|(one, _)| one.key.as_str()).collect();
+        let (asked, known): (Vec<Awaited>, Vec<Awaited>) = awaited
             .iter()
-            .zip(&later)
-            .filter(is_gone)
-            .map(|(one, _)| one.clone())
-            .collect();
+            .cloned()
+            .partition(|one| changes.contains(one.key.as_str()));
+        let later = match asked.is_empty() {
+            true => Vec::new(),
+            false => ask.later(self.table, &asked)?,
+        };
+        let mut all_later: HashMap<Awaited, Option<Later>> = asked.into_iter().zip(later).collect();
+        all_later.extend(known.into_iter().map(|one| (one, None)));
+        let is_gone = |one: &&Awaited| {
+            let today = by_key.get(&one.key).cloned().flatten();
+            state_before(today, all_later[*one].clone()).is_none()
+        };
+        let gone: Vec<Awaited> = awaited.iter().filter(is_gone).cloned().collect();
         let became = ask.became(self.table, &gone)?;
         Ok(Found {
             by_key,
             became: gone.into_iter().zip(became).collect(),
-            later: awaited.into_iter().zip(later).collect(),
+            later: all_later,
             ..Found::default()
         })
     }

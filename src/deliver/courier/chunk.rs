@@ -77,7 +77,12 @@ impl Courier<'_> {
                     false => self.fed.bound[at].waits_for(&instead.change, &self.fed.bound),
                 };
                 let made = match self.parked.holds(&waits_for) || here.holds(&waits_for) {
-                    true => Err(its_row_waits()),
+                    true => {
+                        if self.fed.bound[at].keeps_state() && placed.change.new.is_none() {
+                            self.guard.count_waiting(at);
+                        }
+                        Err(its_row_waits())
+                    }
                     false => self.render(at, &instead, &one, Some(&namesakes)),
                 };
                 match made {
@@ -159,12 +164,12 @@ impl Courier<'_> {
                 }
             }
         }
-        self.rows_named(chunk, present, only, &mut namesakes)?;
+        self.rows_meant(chunk, present, only, &mut namesakes)?;
         Ok(namesakes)
     }
 
     /// Looks up the rows by which changes of a chunk name entries of other bindings.
-    fn rows_named(
+    fn rows_meant(
         &mut self,
         chunk: &[Placed],
         present: &Present,

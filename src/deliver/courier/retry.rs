@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::Courier;
 use super::claim::look;
 use crate::deliver::ask::unasked;
-use crate::deliver::binding::{Bound, Come, its_row_waits};
+use crate::deliver::binding::{Bound, Come, every_row_of, its_row_waits};
 use crate::deliver::lanes::{Fate, Keyed, Silence};
 use crate::deliver::row::Row;
 use crate::deliver::set_aside::{merged, read, state_after};
@@ -359,7 +359,8 @@ impl Courier<'_> {
     /// Tries a change of a step again.
     fn try_again(&mut self, step: &Step, change: &Placed) -> Result<Tried> {
         let waits_for = self.fed.bound[step.at].waits_for(&change.change, &self.fed.bound);
-        if !waits_for.is_empty() && self.is_set_aside(&waits_for)? {
+        // (Something of it may have arrived since that was read.)
+        if self.parked.holds(&waits_for) && self.is_set_aside(&waits_for)? {
             return Ok(Tried::NotMade(its_row_waits()));
         }
         let keyed = match self.render_again(step.at, change)? {
@@ -392,7 +393,9 @@ impl Courier<'_> {
     /// Tells whether something is set aside that has one of `keys`.
     fn is_set_aside(&mut self, keys: &[String]) -> Result<bool> {
         let (schema, name) = (self.orders.schema.as_str(), self.orders.sink.name.value.as_str());
-        journal::is_set_aside(&mut *self.sessions.keeper, schema, name, keys)
+        let every = keys.iter().filter_map(|key| every_row_of(key)).map(str::to_owned);
+        let keys: Vec<String> = keys.iter().cloned().chain(every).collect();
+        journal::is_set_aside(&mut *self.sessions.keeper, schema, name, &keys)
     }
 
     /// Puts on record that changes are being tried. `false`: some of them do not wait any more.

@@ -115,7 +115,7 @@ fn check_entry_of(bound: &WantedBinding<'_>, of: &EntryOf, maker: &WantedBinding
                     "a row of {} cannot be found by `{}`: that is {held}, and `{}` there is {of_key}",
                     maker.name, own.value, theirs.value
                 ),
-                "only whole numbers, texts and uuids of the same sort can be compared; `search` for the entry, or name it by `dn`",
+                "only whole numbers, uuids, and texts without a collation of their own can be compared; `search` for the entry, or name it by `dn`",
             );
         }
     }
@@ -123,9 +123,7 @@ fn check_entry_of(bound: &WantedBinding<'_>, of: &EntryOf, maker: &WantedBinding
 
 /// Returns what stands for all types that print equal values in one way; `None`: not all equal values of this type are printed in one way.
 fn printed_alike(of_type: &str) -> Option<&'static str> {
-    let is = |name: &str| {
-        of_type == name || of_type.starts_with(&format!("{name}(")) || of_type.starts_with(&format!("{name} COLLATE"))
-    };
+    let is = |name: &str| of_type == name || of_type.starts_with(&format!("{name}(")) && of_type.ends_with(')');
     let sort = |sort, names: &[&str]| names.iter().any(|name| is(name)).then_some(sort);
     sort("number", &["smallint", "integer", "bigint"])
         .or_else(|| sort("text", &["text", "character varying"]))

@@ -263,7 +263,7 @@ fn not_there(target: &EntryTarget) -> Fault {
     }
 }
 
-/// Tells whether the row is there of which the entry is: where that is not, it has another name still, or is to come, and what goes is there perhaps.
+/// Tells whether an entry is meant by its row. Where it is not there it has another name still, or is to come, and what goes is there perhaps.
 fn is_of_row(target: &EntryTarget) -> bool {
     matches!(target, EntryTarget::OfRow { .. })
 }

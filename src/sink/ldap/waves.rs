@@ -78,7 +78,9 @@ impl Reach {
             EntryTarget::OfRow { dn, .. } => dn.as_deref().map(line),
             EntryTarget::Search { .. } => None,
         };
-        match ends {
+        let is_there = |(target, _): &&(&EntryTarget, &str)| !matches!(target, EntryTarget::OfRow { dn: None, .. });
+        let ends: Vec<_> = ends.iter().filter(is_there).copied().collect();
+        match ends.as_slice() {
             [(EntryTarget::Search { base, filter, scope }, value)] => Reach::Search {
                 target: format!("{base}\n{scope:?}\n{filter}"),
                 filter: filter.to_lowercase(),
