@@ -88,6 +88,7 @@ impl Action {
                 .add
                 .iter()
                 .chain(&change.remove)
+                .chain(&change.renamed)
                 .map(|(_, value)| value.len())
                 .sum(),
             Action::Attributes(all) => {
@@ -120,7 +121,7 @@ impl Action {
                 .next()
                 .map(|entry| entry.dn.clone()),
             Action::Value(change) => {
-                let mut ends = change.add.iter().chain(&change.remove);
+                let mut ends = change.add.iter().chain(&change.remove).chain(&change.renamed);
                 ends.next().map(|(entry, _)| target(entry))
             }
             Action::Attributes(all) => all.first().map(|(entry, _)| target(entry)),
@@ -172,6 +173,8 @@ pub struct ValueChange {
     pub remove: Option<(EntryTarget, String)>,
     /// What another row gives to the entry of `remove`, spelt in another way: to a directory it may be the same value, and stays.
     pub instead: Option<String>,
+    /// The name that the row's entry has now, at the entry of `remove`: a directory that keeps references itself has put it in the place of the former one.
+    pub renamed: Option<(EntryTarget, String)>,
 }
 
 /// Which entry is meant.

@@ -751,3 +751,58 @@ fn a_name_that_no_entry_can_have_is_that_of_none() {
     assert_eq!((note("three"), note("tres")), (vec![], vec!["c".into()]));
     assert!(set_aside(&db).is_empty());
 }
+
+#[test]
+fn a_directory_that_keeps_references_itself_keeps_no_member_that_left() {
+    let slapd = Slapd::with(
+        "overlay refint\nrefint_attributes member\nrefint_nothing cn=nobody\n",
+        true,
+    );
+    let db = database();
+    db.psql("create table person (id int primary key, login text, team text)");
+    let bindings = "
+  people:
+    table: public.person
+    to: directory
+    entry:
+      dn: \"uid={{ row.login }},ou=people,dc=example,dc=org\"
+      object_classes: [inetOrgPerson]
+      attributes: { cn: \"{{ row.login }}\", sn: \"{{ row.login }}\" }
+  members:
+    table: public.person
+    to: directory
+    value:
+      dn: \"cn={{ row.team }},ou=groups,dc=example,dc=org\"
+      attribute: member
+      value: \"uid={{ row.login }},ou=people,dc=example,dc=org\"
+";
+    install(&db, &to_directory(&slapd, bindings));
+    for team in ["dev", "ops"] {
+        slapd.modify(&format!(
+            "dn: cn={team},ou=groups,dc=example,dc=org\nchangetype: add\nobjectClass: groupOfNames\nmember: cn=nobody\n"
+        ));
+    }
+    let logins = |team: &str| {
+        let members = slapd.values(&format!("cn={team},ou=groups,dc=example,dc=org"), "member");
+        let names = members
+            .iter()
+            .filter_map(|dn| dn.split(',').next()?.strip_prefix("uid="));
+        names.map(str::to_owned).collect::<Vec<_>>()
+    };
+    change(
+        &db,
+        "insert into person values (1, 'ann', 'dev'), (2, 'bob', 'dev'), (3, 'cid', 'dev'), (4, 'dan', 'dev'), (5, 'eve', 'dev')",
+    );
+    // Their names alone; the team as well; out of all teams; and a name that another one of the team takes over.
+    change(
+        &db,
+        "begin; update person set login = 'a2' where id = 1; update person set login = 'b2', team = 'ops' where id = 2;
+         update person set login = 'c2', team = null where id = 3; update person set login = 'd2', team = 'ops' where id = 4;
+         update person set login = 'dan' where id = 5; commit",
+    );
+    assert_eq!(
+        (logins("dev"), logins("ops")),
+        (vec!["a2".into(), "dan".into()], vec!["b2".into(), "d2".into()])
+    );
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+}

@@ -126,6 +126,7 @@ pub fn value(attribute: &str, add: End<'_>, remove: End<'_>) -> Delivery {
     delivery(
         Some(Event::Update),
         Action::Value(ValueChange {
+            renamed: None,
             attribute: attribute.to_owned(),
             add: own(add),
             remove: own(remove),

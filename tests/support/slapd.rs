@@ -88,7 +88,7 @@ impl Slapd {
             .map(|name| format!("include /etc/ldap/schema/{name}.schema\n"))
             .collect();
         format!(
-            "{schemas}modulepath /usr/lib/ldap\nmoduleload back_mdb\nmoduleload unique\nmoduleload ppolicy\n\
+            "{schemas}modulepath /usr/lib/ldap\nmoduleload back_mdb\nmoduleload unique\nmoduleload ppolicy\nmoduleload refint\n\
              pidfile {at}/slapd.pid\nargsfile {at}/slapd.args\n\
              TLSCACertificateFile {at}/ca.crt\nTLSCertificateFile {at}/server.crt\nTLSCertificateKeyFile {at}/server.key\n\
              TLSVerifyClient try\n\

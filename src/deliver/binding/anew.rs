@@ -467,6 +467,7 @@ impl Bound {
                         add: None,
                         remove: Some((target, value)),
                         instead: None,
+                        renamed: None,
                     })
                 })
             }

@@ -87,9 +87,10 @@ impl Bound {
         }
         let given = [&old, &new].into_iter().flatten();
         entries.extend(given.map(|(target, _)| name_of_target(target)));
+        let renamed = self.renamed(told, old.as_ref(), new.as_ref(), asking)?;
         let (mut remove, mut instead) = (None, None);
         if let (Some(row), Some(value)) = (told.old, old.filter(|value| Some(value) != new.as_ref())) {
-            match self.giver(row, &value, asking)? {
+            match self.giver(&[row], &value, asking)? {
                 Giver::Nobody => remove = Some(value),
                 Giver::Nearly(other) => {
                     // (What comes may be the same to the directory as well, and stays then.)
@@ -99,7 +100,7 @@ impl Bound {
                 Giver::Another => {}
             }
         }
-        if new.is_none() && remove.is_none() {
+        if new.is_none() && remove.is_none() && renamed.is_none() {
             return Ok(None);
         }
         Ok(Some(ValueChange {
@@ -107,6 +108,7 @@ impl Bound {
             add: new,
             remove,
             instead,
+            renamed,
         }))
     }
 
@@ -123,6 +125,36 @@ impl Bound {
             return Ok(None);
         };
         Ok(Some((self.called(target, is_former, told.change, asking)?, value)))
+    }
+
+    /// What the row gives now, where it gave the former value: a directory that keeps references itself has written the entry's new name there. `None`: it is no
+    /// such value, or another row gives it there.
+    fn renamed(
+        &self,
+        told: &Told<'_>,
+        old: Option<&(EntryTarget, String)>,
+        new: Option<&(EntryTarget, String)>,
+        asking: &mut Asking<'_>,
+    ) -> Result<Option<(EntryTarget, String)>, Fault> {
+        let Compiled::Value { value, .. } = &self.kind else {
+            return Ok(None);
+        };
+        let (Some((target, former)), Some(before), Some(after)) = (old, told.old, &told.change.new) else {
+            return Ok(None);
+        };
+        if !is_there(target)
+            || !former.contains('=')
+            || new.is_some_and(|(now, _)| name_of_target(now) == name_of_target(target))
+        {
+            return Ok(None);
+        }
+        let text = self.render_whole(value, &self.context(after, asking.envelope))?;
+        let Some(text) = text.filter(|text| folded(text) != folded(former) && text.contains('=')) else {
+            return Ok(None);
+        };
+        let given = (target.clone(), text);
+        let giver = self.giver(&[before, after], &given, asking)?;
+        Ok(matches!(giver, Giver::Nobody).then_some(given))
     }
 
     /// Makes the attribute that a query gives: it belongs to the entry that the row names; when the row names another one now, to both. `entries`: their names.
@@ -248,11 +280,11 @@ impl Bound {
         Ok(self.target(target, row, &context)?.map(|target| (target, text)))
     }
 
-    /// Says which other row still gives this value to this entry, by this binding or another one of the sink. Rows are looked up as they are now: a change of theirs that is not
+    /// Says which other row still gives this value to this entry, by this binding or another one of the sink; `rows`: those of whose columns entry and value are made. Rows are looked up as they are now: a change of theirs that is not
     /// delivered yet will be, and says it again.
     pub(super) fn giver(
         &self,
-        row: &Row,
+        rows: &[&Row],
         given: &(EntryTarget, String),
         asking: &mut Asking<'_>,
     ) -> Result<Giver, Fault> {
@@ -277,8 +309,11 @@ impl Bound {
         let alike: Vec<(String, BTreeSet<&str>)> = columns
             .iter()
             .filter_map(|column| {
-                let value = held(column).map(String::as_str).or_else(|| row.column(column))?;
-                Some((column.clone(), BTreeSet::from([value])))
+                let texts: Option<BTreeSet<&str>> = match held(column) {
+                    Some(value) => Some(BTreeSet::from([value.as_str()])),
+                    None => rows.iter().map(|row| row.column(column)).collect(),
+                };
+                Some((column.clone(), texts?))
             })
             .collect();
         let mut giver = Giver::Nobody;

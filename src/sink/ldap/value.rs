@@ -29,6 +29,29 @@ pub(super) async fn change<D: Directory>(work: &Work<'_, D>, change: &ValueChang
         Some((target, value)) => resolve(work, target).await?.map(|dn| (dn, value.as_bytes())),
     };
     let instead = change.instead.as_deref().map(str::as_bytes);
+    let renamed = match &change.renamed {
+        None => None,
+        Some((target, value)) => resolve(work, target).await?.map(|dn| (dn, value.as_bytes())),
+    };
+    // (What comes there stays.)
+    let renamed = renamed.filter(|(dn, _)| !add.as_ref().is_some_and(|(to, _)| same_entry(work, to, dn)));
+    let is_awaited = change.remove.as_ref().is_some_and(|(target, _)| is_of_row(target));
+    let written = exchanged(work, name, add, remove, instead, is_awaited).await?;
+    match renamed {
+        Some((dn, value)) => Ok(remove_value(work, &dn, name, value).await? || written),
+        None => Ok(written),
+    }
+}
+
+/// Writes a value, and takes one away, where they are. `is_awaited`: if the entry of what goes is not there, it is to come.
+async fn exchanged<D: Directory>(
+    work: &Work<'_, D>,
+    name: &str,
+    add: Option<(String, &[u8])>,
+    remove: Option<(String, &[u8])>,
+    instead: Option<&[u8]>,
+    is_awaited: bool,
+) -> Result<bool, Fault> {
     match (add, remove) {
         (Some((dn, new)), Some((from, old))) if instead.is_none() && same_entry(work, &dn, &from) => match old == new {
             true => add_value(work, &dn, name, new).await,
@@ -44,7 +67,7 @@ pub(super) async fn change<D: Directory>(work: &Work<'_, D>, change: &ValueChang
                     Some(other) => respell(work, &dn, name, value, other).await?,
                     None => remove_value(work, &dn, name, value).await?,
                 };
-                if !is_gone && change.remove.as_ref().is_some_and(|(target, _)| is_of_row(target)) {
+                if !is_gone && is_awaited {
                     must_be_there(work, &dn).await?;
                 }
                 written |= is_gone;

@@ -64,7 +64,7 @@ impl Reach {
                 Reach::targets(&ends, name)
             }
             Action::Value(change) => {
-                let ends = change.add.iter().chain(&change.remove);
+                let ends = change.add.iter().chain(&change.remove).chain(&change.renamed);
                 let ends: Vec<_> = ends.map(|(target, value)| (target, value.as_str())).collect();
                 Reach::targets(&ends, &change.attribute)
             }
@@ -217,6 +217,7 @@ mod tests {
             add: Some((target, value.to_owned())),
             remove: None,
             instead: None,
+            renamed: None,
         }))
     }
 
