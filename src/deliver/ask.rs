@@ -78,7 +78,7 @@ impl Ask for Asker<'_> {
             _ => with_values(self.session, self.renderer, query).map_err(Fault::never)?,
         };
         Ok(messages
-            .map_err(|error| of_source(&error, "query"))?
+            .map_err(|error| of_query(&error))?
             .iter()
             .filter_map(|message| match message {
                 SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
@@ -286,6 +286,30 @@ struct SearchedLog<'a> {
     log: &'a str,
     columns: &'a [LogColumn],
     key: &'a [String],
+}
+
+/// What names nothing that is there, cannot be read, or may not be asked: of the text of a query it is said whatever row it is asked for.
+const OF_THE_TEXT: &[SqlState] = &[
+    SqlState::SYNTAX_ERROR,
+    SqlState::UNDEFINED_TABLE,
+    SqlState::UNDEFINED_COLUMN,
+    SqlState::UNDEFINED_FUNCTION,
+    SqlState::INSUFFICIENT_PRIVILEGE,
+];
+
+/// Returns what an error of a query causes. (What a function within it stumbles over has a context, and may be about this row.)
+fn of_query(error: &postgres::Error) -> Fault {
+    let fault = of_source(error, "query");
+    match error.as_db_error() {
+        Some(server) if server.where_().is_none() && OF_THE_TEXT.contains(server.code()) => {
+            let kind = match *server.code() == SqlState::INSUFFICIENT_PRIVILEGE {
+                true => Kind::Denied,
+                false => Kind::Failed,
+            };
+            Fault::of_source(kind, fault.reason)
+        }
+        _ => fault,
+    }
 }
 
 /// Has a query go by the path of the role, and what is asked after it by emaj's own. When it fails, that is as it was: it is one transaction.

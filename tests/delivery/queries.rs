@@ -1,8 +1,8 @@
 //! Attributes that are the result of a query over two tables, both bound.
 
 use super::{drain, install, set_aside, to_directory};
-use crate::support::database;
 use crate::support::slapd::slapd;
+use crate::support::{database, said};
 
 const BINDINGS: &str = "
   people:
@@ -121,6 +121,28 @@ fn a_query_that_fails_sets_only_its_rows_aside() {
     // A query must not write.
     db.psql("create or replace function secret_of(id int) returns text language sql as $$delete from address returning mail$$; update person set login = 'x' where id = 1");
     drain(&db).run().code(3);
+}
+
+#[test]
+fn a_query_that_fits_no_table_has_the_sink_wait() {
+    let (db, slapd) = (database(), slapd());
+    db.psql("create table person (id int primary key, login text); create table address (id int primary key, person int, domain text, mail text)");
+    let bindings = BINDINGS.split("  addresses:").next().unwrap();
+    install(&db, &to_directory(&slapd, bindings));
+    db.psql("alter table address rename mail to email; insert into person values (1, 'ann'); insert into address values (1, 1, 'x', 'a@x')");
+    let run = drain(&db).run().code(1);
+    said(&run, "binding `people`: query: column");
+    assert_eq!(set_aside(&db), [] as [&str; 0]);
+    db.psql("alter table address rename email to mail");
+    drain(&db).run().ok();
+    assert_eq!(slapd.values("uid=ann,ou=people,dc=example,dc=org", "mail"), ["a@x"]);
+    // Where the text may be another one for each row, only the row is set aside.
+    let query = "select mail from address where person = {{ row.id }} and domain <> 'O''Hara'";
+    let other = "select {% if row.id > 1 %}none{% else %}mail{% endif %} from address where person = {{ row.id }}";
+    install(&db, &to_directory(&slapd, &bindings.replace(query, other)));
+    db.psql("insert into person values (2, 'bob'), (3, 'cid'); update person set login = 'eve' where id = 1");
+    drain(&db).run().code(3);
+    assert_eq!(set_aside(&db), ["people [2] never", "people [3] never"]);
 }
 
 #[test]

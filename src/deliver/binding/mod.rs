@@ -463,12 +463,16 @@ impl Bound {
     /// What a query of the manifest gives; blanks are no value.
     fn ask(&self, query: &Template, value: &Value, ask: &mut dyn Ask) -> Result<Vec<String>, Fault> {
         let template = self.templates.get_template(&query.name);
-        let statement = template
-            .and_then(|template| escape::statement(&template, value))
-            .map_err(|error| self.failed(&error, query))?;
-        let mut values = ask.values(&statement).map_err(|fault| Fault {
-            reason: self.placed(&fault.reason, None, query),
-            ..fault
+        let template = template.map_err(|error| self.failed(&error, query))?;
+        let statement = escape::statement(&template, value).map_err(|error| self.failed(&error, query))?;
+        let mut values = ask.values(&statement).map_err(|fault| {
+            let reason = self.placed(&fault.reason, None, query);
+            // (The text of one with statements in it may be another one for each row.)
+            let may_differ = template.source().contains("{%");
+            match fault.of_source.is_some() && may_differ {
+                true => Fault::never(reason),
+                false => Fault { reason, ..fault },
+            }
         })?;
         values.retain(|text| !text.trim().is_empty());
         Ok(values)
