@@ -32,6 +32,8 @@ pub struct Fault {
     pub reason: String,
     /// The place asked for this much time (`Retry-After`).
     pub pause: Option<Duration>,
+    /// The place refuses the login: whoever tries often may be locked out there.
+    pub is_login: bool,
     /// It is not the place, but something of this kind in the database that is read.
     pub of_source: Option<Kind>,
     /// Another row has a value of this one that only one may have.
@@ -44,6 +46,7 @@ impl Fault {
             verdict,
             reason: reason.to_string(),
             pause: None,
+            is_login: false,
             of_source: None,
             is_ambiguous: false,
         }
@@ -63,6 +66,13 @@ impl Fault {
 
     pub fn down(reason: impl fmt::Display) -> Self {
         Fault::of(Verdict::Down, reason)
+    }
+
+    pub(super) fn refused_login(reason: impl fmt::Display) -> Self {
+        Fault {
+            is_login: true,
+            ..Fault::down(reason)
+        }
     }
 
     /// Everything waits for something in the database that is read; its kind says what becomes of a courier.

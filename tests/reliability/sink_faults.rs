@@ -153,7 +153,12 @@ fn a_directory_that_is_ill_and_gets_well() {
             .contains("invalidCredentials")
             .then_some(())
     });
+    // It tries again at once when it is told to, and does not try often before that: a directory may lock the account.
+    std::thread::sleep(Duration::from_secs(3));
+    let refused = directory.log().matches("RESULT tag=97 err=49").count();
+    assert_eq!(refused, 1, "{}", directory.log());
     secret(&directory, PASSWORD);
+    running.hang_up();
     let healed = Instant::now();
     wait_for("all entries", 30, || (count(&directory) == 20).then_some(()));
     let took = healed.elapsed();

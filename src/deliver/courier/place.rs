@@ -15,6 +15,10 @@ use crate::sink::{Fault, Offset};
 /// How often a place is reached for while there is nothing to deliver: a place that is down is known before a change meets it.
 const REACH: Duration = Duration::from_secs(10);
 
+/// How long a refused login waits, and how long at most when it is refused again: many places lock out whoever tries often.
+const LOGIN: Duration = Duration::from_secs(30);
+const LOGIN_MOST: Duration = Duration::from_secs(600);
+
 /// Why a sink is given up that has less than was delivered.
 const SET_BACK: &str = "it has less than it once had: it was set back (a standby of it took over, or it was restored), or the sink led elsewhere meanwhile";
 
@@ -36,6 +40,8 @@ pub(super) struct Place {
     pub is_broken: bool,
     /// How often it was down since something arrived there last, since when, and when it is tried again.
     faults: usize,
+    /// How often it refused the login, one time after the other.
+    logins: u32,
     down_since: Option<Instant>,
     not_before: Option<Instant>,
     /// Nobody wants to wait for it any longer.
@@ -55,6 +61,7 @@ impl Place {
             was_in_fault: matches!(sink.trouble, Some(Trouble::Down(_))),
             is_broken: matches!(sink.trouble, Some(Trouble::Broken(_))),
             faults: 0,
+            logins: 0,
             down_since: None,
             not_before: None,
             is_given_up: false,
@@ -74,6 +81,16 @@ impl Place {
     /// Forgets what a place had that knows nothing any more: somebody has it begin anew. Returns whether there was anything to forget.
     fn forget(&mut self) -> bool {
         self.keeps_position && self.resume.is_none() && self.there.take().is_some()
+    }
+
+    /// Returns how much time the place is to be given in any case.
+    fn asked(&mut self, fault: &Fault) -> Duration {
+        if !fault.is_login {
+            return fault.pause.unwrap_or_default();
+        }
+        let pause = LOGIN.saturating_mul(1 << self.logins.min(8)).min(LOGIN_MOST);
+        self.logins += 1;
+        pause
     }
 
     /// Tells whether the place has less than it once had.
@@ -126,6 +143,7 @@ impl Courier<'_> {
                     return Ok(false);
                 }
                 Ok(lanes) => {
+                    self.place.logins = 0;
                     if self.place.forget() {
                         let (keeper, schema) = (&mut *self.sessions.keeper, &self.orders.schema);
                         journal::all_rows_anew(keeper, schema, &self.orders.sink.name.value)?;
@@ -232,7 +250,7 @@ impl Courier<'_> {
         self.place.lanes = None;
         self.place.faults += 1;
         let since = *self.place.down_since.get_or_insert_with(Instant::now);
-        let asked = fault.pause.unwrap_or_default();
+        let asked = self.place.asked(fault);
         // A connection that was lost is made anew at once; whoever refuses again gets time.
         let refusals = self.place.faults - usize::from(was_open);
         let pause = refusals.checked_sub(1).map_or(Duration::ZERO, backoff).max(asked);

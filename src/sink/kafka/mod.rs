@@ -152,12 +152,12 @@ impl Settings {
             }
             other => {
                 let said = self.secrets.hide(&other.to_string());
-                let hint = if said.contains("SaslAuthenticationFailed") {
-                    " (hint: look at `user` and `password`)"
-                } else {
-                    ""
-                };
-                Fault::down(format!("the Kafka cluster cannot be reached: {said}{hint}"))
+                match said.contains("SaslAuthenticationFailed") {
+                    true => Fault::refused_login(format!(
+                        "the Kafka cluster cannot be reached: {said} (hint: look at `user` and `password`)"
+                    )),
+                    false => Fault::down(format!("the Kafka cluster cannot be reached: {said}")),
+                }
             }
         }
     }

@@ -10,6 +10,9 @@ use super::super::fault::Fault;
 use super::directory::{Trouble, refused};
 use super::settings::{Login, Settings};
 
+/// Answers to a login that are not about who logs in: `operationsError`, `busy`, `unavailable`, `other`.
+const PASSES: [u32; 4] = [1, 51, 52, 80];
+
 /// Opens a connection and logs in; the whole of it within the time-out.
 ///
 /// # Errors
@@ -22,11 +25,14 @@ pub(super) async fn open(settings: &Settings) -> Result<Ldap, Fault> {
     tokio::time::timeout(settings.timeout, try_open(settings))
         .await
         .map_err(|_| late())?
-        .map_err(|reason| Fault::down(format!("{}: {reason}", settings.describe())))
+        .map_err(|fault| Fault {
+            reason: format!("{}: {}", settings.describe(), fault.reason),
+            ..fault
+        })
 }
 
-async fn try_open(settings: &Settings) -> Result<Ldap, String> {
-    let stream = stream(settings).await?;
+async fn try_open(settings: &Settings) -> Result<Ldap, Fault> {
+    let stream = stream(settings).await.map_err(Fault::down)?;
     let mut connection = LdapConnSettings::new().set_starttls(settings.starttls);
     connection = match stream {
         Stream::Tcp(stream) => connection.set_std_stream(StdStream::Tcp(stream)),
@@ -37,7 +43,7 @@ async fn try_open(settings: &Settings) -> Result<Ldap, String> {
     }
     let (driver, mut ldap) = LdapConnAsync::from_url_with_settings(connection, &settings.url)
         .await
-        .map_err(no_tls)?;
+        .map_err(|error| Fault::down(no_tls(error)))?;
     tokio::spawn(async move {
         // How it ended is seen by whoever waits for an answer.
         _ = driver.drive().await;
@@ -70,20 +76,25 @@ async fn stream(settings: &Settings) -> Result<Stream, String> {
     stream.into_std().map(Stream::Tcp).map_err(refused)
 }
 
-async fn log_in(ldap: &mut Ldap, settings: &Settings) -> Result<(), String> {
+async fn log_in(ldap: &mut Ldap, settings: &Settings) -> Result<(), Fault> {
     let (who, result) = match &settings.login {
         Login::Anonymous => return Ok(()),
         Login::Simple { dn, password } => (dn.as_str(), ldap.simple_bind(dn, password.expose_secret()).await),
         Login::External => ("SASL EXTERNAL", ldap.sasl_external_bind().await),
     };
-    let result = result.map_err(|_| format!("the directory closed the connection during the login as {who}"))?;
+    let result =
+        result.map_err(|_| Fault::down(format!("the directory closed the connection during the login as {who}")))?;
     match refused(result) {
         Ok(()) => Ok(()),
-        Err(trouble @ Trouble::Refused { .. }) => {
+        Err(trouble @ Trouble::Refused { code, .. }) => {
             let reason = trouble.into_fault(&format!("the login as {who} was refused")).reason;
-            Err(without_password(reason, &settings.login))
+            let reason = without_password(reason, &settings.login);
+            Err(match PASSES.contains(&code) {
+                true => Fault::down(reason),
+                false => Fault::refused_login(reason),
+            })
         }
-        Err(Trouble::Fault(fault)) => Err(fault.reason),
+        Err(Trouble::Fault(fault)) => Err(Fault::down(fault.reason)),
     }
 }
 

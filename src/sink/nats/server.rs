@@ -205,7 +205,7 @@ impl Settings {
             let source = error.source().map(ToString::to_string).unwrap_or_default();
             let why = match error.kind() {
                 ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
-                    "it refuses the login".to_owned()
+                    return Fault::refused_login("no connection to the NATS server: it refuses the login");
                 }
                 ConnectErrorKind::Dns => "the host's name is not known".to_owned(),
                 ConnectErrorKind::TimedOut => format!("no answer within {} s", self.timeout.as_secs()),

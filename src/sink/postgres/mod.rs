@@ -18,7 +18,7 @@ mod write;
 
 use std::sync::Arc;
 
-use crate::errors::Result;
+use crate::errors::{Kind, Result};
 use crate::manifest;
 use crate::names::QualifiedName;
 use crate::pg::{self, Environment, Given, Prompt, Session, Settings};
@@ -94,7 +94,10 @@ impl Opener for Database {
         let mut session = self
             .settings
             .connect(Prompt::Never)
-            .map_err(|error| Fault::down(format!("{error}")))?;
+            .map_err(|error| match error.kind() {
+                Kind::Denied => Fault::refused_login(&error),
+                _ => Fault::down(&error),
+            })?;
         // A limit that the role or the connection has of its own stays.
         session
             .batch_execute(
