@@ -120,7 +120,7 @@ fn work(args: &Args, context: &Context) -> Result<ExitCode> {
         context.output.warn(format!("{} set aside", count(set_aside, "change")));
         context
             .output
-            .hint("`emaj failures list` shows them, `emaj failures retry` has them tried again");
+            .hint("`emaj failures list` shows them, `emaj failures retry --all` has them tried again");
     }
     for unsent in &unsent {
         context.output.warn(unsent.told());

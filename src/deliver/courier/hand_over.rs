@@ -19,7 +19,7 @@ use crate::sink::{Fault, Offset, Outcome};
 
 /// What the log says of a row that is set aside, by the delivery's id; its key has values of the row, and stands in the list with the reason.
 pub(super) const ASIDE: &str =
-    "a row is set aside: `emaj failures list` says why, `emaj failures retry` has it tried again";
+    "a row is set aside: `emaj failures list` says why, `emaj failures retry --all` has it tried again";
 
 /// A delivery, with the numbers of its change in the chunk and of its binding.
 pub(super) type Work = (usize, usize, Keyed);
