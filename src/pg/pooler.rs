@@ -16,9 +16,12 @@ pub(super) const MARK: &str = "-c emaj.direct=on";
 pub(super) const NO_OPTIONS: [&str; 2] = ["08P01", "0A000"];
 
 /// Names that are not qualified are PostgreSQL's own. What is committed is kept, whatever the role or the database has set: what comes next is
-/// built on it. (A commit that waits for the disk takes all earlier ones with it, also those that did not wait.)
+/// built on it. (A commit that waits for the disk takes all earlier ones with it, also those that did not wait.) A session may wait for a
+/// person's answer, or for others at work: being idle does not end it.
 const SETTINGS: &str = "select pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false),
        pg_catalog.set_config('quote_all_identifiers', 'off', false),
+       case when pg_catalog.current_setting('idle_session_timeout', true) is not null
+            then pg_catalog.set_config('idle_session_timeout', '0', false) end,
        pg_catalog.set_config('synchronous_commit',
          case when pg_catalog.current_setting('synchronous_commit') operator(pg_catalog.=) 'off' then 'local'
               else pg_catalog.current_setting('synchronous_commit') end, false)";

@@ -141,7 +141,7 @@ impl Session {
     /// Whatever the server answers.
     pub fn without_limits(&mut self) -> Result<()> {
         self.batch_execute(
-            "set statement_timeout = 0; set lock_timeout = 0; set idle_in_transaction_session_timeout = 0; set idle_session_timeout = 0;
+            "set statement_timeout = 0; set lock_timeout = 0; set idle_in_transaction_session_timeout = 0;
              select pg_catalog.set_config('transaction_timeout', '0', false)
               where pg_catalog.current_setting('transaction_timeout', true) is not null",
         )

@@ -124,10 +124,9 @@ pub fn run_parallel(
 
 /// Lets the session be idle while others work, and has it end soon after the program.
 fn prepare_session(session: &mut Session) -> Result<()> {
-    session.batch_execute(
-        "set idle_session_timeout = 0; set idle_in_transaction_session_timeout = 0; set client_min_messages = notice",
-    )
-    .doing("prepare a session of the rollback")?;
+    session
+        .batch_execute("set idle_in_transaction_session_timeout = 0; set client_min_messages = notice")
+        .doing("prepare a session of the rollback")?;
     // Not to be had on every system.
     let _ = session.batch_execute("set client_connection_check_interval = '1s'");
     Ok(())

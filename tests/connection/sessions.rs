@@ -56,6 +56,15 @@ fn notices_reach_the_handler_of_every_sibling() {
 }
 
 #[test]
+fn being_idle_ends_no_session() {
+    let uri = "postgres://trusted@localhost:{MAIN}/shop?options=-c%20idle_session_timeout%3D1h";
+    assert_eq!(
+        text(&mut session(&Servers::shared(), uri), "show idle_session_timeout"),
+        "0"
+    );
+}
+
+#[test]
 fn a_sibling_is_on_the_same_server_and_a_reconnect_is_new() {
     let servers = Servers::shared();
     let uri = "postgres://scram_user:scram%20secret@localhost:{DEAD},localhost:{MAIN},localhost:{NAMED}/shop";
