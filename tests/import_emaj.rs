@@ -77,6 +77,17 @@ fn the_exports_become_a_manifest_that_installs() {
 }
 
 #[test]
+fn a_file_that_powershell_wrote_is_named_as_what_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("groups.json"), b"\xff\xfe{\0}\0").unwrap();
+    let run = import(directory.path(), &["groups.json"]).code(65);
+    assert!(
+        run.stderr.contains("UTF-16") && run.stderr.contains("iconv -f utf-16 -t utf-8"),
+        "{run}"
+    );
+}
+
+#[test]
 fn rows_of_group_def_are_read_in_each_form() {
     let directory = tempfile::tempdir().unwrap();
     let said = |name: &str, text: &str| {

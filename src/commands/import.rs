@@ -116,6 +116,13 @@ fn read(file: &Path) -> Result<(String, String)> {
     let shown = file.display().to_string();
     let bytes = std::fs::read(file)
         .map_err(|error| Error::new(Kind::Failed, error).context(format!("failed to read `{shown}`")))?;
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Err(Error::message(
+            Kind::Manifest,
+            format!("{shown}: this is UTF-16, and UTF-8 is expected"),
+        )
+        .hint("convert the file first: `iconv -f utf-16 -t utf-8`"));
+    }
     let text = String::from_utf8(bytes).map_err(|error| {
         let line = error.as_bytes()[..error.utf8_error().valid_up_to()]
             .iter()
