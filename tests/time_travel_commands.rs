@@ -914,6 +914,19 @@ fn a_server_that_only_reads_says_where_to_go() {
 }
 
 #[test]
+fn of_many_marks_a_release_names_the_newest() {
+    let shop = shop();
+    for n in 1..=7 {
+        shop.run(&["mark", "set", "shop", &format!("m{n}")]).ok();
+    }
+    let refused = shop.run(&["release", "shop.customer"]).code(4);
+    assert!(
+        refused.stderr.contains("`m3`, `m4`, `m5`, `m6`, `m7` and 3 older)?"),
+        "{refused}"
+    );
+}
+
+#[test]
 fn names_that_no_list_could_show_are_refused() {
     let shop = shop();
     for name in ["a\nb", &"x".repeat(201), "tab\there", "  "] {
@@ -924,6 +937,8 @@ fn names_that_no_list_could_show_are_refused() {
             "{run}"
         );
     }
+    let list = shop.run(&["mark", "set", "shop", "m", "--with", "a,b"]).code(4);
+    assert!(list.stderr.contains("`--with a --with b`"), "{list}");
     shop.run(&["mark", "set", "shop", &"é".repeat(100)]).ok();
 }
 

@@ -24,6 +24,15 @@ pub struct Args {
     act: ActArgs,
 }
 
+/// Returns the marks by name, oldest first; of many the newest few.
+fn few(marks: &[String]) -> String {
+    const FEW: usize = 5;
+    match marks.len().checked_sub(FEW) {
+        Some(more @ 1..) => format!("{} and {more} older", listed(&marks[more..])),
+        _ => listed(marks),
+    }
+}
+
 pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     let table = table_named(&args.table)?;
     let (mut session, schema) = connect(context, &args.act.installation)?;
@@ -40,7 +49,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
             "{} of group `{}` can no longer be rolled back to: {}",
             count(marks.len(), "mark"),
             captured.group,
-            listed(&marks)
+            few(&marks)
         )
     };
     for bound in journal::bound_to(&mut *session, &schema, captured.oid)? {
