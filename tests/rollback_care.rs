@@ -16,6 +16,25 @@ fn prepared(story: &mut Story<'_>) {
 }
 
 stories! {
+    // Up to 16 such a table counts as one row while nobody has analyzed it.
+    a_wide_table_that_was_never_analyzed_has_its_log_read_a_few_times(story) {
+        let columns: Vec<String> = (1..=300).map(|n| format!("c{n} text")).collect();
+        story.sql(&format!(
+            "create table wide (id int primary key, {}) with (autovacuum_enabled = off); insert into wide (id) select generate_series(1, 500)",
+            columns.join(", ")
+        ));
+        story.install("*");
+        story.mark("m");
+        story.sql("update wide set c2 = '5'; begin");
+        story.rollback("m");
+        let scans = story.ask(
+            "select sum(coalesce(s.seq_scan, 0) + coalesce(s.idx_scan, 0)) < 50
+               from pg_stat_xact_all_tables s join emaj.emaj_relation on rel_log = s.relname and s.schemaname = 'emaj'",
+        );
+        assert_eq!(scans, "t");
+        story.sql("rollback");
+    }
+
     // The server ends the one who looks for a deadlock last: that would be the application.
     who_locks_in_another_order_goes_on(story) {
         prepared(story);
