@@ -196,6 +196,13 @@ pub enum EntryTarget {
     },
 }
 
+impl EntryTarget {
+    /// Tells whether an entry may be there: that of a row is not where the row is not.
+    pub(crate) fn may_be_there(&self) -> bool {
+        !matches!(self, EntryTarget::OfRow { dn: None, .. })
+    }
+}
+
 /// A message.
 #[derive(Debug, Clone)]
 pub struct Message {

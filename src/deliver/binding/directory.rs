@@ -81,7 +81,7 @@ impl Bound {
         let old = self.value_called(told.old, true, told, asking)?;
         let new = self
             .value_called(told.new, false, told, asking)?
-            .filter(|(target, _)| is_there(target));
+            .filter(|(target, _)| target.may_be_there());
         if old == new && !told.change.is_init && !(told.is_moved && new.is_some()) {
             return Ok(None);
         }
@@ -142,7 +142,7 @@ impl Bound {
         let (Some((target, former)), Some(before), Some(after)) = (old, told.old, &told.change.new) else {
             return Ok(None);
         };
-        if !is_there(target)
+        if !target.may_be_there()
             || !former.contains('=')
             || new.is_some_and(|(now, _)| name_of_target(now) == name_of_target(target))
         {
@@ -190,7 +190,7 @@ impl Bound {
             let attribute = Attribute {
                 name: attribute.clone(),
                 mode: *mode,
-                values: match is_there(&entry) {
+                values: match entry.may_be_there() {
                     true => {
                         let row = target.named_anew(row, &entry);
                         self.ask(query, &self.context(&row, asking.envelope), asking.ask)?
@@ -297,7 +297,7 @@ impl Bound {
         else {
             return Ok(Giver::Nobody);
         };
-        if !is_there(&given.0) {
+        if !given.0.may_be_there() {
             return Ok(Giver::Nobody);
         }
         // (The entry may be that of a row with another key by now.)
@@ -512,11 +512,6 @@ impl Bound {
             }
         })
     }
-}
-
-/// Tells whether an entry is meant that is there, as far as that is known here: the row is, of which it is.
-fn is_there(target: &EntryTarget) -> bool {
-    !matches!(target, EntryTarget::OfRow { dn: None, .. })
 }
 
 /// Tells whether two values of two entries may be one value of one entry to a directory.

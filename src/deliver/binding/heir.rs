@@ -337,12 +337,9 @@ impl Bound {
         };
         Ok(match later {
             None => true,
-            Some(Later {
-                is_new: true,
-                is_moved: false,
-                ..
-            }) => false,
-            Some(Later { row, .. }) => self.name_of(&row).as_deref() == Some(name),
+            Some(later) => later
+                .before()
+                .is_some_and(|row| self.name_of(&row).as_deref() == Some(name)),
         })
     }
 

@@ -24,7 +24,7 @@ use minijinja::{Environment, Value, context};
 
 pub(super) use self::anew::{Come, GivenAnew, LeftBehind};
 use self::form::Form;
-pub(super) use self::heir::{Awaited, GivenUp, Namesakes};
+pub(super) use self::heir::{Awaited, Found, GivenUp, Namesakes};
 pub(super) use self::keys::{OneKey, every_row_of};
 use self::keys::{in_one_way, key_text};
 use self::message::word_of;
@@ -80,6 +80,13 @@ pub(super) struct Later {
     /// It came from another key: `row` is what it was there.
     pub is_moved: bool,
     pub row: Row,
+}
+
+impl Later {
+    /// What the row is before it; `None`: it is not there.
+    fn before(self) -> Option<Row> {
+        (!self.is_new || self.is_moved).then_some(self.row)
+    }
 }
 
 /// Looks at a row, and tells whether it has seen enough.

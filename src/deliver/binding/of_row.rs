@@ -93,12 +93,7 @@ pub(in crate::deliver) fn know_each_other(all: &mut [Bound]) -> Result<()> {
 fn state_before(today: Option<Row>, later: Option<Later>) -> Option<Row> {
     match later {
         None => today,
-        Some(Later {
-            is_new: true,
-            is_moved: false,
-            ..
-        }) => None,
-        Some(Later { row, .. }) => Some(row),
+        Some(later) => later.before(),
     }
 }
 

@@ -9,7 +9,7 @@ use super::one_key::OneKeys;
 use super::parked::{Aside, Parked};
 use super::replay::Present;
 use crate::deliver::ask::{Asker, unasked};
-use crate::deliver::binding::{GivenUp, Namesakes, its_row_waits};
+use crate::deliver::binding::{Bound, Found, GivenUp, Namesakes, its_row_waits};
 use crate::deliver::lanes::Keyed;
 use crate::deliver::render::{id_of, render, tie};
 use crate::deliver::stream::Placed;
@@ -154,14 +154,7 @@ impl Courier<'_> {
             }
             found.extend(beside.map(|other| (other, other.rows_named(names.names(), &mut asker))));
             for (bound, rows) in found {
-                match rows {
-                    Ok(rows) => namesakes.add(bound, rows),
-                    Err(fault) if fault.verdict == Verdict::Down => {
-                        return Err(unasked(fault));
-                    }
-                    // (Each of the changes says so.)
-                    Err(_) => {}
-                }
+                add(&mut namesakes, bound, rows)?;
             }
         }
         self.rows_meant(chunk, present, only, &mut namesakes)?;
@@ -196,12 +189,7 @@ impl Courier<'_> {
                 &self.fed.sources,
                 Some(self.progress.passed()),
             );
-            match maker.rows_of_keys(keys, &mut asker) {
-                Ok(found) => namesakes.add(maker, found),
-                Err(fault) if fault.verdict == Verdict::Down => return Err(unasked(fault)),
-                // (Each of the changes says so.)
-                Err(_) => {}
-            }
+            add(namesakes, maker, maker.rows_of_keys(keys, &mut asker))?;
         }
         Ok(())
     }
@@ -225,6 +213,16 @@ impl Courier<'_> {
         let one = one.of(bound[at].table);
         render(&bound[at], placed, &self.orders.source, &mut asker, bound, one)
     }
+}
+
+/// Adds what was found, unless the database does not answer. What cannot be asked otherwise, each of the changes says.
+fn add(namesakes: &mut Namesakes, bound: &Bound, found: std::result::Result<Found, Fault>) -> Result<()> {
+    match found {
+        Ok(found) => namesakes.add(bound, found),
+        Err(fault) if fault.verdict == Verdict::Down => return Err(unasked(fault)),
+        Err(_) => {}
+    }
+    Ok(())
 }
 
 /// The keys of what was made of a chunk so far, gathered when they are asked for.

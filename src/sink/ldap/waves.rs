@@ -78,8 +78,11 @@ impl Reach {
             EntryTarget::OfRow { dn, .. } => dn.as_deref().map(line),
             EntryTarget::Search { .. } => None,
         };
-        let is_there = |(target, _): &&(&EntryTarget, &str)| !matches!(target, EntryTarget::OfRow { dn: None, .. });
-        let ends: Vec<_> = ends.iter().filter(is_there).copied().collect();
+        let ends: Vec<_> = ends
+            .iter()
+            .filter(|(target, _)| target.may_be_there())
+            .copied()
+            .collect();
         match ends.as_slice() {
             [(EntryTarget::Search { base, filter, scope }, value)] => Reach::Search {
                 target: format!("{base}\n{scope:?}\n{filter}"),
