@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{Read, Write as _};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread::JoinHandle;
@@ -172,7 +173,7 @@ impl Emaj {
             })
     }
 
-    /// Runs it to its end; meanwhile `watch` is called once with its process id.
+    /// Runs it to its end; meanwhile `watch` is called once with its process id. Where that panics, what the program said is shown too.
     pub fn run_while(mut self, watch: impl FnOnce(u32)) -> Run {
         self.command
             .stdin(Stdio::piped())
@@ -185,8 +186,13 @@ impl Emaj {
         let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
         let stdout = read_all(child.stdout.take().expect("a pipe"));
         let stderr = read_all(child.stderr.take().expect("a pipe"));
-        watch(child.id());
-        let end = Instant::now() + LIMIT * scale(1) as u32;
+        let watched = catch_unwind(AssertUnwindSafe(|| watch(child.id())));
+        let limit = if watched.is_ok() {
+            LIMIT * scale(1) as u32
+        } else {
+            Duration::ZERO
+        };
+        let end = Instant::now() + limit;
         let status = loop {
             match child.try_wait().expect("emaj can be waited for") {
                 Some(status) => break Some(status),
@@ -212,6 +218,10 @@ impl Emaj {
             stderr: text(stderr),
             status: status.and_then(|status| status.code()),
         };
+        if let Err(panic) = watched {
+            eprintln!("meanwhile, to the end or until it was killed:\n{run}");
+            resume_unwind(panic);
+        }
         assert!(status.is_some(), "not done after {LIMIT:?}:\n{run}");
         run
     }
