@@ -35,6 +35,42 @@ stories! {
         story.sql("rollback");
     }
 
+    // (A table of this size that was never analyzed is looked into.)
+    who_alters_a_table_elsewhere_holds_nobody(story) {
+        for table in ["elsewhere", "t"] {
+            story.sql(&format!("create table {table} (id int primary key, v text) with (autovacuum_enabled = off);
+                insert into {table} select n, 'a' from generate_series(1, 200) n"));
+        }
+        story.install("t");
+        story.mark("m");
+        story.sql("update t set v = 'b'");
+        let role = story.role.clone().unwrap_or_else(|| "postgres".to_owned());
+        let mut other = story.db.client();
+        other.batch_execute(&format!("begin; lock table {}.elsewhere", story.schema)).unwrap();
+        for act in [
+            &["rollback", "g", "m", "--estimate"][..],
+            &["rollback", "g", "m", "--dry-run"],
+            &["revert", "g", "--from", "m", "--user", &role, "--dry-run"],
+            &["changes", "g", "--from", "m"],
+            &["at", "g", "m", "select count(*) from t"],
+            &["stat", "g", "--from", "m"],
+            &["rollback", "g", "m", "--yes"],
+            &["mark", "set", "g", "n"],
+            &["group", "purge", "g"],
+            &["group", "stop", "g"],
+            &["group", "start", "g"],
+            &["verify"],
+            &["status"],
+            &["doctor"],
+            &["drift"],
+            &["install"],
+        ] {
+            // (Whatever way the planner goes to find a relation: here it reads of all of them.)
+            let settings = "-c lock_timeout=3s -c enable_indexscan=off -c enable_bitmapscan=off";
+            story.prepare(act).env("PGOPTIONS", settings).run().ok();
+        }
+    }
+
     // The server ends the one who looks for a deadlock last: that would be the application.
     who_locks_in_another_order_goes_on(story) {
         prepared(story);
