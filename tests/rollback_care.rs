@@ -4,7 +4,7 @@ use emaj::cluster::Cluster;
 
 use crate::support::emaj_alone;
 use crate::support::story::{Story, Who, stories, tell};
-use crate::support::until;
+use crate::support::{said, until};
 
 const TABLES: &str = "create table t (id int primary key, v text); create table u (id int primary key, v text);
     insert into t select n, 'a' from generate_series(1, 20) n; insert into u select n, 'a' from generate_series(1, 20) n";
@@ -179,6 +179,8 @@ stories! {
         prepared(story);
         let manifest = story.manifest(&format!("{}.*", story.schema)).replace("version: 1", "version: 1\nname: other\nschema: beside").replace("  g:", "  other:");
         let other = story.db.file("other.yaml", &manifest);
+        let plan = story.emaj(&["plan", other.to_str().unwrap()]).ok();
+        said(&plan, "emaj is in schema emaj as well, and stays there");
         story.emaj(&["install", other.to_str().unwrap()]).ok();
         let (state, definitions) = (story.state(), story.definitions());
         for way in [&["--yes"][..], &["--yes", "--unlogged"], &["--yes", "--jobs", "2"]] {

@@ -44,6 +44,7 @@ pub(super) fn plan(
                 "nothing is installed yet",
                 renderer.render("registry/tables", ())?,
             )
+            .effect(beside(catalog, renderer))
             .taking(room::OWN),
         );
         let mut parts: Vec<Part> = functions
@@ -165,6 +166,19 @@ fn parameters(plan: &mut Plan, kept: HistoryKept, journal: &Journal, renderer: &
         )?,
     ));
     Ok(())
+}
+
+/// Says in which other schemas emaj is: a manifest that was installed and then got another `schema` makes a second installation.
+fn beside(catalog: &Catalog, renderer: &Renderer) -> String {
+    let others = catalog.emaj_schemas.iter().filter(|other| *other != renderer.schema());
+    let others: Vec<String> = others.map(|other| quote_ident(other)).collect();
+    if others.is_empty() {
+        return String::new();
+    }
+    format!(
+        "emaj is in schema {} as well, and stays there: a manifest that was installed there is uninstalled with the `schema` that it had",
+        others.join(", ")
+    )
 }
 
 fn named(schema: &str, name: &str) -> String {
