@@ -503,6 +503,67 @@ fn a_test_goes_on_behind_a_setting_that_is_missing() {
     );
 }
 
+/// A secret is mounted late, or forgotten: the other sinks go on, and the one goes on by itself when it is there.
+#[test]
+fn a_setting_that_is_missing_stops_one_sink_until_it_is_there() {
+    let db = person(
+        "version: 1\nroles: { admin: null, viewer: null }\nsinks:\n  there: { file: { path: there.ndjson } }\n  later: { file: { path: \"${file:where}\" } }\n\
+         bindings: { a: { table: public.person, to: there, message: {} }, b: { table: public.person, to: later, message: {} } }\n",
+    );
+    let lines = |file: &str| {
+        fs::read_to_string(db.dir().join(file))
+            .unwrap_or_default()
+            .lines()
+            .count()
+    };
+    db.psql("insert into person values (1, 'a')");
+    let run = emaj(&db).args(["run", "emaj.yaml", "--until-empty"]).run().code(65);
+    assert_eq!(run.stderr.matches("--> emaj.yaml:5:").count(), 1, "{run}");
+    assert_eq!(lines("there.ndjson"), 1);
+
+    let mut worker = worker(&db).start();
+    let address = address(&worker);
+    db.psql("insert into person values (2, 'a')");
+    wait_for("the sink that is there", 60, || {
+        (lines("there.ndjson") == 2).then_some(())
+    });
+    let listed = wait_for("the reason", 60, || {
+        let listed = emaj(&db).args(["sink", "list", "-o", "json"]).run().ok();
+        listed.stdout.contains("emaj.yaml:5:").then_some(listed)
+    });
+    assert!(
+        listed.stdout.contains("down: emaj.yaml:5:") && listed.stdout.contains("failed to read `where`"),
+        "{listed}"
+    );
+    until_ready(&address, false, &worker);
+    assert!(worker.is_running());
+    db.file("where", "later.ndjson");
+    wait_for("the sink that came later", 60, || {
+        (lines("later.ndjson") == 2).then_some(())
+    });
+    until_ready(&address, true, &worker);
+    wait_for("nothing to be wrong any more", 60, || {
+        let listed = emaj(&db).args(["sink", "list", "-o", "json"]).run().ok();
+        (!listed.stdout.contains("emaj.yaml:5:")).then_some(())
+    });
+    assert_eq!(worker.stop(), Some(0));
+
+    // Where no sink is without, somebody forgot something: all is said at once.
+    fs::remove_file(db.dir().join("where")).unwrap();
+    let both = fs::read_to_string(db.dir().join("emaj.yaml"))
+        .unwrap()
+        .replace("path: there.ndjson", "path: \"${env:NO_PATH}\"");
+    db.file("emaj.yaml", &both);
+    let run = emaj(&db).args(["run", "emaj.yaml"]).run().code(65);
+    for part in [
+        "the manifest has 2 errors",
+        "`NO_PATH` is not set",
+        "failed to read `where`",
+    ] {
+        assert!(run.stderr.contains(part), "{part}: {run}");
+    }
+}
+
 #[test]
 fn a_worker_under_which_all_was_uninstalled_asks_for_nothing_that_is_gone() {
     let db = person(&webhook(9));

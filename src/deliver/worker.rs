@@ -3,7 +3,6 @@
 //! When the manifest may have been edited under the worker (somebody says so, or a courier finds another one installed) it is read
 //! anew, and the couriers are replaced: what is under way is finished first, and the cursors are in the database.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -15,7 +14,7 @@ use super::courier::{self, Ended, Orders};
 use super::status::Status;
 use super::stop::Stop;
 use crate::errors::{Error, Result};
-use crate::manifest::Manifest;
+use crate::manifest::{Diagnostics, Manifest};
 use crate::pg::{Environment, Session};
 use crate::render::Renderer;
 use crate::sink;
@@ -57,8 +56,8 @@ enum Round {
 /// seconds: what was not confirmed then comes again from the worker after it.
 ///
 /// # Errors
-/// Settings whose references lead nowhere; with `until_empty` or `init` what stands in the way of a sink, the gravest if there are
-/// several.
+/// References that lead nowhere, where no sink is without; with `until_empty` or `init` what stands in the way of a sink, the gravest if
+/// there are several.
 pub fn work(
     manifest: &Manifest,
     session: &mut Session,
@@ -120,12 +119,8 @@ fn round(
         });
     }
     drop(over);
-    let mut errors: BTreeMap<u8, Error> = BTreeMap::new();
-    let mut note = |(_, ended): (String, Result<Ended>)| {
-        if let Err(error) = ended {
-            errors.entry(error.kind().exit_code()).or_insert(error);
-        }
-    };
+    let mut errors = Vec::new();
+    let mut note = |(_, ended): (String, Result<Ended>)| errors.extend(ended.err());
     let mut left = all.len();
     let mut said = String::new();
     while left > 0 {
@@ -147,10 +142,21 @@ fn round(
             return Round::Replaced(Box::new(new));
         }
     }
-    Round::Over(match errors.into_values().next_back() {
-        Some(error) => Err(error),
-        None => Ok(()),
-    })
+    Round::Over(gravest(errors).map_or(Ok(()), Err))
+}
+
+/// Returns the first of the gravest errors; of the manifest all together.
+fn gravest(errors: Vec<Error>) -> Option<Error> {
+    let most = errors.iter().map(Error::exit_code).max()?;
+    let mut gravest: Vec<Error> = errors.into_iter().filter(|error| error.exit_code() == most).collect();
+    let diagnostics: Option<Vec<&Diagnostics>> = gravest.iter().map(Error::cause).collect();
+    match diagnostics {
+        Some(all) => {
+            let all = all.into_iter().flat_map(|Diagnostics(some)| some.clone()).collect();
+            Some(Diagnostics(all).sorted().into())
+        }
+        None => Some(gravest.swap_remove(0)),
+    }
 }
 
 /// Tells couriers to end, and waits for those that are `left`.
@@ -243,8 +249,9 @@ fn orders(
     let (stop, outdated) = (Stop::default(), Arc::new(AtomicBool::new(false)));
     let beside = manifest.bindings.iter().filter_map(|binding| binding.to.as_ref());
     let beside = Arc::new(beside.map(|to| to.value.clone()).collect());
-    let mut all = Vec::new();
-    for sink in chosen(manifest, task) {
+    let (manifest, environment) = (Arc::new(manifest.clone()), Arc::new(environment.clone()));
+    let mut all: Vec<Orders> = Vec::new();
+    for sink in chosen(&manifest, task) {
         let name = &sink.name.value;
         let bindings: Vec<_> = manifest.bindings_to(name).cloned().collect();
         let init = task
@@ -260,7 +267,11 @@ fn orders(
             sink: sink.clone(),
             bindings,
             beside: Arc::clone(&beside),
-            opener: sink::opener(manifest, sink, environment, &source.uri)?.into(),
+            look_up: {
+                let (manifest, environment) = (Arc::clone(&manifest), Arc::clone(&environment));
+                let (sink, uri) = (sink.clone(), source.uri.clone());
+                Arc::new(move || sink::opener(&manifest, &sink, &environment, &uri))
+            },
             source: source.clone(),
             until_empty: task.until_empty,
             patience: task.patience,
@@ -270,7 +281,12 @@ fn orders(
             outdated: Arc::clone(&outdated),
         });
     }
-    Ok(all)
+    // One that leads nowhere yet stops no other; where all do, somebody forgot something.
+    let errors: Vec<Error> = all.iter().filter_map(|orders| (orders.look_up)().err()).collect();
+    if errors.len() < all.len() {
+        return Ok(all);
+    }
+    gravest(errors).map_or(Ok(all), Err)
 }
 
 /// What a part of a path is written without.

@@ -243,7 +243,7 @@ impl Courier<'_> {
             turn.now = work;
             return turn;
         }
-        let keeps_position = !self.orders.opener.refuses();
+        let keeps_position = !self.opener.refuses();
         aside.sort_by_key(|aside| (aside.number, aside.at));
         let (mut aside, mut behind, mut to_go) = (aside.into_iter().peekable(), noted.clone(), Parked::default());
         let mut work = work.into_iter().peekable();

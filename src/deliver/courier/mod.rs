@@ -44,7 +44,7 @@ use super::stop::Stop;
 use super::stream::{Stream, Window};
 use super::worker::{Source, check_installed};
 use crate::errors::{Error, Kind, Result};
-use crate::journal::{self, Cursor, Position};
+use crate::journal::{self, Cursor, Position, Trouble};
 use crate::manifest;
 use crate::pg::{Prompt, Session, Settings};
 use crate::render::Renderer;
@@ -52,6 +52,9 @@ use crate::sink::{Offset, Opener};
 
 /// The pauses between tries to reach a place that is down, and the database.
 const PAUSES: [u64; 5] = [200, 500, 1_000, 2_000, 5_000];
+
+/// Returns how a place is reached, as far as the settings of its sink lead somewhere now.
+pub(super) type LookUp = dyn Fn() -> Result<Box<dyn Opener>> + Send + Sync;
 
 /// What a courier is made of.
 #[derive(Clone)]
@@ -63,7 +66,8 @@ pub(super) struct Orders {
     pub bindings: Vec<manifest::Binding>,
     /// All sinks of the manifest that a binding goes to, this one among them.
     pub beside: Arc<BTreeSet<String>>,
-    pub opener: Arc<dyn Opener>,
+    /// Looks the references of its settings up: a secret may come later.
+    pub look_up: Arc<LookUp>,
     pub source: Source,
     /// End when the log is delivered to its end.
     pub until_empty: bool,
@@ -130,11 +134,13 @@ pub(super) fn run(orders: &Orders) -> Result<Ended> {
                 if error.kind() == Kind::Refused {
                     orders.outdated.store(true, Ordering::Relaxed);
                 }
-                let reason = format!("{error}");
+                let reason = on_one_line(&error);
                 tracing::error!(sink = %name, "{reason}");
-                orders
-                    .status
-                    .update(name, |status| status.condition = SinkCondition::Broken(reason));
+                let condition = match error.kind() {
+                    Kind::Manifest => SinkCondition::Down(reason),
+                    _ => SinkCondition::Broken(reason),
+                };
+                orders.status.update(name, |status| status.condition = condition);
             }
         }
         failures = if tried.elapsed() > Duration::from_secs(30) {
@@ -157,6 +163,17 @@ fn broke_down(sink: &str) -> Error {
     .hint("the log names the place in the program: please report it; nothing is lost, what is not delivered stays in the log")
 }
 
+/// Returns what is wrong as a log and a list show it.
+fn on_one_line(error: &Error) -> String {
+    match error.cause() {
+        Some(manifest::Diagnostics(problems)) => {
+            let problems: Vec<String> = problems.iter().map(|problem| format!("{problem:#}")).collect();
+            problems.join("; ")
+        }
+        None => error.to_string(),
+    }
+}
+
 fn backoff(failures: usize) -> Duration {
     Duration::from_millis(PAUSES[failures.min(PAUSES.len() - 1)])
 }
@@ -172,6 +189,14 @@ fn serve(orders: &Orders) -> Result<Life> {
         Turn::Ours(sink) => sink,
         Turn::Over(ended) => return Ok(Life::Over(Ok(ended))),
     };
+    let cursor = Cursor::new(&orders.schema, sink.id);
+    let opener = (orders.look_up)().inspect_err(|error| {
+        // (Whoever looks at the sink sees no worker's log.)
+        let trouble = Trouble::Down(on_one_line(error));
+        if let Err(error) = cursor.fault(&mut *keeper, Some(&trouble.to_string())) {
+            tracing::warn!(sink = %name, "what is wrong could not be put on record: {error}");
+        }
+    })?;
     let stream = Stream::new(
         settings.connect(Prompt::Never)?,
         &orders.schema,
@@ -179,16 +204,17 @@ fn serve(orders: &Orders) -> Result<Life> {
     )?;
     let mut asker = settings.connect(Prompt::Never)?;
     settle(&mut asker, &orders.renderer)?;
-    tracing::info!(sink = %name, "delivering to {}", orders.opener.describe());
+    tracing::info!(sink = %name, "delivering to {}", opener.describe());
     let mut courier = Courier {
         orders,
+        opener,
         sessions: Sessions {
             keeper,
             stream: Arc::new(Mutex::new(stream)),
             asker,
         },
         progress: Progress {
-            cursor: Cursor::new(&orders.schema, sink.id),
+            cursor,
             window_number: sink.window,
             from: sink.from.clone(),
             unfinished: unfinished(&sink)?,
@@ -224,6 +250,7 @@ fn serve(orders: &Orders) -> Result<Life> {
 /// What the parts share.
 struct Courier<'a> {
     orders: &'a Orders,
+    opener: Box<dyn Opener>,
     sessions: Sessions,
     progress: Progress,
     fed: Fed,

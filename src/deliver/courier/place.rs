@@ -109,7 +109,7 @@ impl Courier<'_> {
         }
         let name = self.name().to_owned();
         self.orders.status.beat(&name, true);
-        let reached = self.orders.opener.open().and_then(|mut place| place.reach());
+        let reached = self.opener.open().and_then(|mut place| place.reach());
         self.orders.status.beat(&name, false);
         self.place.reached = Instant::now();
         match reached {
@@ -170,12 +170,12 @@ impl Courier<'_> {
     }
 
     pub(super) fn try_open(&mut self) -> Result<Lanes, Fault> {
-        let (mut lanes, mut first) = Lanes::open(&*self.orders.opener)?;
+        let (mut lanes, mut first) = Lanes::open(&*self.opener)?;
         passing("sink.opened");
         self.place.resume = first.resume()?;
         lanes.add(first);
-        while lanes.len() < self.orders.opener.lanes() {
-            lanes.add(self.orders.opener.open()?);
+        while lanes.len() < self.opener.lanes() {
+            lanes.add(self.opener.open()?);
         }
         Ok(lanes)
     }

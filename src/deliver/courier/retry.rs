@@ -139,7 +139,7 @@ impl Courier<'_> {
             }
         }
         // (What refuses rows one by one and keeps no order of its own does not check them together.)
-        if !waits.is_empty() && !self.orders.opener.refuses() {
+        if !waits.is_empty() && !self.opener.refuses() {
             self.retry_together(&waits)?;
         }
         self.parked_mark = None;
