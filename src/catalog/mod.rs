@@ -3,6 +3,7 @@
 //! Only facts, no opinion: what they mean for a manifest is decided in `install`. What emaj wrote itself is read by `journal`.
 
 mod functions;
+mod queries;
 mod read;
 mod settings;
 
@@ -15,6 +16,7 @@ use crate::names::{QualifiedName, quote_ident};
 use crate::pg::Span;
 
 pub use functions::functions;
+pub use queries::refused_queries;
 pub use read::{check_owner, read};
 pub use settings::unreadable_settings;
 
@@ -41,6 +43,8 @@ pub struct Catalog {
     pub intervals: BTreeMap<String, Span>,
     /// Settings of the manifest that emaj's owner may not read, each with what PostgreSQL says.
     pub unreadable_settings: BTreeMap<String, String>,
+    /// Queries of the manifest that the server can make no sense of, each with what it says.
+    pub refused_queries: BTreeMap<String, String>,
     /// The event triggers that fire: what forbids DDL, if anything does.
     pub event_triggers: Vec<EventTrigger>,
 }

@@ -59,6 +59,7 @@ pub fn read(client: &mut impl GenericClient, schema: &str, roles: &[&str]) -> Re
         functions: BTreeMap::new(),
         intervals: BTreeMap::new(),
         unreadable_settings: BTreeMap::new(),
+        refused_queries: BTreeMap::new(),
         event_triggers: event_triggers(client)?,
     })
 }

@@ -90,6 +90,8 @@ fn read(client: &mut Transaction<'_>, manifest: &Manifest) -> Result<(Catalog, O
     }
     catalog.functions = catalog::functions(client, &manifest.called())?;
     catalog.unreadable_settings = catalog::unreadable_settings(client, &manifest.settings())?;
+    let queries: Vec<String> = manifest.queries().filter_map(|query| query.value.statement()).collect();
+    catalog.refused_queries = catalog::refused_queries(client, &queries)?;
     if let Some(journal) = &mut journal {
         note_expiring(client, manifest, journal)?;
     }

@@ -204,6 +204,15 @@ impl BindingKind {
         }
     }
 
+    /// Returns what it asks the database.
+    pub fn queries(&self) -> Vec<&Located<Template>> {
+        match self {
+            BindingKind::Entry { attributes, .. } => attributes.iter().filter_map(Attribute::query).collect(),
+            BindingKind::Query { query, .. } => vec![query],
+            _ => Vec::new(),
+        }
+    }
+
     /// Tells whether it is done inside the transaction, without a sink.
     pub fn is_in_database(&self) -> bool {
         matches!(
@@ -219,6 +228,15 @@ pub struct Attribute {
     pub name: Located<String>,
     pub source: AttributeSource,
     pub mode: Mode,
+}
+
+impl Attribute {
+    fn query(&self) -> Option<&Located<Template>> {
+        match &self.source {
+            AttributeSource::Query(query) => Some(query),
+            AttributeSource::Templates(_) => None,
+        }
+    }
 }
 
 /// Where the values of an attribute come from.

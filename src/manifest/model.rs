@@ -7,7 +7,7 @@ use super::delivery::{Binding, BindingKind, Sink};
 use super::shape::Wrong;
 use super::source::{Located, Place};
 use super::text::{Env, SecretText, Text};
-use super::{Diagnostic, Diagnostics};
+use super::{Diagnostic, Diagnostics, query_text};
 use crate::names::{Pattern, QualifiedName, Selection, select};
 
 /// Everything that one owner declares for one database.
@@ -69,6 +69,11 @@ impl Manifest {
             _ => None,
         });
         functions.flatten().collect()
+    }
+
+    /// Returns what bindings to sinks ask the database.
+    pub fn queries(&self) -> impl Iterator<Item = &Located<Template>> {
+        self.bindings.iter().flat_map(|binding| binding.kind.queries())
     }
 
     /// Returns the settings that groups keep as context.
@@ -309,6 +314,13 @@ pub(super) fn digits(text: &str) -> Option<u64> {
 /// A text for the template engine, which has read it once without complaint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template(pub String);
+
+impl Template {
+    /// Returns the statement that a query is, with a parameter `$1` … for each `{{ … }}`; nothing of one that may be another statement for each row.
+    pub fn statement(&self) -> Option<String> {
+        query_text::statement(&self.0)
+    }
+}
 
 /// An expression for the template engine, which has read it once without complaint.
 #[derive(Debug, Clone, PartialEq, Eq)]

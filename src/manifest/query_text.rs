@@ -48,6 +48,22 @@ pub(super) fn check(text: &str) -> Result<(), Wrong> {
     Ok(())
 }
 
+/// Returns the statement with a parameter for each `{{ … }}`; nothing where `{% … %}` makes of it what it is.
+pub(super) fn statement(text: &str) -> Option<String> {
+    let (mut statement, mut parameters) = (String::new(), 0);
+    for part in parts(text) {
+        match part {
+            Part::Text(at) => statement.push_str(&text[at]),
+            Part::Code(block) if block.tag().is_some() => return None,
+            Part::Code(_) => {
+                parameters += 1;
+                statement.push_str(&format!("${parameters}"));
+            }
+        }
+    }
+    Some(statement)
+}
+
 impl Inside {
     /// Says where that is and what to do; `None`: a value may stand there.
     fn words(&self) -> Option<(&'static str, &'static str)> {
@@ -138,6 +154,20 @@ mod tests {
             "{% raw %}select '{{ a }}'{% endraw %} {{ row.b }}",
         ] {
             assert_eq!(check(fine), Ok(()), "{fine}");
+        }
+    }
+
+    #[test]
+    fn each_value_of_a_statement_is_a_parameter() {
+        for (text, expected) in [
+            ("select 1", Some("select 1")),
+            (
+                "select {{ row.a }}, {{ row.a | lower }}{# both #} from t",
+                Some("select $1, $2 from t"),
+            ),
+            ("select {% if row.a %}a{% endif %}", None),
+        ] {
+            assert_eq!(statement(text).as_deref(), expected, "{text}");
         }
     }
 

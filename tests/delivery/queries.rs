@@ -133,13 +133,26 @@ fn a_query_that_fits_no_table_has_the_sink_wait() {
     let run = drain(&db).run().code(1);
     said(&run, "binding `people`: query: column");
     assert_eq!(set_aside(&db), [] as [&str; 0]);
-    db.psql("alter table address rename email to mail");
+    // Who plans is told before anything waits, and has the query looked at as the worker asks it.
+    let words = "the query of binding `people` cannot be asked by postgres: column \"mail\" does not exist; its sink would wait";
+    said(&super::prepare(&db, &["plan", "emaj.yaml"]).run().ok(), words);
+    let mut other = db.client();
+    other.batch_execute("begin; lock table address").unwrap();
+    let plan = super::prepare(&db, &["plan", "emaj.yaml"]).run().ok();
+    assert!(!plan.stderr.contains("cannot be asked"), "{plan}");
+    other
+        .batch_execute("alter table address rename email to mail; commit")
+        .unwrap();
+    let plan = super::prepare(&db, &["plan", "emaj.yaml"]).run().ok();
+    assert!(!plan.stderr.contains("cannot be asked"), "{plan}");
     drain(&db).run().ok();
     assert_eq!(slapd.values("uid=ann,ou=people,dc=example,dc=org", "mail"), ["a@x"]);
     // Where the text may be another one for each row, only the row is set aside.
     let query = "select mail from address where person = {{ row.id }} and domain <> 'O''Hara'";
     let other = "select {% if row.id > 1 %}none{% else %}mail{% endif %} from address where person = {{ row.id }}";
     install(&db, &to_directory(&slapd, &bindings.replace(query, other)));
+    let plan = super::prepare(&db, &["plan", "emaj.yaml"]).run().ok();
+    assert!(!plan.stderr.contains("cannot be asked"), "{plan}");
     db.psql("insert into person values (2, 'bob'), (3, 'cid'); update person set login = 'eve' where id = 1");
     drain(&db).run().code(3);
     assert_eq!(set_aside(&db), ["people [2] never", "people [3] never"]);

@@ -39,6 +39,7 @@ pub(in crate::install) fn resolve<'a>(
         check_columns(binding, name, table, found);
         if binding.to.is_some() {
             check_delivered(&bound, manifest, catalog, journal, found);
+            note_queries(binding, catalog, found);
         } else {
             action::check(binding, name, table, catalog, found);
         }
@@ -49,6 +50,24 @@ pub(in crate::install) fn resolve<'a>(
     check_rows(manifest, &wanted, found);
     check_entries_of(&wanted, found);
     wanted
+}
+
+/// Says which queries the server can make no sense of. (Who delivers may have another path, and what they name may come later.)
+fn note_queries(binding: &Binding, catalog: &Catalog, found: &mut Found) {
+    for query in binding.kind.queries() {
+        let said = query
+            .value
+            .statement()
+            .and_then(|text| catalog.refused_queries.get(&text));
+        if let Some(said) = said {
+            found.notes.push(format!(
+                "{}: the query of binding `{}` cannot be asked by {}: {said}; its sink would wait for that to be put right",
+                place_text(&query.place),
+                binding.name.value,
+                catalog.server.role
+            ));
+        }
+    }
 }
 
 /// Holds the key by which a binding names the entries of another one against that one's table.
