@@ -101,7 +101,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
     let is_sent = ended.is_ok() && stop.is_set() && is_sent(&mut session, &manifest, &chosen, &sinks)?;
     if ended.is_err() || stop.is_set() && (args.prune || !is_sent) {
         // What was done before stays done.
-        tell_done(&done, done.rows > 0, done.pruned > 0, context);
+        tell_done(&done, done.rows > 0, done.pruned > 0, false, context);
         ended?;
         let again = args.manifest.command("init");
         let stopped = pg::stopped(is_terminated.load(Ordering::Relaxed), "what was sent is sent");
@@ -110,8 +110,8 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
             false => format!("`{again}` goes on where it was"),
         }));
     }
-    let is_whole = tell_done(&done, true, args.prune, context);
     let set_aside = set_aside(&mut session, &manifest, &sinks)?;
+    let is_whole = tell_done(&done, true, args.prune, set_aside == 0, context);
     if set_aside > 0 {
         context.output.warn(format!("{} set aside", count(set_aside, "change")));
         context.output.hint("`emaj failures list` shows them");
@@ -194,14 +194,15 @@ fn tell_may_keep(begun: &Begun, manifest: &ManifestArgs, context: &Context) {
         .hint(format!("`{} --prune` takes it away", manifest.command("init")));
 }
 
-/// Tells what was done, and what was left out; returns whether that is nothing.
-fn tell_done(done: &Done, sent: bool, pruned: bool, context: &Context) -> bool {
+/// Tells what was done, and what was left out; returns whether that is nothing. `arrived`: nothing waits, so what was not written was there.
+fn tell_done(done: &Done, sent: bool, pruned: bool, arrived: bool, context: &Context) -> bool {
     if sent {
         let (rows, written) = (count(done.rows, "row"), done.written);
         context.output.say(match (written > done.rows, done.refused) {
             // Changes that waited before the rows are among it.
             (true, _) => format!("sent {rows}, and the changes that waited: {written} written"),
-            (false, 0) => format!("sent {rows}: {written} written, the others were there"),
+            (false, 0) if arrived => format!("sent {rows}: {written} written, the others were there"),
+            (false, 0) => format!("sent {rows}: {written} written"),
             (false, refused) => format!("sent {rows}: {written} written, {refused} refused"),
         });
     }

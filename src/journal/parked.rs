@@ -45,7 +45,7 @@ pub struct Waiting {
     pub state: FailureState,
 }
 
-/// Sets changes aside, in their order; one that is set aside already stays as it is. Of a binding that was taken out meanwhile, or has another
+/// Sets changes aside, in their order; one that is set aside already stays as it is, and so does a row of `emaj init` that waits as it is. Of a binding that was taken out meanwhile, or has another
 /// sink or table now, nothing is: who takes one out has waited for what is being set aside, and keeps it from coming (`binding/remove`). So the transaction is
 /// `read committed`.
 ///
@@ -61,7 +61,12 @@ pub fn set_aside(client: &mut impl GenericClient, schema: &str, sink: &str, chan
            from {s}.emaj_binding where bind_name = $2 and bind_sink = $1 and bind_oid = $12
             and not exists (select from {s}.emaj_failure
                              where fail_sink = $1 and md5(fail_key) = md5($3) and fail_key = $3 and fail_binding = $2
-                               and {known} = {this})",
+                               and {known} = {this})
+            and not (($8::jsonb ->> 'init')::boolean
+                     and coalesce((select (fail_change ->> 'init')::boolean and fail_new = $11 and fail_change -> 'columns' = $8 -> 'columns'
+                                     from {s}.emaj_failure
+                                    where fail_sink = $1 and md5(fail_key) = md5($3) and fail_key = $3 and fail_binding = $2
+                                    order by fail_id desc limit 1), false))",
         known = identity("fail_change"),
         this = identity("$8::jsonb"),
     ))?;
