@@ -91,6 +91,31 @@ fn what_is_no_manifest_is_one_clear_error() {
     emaj_alone(directory.path()).args(["import"]).run().code(64);
 }
 
+/// What keeps each binding from being translated is said, and where, without the secrets that stand beside it.
+#[test]
+fn all_that_keeps_a_file_from_being_translated_is_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let program = r#"
+def make():
+    return 1
+pg_credentials = {
+    'password': 'canary-1', 'host': ['h'], 'sslmode': 'canary-2'}
+creds = {'host': 'h', 'bind_dn': 'cn=a', 'bind_pw': 'canary-3' % 1}
+more = {'bind_dn': f'canary-4', 'bind_pw': 'canary-5'}
+bindings = [
+    'canary-6',
+    Bind(WriteTrigger('public.t', 'a'), Copy2LDAP({'cn': 'name'}, None, creds)),
+    Bind(WriteTrigger('public.t', 'b'), Mine(creds, 'canary-7')),
+    Bind(make(), StoreIfExists(ldap_creds=more)),
+]
+"#;
+    std::fs::write(directory.path().join("bad.py"), program).unwrap();
+    let arguments = ["import", "--from-copiste", "bad.py"];
+    let run = emaj_alone(directory.path()).args(arguments).run().code(65);
+    assert!(run.stdout.is_empty() && !run.stderr.contains("canary"), "{run}");
+    insta::assert_snapshot!("import_nothing_said", run.stderr);
+}
+
 #[test]
 fn hostile_texts_stay_texts() {
     let directory = tempfile::tempdir().unwrap();

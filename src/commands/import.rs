@@ -72,10 +72,7 @@ pub fn run(args: Args, context: &Context) -> Result<ExitCode> {
 fn from_copiste(file: &Path) -> Result<Translated> {
     let (shown, text) = read(file)?;
     let imported = copiste::import(&shown, &text)?;
-    let say = |note: &copiste::Note| {
-        let word = if note.is_missing { "not translated: " } else { "" };
-        (format!("{shown}:{}: {word}{}", note.line, note.text), note.is_missing)
-    };
+    let say = |note: &copiste::Note| (note.said(&shown), note.is_missing);
     Ok(Translated {
         notes: imported.notes.iter().map(say).collect(),
         of: count(imported.bindings, "binding"),

@@ -12,6 +12,7 @@ mod value;
 
 use super::yaml;
 use crate::errors::{Error, Kind, Result};
+use crate::names::one_line;
 
 /// Larger files are no manifests.
 const MAX_BYTES: usize = 4 << 20;
@@ -26,6 +27,14 @@ pub struct Note {
     pub is_missing: bool,
 }
 
+impl Note {
+    /// Returns the note with its place in the file `name`, for people.
+    pub fn said(&self, name: &str) -> String {
+        let word = if self.is_missing { "not translated: " } else { "" };
+        format!("{name}:{}: {word}{}", self.line, one_line(&self.text))
+    }
+}
+
 /// A manifest in YAML, and what is to be said about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Imported {
@@ -38,7 +47,7 @@ pub struct Imported {
 /// Translates the manifest in `text`; `name` is its file's, for the first line.
 ///
 /// # Errors
-/// [`Kind::Manifest`]: the text cannot be cut into Python's tokens, or there is nothing in it that could be translated.
+/// [`Kind::Manifest`]: the text cannot be cut into Python's tokens, or there is nothing in it that could be translated; then with all notes.
 pub fn import(name: &str, text: &str) -> Result<Imported> {
     if text.len() > MAX_BYTES {
         return Err(Error::message(
@@ -56,10 +65,12 @@ pub fn import(name: &str, text: &str) -> Result<Imported> {
     notes.sort_by_key(|note| note.line);
     notes.dedup();
     if made.bindings.is_empty() {
-        let error = Error::message(Kind::Manifest, format!("{name}: no binding could be translated"));
-        return Err(match notes.first() {
-            Some(note) => error.hint(format!("line {}: {}", note.line, note.text)),
-            None => error.hint("a Copiste manifest says `bindings = [Bind(trigger, function), …]`"),
+        let all = notes.iter().map(|note| format!("\n{}", note.said(name)));
+        let error = format!("{name}: no binding could be translated{}", all.collect::<String>());
+        let error = Error::message(Kind::Manifest, error);
+        return Err(match names.get("bindings") {
+            Some(value::Value::List(all)) if !all.is_empty() => error,
+            _ => error.hint("a Copiste manifest says `bindings = [Bind(trigger, function), …]`"),
         });
     }
     Ok(Imported {

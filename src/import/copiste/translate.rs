@@ -37,7 +37,7 @@ pub(super) fn translate(names: &Names, notes: &mut Vec<Note>) -> Made {
             Vec::new()
         }
         Some(_) => {
-            translator.missing(1, "`bindings` is no list".to_owned());
+            translator.missing(names.line("bindings"), "`bindings` is no list".to_owned());
             Vec::new()
         }
         None => Vec::new(),
@@ -136,6 +136,7 @@ impl Translator<'_> {
     }
 
     fn database(&mut self) {
+        let line = self.names.line("pg_credentials");
         let entries = match self.names.get("pg_credentials") {
             Some(Value::Dict(entries)) => entries.clone(),
             Some(Value::Unknown { line, why }) => return self.missing(*line, format!("`pg_credentials`: {why}")),
@@ -148,17 +149,17 @@ impl Translator<'_> {
                 "database" | "dbname" => "dbname",
                 "password" => {
                     let text = "the database's password is not taken over: give it in `~/.pgpass`, by `PGPASSWORD`, or as `database: { password: \"${env:…}\" }`";
-                    self.look_at(1, text.to_owned());
+                    self.look_at(line, text.to_owned());
                     continue;
                 }
                 _ => {
-                    self.missing(1, format!("`{}` of `pg_credentials`", shown(key)));
+                    self.missing(line, format!("`{}` of `pg_credentials`", shown(key)));
                     continue;
                 }
             };
             match setting(value) {
                 Some(text) => self.made.database.push((ours.to_owned(), Yaml::text(text))),
-                None => self.missing(1, format!("`{key}` of `pg_credentials`{}", because(value))),
+                None => self.missing(line, format!("`{key}` of `pg_credentials`{}", because(value))),
             }
         }
     }
@@ -167,7 +168,12 @@ impl Translator<'_> {
         let bind = match binding {
             Value::Object(bind) => bind,
             Value::Unknown { line, why } => return Err((*line, format!("a binding: {why}"))),
-            _ => return Err((1, "an item of `bindings` is no binding".to_owned())),
+            _ => {
+                return Err((
+                    self.names.line("bindings"),
+                    "an item of `bindings` is no binding".to_owned(),
+                ));
+            }
         };
         let (Some(trigger), Some(function)) = functions(binding) else {
             let arguments = ["trigger", "function"].map(|name| bind.argument(&["trigger", "function"], name));

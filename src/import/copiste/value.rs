@@ -50,6 +50,8 @@ impl Object {
 #[derive(Debug, Default)]
 pub(super) struct Names {
     values: HashMap<String, Value>,
+    /// Where each got its value.
+    lines: HashMap<String, usize>,
     /// What an import calls otherwise.
     aliases: HashMap<String, String>,
 }
@@ -57,6 +59,11 @@ pub(super) struct Names {
 impl Names {
     pub(super) fn get(&self, name: &str) -> Option<&Value> {
         self.values.get(name)
+    }
+
+    /// Returns the line in which a name got its value last; the first one, where it has none.
+    pub(super) fn line(&self, name: &str) -> usize {
+        self.lines.get(name).copied().unwrap_or(1)
     }
 }
 
@@ -191,6 +198,7 @@ impl Names {
         match &target.what {
             What::Name(name) if !name.contains('.') => {
                 self.values.insert(name.clone(), value);
+                self.lines.insert(name.clone(), target.line);
                 return Ok(());
             }
             What::Item(of, key) => {
@@ -400,5 +408,6 @@ mod tests {
         assert_eq!(lines, [1, 6, 7]);
         assert!(names.get("x").is_none());
         assert!(matches!(names.get("z"), Some(Value::Unknown { line: 6, .. })));
+        assert_eq!((names.line("class_"), names.line("x")), (5, 1));
     }
 }
