@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::support::{Run, emaj_alone};
+use crate::support::{Run, database, emaj, emaj_alone};
 
 fn import(directory: &Path, file: &str) -> Run {
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/copiste").join(file);
@@ -114,6 +114,44 @@ bindings = [
     let run = emaj_alone(directory.path()).args(arguments).run().code(65);
     assert!(run.stdout.is_empty() && !run.stderr.contains("canary"), "{run}");
     insta::assert_snapshot!("import_nothing_said", run.stderr);
+}
+
+/// What is put around a query is outside of its comments, and an apostrophe in one is no quote.
+#[test]
+fn a_query_with_comments_can_be_asked() {
+    let db = database();
+    db.psql(
+        "create table person (id int primary key, login text); create table alias (id int primary key, person int, mail text, team text)",
+    );
+    let program = r#"
+creds = {'host': 'ldap://h', 'bind_dn': 'cn=a', 'bind_pw': 'x'}
+person = LDAPModel('(uid={uid})', 'ou=people', 'uid={uid},ou=people', {'objectClass': ['inetOrgPerson']})
+team = LDAPModel('(cn={cn})', 'ou=teams', 'cn={cn},ou=teams')
+bindings = [
+    Bind(WriteTrigger('public.person', 'people'), Copy2LDAP({'uid': 'login', 'mail': 'login'}, person, creds, {
+        'mail': "select lower(mail) as mail from alias where person = '{id}' -- the person's own, by {id}",
+        'sn': """
+            select login as sn -- it's all there is
+              from person /* so it's "here */ where id = {id}; -- the end;
+        """,
+    })),
+    Bind(WriteTrigger('public.alias', 'aliases'), AccumulateRequest2LDAPField(
+        "select mail from alias -- that team's\nwhere team = '{team}';", 'member', {'cn': 'team'}, team, creds)),
+]
+"#;
+    db.file("manifest.py", program);
+    let imported = emaj(&db).args(["import", "--from-copiste", "manifest.py", "--to", "emaj.yaml"]);
+    imported.run().ok();
+    let plan = emaj(&db)
+        .env("LDAP_PASSWORD", "x")
+        .args(["plan", "emaj.yaml"])
+        .run()
+        .ok();
+    assert!(!plan.to_string().contains("cannot be asked"), "{plan}");
+    insta::assert_snapshot!(
+        "import_comments",
+        std::fs::read_to_string(db.dir().join("emaj.yaml")).unwrap()
+    );
 }
 
 #[test]

@@ -83,53 +83,118 @@ pub(super) fn plain(text: &str, resolve: &dyn Fn(&str) -> Option<String>) -> Res
     Ok(made)
 }
 
-/// Turns a statement into a template: a value is a literal by itself, and needs no quotes around it.
+/// What a place of a statement is in.
+enum Inside {
+    Statement,
+    /// `'…'`: the pieces of the text so far.
+    Literal(Vec<String>),
+    /// `"…"`.
+    Name,
+    /// `-- …`.
+    Line,
+    /// `/* … */`, as often as it is open.
+    Comment(usize),
+}
+
+/// Turns a statement into a template: a value is a literal by itself, and needs no quotes around it. Comments stay; of a value in one, its name.
 ///
 /// # Errors
 /// As [`plain`]; a field in a name in double quotes, which can be no value.
 pub(super) fn query(text: &str) -> Result<String, String> {
     let mut made = String::new();
-    // Inside of single quotes: the pieces of the text so far.
-    let mut quoted: Option<Vec<String>> = None;
-    let mut in_name = false;
+    let mut inside = Inside::Statement;
+    // Where the statement ends: a comment may stand behind it.
+    let mut end = 0;
     for part in parts(text)? {
         match part {
             Part::Literal(text) => {
                 if ["{{", "{%", "{#"].iter().any(|tag| text.contains(tag)) {
                     return Err("the statement holds what would be a template".to_owned());
                 }
-                for c in text.chars() {
-                    match (&mut quoted, c) {
-                        (None, '\'') if !in_name => quoted = Some(vec!["'".to_owned()]),
-                        (None, _) => {
-                            in_name ^= c == '"';
-                            made.push(c);
-                        }
-                        (Some(_), '\'') => made += &closed(quoted.take().unwrap_or_default()),
-                        (Some(pieces), _) => match pieces.last_mut().filter(|piece| piece.starts_with('\'')) {
-                            Some(piece) => piece.push(c),
-                            None => pieces.push(format!("'{c}")),
-                        },
+                let mut rest = text.chars().peekable();
+                while let Some(c) = rest.next() {
+                    let was_comment = inside.is_comment();
+                    if inside.step(c, rest.peek().copied(), &mut made) {
+                        rest.next();
+                    }
+                    if !was_comment && !inside.is_comment() && !c.is_whitespace() {
+                        end = made.len();
                     }
                 }
             }
+            Part::Field(name) if inside.is_comment() => made += &name,
             Part::Field(name) if name == "_foreign_id" => {
                 return Err("`{_foreign_id}` is found through another table".to_owned());
             }
-            Part::Field(_) if in_name => return Err("a value stands for a name".to_owned()),
             Part::Field(name) => {
                 let value = format!("{{{{ {} }}}}", column(&name));
-                match &mut quoted {
-                    Some(pieces) => pieces.push(value),
-                    None => made += &value,
+                match &mut inside {
+                    Inside::Name => return Err("a value stands for a name".to_owned()),
+                    Inside::Literal(pieces) => pieces.push(value),
+                    _ => {
+                        made += &value;
+                        end = made.len();
+                    }
                 }
             }
         }
     }
-    if quoted.is_some() || in_name {
-        return Err("a quote is never closed".to_owned());
+    if !matches!(inside, Inside::Statement | Inside::Line) {
+        return Err("a quote or a comment is never closed".to_owned());
     }
-    Ok(made.trim().trim_end_matches(';').trim_end().to_owned())
+    let (statement, comment) = made.split_at(end);
+    let statement = statement.trim_end_matches(|c: char| c == ';' || c.is_whitespace());
+    Ok(format!("{statement}{comment}").trim().to_owned())
+}
+
+impl Inside {
+    fn is_comment(&self) -> bool {
+        matches!(self, Inside::Line | Inside::Comment(_))
+    }
+
+    /// Goes on by the character `c`, and by `next` where the two are one sign; returns whether they are.
+    fn step(&mut self, c: char, next: Option<char>, made: &mut String) -> bool {
+        if let Inside::Literal(pieces) = self {
+            match (c, next) {
+                ('\'', Some('\'')) => in_literal(pieces).push_str("''"),
+                ('\'', _) => {
+                    *made += &closed(std::mem::take(pieces));
+                    *self = Inside::Statement;
+                }
+                (c, _) => in_literal(pieces).push(c),
+            }
+            return c == '\'' && next == Some('\'');
+        }
+        let (then, is_pair) = match (&*self, c, next) {
+            (Inside::Statement, '\'', _) => {
+                *self = Inside::Literal(vec!["'".to_owned()]);
+                return false;
+            }
+            (Inside::Statement, '"', _) => (Inside::Name, false),
+            (Inside::Statement, '-', Some('-')) => (Inside::Line, true),
+            (Inside::Statement, '/', Some('*')) => (Inside::Comment(1), true),
+            (Inside::Name, '"', _) | (Inside::Line, '\n', _) => (Inside::Statement, false),
+            (Inside::Comment(1), '*', Some('/')) => (Inside::Statement, true),
+            (Inside::Comment(depth), '*', Some('/')) => (Inside::Comment(depth - 1), true),
+            (Inside::Comment(depth), '/', Some('*')) => (Inside::Comment(depth + 1), true),
+            _ => {
+                made.push(c);
+                return false;
+            }
+        };
+        *self = then;
+        made.push(c);
+        made.extend(next.filter(|_| is_pair));
+        is_pair
+    }
+}
+
+/// Returns the piece of text at the end, a new one behind a value.
+fn in_literal(pieces: &mut Vec<String>) -> &mut String {
+    if !pieces.last().is_some_and(|piece| piece.starts_with('\'')) {
+        pieces.push("'".to_owned());
+    }
+    pieces.last_mut().expect("there is one")
 }
 
 /// What stood between single quotes: a text, a value, or a text put together from both.
@@ -182,6 +247,10 @@ mod tests {
                 "select 'it''s' where m like ('%' || {{ row.m }} || '@' || {{ row.d }})",
             ),
             ("select '', '{{1,2}}'", "select '', '{1,2}'"),
+            (
+                "select '{a}''s', 'O''{b}'",
+                "select ({{ row.a }} || '''s'), ('O''' || {{ row.b }})",
+            ),
         ] {
             assert_eq!(query(python).as_deref(), Ok(ours));
         }
@@ -190,8 +259,30 @@ mod tests {
             "select '{a}",
             "select '{_foreign_id}'",
             "select '{{{{'",
+            "select 1 /* /* */",
         ] {
             assert!(query(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn comments_of_a_statement_are_read_as_comments() {
+        for (python, ours) in [
+            (
+                "select a -- it's\nfrom t where u = '{id}' -- don't",
+                "select a -- it's\nfrom t where u = {{ row.id }} -- don't",
+            ),
+            (
+                "select /* a \"/* ' */'{b} */ '{a}' /* that's it */",
+                "select /* a \"/* ' */'b */ {{ row.a }} /* that's it */",
+            ),
+            ("select a from t; -- by '{id}';\n", "select a from t -- by 'id';"),
+            ("select a from t ;;\n/* end */", "select a from t\n/* end */"),
+            ("select '--', \"/*\", {a}; ", "select '--', \"/*\", {{ row.a }}"),
+            ("-- why\nselect 1;", "-- why\nselect 1"),
+            ("select 2 - 1 / 3 * {a}", "select 2 - 1 / 3 * {{ row.a }}"),
+        ] {
+            assert_eq!(query(python).as_deref(), Ok(ours));
         }
     }
 }

@@ -507,8 +507,13 @@ fn answer(statement: &str, attribute: &str) -> String {
     if is_plain {
         return statement.to_owned();
     }
+    // A comment at its end must not take what comes behind it.
+    let end = match statement.lines().last() {
+        Some(line) if line.contains("--") => "\n",
+        _ => "",
+    };
     format!(
-        "select {} from ({statement}) as answer",
+        "select {} from ({statement}{end}) as answer",
         crate::names::quote_ident(attribute)
     )
 }
