@@ -7,7 +7,7 @@ use emaj::sink::{Delivery, Opener};
 use serde_json::Value;
 
 use crate::support::kafka::Kafka;
-use crate::support::sinks::{certificate, event, plain, reason, sink, tls_server, with_header, words};
+use crate::support::sinks::{answering, certificate, event, plain, reason, sink, tls_server, with_header, words};
 use crate::support::{database, emaj, wait_for};
 
 fn log(kafka: &Kafka, more: &str) -> Box<dyn Opener> {
@@ -346,10 +346,25 @@ fn the_login_over_tls_and_its_refusal() {
         "{fault}"
     );
     let fault = open("other.pem", "canary-password").err().unwrap();
+    let hint = "other.pem` (`ca_file`) does not hold the authority that signed the server's certificate)";
     assert!(
-        fault.reason.contains("certificate") && !fault.reason.contains("canary"),
+        fault.reason.ends_with(hint) && !fault.reason.contains("canary"),
         "{fault}"
     );
+    let said = |port: u16, more: &str| {
+        let settings = format!("{{ kafka: {{ brokers: [\"127.0.0.1:{port}\"], timeout: 6{more} }} }}");
+        sink(&settings, &[]).open().err().unwrap().reason
+    };
+    let without = said(kafka.port, ", tls: true");
+    let hint = "(hint: name the file of the authority that signed the server's certificate as `ca_file`)";
+    assert!(without.ends_with(hint), "{without}");
+    let clear = said(kafka.port, "");
+    assert!(
+        clear.contains("(hint: is this a port for TLS, or one that wants a login? `tls: true` then"),
+        "{clear}"
+    );
+    let wrong = said(answering(""), ", tls: true");
+    assert!(wrong.contains("(hint: does this port speak TLS?"), "{wrong}");
 }
 
 #[test]

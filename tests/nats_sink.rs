@@ -392,8 +392,24 @@ fn tls_is_verified_by_the_authority_of_the_manifest() {
     };
     let findings = sink(&settings("chain.pem"), &[]).open().unwrap().probe().unwrap();
     assert!(findings.iter().all(|finding| finding.problem.is_none()), "{findings:?}");
-    let fault = sink(&settings("other.pem"), &[]).open().err().unwrap();
-    assert!(fault.reason.contains("certificate"), "{fault}");
+    let fault = |settings: &str| sink(settings, &[]).open().err().unwrap().reason;
+    let other = fault(&settings("other.pem"));
+    let hint = "other.pem` (`ca_file`) does not hold the authority that signed the server's certificate)";
+    assert!(other.ends_with(hint), "{other}");
+    let hint = "(hint: name the file of the authority that signed the server's certificate as `ca_file`)";
+    for scheme in ["tls", "nats"] {
+        let without = fault(&format!(
+            "{{ nats: {{ url: \"{scheme}://localhost:{}\", timeout: 5 }} }}",
+            nats.port
+        ));
+        assert!(without.ends_with(hint), "{without}");
+    }
+    let clear = Nats::start();
+    let without = fault(&format!(
+        "{{ nats: {{ url: \"tls://localhost:{}\", timeout: 5 }} }}",
+        clear.port
+    ));
+    assert!(without.contains("(hint: does the server speak TLS?"), "{without}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::support::receiver::{Answer, Receiver, status};
 use crate::support::sinks::{
-    certificate, event, free_port, plain, reason, sink, tls_server, try_sink, with_header, words,
+    answering, certificate, event, free_port, plain, reason, sink, tls_server, try_sink, with_header, words,
 };
 
 fn hook(receiver: &Receiver, more: &str) -> String {
@@ -419,7 +419,26 @@ fn tls_is_verified_by_the_authority_of_the_manifest() {
         .unwrap()
         .deliver(&events(1));
     assert_eq!(words(&outcomes), ["down"]);
-    assert!(reason(&outcomes).contains("certificate"), "{}", reason(&outcomes));
+    let hint = "ca.pem` (`ca_file`) does not hold the authority that signed the server's certificate)";
+    assert!(reason(&outcomes).ends_with(hint), "{}", reason(&outcomes));
+    let said = |settings: &str| reason(&sink(settings, &[]).open().unwrap().deliver(&events(1)));
+    let hint = "(hint: name the file of the authority that signed the server's certificate as `ca_file`)";
+    let without = said(&settings("localhost", ""));
+    assert!(without.ends_with(hint), "{without}");
+    // The one speaks TLS only, the other one none.
+    let clear = said(&settings("localhost", "").replace("https:", "http:"));
+    assert!(
+        clear.ends_with("(hint: is this a port for TLS? `url` begins with `https://` then)"),
+        "{clear}"
+    );
+    for answer in ["HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n", ""] {
+        let port = answering(answer);
+        let wrong = said(&format!(
+            "{{ webhook: {{ url: \"https://localhost:{port}/\", timeout: 5 }} }}"
+        ));
+        let hint = "(hint: does this port speak TLS? `url` begins with `http://` where it does not)";
+        assert!(wrong.ends_with(hint), "{wrong}");
+    }
     std::fs::write(&file, "no PEM").unwrap();
     let fault = sink(&settings("localhost", &ca_file), &[]).open().err().unwrap();
     assert_eq!(fault.verdict, Verdict::Down);

@@ -30,6 +30,10 @@ use crate::words::bytes;
 
 const BATCH_TYPE: &str = "application/cloudevents-batch+json; charset=utf-8";
 
+/// What to look at when the other side speaks no TLS, or nothing but TLS.
+const NO_TLS: &str = "does this port speak TLS? `url` begins with `http://` where it does not";
+const NO_HTTP: &str = "is this a port for TLS? `url` begins with `https://` then";
+
 /// So many events that are refused one after the other, or get no answer, are no coincidence: the service as a whole is unwell.
 const UNWELL: usize = 3;
 
@@ -536,7 +540,15 @@ impl Connection {
             ureq::Error::ConnectionFailed => "no connection".to_owned(),
             ureq::Error::BadUri(_) | ureq::Error::InvalidProxyUrl => "the URL cannot be used".to_owned(),
             ureq::Error::ConnectProxyFailed(_) => "the proxy refuses".to_owned(),
-            other => self.settings.secrets.hide(&other.to_string()),
+            other => {
+                let said = self.settings.secrets.hide(&other.to_string());
+                let is_tls = self.settings.url.scheme_str() == Some("https");
+                match other {
+                    ureq::Error::Protocol(_) if !is_tls => format!("{said} (hint: {NO_HTTP})"),
+                    _ if is_tls => trust::explained(&said, self.settings.ca_file.as_ref(), NO_TLS),
+                    _ => said,
+                }
+            }
         }
     }
 

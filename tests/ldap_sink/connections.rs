@@ -137,6 +137,113 @@ fn settings_that_lead_nowhere_are_errors_of_the_manifest() {
     assert!(said("url: \"ldaps://x\", ca_file: /no/such/file").contains("/tmp/manifest.yaml:2:"));
 }
 
+/// What a library says of TLS is told with what would help.
+#[test]
+fn tls_that_fails_is_told_with_what_to_look_at() {
+    let slapd = slapd();
+    let login = format!("bind_dn: \"{ACCOUNT}\", password: \"${{env:LDAP_PASSWORD}}\"");
+    let file = |name: &str| slapd.file(name).display().to_string();
+    let ca = |name: &str| format!("ca_file: {}", file(name));
+    let (url, tls_url) = (slapd.url(), slapd.tls_url());
+    for (settings, hint) in [
+        (
+            format!("url: \"{tls_url}\", {}, {login}", ca("other.crt")),
+            "`other.crt` (`ca_file`) does not hold the authority that signed",
+        ),
+        (
+            format!("url: \"{tls_url}\", {login}"),
+            "name the file of the authority that signed the server's certificate as `ca_file`",
+        ),
+        (
+            format!("url: \"{url}\", starttls: true, {login}"),
+            "name the file of the authority that signed the server's certificate as `ca_file`",
+        ),
+        (
+            format!("url: \"{}\", {}, {login}", url.replace("ldap:", "ldaps:"), ca("ca.crt")),
+            "does this port speak TLS from the first byte?",
+        ),
+        (
+            format!("url: \"{}\", {login}", tls_url.replace("ldaps:", "ldap:")),
+            "is this a port for TLS? `url` begins with `ldaps://` then",
+        ),
+        (
+            format!(
+                "url: \"{}\", timeout: 2, starttls: true, {}, {login}",
+                tls_url.replace("ldaps:", "ldap:"),
+                ca("ca.crt")
+            ),
+            "is this a port for TLS from the first byte?",
+        ),
+    ] {
+        let fault = refused(&settings);
+        assert_eq!(fault.verdict, Verdict::Down, "{settings}: {fault}");
+        let hint = format!("(hint: {hint}");
+        let is_said =
+            fault.reason.contains(&hint) || fault.reason.contains(&hint.replace("other.crt", &file("other.crt")));
+        assert!(is_said, "{settings}: {fault}");
+    }
+}
+
+/// A certificate of ours that cannot be used is told with its file, not in a library's words about a peer.
+#[test]
+fn a_certificate_of_ours_that_cannot_be_used_is_told_with_its_file() {
+    let slapd = slapd();
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        std::fs::write(folder.path().join(name), text).unwrap();
+        folder.path().join(name).display().to_string()
+    };
+    let (certificate, key) = (
+        slapd.file("client.crt").display().to_string(),
+        slapd.file("client.key").display().to_string(),
+    );
+    let (first, none) = (file("first.crt", VERSION_1), file("none.pem", "none"));
+    let other = slapd.file("server.key").display().to_string();
+    for (certificate, key, expected) in [
+        (
+            &certificate,
+            &other,
+            format!("`{other}` (`key_file`) is not the key of the certificate in `{certificate}` (`cert_file`)"),
+        ),
+        (
+            &first,
+            &key,
+            format!("the certificate in `{first}` (`cert_file`) is of version 1"),
+        ),
+        (&none, &key, format!("`{none}` (`cert_file`) holds no certificate")),
+        (
+            &certificate,
+            &none,
+            format!("`{none}` (`key_file`) cannot be read as PEM"),
+        ),
+    ] {
+        let settings = format!(
+            "url: \"{}\",\n ca_file: {},\n cert_file: {certificate}, key_file: {key}, sasl: external",
+            slapd.tls_url(),
+            slapd.file("ca.crt").display()
+        );
+        let Err(error) = try_opener(&settings) else {
+            panic!("{settings}")
+        };
+        assert_eq!(error.exit_code(), 65);
+        let said = error.to_string();
+        assert!(said.contains(&expected) && !said.contains("peer"), "{said}");
+        // (It stands where `cert_file` does.)
+        assert!(said.contains("/tmp/manifest.yaml:4:"), "{said}");
+    }
+}
+
+/// `openssl x509 -req -signkey`, without extensions.
+const VERSION_1: &str = "-----BEGIN CERTIFICATE-----\n\
+MIIBJzCBzwIUGCJimXx3fhcP/0XfbZz+dlMZRE4wCgYIKoZIzj0EAwIwFjEUMBIG\n\
+A1UEAwwLdmVyc2lvbiBvbmUwIBcNMjYxMTI0MTEwNDMwWhgPMjEyNjEwMzExMTA0\n\
+MzBaMBYxFDASBgNVBAMMC3ZlcnNpb24gb25lMFkwEwYHKoZIzj0CAQYIKoZIzj0D\n\
+AQcDQgAEbKr91IdE+UZJn/It4SvxhUqiIp3IajPLx/dGpqXCuSa0BMiGZuay7e4G\n\
+qTnfUlGSEDZ7U9M0oLJ+cWwmoTAVijAKBggqhkjOPQQDAgNHADBEAiAJEJnYDu+r\n\
+R9Xl+zwyWIpQNcf3ndfkEMtzts5N/Aoo8gIgbQs51IUdBfGbYpmpHicMHftW9FtT\n\
+XH0xNC6QQ8lP8WY=\n\
+-----END CERTIFICATE-----\n";
+
 #[test]
 fn the_secret_is_nowhere_to_be_seen() {
     let slapd = slapd();

@@ -159,6 +159,20 @@ impl Drop for Server {
     }
 }
 
+/// Starts something that says `answer` to whatever it is told first, and hangs up; returns its port.
+pub fn answering(answer: &'static str) -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    port
+}
+
 /// Returns a certificate for this machine and its key, as PEM; it is its own authority.
 pub fn certificate() -> (String, String) {
     let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];

@@ -36,6 +36,10 @@ const METADATA_AGE: Duration = Duration::from_secs(300);
 /// Smaller requests are not worth compressing.
 const COMPRESSED: usize = 1024;
 
+/// What to look at when the other side speaks no TLS, or nothing but TLS.
+const NO_TLS: &str = "does this port speak TLS? Without it, leave `tls` away";
+const TLS: &str = "is this a port for TLS, or one that wants a login? `tls: true` then, `user` and `password`";
+
 /// How to reach a cluster.
 struct Settings {
     brokers: Vec<String>,
@@ -156,7 +160,15 @@ impl Settings {
                     true => Fault::refused_login(format!(
                         "the Kafka cluster cannot be reached: {said} (hint: look at `user` and `password`)"
                     )),
-                    false => Fault::down(format!("the Kafka cluster cannot be reached: {said}")),
+                    false => {
+                        let said = match self.tls {
+                            true => trust::explained(&said, self.ca_file.as_ref(), NO_TLS),
+                            // (The first thing that is asked of a broker.)
+                            false if said.contains("cannot sync versions") => format!("{said} (hint: {TLS})"),
+                            false => said,
+                        };
+                        Fault::down(format!("the Kafka cluster cannot be reached: {said}"))
+                    }
                 }
             }
         }

@@ -1,12 +1,14 @@
 //! Opens a connection to a directory: socket, TLS, login.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, LdapError, StdStream};
 use secrecy::ExposeSecret as _;
 use tokio::net::{TcpStream, UnixStream};
 
 use super::super::fault::Fault;
+use super::super::trust;
 use super::directory::{Trouble, refused};
 use super::settings::{Login, Settings};
 
@@ -18,11 +20,17 @@ const PASSES: [u32; 4] = [1, 51, 52, 80];
 /// # Errors
 /// Always [`crate::sink::Verdict::Down`]: nothing can be delivered, whatever it is.
 pub(super) async fn open(settings: &Settings) -> Result<Ldap, Fault> {
+    let is_connected = AtomicBool::new(false);
     let late = || {
         let seconds = settings.timeout.as_secs();
-        Fault::down(format!("{}: no connection within {seconds} s", settings.describe()))
+        let what = match (is_connected.load(Ordering::Relaxed), &settings.tls) {
+            (false, _) => format!("no connection within {seconds} s"),
+            (true, None) => format!("no answer within {seconds} s"),
+            (true, Some(_)) => format!("no answer within {seconds} s{}", of_port(settings)),
+        };
+        Fault::down(format!("{}: {what}", settings.describe()))
     };
-    tokio::time::timeout(settings.timeout, try_open(settings))
+    tokio::time::timeout(settings.timeout, try_open(settings, &is_connected))
         .await
         .map_err(|_| late())?
         .map_err(|fault| Fault {
@@ -31,8 +39,9 @@ pub(super) async fn open(settings: &Settings) -> Result<Ldap, Fault> {
         })
 }
 
-async fn try_open(settings: &Settings) -> Result<Ldap, Fault> {
+async fn try_open(settings: &Settings, is_connected: &AtomicBool) -> Result<Ldap, Fault> {
     let stream = stream(settings).await.map_err(Fault::down)?;
+    is_connected.store(true, Ordering::Relaxed);
     let mut connection = LdapConnSettings::new().set_starttls(settings.starttls);
     connection = match stream {
         Stream::Tcp(stream) => connection.set_std_stream(StdStream::Tcp(stream)),
@@ -43,7 +52,7 @@ async fn try_open(settings: &Settings) -> Result<Ldap, Fault> {
     }
     let (driver, mut ldap) = LdapConnAsync::from_url_with_settings(connection, &settings.url)
         .await
-        .map_err(|error| Fault::down(no_tls(error)))?;
+        .map_err(|error| Fault::down(no_tls(error, settings)))?;
     tokio::spawn(async move {
         // How it ended is seen by whoever waits for an answer.
         _ = driver.drive().await;
@@ -82,8 +91,12 @@ async fn log_in(ldap: &mut Ldap, settings: &Settings) -> Result<(), Fault> {
         Login::Simple { dn, password } => (dn.as_str(), ldap.simple_bind(dn, password.expose_secret()).await),
         Login::External => ("SASL EXTERNAL", ldap.sasl_external_bind().await),
     };
-    let result =
-        result.map_err(|_| Fault::down(format!("the directory closed the connection during the login as {who}")))?;
+    let result = result.map_err(|_| {
+        Fault::down(format!(
+            "the directory closed the connection during the login as {who}{}",
+            of_port(settings)
+        ))
+    })?;
     match refused(result) {
         Ok(()) => Ok(()),
         Err(trouble @ Trouble::Refused { code, .. }) => {
@@ -108,17 +121,37 @@ fn without_password(text: String, login: &Login) -> String {
     }
 }
 
-fn no_tls(error: LdapError) -> String {
+fn no_tls(error: LdapError, settings: &Settings) -> String {
+    let explained =
+        |said: &str| trust::explained(said, settings.ca_file.as_ref(), look_at(settings).unwrap_or_default());
     match error {
         LdapError::LdapResult { result } => match refused(result) {
             Err(trouble) => trouble.into_fault("StartTLS was refused").reason,
             Ok(()) => "StartTLS was refused".to_owned(),
         },
-        LdapError::Io { source } => format!("no TLS: {source}"),
-        LdapError::Rustls { source } => format!("no TLS: {source}"),
+        LdapError::Io { source } => format!("no TLS: {}", explained(&source.to_string())),
+        LdapError::Rustls { source } => format!("no TLS: {}", explained(&source.to_string())),
         LdapError::DNSName { .. } => {
             "no TLS: the server's name in `url` is none that a certificate could hold".to_owned()
         }
-        _ => "the directory closed the connection".to_owned(),
+        _ => format!("the directory closed the connection{}", of_port(settings)),
     }
+}
+
+/// Returns what to look at when there is no answer that can be read: one side may speak TLS, and the other one not.
+fn look_at(settings: &Settings) -> Option<&'static str> {
+    match settings.url.scheme() {
+        "ldaps" => Some(
+            "does this port speak TLS from the first byte? That is mostly 636; at 389 it is `ldap://` with `starttls: true`",
+        ),
+        "ldap" if settings.starttls => {
+            Some("is this a port for TLS from the first byte? `url` begins with `ldaps://` then, without `starttls`")
+        }
+        "ldap" => Some("is this a port for TLS? `url` begins with `ldaps://` then"),
+        _ => None,
+    }
+}
+
+fn of_port(settings: &Settings) -> String {
+    look_at(settings).map_or_else(String::new, |hint| format!(" (hint: {hint})"))
 }

@@ -29,6 +29,7 @@ pub(super) struct Settings {
     pub(super) login: Login,
     /// `None`: no TLS.
     pub(super) tls: Option<Arc<ClientConfig>>,
+    pub(super) ca_file: Option<PathBuf>,
     pub(super) connections: usize,
     pub(super) timeout: Duration,
     pub(super) page_size: u32,
@@ -75,7 +76,9 @@ impl Settings {
         let tls = match wants_tls {
             true => {
                 let client = cert.as_deref().zip(key.as_deref());
-                Some(tls(ca.as_ref(), client).map_err(|problem| wrong(place, problem))?)
+                let place_of_client = sink.cert_file.as_ref().map_or(place, |file| file.place());
+                let trusted = trusted(ca.as_ref()).map_err(|problem| wrong(place, problem))?;
+                Some(tls(trusted, client).map_err(|problem| wrong(place_of_client, problem))?)
             }
             false => None,
         };
@@ -84,6 +87,7 @@ impl Settings {
             url,
             login,
             tls,
+            ca_file: ca,
             connections: sink.connections as usize,
             timeout: Duration::from_secs(sink.timeout.into()),
             page_size: sink.page_size,
@@ -133,12 +137,18 @@ fn read_url(text: &str) -> std::result::Result<Url, String> {
     Ok(url)
 }
 
-fn tls(ca: Option<&PathBuf>, client: Option<(&Path, &Path)>) -> std::result::Result<Arc<ClientConfig>, String> {
+/// Returns the authorities that may have signed the server's certificate.
+fn trusted(ca: Option<&PathBuf>) -> std::result::Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     let found = trust::authorities(ca).map_err(|fault| fault.reason)?;
     if roots.add_parsable_certificates(found).0 == 0 {
         return Err("none of the authorities' certificates can be used; name others in `ca_file`".to_owned());
     }
+    Ok(roots)
+}
+
+/// Returns what TLS needs; `client`: the files of our own certificate and its key.
+fn tls(roots: RootCertStore, client: Option<(&Path, &Path)>) -> std::result::Result<Arc<ClientConfig>, String> {
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?
@@ -148,11 +158,30 @@ fn tls(ca: Option<&PathBuf>, client: Option<(&Path, &Path)>) -> std::result::Res
         Some((cert, key)) => {
             let shown = trust::certificates(cert, "cert_file").map_err(|fault| fault.reason)?;
             let private = PrivateKeyDer::from_pem_file(key)
-                .map_err(|error| format!("`key_file` {} cannot be read: {error}", key.display()))?;
+                .map_err(|error| format!("`{}` (`key_file`) cannot be read as PEM: {error}", key.display()))?;
             config
                 .with_client_auth_cert(shown, private)
-                .map_err(|error| format!("`cert_file` {} cannot be used: {error}", cert.display()))?
+                .map_err(|error| unfit(cert, key, &error))?
         }
     };
     Ok(Arc::new(config))
+}
+
+/// Says what is wrong with a certificate of our own and its key. (The library would speak of a peer's.)
+fn unfit(cert: &Path, key: &Path, error: &rustls::Error) -> String {
+    let (cert, key) = (cert.display(), key.display());
+    match error {
+        rustls::Error::InconsistentKeys(_) => {
+            format!("`{key}` (`key_file`) is not the key of the certificate in `{cert}` (`cert_file`)")
+        }
+        rustls::Error::InvalidCertificate(why) if why.to_string().contains("UnsupportedCertVersion") => {
+            format!(
+                "the certificate in `{cert}` (`cert_file`) is of version 1, and TLS here takes version 3: have it issued anew, with extensions"
+            )
+        }
+        rustls::Error::InvalidCertificate(why) => {
+            format!("the certificate in `{cert}` (`cert_file`) cannot be used: {why}")
+        }
+        other => format!("the key in `{key}` (`key_file`) cannot be used: {other}"),
+    }
 }

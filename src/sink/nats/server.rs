@@ -21,6 +21,9 @@ use crate::sink::{Fault, Opener, Sink, trust};
 /// Long enough never to end: a lost connection is given up, not taken up again.
 const NEVER: Duration = Duration::from_secs(365 * 86_400);
 
+/// What to look at when the other side speaks no TLS.
+const NO_TLS: &str = "does the server speak TLS? Without it, `url` begins with `nats://`, and there is no `ca_file`";
+
 /// How to reach a server.
 pub(super) struct Settings {
     address: ServerAddr,
@@ -210,7 +213,7 @@ impl Settings {
                 ConnectErrorKind::Dns => "the host's name is not known".to_owned(),
                 ConnectErrorKind::TimedOut => format!("no answer within {} s", self.timeout.as_secs()),
                 other if source.is_empty() => self.secrets.hide(&other.to_string()),
-                _ => self.secrets.hide(&source),
+                _ => trust::explained(&self.secrets.hide(&source), self.ca_file.as_ref(), NO_TLS),
             };
             Fault::down(format!("no connection to the NATS server: {why}"))
         })?;
