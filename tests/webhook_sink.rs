@@ -217,6 +217,51 @@ fn what_a_status_causes() {
     );
 }
 
+/// Where a service has moved to is told, and not the secrets that it sends along.
+#[test]
+fn a_redirect_says_where_the_service_has_moved_to() {
+    let moved = "location: https://user:canary-a@there.example/v2/events?token=canary-b\r\n";
+    let receiver = Receiver::start(move |number, _| {
+        let status = [301, 302, 303, 307, 308, 308, 304][number];
+        let body = "<a href=\"https://user:canary-a@there.example/v2/events?token=canary-b\">here</a>";
+        match number {
+            5 => Answer::Say(status, "", String::new()),
+            6 => Answer::Say(status, moved, String::new()),
+            _ => Answer::Say(status, moved, body.to_owned()),
+        }
+    });
+    let opener = sink(&hook(&receiver, ""), &[]);
+    let said: Vec<String> = (0..4)
+        .map(|_| reason(&opener.open().unwrap().deliver(&events(1))))
+        .collect();
+    let answers = [
+        "301 Moved Permanently",
+        "302 Found",
+        "303 See Other",
+        "307 Temporary Redirect",
+    ];
+    for (said, answer) in said.iter().zip(answers) {
+        let expected = format!(
+            "http://127.0.0.1:{} answered {answer}: a redirect to `https://there.example/v2/events`; redirects are not followed (hint: correct \
+             the `url`)",
+            receiver.port
+        );
+        assert_eq!(*said, expected);
+    }
+    let mut sink = opener.open().unwrap();
+    let findings = format!("{:?}", sink.probe().unwrap());
+    assert!(
+        findings.contains("it answered 308 to a HEAD request: a redirect to `https://there.example/v2/events`;")
+            && !findings.contains("canary"),
+        "{findings}"
+    );
+    // One that does not say where, and an answer that is none.
+    assert!(
+        reason(&sink.deliver(&events(1))).contains("308 Permanent Redirect: a redirect; redirects are not followed")
+    );
+    assert!(sink.probe().unwrap().iter().all(|finding| finding.problem.is_none()));
+}
+
 #[test]
 fn down_ends_the_batch_and_says_how_long_to_wait() {
     let receiver = Receiver::start(|number, _| match number {

@@ -4,6 +4,8 @@
 //! always alone. What a status causes is in [`super::fault`]. A batch that is refused is halved until the event is found
 //! that it was refused for, and so is one that gets no answer though the service is there. Redirects are not followed: a POST would lose its body or its receiver.
 
+mod address;
+
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,12 +14,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 use ureq::http::{HeaderValue, Method, Request, Response, Uri};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
+use self::address::{basic, leads_to, login, secrets_of, shown};
 use super::fault;
 use super::message::{Round, check_headers, content_type, message, preview, says, with_own};
 use super::settings::{References, Secrets};
@@ -110,12 +112,7 @@ pub(super) fn opener(sink: &WebhookSink, environment: &Environment) -> Result<Bo
     let ca_file = sink.ca_file.as_ref().map(|file| references.file(file));
     references.finish()?;
     Ok(Box::new(Service(Arc::new(Settings {
-        shown: format!(
-            "{}://{}{}",
-            url.scheme_str().unwrap_or("https"),
-            url.host().unwrap_or_default(),
-            url.port().map(|port| format!(":{port}")).unwrap_or_default()
-        ),
+        shown: shown(&url),
         url,
         key,
         headers,
@@ -125,62 +122,6 @@ pub(super) fn opener(sink: &WebhookSink, environment: &Environment) -> Result<Bo
         timeout: Duration::from_secs(sink.timeout.into()),
         secrets,
     }))))
-}
-
-/// Returns what a URL may hold that is secret: the login and what is behind the host, whole and in pieces, as it is and decoded, for a service may quote
-/// any of these.
-fn secrets_of(url: &Uri) -> Secrets {
-    let mut secrets = Secrets::default();
-    if let Some(login) = login(url) {
-        let (user, password) = login.split_once(':').unwrap_or((login, ""));
-        secrets.add(&basic(login));
-        secrets.add(&SecretString::from(encoded(login)));
-        add_quoted(&mut secrets, [login, password]);
-        add_quoted(&mut secrets, Some(user).filter(|user| may_be_secret(user)));
-    }
-    let whole = url.path_and_query().map_or("", |whole| whole.as_str());
-    let query = url.query().unwrap_or_default();
-    let whole = [whole, url.path()].into_iter().filter(|path| path.len() > 1);
-    add_quoted(&mut secrets, whole.chain([query]));
-    let values = query
-        .split(['&', ';'])
-        .map(|pair| pair.split_once('=').map_or(pair, |(_, value)| value));
-    let pieces = url.path().split('/').chain(values);
-    add_quoted(&mut secrets, pieces.filter(|piece| may_be_secret(piece)));
-    secrets
-}
-
-/// Returns the login of a URL as it stands there: `USER:PASSWORD`.
-fn login(url: &Uri) -> Option<&str> {
-    Some(url.authority()?.as_str().rsplit_once('@')?.0)
-}
-
-/// Returns the header that logs in.
-fn basic(login: &str) -> SecretString {
-    SecretString::from(format!("Basic {}", encoded(login)))
-}
-
-/// Returns a login as HTTP sends it. In a URL it is percent-encoded, or a password could hold no `@`.
-fn encoded(login: &str) -> String {
-    let (user, password) = login.split_once(':').unwrap_or((login, ""));
-    let decoded = |part| percent_decode_str(part).collect::<Vec<u8>>();
-    BASE64_STANDARD.encode([decoded(user), vec![b':'], decoded(password)].concat())
-}
-
-/// Tells whether a piece of a URL is long enough to be a secret. (A service may say a word such as `hook` or `v1` of its own.)
-fn may_be_secret(piece: &str) -> bool {
-    piece.len() >= 8 || piece.len() >= 6 && piece.bytes().any(|byte| byte.is_ascii_digit())
-}
-
-/// Adds parts of a URL as they are and decoded, the latter also as in a query, where `+` is a blank.
-fn add_quoted<'u>(secrets: &mut Secrets, parts: impl IntoIterator<Item = &'u str>) {
-    for part in parts {
-        for text in [part, &part.replace('+', " ")] {
-            let decoded = percent_decode_str(text).decode_utf8_lossy();
-            secrets.add(&SecretString::from(decoded.as_ref()));
-        }
-        secrets.add(&SecretString::from(part));
-    }
 }
 
 /// Returns the bytes of a key as Standard Webhooks writes it, or those of any other text.
@@ -280,9 +221,13 @@ impl Sink for Connection {
     }
 
     fn probe(&mut self) -> Result<Vec<Finding>, Fault> {
-        let status = self.head()?;
-        let refused = matches!(status, 401 | 403 | 407);
-        let problem = refused.then(|| format!("it answered {status} to a HEAD request: look at `headers`"));
+        let answer = self.head()?;
+        let problem = match answer.status().as_u16() {
+            status @ (401 | 403 | 407) => Some(format!("it answered {status} to a HEAD request: look at `headers`")),
+            status => self
+                .redirect(&answer)
+                .map(|redirect| format!("it answered {status} to a HEAD request: {redirect}")),
+        };
         let signed = match self.settings.key {
             Some(_) => "requests are signed",
             None => "requests are not signed",
@@ -414,7 +359,7 @@ impl Connection {
                 Ok(()) => return Ok(()),
                 Err(error) => why = self.why_unsent(&error),
             }
-            let status = self.head()?;
+            let status = self.head()?.status().as_u16();
             // (Another one says how it takes a `HEAD`.)
             if let 429 | 502 | 503 | 504 | 507 | 511 = status {
                 return Err(Fault::down(format!("{} answered {status}", self.settings.shown)));
@@ -466,15 +411,27 @@ impl Connection {
         }
     }
 
-    /// Asks whether the service is there, and returns the status that it answers.
+    /// Asks whether the service is there, and returns what it answers.
     ///
     /// # Errors
     /// It is not.
-    fn head(&self) -> Result<u16, Fault> {
+    fn head(&self) -> Result<Response<ureq::Body>, Fault> {
         let head = self.request(Method::HEAD, &[]).body(());
         let head = head.map_err(|error| self.unsent(&error.into()))?;
-        let answer = self.agent.run(head).map_err(|error| self.unsent(&error))?;
-        Ok(answer.status().as_u16())
+        self.agent.run(head).map_err(|error| self.unsent(&error))
+    }
+
+    /// Says where an answer sends us, if it does, and what to do.
+    fn redirect(&self, answer: &Response<ureq::Body>) -> Option<String> {
+        if !matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+            return None;
+        }
+        let location = answer.headers().get("location").and_then(|value| value.to_str().ok());
+        let place = location.and_then(|location| leads_to(&self.settings.url, location, &self.settings.secrets));
+        let place = place.map_or_else(String::new, |place| format!(" to {place}"));
+        Some(format!(
+            "a redirect{place}; redirects are not followed (hint: correct the `url`)"
+        ))
     }
 
     /// Begins a request with the headers of the sink and of a message; what the message says is stronger.
@@ -514,8 +471,12 @@ impl Connection {
         if status.is_success() {
             return Ok(());
         }
-        let said = self.settings.secrets.hide(&String::from_utf8_lossy(&said));
         let mut reason = format!("{} answered {status}", self.settings.shown);
+        let said = match self.redirect(&answer) {
+            // (The body says the same, with all that `Location` holds.)
+            Some(redirect) => redirect,
+            None => self.settings.secrets.hide(&String::from_utf8_lossy(&said)),
+        };
         if !said.is_empty() {
             reason += &format!(": {said}");
         }
