@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use crate::support::receiver::{Answer, Receiver, status};
 use crate::support::sinks::free_port;
-use crate::support::{Database, Emaj, database, emaj};
+use crate::support::slapd::{ACCOUNT, PASSWORD, slapd};
+use crate::support::{Database, Emaj, database, emaj, shared_cluster};
 use crate::support::{Worker, wait_for};
 
 /// A value of a row that is seen nowhere but in the sink.
@@ -501,6 +502,80 @@ fn a_test_goes_on_behind_a_setting_that_is_missing() {
         !others.is_empty() && others.iter().all(|found| found["problem"].is_null()),
         "{run}"
     );
+}
+
+/// A script can tell a wrong password from a place that is away, whatever else is remarked on.
+#[test]
+fn a_test_tells_a_refused_login_from_a_place_that_is_away() {
+    let (db, mut slapd) = (database(), slapd());
+    let role = format!("{}_copy", db.name());
+    db.psql(&format!("create role {role} login password 'right'"));
+    let port = shared_cluster().port();
+    let hook = Receiver::start(|_, request| {
+        status(match request.path.as_str() {
+            "/401" => 401,
+            "/403" => 403,
+            _ => 200,
+        })
+    });
+    let ldap = |url: &str, password: &str| {
+        format!("{{ ldap: {{ url: \"{url}\", bind_dn: \"{ACCOUNT}\", password: \"{password}\", timeout: 5 }} }}")
+    };
+    let postgres = |user: &str, password: &str| {
+        format!(
+            "{{ postgres: {{ host: 127.0.0.1, port: {port}, dbname: {}, user: {user}, password: {password} }} }}",
+            db.name()
+        )
+    };
+    let webhook = |path: &str| format!("{{ webhook: {{ url: \"http://127.0.0.1:{}{path}\" }} }}", hook.port);
+    let away = format!(
+        "{{ webhook: {{ url: \"http://127.0.0.1:{}/\", timeout: 5 }} }}",
+        free_port()
+    );
+    let url = slapd.url();
+    let tested = |sinks: &[&str]| {
+        let list = |say: &dyn Fn(usize, &str) -> String| {
+            let all = sinks.iter().enumerate().map(|(at, sink)| say(at, sink));
+            all.collect::<String>()
+        };
+        let bindings = list(&|at, sink| {
+            let kind = match sink {
+                sink if sink.contains("ldap:") => "value: { dn: \"cn=b\", attribute: sn, value: x }",
+                sink if sink.contains("postgres:") => "row: {}",
+                _ => "message: {}",
+            };
+            format!("  b{at}: {{ table: public.person, to: s{at}, {kind} }}\n")
+        });
+        let sinks = list(&|at, sink| format!("  s{at}: {sink}\n"));
+        let manifest =
+            format!("version: 1\nroles: {{ admin: null, viewer: null }}\nsinks:\n{sinks}bindings:\n{bindings}");
+        db.file("emaj.yaml", &manifest);
+        let run = emaj(&db).args(["sink", "test", "emaj.yaml"]).run();
+        assert!(!run.to_string().contains("canary"), "{run}");
+        run
+    };
+    let (right, wrong) = (ldap(&url, PASSWORD), ldap(&url, "canary-wrong"));
+    tested(&[&wrong]).code(12);
+    tested(&[&postgres(&role, "canary-wrong")]).code(12);
+    tested(&[&postgres("nobody_here", "canary-wrong")]).code(12);
+    tested(&[&webhook("/401")]).code(12);
+    tested(&[&webhook("/403")]).code(12);
+    tested(&[&webhook("/"), &right]).ok();
+    // The role is let in, and may not keep the position.
+    let run = tested(&[&postgres(&role, "right")]).code(12);
+    assert!(run.stdout.contains("this role may not"), "{run}");
+    tested(&[&away]).code(13);
+    // The first of several decides.
+    tested(&[&webhook("/"), &wrong, &away]).code(12);
+    tested(&[&away, &wrong]).code(13);
+    slapd.stop();
+    tested(&[&right]).code(13);
+    // (A redirect is no refusal, and tells less than one.)
+    let moved = Receiver::start(|_, _| Answer::Say(301, "location: /there\r\n", String::new()));
+    let moved = format!("{{ webhook: {{ url: \"{}\" }} }}", moved.url());
+    tested(&[&moved]).code(1);
+    tested(&[&moved, &webhook("/401")]).code(12);
+    db.psql(&format!("drop role {role}"));
 }
 
 /// A secret is mounted late, or forgotten: the other sinks go on, and the one goes on by itself when it is there.

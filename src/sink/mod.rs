@@ -146,12 +146,25 @@ pub struct Finding {
     pub what: String,
     /// `None`: fine; else what is wrong and what to do.
     pub problem: Option<String>,
+    /// The place refuses the login, or does not let it do this.
+    pub is_denied: bool,
 }
 
 impl Finding {
     pub(crate) fn of(what: impl Into<String>, problem: Option<String>) -> Self {
-        let what = what.into();
-        Finding { what, problem }
+        Finding {
+            what: what.into(),
+            problem,
+            is_denied: false,
+        }
+    }
+
+    /// Makes one of which a problem is a privilege that is missing.
+    fn allowed(what: impl Into<String>, problem: Option<String>) -> Self {
+        Finding {
+            is_denied: problem.is_some(),
+            ..Finding::of(what, problem)
+        }
     }
 
     fn fine(what: impl Into<String>) -> Self {

@@ -26,7 +26,8 @@ enum Verb {
     List(lag::Args),
     /// Shows how far behind each sink is: changes not delivered yet, and the age of the oldest
     Lag(lag::Args),
-    /// Reaches the sinks of a manifest and says what may be done there; exits with 13 when one is out of reach
+    /// Reaches the sinks of a manifest and says what may be done there; exits with 13 when one is out of reach, with 12 when one
+    /// refuses the login
     Test(test::Args),
     /// Pauses a sink: changes wait in the log
     Pause(state::PauseArgs),

@@ -25,7 +25,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     let manifest = context.load(&args.manifest.manifest)?;
     check_names(&manifest, &args.sink)?;
     let mut found = Vec::new();
-    let mut exit = 0;
+    let mut wrong = Vec::new();
     for sink in &manifest.sinks {
         let name = &sink.name.value;
         if !args.sink.is_empty() && !args.sink.contains(name) {
@@ -37,7 +37,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
                 let Some(Diagnostics(problems)) = error.cause() else {
                     return Err(error);
                 };
-                exit = exit.max(error.exit_code());
+                wrong.push(error.kind());
                 found.extend(problems.iter().map(|problem| Tested {
                     sink: name.clone(),
                     what: "read the settings".to_owned(),
@@ -48,15 +48,17 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
         };
         let findings = opener.open().and_then(|mut place| place.probe());
         let findings = findings.unwrap_or_else(|fault| {
-            exit = exit.max(Kind::Unreachable.exit_code());
-            vec![Finding {
-                what: format!("reach {}", opener.describe()),
-                problem: Some(fault.reason),
-            }]
+            wrong.push(match fault.is_login {
+                true => Kind::Denied,
+                false => Kind::Unreachable,
+            });
+            vec![Finding::of(format!("reach {}", opener.describe()), Some(fault.reason))]
         });
-        if findings.iter().any(|finding| finding.problem.is_some()) {
-            exit = exit.max(Kind::Failed.exit_code());
-        }
+        let problems = findings.iter().filter(|finding| finding.problem.is_some());
+        wrong.extend(problems.map(|finding| match finding.is_denied {
+            true => Kind::Denied,
+            false => Kind::Failed,
+        }));
         found.extend(findings.into_iter().map(|finding| Tested {
             sink: name.clone(),
             what: finding.what,
@@ -65,7 +67,9 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<ExitCode> {
     }
     let columns = ["sink", "what", "result"].map(Column::left);
     context.output.data(&List::new(&found, columns, row))?;
-    Ok(ExitCode::from(exit))
+    // (That a sink cannot be used tells more than a remark on another one.)
+    let first = wrong.iter().find(|kind| **kind != Kind::Failed).or(wrong.first());
+    Ok(ExitCode::from(first.map_or(0, |kind| kind.exit_code())))
 }
 
 #[derive(Serialize)]

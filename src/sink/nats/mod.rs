@@ -261,7 +261,7 @@ impl Sink for Connection {
                 (_, true) => Some("it acknowledges nothing (`no_ack`)".to_owned()),
                 _ => None,
             };
-            findings.push(Finding { what, problem });
+            findings.push(Finding::of(what, problem));
         }
         Ok(findings)
     }

@@ -36,13 +36,13 @@ pub(super) fn probe(client: &mut Client) -> Result<Vec<Finding>, Fault> {
             row.get::<_, bool>(3)
                 .then(|| "the server is read-only: a standby, or `default_transaction_read_only`".to_owned()),
         ),
-        Finding::of(
+        Finding::allowed(
             "note the position in `emaj_received.position`",
             position
                 .to_run
                 .map(|sql| format!("this role may not: let the owner of the database run `{sql}`")),
         ),
-        Finding::of(
+        Finding::allowed(
             "make temporary tables",
             (!row.get::<_, bool>(4)).then(|| {
                 let (role, database) = (crate::names::quote_ident(&role), crate::names::quote_ident(&database));

@@ -222,20 +222,22 @@ impl Sink for Connection {
 
     fn probe(&mut self) -> Result<Vec<Finding>, Fault> {
         let answer = self.head()?;
-        let problem = match answer.status().as_u16() {
-            status @ (401 | 403 | 407) => Some(format!("it answered {status} to a HEAD request: look at `headers`")),
-            status => self
-                .redirect(&answer)
-                .map(|redirect| format!("it answered {status} to a HEAD request: {redirect}")),
+        let reach = format!("reach {}", self.settings.shown);
+        let reached = match answer.status().as_u16() {
+            status @ (401 | 403 | 407) => {
+                let problem = format!("it answered {status} to a HEAD request: look at `headers`");
+                Finding::allowed(reach, Some(problem))
+            }
+            status => {
+                let say = |redirect| format!("it answered {status} to a HEAD request: {redirect}");
+                Finding::of(reach, self.redirect(&answer).map(say))
+            }
         };
         let signed = match self.settings.key {
             Some(_) => "requests are signed",
             None => "requests are not signed",
         };
-        Ok(vec![
-            Finding::of(format!("reach {}", self.settings.shown), problem),
-            Finding::fine(signed),
-        ])
+        Ok(vec![reached, Finding::fine(signed)])
     }
 
     fn preview(&mut self, batch: &[Delivery]) -> Result<Vec<String>, Fault> {
