@@ -1,8 +1,12 @@
 //! Ways in: plain, StartTLS, LDAPS, the socket, certificates; and what keeps one out.
 
+use std::io::Read as _;
+use std::net::TcpListener;
+
 use emaj::sink::{Fault, Sink, Verdict};
 
 use super::hand::{connect, entry, insert, letters, opener, person, person_dn, plain, try_opener};
+use crate::support::sinks::{certificate, tls_server};
 use crate::support::slapd::{ACCOUNT, PASSWORD, slapd};
 
 fn refused(settings: &str) -> Fault {
@@ -182,6 +186,29 @@ fn tls_that_fails_is_told_with_what_to_look_at() {
             fault.reason.contains(&hint) || fault.reason.contains(&hint.replace("other.crt", &file("other.crt")));
         assert!(is_said, "{settings}: {fault}");
     }
+}
+
+/// Who hangs up at the login over TLS has spoken TLS: the port is not what to look at.
+#[test]
+fn a_login_that_breaks_off_behind_tls_says_nothing_of_the_port() {
+    let certificate = certificate();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ca.pem");
+    std::fs::write(&file, &certificate.0).unwrap();
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let config = tls_server(&certificate);
+    std::thread::spawn(move || {
+        let session = rustls::ServerConnection::new(config).unwrap();
+        let mut stream = rustls::StreamOwned::new(session, listener.accept().unwrap().0);
+        let _ = stream.read(&mut [0; 4096]);
+    });
+    let fault = refused(&format!(
+        "url: \"ldaps://localhost:{port}\", ca_file: {}, bind_dn: \"cn=a\", password: \"${{env:LDAP_PASSWORD}}\", timeout: 5",
+        file.display()
+    ));
+    let expected = "the directory closed the connection during the login as cn=a";
+    assert!(fault.reason.ends_with(expected), "{fault}");
 }
 
 /// A certificate of ours that cannot be used is told with its file, not in a library's words about a peer.

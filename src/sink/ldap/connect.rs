@@ -92,9 +92,13 @@ async fn log_in(ldap: &mut Ldap, settings: &Settings) -> Result<(), Fault> {
         Login::External => ("SASL EXTERNAL", ldap.sasl_external_bind().await),
     };
     let result = result.map_err(|_| {
+        // (With TLS, the other side has spoken it by now.)
+        let hint = match settings.tls {
+            Some(_) => String::new(),
+            None => of_port(settings),
+        };
         Fault::down(format!(
-            "the directory closed the connection during the login as {who}{}",
-            of_port(settings)
+            "the directory closed the connection during the login as {who}{hint}"
         ))
     })?;
     match refused(result) {
