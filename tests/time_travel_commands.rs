@@ -929,13 +929,15 @@ fn of_many_marks_a_release_names_the_newest() {
 #[test]
 fn names_that_no_list_could_show_are_refused() {
     let shop = shop();
-    for name in ["a\nb", &"x".repeat(201), "tab\there", "  "] {
+    let controls = "holds a line break, a tab or another control character";
+    for (name, why) in [
+        ("a\nb", controls),
+        (&*"x".repeat(201), "is 201 bytes long, more than 200"),
+        ("tab\there", controls),
+        ("  ", "is blank"),
+    ] {
         let run = shop.run(&["mark", "set", "shop", name]).code(4);
-        assert!(
-            run.stderr
-                .contains("longer than 200 bytes, holds a control character, or is blank"),
-            "{run}"
-        );
+        assert!(run.stderr.contains(&format!("the name of the mark {why}")), "{run}");
     }
     let list = shop.run(&["mark", "set", "shop", "m", "--with", "a,b"]).code(4);
     assert!(list.stderr.contains("`--with a --with b`"), "{list}");

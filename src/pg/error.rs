@@ -187,7 +187,8 @@ fn own_hint(server: &ServerError) -> Option<&'static str> {
         ),
         // (Only the words, which are in the server's language, tell the two apart.)
         "57014" => Some(
-            "somebody cancelled it, or `statement_timeout` of the role, the database or PGOPTIONS ended it; nothing of the statement was done",
+            "somebody cancelled it, or `statement_timeout` of the role, the database or PGOPTIONS ended it (`PGOPTIONS='-c statement_timeout=0'` lifts it for one command); \
+             nothing of the statement was done",
         ),
         "25P04" => Some(
             "`transaction_timeout` of the role, the database or PGOPTIONS ended it; nothing of the transaction was done",

@@ -7,6 +7,7 @@ use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::BuildHasher;
 
+use postgres::error::SqlState;
 use postgres::{Client, SimpleQueryMessage};
 
 use crate::errors::{Error, Kind, Result};
@@ -16,6 +17,9 @@ use super::prompt::{self, Prompt, WAYS};
 use super::settings::Settings;
 use super::target::Target;
 use super::values::SessionAttrs;
+
+/// What to do where the server has no room for one connection more.
+const NO_ROOM: &str = "`max_connections`, or the `connection limit` of the role or the database, allows more; a rollback needs the fewest with `--jobs 1`";
 
 /// Opens a connection, and asks for a password if it must. Also returns the settings with that password.
 pub(super) fn connect(settings: &Settings, prompt: Prompt, notices: &NoticeHandler) -> Result<(Settings, Opened)> {
@@ -161,7 +165,10 @@ fn hint(settings: &Settings, cause: &Cause) -> Option<String> {
                 .1
                 .map(|file| format!("the password is from `{}`", file.display()))
         }
-        Some(server) => server.hint().map(str::to_owned),
+        Some(server) => match *server.code() {
+            SqlState::TOO_MANY_CONNECTIONS => Some(NO_ROOM.to_owned()),
+            _ => server.hint().map(str::to_owned),
+        },
         None if error.to_string() == "error connecting to server" => {
             Some("is the server running there, and does it accept connections?".to_owned())
         }

@@ -6,6 +6,10 @@ use postgres_protocol::escape::escape_identifier;
 
 use crate::names::quote_literal;
 
+/// The characters that move a terminal's cursor or end a line, as a pattern. (`[[:cntrl:]]` has 128 to 159 too, and these are letters, or parts
+/// of letters, where the database is in Windows' encodings or in none.)
+const CONTROLS: &str = "pg_catalog.format('[%s-%s%s]', pg_catalog.chr(1), pg_catalog.chr(31), pg_catalog.chr(127))";
+
 /// Registers filters, auto-escape and formatter.
 pub(super) fn register(environment: &mut Environment<'static>) {
     environment.set_auto_escape_callback(|_| AutoEscape::Custom("sql".into()));
@@ -27,6 +31,7 @@ pub(super) fn register(environment: &mut Environment<'static>) {
         }
         Ok(())
     });
+    environment.add_global("controls", Value::from_safe_string(CONTROLS.to_owned()));
     environment.add_filter("ident", |value: &str| Value::from_safe_string(escape_identifier(value)));
     environment.add_filter("literal", literal);
     environment.add_filter("sql", sql);

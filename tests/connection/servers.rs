@@ -191,6 +191,7 @@ const ROLES: &str = "
     create role cert_user login;
     create role client_cert login;
     create role trusted login;
+    create role crowded login connection limit 0;
     create role \"Odd 'user\" login password 'odd';
     create role rejected login;
     create role no_line login;
@@ -215,7 +216,7 @@ const HBA: &str = "
     host all rejected all reject
     hostssl all cert_user all cert
     hostssl all client_cert all trust clientcert=verify-ca
-    host all trusted,locked_out,nobody_there,postgres all trust
+    host all trusted,crowded,locked_out,nobody_there,postgres all trust
     host all \"{ME}\" all trust";
 
 const OPEN: &str = "

@@ -171,9 +171,9 @@ fn what_the_server_says_becomes_an_error_with_its_kind() {
         assert!(error.to_string().contains(message), "{error}\nhas not\n{message}");
         let hint = match sql {
             _ if sql.contains("raise") => Some("do this"),
-            _ if sql.contains("timeout") => {
-                Some("somebody cancelled it, or `statement_timeout` of the role, the database or PGOPTIONS ended it")
-            }
+            _ if sql.contains("timeout") => Some(
+                "somebody cancelled it, or `statement_timeout` of the role, the database or PGOPTIONS ended it (`PGOPTIONS='-c statement_timeout=0'` lifts it for one command)",
+            ),
             _ => None,
         };
         let found = error.hints().first().map(|hint| hint.split(';').next().unwrap());
@@ -220,6 +220,10 @@ fn a_failed_connection_says_what_was_tried_and_what_to_do() {
         "{:?}",
         error.hints()
     );
+
+    let error = fails("postgres://crowded@localhost:{MAIN}/shop");
+    assert_eq!(error.kind(), Kind::Unreachable, "{error}");
+    assert!(error.hints()[0].contains("`connection limit`"), "{:?}", error.hints());
 
     let error = fails("postgres://scram_user:hunter2@localhost:{MAIN}/shop");
     assert_eq!(error.kind(), Kind::Denied);
