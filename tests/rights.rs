@@ -1009,3 +1009,39 @@ fn sinks_are_for_the_owner_and_the_administrator_is_told_so() {
         emaj(&db).user(&admin).args(*words).run().ok();
     }
 }
+
+/// Whoever gave away the schema alone is told what puts it back, whoever they are and whatever they ask for.
+#[test]
+fn a_schema_that_was_given_away_without_what_is_in_it_is_said_by_every_command() {
+    tell(Who::Owner, |story| {
+        story.sql(TABLES);
+        story.install("*");
+        let (owner, other) = (story.schema.clone(), format!("{}_other", story.db.name()));
+        story.sql_as_superuser(&format!(
+            "create role {other} login; alter schema emaj owner to {other}"
+        ));
+        for user in [&owner, &other] {
+            for words in [
+                &["status"][..],
+                &["mark", "set", "g", "x"],
+                &["verify"],
+                &["plan"],
+                &["install"],
+                &["uninstall", "--yes"],
+            ] {
+                let run = emaj(&story.db).user(user).args(words).run().code(4);
+                assert!(
+                    run.stderr.contains(&format!(
+                        "the schema `emaj` belongs to `{other}`, and emaj's tables in it to `{owner}`"
+                    )) && run
+                        .stderr
+                        .contains(&format!("`alter schema emaj owner to {owner}` puts it back")),
+                    "{user} {words:?}: {run}"
+                );
+            }
+        }
+        story.sql_as_superuser(&format!("alter schema emaj owner to {owner}"));
+        story.mark("m");
+        story.sql_as_superuser(&format!("drop role {other}"));
+    });
+}

@@ -32,7 +32,7 @@ use std::ops::Deref;
 use postgres::GenericClient;
 
 use crate::errors::{Error, Kind, Result};
-use crate::names::QualifiedName;
+use crate::names::{QualifiedName, quote_ident};
 use crate::pg::{Lossy, Span};
 use crate::render::{self, Head};
 
@@ -273,26 +273,58 @@ pub struct Column {
 /// Checks that emaj is installed in `schema` and that the connected role may use it; `database` is for the message.
 ///
 /// # Errors
-/// [`Kind::NotInstalled`], [`Kind::Denied`] with the owner's name; whatever the server answers.
+/// [`Kind::NotInstalled`], [`Kind::Denied`] with the owner's name, [`Kind::Refused`] as [`home`]; whatever the server answers.
 pub fn check_usable(client: &mut impl GenericClient, schema: &str, database: &str) -> Result<()> {
-    let found = client.query_opt(
-        "select has_schema_privilege(n.oid, 'usage'), r.rolname::text
-           from pg_catalog.pg_class c
-           join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-           join pg_catalog.pg_roles r on r.oid = n.nspowner
-          where n.nspname = $1 and c.relname = 'emaj_install'",
-        &[&schema],
-    )?;
-    match found {
+    match home(client, schema)? {
         None => Err(not_installed(schema, database)),
-        Some(row) if row.get(0) => Ok(()),
-        Some(row) => Err(
+        Some(home) if home.is_usable => Ok(()),
+        Some(home) => Err(
             Error::message(Kind::Denied, format!("you may not use emaj in schema `{schema}`")).hint(format!(
                 "connect as its owner `{}`, or as a member of one of the manifest's `roles`",
-                Lossy::get(&row, 1)
+                home.owner
             )),
         ),
     }
+}
+
+/// Where an installation is.
+struct Home {
+    /// Whether the connected role may look into it.
+    is_usable: bool,
+    owner: String,
+}
+
+/// Looks for an installation.
+///
+/// # Errors
+/// [`Kind::Refused`] where somebody gave away the schema and not what is in it: neither owner could use it. Whatever the server answers.
+fn home(client: &mut impl GenericClient, schema: &str) -> Result<Option<Home>> {
+    let found = client.query_opt(
+        "select has_schema_privilege(n.oid, 'usage'), r.rolname::text, i.rolname::text, n.nspowner = c.relowner
+           from pg_catalog.pg_class c
+           join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+           join pg_catalog.pg_roles r on r.oid = n.nspowner
+           join pg_catalog.pg_roles i on i.oid = c.relowner
+          where n.nspname = $1 and c.relname = 'emaj_install'",
+        &[&schema],
+    )?;
+    let Some(row) = found else { return Ok(None) };
+    let (owner, of_registry) = (Lossy::get(&row, 1), Lossy::get(&row, 2));
+    if !row.get::<_, bool>(3) {
+        return Err(Error::message(
+            Kind::Refused,
+            format!("the schema `{schema}` belongs to `{owner}`, and emaj's tables in it to `{of_registry}`"),
+        )
+        .hint(format!(
+            "`alter schema {} owner to {}` puts it back; `reassign owned by {1} to …` hands on all of this database that is {1}'s, at once",
+            quote_ident(schema),
+            quote_ident(&of_registry),
+        )));
+    }
+    Ok(Some(Home {
+        is_usable: row.get(0),
+        owner,
+    }))
 }
 
 /// The error of everything that needs an installation where there is none.

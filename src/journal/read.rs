@@ -6,8 +6,8 @@ use postgres::{GenericClient, Row};
 use postgres_protocol::escape::escape_identifier;
 
 use super::{
-    ActiveMarks, Column, Function, Group, HistoryKept, Journal, KeptLog, Relation, Relations, installed, registry,
-    rights,
+    ActiveMarks, Column, Function, Group, HistoryKept, Journal, KeptLog, Relation, Relations, home, installed,
+    registry, rights,
 };
 use crate::errors::Result;
 use crate::names::QualifiedName;
@@ -17,16 +17,9 @@ use crate::render::{Head, Renderer, parameter_names};
 /// Reads the installation in `schema`; `None` when there is none.
 ///
 /// # Errors
-/// A registry that another version made, or with a part of its rows only; whatever the server answers, lacking rights on the registry among it.
+/// A registry that another version made, one in a schema of another owner (see [`home`]), or with a part of its rows only; whatever the server answers, lacking rights on the registry among it.
 pub fn read(client: &mut impl GenericClient, schema: &str) -> Result<Option<Journal>> {
-    let installed: bool = client
-        .query_one(
-            "select exists (select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-                             where n.nspname = $1 and c.relname = 'emaj_install')",
-            &[&schema],
-        )?
-        .get(0);
-    if !installed {
+    if home(client, schema)?.is_none() {
         return Ok(None);
     }
     let s = escape_identifier(schema);
