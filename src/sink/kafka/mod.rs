@@ -126,15 +126,22 @@ impl Settings {
             let credentials = Credentials::new(user.clone(), password.expose_secret().to_owned());
             builder = builder.sasl_config(SaslConfig::Plain(credentials));
         }
-        self.in_time(builder.build()).await
+        // (A port for TLS may wait for more of what it takes for a greeting.)
+        let look_at = if self.tls { NO_TLS } else { TLS };
+        self.in_time_or(builder.build(), &format!(" (hint: {look_at})")).await
     }
 
     /// Waits for an answer of the cluster, not longer than the manifest says.
     async fn in_time<T>(&self, work: impl Future<Output = Result<T, KafkaError>>) -> Result<T, Fault> {
+        self.in_time_or(work, "").await
+    }
+
+    /// Like [`Settings::in_time`]; `hint` stands behind the words where there is no answer.
+    async fn in_time_or<T>(&self, work: impl Future<Output = Result<T, KafkaError>>, hint: &str) -> Result<T, Fault> {
         match tokio::time::timeout(self.timeout, work).await {
             Ok(answer) => answer.map_err(|error| self.judge(&error)),
             Err(_) => Err(Fault::down(format!(
-                "the Kafka cluster gave no answer within {} s",
+                "the Kafka cluster gave no answer within {} s{hint}",
                 self.timeout.as_secs()
             ))),
         }
