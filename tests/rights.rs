@@ -1029,7 +1029,7 @@ fn a_schema_that_was_given_away_without_what_is_in_it_is_said_by_every_command()
                 &["install"],
                 &["uninstall", "--yes"],
             ] {
-                let run = emaj(&story.db).user(user).args(words).run().code(4);
+                let run = emaj(story.db).user(user).args(words).run().code(4);
                 assert!(
                     run.stderr.contains(&format!(
                         "the schema `emaj` belongs to `{other}`, and emaj's tables in it to `{owner}`"
